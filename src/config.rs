@@ -1,0 +1,174 @@
+//! The configuration as checked: what every other part of the relay sees. How it is written, and all that can be wrong with
+//! it, is in `config/`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+/// `slipring.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub nats: Nats,
+    pub centrifugo: Centrifugo,
+    pub modules: Modules,
+    pub publish: Publish,
+    pub admin: Admin,
+    pub dead_letters: DeadLetters,
+    pub shutdown: Shutdown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nats {
+    /// `nats://host:port` or `tls://host:port`, at least one.
+    pub servers: Vec<String>,
+    pub auth: NatsAuth,
+    pub tls: NatsTls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatsAuth {
+    None,
+    /// The text of a `.creds` file.
+    Credentials(Secret),
+    /// The seed.
+    NKey(Secret),
+    Token(Secret),
+    User { user: String, password: Secret },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NatsTls {
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Centrifugo {
+    /// At least one; tried in this order after a failure.
+    pub endpoints: Vec<Url>,
+    pub api_key: Option<Secret>,
+    /// Of one request.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modules {
+    pub dir: PathBuf,
+    /// Where wasmtime keeps compiled code, so that a restart is quick. Private to this user.
+    pub cache_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    pub order: Order,
+    /// Whether publications carry an idempotency key.
+    pub idempotency: bool,
+    /// Publications a request.
+    pub max_batch: usize,
+    /// Requests a pipeline.
+    pub max_in_flight: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// One publication a channel a request.
+    Strict,
+    /// Many publications of one channel, in order, in one request.
+    Batched,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    pub listen: SocketAddr,
+    /// Needed from everyone when `listen` is not a loopback address.
+    pub token: Option<Secret>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    pub stream: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long what is in flight may take after SIGTERM.
+    pub grace: Duration,
+}
+
+/// A module's own `.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleConfig {
+    pub stream: String,
+    /// Empty: all of the stream.
+    pub subjects: Vec<String>,
+    pub deliver: Deliver,
+    /// The durable's name.
+    pub consumer: String,
+    pub on_reject: OnReject,
+    /// Of one call.
+    pub timeout: Duration,
+    /// Of one instance, in bytes.
+    pub memory: usize,
+    /// An older message is dropped, and counted.
+    pub max_age: Option<Duration>,
+    pub version: VersionSource,
+    /// More rejections than this in a row halt the pipeline.
+    pub max_consecutive_rejects: u32,
+    /// Messages in the window, from the ack floor to the newest.
+    pub window: usize,
+    /// Bytes in the window.
+    pub window_bytes: usize,
+    /// Threads that run the module.
+    pub workers: usize,
+    /// The JSON object that `init` gets.
+    pub settings: String,
+}
+
+/// Where a consumer starts that does not exist yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliver {
+    New,
+    All,
+    Sequence(u64),
+    Since(jiff::Timestamp),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReject {
+    DeadLetter,
+    Drop,
+    Halt,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionSource {
+    /// The module's own, if it sets one.
+    Module,
+    /// The stream's sequence; the epoch is the stream's creation.
+    Sequence,
+}
+
+/// A text that must not be shown: it prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for whoever has to send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,16 @@
+//! Slipring carries events from NATS JetStream to Centrifugo channels through a WebAssembly module that can be exchanged
+//! while it runs.
+//!
+//! The modules, in reading order:
+//!
+//! - [`message`]: what flows.
+//! - [`config`]: what the user wrote, checked.
+//! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
+//! - [`window`]: what is settled, and what may be acked.
+//! - [`dead_letter`]: what could not be published.
+//! - [`pipeline`]: wires the stages of one module; only it sees them all.
+//! - [`modules`]: the directory that is watched, one pipeline a module.
+//! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
+
+pub mod config;
+pub mod message;
