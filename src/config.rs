@@ -36,7 +36,10 @@ pub enum NatsAuth {
     /// The seed.
     NKey(Secret),
     Token(Secret),
-    User { user: String, password: Secret },
+    User {
+        user: String,
+        password: Secret,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
