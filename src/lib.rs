@@ -5,6 +5,7 @@
 //!
 //! - [`message`]: what flows.
 //! - [`config`]: what the user wrote, checked.
+//! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
 //! - [`window`]: what is settled, and what may be acked.
 //! - [`dead_letter`]: what could not be published.
@@ -14,4 +15,6 @@
 
 pub mod config;
 pub mod message;
+pub mod nats;
+pub mod source;
 pub mod window;
