@@ -14,6 +14,7 @@
 //! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
 
 pub mod config;
+pub mod dead_letter;
 pub mod message;
 pub mod nats;
 pub mod source;
