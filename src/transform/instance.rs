@@ -1,0 +1,175 @@
+//! A module at work: one store, one instance in it, used for call after call and thrown away when it failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Store;
+
+use super::bindings::Transform;
+use super::bindings::slipring::transform::types as wit;
+use super::failure::Failure;
+use super::host::State;
+use super::limits::ticks;
+use super::module::{LoadError, Module};
+use super::outcome;
+use crate::message::{Message, Outcome};
+
+/// Belongs to one thread. Calls block for at most twice the module's time-out and its `init`; they must not be made in an async
+/// task, since what a guest prints passes through wasmtime-wasi's blocking calls, which panic there.
+pub struct Instance {
+    module: Arc<Module>,
+    guest: Option<Guest>,
+}
+
+impl Instance {
+    pub(super) fn new(module: Arc<Module>) -> Self {
+        Self { module, guest: None }
+    }
+
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// Whatever the guest does, there is an outcome. After a trap or a time-out the message is tried once more on a fresh
+    /// instance, since the fault may lie in what the guest remembered of earlier ones.
+    pub fn call(&mut self, message: &Message) -> Outcome {
+        let failure = match self.attempt(message) {
+            Ok(outcome) => return outcome,
+            Err(failure) => failure,
+        };
+        tracing::debug!(
+            module = self.module.name,
+            stream = %message.stream,
+            sequence = message.sequence,
+            code = failure.code,
+            reason = failure.reason,
+            "a call failed; trying once more on a fresh instance",
+        );
+        self.attempt(message).unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()))
+    }
+
+    /// What is not put back at the end is thrown away: a trap leaves a store unusable.
+    fn attempt(&mut self, message: &Message) -> Result<Outcome, Failure> {
+        let mut guest = match self.guest.take() {
+            Some(guest) => guest,
+            None => Guest::start(&self.module).map_err(StartError::into_failure)?,
+        };
+        let returned = guest.call(&self.module, message)?;
+        if guest.has_grown() {
+            tracing::debug!(module = self.module.name, bytes = guest.memory(), "replacing an instance that has grown");
+        } else {
+            self.guest = Some(guest);
+        }
+        Ok(outcome::check(returned, &self.module.limits))
+    }
+
+    pub(super) fn try_out(&mut self) -> Result<(), LoadError> {
+        match Guest::start(&self.module) {
+            Ok(_) => Ok(()),
+            Err(StartError::Type(error)) => Err(LoadError::export_type(&error)),
+            Err(StartError::Failed(failure)) => Err(LoadError::Tried(failure.reason)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("module", &self.module).finish_non_exhaustive()
+    }
+}
+
+struct Guest {
+    store: Store<State>,
+    exports: Transform,
+    /// Above this the memory counts as grown, in bytes.
+    threshold: usize,
+}
+
+enum StartError {
+    /// Only when a module is loaded: the types of its exports do not change.
+    Type(wasmtime::Error),
+    Failed(Failure),
+}
+
+impl Guest {
+    /// Instantiates and runs `init`.
+    fn start(module: &Module) -> Result<Self, StartError> {
+        let limits = &module.limits;
+        let state = State::new(&module.name, limits.memory, Arc::clone(&module.log));
+        let mut store = Store::new(&module.engine.wasmtime, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.max_output);
+        store.set_epoch_deadline(ticks(limits.init_timeout));
+
+        let instance = match module.pre.instantiate(&mut store) {
+            Ok(instance) => instance,
+            Err(error) => return Err(failed(&mut store, &error, module, limits.init_timeout, "it cannot be instantiated")),
+        };
+        let exports = module.indices.load(&mut store, &instance).map_err(StartError::Type)?;
+        match exports.call_init(&mut store, &module.settings) {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => {
+                store.data_mut().end_call();
+                return Err(StartError::Failed(Failure::new("init", &format!("`init` refused its settings: {reason}"))));
+            }
+            Err(error) => return Err(failed(&mut store, &error, module, limits.init_timeout, "`init` failed")),
+        }
+        store.data_mut().end_call();
+        let used = store.data().limiter.used();
+        Ok(Self { store, exports, threshold: used + (limits.memory.saturating_sub(used)) / 2 })
+    }
+
+    fn call(
+        &mut self,
+        module: &Module,
+        message: &Message,
+    ) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
+        self.store.data_mut().begin_call(&module.name, message);
+        self.store.set_epoch_deadline(ticks(module.limits.timeout));
+        let headers: Vec<(&str, &str)> =
+            message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let message = wit::Message {
+            subject: &message.subject,
+            payload: &message.payload,
+            headers: &headers,
+            stream_name: &message.stream,
+            sequence: message.sequence,
+            timestamp: message.timestamp,
+            deliveries: message.deliveries,
+        };
+        let returned = self.exports.call_transform(&mut self.store, message);
+        let words = self.store.data_mut().end_call();
+        returned.map_err(|error| Failure::of(&error, &words, &module.limits, module.limits.timeout))
+    }
+
+    fn memory(&self) -> usize {
+        self.store.data().limiter.used()
+    }
+
+    /// A memory never shrinks. Half of what was left after `init` is the measure, so that a module which starts large is not
+    /// started anew for every message.
+    fn has_grown(&self) -> bool {
+        self.memory() > self.threshold
+    }
+}
+
+fn failed(
+    store: &mut Store<State>,
+    error: &wasmtime::Error,
+    module: &Module,
+    timeout: Duration,
+    what: &str,
+) -> StartError {
+    let words = store.data_mut().end_call();
+    let failure = Failure::of(error, &words, &module.limits, timeout);
+    StartError::Failed(Failure::new(failure.code, &format!("{what}: {}", failure.reason)))
+}
+
+impl StartError {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            Self::Type(error) => Failure::new("trap", &format!("its exports are of another type: {error:#}")),
+        }
+    }
+}
