@@ -4,8 +4,8 @@
 //! [`Outcome`](crate::message::Outcome), whatever the guest does; [`Workers`] run instances on plain threads and hand outcomes
 //! back in the order of the messages. Nothing here knows where messages come from or where publications go.
 
-mod bindings;
 mod binary;
+mod bindings;
 mod console;
 mod engine;
 mod failure;
@@ -23,7 +23,6 @@ mod tests;
 
 pub use engine::{Engine, EngineError};
 pub use instance::Instance;
-pub use interface::{INIT, TRANSFORM};
 pub use limits::Limits;
 pub use module::{LoadError, Module};
 pub use workers::{Chunk, Transformed, Workers};

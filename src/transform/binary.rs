@@ -60,7 +60,9 @@ fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         return Err(LoadError::Untyped);
     }
     let encoder = ComponentEncoder::default().validate(true).module(wasm);
-    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| LoadError::Encode(format!("{error:#}")))
+    encoder
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| LoadError::Encode(format!("{error:#}")))
 }
 
 fn damaged(error: wasmparser::BinaryReaderError) -> LoadError {
@@ -71,9 +73,18 @@ fn damaged(error: wasmparser::BinaryReaderError) -> LoadError {
 fn describe(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(24)];
     let known: [(&[u8], &str); 6] = [
-        (b"\x7fELF", "an ELF file: a native program, or a module compiled ahead of time, which is never loaded"),
-        (b"(module", "WebAssembly in its text format; `wasm-tools parse` makes it binary"),
-        (b"(component", "WebAssembly in its text format; `wasm-tools parse` makes it binary"),
+        (
+            b"\x7fELF",
+            "an ELF file: a native program, or a module compiled ahead of time, which is never loaded",
+        ),
+        (
+            b"(module",
+            "WebAssembly in its text format; `wasm-tools parse` makes it binary",
+        ),
+        (
+            b"(component",
+            "WebAssembly in its text format; `wasm-tools parse` makes it binary",
+        ),
         (b"\x1f\x8b", "compressed with gzip"),
         (b"PK\x03\x04", "a zip archive"),
         (b"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
@@ -112,10 +123,22 @@ mod tests {
     #[test]
     fn files_that_are_not_wasm_are_named() {
         check(b"", "the file is empty");
-        check(b"hello, world", "the file is not WebAssembly but text that begins with \"hello, world\"");
+        check(
+            b"hello, world",
+            "the file is not WebAssembly but text that begins with \"hello, world\"",
+        );
         check(b"hi", "the file is not WebAssembly but text that begins with \"hi\"");
-        check("ä".repeat(30).as_bytes(), &format!("the file is not WebAssembly but text that begins with \"{}\"", "ä".repeat(12)));
-        check(&[0xff; 100], "the file is not WebAssembly but data that begins with ff ff ff ff ff ff ff ff");
+        check(
+            "ä".repeat(30).as_bytes(),
+            &format!(
+                "the file is not WebAssembly but text that begins with \"{}\"",
+                "ä".repeat(12)
+            ),
+        );
+        check(
+            &[0xff; 100],
+            "the file is not WebAssembly but data that begins with ff ff ff ff ff ff ff ff",
+        );
         check(
             b" (module)\n",
             "the file is not WebAssembly but WebAssembly in its text format; `wasm-tools parse` makes it binary",
@@ -124,9 +147,18 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_or_of_the_future_is_refused() {
-        check(b"\0as", "the file is damaged or cut short: it ends within its first 8 bytes");
-        check(b"\0asm\x01", "the file is damaged or cut short: it ends within its first 8 bytes");
-        check(b"\0asm\x02\0\0\0", "the file's WebAssembly version 02 00 00 00 is neither a component's nor a core module's");
+        check(
+            b"\0as",
+            "the file is damaged or cut short: it ends within its first 8 bytes",
+        );
+        check(
+            b"\0asm\x01",
+            "the file is damaged or cut short: it ends within its first 8 bytes",
+        );
+        check(
+            b"\0asm\x02\0\0\0",
+            "the file's WebAssembly version 02 00 00 00 is neither a component's nor a core module's",
+        );
         let module = wat::parse_str("(module (func (export \"f\")))").expect("valid text");
         let error = component(&module[..module.len() - 1]).expect_err("refused").to_string();
         assert!(error.starts_with("the file is damaged or cut short: "), "{error}");
@@ -136,9 +168,16 @@ mod tests {
     fn core_modules_of_another_kind_are_refused() {
         let module = wat::parse_str("(module)").expect("valid text");
         let error = component(&module).expect_err("refused").to_string();
-        assert!(error.contains("does not say what its functions are") && error.contains("wasm32-wasip2"), "{error}");
-        let module = wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).expect("valid text");
+        assert!(
+            error.contains("does not say what its functions are") && error.contains("wasm32-wasip2"),
+            "{error}"
+        );
+        let module =
+            wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).expect("valid text");
         let error = component(&module).expect_err("refused").to_string();
-        assert!(error.contains("`wasi_snapshot_preview1.fd_write`") && error.contains("wasm32-wasip2"), "{error}");
+        assert!(
+            error.contains("`wasi_snapshot_preview1.fd_write`") && error.contains("wasm32-wasip2"),
+            "{error}"
+        );
     }
 }

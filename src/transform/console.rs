@@ -29,7 +29,10 @@ pub(super) struct Log {
 
 impl Log {
     pub fn new(module: &str) -> Self {
-        Self { module: module.to_owned(), rate: Mutex::new(Rate::new(Instant::now())) }
+        Self {
+            module: module.to_owned(),
+            rate: Mutex::new(Rate::new(Instant::now())),
+        }
     }
 
     fn line(&self, channel: Channel, line: &str) {
@@ -68,7 +71,12 @@ pub(super) struct Console {
 
 impl Console {
     pub fn new(log: Arc<Log>) -> Self {
-        Self { log, stdout: Line::default(), stderr: Line::default(), last_words: Vec::new() }
+        Self {
+            log,
+            stdout: Line::default(),
+            stderr: Line::default(),
+            last_words: Vec::new(),
+        }
     }
 
     pub fn write(&mut self, channel: Channel, bytes: &[u8]) {
@@ -109,7 +117,9 @@ fn remember(words: &mut Vec<u8>, bytes: &[u8]) {
     words.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * MAX_LAST_WORDS)..]);
     if words.len() > MAX_LAST_WORDS {
         let newest = words.len() - MAX_LAST_WORDS;
-        let panic = words.windows(PANICKED.len()).position(|window| window == PANICKED.as_bytes());
+        let panic = words
+            .windows(PANICKED.len())
+            .position(|window| window == PANICKED.as_bytes());
         words.drain(..panic.map_or(newest, |panic| panic.min(newest)));
         words.truncate(MAX_LAST_WORDS);
     }
@@ -136,7 +146,9 @@ impl Line {
 
     /// Control characters do not reach the log, or a guest could forge lines of it or move the terminal's cursor.
     fn end(&mut self, emit: impl FnOnce(&str)) {
-        let mut text = String::from_utf8_lossy(&self.text).trim_end().replace(char::is_control, " ");
+        let mut text = String::from_utf8_lossy(&self.text)
+            .trim_end()
+            .replace(char::is_control, " ");
         if self.cut > 0 {
             text.push_str(&format!("… ({} more bytes)", self.cut));
         }
@@ -169,7 +181,11 @@ struct Rate {
 
 impl Rate {
     fn new(now: Instant) -> Self {
-        Self { tokens: BURST, filled: now, suppressed: 0 }
+        Self {
+            tokens: BURST,
+            filled: now,
+            suppressed: 0,
+        }
     }
 
     fn admit(&mut self, now: Instant) -> Verdict {
@@ -181,10 +197,16 @@ impl Rate {
         }
         if self.tokens > 0 {
             self.tokens -= 1;
-            return Verdict::Show { suppressed: std::mem::take(&mut self.suppressed) };
+            return Verdict::Show {
+                suppressed: std::mem::take(&mut self.suppressed),
+            };
         }
         self.suppressed += 1;
-        if self.suppressed == 1 { Verdict::SuppressFromHere } else { Verdict::Suppress }
+        if self.suppressed == 1 {
+            Verdict::SuppressFromHere
+        } else {
+            Verdict::Suppress
+        }
     }
 }
 
@@ -209,7 +231,10 @@ mod tests {
 
     #[test]
     fn a_line_may_come_in_pieces() {
-        assert_eq!(lines(&[b"one", b" and\ntwo\n\nthr", b"ee"]), ["one and", "two", "three"]);
+        assert_eq!(
+            lines(&[b"one", b" and\ntwo\n\nthr", b"ee"]),
+            ["one and", "two", "three"]
+        );
     }
 
     #[test]
@@ -240,7 +265,10 @@ mod tests {
             assert_eq!(rate.admit(later), Verdict::Show { suppressed: 0 });
         }
         assert_eq!(rate.admit(later), Verdict::SuppressFromHere);
-        assert_eq!(rate.admit(start + Duration::from_secs(3600)), Verdict::Show { suppressed: 1 });
+        assert_eq!(
+            rate.admit(start + Duration::from_secs(3600)),
+            Verdict::Show { suppressed: 1 }
+        );
     }
 
     #[test]

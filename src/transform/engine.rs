@@ -49,7 +49,10 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&config).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let linker = host::linker(&wasmtime).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         tick(&wasmtime).map_err(EngineError::Ticker)?;
-        Ok(Self { wasmtime, linker: Arc::new(linker) })
+        Ok(Self {
+            wasmtime,
+            linker: Arc::new(linker),
+        })
     }
 }
 
@@ -76,10 +79,18 @@ fn config() -> Config {
 
 /// Whoever can write into this directory can run code in this process, since what is found there is not compiled again.
 fn cache(dir: &Path) -> Result<Cache, EngineError> {
-    make_private(dir).map_err(|source| EngineError::CacheDirectory { path: dir.to_owned(), source })?;
-    let refused = |error: wasmtime::Error| EngineError::Cache { path: dir.to_owned(), reason: format!("{error:#}") };
-    let absolute =
-        dir.canonicalize().map_err(|source| EngineError::CacheDirectory { path: dir.to_owned(), source })?;
+    make_private(dir).map_err(|source| EngineError::CacheDirectory {
+        path: dir.to_owned(),
+        source,
+    })?;
+    let refused = |error: wasmtime::Error| EngineError::Cache {
+        path: dir.to_owned(),
+        reason: format!("{error:#}"),
+    };
+    let absolute = dir.canonicalize().map_err(|source| EngineError::CacheDirectory {
+        path: dir.to_owned(),
+        source,
+    })?;
     let mut config = CacheConfig::new();
     config.with_directory(absolute);
     Cache::new(config).map_err(refused)
@@ -99,12 +110,15 @@ fn make_private(dir: &Path) -> io::Result<()> {
 
 fn tick(engine: &wasmtime::Engine) -> io::Result<()> {
     let engine = engine.weak();
-    thread::Builder::new().name("wasm tick".into()).stack_size(64 * 1024).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    })?;
+    thread::Builder::new()
+        .name("wasm tick".into())
+        .stack_size(64 * 1024)
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(TICK);
+            }
+        })?;
     Ok(())
 }

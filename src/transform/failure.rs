@@ -1,5 +1,7 @@
 //! Why a call came to no result, in words: a trap is not an answer that a person can act upon, the text of a panic is.
 
+use std::time::Duration;
+
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
@@ -21,11 +23,14 @@ pub(super) struct Failure {
 
 impl Failure {
     pub fn new(code: &'static str, reason: &str) -> Self {
-        Self { code, reason: one_line(reason) }
+        Self {
+            code,
+            reason: one_line(reason),
+        }
     }
 
     /// Of an error that ended a call, with what the guest said before.
-    pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: std::time::Duration) -> Self {
+    pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: Duration) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             return Self::new("exit", &with_words(format!("called exit({})", exit.0), words));
         }
@@ -35,7 +40,10 @@ impl Failure {
             }
             _ if words.memory_denied => {
                 let limit = human_bytes(limits.memory);
-                Self::new("memory", &with_words(format!("needed more memory than its limit of {limit}"), words))
+                Self::new(
+                    "memory",
+                    &with_words(format!("needed more memory than its limit of {limit}"), words),
+                )
             }
             Some(Trap::StackOverflow) => Self::new("trap", "overflowed its stack, most likely by endless recursion"),
             Some(trap) => Self::new("trap", &explain(trap, words)),
@@ -60,7 +68,12 @@ impl Failure {
 }
 
 pub(super) fn reject(code: &'static str, reason: String) -> Rejection {
-    Rejection { stage: Stage::Transform, code: code.into(), channel: None, reason }
+    Rejection {
+        stage: Stage::Transform,
+        code: code.into(),
+        channel: None,
+        reason,
+    }
 }
 
 fn explain(trap: &Trap, words: &LastWords) -> String {
@@ -68,7 +81,10 @@ fn explain(trap: &Trap, words: &LastWords) -> String {
         return panic.to_owned();
     }
     let trap = trap.to_string();
-    with_words(format!("trapped: {}", trap.strip_prefix("wasm trap: ").unwrap_or(&trap)), words)
+    with_words(
+        format!("trapped: {}", trap.strip_prefix("wasm trap: ").unwrap_or(&trap)),
+        words,
+    )
 }
 
 /// The last panic on standard error, without the advice that Rust's standard library puts below it.
@@ -90,7 +106,10 @@ fn with_words(reason: String, words: &LastWords) -> String {
 /// Without line breaks and other control characters, since a header cannot hold them; and not too long for one.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -116,8 +135,6 @@ pub(super) fn human_bytes(bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn check(error: wasmtime::Error, words: &LastWords, code: &str, reason: &str) {
@@ -127,7 +144,10 @@ mod tests {
     }
 
     fn stderr(text: &str) -> LastWords {
-        LastWords { stderr: text.to_owned(), ..LastWords::default() }
+        LastWords {
+            stderr: text.to_owned(),
+            ..LastWords::default()
+        }
     }
 
     #[test]
@@ -142,28 +162,65 @@ mod tests {
 
     #[test]
     fn a_core_module_hands_its_panic_over() {
-        let words = LastWords { panic: Some("panicked at src/lib.rs:1:2: no".into()), ..LastWords::default() };
-        check(Trap::UnreachableCodeReached.into(), &words, "trap", "panicked at src/lib.rs:1:2: no");
+        let words = LastWords {
+            panic: Some("panicked at src/lib.rs:1:2: no".into()),
+            ..LastWords::default()
+        };
+        check(
+            Trap::UnreachableCodeReached.into(),
+            &words,
+            "trap",
+            "panicked at src/lib.rs:1:2: no",
+        );
     }
 
     #[test]
     fn a_trap_without_words_says_what_it_was() {
-        check(Trap::MemoryOutOfBounds.into(), &stderr(""), "trap", "trapped: out of bounds memory access");
+        check(
+            Trap::MemoryOutOfBounds.into(),
+            &stderr(""),
+            "trap",
+            "trapped: out of bounds memory access",
+        );
         let words = stderr("hm\nlast\n\n");
-        check(Trap::UnreachableCodeReached.into(), &words, "trap", "trapped: wasm `unreachable` instruction executed; its last words: last");
+        check(
+            Trap::UnreachableCodeReached.into(),
+            &words,
+            "trap",
+            "trapped: wasm `unreachable` instruction executed; its last words: last",
+        );
     }
 
     #[test]
     fn each_limit_is_named() {
-        check(Trap::Interrupt.into(), &stderr(""), "timeout", "did not return within its time-out of 100ms");
-        let words = LastWords { memory_denied: true, ..LastWords::default() };
-        check(Trap::UnreachableCodeReached.into(), &words, "memory", "needed more memory than its limit of 64 MiB");
-        check(Trap::StackOverflow.into(), &stderr(""), "trap", "overflowed its stack, most likely by endless recursion");
+        check(
+            Trap::Interrupt.into(),
+            &stderr(""),
+            "timeout",
+            "did not return within its time-out of 100ms",
+        );
+        let words = LastWords {
+            memory_denied: true,
+            ..LastWords::default()
+        };
+        check(
+            Trap::UnreachableCodeReached.into(),
+            &words,
+            "memory",
+            "needed more memory than its limit of 64 MiB",
+        );
+        check(
+            Trap::StackOverflow.into(),
+            &stderr(""),
+            "trap",
+            "overflowed its stack, most likely by endless recursion",
+        );
     }
 
     #[test]
     fn a_refusal_of_the_host_is_passed_on() {
-        let error = wasmtime::Error::msg("a transform cannot sleep").context("error while executing at wasm backtrace: …");
+        let error =
+            wasmtime::Error::msg("a transform cannot sleep").context("error while executing at wasm backtrace: …");
         check(error, &stderr(""), "trap", "a transform cannot sleep");
         check(wasmtime::Error::new(I32Exit(3)), &stderr(""), "exit", "called exit(3)");
     }
@@ -172,6 +229,10 @@ mod tests {
     fn a_reason_fits_a_header() {
         assert_eq!(one_line("  a\r\n\tb\u{0} c "), "a b c");
         let long = one_line(&"ä".repeat(5_000));
-        assert!(long.len() <= MAX_REASON + '…'.len_utf8() && long.ends_with('…'), "{}", long.len());
+        assert!(
+            long.len() <= MAX_REASON + '…'.len_utf8() && long.ends_with('…'),
+            "{}",
+            long.len()
+        );
     }
 }

@@ -66,7 +66,11 @@ impl State {
     /// What the guest said of its own failure during the call that ends here, if it said anything.
     pub fn end_call(&mut self) -> LastWords {
         let stderr = lock(&self.console).end_call();
-        LastWords { panic: self.panic.take(), stderr, memory_denied: self.limiter.take_denied() }
+        LastWords {
+            panic: self.panic.take(),
+            stderr,
+            memory_denied: self.limiter.take_denied(),
+        }
     }
 }
 
@@ -93,20 +97,24 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
     poll::add_to_linker::<State, Poll>(l, |state| Poll(&mut state.table))?;
     l.allow_shadowing(false);
 
-    l.instance(DIAGNOSTICS)?.func_wrap("panicked", |mut store, (text,): (String,)| {
-        let mut text = text;
-        text.truncate(text.floor_char_boundary(MAX_PANIC_TEXT));
-        let state: &mut State = store.data_mut();
-        lock(&state.console).write(Channel::Stderr, format!("{text}\n").as_bytes());
-        state.panic = Some(text);
-        Ok(())
-    })?;
+    l.instance(DIAGNOSTICS)?
+        .func_wrap("panicked", |mut store, (text,): (String,)| {
+            let mut text = text;
+            text.truncate(text.floor_char_boundary(MAX_PANIC_TEXT));
+            let state: &mut State = store.data_mut();
+            lock(&state.console).write(Channel::Stderr, format!("{text}\n").as_bytes());
+            state.panic = Some(text);
+            Ok(())
+        })?;
     Ok(linker)
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -162,7 +170,11 @@ impl poll::Host for Poll<'_> {
                 ready.push(index);
             }
         }
-        if ready.is_empty() { Err(Error::msg(NO_SLEEP)) } else { Ok(ready) }
+        if ready.is_empty() {
+            Err(Error::msg(NO_SLEEP))
+        } else {
+            Ok(ready)
+        }
     }
 }
 
@@ -172,7 +184,11 @@ impl poll::HostPollable for Poll<'_> {
     }
 
     fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
-        if poll::HostPollable::ready(self.0, pollable)? { Ok(()) } else { Err(Error::msg(NO_SLEEP)) }
+        if poll::HostPollable::ready(self.0, pollable)? {
+            Ok(())
+        } else {
+            Err(Error::msg(NO_SLEEP))
+        }
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
@@ -209,7 +225,9 @@ impl random::insecure_seed::Host for State {
 fn random_bytes(random: &mut Random, len: u64) -> Result<Vec<u8>> {
     match usize::try_from(len) {
         Ok(bytes) if len <= MAX_RANDOM_BYTES => Ok(random.bytes(bytes)),
-        _ => Err(Error::msg(format!("asked for {len} random bytes at once; {MAX_RANDOM_BYTES} is the most there is"))),
+        _ => Err(Error::msg(format!(
+            "asked for {len} random bytes at once; {MAX_RANDOM_BYTES} is the most there is"
+        ))),
     }
 }
 
@@ -226,7 +244,10 @@ impl cli::stderr::Host for State {
 }
 
 fn open(state: &mut State, channel: Channel) -> Result<Resource<DynOutputStream>> {
-    let stream: DynOutputStream = Box::new(Stream { channel, console: Arc::clone(&state.console) });
+    let stream: DynOutputStream = Box::new(Stream {
+        channel,
+        console: Arc::clone(&state.console),
+    });
     Ok(state.table.push(stream)?)
 }
 

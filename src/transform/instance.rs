@@ -1,7 +1,6 @@
 //! A module at work: one store, one instance in it, used for call after call and thrown away when it failed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::Store;
 
@@ -9,8 +8,8 @@ use super::bindings::Transform;
 use super::bindings::slipring::transform::types as wit;
 use super::failure::Failure;
 use super::host::State;
-use super::limits::ticks;
-use super::module::{LoadError, Module};
+use super::limits::{Limits, ticks};
+use super::module::Module;
 use super::outcome;
 use crate::message::{Message, Outcome};
 
@@ -45,36 +44,41 @@ impl Instance {
             reason = failure.reason,
             "a call failed; trying once more on a fresh instance",
         );
-        self.attempt(message).unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()))
+        self.attempt(message)
+            .unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()))
     }
 
     /// What is not put back at the end is thrown away: a trap leaves a store unusable.
     fn attempt(&mut self, message: &Message) -> Result<Outcome, Failure> {
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
-            None => Guest::start(&self.module).map_err(StartError::into_failure)?,
+            None => Guest::start(&self.module)?,
         };
         let returned = guest.call(&self.module, message)?;
         if guest.has_grown() {
-            tracing::debug!(module = self.module.name, bytes = guest.memory(), "replacing an instance that has grown");
+            tracing::debug!(
+                module = self.module.name,
+                bytes = guest.memory(),
+                "replacing an instance that has grown"
+            );
         } else {
             self.guest = Some(guest);
         }
         Ok(outcome::check(returned, &self.module.limits))
     }
 
-    pub(super) fn try_out(&mut self) -> Result<(), LoadError> {
-        match Guest::start(&self.module) {
-            Ok(_) => Ok(()),
-            Err(StartError::Type(error)) => Err(LoadError::export_type(&error)),
-            Err(StartError::Failed(failure)) => Err(LoadError::Tried(failure.reason)),
-        }
+    /// Instantiates and runs `init`, no more.
+    pub(super) fn try_out(&mut self) -> Result<(), Failure> {
+        self.guest = Some(Guest::start(&self.module)?);
+        Ok(())
     }
 }
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instance").field("module", &self.module).finish_non_exhaustive()
+        f.debug_struct("Instance")
+            .field("module", &self.module)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,15 +89,9 @@ struct Guest {
     threshold: usize,
 }
 
-enum StartError {
-    /// Only when a module is loaded: the types of its exports do not change.
-    Type(wasmtime::Error),
-    Failed(Failure),
-}
-
 impl Guest {
     /// Instantiates and runs `init`.
-    fn start(module: &Module) -> Result<Self, StartError> {
+    fn start(module: &Module) -> Result<Self, Failure> {
         let limits = &module.limits;
         let state = State::new(&module.name, limits.memory, Arc::clone(&module.log));
         let mut store = Store::new(&module.engine.wasmtime, state);
@@ -101,33 +99,29 @@ impl Guest {
         store.set_hostcall_fuel(limits.max_output);
         store.set_epoch_deadline(ticks(limits.init_timeout));
 
-        let instance = match module.pre.instantiate(&mut store) {
-            Ok(instance) => instance,
-            Err(error) => return Err(failed(&mut store, &error, module, limits.init_timeout, "it cannot be instantiated")),
-        };
-        let exports = module.indices.load(&mut store, &instance).map_err(StartError::Type)?;
-        match exports.call_init(&mut store, &module.settings) {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => {
-                store.data_mut().end_call();
-                return Err(StartError::Failed(Failure::new("init", &format!("`init` refused its settings: {reason}"))));
-            }
-            Err(error) => return Err(failed(&mut store, &error, module, limits.init_timeout, "`init` failed")),
-        }
+        let instance = module.pre.instantiate(&mut store);
+        let exports = instance.and_then(|instance| module.indices.load(&mut store, &instance));
+        let exports = exports.map_err(|error| start_failed(&mut store, &error, limits, "it cannot be instantiated"))?;
+        let init = exports.call_init(&mut store, &module.settings);
+        init.map_err(|error| start_failed(&mut store, &error, limits, "`init` failed"))?
+            .map_err(|reason| Failure::new("init", &format!("`init` refused its settings: {reason}")))?;
         store.data_mut().end_call();
         let used = store.data().limiter.used();
-        Ok(Self { store, exports, threshold: used + (limits.memory.saturating_sub(used)) / 2 })
+        Ok(Self {
+            store,
+            exports,
+            threshold: used + (limits.memory.saturating_sub(used)) / 2,
+        })
     }
 
-    fn call(
-        &mut self,
-        module: &Module,
-        message: &Message,
-    ) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
+    fn call(&mut self, module: &Module, message: &Message) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
         self.store.data_mut().begin_call(&module.name, message);
         self.store.set_epoch_deadline(ticks(module.limits.timeout));
-        let headers: Vec<(&str, &str)> =
-            message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = message
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let message = wit::Message {
             subject: &message.subject,
             payload: &message.payload,
@@ -153,23 +147,8 @@ impl Guest {
     }
 }
 
-fn failed(
-    store: &mut Store<State>,
-    error: &wasmtime::Error,
-    module: &Module,
-    timeout: Duration,
-    what: &str,
-) -> StartError {
+fn start_failed(store: &mut Store<State>, error: &wasmtime::Error, limits: &Limits, what: &str) -> Failure {
     let words = store.data_mut().end_call();
-    let failure = Failure::of(error, &words, &module.limits, timeout);
-    StartError::Failed(Failure::new(failure.code, &format!("{what}: {}", failure.reason)))
-}
-
-impl StartError {
-    fn into_failure(self) -> Failure {
-        match self {
-            Self::Failed(failure) => failure,
-            Self::Type(error) => Failure::new("trap", &format!("its exports are of another type: {error:#}")),
-        }
-    }
+    let failure = Failure::of(error, &words, limits, limits.init_timeout);
+    Failure::new(failure.code, &format!("{what}: {}", failure.reason))
 }

@@ -7,26 +7,37 @@ use wasmtime::component::types::ComponentItem;
 use super::module::LoadError;
 
 /// The exports of the world.
-pub const INIT: &str = "init";
-pub const TRANSFORM: &str = "transform";
+const INIT: &str = "init";
+const TRANSFORM: &str = "transform";
 
 pub(super) const WORLD: &str = "slipring:transform@0.1.0";
 pub(super) const DIAGNOSTICS: &str = "slipring:transform/diagnostics@0.1.0";
 const TYPES: &str = "slipring:transform/types@0.1.0";
 /// Of WASI 0.2: these packages, with nothing behind them. `wasi:http` is not among them.
-const WASI: [&str; 6] = ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+const WASI: [&str; 6] = [
+    "wasi:cli",
+    "wasi:clocks",
+    "wasi:filesystem",
+    "wasi:io",
+    "wasi:random",
+    "wasi:sockets",
+];
 
 pub(super) fn check(engine: &wasmtime::Engine, component: &Component) -> Result<(), LoadError> {
     let ty = component.component_type();
-    let unknown: Vec<String> =
-        ty.imports(engine).map(|(name, _)| name).filter(|name| !provided(name)).map(str::to_owned).collect();
+    let unknown: Vec<String> = ty
+        .imports(engine)
+        .map(|(name, _)| name)
+        .filter(|name| !provided(name))
+        .map(str::to_owned)
+        .collect();
     if !unknown.is_empty() {
         return Err(LoadError::Imports(unknown));
     }
     for name in [INIT, TRANSFORM] {
         match ty.get_export(engine, name).map(|export| export.ty) {
             Some(ComponentItem::ComponentFunc(_)) => {}
-            Some(_) => return Err(LoadError::ExportType { name, reason: "it is not a function".into() }),
+            Some(_) => return Err(LoadError::ExportType(format!("`{name}` is not a function"))),
             None => {
                 let found = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
                 return Err(LoadError::MissingExport { name, found });
@@ -40,7 +51,9 @@ fn provided(import: &str) -> bool {
     if import == TYPES || import == DIAGNOSTICS {
         return true;
     }
-    let Some((interface, version)) = import.split_once('@') else { return false };
+    let Some((interface, version)) = import.split_once('@') else {
+        return false;
+    };
     let package = interface.split('/').next().unwrap_or_default();
     WASI.contains(&package) && version.starts_with("0.2.")
 }

@@ -65,7 +65,11 @@ const MAX_MEMORIES: usize = 100;
 
 impl Limiter {
     pub fn new(limit: usize) -> Self {
-        Self { limit, used: 0, denied: false }
+        Self {
+            limit,
+            used: 0,
+            denied: false,
+        }
     }
 
     /// Bytes of all memories.

@@ -11,7 +11,7 @@ use super::console::Log;
 use super::engine::Engine;
 use super::host::State;
 use super::instance::Instance;
-use super::interface::{self, INIT, TRANSFORM, WORLD};
+use super::interface::{self, WORLD};
 use super::limits::Limits;
 use super::{binary, failure};
 
@@ -63,8 +63,8 @@ pub enum LoadError {
         if .found.is_empty() { ": it exports nothing".into() } else { format!("; it exports {}", quoted(.found)) }
     )]
     MissingExport { name: &'static str, found: Vec<String> },
-    #[error("the module's export `{name}` is not the one of `{WORLD}`: {reason}")]
-    ExportType { name: &'static str, reason: String },
+    #[error("what the module exports is not of the type that `{WORLD}` has: {0}")]
+    ExportType(String),
     #[error("the module failed when it was tried: {0}")]
     Tried(String),
 }
@@ -83,8 +83,11 @@ impl Module {
         let component = Component::from_binary(&engine.wasmtime, &component)
             .map_err(|error| LoadError::Compile(failure::one_line(&format!("{error:#}"))))?;
         interface::check(&engine.wasmtime, &component)?;
-        let pre = engine.linker.instantiate_pre(&component).map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        let indices = TransformIndices::new(&pre).map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let pre = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let indices = TransformIndices::new(&pre).map_err(|error| LoadError::ExportType(format!("{error:#}")))?;
         let module = Arc::new(Self {
             engine: engine.clone(),
             name: name.to_owned(),
@@ -95,7 +98,10 @@ impl Module {
             log: Arc::new(Log::new(name)),
             sha256: hex(&Sha256::digest(wasm)),
         });
-        module.instance().try_out()?;
+        module
+            .instance()
+            .try_out()
+            .map_err(|failure| LoadError::Tried(failure.reason))?;
         Ok(module)
     }
 
@@ -116,27 +122,27 @@ impl Module {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", &self.name).field("sha256", &self.sha256).finish_non_exhaustive()
-    }
-}
-
-impl LoadError {
-    /// Of the typed look at the exports, which names one of them somewhere in its chain.
-    pub(super) fn export_type(error: &wasmtime::Error) -> Self {
-        let reason = format!("{error:#}");
-        let name = if reason.contains(&format!("`{INIT}`")) { INIT } else { TRANSFORM };
-        Self::ExportType { name, reason }
+        f.debug_struct("Module")
+            .field("name", &self.name)
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
     }
 }
 
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

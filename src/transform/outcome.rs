@@ -24,15 +24,23 @@ fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec
     let count = publications.len();
     if count > limits.max_publications {
         let limit = limits.max_publications;
-        return Err(reject("output", format!("returned {count} publications for one message; {limit} is the limit")));
+        return Err(reject(
+            "output",
+            format!("returned {count} publications for one message; {limit} is the limit"),
+        ));
     }
     let channels: usize = publications.iter().map(|publication| publication.channels.len()).sum();
     if channels > limits.max_channels {
         let limit = limits.max_channels;
-        return Err(reject("output", format!("named {channels} channels for one message; {limit} is the limit")));
+        return Err(reject(
+            "output",
+            format!("named {channels} channels for one message; {limit} is the limit"),
+        ));
     }
     let numbered = publications.into_iter().enumerate();
-    numbered.map(|(index, publication)| check_one(publication, Place { index, count })).collect()
+    numbered
+        .map(|(index, publication)| check_one(publication, Place { index, count }))
+        .collect()
 }
 
 fn check_one(publication: wit::Publication, place: Place) -> Result<Publication, Rejection> {
@@ -98,7 +106,10 @@ impl Place {
             1 => format!("the publication was refused: {reason}"),
             count => format!("publication {} of {count} was refused: {reason}", self.index + 1),
         };
-        Rejection { channel: channels.first().cloned(), ..reject(code, reason) }
+        Rejection {
+            channel: channels.first().cloned(),
+            ..reject(code, reason)
+        }
     }
 }
 
@@ -156,8 +167,13 @@ mod tests {
     #[test]
     fn an_error_rejects_with_its_words_on_one_line() {
         let limits = Limits::new(Duration::from_millis(100), 1);
-        let Outcome::Reject(rejection) = check(Err("no\nway".into()), &limits) else { panic!("not rejected") };
-        assert_eq!((rejection.code.as_ref(), rejection.reason.as_str()), ("rejected", "no way"));
+        let Outcome::Reject(rejection) = check(Err("no\nway".into()), &limits) else {
+            panic!("not rejected")
+        };
+        assert_eq!(
+            (rejection.code.as_ref(), rejection.reason.as_str()),
+            ("rejected", "no way")
+        );
     }
 
     #[test]
@@ -169,10 +185,22 @@ mod tests {
 
     #[test]
     fn bad_channels_are_refused() {
-        refused(vec![publication(&[], "1")], "channel", "the publication was refused: it names no channel");
+        refused(
+            vec![publication(&[], "1")],
+            "channel",
+            "the publication was refused: it names no channel",
+        );
         let reason = "publication 2 of 2 was refused: its channel is empty";
-        refused(vec![publication(&["a"], "1"), publication(&[""], "1")], "channel", reason);
-        refused(vec![publication(&["a", ""], "1")], "channel", "the publication was refused: its channel is empty");
+        refused(
+            vec![publication(&["a"], "1"), publication(&[""], "1")],
+            "channel",
+            reason,
+        );
+        refused(
+            vec![publication(&["a", ""], "1")],
+            "channel",
+            "the publication was refused: its channel is empty",
+        );
         published(vec![publication(&[&"x".repeat(255)], "1")]);
         let reason = format!(
             "the publication was refused: the channel `{}…` has 256 bytes; 255 is the limit",
@@ -183,7 +211,7 @@ mod tests {
 
     #[test]
     fn broken_json_is_refused_with_its_place() {
-        let reason = "the publication was refused: its body is not JSON: expected value at line 2 column 7";
+        let reason = "the publication was refused: its body is not JSON: expected value at line 2 column 6";
         let rejection = refused(vec![publication(&["a"], "{\n\"b\": }")], "json", reason);
         assert_eq!(rejection.channel.as_deref(), Some("a"));
         let reason = "the publication was refused: its body is not JSON: EOF while parsing a value at line 1 column 0";
@@ -194,7 +222,10 @@ mod tests {
 
     #[test]
     fn versions_stay_below_2_to_the_53() {
-        let with = |version| wit::Publication { version: Some(version), ..publication(&["a"], "1") };
+        let with = |version| wit::Publication {
+            version: Some(version),
+            ..publication(&["a"], "1")
+        };
         assert_eq!(published(vec![with(MAX_VERSION - 1)])[0].version, Some(MAX_VERSION - 1));
         let reason = "the publication was refused: version 9007199254740992 is too large: Centrifugo compares versions up to 2^53 - 1";
         refused(vec![with(MAX_VERSION)], "version", reason);
@@ -203,8 +234,16 @@ mod tests {
     #[test]
     fn a_message_does_not_become_too_much() {
         let many = vec![publication(&["a"], "1"); Limits::MAX_PUBLICATIONS + 1];
-        refused(many, "output", "returned 10001 publications for one message; 10000 is the limit");
+        refused(
+            many,
+            "output",
+            "returned 10001 publications for one message; 10000 is the limit",
+        );
         let names = vec!["a"; Limits::MAX_CHANNELS + 1];
-        refused(vec![publication(&names, "1")], "output", "named 100001 channels for one message; 100000 is the limit");
+        refused(
+            vec![publication(&names, "1")],
+            "output",
+            "named 100001 channels for one message; 100000 is the limit",
+        );
     }
 }

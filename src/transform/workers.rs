@@ -119,7 +119,11 @@ struct Sequencer<T> {
 
 impl<T> Sequencer<T> {
     fn new(sender: UnboundedSender<T>) -> Self {
-        Self { next: 0, early: BTreeMap::new(), sender: Some(sender) }
+        Self {
+            next: 0,
+            early: BTreeMap::new(),
+            sender: Some(sender),
+        }
     }
 
     fn deliver(&mut self, number: u64, item: T) {
@@ -152,7 +156,10 @@ mod tests {
         let received: Vec<u64> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
         assert_eq!(received, [0, 1, 2, 3]);
         sequencer.deliver(4, 4);
-        assert_eq!(std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(
+            std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>(),
+            [4, 5]
+        );
     }
 
     #[test]
