@@ -18,4 +18,5 @@ pub mod dead_letter;
 pub mod message;
 pub mod nats;
 pub mod source;
+pub mod transform;
 pub mod window;
