@@ -45,7 +45,7 @@ pub fn load_module(path: &Path) -> Result<ModuleConfig, Problems> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problems {
-    Problems::of_file(path, format!("the configuration can't be read: {error}"))
+    Problems::one(Place::file(path), format!("the configuration can't be read: {error}"))
 }
 
 /// `slipring.toml`.

@@ -48,13 +48,8 @@ impl Problems {
         Err(Self(problems))
     }
 
-    /// The one problem that a file as a whole has.
-    pub(super) fn of_file(path: &std::path::Path, message: impl Into<String>) -> Self {
-        Self(vec![Problem {
-            place: Place::file(path),
-            key: String::new(),
-            message: message.into(),
-        }])
+    pub(crate) fn one(place: Place, message: impl Into<String>) -> Self {
+        Self(vec![Problem { place, key: String::new(), message: message.into() }])
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
