@@ -1,0 +1,28 @@
+//! The transform stage: a module's bytes and messages in, outcomes out.
+//!
+//! A [`Module`] is compiled, checked and tried when it is loaded; an [`Instance`] of it turns one message into one
+//! [`Outcome`](crate::message::Outcome), whatever the guest does; [`Workers`] run instances on plain threads and hand outcomes
+//! back in the order of the messages. Nothing here knows where messages come from or where publications go.
+
+mod binary;
+mod bindings;
+mod console;
+mod engine;
+mod failure;
+mod host;
+mod instance;
+mod interface;
+mod limits;
+mod module;
+mod outcome;
+mod random;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Engine, EngineError};
+pub use instance::Instance;
+pub use limits::Limits;
+pub use module::{LoadError, Module};
+pub use workers::{Chunk, Transformed, Workers};

@@ -1,0 +1,183 @@
+//! What a file is before anything of it is compiled: a component, a core module that can become one, or something else, which
+//! is then named.
+
+use std::borrow::Cow;
+
+use wasmparser::{Parser, Payload};
+use wit_component::ComponentEncoder;
+
+use super::module::LoadError;
+
+const MAGIC: &[u8] = b"\0asm";
+const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
+const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
+const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// The bytes of a component.
+pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
+    let Some((header, _)) = wasm.split_first_chunk::<8>() else {
+        return Err(if wasm.is_empty() {
+            LoadError::Empty
+        } else if MAGIC.starts_with(wasm) || wasm.starts_with(MAGIC) {
+            LoadError::Damaged("it ends within its first 8 bytes".into())
+        } else {
+            LoadError::NotWasm(describe(wasm))
+        });
+    };
+    if !header.starts_with(MAGIC) {
+        return Err(LoadError::NotWasm(describe(wasm)));
+    }
+    let version = [header[4], header[5], header[6], header[7]];
+    match version {
+        COMPONENT_VERSION => Ok(Cow::Borrowed(wasm)),
+        CORE_VERSION => encode(wasm).map(Cow::Owned),
+        _ => Err(LoadError::Version(version)),
+    }
+}
+
+/// A core module that carries the type section of its world becomes a component.
+fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let mut typed = false;
+    let mut preview1 = None;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.map_err(damaged)? {
+            Payload::CustomSection(section) => typed |= section.name().starts_with("component-type"),
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    let import = import.map_err(damaged)?;
+                    if import.module == PREVIEW1 {
+                        preview1.get_or_insert_with(|| format!("{PREVIEW1}.{}", import.name));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(import) = preview1 {
+        return Err(LoadError::Preview1(import));
+    }
+    if !typed {
+        return Err(LoadError::Untyped);
+    }
+    let encoder = ComponentEncoder::default().validate(true).module(wasm);
+    encoder
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| LoadError::Encode(format!("{error:#}")))
+}
+
+fn damaged(error: wasmparser::BinaryReaderError) -> LoadError {
+    LoadError::Damaged(error.to_string())
+}
+
+/// What a file seems to be that is not WebAssembly.
+fn describe(bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(24)];
+    let known: [(&[u8], &str); 6] = [
+        (
+            b"\x7fELF",
+            "an ELF file: a native program, or a module compiled ahead of time, which is never loaded",
+        ),
+        (
+            b"(module",
+            "WebAssembly in its text format; `wasm-tools parse` makes it binary",
+        ),
+        (
+            b"(component",
+            "WebAssembly in its text format; `wasm-tools parse` makes it binary",
+        ),
+        (b"\x1f\x8b", "compressed with gzip"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
+    ];
+    let trimmed = bytes.trim_ascii_start();
+    if let Some((_, what)) = known.iter().find(|(magic, _)| trimmed.starts_with(magic)) {
+        return (*what).to_owned();
+    }
+    match std::str::from_utf8(&head[..utf8_len(head)]) {
+        Ok(text) if !text.is_empty() && !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => {
+            format!("text that begins with {text:?}")
+        }
+        _ => {
+            let hex: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("data that begins with {}", hex.join(" "))
+        }
+    }
+}
+
+/// Without a character that is cut in two at the end.
+fn utf8_len(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], message: &str) {
+        assert_eq!(component(bytes).expect_err("refused").to_string(), message);
+    }
+
+    #[test]
+    fn files_that_are_not_wasm_are_named() {
+        check(b"", "the file is empty");
+        check(
+            b"hello, world",
+            "the file is not WebAssembly but text that begins with \"hello, world\"",
+        );
+        check(b"hi", "the file is not WebAssembly but text that begins with \"hi\"");
+        check(
+            "ä".repeat(30).as_bytes(),
+            &format!(
+                "the file is not WebAssembly but text that begins with \"{}\"",
+                "ä".repeat(12)
+            ),
+        );
+        check(
+            &[0xff; 100],
+            "the file is not WebAssembly but data that begins with ff ff ff ff ff ff ff ff",
+        );
+        check(
+            b" (module)\n",
+            "the file is not WebAssembly but WebAssembly in its text format; `wasm-tools parse` makes it binary",
+        );
+    }
+
+    #[test]
+    fn what_is_cut_short_or_of_the_future_is_refused() {
+        check(
+            b"\0as",
+            "the file is damaged or cut short: it ends within its first 8 bytes",
+        );
+        check(
+            b"\0asm\x01",
+            "the file is damaged or cut short: it ends within its first 8 bytes",
+        );
+        check(
+            b"\0asm\x02\0\0\0",
+            "the file's WebAssembly version 02 00 00 00 is neither a component's nor a core module's",
+        );
+        let module = wat::parse_str("(module (func (export \"f\")))").expect("valid text");
+        let error = component(&module[..module.len() - 1]).expect_err("refused").to_string();
+        assert!(error.starts_with("the file is damaged or cut short: "), "{error}");
+    }
+
+    #[test]
+    fn core_modules_of_another_kind_are_refused() {
+        let module = wat::parse_str("(module)").expect("valid text");
+        let error = component(&module).expect_err("refused").to_string();
+        assert!(
+            error.contains("does not say what its functions are") && error.contains("wasm32-wasip2"),
+            "{error}"
+        );
+        let module =
+            wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).expect("valid text");
+        let error = component(&module).expect_err("refused").to_string();
+        assert!(
+            error.contains("`wasi_snapshot_preview1.fd_write`") && error.contains("wasm32-wasip2"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! A guest's standard output and error: lines of the relay's log, bounded in length and in rate, and the last words that tell
+//! why a call failed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A longer line is cut. Its rest is counted, not kept.
+const MAX_LINE: usize = 1024;
+/// What is kept of the current call's standard error.
+const MAX_LAST_WORDS: usize = 4 * 1024;
+const LINES_A_SECOND: u32 = 10;
+const BURST: u32 = 100;
+
+/// How Rust's standard library begins a panic's text.
+pub(super) const PANICKED: &str = "panicked at ";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    Stdout,
+    Stderr,
+}
+
+/// The log of one module, which all its instances share.
+#[derive(Debug)]
+pub(super) struct Log {
+    module: String,
+    rate: Mutex<Rate>,
+}
+
+impl Log {
+    pub fn new(module: &str) -> Self {
+        Self {
+            module: module.to_owned(),
+            rate: Mutex::new(Rate::new(Instant::now())),
+        }
+    }
+
+    fn line(&self, channel: Channel, line: &str) {
+        let module = self.module.as_str();
+        let verdict = lock(&self.rate).admit(Instant::now());
+        match verdict {
+            Verdict::Suppress => return,
+            Verdict::SuppressFromHere => {
+                tracing::warn!(
+                    target: "slipring::guest",
+                    module,
+                    "the module logs too much: more than {BURST} lines at once or {LINES_A_SECOND} a second are counted, not shown"
+                );
+                return;
+            }
+            Verdict::Show { suppressed: 0 } => {}
+            Verdict::Show { suppressed } => {
+                tracing::warn!(target: "slipring::guest", module, suppressed, "{suppressed} lines of the module were not shown");
+            }
+        }
+        match channel {
+            Channel::Stdout => tracing::info!(target: "slipring::guest", module, stream = "stdout", "{line}"),
+            Channel::Stderr => tracing::warn!(target: "slipring::guest", module, stream = "stderr", "{line}"),
+        }
+    }
+}
+
+/// What one instance writes.
+#[derive(Debug)]
+pub(super) struct Console {
+    log: Arc<Log>,
+    stdout: Line,
+    stderr: Line,
+    last_words: Vec<u8>,
+}
+
+impl Console {
+    pub fn new(log: Arc<Log>) -> Self {
+        Self {
+            log,
+            stdout: Line::default(),
+            stderr: Line::default(),
+            last_words: Vec::new(),
+        }
+    }
+
+    pub fn write(&mut self, channel: Channel, bytes: &[u8]) {
+        let line = match channel {
+            Channel::Stdout => &mut self.stdout,
+            Channel::Stderr => {
+                remember(&mut self.last_words, bytes);
+                &mut self.stderr
+            }
+        };
+        let mut pieces = bytes.split(|byte| *byte == b'\n');
+        // `split` gives at least one piece; what follows the last line break is the beginning of a line.
+        let rest = pieces.next_back().unwrap_or_default();
+        for piece in pieces {
+            line.push(piece);
+            line.end(|text| self.log.line(channel, text));
+        }
+        line.push(rest);
+    }
+
+    /// At the end of a call: an unfinished line is one all the same, and the next call's last words are its own.
+    pub fn end_call(&mut self) -> String {
+        self.stdout.end_if_begun(|text| self.log.line(Channel::Stdout, text));
+        self.stderr.end_if_begun(|text| self.log.line(Channel::Stderr, text));
+        let words = String::from_utf8_lossy(&self.last_words).into_owned();
+        self.last_words.clear();
+        words
+    }
+}
+
+/// A guest that panicked while the lock was held is gone with its store; what it wrote is still worth having.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the newest, but never lets go of the beginning of a panic's text: there it says what and where.
+fn remember(words: &mut Vec<u8>, bytes: &[u8]) {
+    words.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * MAX_LAST_WORDS)..]);
+    if words.len() > MAX_LAST_WORDS {
+        let newest = words.len() - MAX_LAST_WORDS;
+        let panic = words
+            .windows(PANICKED.len())
+            .position(|window| window == PANICKED.as_bytes());
+        words.drain(..panic.map_or(newest, |panic| panic.min(newest)));
+        words.truncate(MAX_LAST_WORDS);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    text: Vec<u8>,
+    cut: usize,
+}
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        let kept = bytes.len().min(MAX_LINE - self.text.len());
+        self.text.extend_from_slice(&bytes[..kept]);
+        self.cut += bytes.len() - kept;
+    }
+
+    fn end_if_begun(&mut self, emit: impl FnOnce(&str)) {
+        if !self.text.is_empty() {
+            self.end(emit);
+        }
+    }
+
+    /// Control characters do not reach the log, or a guest could forge lines of it or move the terminal's cursor.
+    fn end(&mut self, emit: impl FnOnce(&str)) {
+        let mut text = String::from_utf8_lossy(&self.text)
+            .trim_end()
+            .replace(char::is_control, " ");
+        if self.cut > 0 {
+            text.push_str(&format!("… ({} more bytes)", self.cut));
+        }
+        self.text.clear();
+        self.cut = 0;
+        if !text.is_empty() {
+            emit(&text);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// `suppressed` lines were not shown since the last one that was.
+    Show {
+        suppressed: u64,
+    },
+    SuppressFromHere,
+    Suppress,
+}
+
+/// A token bucket. Once it is empty nothing is shown until it holds a second's worth again, so that a flood reads as one
+/// paragraph a second and not as every tenth line with a count in between.
+#[derive(Debug)]
+struct Rate {
+    tokens: u32,
+    filled: Instant,
+    suppressed: u64,
+}
+
+impl Rate {
+    fn new(now: Instant) -> Self {
+        Self {
+            tokens: BURST,
+            filled: now,
+            suppressed: 0,
+        }
+    }
+
+    fn admit(&mut self, now: Instant) -> Verdict {
+        let seconds = now.saturating_duration_since(self.filled).as_secs();
+        if seconds > 0 {
+            let gained = u32::try_from(seconds).unwrap_or(BURST).saturating_mul(LINES_A_SECOND);
+            self.tokens = self.tokens.saturating_add(gained).min(BURST);
+            self.filled += Duration::from_secs(seconds);
+        }
+        if self.tokens > 0 {
+            self.tokens -= 1;
+            return Verdict::Show {
+                suppressed: std::mem::take(&mut self.suppressed),
+            };
+        }
+        self.suppressed += 1;
+        if self.suppressed == 1 {
+            Verdict::SuppressFromHere
+        } else {
+            Verdict::Suppress
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(writes: &[&[u8]]) -> Vec<String> {
+        let mut line = Line::default();
+        let mut lines = Vec::new();
+        for bytes in writes {
+            for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+                line.push(piece.strip_suffix(b"\n").unwrap_or(piece));
+                if piece.ends_with(b"\n") {
+                    line.end(|text| lines.push(text.to_owned()));
+                }
+            }
+        }
+        line.end_if_begun(|text| lines.push(text.to_owned()));
+        lines
+    }
+
+    #[test]
+    fn a_line_may_come_in_pieces() {
+        assert_eq!(
+            lines(&[b"one", b" and\ntwo\n\nthr", b"ee"]),
+            ["one and", "two", "three"]
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_says_so() {
+        let long = vec![b'x'; MAX_LINE + 7];
+        let lines = lines(&[&long, b"\nnext\n"]);
+        assert_eq!(lines[0], format!("{}… (7 more bytes)", "x".repeat(MAX_LINE)));
+        assert_eq!(lines[1], "next");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_log() {
+        assert_eq!(lines(&[b"a\x1b[2Jb\rc\n"]), ["a [2Jb c"]);
+    }
+
+    #[test]
+    fn a_flood_is_cut_to_the_rate_and_counted() {
+        let start = Instant::now();
+        let mut rate = Rate::new(start);
+        for _ in 0..BURST {
+            assert_eq!(rate.admit(start), Verdict::Show { suppressed: 0 });
+        }
+        assert_eq!(rate.admit(start), Verdict::SuppressFromHere);
+        assert_eq!(rate.admit(start + Duration::from_millis(999)), Verdict::Suppress);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(rate.admit(later), Verdict::Show { suppressed: 2 });
+        for _ in 1..LINES_A_SECOND {
+            assert_eq!(rate.admit(later), Verdict::Show { suppressed: 0 });
+        }
+        assert_eq!(rate.admit(later), Verdict::SuppressFromHere);
+        assert_eq!(
+            rate.admit(start + Duration::from_secs(3600)),
+            Verdict::Show { suppressed: 1 }
+        );
+    }
+
+    #[test]
+    fn last_words_keep_the_newest() {
+        let mut console = Console::new(Arc::new(Log::new("test")));
+        console.write(Channel::Stderr, &vec![b'a'; MAX_LAST_WORDS]);
+        console.write(Channel::Stderr, b"the end");
+        console.write(Channel::Stdout, b"not this");
+        let words = console.end_call();
+        assert_eq!(words.len(), MAX_LAST_WORDS);
+        assert!(words.ends_with("the end"));
+        assert_eq!(console.end_call(), "");
+    }
+
+    #[test]
+    fn last_words_keep_the_beginning_of_a_panic() {
+        let mut console = Console::new(Arc::new(Log::new("test")));
+        console.write(Channel::Stderr, b"before\nthread panicked at src/lib.rs:1:2:\n");
+        for _ in 0..20 {
+            console.write(Channel::Stderr, &[b'x'; 1000]);
+        }
+        assert!(console.end_call().starts_with("panicked at src/lib.rs:1:2:\nxxx"));
+    }
+}

@@ -1,0 +1,238 @@
+//! Why a call came to no result, in words: a trap is not an answer that a person can act upon, the text of a panic is.
+
+use std::time::Duration;
+
+use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
+
+use super::console::PANICKED;
+use super::host::LastWords;
+use super::limits::Limits;
+use crate::message::{Rejection, Stage};
+
+/// Of a rejection's reason, in bytes: it travels in a header of the dead letter.
+const MAX_REASON: usize = 1024;
+
+/// The instance is lost; the message may do better on another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The rejection's code.
+    pub code: &'static str,
+    pub reason: String,
+}
+
+impl Failure {
+    pub fn new(code: &'static str, reason: &str) -> Self {
+        Self {
+            code,
+            reason: one_line(reason),
+        }
+    }
+
+    /// Of an error that ended a call, with what the guest said before.
+    pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: Duration) -> Self {
+        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            return Self::new("exit", &with_words(format!("called exit({})", exit.0), words));
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => {
+                Self::new("timeout", &format!("did not return within its time-out of {timeout:?}"))
+            }
+            _ if words.memory_denied => {
+                let limit = human_bytes(limits.memory);
+                Self::new(
+                    "memory",
+                    &with_words(format!("needed more memory than its limit of {limit}"), words),
+                )
+            }
+            Some(Trap::StackOverflow) => Self::new("trap", "overflowed its stack, most likely by endless recursion"),
+            Some(trap) => Self::new("trap", &explain(trap, words)),
+            None => Self::of_host(error, words, limits),
+        }
+    }
+
+    /// Of an error that a function of the host returned.
+    fn of_host(error: &wasmtime::Error, words: &LastWords, limits: &Limits) -> Self {
+        let cause = error.root_cause().to_string();
+        // wasmtime keeps this error's type to itself (48.0.8, `HostcallFuelExhausted`); a test holds on to the words.
+        if cause.contains("fuel allocated for hostcalls has been exhausted") {
+            let limit = human_bytes(limits.max_output);
+            return Self::new("output", &format!("returned more than {limit} for one message"));
+        }
+        Self::new("trap", &with_words(cause, words))
+    }
+
+    pub fn into_rejection(self) -> Rejection {
+        reject(self.code, self.reason)
+    }
+}
+
+pub(super) fn reject(code: &'static str, reason: String) -> Rejection {
+    Rejection {
+        stage: Stage::Transform,
+        code: code.into(),
+        channel: None,
+        reason,
+    }
+}
+
+fn explain(trap: &Trap, words: &LastWords) -> String {
+    if let Some(panic) = words.panic.as_deref().or_else(|| panic_text(&words.stderr)) {
+        return panic.to_owned();
+    }
+    let trap = trap.to_string();
+    with_words(
+        format!("trapped: {}", trap.strip_prefix("wasm trap: ").unwrap_or(&trap)),
+        words,
+    )
+}
+
+/// The last panic on standard error, without the advice that Rust's standard library puts below it.
+fn panic_text(stderr: &str) -> Option<&str> {
+    let begin = stderr.find(PANICKED)?;
+    let text = &stderr[begin..];
+    Some(text.find("\nnote: ").map_or(text, |end| &text[..end]))
+}
+
+/// An abort without a panic says its last words on standard error as well, such as "memory allocation of 8 bytes failed".
+fn with_words(reason: String, words: &LastWords) -> String {
+    let text = panic_text(&words.stderr).or_else(|| words.stderr.lines().rev().find(|line| !line.trim().is_empty()));
+    match text {
+        Some(text) => format!("{reason}; its last words: {text}"),
+        None => reason,
+    }
+}
+
+/// Without line breaks and other control characters, since a header cannot hold them; and not too long for one.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > MAX_REASON {
+            line.truncate(line.floor_char_boundary(MAX_REASON));
+            line.push('…');
+            break;
+        }
+    }
+    line
+}
+
+pub(super) fn human_bytes(bytes: usize) -> String {
+    const MIB: usize = 1024 * 1024;
+    const KIB: usize = 1024;
+    match bytes {
+        _ if bytes >= MIB && bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        _ if bytes >= KIB && bytes.is_multiple_of(KIB) => format!("{} KiB", bytes / KIB),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: wasmtime::Error, words: &LastWords, code: &str, reason: &str) {
+        let limits = Limits::new(Duration::from_millis(100), 64 * 1024 * 1024);
+        let failure = Failure::of(&error, words, &limits, limits.timeout);
+        assert_eq!((failure.code, failure.reason.as_str()), (code, reason));
+    }
+
+    fn stderr(text: &str) -> LastWords {
+        LastWords {
+            stderr: text.to_owned(),
+            ..LastWords::default()
+        }
+    }
+
+    #[test]
+    fn a_panic_s_text_is_the_reason() {
+        let words = stderr(
+            "first\n\nthread '<unnamed>' panicked at src/lib.rs:10:5:\nassertion `left == right` failed\n  left: 1\n right: 2\n\
+             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n",
+        );
+        let reason = "panicked at src/lib.rs:10:5: assertion `left == right` failed left: 1 right: 2";
+        check(Trap::UnreachableCodeReached.into(), &words, "trap", reason);
+    }
+
+    #[test]
+    fn a_core_module_hands_its_panic_over() {
+        let words = LastWords {
+            panic: Some("panicked at src/lib.rs:1:2: no".into()),
+            ..LastWords::default()
+        };
+        check(
+            Trap::UnreachableCodeReached.into(),
+            &words,
+            "trap",
+            "panicked at src/lib.rs:1:2: no",
+        );
+    }
+
+    #[test]
+    fn a_trap_without_words_says_what_it_was() {
+        check(
+            Trap::MemoryOutOfBounds.into(),
+            &stderr(""),
+            "trap",
+            "trapped: out of bounds memory access",
+        );
+        let words = stderr("hm\nlast\n\n");
+        check(
+            Trap::UnreachableCodeReached.into(),
+            &words,
+            "trap",
+            "trapped: wasm `unreachable` instruction executed; its last words: last",
+        );
+    }
+
+    #[test]
+    fn each_limit_is_named() {
+        check(
+            Trap::Interrupt.into(),
+            &stderr(""),
+            "timeout",
+            "did not return within its time-out of 100ms",
+        );
+        let words = LastWords {
+            memory_denied: true,
+            ..LastWords::default()
+        };
+        check(
+            Trap::UnreachableCodeReached.into(),
+            &words,
+            "memory",
+            "needed more memory than its limit of 64 MiB",
+        );
+        check(
+            Trap::StackOverflow.into(),
+            &stderr(""),
+            "trap",
+            "overflowed its stack, most likely by endless recursion",
+        );
+    }
+
+    #[test]
+    fn a_refusal_of_the_host_is_passed_on() {
+        let error =
+            wasmtime::Error::msg("a transform cannot sleep").context("error while executing at wasm backtrace: …");
+        check(error, &stderr(""), "trap", "a transform cannot sleep");
+        check(wasmtime::Error::new(I32Exit(3)), &stderr(""), "exit", "called exit(3)");
+    }
+
+    #[test]
+    fn a_reason_fits_a_header() {
+        assert_eq!(one_line("  a\r\n\tb\u{0} c "), "a b c");
+        let long = one_line(&"ä".repeat(5_000));
+        assert!(
+            long.len() <= MAX_REASON + '…'.len_utf8() && long.ends_with('…'),
+            "{}",
+            long.len()
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! What a guest can reach: WASI 0.2 with nothing behind it, and instead of the machine's clocks and random numbers the
+//! message's. A transform is a function; this is what makes it one.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{Error, Result};
+use wasmtime_wasi::p2::bindings::sync::io::poll;
+use wasmtime_wasi::p2::bindings::{cli, clocks, random};
+use wasmtime_wasi::p2::{self, DynOutputStream, DynPollable, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::console::{Channel, Console, Log, lock};
+use super::interface::DIAGNOSTICS;
+use super::limits::Limiter;
+use super::random::Random;
+use crate::message::Message;
+
+/// Streams and pollables that a guest may hold at once. Rust's standard library holds three.
+const MAX_RESOURCES: usize = 1_000;
+/// Of random bytes in one call: they are made on the host.
+const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
+/// What a stream takes at once.
+const STREAM_PERMIT: usize = 64 * 1024;
+/// Of a panic's text that a core module hands over, in bytes.
+const MAX_PANIC_TEXT: usize = 4 * 1024;
+
+const NO_SLEEP: &str = "a transform cannot sleep or wait: its clock stands still at the message's own time";
+
+/// The host's side of one instance.
+pub(super) struct State {
+    pub limiter: Limiter,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    /// The message's timestamp, nanoseconds since 1970.
+    now: u64,
+    random: Random,
+    console: Arc<Mutex<Console>>,
+    /// From a core module, which has no standard error.
+    panic: Option<String>,
+}
+
+impl State {
+    pub fn new(module: &str, memory: usize, log: Arc<Log>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            limiter: Limiter::new(memory),
+            // No files, no arguments, no environment, closed standard input; and no sockets, not even such that lead nowhere:
+            // each would take a file descriptor of the relay's.
+            wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).build(),
+            table,
+            now: 0,
+            random: Random::for_init(module),
+            console: Arc::new(Mutex::new(Console::new(log))),
+            panic: None,
+        }
+    }
+
+    pub fn begin_call(&mut self, module: &str, message: &Message) {
+        self.now = message.timestamp;
+        self.random = Random::for_message(module, message);
+    }
+
+    /// What the guest said of its own failure during the call that ends here, if it said anything.
+    pub fn end_call(&mut self) -> LastWords {
+        let stderr = lock(&self.console).end_call();
+        LastWords {
+            panic: self.panic.take(),
+            stderr,
+            memory_denied: self.limiter.take_denied(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct LastWords {
+    pub panic: Option<String>,
+    pub stderr: String,
+    pub memory_denied: bool,
+}
+
+pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    p2::add_to_linker_sync(l)?;
+
+    l.allow_shadowing(true);
+    clocks::wall_clock::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    clocks::monotonic_clock::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    random::random::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    random::insecure::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    random::insecure_seed::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    cli::stdout::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    cli::stderr::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    poll::add_to_linker::<State, Poll>(l, |state| Poll(&mut state.table))?;
+    l.allow_shadowing(false);
+
+    l.instance(DIAGNOSTICS)?
+        .func_wrap("panicked", |mut store, (text,): (String,)| {
+            let mut text = text;
+            text.truncate(text.floor_char_boundary(MAX_PANIC_TEXT));
+            let state: &mut State = store.data_mut();
+            lock(&state.console).write(Channel::Stderr, format!("{text}\n").as_bytes());
+            state.panic = Some(text);
+            Ok(())
+        })?;
+    Ok(linker)
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl clocks::wall_clock::Host for State {
+    fn now(&mut self) -> Result<clocks::wall_clock::Datetime> {
+        Ok(datetime(self.now))
+    }
+
+    fn resolution(&mut self) -> Result<clocks::wall_clock::Datetime> {
+        Ok(datetime(1))
+    }
+}
+
+fn datetime(nanoseconds: u64) -> clocks::wall_clock::Datetime {
+    const SECOND: u64 = 1_000_000_000;
+    clocks::wall_clock::Datetime {
+        seconds: nanoseconds / SECOND,
+        nanoseconds: u32::try_from(nanoseconds % SECOND).unwrap_or_default(),
+    }
+}
+
+/// Epochs do not interrupt calls to the host, so a guest that could wait would hold its thread for as long as it likes.
+impl clocks::monotonic_clock::Host for State {
+    fn now(&mut self) -> Result<u64> {
+        Ok(self.now)
+    }
+
+    fn resolution(&mut self) -> Result<u64> {
+        Ok(1)
+    }
+
+    fn subscribe_instant(&mut self, _when: u64) -> Result<Resource<DynPollable>> {
+        Err(Error::msg(NO_SLEEP))
+    }
+
+    fn subscribe_duration(&mut self, _duration: u64) -> Result<Resource<DynPollable>> {
+        Err(Error::msg(NO_SLEEP))
+    }
+}
+
+/// Tells what is ready, and never waits for what is not.
+struct Poll<'a>(&'a mut ResourceTable);
+
+impl HasData for Poll<'static> {
+    type Data<'a> = Poll<'a>;
+}
+
+impl poll::Host for Poll<'_> {
+    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
+        let mut ready = Vec::new();
+        for (index, pollable) in (0..).zip(pollables) {
+            if poll::HostPollable::ready(self.0, pollable)? {
+                ready.push(index);
+            }
+        }
+        if ready.is_empty() {
+            Err(Error::msg(NO_SLEEP))
+        } else {
+            Ok(ready)
+        }
+    }
+}
+
+impl poll::HostPollable for Poll<'_> {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
+        poll::HostPollable::ready(self.0, pollable)
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        if poll::HostPollable::ready(self.0, pollable)? {
+            Ok(())
+        } else {
+            Err(Error::msg(NO_SLEEP))
+        }
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        poll::HostPollable::drop(self.0, pollable)
+    }
+}
+
+impl random::random::Host for State {
+    fn get_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
+        random_bytes(&mut self.random, len)
+    }
+
+    fn get_random_u64(&mut self) -> Result<u64> {
+        Ok(self.random.next())
+    }
+}
+
+impl random::insecure::Host for State {
+    fn get_insecure_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
+        random_bytes(&mut self.random, len)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> Result<u64> {
+        Ok(self.random.next())
+    }
+}
+
+impl random::insecure_seed::Host for State {
+    fn insecure_seed(&mut self) -> Result<(u64, u64)> {
+        Ok((self.random.next(), self.random.next()))
+    }
+}
+
+fn random_bytes(random: &mut Random, len: u64) -> Result<Vec<u8>> {
+    match usize::try_from(len) {
+        Ok(bytes) if len <= MAX_RANDOM_BYTES => Ok(random.bytes(bytes)),
+        _ => Err(Error::msg(format!(
+            "asked for {len} random bytes at once; {MAX_RANDOM_BYTES} is the most there is"
+        ))),
+    }
+}
+
+impl cli::stdout::Host for State {
+    fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
+        open(self, Channel::Stdout)
+    }
+}
+
+impl cli::stderr::Host for State {
+    fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
+        open(self, Channel::Stderr)
+    }
+}
+
+fn open(state: &mut State, channel: Channel) -> Result<Resource<DynOutputStream>> {
+    let stream: DynOutputStream = Box::new(Stream {
+        channel,
+        console: Arc::clone(&state.console),
+    });
+    Ok(state.table.push(stream)?)
+}
+
+struct Stream {
+    channel: Channel,
+    console: Arc<Mutex<Console>>,
+}
+
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        lock(&self.console).write(self.channel, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(STREAM_PERMIT)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {}
+}

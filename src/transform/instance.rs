@@ -1,0 +1,154 @@
+//! A module at work: one store, one instance in it, used for call after call and thrown away when it failed.
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+
+use super::bindings::Transform;
+use super::bindings::slipring::transform::types as wit;
+use super::failure::Failure;
+use super::host::State;
+use super::limits::{Limits, ticks};
+use super::module::Module;
+use super::outcome;
+use crate::message::{Message, Outcome};
+
+/// Belongs to one thread. Calls block for at most twice the module's time-out and its `init`; they must not be made in an async
+/// task, since what a guest prints passes through wasmtime-wasi's blocking calls, which panic there.
+pub struct Instance {
+    module: Arc<Module>,
+    guest: Option<Guest>,
+}
+
+impl Instance {
+    pub(super) fn new(module: Arc<Module>) -> Self {
+        Self { module, guest: None }
+    }
+
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// Whatever the guest does, there is an outcome. After a trap or a time-out the message is tried once more on a fresh
+    /// instance, since the fault may lie in what the guest remembered of earlier ones.
+    pub fn call(&mut self, message: &Message) -> Outcome {
+        let failure = match self.attempt(message) {
+            Ok(outcome) => return outcome,
+            Err(failure) => failure,
+        };
+        tracing::debug!(
+            module = self.module.name,
+            stream = %message.stream,
+            sequence = message.sequence,
+            code = failure.code,
+            reason = failure.reason,
+            "a call failed; trying once more on a fresh instance",
+        );
+        self.attempt(message)
+            .unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()))
+    }
+
+    /// What is not put back at the end is thrown away: a trap leaves a store unusable.
+    fn attempt(&mut self, message: &Message) -> Result<Outcome, Failure> {
+        let mut guest = match self.guest.take() {
+            Some(guest) => guest,
+            None => Guest::start(&self.module)?,
+        };
+        let returned = guest.call(&self.module, message)?;
+        if guest.has_grown() {
+            tracing::debug!(
+                module = self.module.name,
+                bytes = guest.memory(),
+                "replacing an instance that has grown"
+            );
+        } else {
+            self.guest = Some(guest);
+        }
+        Ok(outcome::check(returned, &self.module.limits))
+    }
+
+    /// Instantiates and runs `init`, no more.
+    pub(super) fn try_out(&mut self) -> Result<(), Failure> {
+        self.guest = Some(Guest::start(&self.module)?);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance")
+            .field("module", &self.module)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Guest {
+    store: Store<State>,
+    exports: Transform,
+    /// Above this the memory counts as grown, in bytes.
+    threshold: usize,
+}
+
+impl Guest {
+    /// Instantiates and runs `init`.
+    fn start(module: &Module) -> Result<Self, Failure> {
+        let limits = &module.limits;
+        let state = State::new(&module.name, limits.memory, Arc::clone(&module.log));
+        let mut store = Store::new(&module.engine.wasmtime, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.max_output);
+        store.set_epoch_deadline(ticks(limits.init_timeout));
+
+        let instance = module.pre.instantiate(&mut store);
+        let exports = instance.and_then(|instance| module.indices.load(&mut store, &instance));
+        let exports = exports.map_err(|error| start_failed(&mut store, &error, limits, "it cannot be instantiated"))?;
+        let init = exports.call_init(&mut store, &module.settings);
+        init.map_err(|error| start_failed(&mut store, &error, limits, "`init` failed"))?
+            .map_err(|reason| Failure::new("init", &format!("`init` refused its settings: {reason}")))?;
+        store.data_mut().end_call();
+        let used = store.data().limiter.used();
+        Ok(Self {
+            store,
+            exports,
+            threshold: used + (limits.memory.saturating_sub(used)) / 2,
+        })
+    }
+
+    fn call(&mut self, module: &Module, message: &Message) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
+        self.store.data_mut().begin_call(&module.name, message);
+        self.store.set_epoch_deadline(ticks(module.limits.timeout));
+        let headers: Vec<(&str, &str)> = message
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let message = wit::Message {
+            subject: &message.subject,
+            payload: &message.payload,
+            headers: &headers,
+            stream_name: &message.stream,
+            sequence: message.sequence,
+            timestamp: message.timestamp,
+            deliveries: message.deliveries,
+        };
+        let returned = self.exports.call_transform(&mut self.store, message);
+        let words = self.store.data_mut().end_call();
+        returned.map_err(|error| Failure::of(&error, &words, &module.limits, module.limits.timeout))
+    }
+
+    fn memory(&self) -> usize {
+        self.store.data().limiter.used()
+    }
+
+    /// A memory never shrinks. Half of what was left after `init` is the measure, so that a module which starts large is not
+    /// started anew for every message.
+    fn has_grown(&self) -> bool {
+        self.memory() > self.threshold
+    }
+}
+
+fn start_failed(store: &mut Store<State>, error: &wasmtime::Error, limits: &Limits, what: &str) -> Failure {
+    let words = store.data_mut().end_call();
+    let failure = Failure::of(error, &words, limits, limits.init_timeout);
+    Failure::new(failure.code, &format!("{what}: {}", failure.reason))
+}

@@ -1,0 +1,81 @@
+//! Whether a component fits the world `slipring:transform`, judged by names, so that what is missing or too much can be named.
+//! The types behind the names are wasmtime's to check.
+
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+
+use super::module::LoadError;
+
+/// The exports of the world.
+const INIT: &str = "init";
+const TRANSFORM: &str = "transform";
+
+pub(super) const WORLD: &str = "slipring:transform@0.1.0";
+pub(super) const DIAGNOSTICS: &str = "slipring:transform/diagnostics@0.1.0";
+const TYPES: &str = "slipring:transform/types@0.1.0";
+/// Of WASI 0.2: these packages, with nothing behind them. `wasi:http` is not among them.
+const WASI: [&str; 6] = [
+    "wasi:cli",
+    "wasi:clocks",
+    "wasi:filesystem",
+    "wasi:io",
+    "wasi:random",
+    "wasi:sockets",
+];
+
+pub(super) fn check(engine: &wasmtime::Engine, component: &Component) -> Result<(), LoadError> {
+    let ty = component.component_type();
+    let unknown: Vec<String> = ty
+        .imports(engine)
+        .map(|(name, _)| name)
+        .filter(|name| !provided(name))
+        .map(str::to_owned)
+        .collect();
+    if !unknown.is_empty() {
+        return Err(LoadError::Imports(unknown));
+    }
+    for name in [INIT, TRANSFORM] {
+        match ty.get_export(engine, name).map(|export| export.ty) {
+            Some(ComponentItem::ComponentFunc(_)) => {}
+            Some(_) => return Err(LoadError::ExportType(format!("`{name}` is not a function"))),
+            None => {
+                let found = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
+                return Err(LoadError::MissingExport { name, found });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn provided(import: &str) -> bool {
+    if import == TYPES || import == DIAGNOSTICS {
+        return true;
+    }
+    let Some((interface, version)) = import.split_once('@') else {
+        return false;
+    };
+    let package = interface.split('/').next().unwrap_or_default();
+    WASI.contains(&package) && version.starts_with("0.2.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn provides_wasi_0_2_and_its_own_interfaces_of_this_version() {
+        for import in [TYPES, DIAGNOSTICS, "wasi:cli/environment@0.2.6", "wasi:io/poll@0.2.0"] {
+            assert!(provided(import), "{import}");
+        }
+        for import in [
+            "slipring:transform/types@0.2.0",
+            "wasi:http/types@0.2.0",
+            "wasi:cli/environment@0.3.0",
+            "wasi:cli/environment",
+            "wasi:clocksmith/hammer@0.2.0",
+            "env",
+        ] {
+            assert!(!provided(import), "{import}");
+        }
+    }
+}

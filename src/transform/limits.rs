@@ -1,0 +1,144 @@
+//! What one module may use, and the accountant that wasmtime asks before a guest's memory grows.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::engine::TICK;
+
+/// The first two are the module's own settings; the others are the same for every module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one call.
+    pub timeout: Duration,
+    /// Of one instance, in bytes, all its memories together.
+    pub memory: usize,
+    /// Of `init`, which may parse and build what every call then uses. It runs once an instance.
+    pub init_timeout: Duration,
+    /// Publications that one message may become: enough for a fan-out to every row of a large table, and few enough that one
+    /// message cannot fill the publisher's queues.
+    pub max_publications: usize,
+    /// Channels of all publications of one message together. A broadcast costs Centrifugo one publication a channel.
+    pub max_channels: usize,
+    /// Bytes that one message may become. It is also what a guest may hand over in any single call to the host.
+    pub max_output: usize,
+}
+
+impl Limits {
+    pub const INIT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub const MAX_PUBLICATIONS: usize = 10_000;
+    pub const MAX_CHANNELS: usize = 100_000;
+    pub const MAX_OUTPUT: usize = 16 * 1024 * 1024;
+
+    pub fn new(timeout: Duration, memory: usize) -> Self {
+        Self {
+            timeout,
+            memory,
+            init_timeout: Self::INIT_TIMEOUT.max(timeout),
+            max_publications: Self::MAX_PUBLICATIONS,
+            max_channels: Self::MAX_CHANNELS,
+            max_output: Self::MAX_OUTPUT,
+        }
+    }
+}
+
+/// A deadline in epochs from now. The current tick is already under way, hence one more: a call never gets less than its time.
+pub(super) fn ticks(timeout: Duration) -> u64 {
+    let ticks = timeout.as_nanos().div_ceil(TICK.as_nanos());
+    u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) + 1
+}
+
+/// Bounds what wasmtime allocates for one instance.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: usize,
+    used: usize,
+    denied: bool,
+}
+
+/// Elements of one table, of 8 bytes each: some ten times what an interpreter compiled to WebAssembly has.
+const MAX_TABLE_ELEMENTS: usize = 200_000;
+/// A component in Rust has fewer than ten of each, one in Python some dozens.
+const MAX_INSTANCES: usize = 1_000;
+const MAX_TABLES: usize = 1_000;
+const MAX_MEMORIES: usize = 100;
+
+impl Limiter {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: 0,
+            denied: false,
+        }
+    }
+
+    /// Bytes of all memories.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether the guest asked for more than there is since the last call of this.
+    pub fn take_denied(&mut self) -> bool {
+        std::mem::take(&mut self.denied)
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        let allowed = used <= self.limit && maximum.is_none_or(|maximum| desired <= maximum);
+        if allowed {
+            self.used = used;
+        } else {
+            self.denied = true;
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_are_counted_together() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(0, 40, None).unwrap());
+        assert!(!limiter.take_denied());
+        assert!(!limiter.memory_growing(40, 41, None).unwrap());
+        assert_eq!(limiter.used(), 100);
+        assert!(limiter.take_denied());
+        assert!(!limiter.take_denied());
+    }
+
+    #[test]
+    fn a_growth_beyond_the_memory_s_own_maximum_is_not_counted() {
+        let mut limiter = Limiter::new(100);
+        assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
+        assert_eq!(limiter.used(), 0);
+    }
+
+    #[test]
+    fn a_call_gets_at_least_its_time() {
+        assert_eq!(ticks(Duration::from_millis(100)), 11);
+        assert_eq!(ticks(Duration::from_micros(1)), 2);
+        assert!(ticks(Duration::MAX) <= u64::MAX / 2 + 1);
+    }
+}

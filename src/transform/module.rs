@@ -1,0 +1,148 @@
+//! A module that was compiled, checked and tried: whoever holds one may swap it in.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::TransformIndices;
+use super::console::Log;
+use super::engine::Engine;
+use super::host::State;
+use super::instance::Instance;
+use super::interface::{self, WORLD};
+use super::limits::Limits;
+use super::{binary, failure};
+
+pub struct Module {
+    pub(super) engine: Engine,
+    pub(super) name: String,
+    pub(super) settings: String,
+    pub(super) limits: Limits,
+    pub(super) pre: InstancePre<State>,
+    pub(super) indices: TransformIndices,
+    pub(super) log: Arc<Log>,
+    sha256: String,
+}
+
+/// Why a file cannot be a module. Each says what was found and what would be right, but not of which file.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the file is empty")]
+    Empty,
+    #[error("the file is not WebAssembly but {0}")]
+    NotWasm(String),
+    #[error("the file is damaged or cut short: {0}")]
+    Damaged(String),
+    #[error("the file's WebAssembly version {:02x} {:02x} {:02x} {:02x} is neither a component's nor a core module's", .0[0], .0[1], .0[2], .0[3])]
+    Version([u8; 4]),
+    #[error(
+        "the file is a core module that does not say what its functions are: it lacks the type section of `{WORLD}`. \
+         Build it with slipring-sdk, with --target wasm32-wasip2"
+    )]
+    Untyped,
+    #[error(
+        "the file is a core module that imports `{0}`, which is WASI before components. \
+         Build it with --target wasm32-wasip2"
+    )]
+    Preview1(String),
+    #[error("the core module cannot be made a component: {0}")]
+    Encode(String),
+    #[error("the module cannot be compiled: {0}")]
+    Compile(String),
+    #[error(
+        "the module imports {}, which the relay does not provide: a transform has WASI 0.2 without wasi:http, and `{WORLD}`",
+        quoted(.0)
+    )]
+    Imports(Vec<String>),
+    #[error("what the module imports does not fit what the relay provides: {0}")]
+    Link(String),
+    #[error(
+        "the module does not export the function `{name}` of `{WORLD}`{}. Is there a function with `#[transform]`?",
+        if .found.is_empty() { ": it exports nothing".into() } else { format!("; it exports {}", quoted(.found)) }
+    )]
+    MissingExport { name: &'static str, found: Vec<String> },
+    #[error("what the module exports is not of the type that `{WORLD}` has: {0}")]
+    ExportType(String),
+    #[error("the module failed when it was tried: {0}")]
+    Tried(String),
+}
+
+impl Module {
+    /// Compiles, checks, and runs `init` once with the settings, a JSON object. This blocks for as long as compiling takes: some
+    /// 80 ms for a small module in Rust, seconds for an interpreter.
+    pub fn load(
+        engine: &Engine,
+        name: &str,
+        wasm: &[u8],
+        settings_json: &str,
+        limits: Limits,
+    ) -> Result<Arc<Self>, LoadError> {
+        let component = binary::component(wasm)?;
+        let component = Component::from_binary(&engine.wasmtime, &component)
+            .map_err(|error| LoadError::Compile(failure::one_line(&format!("{error:#}"))))?;
+        interface::check(&engine.wasmtime, &component)?;
+        let pre = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let indices = TransformIndices::new(&pre).map_err(|error| LoadError::ExportType(format!("{error:#}")))?;
+        let module = Arc::new(Self {
+            engine: engine.clone(),
+            name: name.to_owned(),
+            settings: settings_json.to_owned(),
+            limits,
+            pre,
+            indices,
+            log: Arc::new(Log::new(name)),
+            sha256: hex(&Sha256::digest(wasm)),
+        });
+        module
+            .instance()
+            .try_out()
+            .map_err(|failure| LoadError::Tried(failure.reason))?;
+        Ok(module)
+    }
+
+    /// The file's, in hexadecimal digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Nothing of the guest runs before the first call.
+    pub fn instance(self: &Arc<Self>) -> Instance {
+        Instance::new(Arc::clone(self))
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("name", &self.name)
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

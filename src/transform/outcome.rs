@@ -1,0 +1,249 @@
+//! From what a guest returned to an outcome that the stages after this one may rely on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::bindings::slipring::transform::types as wit;
+use super::failure::{one_line, reject};
+use super::limits::Limits;
+use crate::message::{Body, MAX_CHANNEL_BYTES, MAX_VERSION, Outcome, Publication, Rejection};
+
+/// The guest's word becomes the reason: `Err` is its way to reject a message.
+pub(super) fn check(returned: Result<Vec<wit::Publication>, String>, limits: &Limits) -> Outcome {
+    let checked = match returned {
+        Ok(publications) if publications.is_empty() => return Outcome::Drop,
+        Ok(publications) => check_all(publications, limits),
+        Err(reason) => Err(reject("rejected", one_line(&reason))),
+    };
+    checked.map_or_else(Outcome::Reject, Outcome::Publish)
+}
+
+fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec<Publication>, Rejection> {
+    let count = publications.len();
+    if count > limits.max_publications {
+        let limit = limits.max_publications;
+        return Err(reject(
+            "output",
+            format!("returned {count} publications for one message; {limit} is the limit"),
+        ));
+    }
+    let channels: usize = publications.iter().map(|publication| publication.channels.len()).sum();
+    if channels > limits.max_channels {
+        let limit = limits.max_channels;
+        return Err(reject(
+            "output",
+            format!("named {channels} channels for one message; {limit} is the limit"),
+        ));
+    }
+    let numbered = publications.into_iter().enumerate();
+    numbered
+        .map(|(index, publication)| check_one(publication, Place { index, count }))
+        .collect()
+}
+
+fn check_one(publication: wit::Publication, place: Place) -> Result<Publication, Rejection> {
+    let channels = check_channels(publication.channels, place)?;
+    if let Some(version) = publication.version.filter(|version| *version >= MAX_VERSION) {
+        let reason = format!("version {version} is too large: Centrifugo compares versions up to 2^53 - 1");
+        return Err(place.reject("version", &channels, &reason));
+    }
+    let body = match publication.body {
+        wit::Body::Binary(bytes) => Body::Binary(bytes),
+        wit::Body::Json(text) => Body::Json(
+            RawValue::from_string(text)
+                .map_err(|error| place.reject("json", &channels, &format!("its body is not JSON: {error}")))?,
+        ),
+    };
+    Ok(Publication {
+        channels,
+        body,
+        version: publication.version,
+        version_epoch: publication.version_epoch,
+        tags: publication.tags,
+        idempotency_key: publication.idempotency_key,
+        delta: publication.delta,
+        skip_history: publication.skip_history,
+    })
+}
+
+/// A channel that comes twice is taken once: the channels of a publication are a set, and whoever builds the list from the
+/// members of a group does not mean to show anybody the same thing twice.
+fn check_channels(names: Vec<String>, place: Place) -> Result<Vec<Arc<str>>, Rejection> {
+    if names.is_empty() {
+        return Err(place.reject("channel", &[], "it names no channel"));
+    }
+    for name in &names {
+        if name.is_empty() {
+            return Err(place.reject("channel", &[], "its channel is empty"));
+        }
+        let len = name.len();
+        if len > MAX_CHANNEL_BYTES {
+            let head = one_line(&name[..name.floor_char_boundary(32)]);
+            let reason = format!("the channel `{head}…` has {len} bytes; {MAX_CHANNEL_BYTES} is the limit");
+            return Err(place.reject("channel", &[], &reason));
+        }
+    }
+    if names.len() == 1 {
+        return Ok(names.into_iter().map(Arc::from).collect());
+    }
+    let mut seen = HashSet::with_capacity(names.len());
+    let channels = names.into_iter().map(Arc::<str>::from);
+    Ok(channels.filter(|channel| seen.insert(Arc::clone(channel))).collect())
+}
+
+/// Which of a message's publications it is.
+#[derive(Clone, Copy)]
+struct Place {
+    index: usize,
+    count: usize,
+}
+
+impl Place {
+    fn reject(self, code: &'static str, channels: &[Arc<str>], reason: &str) -> Rejection {
+        let reason = match self.count {
+            1 => format!("the publication was refused: {reason}"),
+            count => format!("publication {} of {count} was refused: {reason}", self.index + 1),
+        };
+        Rejection {
+            channel: channels.first().cloned(),
+            ..reject(code, reason)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn publication(channels: &[&str], json: &str) -> wit::Publication {
+        wit::Publication {
+            channels: channels.iter().map(|name| (*name).to_owned()).collect(),
+            body: wit::Body::Json(json.to_owned()),
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        }
+    }
+
+    fn outcome(publications: Vec<wit::Publication>) -> Outcome {
+        check(Ok(publications), &Limits::new(Duration::from_millis(100), 1))
+    }
+
+    fn published(publications: Vec<wit::Publication>) -> Vec<Publication> {
+        match outcome(publications) {
+            Outcome::Publish(publications) => publications,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(publications: Vec<wit::Publication>, code: &str, reason: &str) -> Rejection {
+        match outcome(publications) {
+            Outcome::Reject(rejection) => {
+                assert_eq!((rejection.code.as_ref(), rejection.reason.as_str()), (code, reason));
+                rejection
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn json_is_kept_as_it_is() {
+        let publications = published(vec![publication(&["a"], r#"{ "b" : 1.50 }"#)]);
+        assert!(matches!(&publications[0].body, Body::Json(json) if json.get() == r#"{ "b" : 1.50 }"#));
+    }
+
+    #[test]
+    fn an_empty_list_drops() {
+        assert!(matches!(outcome(Vec::new()), Outcome::Drop));
+    }
+
+    #[test]
+    fn an_error_rejects_with_its_words_on_one_line() {
+        let limits = Limits::new(Duration::from_millis(100), 1);
+        let Outcome::Reject(rejection) = check(Err("no\nway".into()), &limits) else {
+            panic!("not rejected")
+        };
+        assert_eq!(
+            (rejection.code.as_ref(), rejection.reason.as_str()),
+            ("rejected", "no way")
+        );
+    }
+
+    #[test]
+    fn a_channel_twice_is_taken_once() {
+        let publications = published(vec![publication(&["a", "b", "a", "c", "b"], "1")]);
+        let channels: Vec<&str> = publications[0].channels.iter().map(AsRef::as_ref).collect();
+        assert_eq!(channels, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn bad_channels_are_refused() {
+        refused(
+            vec![publication(&[], "1")],
+            "channel",
+            "the publication was refused: it names no channel",
+        );
+        let reason = "publication 2 of 2 was refused: its channel is empty";
+        refused(
+            vec![publication(&["a"], "1"), publication(&[""], "1")],
+            "channel",
+            reason,
+        );
+        refused(
+            vec![publication(&["a", ""], "1")],
+            "channel",
+            "the publication was refused: its channel is empty",
+        );
+        published(vec![publication(&[&"x".repeat(255)], "1")]);
+        let reason = format!(
+            "the publication was refused: the channel `{}…` has 256 bytes; 255 is the limit",
+            "ä".repeat(16)
+        );
+        refused(vec![publication(&[&"ä".repeat(128)], "1")], "channel", &reason);
+    }
+
+    #[test]
+    fn broken_json_is_refused_with_its_place() {
+        let reason = "the publication was refused: its body is not JSON: expected value at line 2 column 6";
+        let rejection = refused(vec![publication(&["a"], "{\n\"b\": }")], "json", reason);
+        assert_eq!(rejection.channel.as_deref(), Some("a"));
+        let reason = "the publication was refused: its body is not JSON: EOF while parsing a value at line 1 column 0";
+        refused(vec![publication(&["a"], "")], "json", reason);
+        let reason = "the publication was refused: its body is not JSON: trailing characters at line 1 column 3";
+        refused(vec![publication(&["a"], "1 2")], "json", reason);
+    }
+
+    #[test]
+    fn versions_stay_below_2_to_the_53() {
+        let with = |version| wit::Publication {
+            version: Some(version),
+            ..publication(&["a"], "1")
+        };
+        assert_eq!(published(vec![with(MAX_VERSION - 1)])[0].version, Some(MAX_VERSION - 1));
+        let reason = "the publication was refused: version 9007199254740992 is too large: Centrifugo compares versions up to 2^53 - 1";
+        refused(vec![with(MAX_VERSION)], "version", reason);
+    }
+
+    #[test]
+    fn a_message_does_not_become_too_much() {
+        let many = vec![publication(&["a"], "1"); Limits::MAX_PUBLICATIONS + 1];
+        refused(
+            many,
+            "output",
+            "returned 10001 publications for one message; 10000 is the limit",
+        );
+        let names = vec!["a"; Limits::MAX_CHANNELS + 1];
+        refused(
+            vec![publication(&names, "1")],
+            "output",
+            "named 100001 channels for one message; 100000 is the limit",
+        );
+    }
+}

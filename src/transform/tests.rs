@@ -1,0 +1,36 @@
+//! The stage as a whole: guests that behave, guests that do not, and files that are none.
+
+mod loading;
+mod misbehaviour;
+mod wat;
+mod working;
+
+use std::sync::Arc;
+
+use crate::message::{Message, Outcome, Rejection};
+
+fn message(sequence: u64) -> Message {
+    Message {
+        subject: "test.subject".into(),
+        payload: bytes::Bytes::from_static(b"{}"),
+        headers: vec![("name".into(), "value".into())],
+        stream: Arc::from("TEST"),
+        sequence,
+        timestamp: 1_700_000_000_123_456_789,
+        deliveries: 1,
+    }
+}
+
+#[track_caller]
+fn rejection(outcome: Outcome) -> Rejection {
+    match outcome {
+        Outcome::Reject(rejection) => rejection,
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn check_rejected(outcome: Outcome, code: &str, reason: &str) {
+    let rejection = rejection(outcome);
+    assert_eq!((rejection.code.as_ref(), rejection.reason.as_str()), (code, reason));
+}

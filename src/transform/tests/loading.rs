@@ -1,0 +1,138 @@
+//! Which files become modules, and what is said of those that do not.
+
+use super::super::{Engine, Module};
+use super::wat::{EXPORTS, Guest, OK, TYPES, component, limits};
+
+#[track_caller]
+fn check(wasm: &[u8], beginning: &str) {
+    let engine = Engine::new(None).expect("an engine");
+    let error = Module::load(&engine, "test", wasm, "{}", limits())
+        .expect_err("refused")
+        .to_string();
+    assert!(error.starts_with(beginning), "{error}");
+}
+
+#[test]
+fn a_component_is_loaded_and_has_its_hash() {
+    let module = Guest::default().load(limits()).expect("a module");
+    assert_eq!(module.name(), "test");
+    assert_eq!(module.sha256().len(), 64);
+    assert!(module.sha256().bytes().all(|byte| byte.is_ascii_hexdigit()));
+}
+
+#[test]
+fn a_component_cut_short_is_refused() {
+    let wasm = Guest::default().wasm();
+    check(&wasm[..wasm.len() / 2], "the module cannot be compiled: ");
+}
+
+#[test]
+fn a_missing_export_is_named() {
+    let core = r#"(core module $core (func (export "f")))"#;
+    check(
+        &component("", core, ""),
+        "the module does not export the function `init` of `slipring:transform@0.1.0`: it exports nothing.",
+    );
+    let lifted = r#"(func $f (canon lift (core func $guest "f"))) (export "init" (func $f)) (export "main" (func $f))"#;
+    check(
+        &component("", core, lifted),
+        "the module does not export the function `transform` of `slipring:transform@0.1.0`; it exports `init`, `main`.",
+    );
+}
+
+#[test]
+fn an_export_of_another_type_is_named() {
+    let core = r#"(core module $core (func (export "f")))"#;
+    let lifted =
+        r#"(func $f (canon lift (core func $guest "f"))) (export "init" (func $f)) (export "transform" (func $f))"#;
+    check(
+        &component("", core, lifted),
+        "what the module exports is not of the type that `slipring:transform@0.1.0` has: type-checking export func `init`",
+    );
+    let no_function = r#"(instance $nothing) (export "init" (instance $nothing))"#;
+    check(
+        &component("", core, no_function),
+        "what the module exports is not of the type that `slipring:transform@0.1.0` has: `init` is not a function",
+    );
+}
+
+#[test]
+fn imports_that_are_not_provided_are_all_named() {
+    let imports = r#"
+        (import "wasi:http/types@0.2.0" (instance))
+        (import "wasi:cli/environment@0.2.0" (instance))
+        (import "slipring:transform/types@0.2.0" (instance))"#;
+    check(
+        &component(imports, "(core module $core)", ""),
+        "the module imports `wasi:http/types@0.2.0`, `slipring:transform/types@0.2.0`, which the relay does not provide",
+    );
+}
+
+#[test]
+fn a_function_missing_in_a_known_interface_is_named() {
+    let imports = r#"(import "wasi:cli/environment@0.2.0" (instance (export "get-weather" (func))))"#;
+    let wasm = component(&format!("{TYPES} {imports}"), &core_of_default(), EXPORTS);
+    check(&wasm, "what the module imports does not fit what the relay provides: ");
+    let engine = Engine::new(None).expect("an engine");
+    let error = Module::load(&engine, "test", &wasm, "{}", limits())
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("get-weather"), "{error}");
+}
+
+fn core_of_default() -> String {
+    Guest::default().core()
+}
+
+#[test]
+fn a_module_whose_init_fails_is_refused_with_its_words() {
+    let refuses = Guest {
+        init: "(call $result (i32.const 1) (i32.const 16) (i32.const 1))",
+        ..Guest::default()
+    };
+    check(
+        &refuses.wasm(),
+        "the module failed when it was tried: `init` refused its settings: a",
+    );
+    let traps = Guest {
+        init: "unreachable",
+        ..Guest::default()
+    };
+    check(
+        &traps.wasm(),
+        "the module failed when it was tried: `init` failed: trapped: wasm `unreachable` instruction executed",
+    );
+    let loops = Guest {
+        init: "(loop (br 0)) unreachable",
+        ..Guest::default()
+    };
+    check(
+        &loops.wasm(),
+        "the module failed when it was tried: `init` failed: did not return within its time-out of 100ms",
+    );
+    let large = Guest {
+        more: "(memory 10000)",
+        init: OK,
+        ..Guest::default()
+    };
+    check(
+        &large.wasm(),
+        "the module failed when it was tried: it cannot be instantiated: needed more memory than its limit of 4 MiB",
+    );
+}
+
+#[test]
+fn compiled_code_is_kept_in_a_private_directory() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("cache");
+    for _ in 0..2 {
+        let engine = Engine::new(Some(&dir)).expect("an engine");
+        Module::load(&engine, "test", &Guest::default().wasm(), "{}", limits()).expect("a module");
+    }
+    assert!(dir.read_dir().expect("readable").next().is_some(), "nothing was kept");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(dir.metadata().expect("metadata").permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,179 @@
+//! Guests that do harm. Each costs its own message and nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::wat::{Guest, limits};
+use super::{check_rejected, message};
+use crate::message::Outcome;
+
+#[test]
+fn a_trap_says_what_it_was() {
+    let mut instance = Guest {
+        transform: "unreachable",
+        ..Guest::default()
+    }
+    .instance();
+    check_rejected(
+        instance.call(&message(1)),
+        "trap",
+        "trapped: wasm `unreachable` instruction executed",
+    );
+}
+
+#[test]
+fn an_endless_loop_ends_at_the_time_out() {
+    let mut instance = Guest {
+        transform: "(loop (br 0)) unreachable",
+        ..Guest::default()
+    }
+    .instance();
+    let start = Instant::now();
+    check_rejected(
+        instance.call(&message(1)),
+        "timeout",
+        "did not return within its time-out of 100ms",
+    );
+    // Twice, since it is tried once more.
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
+#[test]
+fn endless_recursion_is_a_trap() {
+    let guest = Guest {
+        more: "(func $f (call $f))",
+        transform: "(call $f) unreachable",
+        ..Guest::default()
+    };
+    check_rejected(
+        guest.instance().call(&message(1)),
+        "trap",
+        "overflowed its stack, most likely by endless recursion",
+    );
+}
+
+#[test]
+fn memory_ends_at_its_limit() {
+    // As an allocator does it: grow until that fails, then give up.
+    let transform = "(loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    let mut instance = Guest {
+        transform,
+        ..Guest::default()
+    }
+    .instance();
+    check_rejected(
+        instance.call(&message(1)),
+        "memory",
+        "needed more memory than its limit of 4 MiB",
+    );
+}
+
+#[test]
+fn a_list_that_leads_out_of_its_memory_is_a_trap() {
+    let transform = "(call $result (i32.const 0) (i32.const 0) (i32.const 0x7fffffff))";
+    let outcome = Guest {
+        transform,
+        ..Guest::default()
+    }
+    .instance()
+    .call(&message(1));
+    assert!(
+        matches!(&outcome, Outcome::Reject(rejection) if rejection.code == "trap"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn output_ends_at_its_limit() {
+    // 40,000 publications of 80 bytes, all of them zero: they fit the memory, and name no channel.
+    let transform =
+        "(drop (memory.grow (i32.const 50))) (call $result (i32.const 0) (i32.const 131072) (i32.const 40000))";
+    let guest = Guest {
+        transform,
+        ..Guest::default()
+    };
+    let module = guest.load(limits()).expect("a module");
+    let reason = "returned 40000 publications for one message; 10000 is the limit";
+    check_rejected(module.instance().call(&message(1)), "output", reason);
+    let module = guest
+        .load(super::super::Limits {
+            max_output: 64 * 1024,
+            ..limits()
+        })
+        .expect("a module");
+    check_rejected(
+        module.instance().call(&message(1)),
+        "output",
+        "returned more than 64 KiB for one message",
+    );
+}
+
+#[test]
+fn a_fault_that_a_fresh_instance_does_not_have_is_not_seen() {
+    // It traps at every second call.
+    let guest = Guest {
+        more: "(global $calls (mut i32) (i32.const 0))",
+        transform: "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+            (if (i32.eq (global.get $calls) (i32.const 2)) (then unreachable))
+            (call $result (i32.const 0) (call $publication) (i32.const 1))",
+        ..Guest::default()
+    };
+    let mut instance = guest.instance();
+    for sequence in 1..=5 {
+        let outcome = instance.call(&message(sequence));
+        assert!(matches!(outcome, Outcome::Publish(_)), "{sequence}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_message_after_a_trap_finds_a_working_instance() {
+    // It traps for the message 1 only.
+    let transform = "(if (i64.eq (local.get $sequence) (i64.const 1)) (then unreachable))
+        (call $result (i32.const 0) (call $publication) (i32.const 1))";
+    let mut instance = Guest {
+        transform,
+        ..Guest::default()
+    }
+    .instance();
+    assert!(matches!(instance.call(&message(1)), Outcome::Reject(_)));
+    assert!(matches!(instance.call(&message(2)), Outcome::Publish(_)));
+}
+
+#[test]
+fn an_instance_that_has_grown_is_replaced() {
+    // Counts its calls, in the version; the message 2 makes its memory grow by 3 MiB of the 4.
+    let guest = Guest {
+        more: "(global $calls (mut i64) (i64.const 0))",
+        transform: "(global.set $calls (i64.add (global.get $calls) (i64.const 1)))
+            (if (i64.eq (local.get $sequence) (i64.const 2)) (then (drop (memory.grow (i32.const 48)))))
+            (local.set $at (call $publication))
+            (i32.store8 offset=24 (local.get $at) (i32.const 1))
+            (i64.store offset=32 (local.get $at) (global.get $calls))
+            (call $result (i32.const 0) (local.get $at) (i32.const 1))",
+        ..Guest::default()
+    };
+    let mut instance = guest.instance();
+    let calls: Vec<u64> = (1..=4)
+        .map(|sequence| match instance.call(&message(sequence)) {
+            Outcome::Publish(publications) => publications[0].version.expect("a version"),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(calls, [1, 2, 1, 2]);
+}
+
+#[test]
+fn an_init_that_fails_later_rejects_with_its_reason() {
+    // It refuses all settings but those of two bytes.
+    let guest = Guest {
+        init: "(call $result (i32.ne (local.get 1) (i32.const 2)) (i32.const 16) (i32.const 1))",
+        ..Guest::default()
+    };
+    let mut module = guest.load(limits()).expect("a module");
+    Arc::get_mut(&mut module).expect("the only one").settings = "other".into();
+    check_rejected(
+        module.instance().call(&message(1)),
+        "init",
+        "`init` refused its settings: a",
+    );
+}

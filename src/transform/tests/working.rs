@@ -1,0 +1,118 @@
+//! Guests that behave: what they see, and how workers run them.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::super::{Chunk, Engine, Module, Transformed, Workers};
+use super::message;
+use super::wat::{Guest, limits};
+use crate::message::{Body, Outcome};
+
+#[test]
+fn a_message_becomes_a_publication() {
+    let Outcome::Publish(publications) = Guest::default().instance().call(&message(1)) else {
+        panic!("not published");
+    };
+    assert_eq!(publications.len(), 1);
+    assert_eq!(&*publications[0].channels[0], "a");
+    assert!(matches!(&publications[0].body, Body::Json(json) if json.get() == "1"));
+}
+
+#[test]
+fn a_guest_sees_all_of_its_message() {
+    // Answers each field as an error: the payload by itself, the others by the delivery count that asks for them.
+    let field = |deliveries: u32| {
+        let guest = Guest {
+            transform: "(if (i32.eq (local.get $deliveries) (i32.const 2)) (then
+                    (return (call $result (i32.const 1) (local.get $subject) (local.get $subject-length)))))
+                (if (i32.eq (local.get $deliveries) (i32.const 3)) (then
+                    (return (call $result (i32.const 1) (local.get $stream) (local.get $stream-length)))))
+                (if (i32.eq (local.get $deliveries) (i32.const 4)) (then
+                    (return (call $result (i32.const 1)
+                        (i32.load offset=8 (local.get $headers)) (i32.load offset=12 (local.get $headers))))))
+                (call $result (i32.const 1) (local.get $payload) (local.get $payload-length))",
+            ..Guest::default()
+        };
+        let message = crate::message::Message {
+            deliveries,
+            ..message(1)
+        };
+        super::rejection(guest.instance().call(&message)).reason
+    };
+    assert_eq!(field(1), "{}");
+    assert_eq!(field(2), "test.subject");
+    assert_eq!(field(3), "TEST");
+    assert_eq!(field(4), "value");
+}
+
+#[test]
+fn outcomes_come_in_the_order_of_the_chunks() {
+    // The lower the sequence the longer it takes, so that without reordering the last chunks would come first.
+    let guest = Guest {
+        transform: "(local.set $left (i64.mul (i64.sub (i64.const 400) (local.get $sequence)) (i64.const 3000)))
+            (loop (br_if 0 (i64.gt_s (local.tee $left (i64.sub (local.get $left) (i64.const 1))) (i64.const 0))))
+            (call $result (i32.const 0) (call $publication) (i32.const 1))",
+        ..Guest::default()
+    };
+    let module = guest.load(limits()).expect("a module");
+    let (mut workers, results) = Workers::spawn("test", 4).expect("threads");
+    for number in 0..100 {
+        workers.submit(chunk(&module, number * 4..number * 4 + 4));
+    }
+    drop(workers);
+    let tickets: Vec<u64> = all(results).iter().map(|transformed| transformed.ticket).collect();
+    assert_eq!(tickets, (0..400).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_new_module_takes_over_between_two_chunks() {
+    let old = Guest::default().load(limits()).expect("a module");
+    let new = Guest {
+        transform: super::wat::OK,
+        ..Guest::default()
+    }
+    .load(limits())
+    .expect("a module");
+    let (mut workers, results) = Workers::spawn("test", 2).expect("threads");
+    for number in 0..10 {
+        workers.submit(chunk(if number < 5 { &old } else { &new }, number * 3..number * 3 + 3));
+    }
+    drop(workers);
+    for transformed in all(results) {
+        let by_old = matches!(transformed.outcome, Outcome::Publish(_));
+        assert_eq!(by_old, transformed.ticket < 15, "{transformed:?}");
+    }
+    // The old one is let go of.
+    assert_eq!(Arc::strong_count(&old), 1);
+}
+
+#[test]
+fn the_tick_ends_with_the_last_engine() {
+    let engine = Engine::new(None).expect("an engine");
+    let module = Module::load(&engine, "test", &Guest::default().wasm(), "{}", limits()).expect("a module");
+    let weak = engine.wasmtime.weak();
+    drop(engine);
+    assert!(weak.upgrade().is_some(), "the module still needs it");
+    drop(module);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    // The thread of the tick holds the engine for an instant every 10 ms.
+    while weak.upgrade().is_some() {
+        assert!(std::time::Instant::now() < deadline, "the engine still lives");
+        std::thread::yield_now();
+    }
+}
+
+fn chunk(module: &Arc<Module>, sequences: std::ops::Range<u64>) -> Chunk {
+    let messages = sequences
+        .map(|sequence| (sequence, Arc::new(message(sequence))))
+        .collect();
+    Chunk {
+        module: Arc::clone(module),
+        messages,
+    }
+}
+
+fn all(mut results: UnboundedReceiver<Vec<Transformed>>) -> Vec<Transformed> {
+    std::iter::from_fn(|| results.blocking_recv()).flatten().collect()
+}
