@@ -1,12 +1,52 @@
 //! The configuration as checked: what every other part of the relay sees. How it is written, and all that can be wrong with
 //! it, is in `config/`.
 
+mod module;
+mod problem;
+mod relay;
+mod secret;
+mod section;
+mod settings;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod value;
+
 use std::fmt;
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
+
+pub use self::module::{name as module_name, parse as parse_module};
+pub use self::problem::{Place, Problem, Problems};
+pub use self::relay::parse as parse_config;
+
+/// The file that is read if no other is named.
+pub const DEFAULT_FILE: &str = "slipring.toml";
+
+/// Reads `slipring.toml`, with `env` on top of it. `None`: the one in the working directory, which need not be there.
+pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Problems> {
+    let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_none() => String::new(),
+        other => other.map_err(|error| unreadable(file, &error))?,
+    };
+    parse_config(file, &text, env)
+}
+
+/// Reads a module's own `.toml`.
+pub fn load_module(path: &Path) -> Result<ModuleConfig, Problems> {
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    parse_module(path, &text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problems {
+    Problems::one(Place::file(path), format!("the configuration can't be read: {error}"))
+}
 
 /// `slipring.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@
 //! - [`modules`]: the directory that is watched, one pipeline a module.
 //! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
 
+pub mod cli;
 pub mod config;
 pub mod dead_letter;
 pub mod message;

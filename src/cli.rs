@@ -1,0 +1,161 @@
+//! The command line: what `slipring` understands, and one file a command in `cli/`. Results go to standard output, words for
+//! people to standard error; the exit code says how it ended.
+
+mod check;
+mod logging;
+mod status;
+mod table;
+mod try_module;
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config, Problems};
+
+/// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
+///
+/// A module is a file NAME.wasm in the modules directory, with NAME.toml beside it. It turns each message of a stream into
+/// publications. What it becomes can be seen with `slipring try`, without a server.
+#[derive(Debug, Parser)]
+#[command(name = "slipring", version, propagate_version = true, after_long_help = HELP)]
+pub struct Cli {
+    /// How log lines on standard error look
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const HELP: &str = "\
+Environment:
+  SLIPRING_LOG              What is logged, such as `debug` or `warn,slipring=debug`
+  SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
+
+Exit codes:
+  0   it worked
+  1   it failed
+  2   the command line is wrong
+  78  the configuration is wrong";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Try(try_module::Args),
+    Status(status::Args),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For log collectors, one object a line
+    Json,
+}
+
+/// Which configuration a command reads.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration; ./slipring.toml if that is there and this is not given
+    #[arg(long, value_name = "FILE", env = "SLIPRING_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, Failure> {
+        // What is not UTF-8 can't be one of ours.
+        let env = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Ok(config::load(self.config.as_deref(), env)?)
+    }
+}
+
+/// Why a command did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Config(#[from] Problems),
+    // With all its causes: this is the one place where the chain is printed.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Failure {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // EX_CONFIG of sysexits.h.
+            Self::Config(_) => 78,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Cli {
+    /// Starts logging to standard error, for the rest of the process.
+    pub fn start_logging(&self) -> Result<(), Failure> {
+        logging::start(self.log_format, env::var("SLIPRING_LOG").ok().as_deref())
+    }
+
+    /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
+    pub fn execute(&self, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+        let done = match &self.command {
+            Command::Check(args) => check::execute(args, output),
+            Command::Try(args) => try_module::execute(args, output, notes),
+            Command::Status(args) => status::execute(args, output),
+        };
+        match done {
+            // Whoever reads the results, such as `head`, has seen enough.
+            Err(Failure::Failed(error)) if is_broken_pipe(&error) => Ok(()),
+            done => done,
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_tell_a_wrong_configuration_from_a_failure() {
+        let problems = config::parse_module(std::path::Path::new("a.toml"), "").unwrap_err();
+        assert_eq!(Failure::from(problems).exit_code(), 78);
+        assert_eq!(Failure::from(anyhow::anyhow!("no")).exit_code(), 1);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("slipring.toml");
+        std::fs::write(&config, "modules.dir = '.'").unwrap();
+        std::fs::write(dir.path().join("a.wasm"), "").unwrap();
+        let cli = Cli::parse_from(["slipring", "check", "--config", config.to_str().unwrap()]);
+        cli.execute(&mut Closed, &mut io::sink()).unwrap();
+    }
+}

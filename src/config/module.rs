@@ -1,0 +1,177 @@
+//! Reads a module's own `.toml`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::problem::{Place, Problems};
+use super::section::{Document, Section, Taken};
+use super::settings::to_json;
+use super::subject::{self, NAME_RULE, covers, is_name};
+use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, integer, number, one_of, quote, size};
+use super::{Deliver, ModuleConfig, OnReject, VersionSource};
+
+impl ModuleConfig {
+    /// The defaults, for a module that is tried without a file of its own.
+    pub fn new(name: &str, stream: &str) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            subjects: Vec::new(),
+            deliver: Deliver::New,
+            consumer: format!("slipring-{name}"),
+            on_reject: OnReject::DeadLetter,
+            timeout: Duration::from_millis(100),
+            memory: 64 << 20,
+            max_age: None,
+            version: VersionSource::Module,
+            max_consecutive_rejects: 100,
+            window: 8_192,
+            window_bytes: 32 << 20,
+            workers: 1,
+            settings: "{}".to_owned(),
+        }
+    }
+}
+
+/// The name of the module whose `.toml` or `.wasm` this is: the file's stem. It becomes part of its consumer's name and of its
+/// dead letters' subject, hence the rule. The error is a sentence.
+pub fn name(path: &Path) -> Result<&str, String> {
+    match path.file_stem().and_then(|stem| stem.to_str()) {
+        Some(stem) if is_name(stem) => Ok(stem),
+        _ => {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            Err(format!(
+                "the module is called {} after its file; it must have {NAME_RULE}",
+                quote(stem)
+            ))
+        }
+    }
+}
+
+/// The configuration in `text`, which is what the file `path` holds; the module is called after the file.
+pub fn parse(path: &Path, text: &str) -> Result<ModuleConfig, Problems> {
+    let document = Document::new(path, text);
+    let name = name(path).unwrap_or_else(|message| {
+        document.report(Place::file(path), "", message);
+        ""
+    });
+    let config = read(document.root()?, name);
+    document.finish()?;
+    Ok(config)
+}
+
+fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
+    const ON_REJECT: [(&str, OnReject); 3] = [
+        ("dead-letter", OnReject::DeadLetter),
+        ("drop", OnReject::Drop),
+        ("halt", OnReject::Halt),
+    ];
+    const VERSIONS: [(&str, VersionSource); 2] =
+        [("module", VersionSource::Module), ("sequence", VersionSource::Sequence)];
+    let call = duration(Duration::from_millis(1)..=Duration::from_secs(60), "");
+    let age = duration(Duration::from_millis(1)..=Duration::from_secs(366 * 86_400), "");
+
+    let stream = section.take_required("stream", subject::name, "the name of a JetStream stream");
+    let default = ModuleConfig::new(name, &stream.unwrap_or_default());
+    section.take("conflate", not_conflated);
+    let config = ModuleConfig {
+        subjects: subjects(&mut section),
+        deliver: section.take("deliver", deliver).unwrap_or(default.deliver),
+        consumer: section.take("consumer", subject::name).unwrap_or(default.consumer),
+        on_reject: section
+            .take("on_reject", one_of(&ON_REJECT))
+            .unwrap_or(default.on_reject),
+        timeout: section.take("timeout", call).unwrap_or(default.timeout),
+        // 4 GiB is all that a 32-bit guest can address.
+        memory: section.take("memory", size(MIB..=4 * GIB)).unwrap_or(default.memory),
+        max_age: section.take("max_age", age),
+        version: section.take("version", one_of(&VERSIONS)).unwrap_or(default.version),
+        max_consecutive_rejects: section
+            .take("max_consecutive_rejects", number(0..=u64::from(u32::MAX)))
+            .map_or(default.max_consecutive_rejects, |number| {
+                u32::try_from(number).unwrap_or(u32::MAX)
+            }),
+        // async-nats drops what does not fit into a subscription's buffer of 65,536 messages.
+        window: section
+            .take("window", number(1..=65_536))
+            .map_or(default.window, as_usize),
+        window_bytes: section
+            .take("window_bytes", size(64 * KIB..=4 * GIB))
+            .unwrap_or(default.window_bytes),
+        workers: section
+            .take("workers", number(1..=64))
+            .map_or(default.workers, as_usize),
+        settings: settings(&mut section).unwrap_or(default.settings),
+        stream: default.stream,
+    };
+    section.finish();
+    config
+}
+
+/// The subjects to filter by. NATS refuses a consumer one of whose filters covers another.
+fn subjects(section: &mut Section<'_>) -> Vec<String> {
+    let subjects = section
+        .take_list("subjects", subject::filter)
+        .map(|taken| taken.value)
+        .unwrap_or_default();
+    for (index, Taken { value: inner, place }) in subjects.iter().enumerate() {
+        let mut others = subjects.iter().enumerate().filter(|(other, _)| *other != index);
+        // Of two equal ones, the second is the one too many.
+        let outer =
+            others.find(|(other, outer)| covers(&outer.value, inner) && (outer.value != *inner || *other < index));
+        if let Some((_, outer)) = outer {
+            let message = format!(
+                "the subject {inner:?} is covered by {:?}; one of them must go",
+                outer.value
+            );
+            section.remark(place.clone(), "subjects", message);
+        }
+    }
+    subjects.into_iter().map(|taken| taken.value).collect()
+}
+
+fn deliver(value: &DeValue<'_>) -> Parsed<Deliver> {
+    let parsed = match value {
+        DeValue::String(word) if word == "new" => Some(Deliver::New),
+        DeValue::String(word) if word == "all" => Some(Deliver::All),
+        DeValue::Table(table) if table.len() == 1 => {
+            let part = |key: &str| table.get(key).map(Spanned::get_ref);
+            let sequence = part("sequence")
+                .and_then(integer)
+                .and_then(|number| u64::try_from(number).ok());
+            let since = part("since").and_then(|since| match since {
+                DeValue::Datetime(time) => time.to_string().parse().ok(),
+                other => other.as_str()?.parse().ok(),
+            });
+            sequence
+                .filter(|number| *number > 0)
+                .map(Deliver::Sequence)
+                .or(since.map(Deliver::Since))
+        }
+        _ => None,
+    };
+    parsed.ok_or_else(|| {
+        let right = "\"new\", \"all\", { sequence = 42 } or { since = \"2026-11-01T00:00:00Z\" }";
+        Wrong::new(right).found_value(value)
+    })
+}
+
+fn not_conflated(value: &DeValue<'_>) -> Parsed<()> {
+    match boolean(value)? {
+        false => Ok(()),
+        true => Err(Wrong::new("false: conflation is not there yet").found_value(value)),
+    }
+}
+
+/// The table `[settings]` as the JSON that `init` gets.
+fn settings(section: &mut Section<'_>) -> Option<String> {
+    let table = section.take_table("settings")?;
+    let mut unfit = Vec::new();
+    let json = to_json(&table, "settings", &mut unfit);
+    for (offset, key, wrong) in unfit {
+        section.complain(section.at(offset), &key, &wrong);
+    }
+    json.is_object().then(|| json.to_string())
+}

@@ -1,0 +1,299 @@
+//! Reads `slipring.toml`, with the environment on top of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+use url::Url;
+
+use super::problem::{Place, Problems};
+use super::secret::is_variable;
+use super::section::{Document, Section, Taken};
+use super::value::{Parsed, Wrong, as_usize, boolean, duration, number, one_of, text, url};
+use super::{
+    Admin, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown, secret,
+    subject,
+};
+
+/// The configuration in `text`, which is what the file `path` holds.
+pub fn parse(path: &Path, text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Problems> {
+    let env: BTreeMap<String, String> = env.into_iter().collect();
+    let cache_dir = default_cache_dir(&env);
+    // Others, such as SLIPRING_LOG, are not keys.
+    let variables = env
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("SLIPRING_") && name.contains("__"))
+        .collect();
+
+    let document = Document::with_environment(path, text, variables);
+    let mut root = document.root()?;
+    let config = Config {
+        nats: nats(root.section("nats")),
+        centrifugo: centrifugo(root.section("centrifugo")),
+        modules: modules(root.section("modules"), cache_dir),
+        publish: publish(root.section("publish")),
+        admin: admin(root.section("admin")),
+        dead_letters: dead_letters(root.section("dead_letters")),
+        shutdown: shutdown(root.section("shutdown")),
+    };
+    root.finish();
+    document.finish()?;
+    Ok(config)
+}
+
+fn nats(mut section: Section<'_>) -> Nats {
+    let servers = take_urls(&mut section, "servers", &["nats", "tls"], "nats://127.0.0.1:4222");
+    let nats = Nats {
+        servers: servers.iter().map(|server| server.as_str().to_owned()).collect(),
+        auth: nats_auth(&mut section),
+        tls: nats_tls(section.section("tls")),
+    };
+    section.finish();
+    nats
+}
+
+/// One way to authenticate, or none. Those that the environment sets replace those of the file.
+fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
+    let mut ways: Vec<(&str, Place, NatsAuth)> = Vec::new();
+    if let Some(Taken { value, place }) = secret::take(section, "creds", "creds_file") {
+        if !value.expose().contains("BEGIN NATS USER JWT") {
+            let message =
+                "the credentials for NATS hold no user JWT; they must be what `nsc generate creds` writes".to_owned();
+            section.remark(place.clone(), "creds_file", message);
+        }
+        ways.push(("creds_file", place, NatsAuth::Credentials(value)));
+    }
+    if let Some(Taken { value, place }) = secret::take(section, "nkey", "nkey_file") {
+        if !value.expose().starts_with("SU") {
+            let message = "the nkey for NATS is not the seed of a user, which begins with \"SU\"".to_owned();
+            section.remark(place.clone(), "nkey_file", message);
+        }
+        ways.push(("nkey_file", place, NatsAuth::NKey(value)));
+    }
+    if let Some(Taken { value, place }) = secret::take(section, "token", "token_file") {
+        ways.push(("token_file", place, NatsAuth::Token(value)));
+    }
+    let password_given = secret::is_set(section, "password", "password_file");
+    let user = section.take_placed("user", text);
+    let password = secret::take(section, "password", "password_file");
+    match (user, password) {
+        (Some(user), Some(password)) => {
+            let place = if is_variable(&password.place) {
+                password.place
+            } else {
+                user.place
+            };
+            ways.push((
+                "user",
+                place,
+                NatsAuth::User {
+                    user: user.value,
+                    password: password.value,
+                },
+            ));
+        }
+        (Some(user), None) if !password_given => {
+            let message = format!(
+                "`nats.user` needs `nats.password_file` or {}",
+                section.variable("password")
+            );
+            section.remark(user.place, "user", message);
+        }
+        (None, Some(password)) => {
+            section.remark(
+                password.place,
+                "password_file",
+                "a password for NATS needs `nats.user`".to_owned(),
+            );
+        }
+        _ => {}
+    }
+
+    if ways.iter().any(|(_, place, _)| is_variable(place)) {
+        ways.retain(|(_, place, _)| is_variable(place));
+    }
+    if let [(_, place, _), _, ..] = ways.as_slice() {
+        let keys: Vec<String> = ways.iter().map(|(key, ..)| format!("`nats.{key}`")).collect();
+        let message = format!(
+            "{} are set together; only one way to authenticate can be used",
+            keys.join(" and ")
+        );
+        section.remark(place.clone(), ways[0].0, message);
+    }
+    ways.pop().map_or(NatsAuth::None, |(_, _, auth)| auth)
+}
+
+fn nats_tls(mut section: Section<'_>) -> NatsTls {
+    let ca_file = take_existing(&mut section, "ca_file");
+    let cert_file = take_existing(&mut section, "cert_file");
+    let key_file = take_existing(&mut section, "key_file");
+    match (&cert_file, &key_file) {
+        (Some(cert), None) => {
+            section.remark(
+                cert.place.clone(),
+                "cert_file",
+                "`nats.tls.cert_file` needs `nats.tls.key_file`".to_owned(),
+            );
+        }
+        (None, Some(key)) => {
+            section.remark(
+                key.place.clone(),
+                "key_file",
+                "`nats.tls.key_file` needs `nats.tls.cert_file`".to_owned(),
+            );
+        }
+        _ => {}
+    }
+    section.finish();
+    let path = |taken: Option<Taken<PathBuf>>| taken.map(|taken| taken.value);
+    NatsTls {
+        ca_file: path(ca_file),
+        cert_file: path(cert_file),
+        key_file: path(key_file),
+    }
+}
+
+fn centrifugo(mut section: Section<'_>) -> Centrifugo {
+    let timeout = duration(
+        Duration::from_millis(100)..=Duration::from_secs(9),
+        ", since Centrifugo gives up its own answer after 10s",
+    );
+    let centrifugo = Centrifugo {
+        endpoints: take_urls(&mut section, "endpoints", &["http", "https"], "http://127.0.0.1:8000"),
+        api_key: secret::take(&mut section, "api_key", "api_key_file").map(|taken| taken.value),
+        timeout: section.take("timeout", timeout).unwrap_or(Duration::from_secs(8)),
+    };
+    section.finish();
+    centrifugo
+}
+
+fn modules(mut section: Section<'_>, default_cache_dir: Option<PathBuf>) -> Modules {
+    let dir = section.take_path("dir").map(|taken| taken.value);
+    let modules = Modules {
+        dir: dir.unwrap_or_else(|| section.relative("modules")),
+        cache_dir: match section.take_placed("cache_dir", cache_dir) {
+            None => default_cache_dir,
+            Some(Taken { value: None, .. }) => None,
+            Some(Taken {
+                value: Some(path),
+                place,
+            }) if is_variable(&place) => Some(PathBuf::from(path)),
+            Some(Taken { value: Some(path), .. }) => Some(section.relative(&path)),
+        },
+    };
+    section.finish();
+    modules
+}
+
+/// A path, or `false` for no cache.
+fn cache_dir(value: &DeValue<'_>) -> Parsed<Option<String>> {
+    match value {
+        DeValue::Boolean(false) => Ok(None),
+        other => match text(other) {
+            Ok(path) => Ok(Some(path)),
+            Err(_) => Err(Wrong::new("a path, or false for no cache").found_value(value)),
+        },
+    }
+}
+
+/// Where the platform keeps caches (XDG Base Directory Specification: a relative path there is to be ignored).
+fn default_cache_dir(env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("slipring"))
+}
+
+fn publish(mut section: Section<'_>) -> Publish {
+    const ORDERS: [(&str, Order); 2] = [("strict", Order::Strict), ("batched", Order::Batched)];
+    let publish = Publish {
+        order: section.take("order", one_of(&ORDERS)).unwrap_or(Order::Strict),
+        idempotency: section.take("idempotency", boolean).unwrap_or(true),
+        // Centrifugo executes a batch one after the other and must be done within its time-out: at one millisecond each,
+        // which a distant Redis takes, 5,000 are 5 s.
+        max_batch: section.take("max_batch", number(1..=5_000)).map_or(512, as_usize),
+        max_in_flight: section.take("max_in_flight", number(1..=64)).map_or(8, as_usize),
+    };
+    section.finish();
+    publish
+}
+
+fn admin(mut section: Section<'_>) -> Admin {
+    let listen = section.take_placed("listen", socket_address);
+    let token_given = secret::is_set(&section, "token", "token_file");
+    let token: Option<Secret> = secret::take(&mut section, "token", "token_file").map(|taken| taken.value);
+    if let Some(Taken { value, place }) = &listen
+        && !value.ip().is_loopback()
+        && !token_given
+    {
+        let variable = section.variable("token");
+        let message = format!(
+            "`admin.listen` is {value}, which others can reach; it must be a loopback address such as \"127.0.0.1:8787\", or \
+             `admin.token_file` or {variable} must be set"
+        );
+        section.remark(place.clone(), "listen", message);
+    }
+    section.finish();
+    let default = SocketAddr::from(([127, 0, 0, 1], 8787));
+    Admin {
+        listen: listen.map_or(default, |taken| taken.value),
+        token,
+    }
+}
+
+fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
+    let address = value.as_str().and_then(|text| text.parse().ok());
+    address.ok_or_else(|| Wrong::new("an IP address and a port such as \"127.0.0.1:8787\"").found_value(value))
+}
+
+fn dead_letters(mut section: Section<'_>) -> DeadLetters {
+    let stream = section
+        .take("stream", subject::name)
+        .unwrap_or_else(|| "SLIPRING_DEAD_LETTERS".to_owned());
+    section.finish();
+    DeadLetters { stream }
+}
+
+fn shutdown(mut section: Section<'_>) -> Shutdown {
+    let grace = duration(Duration::ZERO..=Duration::from_secs(600), "");
+    let grace = section.take("grace", grace).unwrap_or(Duration::from_secs(10));
+    section.finish();
+    Shutdown { grace }
+}
+
+/// A list of at least one URL; `default` shows how they look, too.
+fn take_urls(
+    section: &mut Section<'_>,
+    key: &'static str,
+    schemes: &'static [&'static str],
+    default: &'static str,
+) -> Vec<Url> {
+    let parse = |value: &DeValue<'_>| match value.as_str() {
+        Some(text) if text.starts_with("grpc://") && !text.contains('@') && schemes.contains(&"http") => {
+            Err(Wrong::new("an http:// or https:// URL: grpc:// is not there yet").found_value(value))
+        }
+        _ => url(schemes, default)(value),
+    };
+    let Some(Taken { value: urls, place }) = section.take_list(key, parse) else {
+        return Url::parse(default).into_iter().collect();
+    };
+    if urls.is_empty() {
+        let wrong = Wrong::new(format!("a list of at least one URL such as \"{default}\"")).found("an empty list");
+        section.complain(place, key, &wrong);
+    }
+    urls.into_iter().map(|taken| taken.value).collect()
+}
+
+/// The path of a file that is there and can be read; its content is for others to understand.
+fn take_existing(section: &mut Section<'_>, key: &'static str) -> Option<Taken<PathBuf>> {
+    let taken = section.take_path(key)?;
+    if let Err(error) = std::fs::File::open(&taken.value) {
+        let message = format!(
+            "`nats.tls.{key}` names {}, which can't be read: {error}",
+            taken.value.display()
+        );
+        section.remark(taken.place.clone(), key, message);
+    }
+    Some(taken)
+}

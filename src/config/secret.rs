@@ -1,0 +1,78 @@
+//! Secrets come from the environment or from a file of their own, never from the configuration itself, which people copy into
+//! tickets and repositories.
+
+use std::fs;
+
+use super::Secret;
+use super::problem::Place;
+use super::section::{Section, Taken};
+
+/// The secret `key`: the variable that is called so, or the file that `file_key` names. The file must not have `key` itself.
+pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str) -> Option<Taken<Secret>> {
+    if let Some(place) = section.take_forbidden(key) {
+        let message = format!(
+            "`{}` must not stand in this file; put the secret into a file of its own and name that with `{file_key}`, or \
+             set {}",
+            section.key(key),
+            section.variable(key)
+        );
+        section.remark(place, key, message);
+    }
+    let from_variable = section.take_variable(key);
+    let from_file = section.take_path(file_key);
+    match (from_variable, from_file) {
+        (Some(variable), Some(file)) if is_variable(&file.place) => {
+            let message = format!(
+                "both {} and {} are set; one of them must go",
+                variable.place, file.place
+            );
+            section.remark(variable.place, key, message);
+            None
+        }
+        // The environment goes before the file, as everywhere.
+        (Some(Taken { value, place }), _) => {
+            let secret = value.trim();
+            if secret.is_empty() {
+                let message = format!(
+                    "`{}` is empty; it must be the secret itself, or not be set",
+                    section.key(key)
+                );
+                section.remark(place, key, message);
+                return None;
+            }
+            Some(Taken {
+                value: Secret::new(secret),
+                place,
+            })
+        }
+        (None, Some(Taken { value: path, place })) => {
+            let trouble = match fs::read_to_string(&path) {
+                Ok(text) if !text.trim().is_empty() => {
+                    return Some(Taken {
+                        value: Secret::new(text.trim()),
+                        place,
+                    });
+                }
+                Ok(_) => "the file is empty".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let key = section.key(file_key);
+            let message = format!(
+                "`{key}` names {}, which can't be read as a secret: {trouble}",
+                path.display()
+            );
+            section.remark(place, file_key, message);
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// Whether the secret was given at all, be it right or wrong. To be asked before it is taken.
+pub fn is_set(section: &Section<'_>, key: &str, file_key: &str) -> bool {
+    section.is_set(key) || section.is_set(file_key)
+}
+
+pub fn is_variable(place: &Place) -> bool {
+    matches!(place, Place::Variable { .. })
+}

@@ -1,0 +1,347 @@
+//! Reads a TOML file key by key, each from the environment first, and collects every mistake with its place. serde would stop
+//! at the first one, and its errors do not know what would be right.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::problem::{Place, Problem, Problems};
+use super::value::{Parsed, Wrong};
+
+/// One file, the environment on top of it, and what was found wrong so far.
+#[derive(Debug)]
+pub struct Document<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// `SLIPRING_SECTION__KEY` and what it is set to.
+    variables: BTreeMap<String, String>,
+    /// The variables that some key asked for.
+    known_variables: RefCell<BTreeSet<String>>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// A table of a document, while its keys are taken one after the other. What no one took is unknown.
+#[derive(Debug)]
+pub struct Section<'d> {
+    document: &'d Document<'d>,
+    /// The keys that lead here.
+    path: Vec<&'static str>,
+    entries: Vec<Entry<'d>>,
+    known: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+struct Entry<'d> {
+    key: String,
+    key_span: Range<usize>,
+    value: Spanned<DeValue<'d>>,
+}
+
+/// A value that was taken, with its place, so that a later check can point at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken<T> {
+    pub value: T,
+    pub place: Place,
+}
+
+/// What is written for a key, unparsed.
+enum Written<'d> {
+    Variable { name: String, text: String },
+    File(Spanned<DeValue<'d>>),
+}
+
+impl<'a> Document<'a> {
+    pub fn new(path: &'a Path, text: &'a str) -> Self {
+        Self::with_environment(path, text, BTreeMap::new())
+    }
+
+    pub fn with_environment(path: &'a Path, text: &'a str, variables: BTreeMap<String, String>) -> Self {
+        Self {
+            path,
+            text,
+            variables,
+            known_variables: RefCell::default(),
+            problems: RefCell::default(),
+        }
+    }
+
+    /// The outermost table. Of a file that is not TOML only the first error is told: the others are mostly its consequence.
+    pub fn root(&'a self) -> Result<Section<'a>, Problems> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        let offset = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        if let Some(first) = errors.iter().min_by_key(|error| offset(error)) {
+            let message = format!("this is not TOML: {}", first.message().replace('\n', ", "));
+            self.report(self.at(offset(first)), "", message);
+        }
+        self.problems()?;
+        Ok(Section::new(self, Vec::new(), table.into_inner()))
+    }
+
+    /// All that is wrong, after every section was read.
+    pub fn finish(&self) -> Result<(), Problems> {
+        let known = self.known_variables.borrow();
+        for name in self.variables.keys().filter(|name| !known.contains(*name)) {
+            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            let place = Place::Variable { name: name.clone() };
+            self.report(place, "", format!("no key is set by this variable{hint}"));
+        }
+        self.problems()
+    }
+
+    /// What is wrong so far.
+    pub fn problems(&self) -> Result<(), Problems> {
+        Problems::from_list(self.problems.borrow().clone())
+    }
+
+    pub fn report(&self, place: Place, key: &str, message: String) {
+        self.problems.borrow_mut().push(Problem {
+            place,
+            key: key.to_owned(),
+            message,
+        });
+    }
+
+    fn at(&self, offset: usize) -> Place {
+        Place::in_text(self.path, self.text, offset)
+    }
+}
+
+impl<'d> Section<'d> {
+    fn new(document: &'d Document<'d>, path: Vec<&'static str>, table: DeTable<'d>) -> Self {
+        let entries = table.into_iter().map(|(key, value): (Spanned<DeString<'d>>, _)| Entry {
+            key_span: key.span(),
+            key: key.into_inner().into_owned(),
+            value,
+        });
+        Self {
+            document,
+            path,
+            entries: entries.collect(),
+            known: Vec::new(),
+        }
+    }
+
+    /// The table at `key`; an empty one if it is not there.
+    pub fn section(&mut self, key: &'static str) -> Section<'d> {
+        let path = [self.path.as_slice(), &[key]].concat();
+        let table = match self
+            .remove(key)
+            .map(|entry| (entry.value.span(), entry.value.into_inner()))
+        {
+            None => DeTable::new(),
+            Some((_, DeValue::Table(table))) => table,
+            Some((span, other)) => {
+                let wrong = Wrong::new(format!("a table: [{}]", path.join("."))).found_value(&other);
+                self.complain(self.document.at(span.start), key, &wrong);
+                DeTable::new()
+            }
+        };
+        Section::new(self.document, path, table)
+    }
+
+    /// The value of `key`, or `None` if it is not set or wrong.
+    pub fn take<T>(&mut self, key: &'static str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> Option<T> {
+        self.take_placed(key, parse).map(|taken| taken.value)
+    }
+
+    pub fn take_placed<T>(&mut self, key: &'static str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> Option<Taken<T>> {
+        let (place, parsed) = match self.written(key)? {
+            Written::File(value) => (self.document.at(value.span().start), parse(value.get_ref())),
+            Written::Variable { name, text } => (Place::Variable { name }, parse_variable(&text, parse)),
+        };
+        match parsed {
+            Ok(value) => Some(Taken { value, place }),
+            Err(wrong) => {
+                self.complain(place, key, &wrong);
+                None
+            }
+        }
+    }
+
+    /// A list, each element by itself, so that all wrong ones are reported. A variable may also separate them by commas.
+    pub fn take_list<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
+    ) -> Option<Taken<Vec<Taken<T>>>> {
+        let (place, elements): (Place, Vec<(Place, Parsed<T>)>) = match self.written(key)? {
+            Written::File(value) => {
+                let place = self.document.at(value.span().start);
+                let DeValue::Array(array) = value.get_ref() else {
+                    self.complain(place, key, &Wrong::new("a list").found_value(value.get_ref()));
+                    return None;
+                };
+                let parsed = |each: &Spanned<DeValue<'_>>| (self.document.at(each.span().start), parse(each.get_ref()));
+                (place, array.iter().map(parsed).collect())
+            }
+            Written::Variable { name, text } => {
+                let place = Place::Variable { name };
+                let parsed: Vec<Parsed<T>> = match DeValue::parse(&text).map(Spanned::into_inner) {
+                    Ok(DeValue::Array(array)) => array.iter().map(|each| parse(each.get_ref())).collect(),
+                    _ => text
+                        .split(',')
+                        .map(|each| parse_variable(each.trim(), &parse))
+                        .collect(),
+                };
+                (
+                    place.clone(),
+                    parsed.into_iter().map(|each| (place.clone(), each)).collect(),
+                )
+            }
+        };
+        let mut value = Vec::with_capacity(elements.len());
+        let mut all_good = true;
+        for (place, parsed) in elements {
+            match parsed {
+                Ok(element) => value.push(Taken { value: element, place }),
+                Err(wrong) => {
+                    self.complain(place, key, &wrong);
+                    all_good = false;
+                }
+            }
+        }
+        all_good.then_some(Taken { value, place })
+    }
+
+    /// A path; a relative one is relative to the file that names it, one from the environment to the working directory.
+    pub fn take_path(&mut self, key: &'static str) -> Option<Taken<PathBuf>> {
+        let taken = self.take_placed(key, super::value::text)?;
+        let path = match taken.place {
+            Place::File { .. } => self.relative(&taken.value),
+            Place::Variable { .. } => PathBuf::from(taken.value),
+        };
+        Some(Taken {
+            value: path,
+            place: taken.place,
+        })
+    }
+
+    /// `path`, seen from the file's folder.
+    pub fn relative(&self, path: &str) -> PathBuf {
+        self.document.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Whether `key` is written anywhere, be it right or wrong. To be asked before it is taken.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key) || self.document.variables.contains_key(&self.variable(key))
+    }
+
+    /// What the variable of `key` is set to, as it is.
+    pub fn take_variable(&mut self, key: &'static str) -> Option<Taken<String>> {
+        let name = self.variable(key);
+        self.document.known_variables.borrow_mut().insert(name.clone());
+        let value = self.document.variables.get(&name)?.clone();
+        Some(Taken {
+            value,
+            place: Place::Variable { name },
+        })
+    }
+
+    /// Whether the file has `key`, which may not be there; whoever asks reports it.
+    pub fn take_forbidden(&mut self, key: &'static str) -> Option<Place> {
+        self.remove(key).map(|entry| self.document.at(entry.key_span.start))
+    }
+
+    /// The value of `key` with the offsets of its parts, from the file only.
+    pub fn take_table(&mut self, key: &'static str) -> Option<Spanned<DeValue<'d>>> {
+        self.remove(key).map(|entry| entry.value)
+    }
+
+    /// What is left is unknown.
+    pub fn finish(self) {
+        for entry in &self.entries {
+            let key = self.key(&entry.key);
+            let known: Vec<String> = self.known.iter().map(|known| self.key(known)).collect();
+            let hint = did_you_mean(&key, known.iter().map(String::as_str));
+            let message = format!("there is no key `{key}`{hint}");
+            self.document
+                .report(self.document.at(entry.key_span.start), &key, message);
+        }
+    }
+
+    /// The value of a key that has no default.
+    pub fn take_required<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
+        right: &str,
+    ) -> Option<T> {
+        if !self.is_set(key) {
+            let message = format!("`{}` is missing; it must be {right}", self.key(key));
+            self.remark(Place::file(self.document.path), key, message);
+        }
+        self.take(key, parse)
+    }
+
+    pub fn complain(&self, place: Place, key: &str, wrong: &Wrong) {
+        let key = self.key(key);
+        self.document.report(place, &key, wrong.sentence(&key));
+    }
+
+    /// A sentence about `key` that is not of the form "is this, must be that".
+    pub fn remark(&self, place: Place, key: &str, message: String) {
+        self.document.report(place, &self.key(key), message);
+    }
+
+    /// The place of a byte offset.
+    pub fn at(&self, offset: usize) -> Place {
+        self.document.at(offset)
+    }
+
+    /// The name of the variable that sets `key`.
+    pub fn variable(&self, key: &str) -> String {
+        let keys = [self.path.as_slice(), &[key]].concat();
+        format!("SLIPRING_{}", keys.join("__").to_uppercase())
+    }
+
+    /// `key` with the sections that hold it.
+    pub fn key(&self, key: &str) -> String {
+        [self.path.as_slice(), &[key]].concat().join(".")
+    }
+
+    /// What is written for `key`: the environment goes before the file.
+    fn written(&mut self, key: &'static str) -> Option<Written<'d>> {
+        let in_file = self.remove(key).map(|entry| Written::File(entry.value));
+        match self.take_variable(key) {
+            Some(Taken {
+                value: text,
+                place: Place::Variable { name },
+            }) => Some(Written::Variable { name, text }),
+            _ => in_file,
+        }
+    }
+
+    fn remove(&mut self, key: &'static str) -> Option<Entry<'d>> {
+        self.known.push(key);
+        let index = self.entries.iter().position(|entry| entry.key == key)?;
+        Some(self.entries.swap_remove(index))
+    }
+}
+
+/// A variable is read as TOML if that gives what the key wants, and as plain text otherwise, so that neither `8s` nor `512`
+/// needs quotes.
+fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> Parsed<T> {
+    let as_toml = DeValue::parse(text).ok().map(|value| parse(value.get_ref()));
+    match as_toml {
+        Some(Ok(value)) => Ok(value),
+        other => parse(&DeValue::String(text.into())).map_err(|wrong| match other {
+            Some(Err(of_toml)) => of_toml,
+            _ => wrong,
+        }),
+    }
+}
+
+/// Words that point at the nearest of the known names, if one is near.
+fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let nearest = known
+        .map(|each| (strsim::jaro_winkler(name, each), each))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, each)) if likeness > 0.8 => format!("; did you mean `{each}`?"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,44 @@
+//! Turns the `[settings]` of a module into JSON. TOML's dates become texts; what JSON can't say is refused.
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::value::{Wrong, integer};
+
+/// What can't be JSON is added to `unfit`, with its offset in the file and its key, and is `null` in the result.
+pub fn to_json(value: &Spanned<DeValue<'_>>, key: &str, unfit: &mut Vec<(usize, String, Wrong)>) -> Value {
+    let mut refuse = |right: &str| {
+        unfit.push((
+            value.span().start,
+            key.to_owned(),
+            Wrong::new(right).found_value(value.get_ref()),
+        ));
+        Value::Null
+    };
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            let mut object = Map::new();
+            for (name, value) in table {
+                let name = name.get_ref();
+                object.insert(name.to_string(), to_json(value, &format!("{key}.{name}"), unfit));
+            }
+            Value::Object(object)
+        }
+        _ if key == "settings" => refuse("a table: [settings]"),
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(boolean) => Value::from(*boolean),
+        DeValue::Datetime(time) => Value::from(time.to_string()),
+        DeValue::Integer(_) => integer(value.get_ref())
+            .and_then(Number::from_i128)
+            .map_or_else(|| refuse("a whole number of 64 bits"), Value::Number),
+        DeValue::Float(float) => (float.as_str().parse().ok()).and_then(Number::from_f64).map_or_else(
+            || refuse("a finite number: JSON has neither nan nor inf"),
+            Value::Number,
+        ),
+        DeValue::Array(array) => {
+            let element = |(index, value)| to_json(value, &format!("{key}[{index}]"), unfit);
+            Value::Array(array.iter().enumerate().map(element).collect())
+        }
+    }
+}

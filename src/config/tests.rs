@@ -1,0 +1,505 @@
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use super::*;
+
+const NO_ENV: [(String, String); 0] = [];
+
+fn config(text: &str) -> Config {
+    parse_config(Path::new("slipring.toml"), text, NO_ENV).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn problems(text: &str) -> String {
+    with_env(text, &[]).expect_err("it is wrong").to_string()
+}
+
+fn with_env(text: &str, env: &[(&str, &str)]) -> Result<Config, Problems> {
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse_config(Path::new("slipring.toml"), text, env)
+}
+
+fn module(text: &str) -> Result<ModuleConfig, Problems> {
+    parse_module(Path::new("modules/orders.toml"), text)
+}
+
+fn module_problems(text: &str) -> String {
+    module(text).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    let config = config("");
+    assert_eq!(config.nats.servers, ["nats://127.0.0.1:4222"]);
+    assert_eq!(config.nats.auth, NatsAuth::None);
+    assert_eq!(
+        config.centrifugo.endpoints,
+        [Url::parse("http://127.0.0.1:8000").unwrap()]
+    );
+    assert_eq!(config.centrifugo.timeout, Duration::from_secs(8));
+    assert_eq!(
+        config.modules,
+        Modules {
+            dir: "modules".into(),
+            cache_dir: None
+        }
+    );
+    let publish = Publish {
+        order: Order::Strict,
+        idempotency: true,
+        max_batch: 512,
+        max_in_flight: 8,
+    };
+    assert_eq!(config.publish, publish);
+    assert_eq!(
+        config.admin,
+        Admin {
+            listen: "127.0.0.1:8787".parse().unwrap(),
+            token: None
+        }
+    );
+    assert_eq!(config.dead_letters.stream, "SLIPRING_DEAD_LETTERS");
+    assert_eq!(config.shutdown.grace, Duration::from_secs(10));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = config(
+        r#"
+        nats.servers = ["tls://a.example:4222", "nats://b.example"]
+        centrifugo = { endpoints = ["https://c.example/centrifugo"], timeout = "1s 500ms" }
+        [modules]
+        dir = "/srv/modules"
+        cache_dir = "cache"
+        [publish]
+        order = "batched"
+        idempotency = false
+        max_batch = 1_000
+        max_in_flight = 64
+        [admin]
+        listen = "[::1]:80"
+        [dead_letters]
+        stream = "DEAD"
+        [shutdown]
+        grace = "2m"
+        "#,
+    );
+    assert_eq!(config.nats.servers, ["tls://a.example:4222", "nats://b.example"]);
+    assert_eq!(config.centrifugo.endpoints[0].as_str(), "https://c.example/centrifugo");
+    assert_eq!(config.centrifugo.timeout, Duration::from_millis(1_500));
+    assert_eq!(
+        config.modules,
+        Modules {
+            dir: "/srv/modules".into(),
+            cache_dir: Some("cache".into())
+        }
+    );
+    let publish = Publish {
+        order: Order::Batched,
+        idempotency: false,
+        max_batch: 1_000,
+        max_in_flight: 64,
+    };
+    assert_eq!(config.publish, publish);
+    assert_eq!(config.admin.listen, "[::1]:80".parse().unwrap());
+    assert_eq!(config.dead_letters.stream, "DEAD");
+    assert_eq!(config.shutdown.grace, Duration::from_secs(120));
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let text = r#"
+[nats]
+server = ["nats://127.0.0.1:4222"]
+user = "relay"
+
+[centrifugo]
+endpoints = ["http://127.0.0.1:8000", "grpc://127.0.0.1:10000", 8000]
+api_key = "0f9c2a"
+timeout = "10s"
+
+[publish]
+order = "strikt"
+idempotency = "yes"
+max_batch = 0
+max_in_flight = 2.5
+
+[admin]
+listen = "0.0.0.0:8787"
+
+[dead_letter]
+stream = "DEAD"
+
+[shutdown]
+grace = 10
+"#;
+    assert_snapshot!(problems(text), @r#"
+    slipring.toml:3:1: there is no key `nats.server`; did you mean `nats.servers`?
+    slipring.toml:4:8: `nats.user` needs `nats.password_file` or SLIPRING_NATS__PASSWORD
+    slipring.toml:7:39: `centrifugo.endpoints` is "grpc://127.0.0.1:10000"; it must be an http:// or https:// URL: grpc:// is not there yet
+    slipring.toml:7:65: `centrifugo.endpoints` is 8000; it must be a URL such as "http://127.0.0.1:8000"
+    slipring.toml:8:1: `centrifugo.api_key` must not stand in this file; put the secret into a file of its own and name that with `api_key_file`, or set SLIPRING_CENTRIFUGO__API_KEY
+    slipring.toml:9:11: `centrifugo.timeout` is "10s"; it must be a duration from "100ms" to "9s", since Centrifugo gives up its own answer after 10s
+    slipring.toml:12:9: `publish.order` is "strikt"; it must be "strict" or "batched"
+    slipring.toml:13:15: `publish.idempotency` is "yes"; it must be true or false
+    slipring.toml:14:13: `publish.max_batch` is 0; it must be a whole number from 1 to 5000
+    slipring.toml:15:17: `publish.max_in_flight` is 2.5; it must be a whole number from 1 to 64
+    slipring.toml:18:10: `admin.listen` is 0.0.0.0:8787, which others can reach; it must be a loopback address such as "127.0.0.1:8787", or `admin.token_file` or SLIPRING_ADMIN__TOKEN must be set
+    slipring.toml:20:2: there is no key `dead_letter`; did you mean `dead_letters`?
+    slipring.toml:24:9: `shutdown.grace` is 10; it must be a duration from "0s" to "10m"
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_with_the_place() {
+    assert_snapshot!(problems("[nats]\nservers = [\n\n[publish]\nmax_batch = = 5\n"), @r#"
+    slipring.toml:4:2: this is not TOML: string values must be quoted, expected literal string
+    "#);
+    assert_snapshot!(problems("[nats]\nuser = \"a\"\nuser = \"b\"\n"), @r#"
+    slipring.toml:3:1: this is not TOML: duplicate key
+    "#);
+}
+
+#[test]
+fn a_section_must_be_a_table() {
+    assert_snapshot!(problems("publish = 5\n[nats]\ntls = true"), @r#"
+    slipring.toml:1:11: `publish` is 5; it must be a table: [publish]
+    slipring.toml:3:7: `nats.tls` is true; it must be a table: [nats.tls]
+    "#);
+}
+
+#[test]
+fn urls_hold_no_secrets_and_show_none() {
+    let shown = problems(
+        r#"
+        nats.servers = ["nats://relay:hunter2@127.0.0.1:4222", "127.0.0.1:4222", "nats://", "http://127.0.0.1"]
+        centrifugo.endpoints = ["http://127.0.0.1:8000/api?api_key=hunter2", "grpc://a:hunter2@b", "hunter2@x"]
+        "#,
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert_snapshot!(shown, @r#"
+    slipring.toml:2:25: `nats.servers` is a URL with credentials in it (not shown); it must be a URL such as "nats://127.0.0.1:4222" without user and password: these come from the environment or a file of their own
+    slipring.toml:2:64: `nats.servers` is "127.0.0.1:4222"; it must be a URL such as "nats://127.0.0.1:4222"
+    slipring.toml:2:82: `nats.servers` is "nats://"; it must be a URL such as "nats://127.0.0.1:4222"
+    slipring.toml:2:93: `nats.servers` is "http://127.0.0.1"; it must be a URL such as "nats://127.0.0.1:4222"
+    slipring.toml:3:33: `centrifugo.endpoints` is a URL with parameters (not shown); it must be a URL such as "http://127.0.0.1:8000" without `?` and `#`
+    slipring.toml:3:78: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: these come from the environment or a file of their own
+    slipring.toml:3:100: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: these come from the environment or a file of their own
+    "#);
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let text = "[publish]\nmax_batch = 1\n[nats]\nservers = [\"nats://file\"]";
+    let env = [
+        ("SLIPRING_PUBLISH__MAX_BATCH", "7"),
+        ("SLIPRING_PUBLISH__IDEMPOTENCY", "false"),
+        ("SLIPRING_PUBLISH__ORDER", "batched"),
+        ("SLIPRING_NATS__SERVERS", "nats://a, nats://b"),
+        ("SLIPRING_CENTRIFUGO__ENDPOINTS", r#"["http://c"]"#),
+        ("SLIPRING_CENTRIFUGO__TIMEOUT", "2s"),
+        ("SLIPRING_DEAD_LETTERS__STREAM", "123"),
+        ("SLIPRING_MODULES__DIR", "here"),
+        ("SLIPRING_MODULES__CACHE_DIR", "false"),
+        ("SLIPRING_LOG", "debug"),
+        ("SLIPRINGS__X", "not ours"),
+        ("HOME", "/home/relay"),
+    ];
+    let config = with_env(text, &env).unwrap();
+    assert_eq!(
+        config.publish,
+        Publish {
+            order: Order::Batched,
+            idempotency: false,
+            max_batch: 7,
+            max_in_flight: 8
+        }
+    );
+    assert_eq!(config.nats.servers, ["nats://a", "nats://b"]);
+    assert_eq!(config.centrifugo.endpoints, [Url::parse("http://c").unwrap()]);
+    assert_eq!(config.centrifugo.timeout, Duration::from_secs(2));
+    assert_eq!(config.dead_letters.stream, "123");
+    assert_eq!(
+        config.modules,
+        Modules {
+            dir: "here".into(),
+            cache_dir: None
+        }
+    );
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    let env = [
+        ("SLIPRING_PUBLISH__MAX_BATCH", "many"),
+        ("SLIPRING_PUBLISH__MAX_IN_FLIGHT", "65"),
+        ("SLIPRING_NATS__SERVER", "nats://a"),
+        ("SLIPRING_NATS__SERVERS", "nats://a,b"),
+        ("SLIPRING_NATS__TLS__CA", "x"),
+        ("SLIPRING_CENTRIFUGO__ENDPOINTS", ""),
+        ("SLIPRING_ADMIN__TOKEN", " "),
+    ];
+    assert_snapshot!(with_env("", &env).unwrap_err(), @r#"
+    SLIPRING_ADMIN__TOKEN: `admin.token` is empty; it must be the secret itself, or not be set
+    SLIPRING_CENTRIFUGO__ENDPOINTS: `centrifugo.endpoints` is ""; it must be a URL such as "http://127.0.0.1:8000"
+    SLIPRING_NATS__SERVER: no key is set by this variable; did you mean `SLIPRING_NATS__SERVERS`?
+    SLIPRING_NATS__SERVERS: `nats.servers` is "b"; it must be a URL such as "nats://127.0.0.1:4222"
+    SLIPRING_NATS__TLS__CA: no key is set by this variable; did you mean `SLIPRING_NATS__TLS__CA_FILE`?
+    SLIPRING_PUBLISH__MAX_BATCH: `publish.max_batch` is "many"; it must be a whole number from 1 to 5000
+    SLIPRING_PUBLISH__MAX_IN_FLIGHT: `publish.max_in_flight` is 65; it must be a whole number from 1 to 64
+    "#);
+}
+
+#[test]
+fn the_cache_is_where_the_platform_keeps_caches() {
+    let cache_dir = |env: &[(&str, &str)]| with_env("", env).unwrap().modules.cache_dir;
+    assert_eq!(
+        cache_dir(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/h")]),
+        Some("/c/slipring".into())
+    );
+    assert_eq!(
+        cache_dir(&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")]),
+        Some("/h/.cache/slipring".into())
+    );
+    assert_eq!(cache_dir(&[]), None);
+    assert_eq!(config("modules.cache_dir = false").modules.cache_dir, None);
+}
+
+#[test]
+fn secrets_come_from_files_and_do_not_show() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("key"), "hunter2\n").unwrap();
+    let text = "centrifugo.api_key_file = 'key'\nadmin = { listen = '0.0.0.0:1', token_file = 'key' }\n\
+                nats = { user = 'relay', password_file = 'key' }";
+    let config = parse_config(&dir.path().join("slipring.toml"), text, NO_ENV).unwrap();
+    assert_eq!(config.centrifugo.api_key, Some(Secret::new("hunter2")));
+    assert_eq!(config.admin.token, Some(Secret::new("hunter2")));
+    assert_eq!(
+        config.nats.auth,
+        NatsAuth::User {
+            user: "relay".to_owned(),
+            password: Secret::new("hunter2")
+        }
+    );
+    assert_eq!(config.modules.dir, dir.path().join("modules"));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn secrets_come_from_the_environment_too() {
+    let env = [
+        ("SLIPRING_CENTRIFUGO__API_KEY", "123"),
+        ("SLIPRING_NATS__PASSWORD", "'quoted'"),
+    ];
+    let config = with_env("nats.user = 'relay'\ncentrifugo.api_key_file = 'not there'", &env).unwrap();
+    assert_eq!(config.centrifugo.api_key, Some(Secret::new("123")));
+    assert_eq!(
+        config.nats.auth,
+        NatsAuth::User {
+            user: "relay".to_owned(),
+            password: Secret::new("'quoted'")
+        }
+    );
+
+    let config = with_env("nats.creds_file = '/dev/null'", &[("SLIPRING_NATS__TOKEN", "t")]);
+    assert_snapshot!(config.unwrap_err(), @r#"
+    slipring.toml:1:19: `nats.creds_file` names /dev/null, which can't be read as a secret: the file is empty
+    "#);
+}
+
+#[test]
+fn unreadable_secrets_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("empty"), " \n").unwrap();
+    let text = "[nats]\ncreds_file = 'creds'\n[centrifugo]\napi_key_file = 'empty'\n[nats.tls]\nca_file = 'ca.pem'\n";
+    let file = dir.path().join("slipring.toml");
+    let problems = parse_config(&file, text, NO_ENV).unwrap_err().to_string();
+    assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
+    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names /etc/slipring/creds, which can't be read as a secret: No such file or directory (os error 2)
+    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which can't be read as a secret: the file is empty
+    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names /etc/slipring/ca.pem, which can't be read: No such file or directory (os error 2)
+    "#);
+}
+
+#[test]
+fn one_way_to_authenticate_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("seed"),
+        "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
+    )
+    .unwrap();
+    let parse = |text: &str| parse_config(&dir.path().join("slipring.toml"), text, NO_ENV);
+    assert!(matches!(
+        parse("nats.nkey_file = 'seed'").unwrap().nats.auth,
+        NatsAuth::NKey(_)
+    ));
+    let problems = parse("[nats]\nnkey_file = 'seed'\ntoken_file = 'seed'\ncreds_file = 'seed'")
+        .unwrap_err()
+        .to_string();
+    assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
+    /etc/slipring/slipring.toml:4:14: `nats.creds_file` and `nats.nkey_file` and `nats.token_file` are set together; only one way to authenticate can be used
+    /etc/slipring/slipring.toml:4:14: the credentials for NATS hold no user JWT; they must be what `nsc generate creds` writes
+    "#);
+    // The environment's way replaces the file's.
+    let env = [("SLIPRING_NATS__TOKEN".to_owned(), "t".to_owned())];
+    let config = parse_config(&dir.path().join("slipring.toml"), "nats.nkey_file = 'seed'", env).unwrap();
+    assert_eq!(config.nats.auth, NatsAuth::Token(Secret::new("t")));
+}
+
+#[test]
+fn a_tls_certificate_needs_its_key() {
+    assert_snapshot!(problems("nats.tls.cert_file = '/dev/null'\n"), @r#"
+    slipring.toml:1:22: `nats.tls.cert_file` needs `nats.tls.key_file`
+    "#);
+}
+
+#[test]
+fn only_the_default_file_may_be_absent() {
+    let problems = load(Some(Path::new("/nowhere/slipring.toml")), NO_ENV).unwrap_err();
+    assert_snapshot!(problems, @r#"
+    /nowhere/slipring.toml: the configuration can't be read: No such file or directory (os error 2)
+    "#);
+    assert!(load(None, NO_ENV).is_ok());
+}
+
+#[test]
+fn the_documented_example_is_the_default() {
+    let example = parse_config(
+        Path::new("slipring.toml"),
+        include_str!("../../examples/slipring.toml"),
+        NO_ENV,
+    );
+    assert_eq!(example.unwrap(), config(""));
+}
+
+#[test]
+fn a_module_needs_its_stream_only() {
+    let orders = module("stream = 'ORDERS'").unwrap();
+    assert_eq!(orders, ModuleConfig::new("orders", "ORDERS"));
+    assert_eq!(orders.consumer, "slipring-orders");
+    assert_eq!(orders.settings, "{}");
+    assert_snapshot!(module_problems(""), @r#"
+    modules/orders.toml: `stream` is missing; it must be the name of a JetStream stream
+    "#);
+}
+
+#[test]
+fn every_key_of_a_module_is_read() {
+    let text = r#"
+        stream = "ORDERS"
+        subjects = ["orders.*", "refunds.>"]
+        deliver = { sequence = 42 }
+        consumer = "shop"
+        on_reject = "halt"
+        timeout = "5ms"
+        memory = "1GiB"
+        max_age = "30s"
+        conflate = false
+        version = "sequence"
+        max_consecutive_rejects = 0
+        window = 65_536
+        window_bytes = 65536
+        workers = 4
+        [settings]
+        currency = "EUR"
+        since = 2026-11-01
+        rates = [0x10, -1.5, 18446744073709551615]
+        nested.deep = { yes = true }
+    "#;
+    let expected = ModuleConfig {
+        stream: "ORDERS".to_owned(),
+        subjects: vec!["orders.*".to_owned(), "refunds.>".to_owned()],
+        deliver: Deliver::Sequence(42),
+        consumer: "shop".to_owned(),
+        on_reject: OnReject::Halt,
+        timeout: Duration::from_millis(5),
+        memory: 1 << 30,
+        max_age: Some(Duration::from_secs(30)),
+        version: VersionSource::Sequence,
+        max_consecutive_rejects: 0,
+        window: 65_536,
+        window_bytes: 65_536,
+        workers: 4,
+        settings: r#"{"currency":"EUR","nested":{"deep":{"yes":true}},"rates":[16,-1.5,18446744073709551615],"since":"2026-11-01"}"#
+            .to_owned(),
+    };
+    assert_eq!(module(text), Ok(expected));
+}
+
+#[test]
+fn deliver_has_four_forms() {
+    let deliver = |written: &str| module(&format!("stream = 'S'\ndeliver = {written}")).map(|module| module.deliver);
+    let since = Deliver::Since("2026-11-01T00:00:00Z".parse().unwrap());
+    assert_eq!(deliver("'new'"), Ok(Deliver::New));
+    assert_eq!(deliver("'all'"), Ok(Deliver::All));
+    assert_eq!(deliver("{ sequence = 1 }"), Ok(Deliver::Sequence(1)));
+    assert_eq!(deliver("{ since = '2026-11-01T00:00:00Z' }"), Ok(since));
+    assert_eq!(deliver("{ since = 2026-11-01T01:00:00+01:00 }"), Ok(since));
+    for wrong in [
+        "'last'",
+        "{}",
+        "{ sequence = 0 }",
+        "{ since = 'monday' }",
+        "{ since = 2026-11-01 }",
+        "7",
+        "{ sequence = 1, since = '2026-11-01T00:00:00Z' }",
+    ] {
+        assert!(deliver(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_module_are_reported_at_once() {
+    let text = r#"
+stream = "ORDERS.EU"
+subjects = ["orders.>", "orders.new", "a..b", "refunds", "refunds"]
+deliver = "last"
+consumer = "slip ring"
+on_rejects = "drop"
+timeout = "2m"
+memory = "64MB"
+conflate = true
+window = 100000
+
+[settings]
+rate = nan
+limits = [1, inf]
+"#;
+    assert_snapshot!(module_problems(text), @r#"
+    modules/orders.toml:2:10: `stream` is "ORDERS.EU"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/orders.toml:3:39: `subjects` is "a..b"; it must be a subject whose tokens between dots are neither empty nor hold spaces, such as "orders.*.created"
+    modules/orders.toml:4:11: `deliver` is "last"; it must be "new", "all", { sequence = 42 } or { since = "2026-11-01T00:00:00Z" }
+    modules/orders.toml:5:12: `consumer` is "slip ring"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/orders.toml:6:1: there is no key `on_rejects`; did you mean `on_reject`?
+    modules/orders.toml:7:11: `timeout` is "2m"; it must be a duration from "1ms" to "1m"
+    modules/orders.toml:8:10: `memory` is "64MB"; it must be a size from "1MiB" to "4GiB"
+    modules/orders.toml:9:12: `conflate` is true; it must be false: conflation is not there yet
+    modules/orders.toml:10:10: `window` is 100000; it must be a whole number from 1 to 65536
+    modules/orders.toml:13:8: `settings.rate` is nan; it must be a finite number: JSON has neither nan nor inf
+    modules/orders.toml:14:14: `settings.limits[1]` is inf; it must be a finite number: JSON has neither nan nor inf
+    "#);
+}
+
+#[test]
+fn filters_that_cover_one_another_are_refused() {
+    assert_snapshot!(module_problems("stream = 'S'\nsubjects = ['a.>', 'a.*', 'b', 'b']"), @r#"
+    modules/orders.toml:2:20: the subject "a.*" is covered by "a.>"; one of them must go
+    modules/orders.toml:2:32: the subject "b" is covered by "b"; one of them must go
+    "#);
+    assert!(module("stream = 'S'\nsubjects = ['a.*', '*.b']").is_ok());
+}
+
+#[test]
+fn a_module_is_called_after_its_file() {
+    let problems = parse_module(Path::new("modules/my orders.v2.toml"), "stream = 5").unwrap_err();
+    assert_snapshot!(problems, @r#"
+    modules/my orders.v2.toml: the module is called "my orders.v2" after its file; it must have a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    "#);
+    assert_eq!(module_name(Path::new("modules/orders.wasm")), Ok("orders"));
+}

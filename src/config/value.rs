@@ -1,0 +1,193 @@
+//! Parsers of single values. Each says what would be right; the section that called it adds the key and the place.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use toml::de::DeValue;
+use url::Url;
+
+pub type Parsed<T> = Result<T, Wrong>;
+
+/// Why a value can't be what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// The value as it may be shown.
+    found: String,
+    /// Completes "it must be …".
+    right: String,
+}
+
+impl Wrong {
+    pub fn new(right: impl Into<String>) -> Self {
+        Self {
+            found: "something else".to_owned(),
+            right: right.into(),
+        }
+    }
+
+    pub fn found(self, found: impl Into<String>) -> Self {
+        Self {
+            found: found.into(),
+            ..self
+        }
+    }
+
+    pub fn found_value(self, value: &DeValue<'_>) -> Self {
+        self.found(describe(value))
+    }
+
+    pub fn sentence(&self, key: &str) -> String {
+        format!("`{key}` is {}; it must be {}", self.found, self.right)
+    }
+}
+
+/// A text that is not empty.
+pub fn text(value: &DeValue<'_>) -> Parsed<String> {
+    match value.as_str() {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(Wrong::new("a text that is not empty").found_value(value)),
+    }
+}
+
+pub fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
+    value
+        .as_bool()
+        .ok_or_else(|| Wrong::new("true or false").found_value(value))
+}
+
+pub fn number(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Parsed<u64> {
+    move |value| {
+        let number = integer(value).and_then(|number| u64::try_from(number).ok());
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            Wrong::new(format!("a whole number from {} to {}", range.start(), range.end())).found_value(value)
+        })
+    }
+}
+
+/// The integer as TOML has it, which may be larger than what TOML promises to carry.
+pub fn integer(value: &DeValue<'_>) -> Option<i128> {
+    let integer = value.as_integer()?;
+    i128::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// Of a number whose range was checked.
+pub fn as_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// One of a few words.
+pub fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&DeValue<'_>) -> Parsed<T> {
+    move |value| {
+        let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            Wrong::new(words.join(" or ")).found_value(value)
+        })
+    }
+}
+
+/// `8s`, `100ms`, `1m 30s`. `why` the range ends where it ends goes into the message, if it is not plain.
+pub fn duration(range: RangeInclusive<Duration>, why: &'static str) -> impl Fn(&DeValue<'_>) -> Parsed<Duration> {
+    move |value| {
+        let parsed = value.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
+        let parsed = parsed.and_then(|duration| Duration::try_from(duration).ok());
+        parsed.filter(|duration| range.contains(duration)).ok_or_else(|| {
+            let (start, end) = (spell(*range.start()), spell(*range.end()));
+            Wrong::new(format!("a duration from \"{start}\" to \"{end}\"{why}")).found_value(value)
+        })
+    }
+}
+
+fn spell(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
+}
+
+/// `64MiB`, `1GiB`, `512KiB`, or a number of bytes. Decimal units are refused: few who write MB mean a million.
+pub fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Parsed<usize> {
+    move |value| {
+        let bytes = match value {
+            DeValue::String(text) => parse_size(text),
+            _ => integer(value).and_then(|bytes| u64::try_from(bytes).ok()),
+        };
+        let bytes = bytes
+            .filter(|bytes| range.contains(bytes))
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        bytes.ok_or_else(|| {
+            let (start, end) = (spell_size(*range.start()), spell_size(*range.end()));
+            Wrong::new(format!("a size from \"{start}\" to \"{end}\"")).found_value(value)
+        })
+    }
+}
+
+pub const KIB: u64 = 1 << 10;
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+const UNITS: [(&str, u64); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn spell_size(bytes: u64) -> String {
+    let (unit, factor) = UNITS
+        .iter()
+        .find(|(_, factor)| bytes.is_multiple_of(*factor))
+        .unwrap_or(&("B", 1));
+    format!("{}{unit}", bytes / factor)
+}
+
+/// A URL with one of the schemes and nothing that must not be there: a secret in a URL ends up in logs.
+pub fn url(schemes: &'static [&'static str], example: &'static str) -> impl Fn(&DeValue<'_>) -> Parsed<Url> {
+    move |value| {
+        let right = |extra: &str| Wrong::new(format!("a URL such as \"{example}\"{extra}"));
+        let Some(text) = value.as_str() else {
+            return Err(right("").found_value(value));
+        };
+        if text.contains('@') {
+            return Err(
+                right(" without user and password: these come from the environment or a file of their own")
+                    .found("a URL with credentials in it (not shown)"),
+            );
+        }
+        let url = Url::parse(text)
+            .ok()
+            .filter(|url| schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty()));
+        let url = url.ok_or_else(|| {
+            // The part after a question mark may be a key.
+            right("").found(quote(text.split('?').next().unwrap_or_default()))
+        })?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(right(" without `?` and `#`").found("a URL with parameters (not shown)"));
+        }
+        Ok(url)
+    }
+}
+
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) if text.is_empty() => "empty".to_owned(),
+        DeValue::String(text) => quote(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// In quotes, and not longer than a line can bear.
+pub fn quote(text: impl Display) -> String {
+    const LONGEST: usize = 60;
+    let text = text.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}", format!("{}…", &text[..end])),
+        None => format!("{text:?}"),
+    }
+}
