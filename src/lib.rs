@@ -14,3 +14,5 @@
 
 pub mod config;
 pub mod message;
+pub mod modules;
+pub mod shutdown;
