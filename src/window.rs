@@ -229,6 +229,14 @@ impl Window {
         Some((count, first, last))
     }
 
+    /// The oldest message that is not settled yet.
+    pub fn oldest_unsettled(&self) -> Option<&Arc<Message>> {
+        self.entries.iter().find_map(|entry| match &entry.state {
+            State::Open { message, .. } => Some(message),
+            State::Settled => None,
+        })
+    }
+
     fn index(&self, ticket: Ticket) -> Option<usize> {
         usize::try_from(ticket.checked_sub(self.front)?).ok()
     }
