@@ -2,6 +2,7 @@
 
 mod loading;
 mod misbehaviour;
+mod unruly;
 mod wat;
 mod working;
 
