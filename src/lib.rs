@@ -12,7 +12,9 @@
 //! - [`modules`]: the directory that is watched, one pipeline a module.
 //! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
 
+pub mod admin;
 pub mod config;
 pub mod message;
+pub mod metrics;
 pub mod modules;
 pub mod shutdown;
