@@ -13,10 +13,12 @@
 //! - [`modules`]: the directory that is watched, one pipeline a module.
 //! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
 pub mod message;
+pub mod metrics;
 pub mod modules;
 pub mod nats;
 pub mod shutdown;
