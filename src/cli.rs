@@ -3,6 +3,7 @@
 
 mod check;
 mod logging;
+mod run;
 mod status;
 mod table;
 mod try_module;
@@ -42,6 +43,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Check(check::Args),
     Try(try_module::Args),
     Status(status::Args),
@@ -106,6 +108,7 @@ impl Cli {
     /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
     pub fn execute(&self, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
         let done = match &self.command {
+            Command::Run(args) => run::execute(args),
             Command::Check(args) => check::execute(args, output),
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),

@@ -21,6 +21,8 @@ pub mod message;
 pub mod metrics;
 pub mod modules;
 pub mod nats;
+pub mod pipeline;
+pub mod publish;
 pub mod shutdown;
 pub mod source;
 pub mod transform;

@@ -28,6 +28,7 @@ struct Inner {
 /// The part of the board that one pipeline writes to; a clone is the same part.
 #[derive(Debug, Clone)]
 pub struct ModuleBoard {
+    name: Arc<str>,
     metrics: ModuleMetrics,
     facts: Arc<Mutex<Facts>>,
 }
@@ -75,7 +76,7 @@ impl StatusBoard {
         if let Some(module) = inner.modules.get(name) {
             return module.clone();
         }
-        let module = ModuleBoard::new(self.metrics.module(name));
+        let module = ModuleBoard::new(name, self.metrics.module(name));
         inner.modules.insert(name.to_owned(), module.clone());
         module
     }
@@ -136,7 +137,7 @@ impl Inner {
 }
 
 impl ModuleBoard {
-    fn new(metrics: ModuleMetrics) -> Self {
+    fn new(name: &str, metrics: ModuleMetrics) -> Self {
         let facts = Facts {
             state: State::Starting,
             reason: None,
@@ -147,9 +148,14 @@ impl ModuleBoard {
             centrifugo_trouble: None,
         };
         Self {
+            name: name.into(),
             metrics,
             facts: Arc::new(Mutex::new(facts)),
         }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn metrics(&self) -> &ModuleMetrics {

@@ -58,6 +58,10 @@ pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::
 
 impl Keeper {
     async fn follow(&mut self, files: Files) {
+        if !matches!(files, Files::Gone) {
+            // A module that was gone has no part of the board any more.
+            self.board = self.context.board.module(&self.name);
+        }
         match files {
             Files::Present { wasm, wasm_sha256, toml } => match self.load(wasm, &wasm_sha256, &toml).await {
                 Ok(assignment) => self.take(assignment).await,
@@ -120,7 +124,7 @@ impl Keeper {
         let reason = format!("{error:#}");
         let goes_on = self.running.is_some();
         error!(module = self.name, reason, the_old_one_goes_on = goes_on, "refused the module's new files");
-        self.board.refused(&reason);
+        self.board.refused(reason.clone());
         if !goes_on {
             self.board.set_state(State::Failed, Some(reason));
         }

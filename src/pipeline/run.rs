@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use async_nats::Subject;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -50,6 +52,8 @@ struct Run<'a> {
     refusals: Refusals,
     /// Messages that the stream holds after the last one delivered.
     pending: u64,
+    /// What the scheduler had retried when that was last counted.
+    retried: u64,
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
     ending: Option<Ending>,
@@ -114,9 +118,12 @@ pub(super) async fn run(
         acks: Acks::start(shared.nats.client.clone()),
         refusals: Refusals::default(),
         pending: 0,
+        retried: 0,
         complaint: None,
         ending: None,
     };
+    board.loaded(run.assignment.module.sha256());
+    board.set_source(&config.stream, &config.consumer);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !run.is_done() {
@@ -177,7 +184,7 @@ impl Run<'_> {
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
             Event::Answered(Ok((id, answer, took))) => self.take_answer(id, answer, took),
             Event::DeadLettered(Ok(ticket)) => {
-                self.board.metrics().dead_lettered();
+                self.board.metrics().dead_letters.inc();
                 self.settle(ticket);
             }
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
@@ -206,7 +213,7 @@ impl Run<'_> {
         }
         self.stream = Some(stream);
         self.complaint = None;
-        self.board.metrics().epoch_began();
+        self.board.metrics().epochs.inc();
         self.board.set_state(State::Running, None);
         info!(module = self.board.name(), stream = self.assignment.config.stream, "reading from the ack floor");
     }
@@ -219,16 +226,16 @@ impl Run<'_> {
             self.pending = pending;
             match self.window.arrive(&message, reply.clone(), now) {
                 Arrival::New(ticket) => {
-                    self.board.metrics().received();
+                    self.board.metrics().received.inc();
                     if max_age.is_some_and(|max_age| age(&message) > max_age) {
-                        self.board.metrics().expired();
+                        self.board.metrics().dropped.inc();
                         self.settle(ticket);
                     } else {
                         chunk.push((ticket, message));
                     }
                 }
                 Arrival::Pending => {}
-                Arrival::Settled => self.acks.ack(reply),
+                Arrival::Settled => self.ack(reply),
                 Arrival::Misplaced => {
                     self.renew("JetStream delivered a message between two that it had delivered one after the other");
                     return;
@@ -247,11 +254,13 @@ impl Run<'_> {
             return;
         }
         let Transformed { ticket, outcome, took } = transformed;
-        self.board.metrics().transformed(took);
+        let metrics = self.board.metrics();
+        metrics.transformed.inc();
+        metrics.transform_seconds.observe(took.as_secs_f64());
         let Some(message) = self.window.message(ticket).cloned() else { return };
         match outcome {
             Outcome::Drop => {
-                self.board.metrics().dropped();
+                self.board.metrics().dropped.inc();
                 self.refusals.success();
                 self.settle(ticket);
             }
@@ -308,7 +317,7 @@ impl Run<'_> {
     }
 
     fn take_answer(&mut self, id: RequestId, answer: Answer, took: Duration) {
-        self.board.metrics().answered(took);
+        self.board.metrics().request_seconds.observe(took.as_secs_f64());
         let before = self.scheduler.trouble().map(ToString::to_string);
         let concluded = self.scheduler.complete(Instant::now(), id, answer);
         let after = self.scheduler.trouble().map(ToString::to_string);
@@ -317,11 +326,11 @@ impl Run<'_> {
                 Some(trouble) => warn!(module = self.board.name(), trouble, "publishing is paused"),
                 None => info!(module = self.board.name(), "publishing goes on"),
             }
-            self.board.set_trouble(after);
+            self.board.set_centrifugo_trouble(after);
         }
         for Concluded { ticket, result } in concluded {
             if result.is_ok() {
-                self.board.metrics().published();
+                self.board.metrics().publications.inc();
             }
             match self.window.conclude(ticket, result) {
                 None => {}
@@ -338,7 +347,7 @@ impl Run<'_> {
         if self.is_halting() {
             return;
         }
-        self.board.metrics().rejected(rejection.stage);
+        self.board.metrics().rejected(rejection.stage).inc();
         let in_a_row = self.refusals.rejected(Instant::now(), self.board.name(), message, &rejection);
         let max = self.assignment.config.max_consecutive_rejects;
         if in_a_row > max {
@@ -370,11 +379,16 @@ impl Run<'_> {
         let stored_at = self.window.message(ticket).map(|message| age(message));
         let Some(settled) = self.window.settle(ticket) else { return };
         if let Some(age) = stored_at {
-            self.board.metrics().settled(age);
+            self.board.metrics().delivery_seconds.observe(age.as_secs_f64());
         }
         if let Some(reply) = settled.reply {
-            self.acks.ack(reply);
+            self.ack(reply);
         }
+    }
+
+    fn ack(&self, reply: Subject) {
+        self.board.metrics().acks.inc();
+        self.acks.ack(reply);
     }
 
     fn swap(&mut self, assignment: Assignment) {
@@ -388,13 +402,14 @@ impl Run<'_> {
             new = assignment.module.sha256(),
             "swapped the module"
         );
+        self.board.swapped(assignment.module.sha256());
         self.assignment = assignment;
     }
 
     fn send_requests(&mut self) {
         while let Some(request) = self.scheduler.next_request(Instant::now()) {
             let shared = Arc::clone(self.shared);
-            self.board.metrics().requested(request.len());
+            self.board.metrics().batch_size.observe(request.len() as f64);
             self.requests.spawn(async move {
                 let start = Instant::now();
                 let answer = shared.centrifugo.send(&request).await;
@@ -407,12 +422,15 @@ impl Run<'_> {
         for reply in self.window.in_progress(Instant::now(), PROGRESS_INTERVAL) {
             self.acks.in_progress(reply);
         }
-        let oldest = self.window.oldest_unsettled().map(|message| age(message));
+        let oldest = self.window.oldest_unsettled().map(|message| age(message).as_secs_f64());
         let metrics = self.board.metrics();
-        metrics.window(self.window.len(), self.window.bytes());
-        metrics.lag(self.pending + self.window.unsettled().map_or(0, |(count, ..)| count as u64), oldest);
-        metrics.in_flight(self.requests.len());
-        metrics.retried(self.scheduler.retried());
+        set(&metrics.window_messages, self.window.len());
+        set(&metrics.window_bytes, self.window.bytes());
+        set(&metrics.requests_in_flight, self.requests.len());
+        metrics.set_lag(self.stream.map(|_| self.pending), Some(oldest.unwrap_or(0.0)));
+        let retried = self.scheduler.retried();
+        metrics.publish_retries.inc_by(retried - self.retried);
+        self.retried = retried;
     }
 
     /// Says once what stands in the way of reading.
@@ -420,7 +438,7 @@ impl Run<'_> {
         let text = format!("{error:#}");
         if self.complaint.as_ref() != Some(&text) {
             warn!(module = self.board.name(), error = text, "cannot read from JetStream, will try again");
-            self.board.set_state(State::Waiting, Some(text.clone()));
+            self.board.set_state(State::Starting, Some(text.clone()));
             self.complaint = Some(text);
         }
     }
@@ -476,6 +494,10 @@ impl Run<'_> {
             Some(Ending { kind: EndingKind::Drain, .. }) | None => Ended::Stopped,
         }
     }
+}
+
+fn set(gauge: &Gauge, size: usize) {
+    gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
 }
 
 async fn at(time: Option<tokio::time::Instant>) {
