@@ -66,7 +66,8 @@ struct ConfigFile {
 impl ConfigFile {
     fn load(&self) -> Result<Config, Failure> {
         // What is not UTF-8 can't be one of ours.
-        let env = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let env =
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Ok(config::load(self.config.as_deref(), env)?)
     }
 }
@@ -105,6 +106,8 @@ impl Cli {
 
     /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
     pub fn execute(&self, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+        // Whoever speaks TLS or HTTP needs one; a second call finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let done = match &self.command {
             Command::Check(args) => check::execute(args, output),
             Command::Try(args) => try_module::execute(args, output, notes),
@@ -119,7 +122,9 @@ impl Cli {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod loading;
 mod misbehaviour;
-mod wat;
+pub(crate) mod wat;
 mod working;
 
 use std::sync::Arc;
