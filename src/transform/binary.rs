@@ -40,11 +40,11 @@ fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     let mut typed = false;
     let mut preview1 = None;
     for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(damaged)? {
+        match payload.map_err(|error| damaged(&error))? {
             Payload::CustomSection(section) => typed |= section.name().starts_with("component-type"),
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
-                    let import = import.map_err(damaged)?;
+                    let import = import.map_err(|error| damaged(&error))?;
                     if import.module == PREVIEW1 {
                         preview1.get_or_insert_with(|| format!("{PREVIEW1}.{}", import.name));
                     }
@@ -65,7 +65,7 @@ fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         .map_err(|error| LoadError::Encode(format!("{error:#}")))
 }
 
-fn damaged(error: wasmparser::BinaryReaderError) -> LoadError {
+fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
     LoadError::Damaged(error.to_string())
 }
 

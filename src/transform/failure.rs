@@ -32,7 +32,10 @@ impl Failure {
     /// Of an error that ended a call, with what the guest said before.
     pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: Duration) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            return Self::new("exit", &with_words(format!("called exit({})", exit.0), words));
+            return Self::new(
+                "exit",
+                &with_words(format!("exited with status {} instead of returning", exit.0), words),
+            );
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => {
@@ -137,9 +140,9 @@ pub(super) fn human_bytes(bytes: usize) -> String {
 mod tests {
     use super::*;
 
-    fn check(error: wasmtime::Error, words: &LastWords, code: &str, reason: &str) {
+    fn check(error: impl Into<wasmtime::Error>, words: &LastWords, code: &str, reason: &str) {
         let limits = Limits::new(Duration::from_millis(100), 64 * 1024 * 1024);
-        let failure = Failure::of(&error, words, &limits, limits.timeout);
+        let failure = Failure::of(&error.into(), words, &limits, limits.timeout);
         assert_eq!((failure.code, failure.reason.as_str()), (code, reason));
     }
 
@@ -157,7 +160,7 @@ mod tests {
              note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n",
         );
         let reason = "panicked at src/lib.rs:10:5: assertion `left == right` failed left: 1 right: 2";
-        check(Trap::UnreachableCodeReached.into(), &words, "trap", reason);
+        check(Trap::UnreachableCodeReached, &words, "trap", reason);
     }
 
     #[test]
@@ -167,7 +170,7 @@ mod tests {
             ..LastWords::default()
         };
         check(
-            Trap::UnreachableCodeReached.into(),
+            Trap::UnreachableCodeReached,
             &words,
             "trap",
             "panicked at src/lib.rs:1:2: no",
@@ -177,14 +180,14 @@ mod tests {
     #[test]
     fn a_trap_without_words_says_what_it_was() {
         check(
-            Trap::MemoryOutOfBounds.into(),
+            Trap::MemoryOutOfBounds,
             &stderr(""),
             "trap",
             "trapped: out of bounds memory access",
         );
         let words = stderr("hm\nlast\n\n");
         check(
-            Trap::UnreachableCodeReached.into(),
+            Trap::UnreachableCodeReached,
             &words,
             "trap",
             "trapped: wasm `unreachable` instruction executed; its last words: last",
@@ -194,7 +197,7 @@ mod tests {
     #[test]
     fn each_limit_is_named() {
         check(
-            Trap::Interrupt.into(),
+            Trap::Interrupt,
             &stderr(""),
             "timeout",
             "did not return within its time-out of 100ms",
@@ -204,13 +207,13 @@ mod tests {
             ..LastWords::default()
         };
         check(
-            Trap::UnreachableCodeReached.into(),
+            Trap::UnreachableCodeReached,
             &words,
             "memory",
             "needed more memory than its limit of 64 MiB",
         );
         check(
-            Trap::StackOverflow.into(),
+            Trap::StackOverflow,
             &stderr(""),
             "trap",
             "overflowed its stack, most likely by endless recursion",
@@ -222,7 +225,12 @@ mod tests {
         let error =
             wasmtime::Error::msg("a transform cannot sleep").context("error while executing at wasm backtrace: …");
         check(error, &stderr(""), "trap", "a transform cannot sleep");
-        check(wasmtime::Error::new(I32Exit(3)), &stderr(""), "exit", "called exit(3)");
+        check(
+            wasmtime::Error::new(I32Exit(3)),
+            &stderr(""),
+            "exit",
+            "exited with status 3 instead of returning",
+        );
     }
 
     #[test]

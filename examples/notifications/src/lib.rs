@@ -1,1 +1,91 @@
+//! Puts one event on the channel of everyone whom it concerns, `notifications:user-<id>`: a broadcast.
+//!
+//! It shows how to publish to many channels at once, to borrow from the message instead of copying, to use the message's own
+//! timestamp as the clock, and to add tags, by which a subscriber can filter without reading the data.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use slipring_sdk::{Channels, Message, Output, Publication, Result, transform};
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    kind: &'a str,
+    actor: u64,
+    /// `Cow`, since a text with an escape such as `\n` cannot be borrowed.
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+    /// Everyone who follows what happened; perhaps the actor too.
+    followers: Vec<u64>,
+}
+
+/// What subscribers see.
+#[derive(Serialize)]
+struct Notification<'a> {
+    text: &'a str,
+    /// Milliseconds since 1970.
+    at: u64,
+}
+
+#[transform]
+fn notifications(message: &Message) -> Result<Output> {
+    let event: Event = message.json()?;
+    let others: Vec<u64> = event
+        .followers
+        .into_iter()
+        .filter(|user| *user != event.actor)
+        .collect();
+    if others.is_empty() {
+        return Ok(Output::drop());
+    }
+    let channels: Channels = others.iter().map(|user| format!("notifications:user-{user}")).collect();
+    let notification = Notification {
+        text: &event.text,
+        at: message.timestamp / 1_000_000,
+    };
+    let publication = Publication::json(channels, &notification)?
+        .tag("kind", event.kind)
+        .tag("actor", event.actor.to_string());
+    Ok(publication.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_but_the_actor_is_notified() -> Result<()> {
+        let payload = r#"{"kind":"comment","actor":17,"text":"Nice!\nReally.","followers":[17,23,42]}"#;
+        let output = notifications(&Message::new("notifications.comment", payload).with_timestamp(1_500_000_000))?;
+        let expected = Publication::json_text(
+            ["notifications:user-23", "notifications:user-42"],
+            r#"{"text":"Nice!\nReally.","at":1500}"#,
+        );
+        assert_eq!(output, expected.tag("kind", "comment").tag("actor", "17").into());
+        Ok(())
+    }
+
+    #[test]
+    fn who_talks_to_themselves_notifies_nobody() -> Result<()> {
+        let payload = r#"{"kind":"like","actor":17,"text":"17 liked it","followers":[17]}"#;
+        assert_eq!(
+            notifications(&Message::new("notifications.like", payload))?,
+            Output::drop()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_samples_are_events() -> Result<()> {
+        let outputs: Vec<Output> = slipring_sdk::samples(include_str!("../samples.jsonl"))?
+            .iter()
+            .map(notifications)
+            .collect::<Result<_>>()?;
+        let channels: Vec<usize> = outputs
+            .iter()
+            .map(|output| output.publications().iter().map(|one| one.channels.len()).sum())
+            .collect();
+        assert_eq!(channels, [2, 1, 0, 3]);
+        Ok(())
+    }
+}

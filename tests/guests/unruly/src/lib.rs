@@ -1,1 +1,216 @@
+//! A guest that misbehaves in the way its message asks for, by the last token of its subject. For tests of the relay's limits.
+//!
+//! Not an example: most of this is what a transform must not do.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::hint::black_box;
+use std::time::Duration;
+
+use serde::Deserialize;
+use slipring_sdk::{Message, Output, Publication, Result, bail, init, json, transform};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// `init` fails with this text.
+    fail: Option<String>,
+    /// `init` panics.
+    #[serde(default)]
+    panic: bool,
+    /// `init` never ends.
+    #[serde(default)]
+    r#loop: bool,
+    /// Goes into every publication as the tag `mark`, so that a test can tell which settings made it.
+    mark: Option<String>,
+}
+
+#[init]
+fn prepare(settings: Settings) -> Result<Settings> {
+    if let Some(text) = &settings.fail {
+        bail!("{text}");
+    }
+    assert!(!settings.panic, "init was asked to panic");
+    if settings.r#loop {
+        loop_for_ever();
+    }
+    Ok(settings)
+}
+
+#[transform]
+fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
+    let wish = message.subject.rsplit('.').next().unwrap_or_default();
+    let output = match wish {
+        "ok" => ok(message)?,
+        "channels" => channels(message)?,
+        "binary" => Publication::binary("unruly:ok", message.payload.as_slice()).into(),
+        "drop" => Output::drop(),
+        "reject" => bail!("rejected as asked: {}", message.text()?),
+        "report" => report(message)?,
+
+        "panic" => panic!("panicked as asked: {}", message.text()?),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "overflow" => Publication::json("unruly:ok", &overflow_the_stack(1))?.into(),
+
+        "loop" => loop_for_ever(),
+        "sleep" => sleep(),
+        "eat" => eat_memory(),
+        "chatter" => chatter(),
+
+        "million" => (0..1_000_000)
+            .map(|_| Publication::json_text("unruly:ok", "1"))
+            .collect(),
+        "huge" => Publication::json_text("unruly:ok", format!("\"{}\"", "x".repeat(300 << 20))).into(),
+        "no-channels" => Publication::json_text(Vec::<String>::new(), "1").into(),
+        "empty-channel" => Publication::json_text("", "1").into(),
+        "long-channel" => Publication::json_text(format!("unruly:{}", "x".repeat(293)), "1").into(),
+        "same-channel-twice" => Publication::json_text(["unruly:ok", "unruly:ok"], "1").into(),
+        "broken-json" => Publication::json_text("unruly:ok", "{\"id\":").into(),
+        "two-jsons" => Publication::json_text("unruly:ok", "1}, {\"publish\":{}").into(),
+        "big-version" => Publication::json_text("unruly:ok", "1").version((1 << 53) + 1).into(),
+        other => bail!("unruly does not know how to {other:?}"),
+    };
+    Ok(marked(output, settings))
+}
+
+fn marked(output: Output, settings: &Settings) -> Output {
+    let Some(mark) = &settings.mark else { return output };
+    output
+        .into_iter()
+        .map(|publication| publication.tag("mark", mark))
+        .collect()
+}
+
+/// The payload, which is JSON, for the channel in the header `Channel`.
+fn ok(message: &Message) -> Result<Output> {
+    let channel = message.header("Channel").unwrap_or("unruly:ok");
+    Ok(Publication::json_text(channel, message.text()?).into())
+}
+
+/// To each channel of the payload, a list of texts: one publication each, which holds the channel's place in the list.
+fn channels(message: &Message) -> Result<Output> {
+    let channels: Vec<String> = message.json()?;
+    channels
+        .into_iter()
+        .zip(0..)
+        .map(|(channel, place)| Publication::json(channel, &place))
+        .collect()
+}
+
+/// What there is to be seen of the world outside: it should be the message's timestamp and nothing else.
+fn report(message: &Message) -> Result<Output> {
+    let report = json!({
+        "timestamp": message.timestamp,
+        "clock": clock(),
+        "monotonic_moves": monotonic_moves(),
+        "random": RandomState::new().hash_one(0).to_string(),
+        "environment": std::env::vars().count(),
+        "arguments": std::env::args().count(),
+        "root": std::fs::read_dir("/").map(|_| "readable").map_err(|error| error.to_string()),
+        "file": std::fs::read_to_string("/etc/hostname").map_err(|error| error.to_string()),
+        "network": std::net::TcpStream::connect("127.0.0.1:80").map(|_| "connected").map_err(|error| error.to_string()),
+    });
+    Ok(Publication::json("unruly:ok", &report)?.into())
+}
+
+/// Nanoseconds since 1970, where there is a clock: without WASI, asking for the time panics.
+#[cfg(not(target_os = "unknown"))]
+fn clock() -> Option<u64> {
+    let elapsed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    u64::try_from(elapsed.as_nanos()).ok()
+}
+
+#[cfg(target_os = "unknown")]
+fn clock() -> Option<u64> {
+    None
+}
+
+/// Whether the other clock, the one for durations, goes on while the guest works.
+#[cfg(not(target_os = "unknown"))]
+fn monotonic_moves() -> bool {
+    let start = std::time::Instant::now();
+    black_box((0..100_000_u32).map(black_box).sum::<u32>());
+    start.elapsed() > Duration::ZERO
+}
+
+#[cfg(target_os = "unknown")]
+fn monotonic_moves() -> bool {
+    false
+}
+
+fn loop_for_ever() -> ! {
+    loop {
+        black_box(());
+    }
+}
+
+/// Without WASI this panics, since there is nothing that could wait.
+fn sleep() -> Output {
+    std::thread::sleep(Duration::from_secs(3600));
+    Output::drop()
+}
+
+/// Touches what it allocates, 1 MiB at a time, until there is no more.
+fn eat_memory() -> ! {
+    let mut eaten: Vec<Vec<u8>> = Vec::new();
+    loop {
+        eaten.push(black_box(vec![1; 1 << 20]));
+    }
+}
+
+fn chatter() -> Output {
+    for line in 0..100_000 {
+        println!("line {line} of 100000, which nobody needs");
+    }
+    Publication::json_text("unruly:ok", "1").into()
+}
+
+/// The multiplication after the call keeps this from becoming a loop.
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn overflow_the_stack(depth: u64) -> u64 {
+    black_box(depth).wrapping_mul(overflow_the_stack(depth + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        Message::new("settings", text).json().expect("settings")
+    }
+
+    #[test]
+    fn a_mark_reaches_every_publication() -> Result<()> {
+        let settings = prepare(settings(r#"{"mark":"a"}"#))?;
+        let output = unruly(&Message::new("x.channels", r#"["one","two"]"#), &settings)?;
+        let expected =
+            [("one", "0"), ("two", "1")].map(|(channel, text)| Publication::json_text(channel, text).tag("mark", "a"));
+        assert_eq!(output, expected.into());
+        Ok(())
+    }
+
+    #[test]
+    fn ok_publishes_the_payload_to_the_channel_of_the_header() -> Result<()> {
+        let message = Message::new("x.ok", r#"{"id":17}"#).with_header("Channel", "orders:17");
+        let expected = Publication::json_text("orders:17", r#"{"id":17}"#);
+        assert_eq!(unruly(&message, &settings("{}"))?, expected.into());
+        Ok(())
+    }
+
+    #[test]
+    fn init_fails_with_the_text_it_was_given() {
+        let error = prepare(settings(r#"{"fail":"no such room"}"#))
+            .err()
+            .map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("no such room"));
+    }
+
+    #[test]
+    fn an_unknown_wish_is_rejected() {
+        let error = unruly(&Message::new("x.fly", ""), &settings("{}")).unwrap_err();
+        assert_eq!(error.to_string(), "unruly does not know how to \"fly\"");
+    }
+}

@@ -1,0 +1,88 @@
+//! `#[init]`.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Result, Type};
+
+use crate::signature::{Usage, carrier};
+
+const USAGE: Usage = Usage {
+    attribute: "#[init]",
+    example: "fn prepare(settings: Settings) -> Result<Prepared>",
+};
+
+pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let function = USAGE.read(arguments, item)?;
+    let parameters: Vec<_> = function.sig.inputs.iter().collect();
+    let [settings] = parameters[..] else {
+        let wrong = format!("the function has {} parameters", parameters.len());
+        return Err(USAGE.error(&function.sig.ident, &wrong));
+    };
+    let settings = USAGE.parameter(settings)?;
+    if let Type::Reference(reference) = settings {
+        return Err(USAGE.error(reference, "the parameter is a reference"));
+    }
+    let name = &function.sig.ident;
+    let output = &function.sig.output;
+    let carrier = carrier(name);
+    // An inherent function: `#[transform]` calls `prepare` with a fall-back from a trait in scope, and Rust prefers this one. Its
+    // span is the user's function's, so that the compiler points there if there are two.
+    let prepare = format_ident!("prepare", span = name.span());
+    Ok(quote! {
+        #function
+
+        impl #carrier {
+            #[doc(hidden)]
+            fn #prepare(settings: &str) #output {
+                let settings: #settings = ::slipring_sdk::expansion::read_settings(settings)?;
+                #name(settings)
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(function: TokenStream, expected: &str) {
+        let found = match expand(TokenStream::new(), function) {
+            Ok(tokens) => {
+                syn::parse2::<syn::File>(tokens.clone()).expect("the expansion is a list of items");
+                tokens.to_string()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(expected), "{found:?} does not contain {expected:?}");
+    }
+
+    #[test]
+    fn the_function_stays_as_it_is_and_a_prepare_calls_it() {
+        let function = quote! { fn routes(settings: my::Settings) -> Result<Routes> { Routes::new(settings) } };
+        check(function.clone(), &function.to_string());
+        check(
+            function.clone(),
+            &quote! { fn prepare(settings: &str) -> Result<Routes> }.to_string(),
+        );
+        check(function, &quote! { let settings: my::Settings = }.to_string());
+    }
+
+    #[test]
+    fn what_cannot_be_an_init_is_refused_with_the_reason_and_a_right_one() {
+        check(
+            quote! { const ROUTES: u32 = 1; },
+            "this is not a function; #[init] goes on a function like `fn prepare(settings: Settings) -> Result<Prepared>`",
+        );
+        check(
+            quote! { async fn routes(settings: S) -> Result<R> {} },
+            "the function is async",
+        );
+        check(quote! { fn routes(settings: S) {} }, "the function returns nothing");
+        check(quote! { fn routes() -> Result<R> {} }, "the function has 0 parameters");
+        check(
+            quote! { fn routes(settings: &S) -> Result<R> {} },
+            "the parameter is a reference",
+        );
+        check(quote! { fn routes(self) -> Result<R> {} }, "the function is a method");
+    }
+}

@@ -1,0 +1,197 @@
+//! `#[transform]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Ident, ItemFn, Result, Type};
+
+use crate::signature::{Usage, carrier};
+
+const USAGE: Usage = Usage {
+    attribute: "#[transform]",
+    example: "fn orders(message: &Message) -> Result<Output>` or `fn orders(message: &Message, settings: &Settings) -> Result<Output>",
+};
+
+pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let function = USAGE.read(arguments, item)?;
+    let parameters: Vec<_> = function.sig.inputs.iter().collect();
+    for parameter in &parameters {
+        USAGE.referred(parameter)?;
+    }
+    let carrier = carrier(&function.sig.ident);
+    let implementation = match parameters[..] {
+        [_message] => without_settings(&function, &carrier),
+        [_message, settings] => with_settings(&function, &carrier, USAGE.referred(settings)?),
+        _ => {
+            let wrong = format!("the function has {} parameters", parameters.len());
+            return Err(USAGE.error(&function.sig.ident, &wrong));
+        }
+    };
+    Ok(quote! {
+        #function
+
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        struct #carrier;
+
+        const _: () = {
+            #implementation
+
+            #[cfg(target_family = "wasm")]
+            ::slipring_sdk::expansion::bindings::export!(#carrier with_types_in ::slipring_sdk::expansion::bindings);
+        };
+    })
+}
+
+fn without_settings(function: &ItemFn, carrier: &Ident) -> TokenStream {
+    let name = &function.sig.ident;
+    quote! {
+        impl ::slipring_sdk::expansion::Transform for #carrier {
+            fn init(settings: &str) -> ::slipring_sdk::Result<()> {
+                #[allow(unused_imports)]
+                use ::slipring_sdk::expansion::PrepareNothing as _;
+                let _ = #carrier::prepare(settings)?;
+                ::core::result::Result::Ok(())
+            }
+
+            fn transform(message: &::slipring_sdk::Message) -> ::slipring_sdk::Result<::slipring_sdk::Output> {
+                ::core::result::Result::Ok(#name(message)?)
+            }
+        }
+    }
+}
+
+fn with_settings(function: &ItemFn, carrier: &Ident, settings: &Type) -> TokenStream {
+    let name = &function.sig.ident;
+    quote! {
+        ::std::thread_local! {
+            static PREPARED: ::slipring_sdk::expansion::Prepared<#settings> =
+                const { ::slipring_sdk::expansion::Prepared::new() };
+        }
+
+        impl ::slipring_sdk::expansion::Transform for #carrier {
+            fn init(settings: &str) -> ::slipring_sdk::Result<()> {
+                #[allow(unused_imports)]
+                use ::slipring_sdk::expansion::PrepareBySerde as _;
+                let prepared: #settings = #carrier::prepare(settings)?;
+                PREPARED.with(|slot| slot.set(prepared))
+            }
+
+            fn transform(message: &::slipring_sdk::Message) -> ::slipring_sdk::Result<::slipring_sdk::Output> {
+                PREPARED.with(|slot| ::core::result::Result::Ok(#name(message, slot.get()?)?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expansion without its spaces, or the error.
+    fn expanded(function: TokenStream) -> String {
+        match expand(TokenStream::new(), function) {
+            Ok(tokens) => {
+                syn::parse2::<syn::File>(tokens.clone()).expect("the expansion is a list of items");
+                tokens.to_string().replace(' ', "")
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn check(function: TokenStream, expected: &str) {
+        let found = expanded(function);
+        let expected = if found.contains("::slipring_sdk") {
+            expected.replace(' ', "")
+        } else {
+            expected.to_owned()
+        };
+        assert!(found.contains(&expected), "{found:?} does not contain {expected:?}");
+    }
+
+    #[test]
+    fn the_function_stays_as_it_is_and_only_wasm_gets_exports() {
+        let function = quote! { pub fn orders(message: &Message) -> Result<Output> { Ok(Output::drop()) } };
+        check(function.clone(), &function.to_string());
+        check(
+            function,
+            r#"#[cfg(target_family = "wasm")] ::slipring_sdk::expansion::bindings::export!("#,
+        );
+    }
+
+    #[test]
+    fn settings_are_prepared_only_where_they_are_asked_for() {
+        let without = quote! { fn orders(message: &Message) -> Result<Output> { todo() } };
+        check(without.clone(), "Ok(orders(message)?)");
+        assert!(!expanded(without).contains("PREPARED"));
+        let with = quote! { fn orders(message: &Message, settings: &my::Settings) -> Result<Output> { todo() } };
+        check(
+            with.clone(),
+            "let prepared: my::Settings = TheTransformOfThisModule::prepare(settings)?;",
+        );
+        check(with, "Ok(orders(message, slot.get()?)?)");
+    }
+
+    #[test]
+    fn what_cannot_be_a_transform_is_refused_with_the_reason_and_a_right_one() {
+        check(
+            quote! { struct Orders; },
+            "this is not a function; #[transform] goes on a function like `fn orders(message: &Message) -> Result<Output>`",
+        );
+        check(
+            quote! { async fn orders(message: &Message) -> Result<Output> {} },
+            "the function is async",
+        );
+        check(
+            quote! { unsafe fn orders(message: &Message) -> Result<Output> {} },
+            "the function is unsafe",
+        );
+        check(
+            quote! { extern "C" fn orders(message: &Message) -> Result<Output> {} },
+            "the function is extern",
+        );
+        check(
+            quote! { fn orders<T>(message: &Message) -> Result<Output> {} },
+            "the function is generic",
+        );
+        check(
+            quote! { fn orders(message: &Message) {} },
+            "the function returns nothing",
+        );
+        check(
+            quote! { fn orders() -> Result<Output> {} },
+            "the function has 0 parameters",
+        );
+        check(
+            quote! { fn orders(a: &A, b: &B, c: &C) -> Result<Output> {} },
+            "the function has 3 parameters",
+        );
+        check(
+            quote! { fn orders(&self) -> Result<Output> {} },
+            "the function is a method",
+        );
+        check(
+            quote! { fn orders(message: Message) -> Result<Output> {} },
+            "the parameter is not a shared reference",
+        );
+        check(
+            quote! { fn orders(message: &mut Message) -> Result<Output> {} },
+            "the parameter is not a shared reference",
+        );
+        check(
+            quote! { fn orders(message: &Message, settings: S) -> Result<Output> {} },
+            "not a shared reference",
+        );
+    }
+
+    #[test]
+    fn arguments_and_broken_code_are_refused() {
+        let function = quote! { fn orders(message: &Message) -> Result<Output> {} };
+        let error = expand(quote! { strict }, function).unwrap_err();
+        assert!(
+            error.to_string().starts_with("the attribute takes no arguments"),
+            "{error}"
+        );
+        let error = expand(TokenStream::new(), quote! { fn orders(message: &Message) -> }).unwrap_err();
+        assert!(!error.to_string().contains("not a function"), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! What the attributes expand to. Not for direct use, and not stable: `#[transform]` and this file belong to the same version.
+
+use std::cell::OnceCell;
+
+use serde::de::DeserializeOwned;
+
+use crate::json;
+pub use crate::{Error, Message, Output, Result};
+
+#[cfg(target_family = "wasm")]
+pub use crate::guest::bindings;
+
+/// What `#[transform]` implements, in every build, so that a mistake shows in `cargo test` too.
+pub trait Transform {
+    fn init(settings: &str) -> Result<()>;
+    fn transform(message: &Message) -> Result<Output>;
+}
+
+/// What the transform's second parameter refers to, once `init` has made it. One for each instance, which is single-threaded.
+#[derive(Debug)]
+pub struct Prepared<T>(OnceCell<T>);
+
+impl<T> Prepared<T> {
+    pub const fn new() -> Self {
+        Self(OnceCell::new())
+    }
+
+    pub fn set(&self, value: T) -> Result<()> {
+        self.0
+            .set(value)
+            .map_err(|_| Error::msg("init was called twice on one instance"))
+    }
+
+    pub fn get(&self) -> Result<&T> {
+        self.0
+            .get()
+            .ok_or_else(|| Error::msg("transform was called before init"))
+    }
+}
+
+impl<T> Default for Prepared<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How settings are prepared where there is no `#[init]`: serde reads them. `#[init]` makes an inherent function of the same
+/// name, and Rust prefers that one.
+pub trait PrepareBySerde {
+    fn prepare<S: DeserializeOwned>(settings: &str) -> Result<S> {
+        json::read_settings(settings)
+    }
+}
+
+impl<T: Transform> PrepareBySerde for T {}
+
+/// The same for a transform without settings: it ignores them.
+pub trait PrepareNothing {
+    fn prepare(_settings: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: Transform> PrepareNothing for T {}
+
+/// What the parameter of `#[init]` is read with.
+pub fn read_settings<S: DeserializeOwned>(settings: &str) -> Result<S> {
+    json::read_settings(settings)
+}

@@ -1,0 +1,72 @@
+//! The border of the module: from the WIT world's types to this crate's and back. Nothing is copied on the way but the vectors'
+//! outer elements, since both sides own their texts and bytes.
+
+use crate::expansion::Transform;
+use crate::{Body, Message, Output, Publication};
+
+/// As generated from the WIT files. (It is full of unsafe code, which the lint does not see, since it is another crate's macro.)
+#[expect(missing_docs, reason = "generated")]
+pub mod bindings {
+    #[cfg(not(target_os = "unknown"))]
+    wit_bindgen::generate!({ path: "wit", world: "transform", pub_export_macro: true, export_macro_name: "export" });
+    #[cfg(target_os = "unknown")]
+    wit_bindgen::generate!({ path: "wit", world: "transform-core", pub_export_macro: true, export_macro_name: "export" });
+}
+
+use bindings::slipring::transform::types;
+
+impl<T: Transform> bindings::Guest for T {
+    fn init(settings: String) -> Result<(), String> {
+        #[cfg(target_os = "unknown")]
+        bring_out_panics();
+        T::init(&settings).map_err(|error| error.to_string())
+    }
+
+    fn transform(message: types::Message) -> Result<Vec<types::Publication>, String> {
+        let output = T::transform(&message.into()).map_err(|error| error.to_string())?;
+        Ok(publications(output))
+    }
+}
+
+/// Without WASI there is no standard error for Rust's own hook to write to.
+#[cfg(target_os = "unknown")]
+fn bring_out_panics() {
+    use bindings::slipring::transform::diagnostics;
+    std::panic::set_hook(Box::new(|panic| diagnostics::panicked(&panic.to_string())));
+}
+
+impl From<types::Message> for Message {
+    fn from(message: types::Message) -> Self {
+        Self {
+            subject: message.subject,
+            payload: message.payload,
+            headers: message.headers,
+            stream: message.stream_name,
+            sequence: message.sequence,
+            timestamp: message.timestamp,
+            deliveries: message.deliveries,
+        }
+    }
+}
+
+fn publications(output: Output) -> Vec<types::Publication> {
+    output.into_iter().map(Into::into).collect()
+}
+
+impl From<Publication> for types::Publication {
+    fn from(publication: Publication) -> Self {
+        Self {
+            channels: publication.channels,
+            body: match publication.body {
+                Body::Json(text) => types::Body::Json(text),
+                Body::Binary(bytes) => types::Body::Binary(bytes),
+            },
+            version: publication.version,
+            version_epoch: publication.version_epoch,
+            tags: publication.tags,
+            idempotency_key: publication.idempotency_key,
+            delta: publication.delta,
+            skip_history: publication.skip_history,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Reading JSON with errors that name the key, which is what a person looks for in a dead letter.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+/// Reads `bytes`; `what` names them in an error, as in "the payload".
+pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if bytes.is_empty() {
+            return Error::msg(format_args!("{what} is empty, where JSON was expected"));
+        }
+        if !error.is_data() {
+            return Error::msg(format_args!("{what} is not JSON: {error}"));
+        }
+        // Keeping track of the path costs time, so it is done only now, for the error.
+        let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
+        let with_path = serde_path_to_error::deserialize::<_, T>(deserializer)
+            .err()
+            .map(|error| error.to_string());
+        let error = with_path.unwrap_or_else(|| error.to_string());
+        Error::msg(format_args!("{what} is not the JSON that was expected: {error}"))
+    })
+}
+
+/// Reads settings. Their error leaves out line and column: the user wrote TOML, and never sees the JSON that it became.
+pub(crate) fn read_settings<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let deserializer = &mut serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        let text = error.to_string();
+        let position = format!(" at line {} column {}", error.line(), error.column());
+        let text = text.strip_suffix(&position).unwrap_or(&text);
+        match path.as_str() {
+            // The path of the whole; a missing field is named in the text.
+            "." => Error::msg(format_args!("settings: {text}")),
+            path => Error::msg(format_args!("settings.{path}: {text}")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the way there is of interest")]
+    struct Basket {
+        lines: Vec<BTreeMap<String, u32>>,
+    }
+
+    fn check(bytes: &str, expected: &str) {
+        assert_eq!(
+            read::<Basket>("the payload", bytes.as_bytes()).unwrap_err().to_string(),
+            expected
+        );
+    }
+
+    #[test]
+    fn an_error_in_a_payload_names_the_key_and_the_place() {
+        check("", "the payload is empty, where JSON was expected");
+        check("lines", "the payload is not JSON: expected value at line 1 column 1");
+        check(
+            "{}",
+            "the payload is not the JSON that was expected: missing field `lines` at line 1 column 2",
+        );
+        check(
+            r#"{"lines":[{"price":1},{"price":-1}]}"#,
+            "the payload is not the JSON that was expected: lines[1].price: invalid value: integer `-1`, expected u32 at \
+             line 1 column 33",
+        );
+    }
+
+    #[test]
+    fn an_error_in_settings_names_the_key_as_the_user_wrote_it() {
+        let error = |text: &str| read_settings::<Basket>(text).unwrap_err().to_string();
+        assert_eq!(error("{}"), "settings: missing field `lines`");
+        assert_eq!(
+            error(r#"{"lines":7}"#),
+            "settings.lines: invalid type: integer `7`, expected a sequence"
+        );
+        assert_eq!(
+            error(r#"{"lines":[{"price":"x"}]}"#),
+            "settings.lines[0].price: invalid type: string \"x\", expected u32"
+        );
+        assert_eq!(
+            error(r#"{"line":[]}"#),
+            "settings.line: unknown field `line`, expected `lines`"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! What a transform makes of a message: publications, or none.
+
+use std::vec;
+
+use crate::Publication;
+
+/// What becomes of a message: any number of publications; none drops it. (To reject it instead, return an
+/// [`Error`](crate::Error).)
+///
+/// Publications to the same channel are published in their order here; between channels there is no order.
+///
+/// ```
+/// use slipring_sdk::{Output, Publication};
+///
+/// let one: Output = Publication::json_text("news:all", "1").into();
+/// let two: Output = ["news:eu", "news:us"].map(|channel| Publication::json_text(channel, "1")).into();
+/// let some: Output = (1..=3).map(|n| Publication::json_text(format!("row:{n}"), "1")).collect();
+/// assert_eq!([one, two, some, Output::drop()].map(|output| output.publications().len()), [1, 2, 3, 0]);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    publications: Vec<Publication>,
+}
+
+impl Output {
+    /// Nothing is published, and the message is done.
+    ///
+    /// ```
+    /// use slipring_sdk::Output;
+    ///
+    /// assert!(Output::drop().publications().is_empty());
+    /// ```
+    pub fn drop() -> Self {
+        Self::default()
+    }
+
+    /// The publications, in order; empty for a drop.
+    ///
+    /// ```
+    /// use slipring_sdk::{Output, Publication};
+    ///
+    /// let output = Output::from(Publication::json_text("news:all", "1"));
+    /// assert_eq!(output.publications()[0].channels, ["news:all"]);
+    /// ```
+    pub fn publications(&self) -> &[Publication] {
+        &self.publications
+    }
+}
+
+impl From<Publication> for Output {
+    fn from(publication: Publication) -> Self {
+        Self {
+            publications: vec![publication],
+        }
+    }
+}
+
+impl From<Vec<Publication>> for Output {
+    fn from(publications: Vec<Publication>) -> Self {
+        Self { publications }
+    }
+}
+
+impl<const N: usize> From<[Publication; N]> for Output {
+    fn from(publications: [Publication; N]) -> Self {
+        Self {
+            publications: publications.into(),
+        }
+    }
+}
+
+/// `None` drops the message.
+impl From<Option<Publication>> for Output {
+    fn from(publication: Option<Publication>) -> Self {
+        publication.into_iter().collect()
+    }
+}
+
+impl FromIterator<Publication> for Output {
+    fn from_iter<I: IntoIterator<Item = Publication>>(publications: I) -> Self {
+        Self {
+            publications: publications.into_iter().collect(),
+        }
+    }
+}
+
+impl IntoIterator for Output {
+    type Item = Publication;
+    type IntoIter = vec::IntoIter<Publication>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.publications.into_iter()
+    }
+}

@@ -1,0 +1,296 @@
+//! What a transform sends to Centrifugo: made with a constructor, refined with functions named like the fields they set.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, json};
+
+/// One piece of data for one channel, or for several (a broadcast).
+///
+/// Fields are for reading, in tests; the functions of the same names set them.
+///
+/// ```
+/// use slipring_sdk::Publication;
+///
+/// let publication = Publication::json("orders:17", &["paid"])?.version(3).tag("kind", "order");
+/// assert_eq!(publication.channels, ["orders:17"]);
+/// assert_eq!(publication.body.text(), Some(r#"["paid"]"#));
+/// assert_eq!(publication.version, Some(3));
+/// # Ok::<(), slipring_sdk::Error>(())
+/// ```
+///
+/// What the relay refuses, as a rejection of the message: no channel, an empty one, one of more than 255 bytes, a body that is
+/// not JSON though it says so, a version of 2^53 or more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Publication {
+    /// One: publish; more: broadcast.
+    pub channels: Vec<String>,
+    /// What subscribers get.
+    pub body: Body,
+    /// See [`version`](Self::version()).
+    pub version: Option<u64>,
+    /// See [`version_epoch`](Self::version_epoch()).
+    pub version_epoch: Option<String>,
+    /// Names and values; see [`tag`](Self::tag).
+    pub tags: Vec<(String, String)>,
+    /// See [`idempotency_key`](Self::idempotency_key()).
+    pub idempotency_key: Option<String>,
+    /// See [`delta`](Self::delta()).
+    pub delta: bool,
+    /// See [`skip_history`](Self::skip_history()).
+    pub skip_history: bool,
+}
+
+impl Publication {
+    /// A publication of `value`, written as JSON.
+    ///
+    /// # Errors
+    /// If `value` cannot be JSON: a map whose keys are neither texts nor numbers, or a `Serialize` of your own that fails.
+    ///
+    /// ```
+    /// use serde::Serialize;
+    /// use slipring_sdk::Publication;
+    ///
+    /// #[derive(Serialize)]
+    /// struct Order {
+    ///     status: &'static str,
+    /// }
+    ///
+    /// let publication = Publication::json("orders:17", &Order { status: "paid" })?;
+    /// assert_eq!(publication.body.text(), Some(r#"{"status":"paid"}"#));
+    /// # Ok::<(), slipring_sdk::Error>(())
+    /// ```
+    pub fn json(channels: impl Into<Channels>, value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        let text = serde_json::to_string(value)
+            .map_err(|error| Error::from(error).context("a publication cannot be written as JSON"))?;
+        Ok(Self::new(channels.into(), Body::Json(text)))
+    }
+
+    /// A publication of what is JSON already. The relay checks that it is, and rejects the message if it is not.
+    ///
+    /// ```
+    /// use slipring_sdk::{Message, Publication};
+    ///
+    /// let message = Message::new("orders.paid", r#"{"id":17}"#);
+    /// let publication = Publication::json_text("orders:17", message.text()?);
+    /// assert_eq!(publication.body.text(), Some(r#"{"id":17}"#));
+    /// # Ok::<(), slipring_sdk::Error>(())
+    /// ```
+    pub fn json_text(channels: impl Into<Channels>, text: impl Into<String>) -> Self {
+        Self::new(channels.into(), Body::Json(text.into()))
+    }
+
+    /// A publication of bytes. Only clients that speak Centrifugo's Protobuf protocol can receive it: JSON clients cannot.
+    ///
+    /// ```
+    /// use slipring_sdk::{Body, Publication};
+    ///
+    /// let publication = Publication::binary("telemetry:pump-7", [0x01, 0xf4]);
+    /// assert_eq!(publication.body, Body::Binary(vec![0x01, 0xf4]));
+    /// ```
+    pub fn binary(channels: impl Into<Channels>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self::new(channels.into(), Body::Binary(bytes.into()))
+    }
+
+    fn new(Channels(channels): Channels, body: Body) -> Self {
+        Self {
+            channels,
+            body,
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        }
+    }
+
+    /// Gives the data a version: Centrifugo suppresses a publication whose version is not above the channel's last one, so an
+    /// old state never replaces a newer one. For channels with history, and where every publication of the channel is a whole
+    /// state whose version only rises. Below 2^53.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// assert_eq!(Publication::json_text("orders:17", "{}").version(3).version, Some(3));
+    /// ```
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Says which series of versions this one belongs to: in another epoch, versions may start again from below.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// let publication = Publication::json_text("orders:17", "{}").version(1).version_epoch("import-2");
+    /// assert_eq!(publication.version_epoch.as_deref(), Some("import-2"));
+    /// ```
+    #[must_use]
+    pub fn version_epoch(mut self, epoch: impl Into<String>) -> Self {
+        self.version_epoch = Some(epoch.into());
+        self
+    }
+
+    /// Adds a tag, which subscribers get beside the data, and by which Centrifugo can filter. A name holds one value: the last
+    /// one set.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// let publication = Publication::json_text("news:all", "{}").tag("kind", "sport").tag("kind", "arts");
+    /// assert_eq!(publication.tags, [("kind".to_string(), "arts".to_string())]);
+    /// ```
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into();
+        self.tags.retain(|(other, _)| *other != name);
+        self.tags.push((name, value.into()));
+        self
+    }
+
+    /// Sets the key by which Centrifugo recognises a repetition, for 5 minutes, instead of the relay's own. The relay's comes
+    /// from the message's place in its stream; set one if the same event can stand in the stream twice.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// let publication = Publication::json_text("orders:17", "{}").idempotency_key("order-17-paid");
+    /// assert_eq!(publication.idempotency_key.as_deref(), Some("order-17-paid"));
+    /// ```
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Sends only the difference from the channel's previous publication, to those subscribers that negotiated it.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// assert!(Publication::json_text("board:1", "{}").delta(true).delta);
+    /// ```
+    #[must_use]
+    pub fn delta(mut self, delta: bool) -> Self {
+        self.delta = delta;
+        self
+    }
+
+    /// Keeps it out of the channel's history: only who is connected at the moment gets it.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// assert!(Publication::json_text("typing:room-1", "{}").skip_history(true).skip_history);
+    /// ```
+    #[must_use]
+    pub fn skip_history(mut self, skip_history: bool) -> Self {
+        self.skip_history = skip_history;
+        self
+    }
+}
+
+/// What subscribers get.
+///
+/// ```
+/// use slipring_sdk::{Body, Publication};
+///
+/// assert_eq!(Publication::json_text("a", "[1]").body, Body::Json("[1]".to_string()));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A JSON text, which the relay passes on as it is.
+    Json(String),
+    /// Bytes, for clients that speak the Protobuf protocol.
+    Binary(Vec<u8>),
+}
+
+impl Body {
+    /// The JSON text; `None` if it is binary.
+    ///
+    /// ```
+    /// use slipring_sdk::Publication;
+    ///
+    /// assert_eq!(Publication::json_text("a", "[1]").body.text(), Some("[1]"));
+    /// assert_eq!(Publication::binary("a", [1]).body.text(), None);
+    /// ```
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Json(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// The JSON read again, for a test.
+    ///
+    /// # Errors
+    /// If it is binary, not JSON, or other JSON than `T` expects.
+    ///
+    /// ```
+    /// use slipring_sdk::{Publication, Value, json};
+    ///
+    /// let publication = Publication::json_text("a", r#"{ "id": 17 }"#);
+    /// assert_eq!(publication.body.json::<Value>()?, json!({ "id": 17 }));
+    /// # Ok::<(), slipring_sdk::Error>(())
+    /// ```
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
+        match self {
+            Self::Json(text) => json::read("the publication's body", text.as_bytes()),
+            Self::Binary(_) => Err(Error::msg("the publication's body is binary, where JSON was expected")),
+        }
+    }
+}
+
+/// The channels of a [`Publication`]. Made from one text, or from an array or a `Vec` of them, or collected:
+///
+/// ```
+/// use slipring_sdk::{Channels, Publication};
+///
+/// let users = [17, 23];
+/// let channels: Channels = users.iter().map(|user| format!("notifications:user-{user}")).collect();
+/// let publication = Publication::json_text(channels, "{}");
+/// assert_eq!(publication.channels, ["notifications:user-17", "notifications:user-23"]);
+/// assert_eq!(Publication::json_text(["a", "b"], "{}").channels, ["a", "b"]);
+/// assert_eq!(Publication::json_text("a", "{}").channels, ["a"]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channels(Vec<String>);
+
+impl From<&str> for Channels {
+    fn from(channel: &str) -> Self {
+        Self(vec![channel.to_owned()])
+    }
+}
+
+impl From<String> for Channels {
+    fn from(channel: String) -> Self {
+        Self(vec![channel])
+    }
+}
+
+impl From<&String> for Channels {
+    fn from(channel: &String) -> Self {
+        Self(vec![channel.clone()])
+    }
+}
+
+impl<T: Into<String>> From<Vec<T>> for Channels {
+    fn from(channels: Vec<T>) -> Self {
+        channels.into_iter().collect()
+    }
+}
+
+impl<T: Into<String>, const N: usize> From<[T; N]> for Channels {
+    fn from(channels: [T; N]) -> Self {
+        channels.into_iter().collect()
+    }
+}
+
+impl<T: Into<String>> FromIterator<T> for Channels {
+    fn from_iter<I: IntoIterator<Item = T>>(channels: I) -> Self {
+        Self(channels.into_iter().map(Into::into).collect())
+    }
+}

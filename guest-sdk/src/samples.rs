@@ -1,0 +1,165 @@
+//! Reads the messages that `slipring try` reads, so that a native test can run over the same file.
+
+use std::result;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{Error, Message, Result, Value};
+
+/// The messages in a text of JSON lines, in the form that `slipring try` takes. Only in native builds: it is for tests.
+///
+/// A line has a `subject`, and at most one of `data` (JSON), `payload` (text) and `payload_base64`; it may have `headers` (an
+/// object of texts or lists of texts), `stream`, `sequence`, `timestamp` (RFC 3339, or nanoseconds since 1970) and `deliveries`.
+/// What is not given is as in [`Message::new`], but the sequence is the number of the line. Blank lines are skipped.
+///
+/// ```
+/// let messages = slipring_sdk::samples(
+///     r#"
+///     {"subject": "orders.paid", "data": {"id": 17}, "headers": {"Trace": "4bf9"}}
+///     {"subject": "orders.note", "payload": "hello", "timestamp": "2026-11-01T08:00:00Z"}
+///     "#,
+/// )?;
+/// assert_eq!(messages[0].text()?, r#"{"id": 17}"#);
+/// assert_eq!(messages[1].timestamp, 1_793_520_000_000_000_000);
+/// # Ok::<(), slipring_sdk::Error>(())
+/// ```
+///
+/// # Errors
+/// If a line cannot be read; the error says which one and why.
+pub fn samples(text: &str) -> Result<Vec<Message>> {
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines
+        .map(|(line, number)| read(line, number).map_err(|error| error.context(format!("line {number}"))))
+        .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample<'a> {
+    subject: String,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    payload: Option<String>,
+    payload_base64: Option<String>,
+    #[serde(default)]
+    headers: serde_json::Map<String, Value>,
+    stream: Option<String>,
+    sequence: Option<u64>,
+    timestamp: Option<Value>,
+    deliveries: Option<u32>,
+}
+
+fn read(line: &str, number: u64) -> Result<Message> {
+    let sample: Sample = serde_json::from_str(line)?;
+    let payload = match (sample.data, sample.payload, sample.payload_base64) {
+        (None, None, None) => Vec::new(),
+        (Some(data), None, None) => data.get().into(),
+        (None, Some(text), None) => text.into_bytes(),
+        (None, None, Some(text)) => STANDARD
+            .decode(text)
+            .map_err(|error| Error::from(error).context("payload_base64"))?,
+        _ => {
+            return Err(Error::msg(
+                "data, payload and payload_base64 are three ways to say the same: give one",
+            ));
+        }
+    };
+    let mut message = Message::new(sample.subject, payload).with_sequence(sample.sequence.unwrap_or(number));
+    message.stream = sample.stream.unwrap_or(message.stream);
+    message.deliveries = sample.deliveries.unwrap_or(message.deliveries);
+    if let Some(timestamp) = sample.timestamp {
+        message.timestamp = read_timestamp(&timestamp)?;
+    }
+    for (name, value) in sample.headers {
+        for value in header_values(&name, value)? {
+            message = message.with_header(&name, value);
+        }
+    }
+    Ok(message)
+}
+
+fn read_timestamp(value: &Value) -> Result<u64> {
+    let nanoseconds = match value {
+        Value::String(text) => {
+            let timestamp: result::Result<jiff::Timestamp, _> = text.parse();
+            let timestamp = timestamp.map_err(|error| Error::from(error).context("timestamp"))?;
+            u64::try_from(timestamp.as_nanosecond()).ok()
+        }
+        other => other.as_u64(),
+    };
+    nanoseconds.ok_or_else(|| {
+        Error::msg(format_args!(
+            "timestamp: {value} is neither RFC 3339 nor nanoseconds, both from 1970 to 2554"
+        ))
+    })
+}
+
+fn header_values(name: &str, value: Value) -> Result<Vec<String>> {
+    let values = match value {
+        Value::Array(values) => values,
+        one => vec![one],
+    };
+    let texts = values.into_iter().map(|value| match value {
+        Value::String(text) => Ok(text),
+        other => Err(Error::msg(format_args!(
+            "headers.{name}: {other} is neither a text nor a list of texts"
+        ))),
+    });
+    texts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_reaches_the_message() {
+        let line = r#"{"subject":"a.b","payload_base64":"AAH/","headers":{"One":"1","Two":["2","3"]},
+                       "stream":"S","sequence":7,"timestamp":1500,"deliveries":2}"#
+            .replace('\n', " ");
+        let expected = Message::new("a.b", [0, 1, 255])
+            .with_header("One", "1")
+            .with_header("Two", "2")
+            .with_header("Two", "3")
+            .with_stream("S")
+            .with_sequence(7)
+            .with_timestamp(1500)
+            .with_deliveries(2);
+        assert_eq!(samples(&line).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_in_a_new_message_with_the_lines_number() {
+        let messages = samples("\n{\"subject\":\"a\"}\n").unwrap();
+        assert_eq!(messages, [Message::new("a", "").with_sequence(2)]);
+    }
+
+    fn check(line: &str, expected: &str) {
+        let error = samples(line).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_with_the_reason() {
+        check("{\"subject\":\"a\"}\n{}", "line 2: missing field `subject`");
+        check(r#"{"subject":"a","topic":"b"}"#, "line 1: unknown field `topic`");
+        check(
+            r#"{"subject":"a","data":1,"payload":"1"}"#,
+            "line 1: data, payload and payload_base64",
+        );
+        check(r#"{"subject":"a","payload_base64":"?"}"#, "line 1: payload_base64: ");
+        check(r#"{"subject":"a","timestamp":"today"}"#, "line 1: timestamp: ");
+        check(
+            r#"{"subject":"a","timestamp":"1969-12-31T00:00:00Z"}"#,
+            "both from 1970",
+        );
+        check(r#"{"subject":"a","timestamp":-1}"#, "line 1: timestamp: -1 is neither");
+        check(
+            r#"{"subject":"a","headers":{"One":1}}"#,
+            "line 1: headers.One: 1 is neither",
+        );
+    }
+}
