@@ -68,7 +68,8 @@ struct ConfigFile {
 impl ConfigFile {
     fn load(&self) -> Result<Config, Failure> {
         // What is not UTF-8 can't be one of ours.
-        let env = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let env =
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Ok(config::load(self.config.as_deref(), env)?)
     }
 }
@@ -107,6 +108,8 @@ impl Cli {
 
     /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
     pub fn execute(&self, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+        // Whoever speaks TLS or HTTP needs one; a second call finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let done = match &self.command {
             Command::Run(args) => run::execute(args),
             Command::Check(args) => check::execute(args, output),
@@ -122,7 +125,9 @@ impl Cli {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -8,8 +8,6 @@ mod secret;
 mod section;
 mod settings;
 mod subject;
-#[cfg(test)]
-mod tests;
 mod value;
 
 use std::fmt;

@@ -19,7 +19,7 @@ mod random;
 mod workers;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use engine::{Engine, EngineError};
 pub use instance::Instance;

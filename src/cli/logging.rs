@@ -12,9 +12,14 @@ const DEFAULT_FILTER: &str = "info";
 /// To be called once in a process; `filter` is what `SLIPRING_LOG` is set to.
 pub fn start(format: LogFormat, filter: Option<&str>) -> Result<(), Failure> {
     let filter = parse(filter.unwrap_or(DEFAULT_FILTER))?;
-    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(filter);
     let started = match format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
     };
     started.map_err(|error| Failure::Failed(anyhow::anyhow!("logging can't be started: {error}")))
@@ -22,9 +27,14 @@ pub fn start(format: LogFormat, filter: Option<&str>) -> Result<(), Failure> {
 
 fn parse(filter: &str) -> Result<EnvFilter, Problems> {
     EnvFilter::builder().parse(filter).map_err(|error| {
-        let place = Place::Variable { name: "SLIPRING_LOG".to_owned() };
+        let place = Place::Variable {
+            name: "SLIPRING_LOG".to_owned(),
+        };
         let right = "it must be a level such as \"debug\", or a list such as \"warn,slipring=debug\"";
-        Problems::one(place, format!("{filter:?} is not a filter of log lines ({error}); {right}"))
+        Problems::one(
+            place,
+            format!("{filter:?} is not a filter of log lines ({error}); {right}"),
+        )
     })
 }
 
@@ -37,6 +47,8 @@ mod tests {
     #[test]
     fn a_wrong_filter_is_refused() {
         assert!(parse("warn,slipring=debug").is_ok());
-        assert_snapshot!(parse("slipring=loud").unwrap_err(), @"");
+        assert_snapshot!(parse("slipring=loud").unwrap_err(), @r#"
+        SLIPRING_LOG: "slipring=loud" is not a filter of log lines (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); it must be a level such as "debug", or a list such as "warn,slipring=debug"
+        "#);
     }
 }

@@ -44,7 +44,9 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
         Some(url) => url.clone(),
         None => base_url(config.admin.listen)?,
     };
-    let url = url.join("api/status").with_context(|| format!("{url} can't be the base of a URL"))?;
+    let url = url
+        .join("api/status")
+        .with_context(|| format!("{url} can't be the base of a URL"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(fetch(&url, config.admin.token.as_ref()))?;
     if args.json {
@@ -79,9 +81,11 @@ async fn fetch(url: &Url, token: Option<&Secret>) -> anyhow::Result<Value> {
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            bail!("the relay at {url} wants its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN")
+            bail!(
+                "the relay at {url} wants its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN"
+            )
         }
-        other => bail!("{url} answered {other}; a relay's answers 200"),
+        other => bail!("{url} answered {other}; a relay answers 200 OK"),
     }
     let body = response.bytes().await.map_err(reqwest::Error::without_url);
     let body = body.with_context(|| format!("the answer of {url} broke off"))?;
@@ -139,7 +143,10 @@ fn render(status: &Status) -> String {
     };
     let trouble = status.centrifugo.trouble.as_deref().unwrap_or("no trouble");
     let mut text = align(&[
-        vec!["slipring".to_owned(), format!("{} {ready}, since {}", status.version, status.started)],
+        vec![
+            "slipring".to_owned(),
+            format!("{} {ready}, since {}", status.version, status.started),
+        ],
         vec!["nats".to_owned(), nats],
         vec!["centrifugo".to_owned(), trouble.to_owned()],
     ]);
@@ -148,7 +155,17 @@ fn render(status: &Status) -> String {
         text.push_str("no modules\n");
         return text;
     }
-    let head = ["MODULE", "STATE", "HASH", "RECEIVED", "PUBLISHED", "DROPPED", "REJECTED", "LAG", "SINCE"];
+    let head = [
+        "MODULE",
+        "STATE",
+        "HASH",
+        "RECEIVED",
+        "PUBLISHED",
+        "DROPPED",
+        "REJECTED",
+        "LAG",
+        "SINCE",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.modules.iter().map(row));
     text.push_str(&align(&rows));
@@ -170,7 +187,10 @@ fn render(status: &Status) -> String {
 }
 
 fn row(module: &ModuleStatus) -> Vec<String> {
-    let hash = module.sha256.as_deref().map_or("-", |hash| hash.get(..12).unwrap_or(hash));
+    let hash = module
+        .sha256
+        .as_deref()
+        .map_or("-", |hash| hash.get(..12).unwrap_or(hash));
     let lag = match (module.lag_messages, module.lag_seconds) {
         (None, _) => "-".to_owned(),
         (Some(messages), None) => messages.to_string(),
@@ -187,4 +207,124 @@ fn row(module: &ModuleStatus) -> Vec<String> {
         lag,
         module.since.clone(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const ANSWER: &str = r#"{"version":"0.1.0","started":"2026-11-01T08:00:00Z","ready":false,
+        "nats":{"connected":true,"server":"2.15.2"},"centrifugo":{"trouble":"401: the API key is wrong"},"modules":[
+        {"name":"orders","state":"running","reason":null,"sha256":"0123456789abcdef0123","since":"2026-11-01T08:00:01Z",
+         "stream":"ORDERS","consumer":"slipring-orders","received":100000,"transformed":99998,"dropped":1,"rejected":2,
+         "published":120000,"retried":3,"swaps":1,"refused_swaps":1,"last_refusal":"it does not export `init`",
+         "lag_messages":12,"lag_seconds":0.44,"window_messages":9,"window_bytes":900},
+        {"name":"bills","state":"halted","reason":"101 rejections in a row","sha256":null,"since":"2026-11-01T08:00:02Z",
+         "received":101,"rejected":101,"lag_messages":null,"lag_seconds":null,"added_later":true}]}"#;
+
+    /// Answers one request, and gives its lines.
+    fn relay(answer: String) -> (Url, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = base_url(listener.local_addr().unwrap()).unwrap();
+        let asked = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let lines = BufReader::new(&stream)
+                .lines()
+                .map(Result::unwrap)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            stream.write_all(answer.as_bytes()).unwrap();
+            lines
+        });
+        (url, asked)
+    }
+
+    fn ask(url: &Url, token: Option<&str>) -> anyhow::Result<Value> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let url = url.join("api/status").unwrap();
+        let shown = url.port().unwrap().to_string();
+        runtime
+            .block_on(fetch(&url, token.map(Secret::new).as_ref()))
+            .map_err(|error| anyhow::anyhow!(format!("{error:#}").replace(&shown, "8787")))
+    }
+
+    #[test]
+    fn modules_are_columns_and_troubles_sentences() {
+        let status = serde_json::from_str(ANSWER).unwrap();
+        assert_snapshot!(render(&status), @r#"
+        slipring    0.1.0 not ready, since 2026-11-01T08:00:00Z
+        nats        connected to 2.15.2
+        centrifugo  401: the API key is wrong
+
+        MODULE  STATE    HASH          RECEIVED  PUBLISHED  DROPPED  REJECTED  LAG        SINCE
+        orders  running  0123456789ab  100000    120000     1        2         12 / 0.4s  2026-11-01T08:00:01Z
+        bills   halted   -             101       0          0        101       -          2026-11-01T08:00:02Z
+
+        orders: its last new file was refused: it does not export `init`
+        bills is halted: 101 rejections in a row
+        "#);
+        let nothing = serde_json::from_str("{}").unwrap();
+        assert_snapshot!(render(&nothing), @r#"
+        slipring     not ready, since
+        nats        not connected
+        centrifugo  no trouble
+
+        no modules
+        "#);
+    }
+
+    #[test]
+    fn the_relay_is_asked_with_its_token() {
+        let (url, asked) = relay(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ANSWER}",
+            ANSWER.len()
+        ));
+        let answer = ask(&url, Some("hunter2")).unwrap();
+        assert_eq!(answer["modules"][0]["name"], "orders");
+        let asked = asked.join().unwrap();
+        assert_eq!(asked[0], "GET /api/status HTTP/1.1");
+        assert!(
+            asked.iter().any(|line| line == "authorization: Bearer hunter2"),
+            "{asked:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_relay_is_told() {
+        let (url, _) = relay("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned());
+        assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
+        the relay at http://127.0.0.1:8787/api/status wants its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN
+        "#);
+        let (url, _) = relay("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned());
+        assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
+        http://127.0.0.1:8787/api/status answered 404 Not Found; a relay answers 200 OK
+        "#);
+        let (url, _) = relay("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned());
+        assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
+        the answer of http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
+        "#);
+        // Bound and closed again: no one listens there.
+        let url = base_url(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).unwrap();
+        assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
+        no relay answers at http://127.0.0.1:8787/api/status; is it running?: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+        "#);
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_over_the_loopback() {
+        let url = |listen: &str| base_url(listen.parse().unwrap()).unwrap().to_string();
+        assert_eq!(url("0.0.0.0:1234"), "http://127.0.0.1:1234/");
+        assert_eq!(url("[::]:1234"), "http://[::1]:1234/");
+        assert_eq!(url("10.0.0.7:1234"), "http://10.0.0.7:1234/");
+    }
 }

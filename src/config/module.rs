@@ -1,5 +1,8 @@
 //! Reads a module's own `.toml`.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::time::Duration;
 

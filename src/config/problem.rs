@@ -49,7 +49,11 @@ impl Problems {
     }
 
     pub(crate) fn one(place: Place, message: impl Into<String>) -> Self {
-        Self(vec![Problem { place, key: String::new(), message: message.into() }])
+        Self(vec![Problem {
+            place,
+            key: String::new(),
+            message: message.into(),
+        }])
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {

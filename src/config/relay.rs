@@ -1,5 +1,8 @@
 //! Reads `slipring.toml`, with the environment on top of it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

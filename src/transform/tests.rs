@@ -3,7 +3,7 @@
 mod loading;
 mod misbehaviour;
 mod unruly;
-mod wat;
+pub(crate) mod wat;
 mod working;
 
 use std::sync::Arc;

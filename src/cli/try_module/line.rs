@@ -1,0 +1,161 @@
+//! A message as a line of JSON.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::message::Message;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    subject: String,
+    payload: Option<String>,
+    #[serde(default, deserialize_with = "null_is_a_value")]
+    data: Option<Value>,
+    payload_base64: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, Value>,
+    sequence: Option<u64>,
+    timestamp: Option<Value>,
+    stream: Option<String>,
+    deliveries: Option<u32>,
+}
+
+/// The message in `line`, the `number`th of its file.
+pub fn parse(line: &[u8], number: u64, stream: &str) -> anyhow::Result<Message> {
+    let line: Line = serde_json::from_slice(line).context("this is not a message")?;
+    let payload = match (line.payload, line.data, line.payload_base64) {
+        (Some(text), None, None) => text.into_bytes(),
+        (None, Some(data), None) => data.to_string().into_bytes(),
+        (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
+        _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
+    };
+    Ok(Message {
+        subject: line.subject,
+        payload: Bytes::from(payload),
+        headers: headers(line.headers)?,
+        stream: line.stream.as_deref().unwrap_or(stream).into(),
+        sequence: line.sequence.unwrap_or(number),
+        timestamp: line.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
+        deliveries: line.deliveries.unwrap_or(1),
+    })
+}
+
+fn headers(headers: BTreeMap<String, Value>) -> anyhow::Result<Vec<(String, String)>> {
+    let mut list = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        let values = match value {
+            Value::Array(values) => values,
+            value => vec![value],
+        };
+        for value in values {
+            match value {
+                Value::String(text) => list.push((name.clone(), text)),
+                other => bail!("the header `{name}` is {other}; it must be a text or a list of texts"),
+            }
+        }
+    }
+    Ok(list)
+}
+
+fn nanoseconds(timestamp: &Value) -> anyhow::Result<u64> {
+    let nanoseconds = match timestamp {
+        Value::String(text) => text
+            .parse::<jiff::Timestamp>()
+            .ok()
+            .and_then(|time| u64::try_from(time.as_nanosecond()).ok()),
+        number => number.as_u64(),
+    };
+    nanoseconds.with_context(|| {
+        format!(
+            "`timestamp` is {timestamp}; it must be a time such as \"2026-11-01T00:00:00Z\" or nanoseconds since 1970, and not \
+             be before"
+        )
+    })
+}
+
+/// `null` is JSON like any other; serde takes it for a field that is not there.
+fn null_is_a_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn message(line: &str) -> Message {
+        parse(line.as_bytes(), 7, "TRY").unwrap()
+    }
+
+    #[test]
+    fn a_subject_and_a_payload_are_enough() {
+        let expected = Message {
+            subject: "orders.1".to_owned(),
+            payload: Bytes::from_static(b"{\"id\":1}"),
+            headers: Vec::new(),
+            stream: "TRY".into(),
+            sequence: 7,
+            timestamp: 0,
+            deliveries: 1,
+        };
+        assert_eq!(message(r#"{"subject": "orders.1", "data": {"id": 1}}"#), expected);
+        assert_eq!(message(r#"{"subject": "orders.1", "payload": "{\"id\":1}"}"#), expected);
+        assert_eq!(
+            message(r#"{"subject": "orders.1", "payload_base64": "eyJpZCI6MX0="}"#),
+            expected
+        );
+        assert_eq!(message(r#"{"subject": "s", "data": null}"#).payload, "null");
+        assert_eq!(message(r#"{"subject": "s", "payload": ""}"#).payload, "");
+    }
+
+    #[test]
+    fn every_other_fact_can_be_given() {
+        let line = r#"{"subject":"s","payload":"","headers":{"A":"1","B":["2","3"]},"sequence":9,
+            "timestamp":"1970-01-01T00:00:01Z","stream":"S","deliveries":2}"#;
+        let headers = [("A", "1"), ("B", "2"), ("B", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = Message {
+            subject: "s".to_owned(),
+            payload: Bytes::new(),
+            headers: headers.to_vec(),
+            stream: "S".into(),
+            sequence: 9,
+            timestamp: 1_000_000_000,
+            deliveries: 2,
+        };
+        assert_eq!(message(line), expected);
+        assert_eq!(message(r#"{"subject":"s","payload":"","timestamp":5}"#).timestamp, 5);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let lines = [
+            "nonsense",
+            r#"{"payload":""}"#,
+            r#"{"subject":"s"}"#,
+            r#"{"subject":"s","payload":"","data":1}"#,
+            r#"{"subject":"s","payload":"","header":{}}"#,
+            r#"{"subject":"s","payload":"","headers":{"A":1}}"#,
+            r#"{"subject":"s","payload":"","timestamp":"1969-01-01T00:00:00Z"}"#,
+            r#"{"subject":"s","payload_base64":"?"}"#,
+        ];
+        let errors = lines.map(|line| format!("{:#}", parse(line.as_bytes(), 1, "TRY").unwrap_err()));
+        assert_snapshot!(errors.join("\n"), @r#"
+        this is not a message: expected ident at line 1 column 2
+        this is not a message: missing field `subject` at line 1 column 14
+        a message must have one of `data`, `payload` and `payload_base64`
+        a message must have one of `data`, `payload` and `payload_base64`
+        this is not a message: unknown field `header`, expected one of `subject`, `payload`, `data`, `payload_base64`, `headers`, `sequence`, `timestamp`, `stream`, `deliveries` at line 1 column 36
+        the header `A` is 1; it must be a text or a list of texts
+        `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not be before
+        `payload_base64` is not base64: Invalid symbol 63, offset 0.
+        "#);
+    }
+}

@@ -1,0 +1,174 @@
+//! What became of a message, as a line of JSON.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::message::{Body, Message, Outcome, Publication};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    line: u64,
+    subject: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publications: Option<Vec<Published<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// What is not set is left out.
+#[derive(Serialize)]
+struct Published<'a> {
+    channels: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binary_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_epoch: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    delta: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    skip_history: bool,
+}
+
+/// Writes the line of the `line`th message.
+pub fn write(output: &mut dyn Write, line: u64, message: &Message, outcome: &Outcome) -> io::Result<()> {
+    let mut report = Line {
+        line,
+        subject: &message.subject,
+        outcome: "publish",
+        publications: None,
+        code: None,
+        channel: None,
+        reason: None,
+    };
+    match outcome {
+        Outcome::Publish(publications) => report.publications = Some(publications.iter().map(published).collect()),
+        Outcome::Drop => report.outcome = "drop",
+        Outcome::Reject(rejection) => {
+            report.outcome = "reject";
+            report.code = Some(&rejection.code);
+            report.channel = rejection.channel.as_deref();
+            report.reason = Some(&rejection.reason);
+        }
+    }
+    serde_json::to_writer(&mut *output, &report)?;
+    output.write_all(b"\n")
+}
+
+fn published(publication: &Publication) -> Published<'_> {
+    let (data, binary_base64) = match &publication.body {
+        Body::Json(json) => (Some(on_one_line(json)), None),
+        Body::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
+    };
+    Published {
+        channels: publication.channels.iter().map(AsRef::as_ref).collect(),
+        data,
+        binary_base64,
+        version: publication.version,
+        version_epoch: publication.version_epoch.as_deref(),
+        tags: publication
+            .tags
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+        idempotency_key: publication.idempotency_key.as_deref(),
+        delta: publication.delta,
+        skip_history: publication.skip_history,
+    }
+}
+
+/// A module may format its JSON over several lines; a line of the output is one line. A line break can stand between JSON's
+/// tokens only: within a text it is escaped.
+fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
+    if !json.get().contains(['\n', '\r']) {
+        return Cow::Borrowed(json);
+    }
+    RawValue::from_string(json.get().replace(['\n', '\r'], " ")).map_or(Cow::Borrowed(json), Cow::Owned)
+}
+
+/// In the form that serde wants.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::message::{Rejection, Stage};
+
+    fn line(outcome: &Outcome) -> String {
+        let message = Message {
+            subject: "orders.1".to_owned(),
+            payload: bytes::Bytes::new(),
+            headers: Vec::new(),
+            stream: "TRY".into(),
+            sequence: 1,
+            timestamp: 0,
+            deliveries: 1,
+        };
+        let mut output = Vec::new();
+        write(&mut output, 1, &message, outcome).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn what_is_set_is_shown() {
+        let json = RawValue::from_string("{\n  \"id\": 1.50\n}".to_owned()).unwrap();
+        let full = Publication {
+            channels: vec!["a".into(), "b".into()],
+            body: Body::Json(json),
+            version: Some(7),
+            version_epoch: Some("e".to_owned()),
+            tags: vec![("kind".to_owned(), "order".to_owned())],
+            idempotency_key: Some("k".to_owned()),
+            delta: true,
+            skip_history: true,
+        };
+        let plain = Publication {
+            channels: vec!["a".into()],
+            body: Body::Binary(vec![0, 255]),
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        };
+        assert_snapshot!(line(&Outcome::Publish(vec![full, plain])), @r#"
+        {"line":1,"subject":"orders.1","outcome":"publish","publications":[{"channels":["a","b"],"data":{   "id": 1.50 },"version":7,"version_epoch":"e","tags":{"kind":"order"},"idempotency_key":"k","delta":true,"skip_history":true},{"channels":["a"],"binary_base64":"AP8="}]}
+        "#);
+        assert_snapshot!(line(&Outcome::Drop), @r#"
+        {"line":1,"subject":"orders.1","outcome":"drop"}
+        "#);
+        let rejection = Rejection {
+            stage: Stage::Transform,
+            code: "rejected".into(),
+            channel: None,
+            reason: "no".to_owned(),
+        };
+        assert_snapshot!(line(&Outcome::Reject(rejection)), @r#"
+        {"line":1,"subject":"orders.1","outcome":"reject","code":"rejected","reason":"no"}
+        "#);
+    }
+}

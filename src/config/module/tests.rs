@@ -1,0 +1,140 @@
+use std::path::Path;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use super::super::*;
+
+fn module(text: &str) -> Result<ModuleConfig, Problems> {
+    parse_module(Path::new("modules/orders.toml"), text)
+}
+
+fn module_problems(text: &str) -> String {
+    module(text).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn a_module_needs_its_stream_only() {
+    let orders = module("stream = 'ORDERS'").unwrap();
+    assert_eq!(orders, ModuleConfig::new("orders", "ORDERS"));
+    assert_eq!(orders.consumer, "slipring-orders");
+    assert_eq!(orders.settings, "{}");
+    assert_snapshot!(module_problems(""), @r#"
+    modules/orders.toml: `stream` is missing; it must be the name of a JetStream stream
+    "#);
+}
+
+#[test]
+fn every_key_of_a_module_is_read() {
+    let text = r#"
+        stream = "ORDERS"
+        subjects = ["orders.*", "refunds.>"]
+        deliver = { sequence = 42 }
+        consumer = "shop"
+        on_reject = "halt"
+        timeout = "5ms"
+        memory = "1GiB"
+        max_age = "30s"
+        conflate = false
+        version = "sequence"
+        max_consecutive_rejects = 0
+        window = 65_536
+        window_bytes = 65536
+        workers = 4
+        [settings]
+        currency = "EUR"
+        since = 2026-11-01
+        rates = [0x10, -1.5, 18446744073709551615]
+        nested.deep = { yes = true }
+    "#;
+    let expected = ModuleConfig {
+        stream: "ORDERS".to_owned(),
+        subjects: vec!["orders.*".to_owned(), "refunds.>".to_owned()],
+        deliver: Deliver::Sequence(42),
+        consumer: "shop".to_owned(),
+        on_reject: OnReject::Halt,
+        timeout: Duration::from_millis(5),
+        memory: 1 << 30,
+        max_age: Some(Duration::from_secs(30)),
+        version: VersionSource::Sequence,
+        max_consecutive_rejects: 0,
+        window: 65_536,
+        window_bytes: 65_536,
+        workers: 4,
+        settings: r#"{"currency":"EUR","nested":{"deep":{"yes":true}},"rates":[16,-1.5,18446744073709551615],"since":"2026-11-01"}"#
+            .to_owned(),
+    };
+    assert_eq!(module(text), Ok(expected));
+}
+
+#[test]
+fn deliver_has_four_forms() {
+    let deliver = |written: &str| module(&format!("stream = 'S'\ndeliver = {written}")).map(|module| module.deliver);
+    let since = Deliver::Since("2026-11-01T00:00:00Z".parse().unwrap());
+    assert_eq!(deliver("'new'"), Ok(Deliver::New));
+    assert_eq!(deliver("'all'"), Ok(Deliver::All));
+    assert_eq!(deliver("{ sequence = 1 }"), Ok(Deliver::Sequence(1)));
+    assert_eq!(deliver("{ since = '2026-11-01T00:00:00Z' }"), Ok(since));
+    assert_eq!(deliver("{ since = 2026-11-01T01:00:00+01:00 }"), Ok(since));
+    for wrong in [
+        "'last'",
+        "{}",
+        "{ sequence = 0 }",
+        "{ since = 'monday' }",
+        "{ since = 2026-11-01 }",
+        "7",
+        "{ sequence = 1, since = '2026-11-01T00:00:00Z' }",
+    ] {
+        assert!(deliver(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_module_are_reported_at_once() {
+    let text = r#"
+stream = "ORDERS.EU"
+subjects = ["orders.>", "orders.new", "a..b", "refunds", "refunds"]
+deliver = "last"
+consumer = "slip ring"
+on_rejects = "drop"
+timeout = "2m"
+memory = "64MB"
+conflate = true
+window = 100000
+
+[settings]
+rate = nan
+limits = [1, inf]
+"#;
+    assert_snapshot!(module_problems(text), @r#"
+    modules/orders.toml:2:10: `stream` is "ORDERS.EU"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/orders.toml:3:39: `subjects` is "a..b"; it must be a subject whose tokens between dots are neither empty nor hold spaces, such as "orders.*.created"
+    modules/orders.toml:4:11: `deliver` is "last"; it must be "new", "all", { sequence = 42 } or { since = "2026-11-01T00:00:00Z" }
+    modules/orders.toml:5:12: `consumer` is "slip ring"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/orders.toml:6:1: there is no key `on_rejects`; did you mean `on_reject`?
+    modules/orders.toml:7:11: `timeout` is "2m"; it must be a duration from "1ms" to "1m"
+    modules/orders.toml:8:10: `memory` is "64MB"; it must be a size from "1MiB" to "4GiB"
+    modules/orders.toml:9:12: `conflate` is true; it must be false: conflation is not there yet
+    modules/orders.toml:10:10: `window` is 100000; it must be a whole number from 1 to 65536
+    modules/orders.toml:13:8: `settings.rate` is nan; it must be a finite number: JSON has neither nan nor inf
+    modules/orders.toml:14:14: `settings.limits[1]` is inf; it must be a finite number: JSON has neither nan nor inf
+    "#);
+}
+
+#[test]
+fn filters_that_cover_one_another_are_refused() {
+    assert_snapshot!(module_problems("stream = 'S'\nsubjects = ['a.>', 'a.*', 'b', 'b']"), @r#"
+    modules/orders.toml:2:20: the subject "a.*" is covered by "a.>"; one of them must go
+    modules/orders.toml:2:32: the subject "b" is covered by "b"; one of them must go
+    "#);
+    assert!(module("stream = 'S'\nsubjects = ['a.*', '*.b']").is_ok());
+}
+
+#[test]
+fn a_module_is_called_after_its_file() {
+    let problems = parse_module(Path::new("modules/my orders.v2.toml"), "stream = 5").unwrap_err();
+    assert_snapshot!(problems, @r#"
+    modules/my orders.v2.toml: the module is called "my orders.v2" after its file; it must have a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    "#);
+    assert_eq!(module_name(Path::new("modules/orders.wasm")), Ok("orders"));
+}
