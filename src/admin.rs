@@ -140,7 +140,7 @@ async fn authorize(Shared(expected): Shared<Arc<[u8]>>, request: Request, next: 
                 "is missing"
             };
             let text = format!(
-                "The header `Authorization: Bearer TOKEN` {found}; it takes the token that is configured under [admin].\n"
+                "The header `Authorization: Bearer TOKEN` {found}; it takes the token that admin.token_file names.\n"
             );
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
         }

@@ -135,19 +135,22 @@ impl Collector for Modules {
             "Messages between the ack floor and the newest delivered",
             |m| &m.window_messages,
         )?;
-        page.family("window", Some(Unit::Bytes), "Size of the messages in the window", |m| {
-            &m.window_bytes
-        })?;
+        page.family(
+            "window",
+            Some(&Unit::Bytes),
+            "Size of the messages in the window",
+            |m| &m.window_bytes,
+        )?;
         page.family(
             "lag_messages",
             None,
-            "Messages in the stream that are not delivered yet; NaN: not known",
+            "Messages in the stream that are not settled yet, delivered or not; NaN: not known",
             |m| &m.lag_messages,
         )?;
         page.family(
             "lag",
-            Some(Unit::Seconds),
-            "Age of the oldest message that is not settled, since JetStream stored it; NaN: not known",
+            Some(&Unit::Seconds),
+            "Age of the oldest delivered message that is not settled, since JetStream stored it; NaN: not known",
             |m| &m.lag_seconds,
         )?;
         page.family(
@@ -166,19 +169,19 @@ impl Collector for Modules {
 
         page.family(
             "transform",
-            Some(Unit::Seconds),
+            Some(&Unit::Seconds),
             "Time of one call of the module",
             |m| &m.transform_seconds,
         )?;
         page.family(
             "delivery",
-            Some(Unit::Seconds),
-            "Time from JetStream storing a message to Centrifugo confirming all of it",
+            Some(&Unit::Seconds),
+            "Time from JetStream storing a message to it being settled: confirmed, dropped or dead-lettered",
             |m| &m.delivery_seconds,
         )?;
         page.family(
             "request",
-            Some(Unit::Seconds),
+            Some(&Unit::Seconds),
             "Time of one request to Centrifugo",
             |m| &m.request_seconds,
         )?;
@@ -195,11 +198,11 @@ struct Page<'e, 'm> {
 
 impl Page<'_, '_> {
     /// One metric of every module. The unit becomes the end of its name.
-    fn family<M>(&mut self, name: &str, unit: Option<Unit>, help: &str, of: fn(&ModuleMetrics) -> &M) -> fmt::Result
+    fn family<M>(&mut self, name: &str, unit: Option<&Unit>, help: &str, of: fn(&ModuleMetrics) -> &M) -> fmt::Result
     where
         M: EncodeMetric + TypedMetric,
     {
-        let mut family = self.encoder.encode_descriptor(name, help, unit.as_ref(), M::TYPE)?;
+        let mut family = self.encoder.encode_descriptor(name, help, unit, M::TYPE)?;
         for (module, metrics) in self.modules {
             of(metrics).encode(family.encode_family(&[("module", module.as_str())])?)?;
         }
@@ -215,7 +218,7 @@ impl Page<'_, '_> {
         for (module, metrics) in self.modules {
             for (stage, word) in &stages {
                 let labels = [("module", module.as_str()), ("stage", word)];
-                metrics.rejected(*stage).encode(family.encode_family(&labels)?)?;
+                metrics.rejections(*stage).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())
@@ -238,6 +241,8 @@ impl Page<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -245,19 +250,19 @@ mod tests {
         let metrics = Metrics::new();
         let orders = metrics.module("orders");
         orders.set_sha256(Some("abc"));
-        orders.received.inc_by(3);
-        orders.rejected(Stage::Publish).inc();
-        orders.window_bytes.set(1_000);
-        orders.transform_seconds.observe(0.000_003);
+        orders.received();
+        orders.rejected(Stage::Publish);
+        orders.window(3, 1_000);
+        orders.transformed(Duration::from_micros(3));
         insta::assert_snapshot!(metrics.encode());
     }
 
     #[test]
     fn a_handle_is_the_modules_own_until_it_is_removed() {
         let metrics = Metrics::new();
-        metrics.module("b").received.inc();
-        metrics.module("a").received.inc_by(2);
-        metrics.module("b").received.inc();
+        metrics.module("b").received();
+        metrics.module("a").received();
+        metrics.module("b").received();
         let of = |module: &str| {
             let start = format!("slipring_messages_received_total{{module=\"{module}\"}} ");
             metrics
@@ -265,10 +270,10 @@ mod tests {
                 .lines()
                 .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
         };
-        assert_eq!((of("a").as_deref(), of("b").as_deref()), (Some("2"), Some("2")));
+        assert_eq!((of("a").as_deref(), of("b").as_deref()), (Some("1"), Some("2")));
         let held = metrics.module("b");
         metrics.remove("b");
-        held.received.inc();
+        held.received();
         assert!(!metrics.encode().contains("\"b\""), "{}", metrics.encode());
         metrics.module("b");
         assert_eq!(of("b").as_deref(), Some("0"));
@@ -301,9 +306,9 @@ mod tests {
             "{}",
             metrics.encode()
         );
-        orders.set_lag(Some(7), Some(0.5));
+        orders.lag(7, Some(Duration::from_millis(500)));
         assert_eq!((orders.lag_messages(), orders.lag_seconds()), (Some(7), Some(0.5)));
-        orders.set_lag(None, None);
+        orders.lag_unknown();
         assert_eq!((orders.lag_messages(), orders.lag_seconds()), (None, None));
     }
 }

@@ -41,7 +41,7 @@ struct Facts {
     stream: Option<String>,
     consumer: Option<String>,
     last_refusal: Option<String>,
-    centrifugo_trouble: Option<String>,
+    trouble: Option<String>,
 }
 
 impl StatusBoard {
@@ -97,7 +97,7 @@ impl StatusBoard {
             centrifugo: CentrifugoStatus {
                 trouble: inner.centrifugo_trouble(),
             },
-            modules: inner.modules.iter().map(|(name, module)| module.status(name)).collect(),
+            modules: inner.modules.values().map(ModuleBoard::status).collect(),
         }
     }
 
@@ -124,15 +124,13 @@ impl Inner {
             self.centrifugo_trouble()
                 .map(|trouble| format!("Centrifugo: {trouble}")),
         );
-        obstacles.extend(self.modules.iter().filter_map(|(name, module)| module.obstacle(name)));
+        obstacles.extend(self.modules.values().filter_map(ModuleBoard::obstacle));
         obstacles
     }
 
     /// All pipelines speak to the same Centrifugo, so one that has trouble speaks for all; but one without may not have tried.
     fn centrifugo_trouble(&self) -> Option<String> {
-        self.modules
-            .values()
-            .find_map(|module| module.facts().centrifugo_trouble.clone())
+        self.modules.values().find_map(|module| module.facts().trouble.clone())
     }
 }
 
@@ -145,7 +143,7 @@ impl ModuleBoard {
             stream: None,
             consumer: None,
             last_refusal: None,
-            centrifugo_trouble: None,
+            trouble: None,
         };
         Self {
             name: name.into(),
@@ -164,7 +162,7 @@ impl ModuleBoard {
 
     /// The time of the last change stays if only the reason is new.
     pub fn set_state(&self, state: State, reason: Option<String>) {
-        self.metrics.halted.set((state == State::Halted).into());
+        self.metrics.halted(state == State::Halted);
         let mut facts = self.facts();
         if facts.state != state {
             facts.state = state;
@@ -185,27 +183,39 @@ impl ModuleBoard {
         self.facts().last_refusal = None;
     }
 
+    /// No module is in use any more: one of its files is gone, and its pipeline has stopped.
+    pub fn unloaded(&self) {
+        self.metrics.set_sha256(None);
+        self.metrics.lag_unknown();
+        let mut facts = self.facts();
+        (facts.stream, facts.consumer) = (None, None);
+        (facts.last_refusal, facts.trouble) = (None, None);
+    }
+
     /// This module has taken over.
     pub fn swapped(&self, sha256: &str) {
-        self.metrics.swaps.inc();
+        self.metrics.swapped();
         self.loaded(sha256);
     }
 
     /// A new file is not good, and the module in use stays.
-    pub fn refused(&self, reason: String) {
-        self.metrics.swaps_refused.inc();
-        self.facts().last_refusal = Some(reason);
+    pub fn refused(&self, reason: &str) {
+        self.metrics.swap_refused();
+        self.facts().last_refusal = Some(reason.to_owned());
     }
 
     /// Why this pipeline cannot publish anything (a wrong key, no answer), or `None` once it can again.
-    pub fn set_centrifugo_trouble(&self, trouble: Option<String>) {
-        self.facts().centrifugo_trouble = trouble;
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        self.facts().trouble = trouble;
     }
 
-    fn obstacle(&self, name: &str) -> Option<String> {
-        let facts = self.facts();
+    /// Why the module should run and does not.
+    fn obstacle(&self) -> Option<String> {
+        let (name, facts) = (&self.name, self.facts());
         let word = match facts.state {
-            State::Running | State::Waiting | State::Draining => return None,
+            State::Running | State::Draining => return None,
+            State::Waiting if self.metrics.sha256().is_none() => return None,
+            State::Waiting => "is waiting",
             State::Starting => "is starting",
             State::Halted => "is halted",
             State::Failed => "has failed",
@@ -216,11 +226,11 @@ impl ModuleBoard {
         })
     }
 
-    fn status(&self, name: &str) -> ModuleStatus {
+    fn status(&self) -> ModuleStatus {
         let (metrics, facts) = (&self.metrics, self.facts());
         let size = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
         ModuleStatus {
-            name: name.to_owned(),
+            name: self.name.to_string(),
             state: facts.state,
             reason: facts.reason.clone(),
             sha256: metrics.sha256(),
@@ -230,7 +240,7 @@ impl ModuleBoard {
             received: metrics.received.get(),
             transformed: metrics.transformed.get(),
             dropped: metrics.dropped.get(),
-            rejected: metrics.rejected(Stage::Transform).get() + metrics.rejected(Stage::Publish).get(),
+            rejected: metrics.rejections(Stage::Transform).get() + metrics.rejections(Stage::Publish).get(),
             published: metrics.publications.get(),
             retried: metrics.publish_retries.get(),
             swaps: metrics.swaps.get(),
@@ -256,6 +266,8 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A board with NATS connected.
@@ -277,27 +289,16 @@ mod tests {
         let metrics = orders.metrics();
         metrics.received.inc_by(10);
         metrics.transformed.inc_by(9);
-        metrics.dropped.inc();
-        metrics.rejected(Stage::Transform).inc_by(2);
-        metrics.rejected(Stage::Publish).inc();
+        metrics.dropped();
+        metrics.expired();
+        metrics.rejections(Stage::Transform).inc_by(2);
+        metrics.rejected(Stage::Publish);
         metrics.publications.inc_by(5);
-        metrics.publish_retries.inc_by(4);
-        metrics.set_lag(Some(1), Some(0.25));
-        metrics.window_messages.set(3);
-        metrics.window_bytes.set(300);
+        metrics.retried(4);
+        metrics.lag(1, Some(Duration::from_millis(250)));
+        metrics.window(3, 300);
         board.module("later").facts().since = "2026-01-01T00:00:02Z".to_owned();
         insta::assert_snapshot!(serde_json::to_string_pretty(&board.status()).unwrap());
-    }
-
-    #[test]
-    fn what_is_written_can_be_read() {
-        let board = board();
-        board
-            .module("orders")
-            .set_state(State::Halted, Some("too many rejections".to_owned()));
-        let status = board.status();
-        let json = serde_json::to_string(&status).unwrap();
-        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
     }
 
     #[test]
@@ -314,6 +315,27 @@ mod tests {
         check(State::Starting, &["orders is starting: why"]);
         check(State::Halted, &["orders is halted: why"]);
         check(State::Failed, &["orders has failed: why"]);
+    }
+
+    #[test]
+    fn waiting_for_a_file_is_not_waiting_for_a_stream() {
+        let board = board();
+        let orders = board.module("orders");
+        orders.loaded("abc");
+        orders.set_source("ORDERS", "slipring-orders");
+        orders.set_state(State::Waiting, Some("the stream ORDERS does not exist".to_owned()));
+        assert_eq!(
+            board.obstacles(),
+            ["orders is waiting: the stream ORDERS does not exist"]
+        );
+        orders.unloaded();
+        orders.set_state(State::Waiting, Some("waiting for orders.toml".to_owned()));
+        assert_eq!(board.obstacles(), [""; 0]);
+        let status = board.status().modules.remove(0);
+        assert_eq!(
+            (status.sha256, status.stream, status.consumer, status.lag_messages),
+            (None, None, None, None)
+        );
     }
 
     #[test]
@@ -340,8 +362,8 @@ mod tests {
         let (a, b) = (board.module("a"), board.module("b"));
         a.set_state(State::Running, None);
         b.set_state(State::Running, None);
-        b.set_centrifugo_trouble(Some("401: wrong API key".to_owned()));
-        a.set_centrifugo_trouble(None);
+        b.set_trouble(Some("401: wrong API key".to_owned()));
+        a.set_trouble(None);
         assert_eq!(board.obstacles(), ["Centrifugo: 401: wrong API key"]);
         assert_eq!(board.status().centrifugo.trouble.as_deref(), Some("401: wrong API key"));
         board.remove("b");
@@ -354,7 +376,7 @@ mod tests {
         let board = board();
         let orders = board.module("orders");
         orders.loaded("abc");
-        orders.refused("no export `transform`".to_owned());
+        orders.refused("no export `transform`");
         let status = board.status().modules.remove(0);
         assert_eq!(
             (status.refused_swaps, status.swaps, status.sha256.as_deref()),
@@ -379,8 +401,18 @@ mod tests {
         assert_eq!(board.status().modules[0].since, "before");
         orders.set_state(State::Halted, None);
         assert_ne!(board.status().modules[0].since, "before");
-        assert_eq!(orders.metrics().halted.get(), 1);
+        assert!(
+            board
+                .metrics
+                .encode()
+                .contains("slipring_halted{module=\"orders\"} 1\n")
+        );
         orders.set_state(State::Running, None);
-        assert_eq!(orders.metrics().halted.get(), 0);
+        assert!(
+            board
+                .metrics
+                .encode()
+                .contains("slipring_halted{module=\"orders\"} 0\n")
+        );
     }
 }

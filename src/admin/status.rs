@@ -1,8 +1,9 @@
-//! What `/api/status` says, and `slipring status` reads. A public contract: fields may be added, not changed.
+//! What `/api/status` says. A public contract, which `slipring status` of another version may read: fields may be added, not
+//! changed.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// Of the relay.
     pub version: String,
@@ -15,20 +16,20 @@ pub struct Status {
     pub modules: Vec<ModuleStatus>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NatsStatus {
     pub connected: bool,
     /// The version of the server that is, or last was, connected.
     pub server: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CentrifugoStatus {
     /// Why nothing can be published.
     pub trouble: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModuleStatus {
     pub name: String,
     pub state: State,
@@ -56,12 +57,11 @@ pub struct ModuleStatus {
     pub window_bytes: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Has no pipeline, and should not have one yet: one of its two files is missing.
+    /// For one of its two files; or, with a module in use, for what it reads from.
     Waiting,
-    /// Should run and does not yet: compiling, or waiting for a server or for its stream.
     Starting,
     Running,
     /// Stopped by itself, on `on_reject = "halt"` or too many rejections; resumed by the next good module.

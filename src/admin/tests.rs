@@ -78,19 +78,20 @@ async fn health_is_not_readiness() {
 #[tokio::test]
 async fn metrics_and_status_are_served() {
     let test = start(None).await;
-    test.board.module("orders").metrics().received.inc_by(7);
+    test.board.module("orders").metrics().received();
     let (code, head, body) = test.get("/metrics", "").await;
     assert_eq!(code, 200);
     assert!(head.contains(CONTENT_TYPE), "{head}");
     assert!(
-        body.contains("slipring_messages_received_total{module=\"orders\"} 7\n"),
+        body.contains("slipring_messages_received_total{module=\"orders\"} 1\n"),
         "{body}"
     );
     assert!(body.ends_with("# EOF\n"), "{body}");
     let (code, head, body) = test.get("/api/status", "").await;
     assert_eq!(code, 200);
     assert!(head.contains("application/json"), "{head}");
-    assert_eq!(serde_json::from_str::<Status>(&body).unwrap().modules[0].received, 7);
+    let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status["modules"][0]["received"], 1);
 }
 
 #[tokio::test]

@@ -278,4 +278,6 @@ impl Told {
 }
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
