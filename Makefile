@@ -26,9 +26,10 @@ test: tools guests ## every test, the documentation's examples too, against real
 	cargo test --workspace
 
 .PHONY: test-clients
-test-clients: tools guests ## the demo's events, as Centrifugo's JavaScript client receives them
+test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }
-	cd tests/clients && npm ci --no-audit --no-fund && npm test
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund && npm test
+	cargo test --workspace -- --ignored javascript_client
 
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences

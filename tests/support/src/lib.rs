@@ -3,11 +3,13 @@
 //!
 //! - [`servers`]: nats-server and Centrifugo, as their users run them, on ports of their own.
 //! - [`subscriber`]: a client of Centrifugo, over WebSocket.
+//! - [`clients`]: clients of Centrifugo that others wrote.
 //! - [`fake_centrifugo`]: the answers that the real one does not give on demand.
 //! - [`relay`]: the relay itself, as a process.
 //! - [`guests`]: the guest crates, built.
 //! - [`eventually`]: waiting for a condition, with a deadline.
 
+pub mod clients;
 pub mod eventually;
 pub mod fake_centrifugo;
 pub mod guests;

@@ -1,15 +1,13 @@
-//! A client of Centrifugo over WebSocket: its bidirectional protocol, as lines of JSON. It subscribes, answers pings and hands
-//! out what arrives; it does not reconnect or recover, so that what a test sees is what one connection was sent.
-//!
-//! Protocol: <https://centrifugal.dev/docs/transports/client_protocol>.
+//! A client of Centrifugo over WebSocket. It subscribes, answers pings and hands out what arrives; it does not reconnect or
+//! recover, so that what a test sees is what one connection was sent.
+
+mod protocol;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,15 +16,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::Publication;
+use protocol::Reply;
 
 /// How long connecting and subscribing may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Subscriptions a frame.
 const BATCH: usize = 500;
-
-/// The frame that a ping is, and its answer.
-const PING: &str = "{}";
 
 #[derive(Debug)]
 pub struct Subscriber {
@@ -49,7 +45,7 @@ impl Subscriber {
             .map(|channel| channel.as_ref().to_owned())
             .collect();
         let connecting = async {
-            let (socket, _) = tokio_tungstenite::connect_async(url).await?;
+            let (socket, _) = tokio_tungstenite::connect_async(format!("{url}?cf_protocol=protobuf")).await?;
             let (sender, received) = mpsc::unbounded_channel();
             let mut connection = Connection { socket, sender };
             connection.subscribe(channels).await?;
@@ -104,57 +100,36 @@ struct Connection {
     sender: mpsc::UnboundedSender<Result<Received>>,
 }
 
-/// What the server sends, as far as it matters here.
-#[derive(Deserialize)]
-struct Reply {
-    #[serde(default)]
-    id: usize,
-    error: Option<Value>,
-    push: Option<Push>,
-}
-
-#[derive(Deserialize)]
-struct Push {
-    #[serde(default)]
-    channel: String,
-    #[serde(rename = "pub")]
-    publication: Option<Publication>,
-    unsubscribe: Option<Value>,
-    disconnect: Option<Value>,
-}
-
 impl Connection {
     async fn subscribe(&mut self, channels: Vec<String>) -> Result<()> {
         // Command 1 connects, command n + 2 subscribes to channel n.
-        self.send(json!({ "id": 1, "connect": {} }).to_string()).await?;
+        self.send(protocol::connect(1)).await?;
         self.replies(BTreeSet::from([1]), &channels).await?;
-        for (batch, names) in channels.chunks(BATCH).enumerate() {
-            let first = batch * BATCH + 2;
-            let commands = names
-                .iter()
-                .enumerate()
-                .map(|(n, channel)| json!({ "id": first + n, "subscribe": { "channel": channel } }).to_string());
-            self.send(commands.collect::<Vec<_>>().join("\n")).await?;
-            self.replies((first..first + names.len()).collect(), &channels).await?;
+        let commands: Vec<(u64, &String)> = (2..).zip(&channels).collect();
+        for batch in commands.chunks(BATCH) {
+            self.send(
+                batch
+                    .iter()
+                    .flat_map(|(id, channel)| protocol::subscribe(*id, channel))
+                    .collect(),
+            )
+            .await?;
+            self.replies(batch.iter().map(|(id, _)| *id).collect(), &channels)
+                .await?;
         }
         Ok(())
     }
 
     /// Waits for the replies to `commands`. Publications may come in between.
-    async fn replies(&mut self, mut commands: BTreeSet<usize>, channels: &[String]) -> Result<()> {
+    async fn replies(&mut self, mut commands: BTreeSet<u64>, channels: &[String]) -> Result<()> {
         while !commands.is_empty() {
             for reply in self.read().await? {
-                if reply.id > 0 {
-                    let about = reply
-                        .id
-                        .checked_sub(2)
-                        .and_then(|n| channels.get(n))
-                        .map_or("connecting", String::as_str);
-                    ensure!(reply.error.is_none(), "{about}: {}", reply.error.unwrap_or_default());
-                    commands.remove(&reply.id);
-                } else {
-                    self.push(reply)?;
+                if let Some(error) = reply.error {
+                    let channel = reply.id.checked_sub(2).and_then(|n| channels.get(n as usize));
+                    bail!("{}: {error}", channel.map_or("connecting", String::as_str));
                 }
+                commands.remove(&reply.id);
+                self.push(reply)?;
             }
         }
         Ok(())
@@ -174,42 +149,42 @@ impl Connection {
         let _ = self.sender.send(Err(error));
     }
 
-    /// Reads one frame; a ping is answered and is an empty list.
+    /// Reads one frame, and answers the pings in it.
     async fn read(&mut self) -> Result<Vec<Reply>> {
-        let text = match self.socket.next().await.context("the connection has ended")?? {
-            Message::Text(text) => text,
-            Message::Close(frame) => bail!(
-                "Centrifugo closed the connection: {}",
-                frame.map_or_else(String::new, |f| f.to_string())
-            ),
+        let frame = match self.socket.next().await.context("the connection has ended")?? {
+            Message::Binary(frame) => frame,
+            Message::Close(reason) => {
+                bail!(
+                    "Centrifugo closed the connection: {}",
+                    reason.map_or_else(String::new, |reason| reason.to_string())
+                )
+            }
             _ => return Ok(Vec::new()),
         };
-        let mut replies = Vec::new();
-        for line in text.lines() {
-            if line == PING {
-                self.send(PING.to_owned()).await?;
-            } else {
-                replies.push(serde_json::from_str(line).with_context(|| format!("reading {line}"))?);
-            }
+        let mut replies = protocol::read_frame(&frame).context("reading what Centrifugo sent")?;
+        let received = replies.len();
+        replies.retain(|reply| *reply != Reply::default());
+        if replies.len() < received {
+            self.send(protocol::PING.to_vec()).await?;
         }
         Ok(replies)
     }
 
-    async fn send(&mut self, text: String) -> Result<()> {
+    async fn send(&mut self, frame: Vec<u8>) -> Result<()> {
         self.socket
-            .send(Message::text(text))
+            .send(Message::binary(frame))
             .await
             .context("sending to Centrifugo")
     }
 
     fn push(&self, reply: Reply) -> Result<()> {
         let Some(push) = reply.push else { return Ok(()) };
-        if let Some(reason) = push.unsubscribe.or(push.disconnect) {
-            return Err(anyhow!(
-                "Centrifugo ended the subscription to {:?}: {reason}",
-                push.channel
-            ));
-        }
+        ensure!(
+            push.end.is_none(),
+            "Centrifugo ended {:?}: {}",
+            push.channel,
+            push.end.unwrap_or_default()
+        );
         if let Some(publication) = push.publication {
             let received = Received {
                 channel: push.channel,

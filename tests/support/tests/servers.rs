@@ -52,7 +52,7 @@ async fn what_is_published_is_in_the_history_and_at_the_subscriber() -> Result<(
 
     let received = subscriber.take(2, PATIENCE).await?;
     assert_eq!(received[0].channel, "test:7");
-    assert_eq!(received[0].publication.data.get(), r#"{"n":1}"#);
+    assert_eq!(received[0].publication.text(), r#"{"n":1}"#);
     assert_eq!(received[0].publication.tags["kind"], "first");
     assert_eq!(
         (received[0].publication.offset, received[1].channel.as_str()),
@@ -62,13 +62,31 @@ async fn what_is_published_is_in_the_history_and_at_the_subscriber() -> Result<(
 
     let history = centrifugo.history("test:7").await?;
     assert_eq!(history.len(), 1);
-    assert_eq!((history[0].offset, history[0].data.get()), (1, r#"{"n":1}"#));
+    assert_eq!((history[0].offset, history[0].text().as_str()), (1, r#"{"n":1}"#));
 
     // A subscriber is told when its connection ends; a restart keeps address and key, and forgets the history.
     centrifugo.restart().await?;
     let error = subscriber.next(PATIENCE).await.unwrap_err();
     assert!(format!("{error:#}").contains("closed the connection"), "{error:#}");
     assert!(centrifugo.history("test:7").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn binary_data_arrives_as_it_was_published_and_pings_are_answered() -> Result<()> {
+    let centrifugo = Centrifugo::start_with(|config| {
+        config["client"]["ping_interval"] = json!("1s");
+        config["client"]["pong_timeout"] = json!("500ms");
+    });
+    let centrifugo = centrifugo.await?;
+    let mut subscriber = Subscriber::connect(&centrifugo.websocket_url(), ["plain:1"]).await?;
+    // Long enough for the server to miss two answers, if they did not come.
+    let silence = subscriber.next(Duration::from_millis(3_200)).await.unwrap_err();
+    assert!(silence.to_string().contains("nothing arrived"), "{silence:#}");
+    centrifugo
+        .api("publish", json!({ "channel": "plain:1", "b64data": "AAECAwT/" }))
+        .await?;
+    assert_eq!(subscriber.next(PATIENCE).await?.publication.data, [0, 1, 2, 3, 4, 255]);
     Ok(())
 }
 

@@ -219,7 +219,6 @@ fn default_config(key: &str) -> Value {
         "usage_stats": { "disabled": true },
         "client": {
             "insecure": true,
-            "allowed_origins": ["*"],
             // One subscriber of a test listens to all of its channels, and may be slow while everything else runs as well.
             "channel_limit": 100_000,
             "queue_max_size": 256 << 20,
