@@ -1,12 +1,12 @@
 //! Which files become modules, and what is said of those that do not.
 
 use super::super::{Engine, Module};
-use super::wat::{EXPORTS, Guest, OK, TYPES, component, limits};
+use super::wat::{EXPORTS, Guest, OK, TYPES, component, impatient, limits};
 
 #[track_caller]
 fn check(wasm: &[u8], beginning: &str) {
     let engine = Engine::new(None).expect("an engine");
-    let error = Module::load(&engine, "test", wasm, "{}", limits())
+    let error = Module::load(&engine, "test", wasm, "{}", impatient())
         .expect_err("refused")
         .to_string();
     assert!(error.starts_with(beginning), "{error}");

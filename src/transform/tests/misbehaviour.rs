@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::wat::{Guest, limits};
+use super::wat::{Guest, impatient, limits};
 use super::{check_rejected, message};
 use crate::message::Outcome;
 
@@ -23,11 +23,11 @@ fn a_trap_says_what_it_was() {
 
 #[test]
 fn an_endless_loop_ends_at_the_time_out() {
-    let mut instance = Guest {
+    let guest = Guest {
         transform: "(loop (br 0)) unreachable",
         ..Guest::default()
-    }
-    .instance();
+    };
+    let mut instance = guest.load(impatient()).expect("a module").instance();
     let start = Instant::now();
     check_rejected(
         instance.call(&message(1)),

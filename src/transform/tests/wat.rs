@@ -92,11 +92,18 @@ impl Guest {
     }
 }
 
-/// A time-out that a loaded machine keeps for well-behaved guests, and that is short enough to wait for.
+/// A time-out that well-behaved guests keep on a loaded machine, too.
 pub fn limits() -> Limits {
+    Limits::new(Duration::from_secs(5), 4 * 1024 * 1024)
+}
+
+/// One that is short enough to wait for.
+pub fn impatient() -> Limits {
+    let timeout = Duration::from_millis(100);
     Limits {
-        init_timeout: Duration::from_millis(100),
-        ..Limits::new(Duration::from_millis(100), 4 * 1024 * 1024)
+        timeout,
+        init_timeout: timeout,
+        ..limits()
     }
 }
 
