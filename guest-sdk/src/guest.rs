@@ -5,7 +5,7 @@ use crate::expansion::Transform;
 use crate::{Body, Message, Output, Publication};
 
 /// As generated from the WIT files. (It is full of unsafe code, which the lint does not see, since it is another crate's macro.)
-#[expect(missing_docs, reason = "generated")]
+#[expect(missing_docs, clippy::too_many_arguments, reason = "generated")]
 pub mod bindings {
     #[cfg(not(target_os = "unknown"))]
     wit_bindgen::generate!({ path: "wit", world: "transform", pub_export_macro: true, export_macro_name: "export" });

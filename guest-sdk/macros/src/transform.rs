@@ -30,11 +30,13 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
         #function
 
         #[doc(hidden)]
-        #[allow(dead_code)]
         struct #carrier;
 
         const _: () = {
             #implementation
+
+            // So that the function counts as used in native builds, which have no exports.
+            const _: ::slipring_sdk::expansion::Entry = ::slipring_sdk::expansion::entry::<#carrier>();
 
             #[cfg(target_family = "wasm")]
             ::slipring_sdk::expansion::bindings::export!(#carrier with_types_in ::slipring_sdk::expansion::bindings);
@@ -54,7 +56,8 @@ fn without_settings(function: &ItemFn, carrier: &Ident) -> TokenStream {
             }
 
             fn transform(message: &::slipring_sdk::Message) -> ::slipring_sdk::Result<::slipring_sdk::Output> {
-                ::core::result::Result::Ok(#name(message)?)
+                let output: ::slipring_sdk::Output = #name(message)?;
+                ::core::result::Result::Ok(output)
             }
         }
     }
@@ -77,7 +80,10 @@ fn with_settings(function: &ItemFn, carrier: &Ident, settings: &Type) -> TokenSt
             }
 
             fn transform(message: &::slipring_sdk::Message) -> ::slipring_sdk::Result<::slipring_sdk::Output> {
-                PREPARED.with(|slot| ::core::result::Result::Ok(#name(message, slot.get()?)?))
+                PREPARED.with(|slot| {
+                    let output: ::slipring_sdk::Output = #name(message, slot.get()?)?;
+                    ::core::result::Result::Ok(output)
+                })
             }
         }
     }
@@ -121,14 +127,14 @@ mod tests {
     #[test]
     fn settings_are_prepared_only_where_they_are_asked_for() {
         let without = quote! { fn orders(message: &Message) -> Result<Output> { todo() } };
-        check(without.clone(), "Ok(orders(message)?)");
+        check(without.clone(), "= orders(message)?;");
         assert!(!expanded(without).contains("PREPARED"));
         let with = quote! { fn orders(message: &Message, settings: &my::Settings) -> Result<Output> { todo() } };
         check(
             with.clone(),
             "let prepared: my::Settings = TheTransformOfThisModule::prepare(settings)?;",
         );
-        check(with, "Ok(orders(message, slot.get()?)?)");
+        check(with, "= orders(message, slot.get()?)?;");
     }
 
     #[test]
