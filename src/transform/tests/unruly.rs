@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use slipring_support::guests;
 use tracing::field::{Field, Visit};
 
 use super::super::{Engine, Instance, Limits, Module};
@@ -27,10 +28,10 @@ fn limits() -> Limits {
 
 fn module(form: Form, settings: &str, limits: Limits) -> Arc<Module> {
     let path = match form {
-        Form::Component => "/tmp/transform-guests/wasm32-wasip2/release/unruly.wasm",
-        Form::Core => "/tmp/transform-guests/wasm32-unknown-unknown/release/unruly.wasm",
+        Form::Component => guests::component("unruly"),
+        Form::Core => guests::core_module("unruly"),
     };
-    let wasm = std::fs::read(path).expect("readable");
+    let wasm = std::fs::read(path.expect("a guest")).expect("readable");
     Module::load(&ENGINE, "unruly", &wasm, settings, limits).unwrap_or_else(|error| panic!("{form:?}: {error}"))
 }
 
@@ -125,27 +126,45 @@ fn what_ends_a_guest_rejects_its_message() {
 #[test]
 fn time_and_memory_are_bounded() {
     for form in BOTH {
-        let impatient = Limits::new(Duration::from_millis(100), 64 * 1024 * 1024);
-        let rejection = rejection(module(form, "{}", impatient).instance().call(&wish("loop", "")));
-        assert_eq!(rejection.code, "timeout");
-        assert_eq!(rejection.reason, "did not return within its time-out of 100ms");
         check(
             form,
             &wish("eat", ""),
             "memory",
             "needed more memory than its limit of 64 MiB",
         );
+        let impatient = Limits::new(Duration::from_millis(100), 64 * 1024 * 1024);
+        let rejection = rejection(module(form, "{}", impatient).instance().call(&wish("loop", "")));
+        assert_eq!(rejection.code, "timeout");
+        assert_eq!(rejection.reason, "did not return within its time-out of 100ms");
+    }
+}
+
+#[test]
+fn output_is_bounded() {
+    for form in BOTH {
         check(
             form,
-            &wish("million", ""),
+            &wish("many", "1000000"),
             "memory",
             "needed more memory than its limit of 64 MiB",
         );
         check(
             form,
-            &wish("huge", ""),
-            "memory",
-            "needed more memory than its limit of 64 MiB",
+            &wish("many", "10001"),
+            "output",
+            "returned 10001 publications for one message; 10000 is the limit",
+        );
+        check(
+            form,
+            &wish("large", "20000000"),
+            "output",
+            "returned more than 16 MiB for one message",
+        );
+        let mut instance = instance(form);
+        assert_eq!(published(instance.call(&wish("many", "10000"))).len(), 10_000);
+        assert_eq!(
+            published(instance.call(&wish("large", "1000000")))[0].body.len(),
+            1_000_000
         );
     }
 }
@@ -196,16 +215,17 @@ fn publications_that_could_not_be_published_are_refused() {
 fn there_is_no_world_outside() {
     let report = json(&published(instance(Form::Component).call(&wish("report", "")))[0]).to_owned();
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let outside = &report["outside"];
     assert_eq!(
-        (&report["environment"], &report["arguments"]),
+        (&outside["environment"], &outside["arguments"]),
         (&0.into(), &0.into()),
         "{report}"
     );
-    for what in ["root", "file", "network"] {
-        assert!(report[what].get("Err").is_some(), "{what}: {report}");
+    for what in ["directory", "file", "network"] {
+        assert!(outside[what].get("Err").is_some(), "{what}: {report}");
     }
-    assert_eq!(report["clock"], report["timestamp"]);
-    assert_eq!(report["monotonic_moves"], false);
+    assert_eq!(outside["clock"]["Ok"], report["timestamp"].to_string());
+    assert_eq!(outside["elapsed"], "0");
 }
 
 #[test]
@@ -233,8 +253,8 @@ fn init_sees_its_settings() {
     );
     assert_eq!(publications[0].tags, [("mark".to_owned(), "x".to_owned())]);
     for form in BOTH {
-        let load = |settings: &str| {
-            let mut module = module(form, "{}", limits());
+        let mut module = module(form, "{}", limits());
+        let mut load = |settings: &str| {
             let changed = Arc::get_mut(&mut module).expect("the only one");
             changed.settings = settings.to_owned();
             changed.limits.init_timeout = Duration::from_millis(100);
