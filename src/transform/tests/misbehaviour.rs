@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::wat::{Guest, impatient, limits};
-use super::{check_rejected, message};
+use super::{check_rejected, message, version};
 use crate::message::Outcome;
 
 #[test]
@@ -154,10 +154,7 @@ fn an_instance_that_has_grown_is_replaced() {
     };
     let mut instance = guest.instance();
     let calls: Vec<u64> = (1..=4)
-        .map(|sequence| match instance.call(&message(sequence)) {
-            Outcome::Publish(publications) => publications[0].version.expect("a version"),
-            other => panic!("{other:?}"),
-        })
+        .map(|sequence| version(instance.call(&message(sequence))))
         .collect();
     assert_eq!(calls, [1, 2, 1, 2]);
 }
