@@ -77,7 +77,7 @@ async fn fetch(url: &Url, token: Option<&Secret>) -> anyhow::Result<Value> {
         request = request.bearer_auth(token.expose());
     }
     let response = request.send().await.map_err(reqwest::Error::without_url);
-    let response = response.with_context(|| format!("no relay answers at {url}; is it running?"))?;
+    let response = response.with_context(|| format!("no relay answers at {url} (is it running?)"))?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -316,7 +316,7 @@ mod tests {
         // Bound and closed again: no one listens there.
         let url = base_url(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).unwrap();
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        no relay answers at http://127.0.0.1:8787/api/status; is it running?: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+        no relay answers at http://127.0.0.1:8787/api/status (is it running?): error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
         "#);
     }
 
