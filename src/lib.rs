@@ -15,4 +15,5 @@
 pub mod cli;
 pub mod config;
 pub mod message;
+pub mod nats;
 pub mod transform;

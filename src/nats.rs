@@ -1,0 +1,116 @@
+//! The connection to NATS, shared by all pipelines: it waits for a server at the start, connects again by itself, and tells
+//! whoever asks when a connection was lost, since no delivery of the old connection may be relied on after that.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::{ConnectOptions, Event};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::config::{Nats as Config, NatsAuth};
+
+/// A connection that was made once and is kept up from then on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    pub client: async_nats::Client,
+    pub jetstream: jetstream::Context,
+    pub link: watch::Receiver<Link>,
+}
+
+/// The state of the connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Link {
+    pub connected: bool,
+    /// How often a connection was made: another number is another connection.
+    pub generation: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("reading the NATS credentials failed")]
+    Credentials(#[source] std::io::Error),
+}
+
+/// The longest pause between two attempts to connect.
+const MAX_CONNECT_DELAY: Duration = Duration::from_secs(5);
+
+/// async-nats drops messages when a subscription's buffer is full; no window is larger than this.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// How many commands, acks mostly, may wait for the connection's task.
+const CLIENT_CAPACITY: usize = 16_384;
+
+/// Connects, and waits for a server if there is none. Ends early only for what no waiting can mend.
+pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
+    let (sender, link) = watch::channel(Link::default());
+    let servers = config.servers.join(", ");
+    let mut attempt = 0_u32;
+    let client = loop {
+        match options(config, sender.clone())?.connect(config.servers.as_slice()).await {
+            Ok(client) => break client,
+            Err(error) => {
+                let delay = connect_delay(attempt as usize);
+                let error: &dyn std::error::Error = &error;
+                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                warn!(servers, error, delay_ms, "cannot connect to NATS, will try again");
+                tokio::time::sleep(delay).await;
+                attempt += 1;
+            }
+        }
+    };
+    let server = client.server_info();
+    info!(server = server.server_name, version = server.version, "connected to NATS");
+    Ok(Nats { jetstream: jetstream::new(client.clone()), client, link })
+}
+
+fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions, ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name("slipring")
+        .max_reconnects(None)
+        .reconnect_delay_callback(connect_delay)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .client_capacity(CLIENT_CAPACITY)
+        // A dead peer is noticed after two intervals without an answer.
+        .ping_interval(Duration::from_secs(10))
+        .event_callback(move |event| {
+            note(&event, &link);
+            std::future::ready(())
+        });
+    if let Some(file) = &config.tls.ca_file {
+        options = options.add_root_certificates(file.clone());
+    }
+    if let (Some(certificate), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(match &config.auth {
+        NatsAuth::None => options,
+        NatsAuth::Credentials(text) => options.credentials(text.expose()).map_err(ConnectError::Credentials)?,
+        NatsAuth::NKey(seed) => options.nkey(seed.expose().to_owned()),
+        NatsAuth::Token(token) => options.token(token.expose().to_owned()),
+        NatsAuth::User { user, password } => options.user_and_password(user.clone(), password.expose().to_owned()),
+    })
+}
+
+fn connect_delay(attempt: usize) -> Duration {
+    let factor = 1_u32 << attempt.min(10);
+    (Duration::from_millis(100) * factor).min(MAX_CONNECT_DELAY)
+}
+
+fn note(event: &Event, link: &watch::Sender<Link>) {
+    match event {
+        Event::Connected => {
+            link.send_modify(|link| *link = Link { connected: true, generation: link.generation + 1 });
+            if link.borrow().generation > 1 {
+                info!("connected to NATS again");
+            }
+        }
+        Event::Disconnected => {
+            link.send_modify(|link| link.connected = false);
+            warn!("lost the connection to NATS, will connect again");
+        }
+        Event::Closed => link.send_modify(|link| link.connected = false),
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => warn!(%event, "trouble with NATS"),
+        Event::LameDuckMode | Event::Draining => info!(%event, "news from NATS"),
+    }
+}
