@@ -1,6 +1,8 @@
 //! The command line: what `slipring` understands, and one file a command in `cli/`. Results go to standard output, words for
 //! people to standard error; the exit code says how it ended.
 
+#[cfg(test)]
+mod canned;
 mod check;
 mod logging;
 mod run;

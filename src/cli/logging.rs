@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 use super::{Failure, LogFormat};
 use crate::config::{Place, Problems};
 
-const DEFAULT_FILTER: &str = "info";
+/// What async-nats says about connections, the relay says itself.
+const DEFAULT_FILTER: &str = "info,async_nats=warn";
 
 /// To be called once in a process; `filter` is what `SLIPRING_LOG` is set to.
 pub fn start(format: LogFormat, filter: Option<&str>) -> Result<(), Failure> {
@@ -42,11 +43,12 @@ fn parse(filter: &str) -> Result<EnvFilter, Problems> {
 mod tests {
     use insta::assert_snapshot;
 
-    use super::parse;
+    use super::{DEFAULT_FILTER, parse};
 
     #[test]
     fn a_wrong_filter_is_refused() {
         assert!(parse("warn,slipring=debug").is_ok());
+        assert!(parse(DEFAULT_FILTER).is_ok());
         assert_snapshot!(parse("slipring=loud").unwrap_err(), @r#"
         SLIPRING_LOG: "slipring=loud" is not a filter of log lines (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); it must be a level such as "debug", or a list such as "warn,slipring=debug"
         "#);

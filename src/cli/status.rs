@@ -77,7 +77,7 @@ async fn fetch(url: &Url, token: Option<&Secret>) -> anyhow::Result<Value> {
         request = request.bearer_auth(token.expose());
     }
     let response = request.send().await.map_err(reqwest::Error::without_url);
-    let response = response.with_context(|| format!("no relay answers at {url}; is it running?"))?;
+    let response = response.with_context(|| format!("no relay answers at {url} (is it running?)"))?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -211,12 +211,11 @@ fn row(module: &ModuleStatus) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
-    use std::thread::{self, JoinHandle};
 
     use insta::assert_snapshot;
 
+    use super::super::canned;
     use super::*;
 
     const ANSWER: &str = r#"{"version":"0.1.0","started":"2026-11-01T08:00:00Z","ready":false,
@@ -227,23 +226,6 @@ mod tests {
          "lag_messages":12,"lag_seconds":0.44,"window_messages":9,"window_bytes":900},
         {"name":"bills","state":"halted","reason":"101 rejections in a row","sha256":null,"since":"2026-11-01T08:00:02Z",
          "received":101,"rejected":101,"lag_messages":null,"lag_seconds":null,"added_later":true}]}"#;
-
-    /// Answers one request, and gives its lines.
-    fn relay(answer: String) -> (Url, JoinHandle<Vec<String>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = base_url(listener.local_addr().unwrap()).unwrap();
-        let asked = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let lines = BufReader::new(&stream)
-                .lines()
-                .map(Result::unwrap)
-                .take_while(|line| !line.is_empty())
-                .collect();
-            stream.write_all(answer.as_bytes()).unwrap();
-            lines
-        });
-        (url, asked)
-    }
 
     fn ask(url: &Url, token: Option<&str>) -> anyhow::Result<Value> {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -285,10 +267,7 @@ mod tests {
 
     #[test]
     fn the_relay_is_asked_with_its_token() {
-        let (url, asked) = relay(format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{ANSWER}",
-            ANSWER.len()
-        ));
+        let (url, asked) = canned::answer("200 OK", ANSWER);
         let answer = ask(&url, Some("hunter2")).unwrap();
         assert_eq!(answer["modules"][0]["name"], "orders");
         let asked = asked.join().unwrap();
@@ -301,22 +280,22 @@ mod tests {
 
     #[test]
     fn what_is_no_relay_is_told() {
-        let (url, _) = relay("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned());
+        let (url, _) = canned::answer("401 Unauthorized", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         the relay at http://127.0.0.1:8787/api/status wants its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN
         "#);
-        let (url, _) = relay("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned());
+        let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         http://127.0.0.1:8787/api/status answered 404 Not Found; a relay answers 200 OK
         "#);
-        let (url, _) = relay("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned());
+        let (url, _) = canned::answer("200 OK", "hi");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         the answer of http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
         "#);
         // Bound and closed again: no one listens there.
         let url = base_url(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).unwrap();
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        no relay answers at http://127.0.0.1:8787/api/status; is it running?: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+        no relay answers at http://127.0.0.1:8787/api/status (is it running?): error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
         "#);
     }
 

@@ -21,27 +21,25 @@ use crate::transform::{Engine, Instance, Limits, Module};
 /// sent, or that the message was dropped, or rejected and why. If the module's .toml is beside it, its settings and limits
 /// apply; there is no need for one.
 ///
-/// A message has a `subject` and one of
-///   data            any JSON, which becomes the payload
-///   payload         the payload as text
-///   payload_base64  the payload as bytes
-/// and may have
-///   headers         an object; a value is a text or a list of texts
-///   sequence        in the stream; default: the number of the line
-///   timestamp       RFC 3339, or nanoseconds since 1970; default: 1970-01-01T00:00:00Z, so that a run can be repeated
-///   stream          default: the .toml's, or TRY
-///   deliveries      default: 1
-///
-/// A rejected message is a result: the exit code is 0. A line that is not a message is named, the others go on, and the exit code
-/// is 1. Whatever the module prints appears on standard error.
+/// A rejected message is a result: the exit code is 0. A line that is not a message is named, the others go on, and the exit
+/// code is 1. Whatever the module prints appears on standard error.
 #[derive(Debug, clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_long_help = "\
+#[command(after_long_help = "\
+A message has a `subject` and one of
+  data            any JSON, which becomes the payload
+  payload         the payload as text
+  payload_base64  the payload as bytes
+and may have
+  headers         an object; a value is a text or a list of texts
+  sequence        in the stream; default: the number of the line
+  timestamp       RFC 3339, or nanoseconds since 1970; default: 0, so that
+                  the same input gives the same output
+  stream          default: the .toml's, or TRY
+  deliveries      default: 1
+
 Examples:
   slipring try modules/orders.wasm samples.jsonl
-  echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' | slipring try orders.wasm | jq .publications"
-)]
+  echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' | slipring try orders.wasm | jq .publications")]
 pub struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]

@@ -241,9 +241,11 @@ impl<'d> Section<'d> {
         })
     }
 
-    /// Whether the file has `key`, which may not be there; whoever asks reports it.
-    pub fn take_forbidden(&mut self, key: &'static str) -> Option<Place> {
-        self.remove(key).map(|entry| self.document.at(entry.key_span.start))
+    /// Where the file has `key`, which may not be there; whoever asks reports it. It is never suggested instead of another.
+    pub fn take_forbidden(&mut self, key: &str) -> Option<Place> {
+        let index = self.entries.iter().position(|entry| entry.key == key)?;
+        let entry = self.entries.swap_remove(index);
+        Some(self.document.at(entry.key_span.start))
     }
 
     /// The value of `key` with the offsets of its parts, from the file only.

@@ -1,0 +1,146 @@
+//! Looks at every module of a directory as the relay would, without running it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::config::{self, ModuleConfig};
+use crate::transform::{Engine, Limits, Module};
+
+#[derive(Debug, Serialize)]
+pub struct Checked {
+    pub name: String,
+    pub state: State,
+    pub stream: Option<String>,
+    pub consumer: Option<String>,
+    pub sha256: Option<String>,
+    /// Why it is not good; a sentence each.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Good,
+    Bad,
+    /// For the other of its two files.
+    Waiting,
+}
+
+/// The two files of a module, as far as they are there.
+#[derive(Debug, Default)]
+struct Files {
+    wasm: Option<PathBuf>,
+    toml: Option<PathBuf>,
+}
+
+/// By name.
+pub fn check_all(engine: &Engine, dir: &Path) -> anyhow::Result<Vec<Checked>> {
+    let found =
+        find(dir).with_context(|| format!("cannot list the modules directory {} (`modules.dir`)", dir.display()))?;
+    let mut modules: Vec<Checked> = found.iter().map(|(name, files)| check(engine, name, files)).collect();
+    refuse_shared_consumers(&mut modules);
+    Ok(modules)
+}
+
+/// Hidden files are not modules: editors and `ConfigMap`s keep theirs there.
+fn find(dir: &Path) -> std::io::Result<BTreeMap<String, Files>> {
+    let mut found: BTreeMap<String, Files> = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let (Some(stem), Some(extension)) = (path.file_stem(), path.extension()) else {
+            continue;
+        };
+        let stem = stem.to_string_lossy().into_owned();
+        if stem.starts_with('.') {
+            continue;
+        }
+        match extension.to_str() {
+            Some("wasm") => found.entry(stem).or_default().wasm = Some(path),
+            Some("toml") => found.entry(stem).or_default().toml = Some(path),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
+    let mut checked = Checked {
+        name: name.to_owned(),
+        state: State::Good,
+        stream: None,
+        consumer: None,
+        sha256: None,
+        reasons: Vec::new(),
+    };
+    let config = files
+        .toml
+        .as_deref()
+        .map(config::load_module)
+        .transpose()
+        .unwrap_or_else(|problems| {
+            checked.fail(problems.iter().map(ToString::to_string));
+            None
+        });
+    // Without its settings, `init` can't be judged.
+    if let (Some(path), Some(config)) = (&files.wasm, &config) {
+        match load(engine, name, path, config) {
+            Ok(module) => checked.sha256 = Some(module.sha256().to_owned()),
+            Err(error) => checked.fail([format!("{}: {error:#}", path.display())]),
+        }
+    }
+    if let Some(config) = config {
+        checked.stream = Some(config.stream);
+        checked.consumer = Some(config.consumer);
+    }
+    let missing = match (&files.wasm, &files.toml) {
+        (Some(wasm), None) => Some(wasm.with_extension("toml")),
+        (None, Some(toml)) => Some(toml.with_extension("wasm")),
+        _ => None,
+    };
+    if let Some(missing) = missing {
+        if checked.state == State::Good {
+            checked.state = State::Waiting;
+        }
+        checked.reasons.push(format!("{} is not there", missing.display()));
+    }
+    checked
+}
+
+fn load(engine: &Engine, name: &str, path: &Path, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
+    let wasm = fs::read(path).context("the file can't be read")?;
+    let limits = Limits::new(config.timeout, config.memory);
+    Ok(Module::load(engine, name, &wasm, &config.settings, limits)?)
+}
+
+/// Two pipelines on one durable would each get a part of the messages, and reset one another.
+fn refuse_shared_consumers(modules: &mut [Checked]) {
+    let mut owners: BTreeMap<(String, String), String> = BTreeMap::new();
+    for module in modules {
+        let (Some(stream), Some(consumer)) = (module.stream.clone(), module.consumer.clone()) else {
+            continue;
+        };
+        match owners.get(&(stream.clone(), consumer.clone())) {
+            None => {
+                owners.insert((stream, consumer), module.name.clone());
+            }
+            Some(owner) => {
+                let reason = format!(
+                    "its consumer {consumer} of the stream {stream} is also that of {owner}; each must have its own"
+                );
+                module.fail([reason]);
+            }
+        }
+    }
+}
+
+impl Checked {
+    fn fail(&mut self, reasons: impl IntoIterator<Item = String>) {
+        self.state = State::Bad;
+        self.reasons.extend(reasons);
+    }
+}

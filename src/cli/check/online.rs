@@ -1,0 +1,208 @@
+//! `slipring check --online`: do both servers answer, and do they have what the relay needs? Changes nothing on either.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use reqwest::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use url::Url;
+
+use crate::config::{Centrifugo, Config};
+use crate::nats::{self, Nats};
+
+/// What was asked of a server, and the answer.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// `nats`, `stream ORDERS`, `http://127.0.0.1:8000`.
+    pub subject: String,
+    pub good: bool,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// How long a server may take. The relay itself would wait for ever.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks NATS, also for the streams, and every endpoint of Centrifugo.
+pub async fn ask(config: &Config, streams: &BTreeSet<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match tokio::time::timeout(TIMEOUT, nats::connect(&config.nats)).await {
+        Ok(Ok(nats)) => {
+            findings.push(Finding::new("nats", jetstream(&nats).await));
+            for stream in streams {
+                findings.push(Finding::new(
+                    format!("stream {stream}"),
+                    has_stream(&nats, stream).await,
+                ));
+            }
+        }
+        Ok(Err(error)) => findings.push(Finding::new("nats", Err(error.into()))),
+        Err(_) => {
+            let error = anyhow::anyhow!("no connection to {} within {TIMEOUT:?}", config.nats.servers.join(", "));
+            findings.push(Finding::new("nats", Err(error)));
+        }
+    }
+    for endpoint in &config.centrifugo.endpoints {
+        findings.push(Finding::new(
+            endpoint.as_str(),
+            centrifugo(endpoint, &config.centrifugo).await,
+        ));
+    }
+    findings
+}
+
+async fn jetstream(nats: &Nats) -> anyhow::Result<String> {
+    let version = nats.client.server_info().version;
+    let account = tokio::time::timeout(TIMEOUT, nats.jetstream.query_account()).await;
+    account
+        .context("JetStream does not answer")?
+        .with_context(|| format!("nats-server {version} has no JetStream for this account"))?;
+    // Consumers can be reset from this version on.
+    let remark = match nats.client.is_server_compatible(2, 14, 0) {
+        true => "",
+        false => "; before 2.14 a restart may wait up to 60s for what was in flight",
+    };
+    Ok(format!("nats-server {version} with JetStream{remark}"))
+}
+
+async fn has_stream(nats: &Nats, name: &str) -> anyhow::Result<String> {
+    let answer = tokio::time::timeout(TIMEOUT, nats.jetstream.get_stream(name))
+        .await
+        .context("no answer")?;
+    match answer {
+        Ok(stream) => {
+            let info = stream.cached_info();
+            Ok(format!(
+                "{} messages, subjects {}",
+                info.state.messages,
+                info.config.subjects.join(", ")
+            ))
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(error) if error.code() == 404 => {
+                bail!("there is no such stream; a module waits for it")
+            }
+            _ => Err(error).context("cannot be looked up"),
+        },
+    }
+}
+
+async fn centrifugo(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String> {
+    let mut url = endpoint.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().pop_if_empty();
+        if !endpoint.path().trim_end_matches('/').ends_with("/api") {
+            segments.push("api");
+        }
+        segments.push("info");
+    }
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let mut request = client.post(url).body("{}");
+    if let Some(key) = &config.api_key {
+        request = request.header("X-API-Key", key.expose());
+    }
+    let response = request
+        .send()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .context("no Centrifugo answers")?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if config.api_key.is_none() => {
+            bail!("wants an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY")
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            bail!("refuses the API key; it must be `http_api.key` of Centrifugo's configuration")
+        }
+        other => bail!("answers {other}; is it the address of a Centrifugo?"),
+    }
+    let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
+    let info: Value = serde_json::from_slice(&body).context("does not answer as Centrifugo does")?;
+    if let Some(message) = info["error"]["message"].as_str() {
+        bail!("cannot tell about itself: {message}");
+    }
+    let nodes = info["result"]["nodes"]
+        .as_array()
+        .context("does not answer as Centrifugo does")?;
+    let version = nodes
+        .first()
+        .and_then(|node| node["version"].as_str())
+        .unwrap_or("of unknown version");
+    Ok(format!("Centrifugo {version}, nodes: {}", nodes.len()))
+}
+
+impl Finding {
+    fn new(subject: impl Into<String>, answer: anyhow::Result<String>) -> Self {
+        let good = answer.is_ok();
+        let detail = answer.unwrap_or_else(|error| format!("{error:#}"));
+        Self {
+            subject: subject.into(),
+            good,
+            detail,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::super::canned;
+    use super::*;
+    use crate::config::Secret;
+
+    fn ask(endpoint: &Url, path: &str, key: Option<&str>) -> String {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = Centrifugo {
+            endpoints: Vec::new(),
+            api_key: key.map(Secret::new),
+            timeout: Duration::from_secs(1),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let answer = runtime.block_on(centrifugo(&endpoint.join(path).unwrap(), &config));
+        Finding::new("", answer).detail
+    }
+
+    #[test]
+    fn centrifugo_is_asked_about_itself_with_the_key() {
+        let body = r#"{"result":{"nodes":[{"version":"6.9.1"},{"version":"6.9.1"}]}}"#;
+        for path in ["", "api", "/api/"] {
+            let (url, asked) = canned::answer("200 OK", body);
+            assert_eq!(ask(&url, path, Some("sesame")), "Centrifugo 6.9.1, nodes: 2");
+            let asked = asked.join().unwrap();
+            assert_eq!(asked[0], "POST /api/info HTTP/1.1");
+            assert!(asked.iter().any(|line| line == "x-api-key: sesame"), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_centrifugo_is_told() {
+        let told = |status: &str, body: &str, key: Option<&str>| ask(&canned::answer(status, body).0, "", key);
+        let told = [
+            told("401 Unauthorized", "", None),
+            told("401 Unauthorized", "", Some("wrong")),
+            told("404 Not Found", "", None),
+            told("200 OK", "<html>", None),
+            told("200 OK", "{}", None),
+            told(
+                "200 OK",
+                r#"{"error":{"code":100,"message":"internal server error"}}"#,
+                None,
+            ),
+        ];
+        assert_snapshot!(told.join("\n"), @r#"
+        wants an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY
+        refuses the API key; it must be `http_api.key` of Centrifugo's configuration
+        answers 404 Not Found; is it the address of a Centrifugo?
+        does not answer as Centrifugo does: expected value at line 1 column 1
+        does not answer as Centrifugo does
+        cannot tell about itself: internal server error
+        "#);
+    }
+}

@@ -1,0 +1,144 @@
+use std::fs;
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+
+use super::*;
+use crate::transform::tests::wat::Guest;
+
+fn directory(files: &[(&str, &[u8])]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("modules")).unwrap();
+    for (name, content) in files {
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    dir
+}
+
+/// What is printed, and how it ends; the directory is `/etc/slipring`.
+fn run(dir: &TempDir, json: bool) -> String {
+    let args = Args {
+        config: ConfigFile {
+            config: Some(dir.path().join("slipring.toml")),
+        },
+        online: false,
+        json,
+    };
+    let mut output = Vec::new();
+    let end = match execute(&args, &mut output) {
+        Ok(()) => "exit code 0".to_owned(),
+        Err(failure) => format!("{failure}\nexit code {}", failure.exit_code()),
+    };
+    let text = format!("{}{end}", String::from_utf8(output).unwrap());
+    let text = text.replace(&dir.path().display().to_string(), "/etc/slipring");
+    // The hash of a guest that other tests change as well.
+    match text.split_once("sha256 ") {
+        Some((before, after)) => format!("{before}sha256 (12 digits){}", &after[12..]),
+        None => text,
+    }
+}
+
+#[test]
+fn every_module_has_its_line() {
+    let wasm = Guest::default().wasm();
+    let refuses = Guest {
+        init: "(call $result (i32.const 1) (i32.const 16) (i32.const 1))",
+        ..Guest::default()
+    }
+    .wasm();
+    let dir = directory(&[
+        ("slipring.toml", b""),
+        ("modules/good.wasm", &wasm),
+        ("modules/good.toml", b"stream = 'ORDERS'"),
+        ("modules/lonely.wasm", &wasm),
+        ("modules/early.toml", b"stream = 'ORDERS'"),
+        ("modules/broken.wasm", b"<html>"),
+        ("modules/broken.toml", b"stream = 'ORDERS'"),
+        ("modules/refuses.wasm", &refuses),
+        ("modules/refuses.toml", b"stream = 'ORDERS'"),
+        ("modules/typo.wasm", &wasm),
+        ("modules/typo.toml", b"steam = 'ORDERS'\nwindow = 0"),
+        ("modules/second.wasm", &wasm),
+        ("modules/second.toml", b"stream = 'ORDERS'\nconsumer = 'slipring-good'"),
+        ("modules/.good.toml.swp", b""),
+        ("modules/README.md", b""),
+    ]);
+    assert_snapshot!(run(&dir, false), @r#"
+    broken   bad      /etc/slipring/modules/broken.wasm: the file is not WebAssembly but text that begins with "<html>"
+    early    waiting  /etc/slipring/modules/early.wasm is not there
+    good     good     stream ORDERS, sha256 (12 digits)
+    lonely   waiting  /etc/slipring/modules/lonely.toml is not there
+    refuses  bad      /etc/slipring/modules/refuses.wasm: the module failed when it was tried: `init` refused its settings: a
+    second   bad      its consumer slipring-good of the stream ORDERS is also that of good; each must have its own
+    typo     bad      3 problems
+        /etc/slipring/modules/typo.toml: `stream` is missing; it must be the name of a JetStream stream
+        /etc/slipring/modules/typo.toml:1:1: there is no key `steam`; did you mean `stream`?
+        /etc/slipring/modules/typo.toml:2:10: `window` is 0; it must be a whole number from 1 to 65536
+    4 of 7 modules would not run
+    exit code 1
+    "#);
+}
+
+#[test]
+fn good_and_waiting_modules_are_no_failure() {
+    let dir = directory(&[("slipring.toml", b""), ("modules/early.toml", b"stream = 'ORDERS'")]);
+    assert_snapshot!(run(&dir, true), @r#"
+    {
+      "problems": [],
+      "modules": [
+        {
+          "name": "early",
+          "state": "waiting",
+          "stream": "ORDERS",
+          "consumer": "slipring-early",
+          "sha256": null,
+          "reasons": [
+            "/etc/slipring/modules/early.wasm is not there"
+          ]
+        }
+      ],
+      "servers": []
+    }
+    exit code 0
+    "#);
+    let dir = directory(&[("slipring.toml", b"")]);
+    assert_snapshot!(run(&dir, false), @r#"
+    the configuration is good; there are no modules in /etc/slipring/modules
+    exit code 0
+    "#);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_to_people_and_programs() {
+    let dir = directory(&[("slipring.toml", b"[publish]\nmax_batch = 0\n")]);
+    assert_snapshot!(run(&dir, true), @r#"
+    {
+      "problems": [
+        {
+          "place": {
+            "file": {
+              "path": "/etc/slipring/slipring.toml",
+              "line": 2,
+              "column": 13
+            }
+          },
+          "key": "publish.max_batch",
+          "message": "`publish.max_batch` is 0; it must be a whole number from 1 to 5000"
+        }
+      ],
+      "modules": [],
+      "servers": []
+    }
+    /etc/slipring/slipring.toml:2:13: `publish.max_batch` is 0; it must be a whole number from 1 to 5000
+    exit code 78
+    "#);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let dir = directory(&[("slipring.toml", b"modules.dir = 'nowhere'")]);
+    assert_snapshot!(run(&dir, false), @r#"
+    cannot list the modules directory /etc/slipring/nowhere (`modules.dir`): No such file or directory (os error 2)
+    exit code 1
+    "#);
+}
