@@ -14,3 +14,4 @@
 
 pub mod config;
 pub mod message;
+pub mod publish;
