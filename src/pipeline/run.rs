@@ -303,21 +303,18 @@ impl Run<'_> {
                 publication.version = Some(message.sequence);
                 publication.version_epoch = Some(created.to_string());
             }
-            let key = self.shared.publish.idempotency.then(|| {
-                publication.idempotency_key.take().unwrap_or_else(|| {
-                    idempotency_key(self.board.name(), created, message.sequence, message.timestamp, index)
-                })
-            });
-            (publication, key)
+            let (sequence, timestamp) = (message.sequence, message.timestamp);
+            let key = || idempotency_key(self.board.name(), created, sequence, timestamp, index);
+            (publication, self.shared.publish.idempotency.then(key))
         };
         Ok(publications.into_iter().enumerate().map(stamp).collect())
     }
 
     fn take_answer(&mut self, id: RequestId, answer: Answer, took: Duration) {
         self.board.metrics().answered(took);
-        let before = self.scheduler.trouble().map(ToString::to_string);
+        let before = self.scheduler.trouble().map(str::to_owned);
         let concluded = self.scheduler.complete(Instant::now(), id, answer);
-        let after = self.scheduler.trouble().map(ToString::to_string);
+        let after = self.scheduler.trouble().map(str::to_owned);
         if before != after {
             match &after {
                 Some(trouble) => warn!(module = self.board.name(), trouble, "publishing is paused"),
@@ -437,7 +434,7 @@ impl Run<'_> {
         let text = format!("{error:#}");
         if self.complaint.as_ref() != Some(&text) {
             warn!(module = self.board.name(), error = text, "cannot read from JetStream, will try again");
-            self.board.set_state(State::Starting, Some(text.clone()));
+            self.board.set_state(State::Waiting, Some(text.clone()));
             self.complaint = Some(text);
         }
     }
