@@ -26,8 +26,15 @@ enum Status {
 
 #[derive(Deserialize)]
 struct Line {
-    quantity: u64,
-    price_cents: u64,
+    quantity: u32,
+    price_cents: u32,
+}
+
+impl Line {
+    /// Two numbers of 32 bits never overflow one of 64.
+    fn total_cents(&self) -> u64 {
+        u64::from(self.quantity) * u64::from(self.price_cents)
+    }
 }
 
 /// What subscribers see.
@@ -46,8 +53,8 @@ fn orders(message: &Message) -> Result<Output> {
     }
     let view = View {
         status: order.status,
-        items: order.lines.iter().map(|line| line.quantity).sum(),
-        total_cents: order.lines.iter().map(|line| line.quantity * line.price_cents).sum(),
+        items: order.lines.iter().map(|line| u64::from(line.quantity)).sum(),
+        total_cents: order.lines.iter().map(Line::total_cents).sum(),
     };
     Ok(Publication::json(format!("orders:{}", order.id), &view)?
         .version(order.revision)

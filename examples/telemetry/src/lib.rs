@@ -79,13 +79,11 @@ fn telemetry(message: &Message, decoder: &Decoder) -> Result<Output> {
     let publication = match decoder.format {
         Format::Json => {
             let values = known.map(|(name, value, _)| (name, value)).collect();
-            Publication::json(
-                channel,
-                &View {
-                    at: message.timestamp / 1_000_000,
-                    values,
-                },
-            )?
+            let view = View {
+                at: message.timestamp / 1_000_000,
+                values,
+            };
+            Publication::json(channel, &view)?
         }
         Format::Binary => Publication::binary(channel, known.flat_map(|(.., reading)| *reading).collect::<Vec<u8>>()),
     };
