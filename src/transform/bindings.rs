@@ -1,7 +1,7 @@
 //! The world of `guest-sdk/wit` in typed Rust. Parameters are borrowed, so that a payload is copied once: into the guest.
 //!
-//! A core module's world, `transform-core`, differs in one import alone, which [`super::host`] provides by hand; its exports are
-//! these.
+//! A core module's world, `transform-core`, differs in one import alone, which `host` provides by hand; its exports
+//! are these.
 
 wasmtime::component::bindgen!({
     path: "guest-sdk/wit",

@@ -44,13 +44,13 @@ impl Log {
                 tracing::warn!(
                     target: "slipring::guest",
                     module,
-                    "the module logs too much: more than {BURST} lines at once or {LINES_A_SECOND} a second are counted, not shown"
+                    "the module logs too much: lines beyond {BURST} at once or {LINES_A_SECOND} a second are only counted"
                 );
                 return;
             }
             Verdict::Show { suppressed: 0 } => {}
             Verdict::Show { suppressed } => {
-                tracing::warn!(target: "slipring::guest", module, suppressed, "{suppressed} lines of the module were not shown");
+                tracing::warn!(target: "slipring::guest", module, suppressed, "lines of the module were not shown");
             }
         }
         match channel {
@@ -107,7 +107,7 @@ impl Console {
     }
 }
 
-/// A guest that panicked while the lock was held is gone with its store; what it wrote is still worth having.
+/// Nothing that these locks guard is left half done by a panic, so what is there is still good.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -29,8 +29,13 @@ pub struct Engine {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error("cannot make the directory {} for compiled modules private to this user", path.display())]
+    #[error("cannot make or open the directory {} for compiled modules", path.display())]
     CacheDirectory { path: PathBuf, source: io::Error },
+    #[error(
+        "other users may write into the directory {} for compiled modules, and so run code in this process: \
+         `chmod 700` it, or name one that does not exist yet", .0.display()
+    )]
+    CacheNotPrivate(PathBuf),
     #[error("cannot use the directory {} for compiled modules: {reason}", path.display())]
     Cache { path: PathBuf, reason: String },
     #[error("cannot start the WebAssembly engine: {0}")]
@@ -79,33 +84,38 @@ fn config() -> Config {
 
 /// Whoever can write into this directory can run code in this process, since what is found there is not compiled again.
 fn cache(dir: &Path) -> Result<Cache, EngineError> {
-    make_private(dir).map_err(|source| EngineError::CacheDirectory {
+    let io = |source| EngineError::CacheDirectory {
         path: dir.to_owned(),
         source,
-    })?;
-    let refused = |error: wasmtime::Error| EngineError::Cache {
+    };
+    create_private(dir).map_err(io)?;
+    if others_may_write(dir).map_err(io)? {
+        return Err(EngineError::CacheNotPrivate(dir.to_owned()));
+    }
+    let mut config = CacheConfig::new();
+    config.with_directory(dir.canonicalize().map_err(io)?);
+    Cache::new(config).map_err(|error| EngineError::Cache {
         path: dir.to_owned(),
         reason: format!("{error:#}"),
-    };
-    let absolute = dir.canonicalize().map_err(|source| EngineError::CacheDirectory {
-        path: dir.to_owned(),
-        source,
-    })?;
-    let mut config = CacheConfig::new();
-    config.with_directory(absolute);
-    Cache::new(config).map_err(refused)
+    })
+}
+
+/// What is there already stays as it is: it may be a directory that others need.
+fn create_private(dir: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
 }
 
 #[cfg(unix)]
-fn make_private(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    std::fs::set_permissions(dir, PermissionsExt::from_mode(0o700))
+fn others_may_write(dir: &Path) -> io::Result<bool> {
+    Ok(std::os::unix::fs::MetadataExt::mode(&dir.metadata()?) & 0o022 != 0)
 }
 
 #[cfg(not(unix))]
-fn make_private(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).create(dir)
+fn others_may_write(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 fn tick(engine: &wasmtime::Engine) -> io::Result<()> {

@@ -86,13 +86,15 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
-        let allowed = used <= self.limit && maximum.is_none_or(|maximum| desired <= maximum);
-        if allowed {
-            self.used = used;
-        } else {
-            self.denied = true;
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The module's own maximum, not the relay's limit.
+            return Ok(false);
         }
-        Ok(allowed)
+        self.denied |= used > self.limit;
+        if used <= self.limit {
+            self.used = used;
+        }
+        Ok(used <= self.limit)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -132,7 +134,7 @@ mod tests {
     fn a_growth_beyond_the_memory_s_own_maximum_is_not_counted() {
         let mut limiter = Limiter::new(100);
         assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
-        assert_eq!(limiter.used(), 0);
+        assert_eq!((limiter.used(), limiter.take_denied()), (0, false));
     }
 
     #[test]

@@ -35,7 +35,10 @@ pub enum LoadError {
     NotWasm(String),
     #[error("the file is damaged or cut short: {0}")]
     Damaged(String),
-    #[error("the file's WebAssembly version {:02x} {:02x} {:02x} {:02x} is neither a component's nor a core module's", .0[0], .0[1], .0[2], .0[3])]
+    #[error(
+        "the file's WebAssembly version {:02x} {:02x} {:02x} {:02x} is neither a component's nor a core module's",
+        .0[0], .0[1], .0[2], .0[3]
+    )]
     Version([u8; 4]),
     #[error(
         "the file is a core module that does not say what its functions are: it lacks the type section of `{WORLD}`. \
@@ -52,7 +55,8 @@ pub enum LoadError {
     #[error("the module cannot be compiled: {0}")]
     Compile(String),
     #[error(
-        "the module imports {}, which the relay does not provide: a transform has WASI 0.2 without wasi:http, and `{WORLD}`",
+        "the module imports {}, which the relay does not provide: a transform has WASI 0.2 without wasi:http, \
+         and `{WORLD}`",
         quoted(.0)
     )]
     Imports(Vec<String>),

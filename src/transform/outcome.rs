@@ -227,7 +227,8 @@ mod tests {
             ..publication(&["a"], "1")
         };
         assert_eq!(published(vec![with(MAX_VERSION - 1)])[0].version, Some(MAX_VERSION - 1));
-        let reason = "the publication was refused: version 9007199254740992 is too large: Centrifugo compares versions up to 2^53 - 1";
+        let reason = "the publication was refused: version 9007199254740992 is too large: \
+                      Centrifugo compares versions up to 2^53 - 1";
         refused(vec![with(MAX_VERSION)], "version", reason);
     }
 

@@ -138,3 +138,17 @@ fn compiled_code_is_kept_in_a_private_directory() {
         assert_eq!(dir.metadata().expect("metadata").permissions().mode() & 0o777, 0o700);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_others_may_write_into_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).expect("permissions");
+    let error = Engine::new(Some(dir.path())).expect_err("refused").to_string();
+    assert!(error.starts_with("other users may write into the directory"), "{error}");
+    assert_eq!(
+        dir.path().metadata().expect("metadata").permissions().mode() & 0o777,
+        0o777
+    );
+}

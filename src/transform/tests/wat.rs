@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::{Engine, Instance, Limits, LoadError, Module};
 
-/// The body of `init` and of `transform`, in WebAssembly's text format; the rest is the same for all. Both return the address of
-/// a `result`; `$result` puts one together from its discriminant (0: ok, 1: error), an address and a length. `transform` may
-/// use the locals `$at` and `$left`.
+/// The body of `init` and of `transform`, in WebAssembly's text format; the rest is the same for all. Both return the address
+/// of a `result`; `$result` puts one together from its discriminant (0: ok, 1: error), an address and a length. `transform`
+/// may use the locals `$at` and `$left`.
 ///
 /// At address 16 the memory holds `a`, which serves as a channel and, being no JSON, as broken JSON; at 17 `1`, which is JSON.
 pub struct Guest<'a> {
