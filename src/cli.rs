@@ -5,6 +5,7 @@
 mod canned;
 mod check;
 mod logging;
+mod run;
 mod status;
 mod table;
 mod try_module;
@@ -44,6 +45,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Check(check::Args),
     Try(try_module::Args),
     Status(status::Args),
@@ -111,6 +113,7 @@ impl Cli {
         // Whoever speaks TLS or HTTP needs one; a second call finds it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let done = match &self.command {
+            Command::Run(args) => run::execute(args),
             Command::Check(args) => check::execute(args, output),
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),

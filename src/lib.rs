@@ -5,6 +5,7 @@
 //!
 //! - [`message`]: what flows.
 //! - [`config`]: what the user wrote, checked.
+//! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
 //! - [`window`]: what is settled, and what may be acked.
 //! - [`dead_letter`]: what could not be published.
@@ -12,8 +13,17 @@
 //! - [`modules`]: the directory that is watched, one pipeline a module.
 //! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod dead_letter;
 pub mod message;
+pub mod metrics;
+pub mod modules;
 pub mod nats;
+pub mod pipeline;
+pub mod publish;
+pub mod shutdown;
+pub mod source;
 pub mod transform;
+pub mod window;

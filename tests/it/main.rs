@@ -1,1 +1,5 @@
-fn main() {}
+//! The relay against real servers: each test starts its own nats-server, Centrifugo and relay on free ports, waits for
+//! conditions instead of sleeping, and leaves nothing behind.
+
+mod delivery;
+mod world;

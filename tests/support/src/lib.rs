@@ -1,1 +1,42 @@
+//! What the relay's integration tests and the demo run against. It is not part of the relay and shares no code with it, so
+//! that a mistake there cannot hide itself here.
+//!
+//! - [`servers`]: nats-server and Centrifugo, as their users run them, on ports of their own.
+//! - [`subscriber`]: a client of Centrifugo, over WebSocket.
+//! - [`clients`]: clients of Centrifugo that others wrote.
+//! - [`fake_centrifugo`]: the answers that the real one does not give on demand.
+//! - [`relay`]: the relay itself, as a process.
+//! - [`guests`]: the guest crates, built.
+//! - [`eventually`]: waiting for a condition, with a deadline.
 
+pub mod clients;
+pub mod eventually;
+pub mod fake_centrifugo;
+pub mod guests;
+mod process;
+mod publication;
+pub mod relay;
+pub mod servers;
+pub mod subscriber;
+
+pub use eventually::eventually;
+pub use publication::Publication;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("tests/support is two below the root")
+        .to_path_buf()
+}
+
+/// An HTTP client. reqwest is built without a TLS provider, and refuses to make a client before one is installed, even for
+/// plain HTTP.
+fn http_client() -> reqwest::Client {
+    // An error means that there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}

@@ -1,0 +1,71 @@
+# `make` alone shows what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOOLS := $(CURDIR)/.tools
+CARGO_DENY := 0.20.2
+
+EXAMPLES := orders notifications telemetry
+# The guests as components; and two of them as core modules, which the relay turns into components itself.
+COMPONENTS := $(addprefix -p ,$(EXAMPLES) unruly)
+CORE_MODULES := -p orders -p unruly
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: tools guests ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
+	cargo build --bin slipring
+	cargo run --example demo
+
+.PHONY: test
+test: tools guests ## every test, the documentation's examples too, against real servers
+	cargo test --workspace
+
+.PHONY: test-clients
+test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
+	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund && npm test
+	cargo test --workspace -- --ignored javascript_client
+
+.PHONY: lint
+lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --target wasm32-wasip2 $(COMPONENTS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+
+# Not a part of `lint`: the database of advisories comes from the network and changes without us, so that a commit that was
+# good yesterday would fail today.
+.PHONY: audit
+audit: prerequisites $(TOOLS)/bin/cargo-deny ## known vulnerabilities of the dependencies (asks the network)
+	$(TOOLS)/bin/cargo-deny --locked check advisories
+
+.PHONY: fmt
+fmt: ## format the code
+	cargo fmt --all
+
+.PHONY: guests
+guests: prerequisites ## the guests, as WebAssembly
+	cargo build --release --target wasm32-wasip2 $(COMPONENTS)
+	cargo build --release --target wasm32-unknown-unknown $(CORE_MODULES)
+
+.PHONY: tools
+tools: prerequisites ## nats-server and centrifugo in .tools/bin, the Rust targets of the guests
+	@tools/install
+
+.PHONY: prerequisites
+prerequisites:
+	@command -v cargo >/dev/null && command -v rustup >/dev/null || { echo "cargo and rustup are needed: https://rustup.rs" >&2; exit 1; }
+	@for target in wasm32-wasip2 wasm32-unknown-unknown; do \
+	    rustup target list --installed | grep -qx $$target || rustup target add $$target; \
+	done
+
+# Optimising it would take longer than it ever runs.
+$(TOOLS)/bin/cargo-deny: Makefile
+	@$@ --version 2>/dev/null | grep -qF " $(CARGO_DENY)" || cargo install --locked --debug --root $(TOOLS) cargo-deny --version $(CARGO_DENY)
+	@touch $@

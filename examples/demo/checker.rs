@@ -1,0 +1,104 @@
+//! Compares what arrives with what was sent: all of it, once, and in order on each channel.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::Value;
+use slipring_support::subscriber::Received;
+
+use super::events::Event;
+
+#[derive(Debug, Default)]
+pub struct Checker {
+    sent: u64,
+    dropped: u64,
+    channels: BTreeMap<String, Channel>,
+    /// Whose number cannot be read, because the visitor has changed the transform.
+    unreadable: u64,
+    with_currency: u64,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    expected: Vec<u64>,
+    received: Vec<u64>,
+}
+
+impl Checker {
+    pub fn expect(&mut self, event: &Event) {
+        self.sent += 1;
+        self.dropped += u64::from(event.arrives.is_empty());
+        for (channel, number) in &event.arrives {
+            self.channels.entry(channel.clone()).or_default().expected.push(*number);
+        }
+    }
+
+    pub fn received(&mut self, received: &Received) {
+        let data: Value = serde_json::from_str(received.publication.data.get()).unwrap_or_default();
+        self.with_currency += u64::from(data.get("currency").is_some());
+        match number(&received.channel, &data) {
+            Some(number) => self.channels.entry(received.channel.clone()).or_default().received.push(number),
+            None => self.unreadable += 1,
+        }
+    }
+
+    /// How many are still to arrive.
+    pub fn missing(&self) -> u64 {
+        let missing = |channel: &Channel| channel.expected.len().saturating_sub(channel.received.len());
+        let missing: usize = self.channels.values().map(missing).sum();
+        (missing as u64).saturating_sub(self.unreadable)
+    }
+
+    /// How many are to arrive on each channel.
+    pub fn expected(&self) -> BTreeMap<&str, usize> {
+        self.channels.iter().map(|(name, channel)| (name.as_str(), channel.expected.len())).collect()
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.unreadable > 0 || self.channels.values().all(|channel| channel.expected == channel.received)
+    }
+
+    pub fn summary(&self) -> String {
+        let received: usize = self.channels.values().map(|channel| channel.received.len()).sum();
+        let (mut lost, mut repeated, mut inverted) = (0, 0, 0);
+        for channel in self.channels.values() {
+            lost += channel.expected.iter().filter(|number| !channel.received.contains(number)).count();
+            let mut seen = Vec::new();
+            for number in &channel.received {
+                if seen.contains(number) {
+                    repeated += 1;
+                } else if seen.last().is_some_and(|last| last > number) {
+                    inverted += 1;
+                }
+                seen.push(*number);
+            }
+        }
+        let mut text = format!(
+            "{} events sent, {} of them dropped by a transform; {received} publications arrived on {} channels: {lost} lost, \
+             {repeated} repeated, {inverted} out of order; {} came from the exchanged module",
+            self.sent,
+            self.dropped,
+            self.channels.len(),
+            self.with_currency,
+        );
+        if self.unreadable > 0 {
+            let _ = write!(text, "; {} from a transform of yours, which this can't check", self.unreadable);
+        }
+        text
+    }
+}
+
+/// The number that the event counted up.
+fn number(channel: &str, data: &Value) -> Option<u64> {
+    match channel.split_once(':')?.0 {
+        "orders" => data["items"].as_u64(),
+        "notifications" => data["text"].as_str()?.strip_prefix("comment ")?.parse().ok(),
+        "telemetry" => {
+            let hundredths = data["values"]["temperature"].as_f64()? * 100.0;
+            // Small whole numbers: nothing is cut off.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Some(hundredths.round() as u64)
+        }
+        _ => None,
+    }
+}

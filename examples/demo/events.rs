@@ -1,0 +1,99 @@
+//! The sample events. Each counts up in a field that the transforms pass on, so that the subscriber can tell what is missing.
+
+use serde_json::json;
+
+/// Stream and subjects.
+pub const STREAMS: [(&str, &str); 3] =
+    [("ORDERS", "orders.>"), ("NOTIFICATIONS", "notifications.>"), ("TELEMETRY", "telemetry.*")];
+
+const ORDERS: u64 = 3;
+const USERS: [u64; 3] = [17, 23, 42];
+const DEVICES: [&str; 2] = ["pump-7", "pump-8"];
+
+/// Every how many orders one is a draft, which the transform drops.
+const DRAFTS: u64 = 5;
+
+#[derive(Debug)]
+pub struct Event {
+    pub subject: String,
+    pub payload: Vec<u8>,
+    /// Where it is to arrive, with which number. Empty: it is to be dropped.
+    pub arrives: Vec<(String, u64)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Events {
+    made: u64,
+}
+
+/// All channels that events can arrive on.
+pub fn channels() -> Vec<String> {
+    let orders = (0..ORDERS).map(order_channel);
+    let users = USERS.iter().map(|user| format!("notifications:user-{user}"));
+    let devices = DEVICES.iter().map(|device| format!("telemetry:{device}"));
+    orders.chain(users).chain(devices).collect()
+}
+
+impl Events {
+    pub fn next(&mut self) -> Event {
+        let number = self.made / 3 + 1;
+        let event = match self.made % 3 {
+            0 => order(number),
+            1 => notification(number),
+            _ => reading(number),
+        };
+        self.made += 1;
+        event
+    }
+}
+
+fn order_channel(order: u64) -> String {
+    format!("orders:{}", 1001 + order)
+}
+
+fn order(number: u64) -> Event {
+    let order = number % ORDERS;
+    let draft = number.is_multiple_of(DRAFTS);
+    let status = if draft { "draft" } else { "paid" };
+    // One article more each time: the view's `items` is the number.
+    let payload = json!({
+        "id": 1001 + order,
+        "revision": number,
+        "status": status,
+        "customer": "Ada",
+        "lines": [{ "sku": "A-1", "quantity": number, "price_cents": 450 }],
+    });
+    Event {
+        subject: format!("orders.{status}"),
+        payload: payload.to_string().into_bytes(),
+        arrives: if draft { Vec::new() } else { vec![(order_channel(order), number)] },
+    }
+}
+
+fn notification(number: u64) -> Event {
+    let [actor, followers @ ..] = USERS;
+    let payload = json!({
+        "kind": "comment",
+        "actor": actor,
+        "text": format!("comment {number}"),
+        "followers": followers,
+    });
+    Event {
+        subject: "notifications.comment".to_owned(),
+        payload: payload.to_string().into_bytes(),
+        arrives: followers.iter().map(|user| (format!("notifications:user-{user}"), number)).collect(),
+    }
+}
+
+fn reading(number: u64) -> Event {
+    let device = DEVICES[usize::from(number.is_multiple_of(2))];
+    // The temperature counts up in hundredths of a degree, and begins again before its 15 bits are full.
+    let number = number % 30_000;
+    let mut payload = vec![0, 1];
+    payload.extend(u16::try_from(number).unwrap_or_default().to_be_bytes());
+    Event {
+        subject: format!("telemetry.{device}"),
+        payload,
+        arrives: vec![(format!("telemetry:{device}"), number)],
+    }
+}

@@ -1,0 +1,224 @@
+//! The demo: a real nats-server, a real Centrifugo, the relay between them with the three examples, a steady stream of events
+//! on one side and a WebSocket subscriber on the other. Half-way the transform of the orders is exchanged.
+//!
+//! `make demo` runs until Ctrl-C. With `DEMO_SECONDS=20` it ends by itself, says what arrived, and fails if an event was lost,
+//! repeated or out of order.
+
+mod checker;
+mod client;
+mod events;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use async_nats::jetstream;
+use slipring_support::guests;
+use slipring_support::relay::{Home, Relay};
+use slipring_support::servers::{Centrifugo, NatsServer};
+use slipring_support::subscriber::{Received, Subscriber};
+
+use checker::Checker;
+use client::Client;
+use events::Events;
+
+/// Between two events.
+const PACE: Duration = Duration::from_millis(50);
+
+/// When the orders' module is exchanged, unless `DEMO_SECONDS` says when half of the time is over.
+const SWAP_AFTER: Duration = Duration::from_secs(10);
+
+/// How long the last events may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let seconds = match std::env::var("DEMO_SECONDS") {
+        Ok(text) => Some(text.parse::<u32>().ok().filter(|seconds| *seconds > 0).with_context(|| {
+            format!("DEMO_SECONDS is {text:?}, and must be a whole number of seconds from 1, such as 20")
+        })?),
+        Err(_) => None,
+    };
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    let demo = tokio::select! {
+        demo = Demo::start() => demo?,
+        _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
+    };
+    demo.run(seconds.map(|seconds| Duration::from_secs(seconds.into())), interrupted).await
+}
+
+struct Demo {
+    nats: NatsServer,
+    centrifugo: Centrifugo,
+    home: Home,
+    relay: Relay,
+    jetstream: jetstream::Context,
+    subscriber: Subscriber,
+    client: Option<Client>,
+    events: Events,
+    checker: Checker,
+}
+
+impl Demo {
+    async fn start() -> Result<Self> {
+        println!("Starting nats-server, Centrifugo and slipring …");
+        let (nats, centrifugo) = tokio::try_join!(NatsServer::start(), Centrifugo::start())?;
+        let jetstream = nats.jetstream().await?;
+        for (stream, subjects) in events::STREAMS {
+            let config = jetstream::stream::Config {
+                name: stream.to_owned(),
+                subjects: vec![subjects.to_owned()],
+                ..Default::default()
+            };
+            jetstream.create_stream(config).await.with_context(|| format!("creating the stream {stream}"))?;
+        }
+        let home = Home::new(relay_binary()?, &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
+        for name in ["orders", "notifications", "telemetry"] {
+            let toml = example(&format!("{name}/{name}.toml"));
+            let toml = std::fs::read_to_string(&toml).with_context(|| format!("reading {}", toml.display()))?;
+            home.configure_module(name, &toml)?;
+            link(&home, name, &guests::component(name)?)?;
+        }
+        let relay = home.run().await?;
+        relay.ready(PATIENCE).await?;
+        let channels = events::channels();
+        let subscriber = Subscriber::connect(&centrifugo.websocket_url(), &channels).await?;
+        let client = Client::start(&centrifugo.websocket_url(), &channels).await?;
+        println!("  nats-server  {}", nats.url());
+        println!("  Centrifugo   {}", centrifugo.url());
+        println!("  slipring     {}  (/api/status, /metrics)", relay.url());
+        println!("  modules      {}", home.modules().display());
+        println!();
+        Ok(Self {
+            nats,
+            centrifugo,
+            home,
+            relay,
+            jetstream,
+            subscriber,
+            client,
+            events: Events::default(),
+            checker: Checker::default(),
+        })
+    }
+
+    async fn run(
+        mut self,
+        length: Option<Duration>,
+        mut interrupted: std::pin::Pin<&mut impl Future<Output = std::io::Result<()>>>,
+    ) -> Result<ExitCode> {
+        let start = Instant::now();
+        let swap_at = length.map_or(SWAP_AFTER, |length| length / 2);
+        let mut pace = tokio::time::interval(PACE);
+        let mut swapped = false;
+        loop {
+            if length.is_some_and(|length| start.elapsed() >= length) {
+                break;
+            }
+            if !swapped && start.elapsed() >= swap_at {
+                self.swap(length.is_none()).await?;
+                swapped = true;
+            }
+            tokio::select! {
+                _ = pace.tick() => self.publish().await?,
+                received = self.subscriber.next(PATIENCE) => self.show(start, &received?),
+                _ = interrupted.as_mut() => break,
+            }
+            if let Some(status) = self.relay.exited() {
+                bail!("slipring ended by itself, {status}; its log:\n{}", self.relay.log().join("\n"));
+            }
+        }
+        self.finish(start).await
+    }
+
+    async fn publish(&mut self) -> Result<()> {
+        let event = self.events.next();
+        self.checker.expect(&event);
+        let ack = self.jetstream.publish(event.subject, event.payload.into()).await?;
+        ack.await.context("storing an event in JetStream")?;
+        Ok(())
+    }
+
+    fn show(&mut self, start: Instant, received: &Received) {
+        let seconds = (received.at - start).as_secs_f64();
+        println!("{seconds:7.2} s  {:<24} {}", received.channel, received.publication.data.get());
+        self.checker.received(received);
+    }
+
+    /// Exchanges the orders' module while events flow, and, when the demo goes on, puts the first one back for the visitor to
+    /// change it.
+    async fn swap(&mut self, open_end: bool) -> Result<()> {
+        println!("\n--- exchanging orders.wasm: its next events come with a currency ---\n");
+        self.home.replace_wasm("orders", &guests::component("orders-next")?)?;
+        self.relay.status_when(PATIENCE, "the swap", |status| swaps(status) >= 1).await?;
+        if open_end {
+            link(&self.home, "orders", &guests::component("orders")?)?;
+            self.relay.status_when(PATIENCE, "the swap back", |status| swaps(status) >= 2).await?;
+            println!(
+                "\n--- and back. Now change examples/orders/src/lib.rs, run `make guests` in another terminal, and watch. \
+                 Ctrl-C ends the demo. ---\n"
+            );
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, start: Instant) -> Result<ExitCode> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.checker.missing() > 0 && Instant::now() < deadline {
+            match self.subscriber.next(deadline - Instant::now()).await {
+                Ok(received) => self.show(start, &received),
+                Err(_) => break,
+            }
+        }
+        // What else comes now is one too many.
+        let stopped = self.relay.stop(PATIENCE).await?;
+        for received in self.subscriber.drain()? {
+            self.show(start, &received);
+        }
+        let client = match self.client.take() {
+            Some(client) => Some(client.finish(self.checker.expected()).await?),
+            None => None,
+        };
+        println!("\n{}", self.checker.summary());
+        if let Some(client) = &client {
+            println!("the other client: {client}");
+        }
+        println!("slipring stopped, {stopped}");
+        drop((self.centrifugo, self.nats));
+        let good = self.checker.is_good() && stopped.success() && client.is_none_or(|status| status.success());
+        if !good {
+            println!("FAILED. What slipring logged:\n{}", self.relay.log().join("\n"));
+        }
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn swaps(status: &serde_json::Value) -> u64 {
+    let modules = status["modules"].as_array().map_or(&[][..], Vec::as_slice);
+    let orders = modules.iter().find(|module| module["name"] == "orders");
+    orders.and_then(|module| module["swaps"].as_u64()).unwrap_or(0)
+}
+
+/// Puts a link to the built module into the modules directory, so that building it again is all it takes.
+fn link(home: &Home, name: &str, wasm: &Path) -> Result<()> {
+    let target = home.modules().join(format!("{name}.wasm"));
+    let temporary = home.path().join("link");
+    std::os::unix::fs::symlink(wasm, &temporary)
+        .and_then(|()| std::fs::rename(&temporary, &target))
+        .with_context(|| format!("linking {} to {}", target.display(), wasm.display()))
+}
+
+fn example(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path)
+}
+
+/// The relay as it was built beside this program.
+fn relay_binary() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("finding this program's own path")?;
+    let binary = this.ancestors().nth(2).map(|dir| dir.join("slipring"));
+    binary
+        .filter(|binary| binary.is_file())
+        .context("slipring is not built: run `cargo build --bin slipring`, or `make demo`, which does")
+}

@@ -1,0 +1,73 @@
+//! What `/api/status` says. A public contract, which `slipring status` of another version may read: fields may be added, not
+//! changed.
+
+use serde::Serialize;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Of the relay.
+    pub version: String,
+    /// RFC 3339, like every time here.
+    pub started: String,
+    pub ready: bool,
+    pub nats: NatsStatus,
+    pub centrifugo: CentrifugoStatus,
+    /// By name.
+    pub modules: Vec<ModuleStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NatsStatus {
+    pub connected: bool,
+    /// The version of the server that is, or last was, connected.
+    pub server: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CentrifugoStatus {
+    /// Why nothing can be published.
+    pub trouble: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModuleStatus {
+    pub name: String,
+    pub state: State,
+    pub reason: Option<String>,
+    /// Of the module in use.
+    pub sha256: Option<String>,
+    /// When the state began.
+    pub since: String,
+    pub stream: Option<String>,
+    pub consumer: Option<String>,
+    pub received: u64,
+    pub transformed: u64,
+    pub dropped: u64,
+    /// In both stages.
+    pub rejected: u64,
+    pub published: u64,
+    pub retried: u64,
+    pub swaps: u64,
+    pub refused_swaps: u64,
+    /// Why the newest file was refused, until a good one comes.
+    pub last_refusal: Option<String>,
+    pub lag_messages: Option<u64>,
+    pub lag_seconds: Option<f64>,
+    pub window_messages: u64,
+    pub window_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// For one of its two files; or, with a module in use, for what it reads from.
+    Waiting,
+    Starting,
+    Running,
+    /// Stopped by itself, on `on_reject = "halt"` or too many rejections; resumed by the next good module.
+    Halted,
+    /// Removed, or the relay is shutting down: what is in flight is being finished.
+    Draining,
+    /// Cannot run: its files are not good, and there was no older version.
+    Failed,
+}

@@ -1,0 +1,125 @@
+//! `slipring run`: the relay itself, from the first connection to the last ack.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{ConfigFile, Failure};
+use crate::admin::{Admin, StatusBoard};
+use crate::config::Config;
+use crate::dead_letter::DeadLetters;
+use crate::metrics::Metrics;
+use crate::modules;
+use crate::nats::{self, Nats};
+use crate::pipeline::Shared;
+use crate::publish::Client;
+use crate::shutdown::Shutdown;
+use crate::transform::Engine;
+
+/// Run the relay
+///
+/// Watches the modules directory and runs a pipeline for each module in it. A module that is added, replaced or removed, and
+/// one whose .toml is edited, takes effect without a restart; a bad one changes nothing but a line in the log.
+///
+/// It waits for NATS and Centrifugo as long as it takes. SIGTERM or Ctrl-C drains: what is in flight is finished and
+/// acknowledged, for at most `shutdown.grace`. A second one leaves at once. Nothing is lost either way.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring run
+  slipring run --config /etc/slipring/slipring.toml
+  SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring run")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn execute(args: &Args) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let runtime = tokio::runtime::Runtime::new().context("starting the tokio runtime failed")?;
+    Ok(runtime.block_on(async { run(&config, Shutdown::on_signals().context("catching signals failed")?).await })?)
+}
+
+/// Runs the relay until `shutdown`.
+pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let metrics = Metrics::new();
+    let board = StatusBoard::new(metrics.clone());
+    let engine = Engine::new(config.modules.cache_dir.as_deref())?;
+    let centrifugo = Client::new(&config.centrifugo)?;
+
+    // First, so that it can be seen what the rest waits for; and last to go, so that a drain can be watched.
+    let admin = Admin::bind(&config.admin).await?;
+    let end_of_admin = CancellationToken::new();
+    let admin = tokio::spawn(admin.serve(board.clone(), metrics, end_of_admin.clone()));
+
+    let relay = relay(config, board, engine, centrifugo, shutdown);
+    tokio::pin!(relay);
+    let mut admin = admin;
+    tokio::select! {
+        result = &mut relay => {
+            result?;
+            end_of_admin.cancel();
+            admin.await.context("the admin server broke")??;
+        }
+        ended = &mut admin => {
+            ended.context("the admin server broke")??;
+        }
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn relay(
+    config: &Config,
+    board: StatusBoard,
+    engine: Engine,
+    centrifugo: Client,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let nats = tokio::select! {
+        nats = nats::connect(&config.nats) => nats?,
+        () = shutdown.drain.cancelled() => return Ok(()),
+    };
+    let link = tokio::spawn(follow_link(nats.clone(), board.clone()));
+    let shared = Arc::new(Shared {
+        dead_letters: DeadLetters::new(nats.clone(), config.dead_letters.stream.clone()),
+        nats,
+        centrifugo,
+        publish: config.publish.clone(),
+        grace: config.shutdown.grace,
+    });
+    let (drain, now) = (shutdown.drain.clone(), shutdown.now.clone());
+    let note = {
+        let board = board.clone();
+        async move {
+            drain.cancelled().await;
+            board.shutting_down();
+            std::future::pending::<()>().await;
+        }
+    };
+    let context = modules::Context { engine, shared, board, shutdown, compiling: Semaphore::new(1) };
+    tokio::select! {
+        () = modules::run(context, &config.modules.dir) => {}
+        () = note => {}
+        () = now.cancelled() => warn!("left at once"),
+    }
+    link.abort();
+    Ok(())
+}
+
+/// Keeps the board's word on NATS true.
+async fn follow_link(mut nats: Nats, board: StatusBoard) {
+    loop {
+        if nats.link.borrow_and_update().connected {
+            board.nats_connected(&nats.client.server_info().version);
+        } else {
+            board.nats_disconnected();
+        }
+        if nats.link.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What the relay counts and measures, per module, in the OpenMetrics text format. A pipeline takes a [`ModuleMetrics`] once
+//! and then only touches atomics; names, units and meanings are written in one place, the `encode` below.
+
+mod module;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::message::Stage;
+
+pub use module::ModuleMetrics;
+
+/// Of the text that [`Metrics::encode`] makes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of the process; a clone is the same ones.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    modules: Modules,
+}
+
+/// By name, so that the text is in order. `prometheus_client`'s own families would look a label up for each metric.
+#[derive(Debug, Clone, Default)]
+struct Modules(Arc<RwLock<BTreeMap<String, ModuleMetrics>>>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let modules = Modules::default();
+        let mut registry = Registry::with_prefix("slipring");
+        registry.register_collector(Box::new(modules.clone()));
+        Self {
+            registry: Arc::new(registry),
+            modules,
+        }
+    }
+
+    /// The module's metrics, which start at zero if it has none yet.
+    pub fn module(&self, name: &str) -> ModuleMetrics {
+        let mut modules = self.modules.0.write().unwrap_or_else(PoisonError::into_inner);
+        modules.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Whoever still holds them may go on counting; they are not shown any more.
+    pub fn remove(&self, name: &str) {
+        self.modules
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+impl Collector for Modules {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let modules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut page = Page {
+            encoder,
+            modules: &modules,
+        };
+
+        page.family("messages_received", None, "Messages that JetStream delivered", |m| {
+            &m.received
+        })?;
+        page.family(
+            "messages_transformed",
+            None,
+            "Messages that the module has answered, whatever it said",
+            |m| &m.transformed,
+        )?;
+        page.family(
+            "messages_dropped",
+            None,
+            "Messages dropped: by the module's choice or for their age",
+            |m| &m.dropped,
+        )?;
+        page.rejected()?;
+        page.family(
+            "publications",
+            None,
+            "Publications that Centrifugo confirmed; a broadcast is one",
+            |m| &m.publications,
+        )?;
+        page.family(
+            "publish_retries",
+            None,
+            "Publications sent again, after an error that may pass or an answer that did not come",
+            |m| &m.publish_retries,
+        )?;
+        page.family("acks", None, "Messages acknowledged to JetStream", |m| &m.acks)?;
+        page.family("dead_letters", None, "Messages stored in the dead-letter stream", |m| {
+            &m.dead_letters
+        })?;
+        page.family(
+            "swaps",
+            None,
+            "Times that a new module or new settings took over",
+            |m| &m.swaps,
+        )?;
+        page.family(
+            "swaps_refused",
+            None,
+            "Times that a new file was not good and the old one went on",
+            |m| &m.swaps_refused,
+        )?;
+        page.family(
+            "epochs",
+            None,
+            "Times that the consumer was reset and delivery began again at its ack floor",
+            |m| &m.epochs,
+        )?;
+
+        page.family(
+            "window_messages",
+            None,
+            "Messages between the ack floor and the newest delivered",
+            |m| &m.window_messages,
+        )?;
+        page.family(
+            "window",
+            Some(&Unit::Bytes),
+            "Size of the messages in the window",
+            |m| &m.window_bytes,
+        )?;
+        page.family(
+            "lag_messages",
+            None,
+            "Messages in the stream that are not settled yet, delivered or not; NaN: not known",
+            |m| &m.lag_messages,
+        )?;
+        page.family(
+            "lag",
+            Some(&Unit::Seconds),
+            "Age of the oldest delivered message that is not settled, since JetStream stored it; NaN: not known",
+            |m| &m.lag_seconds,
+        )?;
+        page.family(
+            "requests_in_flight",
+            None,
+            "Requests to Centrifugo without an answer yet",
+            |m| &m.requests_in_flight,
+        )?;
+        page.family(
+            "halted",
+            None,
+            "1 while the pipeline is halted and waits for a better module, else 0",
+            |m| &m.halted,
+        )?;
+        page.info()?;
+
+        page.family(
+            "transform",
+            Some(&Unit::Seconds),
+            "Time of one call of the module",
+            |m| &m.transform_seconds,
+        )?;
+        page.family(
+            "delivery",
+            Some(&Unit::Seconds),
+            "Time from JetStream storing a message to it being settled: confirmed, dropped or dead-lettered",
+            |m| &m.delivery_seconds,
+        )?;
+        page.family(
+            "request",
+            Some(&Unit::Seconds),
+            "Time of one request to Centrifugo",
+            |m| &m.request_seconds,
+        )?;
+        page.family("batch_size", None, "Publications in one request to Centrifugo", |m| {
+            &m.batch_size
+        })
+    }
+}
+
+struct Page<'e, 'm> {
+    encoder: DescriptorEncoder<'e>,
+    modules: &'m BTreeMap<String, ModuleMetrics>,
+}
+
+impl Page<'_, '_> {
+    /// One metric of every module. The unit becomes the end of its name.
+    fn family<M>(&mut self, name: &str, unit: Option<&Unit>, help: &str, of: fn(&ModuleMetrics) -> &M) -> fmt::Result
+    where
+        M: EncodeMetric + TypedMetric,
+    {
+        let mut family = self.encoder.encode_descriptor(name, help, unit, M::TYPE)?;
+        for (module, metrics) in self.modules {
+            of(metrics).encode(family.encode_family(&[("module", module.as_str())])?)?;
+        }
+        Ok(())
+    }
+
+    fn rejected(&mut self) -> fmt::Result {
+        let stages = [Stage::Transform, Stage::Publish].map(|stage| (stage, stage.to_string()));
+        let help = "Messages rejected: by the module, or by Centrifugo for one of their publications";
+        let mut family =
+            self.encoder
+                .encode_descriptor("messages_rejected", help, None, ModuleMetrics::REJECTED_TYPE)?;
+        for (module, metrics) in self.modules {
+            for (stage, word) in &stages {
+                let labels = [("module", module.as_str()), ("stage", word)];
+                metrics.rejections(*stage).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn info(&mut self) -> fmt::Result {
+        let one = ConstGauge::new(1);
+        let help = "The module's file in use, by the hash of its content; always 1";
+        let mut family = self
+            .encoder
+            .encode_descriptor("module_info", help, None, one.metric_type())?;
+        for (module, metrics) in self.modules {
+            if let Some(sha256) = metrics.sha256() {
+                one.encode(family.encode_family(&[("module", module.as_str()), ("sha256", sha256.as_str())])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn names_units_and_meanings() {
+        let metrics = Metrics::new();
+        let orders = metrics.module("orders");
+        orders.set_sha256(Some("abc"));
+        orders.received();
+        orders.rejected(Stage::Publish);
+        orders.window(3, 1_000);
+        orders.transformed(Duration::from_micros(3));
+        insta::assert_snapshot!(metrics.encode());
+    }
+
+    #[test]
+    fn a_handle_is_the_modules_own_until_it_is_removed() {
+        let metrics = Metrics::new();
+        metrics.module("b").received();
+        metrics.module("a").received();
+        metrics.module("b").received();
+        let of = |module: &str| {
+            let start = format!("slipring_messages_received_total{{module=\"{module}\"}} ");
+            metrics
+                .encode()
+                .lines()
+                .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
+        };
+        assert_eq!((of("a").as_deref(), of("b").as_deref()), (Some("1"), Some("2")));
+        let held = metrics.module("b");
+        metrics.remove("b");
+        held.received();
+        assert!(!metrics.encode().contains("\"b\""), "{}", metrics.encode());
+        metrics.module("b");
+        assert_eq!(of("b").as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn only_the_hash_in_use_is_shown() {
+        let metrics = Metrics::new();
+        let orders = metrics.module("orders");
+        assert!(!metrics.encode().contains("module_info{"));
+        orders.set_sha256(Some("abc"));
+        orders.set_sha256(Some("def"));
+        let text = metrics.encode();
+        assert!(
+            text.contains("slipring_module_info{module=\"orders\",sha256=\"def\"} 1\n"),
+            "{text}"
+        );
+        assert!(!text.contains("abc"), "{text}");
+    }
+
+    #[test]
+    fn a_lag_is_unknown_at_first() {
+        let metrics = Metrics::new();
+        let orders = metrics.module("orders");
+        assert_eq!((orders.lag_messages(), orders.lag_seconds()), (None, None));
+        assert!(
+            metrics
+                .encode()
+                .contains("slipring_lag_seconds{module=\"orders\"} NaN\n"),
+            "{}",
+            metrics.encode()
+        );
+        orders.lag(7, Some(Duration::from_millis(500)));
+        assert_eq!((orders.lag_messages(), orders.lag_seconds()), (Some(7), Some(0.5)));
+        orders.lag_unknown();
+        assert_eq!((orders.lag_messages(), orders.lag_seconds()), (None, None));
+    }
+}

@@ -1,0 +1,215 @@
+//! The metrics of one module, resolved, and what may happen to them.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+
+use crate::message::Stage;
+
+/// A clone is the same metrics. What each of them means is said where they are encoded, in the parent module.
+#[derive(Debug, Clone)]
+pub struct ModuleMetrics {
+    pub(crate) received: Counter,
+    pub(crate) transformed: Counter,
+    pub(crate) dropped: Counter,
+    rejected_by_transform: Counter,
+    rejected_by_publish: Counter,
+    pub(crate) publications: Counter,
+    pub(crate) publish_retries: Counter,
+    pub(super) acks: Counter,
+    pub(super) dead_letters: Counter,
+    pub(crate) swaps: Counter,
+    pub(crate) swaps_refused: Counter,
+    pub(super) epochs: Counter,
+
+    pub(crate) window_messages: Gauge,
+    pub(crate) window_bytes: Gauge,
+    /// NaN while not known, as the next one.
+    pub(super) lag_messages: Gauge<f64, AtomicU64>,
+    pub(super) lag_seconds: Gauge<f64, AtomicU64>,
+    pub(super) requests_in_flight: Gauge,
+    pub(super) halted: Gauge,
+    sha256: Arc<Mutex<Option<String>>>,
+
+    pub(super) transform_seconds: Histogram,
+    pub(super) delivery_seconds: Histogram,
+    pub(super) request_seconds: Histogram,
+    pub(super) batch_size: Histogram,
+}
+
+/// A call takes a few microseconds and may take as long as the module's `timeout`.
+const TRANSFORM_SECONDS: [f64; 16] = [
+    1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 1e-1, 1.0,
+];
+
+/// Milliseconds when all is well, minutes while catching up.
+const DELIVERY_SECONDS: [f64; 16] = [
+    1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0, 600.0,
+];
+
+/// Up to Centrifugo's own write time-out of 10 s.
+const REQUEST_SECONDS: [f64; 13] = [5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 5.0, 10.0];
+
+const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+impl ModuleMetrics {
+    pub(super) const REJECTED_TYPE: MetricType = <Counter as TypedMetric>::TYPE;
+
+    /// JetStream delivered a message for the first time in this epoch.
+    pub fn received(&self) {
+        self.received.inc();
+    }
+
+    /// The module has answered.
+    pub fn transformed(&self, took: Duration) {
+        self.transformed.inc();
+        self.transform_seconds.observe(took.as_secs_f64());
+    }
+
+    pub fn dropped(&self) {
+        self.dropped.inc();
+    }
+
+    /// Dropped for its age.
+    pub fn expired(&self) {
+        self.dropped.inc();
+    }
+
+    pub fn rejected(&self, stage: Stage) {
+        self.rejections(stage).inc();
+    }
+
+    pub fn dead_lettered(&self) {
+        self.dead_letters.inc();
+    }
+
+    /// A request to Centrifugo goes out.
+    pub fn requested(&self, publications: usize) {
+        self.batch_size.observe(publications as f64);
+    }
+
+    /// A request was answered, or failed.
+    pub fn answered(&self, took: Duration) {
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A publication was confirmed.
+    pub fn published(&self) {
+        self.publications.inc();
+    }
+
+    /// So many more publications were sent again.
+    pub fn retried(&self, more: u64) {
+        self.publish_retries.inc_by(more);
+    }
+
+    /// A message is settled, so long after JetStream stored it.
+    pub fn settled(&self, age: Duration) {
+        self.delivery_seconds.observe(age.as_secs_f64());
+    }
+
+    pub fn acked(&self) {
+        self.acks.inc();
+    }
+
+    pub fn epoch_began(&self) {
+        self.epochs.inc();
+    }
+
+    pub fn swapped(&self) {
+        self.swaps.inc();
+    }
+
+    pub fn swap_refused(&self) {
+        self.swaps_refused.inc();
+    }
+
+    pub fn window(&self, messages: usize, bytes: usize) {
+        self.window_messages.set(messages as i64);
+        self.window_bytes.set(bytes as i64);
+    }
+
+    /// How many messages of the stream are not settled, and the age of the oldest one that was delivered.
+    pub fn lag(&self, messages: u64, oldest: Option<Duration>) {
+        self.lag_messages.set(messages as f64);
+        self.lag_seconds.set(oldest.unwrap_or_default().as_secs_f64());
+    }
+
+    /// Nothing reads from the stream, so nobody knows.
+    pub fn lag_unknown(&self) {
+        self.lag_messages.set(f64::NAN);
+        self.lag_seconds.set(f64::NAN);
+    }
+
+    pub fn in_flight(&self, requests: usize) {
+        self.requests_in_flight.set(requests as i64);
+    }
+
+    pub fn halted(&self, halted: bool) {
+        self.halted.set(halted.into());
+    }
+
+    /// The file in use, or none.
+    pub fn set_sha256(&self, sha256: Option<&str>) {
+        *self.sha256.lock().unwrap_or_else(PoisonError::into_inner) = sha256.map(str::to_owned);
+    }
+
+    pub fn sha256(&self) -> Option<String> {
+        self.sha256.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn rejections(&self, stage: Stage) -> &Counter {
+        match stage {
+            Stage::Transform => &self.rejected_by_transform,
+            Stage::Publish => &self.rejected_by_publish,
+        }
+    }
+
+    /// `None`: not known.
+    pub(crate) fn lag_messages(&self) -> Option<u64> {
+        Some(self.lag_messages.get())
+            .filter(|lag| !lag.is_nan())
+            .map(|lag| lag as u64)
+    }
+
+    pub(crate) fn lag_seconds(&self) -> Option<f64> {
+        Some(self.lag_seconds.get()).filter(|lag| !lag.is_nan())
+    }
+}
+
+impl Default for ModuleMetrics {
+    fn default() -> Self {
+        let metrics = Self {
+            received: Counter::default(),
+            transformed: Counter::default(),
+            dropped: Counter::default(),
+            rejected_by_transform: Counter::default(),
+            rejected_by_publish: Counter::default(),
+            publications: Counter::default(),
+            publish_retries: Counter::default(),
+            acks: Counter::default(),
+            dead_letters: Counter::default(),
+            swaps: Counter::default(),
+            swaps_refused: Counter::default(),
+            epochs: Counter::default(),
+            window_messages: Gauge::default(),
+            window_bytes: Gauge::default(),
+            lag_messages: Gauge::default(),
+            lag_seconds: Gauge::default(),
+            requests_in_flight: Gauge::default(),
+            halted: Gauge::default(),
+            sha256: Arc::default(),
+            transform_seconds: Histogram::new(TRANSFORM_SECONDS),
+            delivery_seconds: Histogram::new(DELIVERY_SECONDS),
+            request_seconds: Histogram::new(REQUEST_SECONDS),
+            batch_size: Histogram::new(BATCH_SIZES),
+        };
+        metrics.lag_unknown();
+        metrics
+    }
+}

@@ -1,0 +1,88 @@
+//! The modules directory at work: each module in it has a keeper, which loads what appears, starts its pipeline, exchanges its
+//! module and stops it again. What one keeper goes through does not touch another.
+
+mod keeper;
+pub mod watch;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch as tokio_watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::admin::StatusBoard;
+use crate::pipeline::Shared;
+use crate::shutdown::Shutdown;
+use crate::transform::Engine;
+use keeper::Files;
+use watch::{Change, Missing, Watch};
+
+/// What every keeper needs.
+#[derive(Debug)]
+pub struct Context {
+    pub engine: Engine,
+    pub shared: Arc<Shared>,
+    pub board: StatusBoard,
+    pub shutdown: Shutdown,
+    /// One module is compiled at a time, so that a directory full of new ones leaves a core to those that run.
+    pub compiling: Semaphore,
+}
+
+/// Keeps the modules of `dir` until the shutdown, then drains them all.
+pub async fn run(context: Context, dir: &Path) {
+    let context = Arc::new(context);
+    let mut watch = Watch::new(dir);
+    let mut keepers: HashMap<String, tokio_watch::Sender<Files>> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    info!(dir = %dir.display(), "watching the modules directory");
+    loop {
+        let change = tokio::select! {
+            change = watch.next_change() => change,
+            () = context.shutdown.drain.cancelled() => break,
+        };
+        let Some((name, files)) = files(change) else { continue };
+        if let Some(keeper) = keepers.get(&name) {
+            keeper.send_replace(files);
+        } else {
+            let (sender, receiver) = tokio_watch::channel(files);
+            tasks.spawn(keeper::keep(Arc::clone(&context), name.clone(), receiver));
+            keepers.insert(name, sender);
+        }
+    }
+    // Their watches close, and each keeper drains its pipeline.
+    drop(keepers);
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            error!(%error, "the keeper of a module broke, which is a bug in Slipring");
+        }
+    }
+}
+
+/// For which module it is, and what there is of it. What concerns the directory as a whole is only said.
+fn files(change: Change) -> Option<(String, Files)> {
+    Some(match change {
+        Change::Present { name, wasm, wasm_sha256, toml, .. } => (name, Files::Present { wasm, wasm_sha256, toml }),
+        Change::Waiting { name, missing } => (name, Files::Missing(missing)),
+        Change::Unreadable { name, path, error } => (name, Files::Unreadable(format!("{} {error}", path.display()))),
+        Change::Gone { name } => (name, Files::Gone),
+        Change::Directory { trouble: Some(trouble) } => {
+            warn!(trouble, "cannot look at the modules directory; what runs goes on");
+            return None;
+        }
+        Change::Directory { trouble: None } => {
+            info!("the modules directory can be looked at again");
+            return None;
+        }
+    })
+}
+
+impl Missing {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Toml => "toml",
+            Self::Wasm => "wasm",
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Keeps one module: follows what its two files say, and never lets a bad new one touch what runs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::Context;
+use super::watch::Missing;
+use crate::admin::{ModuleBoard, State};
+use crate::config;
+use crate::pipeline::{Assignment, Pipeline};
+use crate::transform::{Limits, Module};
+
+/// What the directory holds of one module.
+#[derive(Debug, Clone)]
+pub(super) enum Files {
+    Present { wasm: Arc<[u8]>, wasm_sha256: String, toml: String },
+    Missing(Missing),
+    Unreadable(String),
+    Gone,
+}
+
+/// A pipeline that breaks, which only a bug makes it do, is started again after this pause.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+struct Keeper {
+    context: Arc<Context>,
+    name: String,
+    board: ModuleBoard,
+    running: Option<(Pipeline, Assignment)>,
+}
+
+/// Follows `files` until their sender is gone, then drains.
+pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::Receiver<Files>) {
+    let board = context.board.module(&name);
+    let mut keeper = Keeper { context, name, board, running: None };
+    loop {
+        let newest = files.borrow_and_update().clone();
+        keeper.follow(newest).await;
+        loop {
+            tokio::select! {
+                changed = files.changed() => {
+                    if changed.is_err() {
+                        keeper.stop().await;
+                        return;
+                    }
+                    break;
+                }
+                () = broken(&mut keeper.running) => keeper.restart().await,
+            }
+        }
+    }
+}
+
+impl Keeper {
+    async fn follow(&mut self, files: Files) {
+        if !matches!(files, Files::Gone) {
+            // A module that was gone has no part of the board any more.
+            self.board = self.context.board.module(&self.name);
+        }
+        match files {
+            Files::Present { wasm, wasm_sha256, toml } => match self.load(wasm, &wasm_sha256, &toml).await {
+                Ok(assignment) => self.take(assignment).await,
+                Err(error) => self.refuse(&error),
+            },
+            Files::Unreadable(trouble) => self.refuse(&anyhow!(trouble)),
+            Files::Missing(missing) => {
+                self.stop().await;
+                let reason = format!("waiting for {}.{}", self.name, missing.extension());
+                info!(module = self.name, reason, "the module is incomplete");
+                self.board.set_state(State::Waiting, Some(reason));
+            }
+            Files::Gone => {
+                self.stop().await;
+                info!(module = self.name, "the module was removed; its consumer stays");
+                self.context.board.remove(&self.name);
+            }
+        }
+    }
+
+    /// Reads the configuration, compiles, checks and tries the module; the one that runs goes on meanwhile.
+    async fn load(&self, wasm: Arc<[u8]>, sha256: &str, toml: &str) -> anyhow::Result<Assignment> {
+        let file = format!("{}.toml", self.name);
+        let config = Arc::new(config::parse_module(Path::new(&file), toml)?);
+        if let Some((_, running)) = &self.running
+            && running.module.sha256() == sha256
+            && running.config == config
+        {
+            return Ok(running.clone());
+        }
+        let _one_at_a_time = self.context.compiling.acquire().await?;
+        let (engine, name) = (self.context.engine.clone(), self.name.clone());
+        let limits = Limits::new(config.timeout, config.memory);
+        let settings = config.settings.clone();
+        let loading = move || Module::load(&engine, &name, &wasm, &settings, limits);
+        let module = tokio::task::spawn_blocking(loading).await.context("loading the module broke")?;
+        let module = module.with_context(|| format!("{}.wasm cannot be used", self.name))?;
+        Ok(Assignment { module, config })
+    }
+
+    async fn take(&mut self, assignment: Assignment) {
+        match &mut self.running {
+            Some((pipeline, running)) if assignment.can_follow(running) => {
+                if !Arc::ptr_eq(&assignment.module, &running.module) {
+                    pipeline.assign(assignment.clone());
+                    *running = assignment;
+                }
+            }
+            _ => {
+                // What it reads from has changed: finish there, then begin here.
+                self.stop().await;
+                info!(module = self.name, sha256 = assignment.module.sha256(), "starting the module");
+                self.start(assignment);
+            }
+        }
+    }
+
+    /// Says why the new files are not taken. What runs goes on.
+    fn refuse(&self, error: &anyhow::Error) {
+        let reason = format!("{error:#}");
+        let goes_on = self.running.is_some();
+        error!(module = self.name, reason, the_old_one_goes_on = goes_on, "refused the module's new files");
+        self.board.refused(reason.clone());
+        if !goes_on {
+            self.board.set_state(State::Failed, Some(reason));
+        }
+    }
+
+    fn start(&mut self, assignment: Assignment) {
+        let shared = Arc::clone(&self.context.shared);
+        let leave = self.context.shutdown.now.clone();
+        let pipeline = Pipeline::start(shared, assignment.clone(), self.board.clone(), leave);
+        self.running = Some((pipeline, assignment));
+    }
+
+    async fn restart(&mut self) {
+        let Some((_, assignment)) = self.running.take() else { return };
+        if self.context.shutdown.now.is_cancelled() {
+            return;
+        }
+        tokio::time::sleep(RESTART_DELAY).await;
+        self.start(assignment);
+    }
+
+    async fn stop(&mut self) {
+        if let Some((pipeline, _)) = self.running.take() {
+            pipeline.stop().await;
+        }
+    }
+}
+
+/// Waits for the pipeline to end by itself.
+async fn broken(running: &mut Option<(Pipeline, Assignment)>) {
+    match running {
+        Some((pipeline, _)) => pipeline.ended().await,
+        None => std::future::pending().await,
+    }
+}

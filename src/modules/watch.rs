@@ -1,0 +1,191 @@
+//! The modules directory as it changes: which modules it holds, with their whole content, as soon as a file has stopped
+//! changing. What that means for pipelines is decided elsewhere; here nothing is compiled, parsed or started.
+//!
+//! The content's hash decides. Events of the file system only say when to look again, and a poll looks anyway, because
+//! network file systems send none. All file I/O happens on tokio's blocking threads; what follows from what was seen is in
+//! [`settle`], which does no I/O and takes the time as an argument.
+
+mod hints;
+mod scan;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep_until;
+
+use hints::Hints;
+use scan::Scan;
+use settle::Settle;
+
+/// How often the directory is looked at without any event: often enough that nobody waits for it on a network file system,
+/// and one `stat` a file is cheap.
+const POLL: Duration = Duration::from_secs(2);
+
+/// One save makes several events; they are answered by one look, this long after the first.
+const HINT_DELAY: Duration = Duration::from_millis(50);
+
+/// What the directory now holds for one module, or what is wrong with the directory itself.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Both files are there, whole. It is sent when either is new or changed, and when a trouble is over; then the hashes
+    /// may be those of before.
+    Present {
+        name: String,
+        wasm: Arc<[u8]>,
+        wasm_sha256: String,
+        toml: String,
+        toml_sha256: String,
+    },
+    /// One of the two files is there.
+    Waiting { name: String, missing: Missing },
+    /// A file is there and cannot be taken: `error` says why, as a predicate of `path` ("is a directory, …").
+    Unreadable { name: String, path: PathBuf, error: String },
+    /// Neither file is there any more. Sent before a `Present` that was seen at the same time, so that a renamed module's old
+    /// name goes first.
+    Gone { name: String },
+    /// The directory cannot be read (`Some`), or can be again (`None`). Until then nothing is known about the modules, so
+    /// nothing about them changes.
+    Directory { trouble: Option<String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Toml,
+    Wasm,
+}
+
+/// Watches one directory; ask it with [`Watch::next_change`]. It looks only while it is asked, and loses nothing in between,
+/// since it compares with what it told last.
+#[derive(Debug)]
+pub struct Watch {
+    settle: Settle,
+    wake: Arc<Notify>,
+    poll: Duration,
+    next_look: Instant,
+    /// The part that does I/O; away on a blocking thread while `looking` is set.
+    eyes: Option<Eyes>,
+    looking: Option<JoinHandle<(Eyes, Scan)>>,
+    told: VecDeque<Change>,
+}
+
+#[derive(Debug)]
+struct Eyes {
+    dir: PathBuf,
+    /// None: by polling alone.
+    hints: Option<Hints>,
+}
+
+impl Watch {
+    /// The directory need not exist yet. Must be called within a tokio runtime.
+    pub fn new(dir: &Path) -> Self {
+        Self::build(dir, POLL, true)
+    }
+
+    fn build(dir: &Path, poll: Duration, events: bool) -> Self {
+        // Events carry absolute paths. If the working directory is gone, the path stays relative and polling does the work.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let wake = Arc::new(Notify::new());
+        let hints = events.then(|| Hints::new(&dir, wake.clone()));
+        Self {
+            settle: Settle::new(dir.clone()),
+            wake,
+            poll,
+            next_look: Instant::now(),
+            eyes: Some(Eyes { dir, hints }),
+            looking: None,
+            told: VecDeque::new(),
+        }
+    }
+
+    /// Waits for the next change; the first ones tell what is there at the start. Safe to cancel (in a `select!`): nothing is
+    /// lost, the next call goes on.
+    pub async fn next_change(&mut self) -> Change {
+        loop {
+            if let Some(change) = self.told.pop_front() {
+                return change;
+            }
+            if self.looking.is_none() {
+                self.wait_for_time_to_look().await;
+            }
+            let scan = self.look().await;
+            let at = scan.finished;
+            self.told.extend(self.settle.observe(scan));
+            let poll = at + self.poll;
+            self.next_look = self.settle.next_due().map_or(poll, |due| due.min(poll));
+        }
+    }
+
+    async fn wait_for_time_to_look(&mut self) {
+        loop {
+            tokio::select! {
+                () = sleep_until(self.next_look.into()) => return,
+                () = self.wake.notified() => self.next_look = self.next_look.min(Instant::now() + HINT_DELAY),
+            }
+        }
+    }
+
+    /// Starts a scan unless a cancelled call left one running, and waits for it.
+    async fn look(&mut self) -> Scan {
+        let looking = self.looking.get_or_insert_with(|| {
+            let mut eyes = self.eyes.take().expect("the eyes are here while nothing is looking");
+            let known = self.settle.known(Instant::now());
+            spawn_blocking(move || {
+                if let Some(hints) = &mut eyes.hints {
+                    hints.attach();
+                }
+                let scan = scan::scan(&eyes.dir, &known);
+                (eyes, scan)
+            })
+        });
+        match looking.await {
+            Ok((eyes, scan)) => {
+                self.looking = None;
+                self.eyes = Some(eyes);
+                scan
+            }
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is shutting down and will not start the scan any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl fmt::Debug for Change {
+    /// Hashes stand for contents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present {
+                name,
+                wasm_sha256,
+                toml_sha256,
+                ..
+            } => f
+                .debug_struct("Present")
+                .field("name", name)
+                .field("wasm_sha256", wasm_sha256)
+                .field("toml_sha256", toml_sha256)
+                .finish_non_exhaustive(),
+            Self::Waiting { name, missing } => f
+                .debug_struct("Waiting")
+                .field("name", name)
+                .field("missing", missing)
+                .finish(),
+            Self::Unreadable { name, path, error } => f
+                .debug_struct("Unreadable")
+                .field("name", name)
+                .field("path", path)
+                .field("error", error)
+                .finish(),
+            Self::Gone { name } => f.debug_struct("Gone").field("name", name).finish(),
+            Self::Directory { trouble } => f.debug_struct("Directory").field("trouble", trouble).finish(),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Events of the file system, as hints that it is time to look: they wake the watch and carry nothing. Everything works
+//! without them, only slower, so trouble with them is a warning.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use tracing::warn;
+
+/// Watches the directory itself, for the files in it, and its parent, for the directory being created or replaced.
+#[derive(Debug)]
+pub struct Hints {
+    dir: PathBuf,
+    wake: Arc<Notify>,
+    watcher: Option<RecommendedWatcher>,
+    /// The device and inode that the watcher is attached to; `None` while there is no such directory.
+    attached_to: Option<(u64, u64)>,
+    /// Set when something happened to the directory itself. Its inode alone cannot tell: a new directory may be given the
+    /// number of the removed one.
+    moved: Arc<AtomicBool>,
+    warned: bool,
+}
+
+impl Hints {
+    pub fn new(dir: &Path, wake: Arc<Notify>) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            wake,
+            watcher: None,
+            attached_to: None,
+            moved: Arc::default(),
+            warned: false,
+        }
+    }
+
+    /// Makes sure that the directory which is there now is watched. A watch follows an inode, not a path, so this belongs
+    /// before each scan.
+    pub fn attach(&mut self) {
+        let identity = fs::metadata(&self.dir)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+        let moved = self.moved.swap(false, Ordering::Relaxed);
+        if self.watcher.is_some() && !moved && identity == self.attached_to {
+            return;
+        }
+        match self.watcher() {
+            Ok(watcher) => {
+                self.watcher = Some(watcher);
+                self.attached_to = identity;
+                self.warned = false;
+            }
+            Err(error) => {
+                self.watcher = None;
+                if !self.warned {
+                    self.warned = true;
+                    let poll_ms = super::POLL.as_millis() as u64;
+                    warn!(dir = %self.dir.display(), %error, poll_ms,
+                        "no file events for the modules directory, so it is only polled (is an inotify limit reached?)");
+                }
+            }
+        }
+    }
+
+    fn watcher(&self) -> notify::Result<RecommendedWatcher> {
+        let (dir, wake, moved) = (self.dir.clone(), self.wake.clone(), self.moved.clone());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+            // Opening and reading are reported too, our own among them.
+            Ok(event) if event.kind.is_access() => {}
+            Ok(event) => {
+                let of_dir = event.paths.contains(&dir);
+                if of_dir {
+                    moved.store(true, Ordering::Relaxed);
+                }
+                // The parent may be busy with other things. An event without a path says that events were lost.
+                if of_dir || event.paths.is_empty() || event.paths.iter().any(|path| path.parent() == Some(&dir)) {
+                    wake.notify_one();
+                }
+            }
+            Err(_) => wake.notify_one(),
+        })?;
+        if let Some(parent) = self.dir.parent() {
+            // It may be missing or unreadable to us; then the poll notices a new directory.
+            let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
+        }
+        match watcher.watch(&self.dir, RecursiveMode::NonRecursive) {
+            Err(error) if !matches!(error.kind, ErrorKind::PathNotFound) => Err(error),
+            _ => Ok(watcher),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! One look at the directory: which files count, and the content of those that may have changed. Blocking I/O, no memory of
+//! earlier looks.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+/// The largest guests embed a language's runtime: componentize-py makes 18 to 38 MB. Five times that is a mistake, such as
+/// a core dump or an archive, and would be read into memory.
+const MAX_WASM_BYTES: u64 = 200 * 1000 * 1000;
+
+/// Far above what a person writes into a configuration.
+const MAX_TOML_BYTES: u64 = 1000 * 1000;
+
+/// One of the files that make a module.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    pub module: String,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Wasm,
+    Toml,
+}
+
+#[derive(Debug)]
+pub struct Scan {
+    pub started: Instant,
+    pub finished: Instant,
+    /// Every file that counts, or why the directory could not be read.
+    pub files: Result<BTreeMap<Part, Sight>, String>,
+}
+
+#[derive(Debug)]
+pub enum Sight {
+    /// It has the signature that was given as known.
+    Unchanged,
+    Looked {
+        content: Content,
+        signature: Option<Signature>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Absent,
+    Whole(Whole),
+    /// Why, as a predicate of the file's path.
+    Unreadable(String),
+}
+
+/// What was in the file; equal when the hashes are.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    pub bytes: Arc<[u8]>,
+    /// In hexadecimal.
+    pub sha256: String,
+}
+
+impl PartialEq for Whole {
+    fn eq(&self, other: &Self) -> bool {
+        self.sha256 == other.sha256
+    }
+}
+
+impl Eq for Whole {}
+
+/// When this is unchanged, the content most likely is; a time alone would not do, since `cp -p`, `tar` and `rsync` set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Part {
+    /// `orders.wasm` and `orders.toml`. Files with a leading dot and other endings belong to editors and copying tools
+    /// (`.orders.toml.swp`, `4913`, `orders.toml~`) or are a ConfigMap's links (`..data`).
+    pub fn of(file_name: &OsStr) -> Option<Self> {
+        let file_name = file_name.to_string_lossy();
+        let (stem, ending) = file_name.rsplit_once('.')?;
+        let kind = match ending {
+            "wasm" => Kind::Wasm,
+            "toml" => Kind::Toml,
+            _ => return None,
+        };
+        (!stem.is_empty() && !stem.starts_with('.')).then(|| Self {
+            module: stem.to_owned(),
+            kind,
+        })
+    }
+
+    pub fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}.{}", self.module, self.kind.ending()))
+    }
+}
+
+impl Kind {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasm",
+            Self::Toml => "toml",
+        }
+    }
+
+    fn max_bytes(self) -> u64 {
+        match self {
+            Self::Wasm => MAX_WASM_BYTES,
+            Self::Toml => MAX_TOML_BYTES,
+        }
+    }
+}
+
+impl Whole {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let sha256 = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            bytes: bytes.into(),
+            sha256,
+        }
+    }
+}
+
+impl Signature {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Signature {
+    pub fn made_up(number: u64) -> Self {
+        Self {
+            device: 0,
+            inode: number,
+            size: 0,
+            modified: (0, 0),
+            changed: (0, 0),
+        }
+    }
+}
+
+/// Files whose signature is the known one are not read.
+pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>) -> Scan {
+    let started = Instant::now();
+    let files = list(dir).map(|parts| {
+        let look_at = |part: Part| {
+            let sight = look(&part.path(dir), part.kind, known.get(&part));
+            (part, sight)
+        };
+        parts.into_iter().map(look_at).collect()
+    });
+    Scan {
+        started,
+        finished: Instant::now(),
+        files,
+    }
+}
+
+/// All or nothing: half a listing would make modules disappear.
+fn list(dir: &Path) -> Result<Vec<Part>, String> {
+    let trouble = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => format!("the modules directory {} does not exist", dir.display()),
+        ErrorKind::NotADirectory => format!(
+            "{} should be the modules directory and is not a directory",
+            dir.display()
+        ),
+        _ => format!("the modules directory {} cannot be read: {error}", dir.display()),
+    };
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(dir).map_err(trouble)? {
+        parts.extend(Part::of(&entry.map_err(trouble)?.file_name()));
+    }
+    Ok(parts)
+}
+
+fn look(path: &Path, kind: Kind, known: Option<&Signature>) -> Sight {
+    let unreadable = |error: String| Sight::Looked {
+        content: Content::Unreadable(error),
+        signature: None,
+    };
+    // What a name that is not UTF-8 was turned into; there is no such path.
+    if path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER) {
+        return unreadable("has a name that is not UTF-8".to_owned());
+    }
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return missing(path),
+        Err(error) => return unreadable(format!("cannot be read: {error}")),
+    };
+    // Before opening: that would wait for the other end of a pipe.
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() {
+            "a directory"
+        } else {
+            "a device, a pipe or a socket"
+        };
+        return unreadable(format!("is {what}; a file is needed"));
+    }
+    if metadata.len() > kind.max_bytes() {
+        return unreadable(too_large(metadata.len(), kind));
+    }
+    if known == Some(&Signature::of(&metadata)) {
+        return Sight::Unchanged;
+    }
+    match read(path, kind) {
+        Ok((bytes, _)) if bytes.len() as u64 > kind.max_bytes() => unreadable(too_large(bytes.len() as u64, kind)),
+        Ok((bytes, signature)) => Sight::Looked {
+            content: Content::Whole(Whole::new(bytes)),
+            signature: Some(signature),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => missing(path),
+        Err(error) => unreadable(format!("cannot be read: {error}")),
+    }
+}
+
+/// What a file is that was listed and cannot be found: gone meanwhile, or a symbolic link to nowhere.
+fn missing(path: &Path) -> Sight {
+    let content = match fs::read_link(path) {
+        Ok(target) => Content::Unreadable(format!(
+            "is a symbolic link to {}, which does not exist",
+            target.display()
+        )),
+        Err(_) => Content::Absent,
+    };
+    Sight::Looked {
+        content,
+        signature: None,
+    }
+}
+
+/// The signature is the one from before reading, so that a write during it is noticed the next time. At most one byte more
+/// than allowed is read, in case the file grows meanwhile.
+fn read(path: &Path, kind: Kind) -> std::io::Result<(Vec<u8>, Signature)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let mut bytes = Vec::with_capacity(metadata.len().min(kind.max_bytes()) as usize);
+    file.take(kind.max_bytes() + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, Signature::of(&metadata)))
+}
+
+fn too_large(bytes: u64, kind: Kind) -> String {
+    format!(
+        "has {bytes} bytes or more; a .{} may have {}",
+        kind.ending(),
+        kind.max_bytes()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn content_of(dir: &Path, file: &str) -> Content {
+        let part = Part::of(OsStr::new(file)).expect("a module's file");
+        match scan(dir, &BTreeMap::new()).files.expect("a directory").remove(&part) {
+            Some(Sight::Looked { content, .. }) => content,
+            Some(Sight::Unchanged) => panic!("{file} should have been read"),
+            None => Content::Absent,
+        }
+    }
+
+    #[test]
+    fn only_plain_names_count() {
+        for name in ["orders.wasm", "orders.toml", "my.orders.wasm", "a~.toml"] {
+            assert!(Part::of(OsStr::new(name)).is_some(), "{name} should count");
+        }
+        for name in [
+            ".orders.toml.swp",
+            "4913",
+            "orders.toml~",
+            "#orders.toml#",
+            ".#orders.toml",
+            ".hidden.wasm",
+            ".wasm",
+            "..data",
+            "orders.wasm.tmp",
+            "orders",
+            "orders.WASM",
+        ] {
+            assert_eq!(Part::of(OsStr::new(name)), None, "{name} should not count");
+        }
+    }
+
+    #[test]
+    fn a_known_signature_saves_the_reading_and_a_write_breaks_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("orders.toml"), "a = 1").unwrap();
+        let part = Part::of(OsStr::new("orders.toml")).unwrap();
+        let mut known = BTreeMap::new();
+        match scan(dir.path(), &known).files.unwrap().remove(&part) {
+            Some(Sight::Looked {
+                content: Content::Whole(whole),
+                signature: Some(signature),
+            }) => {
+                assert_eq!(&*whole.bytes, b"a = 1");
+                // As sha256sum says.
+                assert_eq!(
+                    whole.sha256,
+                    "b5bc1ffd90912fb18bef6e7d80909192c7a6492896320156d67fbaf104c6544a"
+                );
+                known.insert(part.clone(), signature);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(
+            scan(dir.path(), &known).files.unwrap()[&part],
+            Sight::Unchanged
+        ));
+        fs::write(dir.path().join("orders.toml"), "a = 10").unwrap();
+        assert!(matches!(
+            scan(dir.path(), &known).files.unwrap()[&part],
+            Sight::Looked { .. }
+        ));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let check = |file: &str, expected: &str| match content_of(path, file) {
+            Content::Unreadable(error) => assert!(error.contains(expected), "{error}"),
+            other => panic!("{file}: {other:?}"),
+        };
+        fs::create_dir(path.join("folder.wasm")).unwrap();
+        check("folder.wasm", "is a directory; a file is needed");
+        std::os::unix::fs::symlink("nowhere", path.join("link.toml")).unwrap();
+        check("link.toml", "is a symbolic link to nowhere, which does not exist");
+        File::create(path.join("huge.wasm"))
+            .unwrap()
+            .set_len(MAX_WASM_BYTES + 1)
+            .unwrap();
+        check("huge.wasm", "has 200000001 bytes or more; a .wasm may have 200000000");
+        fs::write(path.join(OsStr::from_bytes(b"caf\xe9.toml")), "").unwrap();
+        check("caf\u{FFFD}.toml", "has a name that is not UTF-8");
+        let _socket = std::os::unix::net::UnixListener::bind(path.join("socket.toml")).unwrap();
+        check("socket.toml", "is a device, a pipe or a socket");
+        std::os::unix::fs::symlink("loop.wasm", path.join("loop.wasm")).unwrap();
+        check("loop.wasm", "cannot be read: ");
+        assert_eq!(content_of(path, "other.wasm"), Content::Absent);
+    }
+
+    #[test]
+    fn a_missing_directory_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new()).files.unwrap_err();
+        assert!(trouble.ends_with("modules does not exist"), "{trouble}");
+        fs::write(dir.path().join("modules"), "").unwrap();
+        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new()).files.unwrap_err();
+        assert!(trouble.ends_with("is not a directory"), "{trouble}");
+    }
+}

@@ -1,0 +1,132 @@
+//! A module at work: wires its source, its workers, its publisher and its window, starts them again after trouble, and drains
+//! them at the end. Only this part sees all the stages.
+
+mod intake;
+mod refusals;
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::admin::{ModuleBoard, State};
+use crate::config::{self, ModuleConfig};
+use crate::dead_letter::DeadLetters;
+use crate::nats::Nats;
+use crate::publish::Client;
+use crate::transform::Module;
+
+/// What all pipelines share.
+#[derive(Debug)]
+pub struct Shared {
+    pub nats: Nats,
+    pub centrifugo: Client,
+    pub dead_letters: DeadLetters,
+    pub publish: config::Publish,
+    /// How long what is in flight may take when a pipeline stops.
+    pub grace: Duration,
+}
+
+/// A module and what its `.toml` says: exchanged as one while the pipeline runs.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub module: Arc<Module>,
+    pub config: Arc<ModuleConfig>,
+}
+
+impl Assignment {
+    /// Whether the pipeline can go on with this one after the other, between two messages. What it reads from, and with how
+    /// many threads, is settled when it starts.
+    pub fn can_follow(&self, other: &Self) -> bool {
+        let fixed = |config: &ModuleConfig| {
+            let ModuleConfig { stream, subjects, deliver, consumer, window, window_bytes, workers, .. } = config.clone();
+            (stream, subjects, deliver, consumer, window, window_bytes, workers)
+        };
+        fixed(&self.config) == fixed(&other.config)
+    }
+}
+
+/// A pipeline that runs on its own task.
+#[derive(Debug)]
+pub struct Pipeline {
+    assignments: watch::Sender<Assignment>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// How one run of a pipeline came to its end.
+#[derive(Debug)]
+enum Ended {
+    /// It was told to stop, and drained.
+    Stopped,
+    /// It needs a fresh start.
+    Renew(String),
+    /// It waits for another module: what follows in the stream must not overtake the message that halted it.
+    Halted(String),
+}
+
+impl Pipeline {
+    /// Starts it. `leave` ends it at once, without draining.
+    pub fn start(shared: Arc<Shared>, assignment: Assignment, board: ModuleBoard, leave: CancellationToken) -> Self {
+        let (assignments, receiver) = watch::channel(assignment);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(supervise(shared, receiver, board, stop.clone(), leave));
+        Self { assignments, stop, task }
+    }
+
+    /// Gives it another module, which takes over between two messages.
+    pub fn assign(&self, assignment: Assignment) {
+        self.assignments.send_replace(assignment);
+    }
+
+    /// Stops pulling, finishes what is in flight, acks it.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
+    /// Waits until it has ended by itself, which it does only if it broke. May be dropped and called again.
+    pub async fn ended(&mut self) {
+        if let Err(error) = (&mut self.task).await {
+            error!(%error, "a pipeline broke, which is a bug in Slipring; what it held is delivered again");
+        }
+    }
+}
+
+/// Runs the pipeline again and again until it is told to stop.
+async fn supervise(
+    shared: Arc<Shared>,
+    mut assignments: watch::Receiver<Assignment>,
+    board: ModuleBoard,
+    stop: CancellationToken,
+    leave: CancellationToken,
+) {
+    loop {
+        board.set_state(State::Starting, None);
+        let ended = tokio::select! {
+            ended = run::run(&shared, &mut assignments, &board, &stop) => ended,
+            () = leave.cancelled() => return,
+        };
+        match ended {
+            Ended::Stopped => return,
+            Ended::Renew(reason) => warn!(module = board.name(), reason, "starting the pipeline afresh"),
+            Ended::Halted(reason) => {
+                error!(
+                    module = board.name(),
+                    reason, "the pipeline is halted until its module or its .toml is replaced; nothing is lost"
+                );
+                board.set_state(State::Halted, Some(reason));
+                tokio::select! {
+                    changed = assignments.changed() => if changed.is_err() { return },
+                    () = stop.cancelled() => return,
+                    () = leave.cancelled() => return,
+                }
+                info!(module = board.name(), "resuming the halted pipeline");
+            }
+        }
+    }
+}

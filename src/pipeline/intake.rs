@@ -1,0 +1,106 @@
+//! The pipeline's side of the source: opens one epoch after the other, and backs off while there is none to be had.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::ModuleConfig;
+use crate::nats::Nats;
+use crate::source::{self, Delivery, Epoch, EpochEnd, Room, SourceError};
+
+/// The longest pause between two attempts to open an epoch.
+const MAX_DELAY: Duration = Duration::from_secs(10);
+
+/// An epoch that lasted this long did not fail at once, so the next one may begin without a pause.
+const LASTING: Duration = Duration::from_secs(10);
+
+pub(super) struct Intake {
+    nats: Nats,
+    config: Arc<ModuleConfig>,
+    state: State,
+    /// Epochs that were over at once, or never began, in a row.
+    failures: u32,
+}
+
+enum State {
+    Opening(Pin<Box<dyn Future<Output = Result<Epoch, SourceError>> + Send>>),
+    Open(Epoch, Instant),
+    Closed,
+}
+
+/// What the source has to say.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A new epoch has begun, on this stream.
+    Began(source::StreamIdentity),
+    Delivered(Vec<Delivery>),
+    /// The epoch is over; another one is being opened.
+    Over(EpochEnd),
+    /// No epoch could be opened; it is tried again.
+    Trouble(SourceError),
+}
+
+impl Intake {
+    pub(super) fn open(nats: Nats, config: Arc<ModuleConfig>) -> Self {
+        let mut intake = Self { nats, config, state: State::Closed, failures: 0 };
+        intake.reopen();
+        intake
+    }
+
+    /// The next piece of news. May be dropped at any time. Once closed there is none.
+    pub(super) async fn next(&mut self, room: Room) -> News {
+        match &mut self.state {
+            State::Closed => std::future::pending().await,
+            State::Opening(opening) => match opening.await {
+                Ok(epoch) => {
+                    let stream = epoch.stream;
+                    self.state = State::Open(epoch, Instant::now());
+                    News::Began(stream)
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    self.reopen();
+                    News::Trouble(error)
+                }
+            },
+            State::Open(epoch, since) => match epoch.next(room).await {
+                Ok(deliveries) => News::Delivered(deliveries),
+                Err(end) => {
+                    self.failures = if since.elapsed() >= LASTING { 0 } else { self.failures + 1 };
+                    self.reopen();
+                    News::Over(end)
+                }
+            },
+        }
+    }
+
+    /// Nothing comes any more. What was delivered and not taken in is delivered again in another epoch.
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    fn reopen(&mut self) {
+        let delay = match self.failures {
+            0 => Duration::ZERO,
+            failures => (Duration::from_millis(100) * (1 << failures.min(10))).min(MAX_DELAY),
+        };
+        let (nats, config) = (self.nats.clone(), Arc::clone(&self.config));
+        self.state = State::Opening(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            source::begin_epoch(nats, config).await
+        }));
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Opening(_) => "opening",
+            State::Open(..) => "open",
+            State::Closed => "closed",
+        };
+        f.debug_struct("Intake").field("state", &state).field("failures", &self.failures).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! SIGTERM and SIGINT as cancellation tokens: the first signal asks for a drain, the second one to leave at once. What
+//! draining means, and how long it may take, is decided by those who hold the tokens.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+/// Keep it until the process ends: signals are caught from its making on, and without it nobody acts on them.
+#[derive(Debug)]
+#[must_use = "without it, signals are caught and ignored"]
+pub struct Shutdown {
+    /// Stop taking in messages, and finish what is in flight.
+    pub drain: CancellationToken,
+    /// Leave without finishing; JetStream delivers again what was not acked. Cancelled later than `drain`, never before.
+    pub now: CancellationToken,
+    _signals: Option<AbortOnDropHandle<()>>,
+}
+
+impl Shutdown {
+    /// Must be called within a tokio runtime.
+    pub fn on_signals() -> io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut shutdown = Self::manual();
+        let (drain, now) = (shutdown.drain.clone(), shutdown.now.clone());
+        let mut next = async move || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        shutdown._signals = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let signal = next().await;
+            info!(
+                signal,
+                "shutting down: finishing what is in flight; a second signal leaves at once"
+            );
+            drain.cancel();
+            let signal = next().await;
+            warn!(signal, "leaving at once; what is not acked will be delivered again");
+            now.cancel();
+        })));
+        Ok(shutdown)
+    }
+
+    /// Without signals, for tests and for `drain.cancel()` by hand.
+    pub fn manual() -> Self {
+        Self {
+            drain: CancellationToken::new(),
+            now: CancellationToken::new(),
+            _signals: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn kill(signal: &str) {
+        let command = format!("kill -{signal} {}", std::process::id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .expect("a shell")
+                .success()
+        );
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_drains_and_the_second_leaves() {
+        let shutdown = Shutdown::on_signals().unwrap();
+        assert!(!shutdown.drain.is_cancelled());
+        kill("TERM");
+        timeout(Duration::from_secs(10), shutdown.drain.cancelled())
+            .await
+            .expect("a drain");
+        assert!(!shutdown.now.is_cancelled());
+        kill("INT");
+        timeout(Duration::from_secs(10), shutdown.now.cancelled())
+            .await
+            .expect("an immediate end");
+    }
+}

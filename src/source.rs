@@ -1,0 +1,91 @@
+//! Where messages come from: one durable pull consumer a pipeline, read in epochs.
+//!
+//! An epoch begins with a reset of the consumer to its ack floor, and lasts as long as deliveries are contiguous: that is what
+//! keeps the order whatever happened before. Nothing here knows what becomes of a message.
+
+mod acks;
+mod consumer;
+mod credit;
+mod epoch;
+
+pub use acks::Acks;
+pub use credit::Room;
+pub use epoch::{Epoch, EpochEnd};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use tracing::debug;
+
+use crate::config::ModuleConfig;
+use crate::message::Message;
+use crate::nats::Nats;
+
+/// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
+/// progress.
+pub const ACK_WAIT: Duration = Duration::from_secs(60);
+
+/// The first server that can reset a consumer.
+const FIRST_WITH_RESET: (i64, i64, i64) = (2, 14, 0);
+
+/// One message as it was delivered.
+#[derive(Debug)]
+pub struct Delivery {
+    pub message: Arc<Message>,
+    /// Where to ack.
+    pub reply: Subject,
+    /// How many messages the consumer has still to deliver after this one.
+    pub pending: u64,
+}
+
+/// Which incarnation of a stream it is: after a stream was made anew its sequences name other messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamIdentity {
+    /// When the stream was created, nanoseconds since 1970.
+    pub created: i128,
+}
+
+/// Why there is no epoch yet. All of these can be mended while the relay runs, so the answer is to say so and try again.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("the stream `{stream}` does not exist: create it, or correct `stream` in the module's .toml")]
+    NoStream { stream: String },
+    #[error(
+        "the stream `{stream}` never holds a message of the subject `{subject}`: its own subjects are {subjects}; correct \
+         `subjects` in the module's .toml, or the stream"
+    )]
+    NoSubject { stream: String, subject: String, subjects: String },
+    #[error(
+        "the consumer `{consumer}` of the stream `{stream}` is there, with settings that order or delivery do not survive: {settings}; delete it, or \
+         name another with `consumer` in the module's .toml"
+    )]
+    Unfit { stream: String, consumer: String, settings: String },
+    #[error("the NATS server is {version}, and only 2.14 or later can reset a consumer, which keeps the order")]
+    TooOld { version: String },
+    #[error("{doing} failed")]
+    Request { doing: String, source: async_nats::Error },
+}
+
+impl SourceError {
+    fn request(doing: String, source: impl Into<async_nats::Error>) -> Self {
+        Self::Request { doing, source: source.into() }
+    }
+}
+
+/// Begins an epoch: waits for a connection, binds to the consumer or creates it, resets it, and subscribes. The first delivery
+/// will have consumer sequence 1.
+pub async fn begin_epoch(mut nats: Nats, config: Arc<ModuleConfig>) -> Result<Epoch, SourceError> {
+    // The watch can't close while `nats` holds the client whose callback feeds it.
+    let generation = nats.link.wait_for(|link| link.connected).await.map_or(0, |link| link.generation);
+    let (major, minor, patch) = FIRST_WITH_RESET;
+    if !nats.client.is_server_compatible(major, minor, patch) {
+        return Err(SourceError::TooOld { version: nats.client.server_info().version });
+    }
+    let (mut consumer, stream) = consumer::bind(&nats.jetstream, &config).await?;
+    let reset = consumer.reset(None).await.map_err(|error| {
+        SourceError::request(format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream), error)
+    })?;
+    debug!(consumer = config.consumer, floor = reset.info.ack_floor.stream_sequence, "reset the consumer");
+    Epoch::subscribe(nats, generation, &config, stream).await
+}

@@ -1,0 +1,56 @@
+//! Sends acks beside the pipeline, so that a connection that is down never holds it up.
+
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+/// Where a pipeline leaves its acks. They go out in order; those of an epoch that is over are lost with its connection, and
+/// nothing comes of it.
+#[derive(Debug)]
+pub struct Acks {
+    sender: mpsc::UnboundedSender<(Subject, Bytes)>,
+    task: JoinHandle<()>,
+}
+
+impl Acks {
+    pub fn start(client: Client) -> Self {
+        // What waits here is bounded by the window: a message is acked once and reported as in progress every 20 s.
+        let (sender, mut receiver) = mpsc::unbounded_channel::<(Subject, Bytes)>();
+        let task = tokio::spawn(async move {
+            while let Some((reply, kind)) = receiver.recv().await {
+                if let Err(error) = client.publish(reply, kind).await {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(error, "an ack could not be sent; its message will come again");
+                }
+            }
+            if let Err(error) = client.flush().await {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "the last acks may not have reached NATS; their messages will come again");
+            }
+        });
+        Self { sender, task }
+    }
+
+    pub fn ack(&self, reply: Subject) {
+        self.send(reply, b"+ACK");
+    }
+
+    pub fn in_progress(&self, reply: Subject) {
+        self.send(reply, b"+WPI");
+    }
+
+    /// Ends once the server has got all acks, or the connection is lost for good.
+    pub async fn flush(self) {
+        drop(self.sender);
+        if let Err(error) = self.task.await {
+            warn!(%error, "sending acks ended unexpectedly; their messages will come again");
+        }
+    }
+
+    fn send(&self, reply: Subject, kind: &'static [u8]) {
+        // The receiver lives as long as the task, which ends after the sender: nothing is lost here.
+        let _ = self.sender.send((reply, Bytes::from_static(kind)));
+    }
+}

@@ -1,0 +1,181 @@
+//! How much to ask the consumer for: never more than the window has room for, counting what was asked for and has not come yet.
+//! No I/O.
+
+/// Free space in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub messages: usize,
+    pub bytes: usize,
+    /// Nothing is in the window: one message may come whatever its size, or a large one would block for ever.
+    pub empty: bool,
+}
+
+/// One pull request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub batch: usize,
+    /// `None`: one message of any size.
+    pub max_bytes: Option<usize>,
+}
+
+/// What was asked for and has not come.
+#[derive(Debug)]
+pub(super) struct Credit {
+    messages: usize,
+    bytes: usize,
+    /// The size of a message as seen lately, on the wire.
+    typical: usize,
+    /// A pull with this many bytes ended because the next message was larger.
+    too_small: Option<usize>,
+}
+
+/// Messages a pull. Enough that the next pull is under way long before this one is used up.
+const MAX_BATCH: usize = 1024;
+
+/// The least that is asked for in bytes, so that small messages don't make small pulls.
+const MIN_BYTES: usize = 64 * 1024;
+
+/// JetStream counts the subject, the ack subject and the headers of a message, too.
+const OVERHEAD: usize = 256;
+
+impl Credit {
+    pub(super) fn new() -> Self {
+        Self { messages: 0, bytes: 0, typical: 1024, too_small: None }
+    }
+
+    /// Whether anything is still to come.
+    pub(super) fn is_open(&self) -> bool {
+        self.messages > 0
+    }
+
+    /// What to ask for now. It counts once it is [`Credit::asked`] for.
+    pub(super) fn ask(&self, room: Room) -> Option<Ask> {
+        let free = room.messages.saturating_sub(self.messages);
+        let batch = free.min(MAX_BATCH);
+        // While a pull is open, wait until a good part of one has become free: small pulls cost as much as large ones.
+        let enough = if self.is_open() { MAX_BATCH.min(room.messages / 2).max(1) } else { 1 };
+        if batch < enough {
+            return None;
+        }
+        let free_bytes = room.bytes.saturating_sub(self.bytes);
+        // Room for twice what is expected; what is asked for and not used blocks later pulls until it is returned.
+        let wanted = (2 * batch * self.typical).max(MIN_BYTES).max(self.too_small.map_or(0, |bytes| 4 * bytes));
+        let max_bytes = wanted.min(free_bytes);
+        if self.too_small.is_none_or(|bytes| max_bytes > bytes) && max_bytes > 0 {
+            return Some(Ask { batch, max_bytes: Some(max_bytes) });
+        }
+        if room.empty && !self.is_open() {
+            return Some(Ask { batch: 1, max_bytes: None });
+        }
+        None
+    }
+
+    /// A pull went out.
+    pub(super) fn asked(&mut self, ask: Ask) {
+        self.messages += ask.batch;
+        self.bytes += ask.max_bytes.unwrap_or(0);
+    }
+
+    /// A message of this size came.
+    pub(super) fn delivered(&mut self, size: usize) {
+        let size = size + OVERHEAD;
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(size) };
+        self.typical = if size > self.typical { size } else { (self.typical * 15 + size) / 16 };
+        self.too_small = None;
+    }
+
+    /// A pull ended with this much of it left.
+    pub(super) fn returned(&mut self, messages: usize, bytes: usize) {
+        self.messages = self.messages.saturating_sub(messages);
+        self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(bytes) };
+    }
+
+    /// A pull ended because the next message is larger than what was left of its bytes.
+    pub(super) fn next_is_larger(&mut self, bytes: usize) {
+        self.too_small = Some(bytes.max(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(credit: &mut Credit, room: Room) -> Option<Ask> {
+        let ask = credit.ask(room)?;
+        credit.asked(ask);
+        Some(ask)
+    }
+
+    fn room(messages: usize, bytes: usize) -> Room {
+        Room { messages, bytes, empty: false }
+    }
+
+    #[test]
+    fn what_is_asked_for_and_what_came_never_exceed_the_room() {
+        let mut credit = Credit::new();
+        let (mut held, mut held_bytes) = (0, 0);
+        let (window, window_bytes) = (5000, 4 << 20);
+        let mut asked = 0;
+        for size in (0..20_000).map(|n| 100 + (n * 7919) % 3000) {
+            let mut room = Room { messages: window - held, bytes: window_bytes - held_bytes, empty: held == 0 };
+            while let Some(next) = ask(&mut credit, room) {
+                asked += next.batch;
+                room.empty = false;
+            }
+            assert!(credit.messages <= window - held, "more messages are asked for than fit");
+            assert!(credit.bytes <= window_bytes - held_bytes, "more bytes are asked for than fit");
+            if asked == 0 {
+                (held, held_bytes) = (0, 0);
+                continue;
+            }
+            if credit.bytes < size + OVERHEAD {
+                let (messages, bytes) = (credit.messages, credit.bytes);
+                credit.returned(messages, bytes);
+                credit.next_is_larger(bytes);
+                (asked, held, held_bytes) = (0, 0, 0);
+                continue;
+            }
+            credit.delivered(size);
+            asked -= 1;
+            held += 1;
+            held_bytes += size;
+        }
+    }
+
+    #[test]
+    fn a_small_window_is_filled_and_refilled() {
+        let mut credit = Credit::new();
+        assert_eq!(ask(&mut credit, room(2, 1 << 20)).map(|ask| ask.batch), Some(2));
+        assert_eq!(ask(&mut credit, room(2, 1 << 20)), None);
+        credit.delivered(10);
+        assert_eq!(ask(&mut credit, room(1, 1 << 20)), None, "the last one is still to come");
+        credit.delivered(10);
+        assert_eq!(ask(&mut credit, room(0, 1 << 20)), None, "the window is full");
+        assert_eq!(ask(&mut credit, room(1, 1 << 20)).map(|ask| ask.batch), Some(1));
+    }
+
+    #[test]
+    fn a_message_larger_than_the_window_comes_alone_once_the_window_is_empty() {
+        let mut credit = Credit::new();
+        let first = ask(&mut credit, room(10, 50_000)).expect("there is room");
+        let bytes = first.max_bytes.expect("it is bounded");
+        credit.returned(first.batch, bytes);
+        credit.next_is_larger(bytes);
+        assert_eq!(ask(&mut credit, room(10, 50_000)), None, "asking again for the same would be answered the same");
+        let empty = Room { messages: 10, bytes: 50_000, empty: true };
+        assert_eq!(ask(&mut credit, empty), Some(Ask { batch: 1, max_bytes: None }));
+        assert_eq!(ask(&mut credit, empty), None);
+    }
+
+    #[test]
+    fn a_larger_message_that_fits_is_asked_for_with_more_bytes() {
+        let mut credit = Credit::new();
+        let first = ask(&mut credit, room(1, 1 << 20)).expect("there is room");
+        let bytes = first.max_bytes.expect("it is bounded");
+        credit.returned(1, bytes);
+        credit.next_is_larger(bytes);
+        let again = ask(&mut credit, room(1, 1 << 20)).expect("there is more room than was asked for");
+        assert!(again.max_bytes > Some(bytes));
+    }
+}

@@ -1,0 +1,229 @@
+//! One epoch of a consumer: pulls, and hands on what comes as long as it is contiguous.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream;
+use async_nats::{StatusCode, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::credit::{Credit, Room};
+use super::{Delivery, SourceError, StreamIdentity};
+use crate::config::ModuleConfig;
+use crate::message::Message;
+use crate::nats::{Link, Nats};
+
+/// Messages handed on at once, at the most. They travel on together as one chunk.
+const MAX_CHUNK: usize = 256;
+
+/// How long a pull lives, so that one that the server forgot is replaced.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// How often the server says that an idle pull is alive.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Two heartbeats may be late before the pull counts as lost, as in the clients of NATS.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// An open subscription whose deliveries so far were contiguous.
+#[derive(Debug)]
+pub struct Epoch {
+    pub stream: StreamIdentity,
+    jetstream: jetstream::Context,
+    link: watch::Receiver<Link>,
+    generation: u64,
+    stream_name: Arc<str>,
+    subscriber: Subscriber,
+    inbox: String,
+    pull_subject: String,
+    pulls: u64,
+    credit: Credit,
+    /// The consumer sequence that must come next.
+    next: u64,
+    heard: Instant,
+}
+
+/// Why an epoch is over. The next one begins with a reset.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochEnd {
+    #[error("the connection to NATS was lost")]
+    Disconnected,
+    #[error("the consumer delivered its message {found} where {expected} was due: is something else reading from it?")]
+    Gap { expected: u64, found: u64 },
+    #[error("the server went silent for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("the server ended the pull: {code} {description}")]
+    Ended { code: u16, description: String },
+    #[error("the consumer delivered something that is not a JetStream message: {0}")]
+    Foreign(String),
+}
+
+#[derive(Serialize)]
+struct Pull {
+    batch: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_bytes: Option<usize>,
+    expires: u128,
+    idle_heartbeat: u128,
+}
+
+impl Epoch {
+    /// Subscribes to a consumer that was just reset.
+    pub(super) async fn subscribe(
+        nats: Nats,
+        generation: u64,
+        config: &ModuleConfig,
+        stream: StreamIdentity,
+    ) -> Result<Self, SourceError> {
+        let inbox = nats.client.new_inbox();
+        let subscriber = nats
+            .client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|error| SourceError::request("subscribing to an inbox".to_owned(), error))?;
+        Ok(Self {
+            stream,
+            pull_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer),
+            jetstream: nats.jetstream,
+            link: nats.link,
+            generation,
+            stream_name: Arc::from(config.stream.as_str()),
+            subscriber,
+            inbox,
+            pulls: 0,
+            credit: Credit::new(),
+            next: 1,
+            heard: Instant::now(),
+        })
+    }
+
+    /// What was delivered, at least one and at most a chunk of them. Pulls as far as there is room. May be dropped at any
+    /// time without losing a message.
+    pub async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, EpochEnd> {
+        // Another connection, or none: what is still buffered came over the old one.
+        let link = *self.link.borrow_and_update();
+        if !link.connected || link.generation != self.generation {
+            return Err(EpochEnd::Disconnected);
+        }
+        self.pull(room).await?;
+        let mut deliveries = Vec::new();
+        loop {
+            let silent = self.heard + SILENCE;
+            let message = tokio::select! {
+                biased;
+                message = self.subscriber.next() => message.ok_or(EpochEnd::Disconnected)?,
+                _ = self.link.changed() => return Err(EpochEnd::Disconnected),
+                // Without an open pull there is nothing to hear.
+                () = tokio::time::sleep_until(silent), if self.credit.is_open() => return Err(EpochEnd::Silent),
+            };
+            self.take(message, &mut deliveries)?;
+            while deliveries.len() < MAX_CHUNK
+                && let Some(Some(message)) = self.subscriber.next().now_or_never()
+            {
+                self.take(message, &mut deliveries)?;
+            }
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
+            }
+            self.pull(room).await?;
+        }
+    }
+
+    async fn pull(&mut self, room: Room) -> Result<(), EpochEnd> {
+        while let Some(ask) = self.credit.ask(room) {
+            let pull = Pull {
+                batch: ask.batch,
+                max_bytes: ask.max_bytes,
+                expires: EXPIRES.as_nanos(),
+                idle_heartbeat: HEARTBEAT.as_nanos(),
+            };
+            let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
+            let reply = format!("{}.{}", self.inbox, self.pulls);
+            let client = self.jetstream.client();
+            let sent = client.publish_with_reply(self.pull_subject.clone(), reply, pull.into()).await;
+            // Counted only now: whoever drops this future while it waits has asked for nothing.
+            sent.map_err(|_| EpochEnd::Disconnected)?;
+            if !self.credit.is_open() {
+                self.heard = Instant::now();
+            }
+            self.credit.asked(ask);
+            self.pulls += 1;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: async_nats::Message, deliveries: &mut Vec<Delivery>) -> Result<(), EpochEnd> {
+        self.heard = Instant::now();
+        match message.status {
+            None => deliveries.push(self.deliver(message)?),
+            Some(status) => self.note(status, &message)?,
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, EpochEnd> {
+        self.credit.delivered(message.length);
+        let message = jetstream::Message { message, context: self.jetstream.clone() };
+        let info = message.info().map_err(|error| EpochEnd::Foreign(error.to_string()))?;
+        if info.consumer_sequence != self.next {
+            return Err(EpochEnd::Gap { expected: self.next, found: info.consumer_sequence });
+        }
+        self.next += 1;
+        let pending = info.pending;
+        let sequence = info.stream_sequence;
+        let timestamp = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
+        let deliveries = u32::try_from(info.delivered).unwrap_or(u32::MAX);
+        let message = message.message;
+        let Some(reply) = message.reply else { return Err(EpochEnd::Foreign("it has no ack subject".to_owned())) };
+        let message = Message {
+            subject: message.subject.into_string(),
+            payload: message.payload,
+            headers: message.headers.as_ref().map(headers).unwrap_or_default(),
+            stream: Arc::clone(&self.stream_name),
+            sequence,
+            timestamp,
+            deliveries,
+        };
+        Ok(Delivery { message: Arc::new(message), reply, pending })
+    }
+
+    /// What the server says about a pull.
+    fn note(&mut self, status: StatusCode, message: &async_nats::Message) -> Result<(), EpochEnd> {
+        let description = message.description.as_deref().unwrap_or_default();
+        let left = |name: &str| -> usize {
+            let value = message.headers.as_ref().and_then(|headers| headers.get(name));
+            value.and_then(|value| value.as_str().parse().ok()).unwrap_or(0)
+        };
+        let larger = description == "Message Size Exceeds MaxBytes";
+        match status {
+            StatusCode::IDLE_HEARTBEAT => Ok(()),
+            StatusCode::TIMEOUT => {
+                self.credit.returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
+                Ok(())
+            }
+            StatusCode::REQUEST_TERMINATED if larger || description == "Batch Completed" => {
+                self.credit.returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
+                if larger {
+                    self.credit.next_is_larger(left("Nats-Pending-Bytes"));
+                }
+                Ok(())
+            }
+            // The consumer was deleted or changed, its leader moved, the server stops: all of these begin anew.
+            _ => Err(EpochEnd::Ended { code: status.as_u16(), description: description.to_owned() }),
+        }
+    }
+}
+
+/// The headers by name, since the client does not keep their order; values of one name stay in theirs.
+fn headers(map: &HeaderMap) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = map
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
+        .collect();
+    headers.sort_by(|(left, _), (right, _)| left.cmp(right));
+    headers
+}

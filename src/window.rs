@@ -1,0 +1,248 @@
+//! The window: the delivered messages that are not settled yet, and the settled ones still above the ack floor.
+//!
+//! It knows what may be acked and what a redelivery means: a message that this process has settled already is acked again, not
+//! published again. It does no I/O and knows nothing of wasm or Centrifugo; the time comes in as an argument.
+//!
+//! Messages enter in the order of the stream and leave at the front, so a ticket is a position and finding one costs nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::Subject;
+
+use crate::message::{Message, Rejection};
+
+#[cfg(test)]
+mod tests;
+
+/// Names a message from its arrival until it leaves the window. Later messages have higher tickets.
+pub type Ticket = u64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub struct Window {
+    limits: Limits,
+    entries: VecDeque<Entry>,
+    /// The ticket of `entries[0]`.
+    front: Ticket,
+    /// Of all entries, settled ones too: this bounds what a crash publishes again.
+    bytes: usize,
+    /// The highest stream sequence that left the window: whatever was delivered up to it is settled.
+    settled_through: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    sequence: u64,
+    size: usize,
+    state: State,
+    /// Where to ack. `None` between a reset and the redelivery: an ack of an epoch that is over means nothing.
+    reply: Option<Subject>,
+    /// When JetStream last heard of this message.
+    heard: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Publications are open, or how many there will be is not known yet.
+    Open { message: Arc<Message>, outstanding: Option<usize>, rejection: Option<Rejection>, refused: usize },
+    Settled,
+}
+
+/// What a delivery means to the window.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Not seen before: transform it.
+    New(Ticket),
+    /// A redelivery of one that is still being worked on; nothing to do.
+    Pending,
+    /// A redelivery of one that is settled: ack it.
+    Settled,
+    /// A redelivery from the middle of what this process has seen, which it never got. The order can't be kept from here.
+    Misplaced,
+}
+
+/// All publications of a message are concluded.
+#[derive(Debug)]
+pub enum Conclusion {
+    Confirmed,
+    /// Centrifugo refused at least one for good. The message is settled once its rejection is dealt with.
+    Rejected(Arc<Message>, Rejection),
+}
+
+/// A message has been settled.
+#[derive(Debug)]
+pub struct Settled {
+    /// Where to ack, unless the epoch of its delivery is over.
+    pub reply: Option<Subject>,
+}
+
+impl Window {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, entries: VecDeque::new(), front: 0, bytes: 0, settled_through: 0 }
+    }
+
+    /// Takes in a delivery. `now` starts the clock for [`Window::in_progress`].
+    pub fn arrive(&mut self, message: &Arc<Message>, reply: Subject, now: Instant) -> Arrival {
+        let sequence = message.sequence;
+        let newest = self.entries.back().map_or(self.settled_through, |entry| entry.sequence);
+        if sequence > newest {
+            let ticket = self.front + self.entries.len() as u64;
+            self.bytes += message.size();
+            self.entries.push_back(Entry {
+                sequence,
+                size: message.size(),
+                state: State::Open { message: Arc::clone(message), outstanding: None, rejection: None, refused: 0 },
+                reply: Some(reply),
+                heard: now,
+            });
+            return Arrival::New(ticket);
+        }
+        if sequence <= self.settled_through {
+            return Arrival::Settled;
+        }
+        match self.entries.binary_search_by_key(&sequence, |entry| entry.sequence) {
+            Err(_) => Arrival::Misplaced,
+            Ok(index) => {
+                let entry = &mut self.entries[index];
+                entry.heard = now;
+                match entry.state {
+                    State::Settled => Arrival::Settled,
+                    State::Open { .. } => {
+                        entry.reply = Some(reply);
+                        Arrival::Pending
+                    }
+                }
+            }
+        }
+    }
+
+    /// The consumer is about to be reset: acks of deliveries up to here mean nothing any more.
+    pub fn begin_epoch(&mut self) {
+        for entry in &mut self.entries {
+            entry.reply = None;
+        }
+    }
+
+    /// The message became this many publications.
+    pub fn expect(&mut self, ticket: Ticket, publications: usize) {
+        if let Some(Entry { state: State::Open { outstanding, .. }, .. }) = self.entry(ticket) {
+            *outstanding = Some(publications);
+        }
+    }
+
+    /// One publication of the message is concluded. Answers once all of them are.
+    pub fn conclude(&mut self, ticket: Ticket, result: Result<(), Rejection>) -> Option<Conclusion> {
+        let Some(Entry { state: State::Open { message, outstanding: Some(open), rejection, refused }, .. }) =
+            self.entry(ticket)
+        else {
+            return None;
+        };
+        if let Err(why) = result {
+            *refused += 1;
+            rejection.get_or_insert(why);
+        }
+        *open = open.saturating_sub(1);
+        if *open > 0 {
+            return None;
+        }
+        let Some(mut rejection) = rejection.take() else { return Some(Conclusion::Confirmed) };
+        if *refused > 1 {
+            rejection.reason.push_str(&format!(" (the first of {refused} refused publications of this message)"));
+        }
+        Some(Conclusion::Rejected(Arc::clone(message), rejection))
+    }
+
+    /// Everything the message became is confirmed, dead-lettered or dropped: it may be acked now.
+    pub fn settle(&mut self, ticket: Ticket) -> Option<Settled> {
+        let entry = self.entry(ticket)?;
+        if matches!(entry.state, State::Settled) {
+            return None;
+        }
+        entry.state = State::Settled;
+        let settled = Settled { reply: entry.reply.take() };
+        while let Some(Entry { sequence, size, state: State::Settled, .. }) = self.entries.front() {
+            self.settled_through = *sequence;
+            self.bytes -= size;
+            self.front += 1;
+            self.entries.pop_front();
+        }
+        Some(settled)
+    }
+
+    /// The message of a ticket that is not settled yet.
+    pub fn message(&self, ticket: Ticket) -> Option<&Arc<Message>> {
+        match &self.entries.get(self.index(ticket)?)?.state {
+            State::Open { message, .. } => Some(message),
+            State::Settled => None,
+        }
+    }
+
+    /// Where to say `+WPI`, so that JetStream does not redeliver what it has not heard of for `interval`.
+    pub fn in_progress(&mut self, now: Instant, interval: Duration) -> Vec<Subject> {
+        let late = |entry: &Entry| matches!(entry.state, State::Open { .. }) && now - entry.heard >= interval;
+        let mut replies = Vec::new();
+        for entry in self.entries.iter_mut().filter(|entry| late(entry)) {
+            if let Some(reply) = &entry.reply {
+                replies.push(reply.clone());
+                entry.heard = now;
+            }
+        }
+        replies
+    }
+
+    /// How many more messages it takes.
+    pub fn room_messages(&self) -> usize {
+        self.limits.messages.saturating_sub(self.entries.len())
+    }
+
+    /// How many more bytes it takes.
+    pub fn room_bytes(&self) -> usize {
+        self.limits.bytes.saturating_sub(self.bytes)
+    }
+
+    /// Messages from the ack floor to the newest.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes from the ack floor to the newest.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The stream sequences that are not settled yet: how many, the first and the last.
+    pub fn unsettled(&self) -> Option<(usize, u64, u64)> {
+        let mut open = self.entries.iter().filter(|entry| matches!(entry.state, State::Open { .. }));
+        let first = open.next()?.sequence;
+        let (count, last) = open.fold((1, first), |(count, _), entry| (count + 1, entry.sequence));
+        Some((count, first, last))
+    }
+
+    /// The oldest message that is not settled yet.
+    pub fn oldest_unsettled(&self) -> Option<&Arc<Message>> {
+        self.entries.iter().find_map(|entry| match &entry.state {
+            State::Open { message, .. } => Some(message),
+            State::Settled => None,
+        })
+    }
+
+    fn index(&self, ticket: Ticket) -> Option<usize> {
+        usize::try_from(ticket.checked_sub(self.front)?).ok()
+    }
+
+    fn entry(&mut self, ticket: Ticket) -> Option<&mut Entry> {
+        let index = self.index(ticket)?;
+        self.entries.get_mut(index)
+    }
+}

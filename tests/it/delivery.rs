@@ -1,0 +1,148 @@
+//! The main promise: 100,000 messages on 1,000 channels, all there, in order, none twice; while modules are exchanged, and while
+//! the relay is stopped and started.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use slipring_support::guests;
+use slipring_support::relay::Relay;
+
+use super::world::{SOON, World, module};
+
+const MESSAGES: u64 = 100_000;
+const CHANNELS: u64 = 1_000;
+
+/// For the whole of a run: some seconds on an idle machine.
+const LONG: Duration = Duration::from_secs(300);
+
+/// What the example `orders` makes of an order; `items` is the stream sequence, as [`order`] sets it.
+#[derive(Deserialize)]
+struct View {
+    items: u64,
+    currency: Option<String>,
+}
+
+/// The message with this stream sequence.
+fn order(sequence: u64) -> (String, String) {
+    let id = sequence % CHANNELS;
+    let lines = format!(r#"[{{"sku":"A-1","quantity":{sequence},"price_cents":450}}]"#);
+    let order = format!(r#"{{"id":{id},"revision":{sequence},"status":"paid","customer":"Ada","lines":{lines}}}"#);
+    ("orders.paid".to_owned(), order)
+}
+
+async fn orders() -> Result<World> {
+    let world = World::start().await?;
+    world.stream("ORDERS", &["orders.>"]).await?;
+    world.publish((1..=MESSAGES).map(order)).await?;
+    let toml = "stream = \"ORDERS\"\ndeliver = \"all\"\n";
+    world.home.add_module("orders", &guests::component("orders")?, toml)?;
+    Ok(world)
+}
+
+/// Waits until the module has published so many since the relay started.
+async fn published(relay: &Relay, count: u64) -> Result<()> {
+    let what = format!("{count} publications");
+    let enough = |status: &serde_json::Value| module(status, "orders")["published"].as_u64() >= Some(count);
+    relay.status_when(LONG, &what, enough).await.map(drop)
+}
+
+/// Reads every channel's history: complete, in order, none twice. Answers what each stream sequence became.
+async fn check_histories(world: &World) -> Result<BTreeMap<u64, View>> {
+    let mut views = BTreeMap::new();
+    for id in 0..CHANNELS {
+        let channel = format!("orders:{id}");
+        let history = world.centrifugo.history(&channel).await?;
+        let history: Vec<View> = history.iter().map(|publication| publication.json()).collect::<Result<_>>()?;
+        let sequences: Vec<u64> = history.iter().map(|view| view.items).collect();
+        let expected: Vec<u64> = (1..=MESSAGES).filter(|sequence| sequence % CHANNELS == id).collect();
+        ensure!(sequences == expected, "{channel} holds {sequences:?} instead of {expected:?}");
+        views.extend(history.into_iter().map(|view| (view.items, view)));
+    }
+    Ok(views)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_all_in_order_through_three_swaps() -> Result<()> {
+    let world = orders().await?;
+    let start = Instant::now();
+    let mut relay = world.run().await?;
+    for (swap, guest) in (1..).zip(["orders-next", "orders", "orders-next"]) {
+        published(&relay, swap * MESSAGES / 5).await?;
+        world.home.replace_wasm("orders", &guests::component(guest)?)?;
+        let swapped = |status: &serde_json::Value| module(status, "orders")["swaps"].as_u64() == Some(swap);
+        relay.status_when(SOON, "the swap", swapped).await?;
+    }
+    published(&relay, MESSAGES).await?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{MESSAGES} messages on {CHANNELS} channels with three swaps: {seconds:.1} s, {:.0} messages/s",
+        MESSAGES as f64 / seconds
+    );
+    ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
+
+    let views = check_histories(&world).await?;
+    // By stream sequence, the old module made all before a swap and the new one all after it.
+    let mut makers: Vec<bool> = views.values().map(|view| view.currency.is_some()).collect();
+    makers.dedup();
+    ensure!(makers == [false, true, false, true], "the modules took turns: {makers:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_all_in_order_through_five_restarts() -> Result<()> {
+    let world = orders().await?;
+    let mut all_published = 0;
+    for _ in 0..5 {
+        let mut relay = world.run().await?;
+        published(&relay, MESSAGES / 10).await?;
+        relay.sigterm()?;
+        let status = relay.wait(SOON).await?;
+        ensure!(status.success(), "the relay stops cleanly, not with {status}");
+        let left = relay.logged("left unsettled");
+        ensure!(!left, "everything in flight is finished: {:#?}", relay.log());
+        all_published += MESSAGES / 10;
+    }
+    let relay = world.run().await?;
+    let consumer = "slipring-orders";
+    let drained = async || -> Result<()> {
+        let stream = world.jetstream.get_stream("ORDERS").await?;
+        let info = stream.consumer_info(consumer).await.context("looking up the consumer")?;
+        ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
+        Ok(())
+    };
+    slipring_support::eventually(LONG, "all to be acknowledged", drained).await?;
+    let rest = module(&relay.status().await?, "orders")["published"].as_u64().unwrap_or(0);
+    ensure!(all_published + rest <= MESSAGES, "nothing is published twice");
+    check_histories(&world).await?;
+    Ok(())
+}
+
+/// The same guest, built both ways, makes the same publications.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_module_publishes_what_the_component_does() -> Result<()> {
+    let world = World::start().await?;
+    world.stream("ORDERS", &["orders.>"]).await?;
+    world.publish((1..=50).map(order)).await?;
+    let toml = "stream = \"ORDERS\"\ndeliver = \"all\"\n";
+    world.home.add_module("orders", &guests::component("orders")?, toml)?;
+    let relay = world.run().await?;
+    published(&relay, 50).await?;
+    world.home.replace_wasm("orders", &guests::core_module("orders")?)?;
+    let swapped = |status: &serde_json::Value| module(status, "orders")["swaps"] == 1;
+    relay.status_when(SOON, "the swap to the core module", swapped).await?;
+    world.publish((1..=50).map(|sequence| order(CHANNELS + sequence))).await?;
+    published(&relay, 100).await?;
+    for id in 1..=50 {
+        let history = world.centrifugo.history(&format!("orders:{id}")).await?;
+        let views: Vec<View> = history.iter().map(|publication| publication.json()).collect::<Result<_>>()?;
+        let items: Vec<u64> = views.iter().map(|view| view.items).collect();
+        ensure!(items == [id, CHANNELS + id], "orders:{id} holds {items:?}");
+        let same = |text: &str| text.replace(&(CHANNELS + id).to_string(), &id.to_string());
+        let texts: Vec<String> = history.iter().map(|publication| same(publication.data.get())).collect();
+        let totals = |text: &str| text.split("\"total_cents\"").next().map(str::to_owned);
+        ensure!(totals(&texts[0]) == totals(&texts[1]), "both make {texts:?}");
+    }
+    Ok(())
+}

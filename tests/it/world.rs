@@ -1,0 +1,96 @@
+//! What most tests begin with: the two servers, and a home for the relay.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_nats::jetstream::{self, stream};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream as futures};
+use serde_json::{Value, json};
+use slipring_support::relay::{Home, Relay};
+use slipring_support::servers::{Centrifugo, NatsServer};
+
+/// For anything that should happen soon, on a busy machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Messages that are on their way into JetStream at once. It drops what it can't take in, so there is a bound.
+const PUBLISHING: usize = 2_000;
+
+pub struct World {
+    pub nats: NatsServer,
+    pub centrifugo: Centrifugo,
+    pub home: Home,
+    pub jetstream: jetstream::Context,
+}
+
+impl World {
+    /// Servers that run and a relay that does not yet. Centrifugo knows the namespaces of the examples and `unruly`.
+    pub async fn start() -> Result<Self> {
+        let (nats, centrifugo) = tokio::try_join!(NatsServer::start(), Centrifugo::start_with(know_unruly))?;
+        let jetstream = nats.jetstream().await?;
+        let home = Home::new(binary(), &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
+        Ok(Self { nats, centrifugo, home, jetstream })
+    }
+
+    /// Makes a stream.
+    pub async fn stream(&self, name: &str, subjects: &[&str]) -> Result<stream::Stream> {
+        let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
+        let config = stream::Config { name: name.to_owned(), subjects, ..Default::default() };
+        self.jetstream.create_stream(config).await.with_context(|| format!("creating the stream {name}"))
+    }
+
+    /// Publishes to JetStream, in order, and waits until all is stored.
+    pub async fn publish<S: Into<String>, P: Into<Bytes>>(
+        &self,
+        messages: impl IntoIterator<Item = (S, P)>,
+    ) -> Result<()> {
+        publish(&self.jetstream, messages).await
+    }
+
+    /// Starts the relay and waits until it is ready.
+    pub async fn run(&self) -> Result<Relay> {
+        let relay = self.home.run().await?;
+        relay.ready(SOON).await?;
+        Ok(relay)
+    }
+
+    /// A module made of the guest `unruly`, reading all of the stream `UNRULY`, with more lines for its `.toml`.
+    pub fn add_unruly(&self, more: &str) -> Result<()> {
+        let wasm = slipring_support::guests::component("unruly")?;
+        self.home.add_module("unruly", &wasm, &unruly_toml(more))
+    }
+}
+
+pub fn unruly_toml(more: &str) -> String {
+    format!("stream = \"UNRULY\"\ndeliver = \"all\"\n{more}\n")
+}
+
+/// Publishes in order, with many acks outstanding.
+pub async fn publish<S: Into<String>, P: Into<Bytes>>(
+    jetstream: &jetstream::Context,
+    messages: impl IntoIterator<Item = (S, P)>,
+) -> Result<()> {
+    futures::iter(messages)
+        // Sent in order, one after the other; the acks are awaited beside each other.
+        .then(async |(subject, payload)| jetstream.publish(subject.into(), payload.into()).await)
+        .map_err(anyhow::Error::from)
+        .try_for_each_concurrent(PUBLISHING, async |ack| ack.await.map(drop).map_err(anyhow::Error::from))
+        .await
+        .context("storing messages in JetStream")
+}
+
+/// The path of the relay as built for this test.
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_slipring")
+}
+
+/// The status of one module.
+pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let modules = status["modules"].as_array().map_or(&[][..], Vec::as_slice);
+    modules.iter().find(|module| module["name"] == name).unwrap_or(&Value::Null)
+}
+
+fn know_unruly(config: &mut Value) {
+    let namespaces = config["channel"]["namespaces"].as_array_mut().expect("a list of namespaces");
+    namespaces.push(json!({ "name": "unruly", "history_size": 100_000, "history_ttl": "1h" }));
+}

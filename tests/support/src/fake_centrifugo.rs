@@ -1,0 +1,191 @@
+//! A Centrifugo that fails on demand: `/api/batch` as Centrifugo 6.9.1 answers it (sequential; a command that fails does not
+//! stop the next; keys and versions suppress), except for what a behaviour decides for each request. It remembers what it
+//! executed, which the relay cannot know after an ambiguous answer.
+
+mod behaviour;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use behaviour::{Answer, Faults, OnCommand, Plan};
+pub use store::{Batch, Command, Executed};
+
+use store::Store;
+
+/// The key that it wants.
+pub const API_KEY: &str = "the-key-of-the-fake";
+
+type Behaviour = Box<dyn FnMut(&Batch) -> Plan + Send>;
+
+pub struct FakeCentrifugo {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    behaviour: Mutex<Behaviour>,
+    store: Mutex<Store>,
+}
+
+impl FakeCentrifugo {
+    /// One that does everything it is asked.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(|_| Plan::execute()).await
+    }
+
+    /// One that asks `behaviour` what to do, in the order in which requests come in.
+    pub async fn start_with(behaviour: impl FnMut(&Batch) -> Plan + Send + 'static) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("listening for the fake Centrifugo")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            behaviour: Mutex::new(Box::new(behaviour)),
+            store: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/api/batch", post(batch))
+            .fallback(not_found)
+            .with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            // Ends only with the abort in `Drop`.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self {
+            address,
+            shared,
+            server,
+        })
+    }
+
+    /// From the next request on.
+    pub fn behave(&self, behaviour: impl FnMut(&Batch) -> Plan + Send + 'static) {
+        *lock(&self.shared.behaviour) = Box::new(behaviour);
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every publication it executed, suppressed ones too, in the order of execution.
+    pub fn executed(&self) -> Vec<Executed> {
+        lock(&self.shared.store).executed.clone()
+    }
+
+    /// What a subscriber of `channel` was shown, in order.
+    pub fn shown(&self, channel: &str) -> Vec<Executed> {
+        let store = lock(&self.shared.store);
+        store
+            .executed
+            .iter()
+            .filter(|publication| publication.shown && publication.channel == channel)
+            .cloned()
+            .collect()
+    }
+
+    /// The channels in which something was shown.
+    pub fn channels(&self) -> Vec<String> {
+        let mut channels: Vec<String> = self
+            .executed()
+            .into_iter()
+            .filter(|p| p.shown)
+            .map(|p| p.channel)
+            .collect();
+        channels.sort();
+        channels.dedup();
+        channels
+    }
+
+    /// How many requests came to `path`, whatever became of them.
+    pub fn requests(&self, path: &str) -> usize {
+        lock(&self.shared.store).requests.get(path).copied().unwrap_or_default()
+    }
+
+    /// The batches that could be read, in the order in which they came.
+    pub fn batches(&self) -> Vec<Batch> {
+        lock(&self.shared.store).batches.clone()
+    }
+}
+
+impl Drop for FakeCentrifugo {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl fmt::Debug for FakeCentrifugo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeCentrifugo")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    lock(&shared.store).count(uri.path());
+    if !authorised(&headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let Some(commands) = store::read_commands(&body) else {
+        return (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
+    };
+    let batch = lock(&shared.store).admit(commands);
+    let plan = (lock(&shared.behaviour))(&batch);
+    // Like the real one, it goes on when the client hangs up: axum drops a handler then, but not what the handler spawned.
+    let work = tokio::spawn(async move {
+        tokio::time::sleep(plan.delay).await;
+        let replies = plan
+            .executes()
+            .then(|| lock(&shared.store).execute(&batch, &plan.commands));
+        tokio::time::sleep(plan.answer_delay).await;
+        (plan.answer, replies)
+    });
+    match work.await {
+        Ok((Answer::Replies, Some(replies))) => axum::Json(json!({ "replies": replies })).into_response(),
+        Ok((Answer::Status { status, .. }, _)) => StatusCode::from_u16(status)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            .into_response(),
+        Ok((Answer::Silence { .. }, _)) => std::future::pending().await,
+        // The body is announced and never comes, so that the connection breaks.
+        Ok((Answer::Cut { .. }, _)) => {
+            let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut on purpose"))]);
+            ([(header::CONTENT_LENGTH, "100")], Body::from_stream(broken)).into_response()
+        }
+        Ok((Answer::Replies, None)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn not_found(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+    lock(&shared.store).count(uri.path());
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
+fn authorised(headers: &HeaderMap) -> bool {
+    let is = |name: &str, wanted: &str| {
+        headers
+            .get(name)
+            .is_some_and(|value| value.as_bytes() == wanted.as_bytes())
+    };
+    is("x-api-key", API_KEY) || is("authorization", &format!("apikey {API_KEY}"))
+}
+
+/// A test that panicked must not turn into a second panic here.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

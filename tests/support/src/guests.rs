@@ -1,0 +1,94 @@
+//! The guest crates of this workspace, built when a test first asks for one. `make guests` has done it before in most cases, and
+//! cargo then only looks.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+
+/// By crate name.
+type Built = Result<HashMap<String, PathBuf>, String>;
+
+/// The guest as a component (`wasm32-wasip2`).
+pub fn component(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    find(
+        &BUILT,
+        name,
+        "wasm32-wasip2",
+        &["orders", "notifications", "telemetry", "unruly"],
+    )
+}
+
+/// The guest as a core module (`wasm32-unknown-unknown`).
+pub fn core_module(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    find(&BUILT, name, "wasm32-unknown-unknown", &["orders", "unruly"])
+}
+
+fn find(built: &OnceLock<Built>, name: &str, target: &str, guests: &[&str]) -> Result<PathBuf> {
+    let built = built.get_or_init(|| build(target, guests).map_err(|error| format!("{error:#}")));
+    let files = built.as_ref().map_err(|error| anyhow!("{error}"))?;
+    files
+        .get(name)
+        .cloned()
+        .with_context(|| format!("{name} is not among the guests for {target}: {}", guests.join(", ")))
+}
+
+fn build(target: &str, guests: &[&str]) -> Result<HashMap<String, PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let output = Command::new(cargo)
+        .current_dir(crate::workspace())
+        .args([
+            "build",
+            "--release",
+            "--message-format",
+            "json-render-diagnostics",
+            "--target",
+            target,
+        ])
+        .args(guests.iter().flat_map(|guest| ["--package", guest]))
+        .stdin(Stdio::null())
+        .output()
+        .context("starting cargo to build the guests")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "building the guests for {target} failed ({}):\n{errors}",
+        output.status
+    );
+    let lines = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let mut files = HashMap::new();
+    for line in lines {
+        let message: CargoMessage = serde_json::from_slice(line).context("reading what cargo built")?;
+        let name = message.target.map(|target| target.name).unwrap_or_default();
+        files.extend(
+            message
+                .filenames
+                .into_iter()
+                .filter(|file| file.ends_with(".wasm"))
+                .map(|file| (name.clone(), file.into())),
+        );
+    }
+    Ok(files)
+}
+
+/// See <https://doc.rust-lang.org/cargo/reference/external-tools.html#json-messages>.
+#[derive(Deserialize)]
+struct CargoMessage {
+    target: Option<CargoTarget>,
+    #[serde(default)]
+    filenames: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct CargoTarget {
+    name: String,
+}

@@ -1,0 +1,309 @@
+//! The relay as a process. A [`Home`] is what it finds on disk: its configuration, its key and its modules; it outlives a
+//! [`Relay`], so that a test can stop one and start another.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::eventually;
+use crate::process::Process;
+
+/// For the relay to say where it listens.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct Home {
+    dir: TempDir,
+    binary: PathBuf,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Home {
+    /// `binary` is the relay: `env!("CARGO_BIN_EXE_slipring")` in an integration test. Port 0 for its own HTTP lets the kernel
+    /// choose; the relay's log says what it chose.
+    pub fn new(binary: impl Into<PathBuf>, nats: &str, centrifugo: &str, api_key: &str) -> Result<Self> {
+        let dir = TempDir::with_prefix("slipring-home-").context("making a directory for the relay")?;
+        let home = Self {
+            dir,
+            binary: binary.into(),
+            env: Vec::new(),
+        };
+        std::fs::create_dir(home.modules()).context("making the modules directory")?;
+        home.write("centrifugo.key", api_key)?;
+        home.configure(&format!(
+            r#"[nats]
+servers = ["{nats}"]
+
+[centrifugo]
+endpoints = ["{centrifugo}"]
+api_key_file = "centrifugo.key"
+
+[modules]
+dir = "modules"
+
+[admin]
+listen = "127.0.0.1:0"
+"#
+        ))?;
+        Ok(home)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn modules(&self) -> PathBuf {
+        self.path().join("modules")
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.path().join("slipring.toml")
+    }
+
+    /// Replaces `slipring.toml`.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        self.write("slipring.toml", text)
+    }
+
+    /// Adds tables to `slipring.toml`, such as `[publish]`.
+    pub fn configure_more(&self, text: &str) -> Result<()> {
+        let file = self.config_file();
+        let before = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        self.configure(&format!("{before}\n{text}\n"))
+    }
+
+    /// Sets an environment variable for the next start: `SLIPRING_CENTRIFUGO__TIMEOUT` for one key of a table that is there.
+    pub fn env(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.env.push((name.into(), value.into()));
+    }
+
+    /// Puts `name.toml` and `name.wasm` into the modules directory, as a careful person does: each whole from the start.
+    pub fn add_module(&self, name: &str, wasm: &Path, toml: &str) -> Result<()> {
+        self.configure_module(name, toml)?;
+        self.replace_wasm(name, wasm)
+    }
+
+    /// Replaces `name.wasm` in one step.
+    pub fn replace_wasm(&self, name: &str, wasm: &Path) -> Result<()> {
+        let target = self.modules().join(format!("{name}.wasm"));
+        let temporary = self.path().join(format!("{name}.wasm.new"));
+        std::fs::copy(wasm, &temporary).with_context(|| format!("copying {}", wasm.display()))?;
+        std::fs::rename(&temporary, &target).with_context(|| format!("putting {} in place", target.display()))
+    }
+
+    /// Overwrites `name.wasm` where it is, as `cp` does, so that the relay may see half of it.
+    pub fn copy_wasm(&self, name: &str, wasm: &Path) -> Result<()> {
+        let target = self.modules().join(format!("{name}.wasm"));
+        std::fs::copy(wasm, &target)
+            .map(drop)
+            .with_context(|| format!("copying {} to {}", wasm.display(), target.display()))
+    }
+
+    /// Replaces `name.toml` in one step.
+    pub fn configure_module(&self, name: &str, toml: &str) -> Result<()> {
+        self.write(&format!("modules/{name}.toml"), toml)
+    }
+
+    /// Removes `name.wasm` and `name.toml`.
+    pub fn remove_module(&self, name: &str) -> Result<()> {
+        for extension in ["wasm", "toml"] {
+            let file = self.modules().join(format!("{name}.{extension}"));
+            std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the relay, and waits until it listens on its own port. It may still be looking for its servers.
+    pub async fn run(&self) -> Result<Relay> {
+        let mut command = self.command(["run"]);
+        let mut process = Process::spawn("slipring", &mut command)?;
+        let line = process
+            .line(PATIENCE, "its address", |line| admin_address(line).is_some())
+            .await?;
+        let address = admin_address(&line).context("an address in that line")?;
+        Ok(Relay {
+            process,
+            url: format!("http://{address}"),
+            http: crate::http_client(),
+        })
+    }
+
+    /// The relay's command line in this directory, for the commands that end by themselves.
+    pub fn command<S: Into<OsString>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments.into_iter().map(Into::into))
+            .current_dir(self.path())
+            .env("NO_COLOR", "1")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let file = self.path().join(name);
+        let temporary = self.path().join("being-written");
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &file))
+            .with_context(|| format!("writing {}", file.display()))
+    }
+}
+
+/// A relay that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Relay {
+    process: Process,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Relay {
+    /// Of its own HTTP.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn sigterm(&mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    pub fn sigint(&mut self) -> Result<()> {
+        self.process.signal(Signal::INT)
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub async fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        self.process.wait(patience).await
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn stop(&mut self, patience: Duration) -> Result<ExitStatus> {
+        self.process.stop(patience).await
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.exited()
+    }
+
+    /// All it wrote so far.
+    pub fn log(&self) -> Vec<String> {
+        self.process.log()
+    }
+
+    /// Whether a line of its log contains `text`.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log().iter().any(|line| line.contains(text))
+    }
+
+    /// Waits until it logs a line that contains `text`, and returns that line.
+    pub async fn logs(&mut self, patience: Duration, text: &str) -> Result<String> {
+        self.process.line(patience, text, |line| line.contains(text)).await
+    }
+
+    /// `GET /api/status`.
+    pub async fn status(&self) -> Result<Value> {
+        let text = self.get("/api/status").await?;
+        serde_json::from_str(&text).with_context(|| format!("reading the status: {text}"))
+    }
+
+    /// `GET /metrics`.
+    pub async fn metrics(&self) -> Result<String> {
+        self.get("/metrics").await
+    }
+
+    /// Waits until `/readyz` says yes.
+    pub async fn ready(&self, patience: Duration) -> Result<()> {
+        let ready = eventually(patience, "the relay to be ready", async || {
+            self.get("/readyz").await.map(drop)
+        })
+        .await;
+        ready.with_context(|| self.process.tail())
+    }
+
+    /// Waits until the status is one for which `holds`, and returns it.
+    pub async fn status_when(&self, patience: Duration, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let waiting = eventually(patience, what, async || {
+            let status = self.status().await?;
+            if holds(&status) {
+                Ok(status)
+            } else {
+                Err(anyhow::anyhow!("{status}"))
+            }
+        });
+        waiting.await.with_context(|| self.process.tail())
+    }
+
+    /// The body of a page of its own HTTP; an error unless its answer is 200.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        let url = format!("{}{path}", self.url);
+        let response = self
+            .http
+            .get(&url)
+            .send()
+            .await
+            .with_context(|| format!("getting {url}"))?;
+        let status = response.status();
+        let body = response.text().await.with_context(|| format!("reading {url}"))?;
+        anyhow::ensure!(status.is_success(), "{url} answered {status}: {body}");
+        Ok(body)
+    }
+}
+
+/// The address in the relay's line `… admin listening … address=127.0.0.1:41234`, as text or as JSON.
+fn admin_address(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("admin listening").and(line.split_once("address"))?;
+    let address = rest.trim_start_matches(['"', '=', ':', ' ']);
+    let end = address
+        .find(|c: char| !(c.is_ascii_hexdigit() || "[]:.".contains(c)))
+        .unwrap_or(address.len());
+    (end > 0).then(|| &address[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_address_in_a_line_of_either_format() {
+        let text = "2026-11-23T21:35:04Z  INFO admin listening address=127.0.0.1:41234 pid=7";
+        let json = r#"{"level":"INFO","fields":{"message":"admin listening","address":"127.0.0.1:41234"}}"#;
+        let first = r#"{"address":"[::1]:8787","message":"admin listening"}"#;
+        assert_eq!(admin_address(text), Some("127.0.0.1:41234"));
+        assert_eq!(admin_address(json), Some("127.0.0.1:41234"));
+        assert_eq!(admin_address(first), Some("[::1]:8787"));
+        assert_eq!(admin_address("INFO connected address=127.0.0.1:4222"), None);
+    }
+
+    #[test]
+    fn a_home_holds_what_the_relay_needs() {
+        let home = Home::new("slipring", "nats://127.0.0.1:1", "http://127.0.0.1:2", "secret").unwrap();
+        home.configure_more("[publish]\nmax_batch = 7").unwrap();
+        let config = std::fs::read_to_string(home.config_file()).unwrap();
+        assert!(
+            config.contains("nats://127.0.0.1:1") && config.ends_with("[publish]\nmax_batch = 7\n"),
+            "{config}"
+        );
+
+        let wasm = home.path().join("any.wasm");
+        std::fs::write(&wasm, "\0asm").unwrap();
+        home.add_module("orders", &wasm, "stream = \"ORDERS\"").unwrap();
+        let mut files: Vec<_> = std::fs::read_dir(home.modules())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        files.sort();
+        assert_eq!(files, ["orders.toml", "orders.wasm"]);
+        home.remove_module("orders").unwrap();
+        assert_eq!(std::fs::read_dir(home.modules()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,48 @@
+//! The real servers, from `.tools/bin` or the `PATH`. Each listens on a port of its own on 127.0.0.1, keeps it over a restart,
+//! and ends with its owner.
+
+mod centrifugo;
+mod nats;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use centrifugo::Centrifugo;
+pub use nats::NatsServer;
+
+/// For a server to start or to end, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often another port is tried when one is taken.
+const PORTS_TRIED: usize = 20;
+
+fn tool(name: &str) -> Result<PathBuf> {
+    let installed = crate::workspace().join(".tools/bin").join(name);
+    if installed.is_file() {
+        return Ok(installed);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+        .with_context(|| {
+            format!(
+                "{name} is neither at {} nor on the PATH: run `make tools`",
+                installed.display()
+            )
+        })
+}
+
+/// A port that a server may listen on and come back to. It lies below the range that the kernel gives to outgoing connections
+/// (32768 and up on Linux): above, another connection may take it while the server is down, even the very client that
+/// tries to reach it, which then talks to itself.
+fn candidate_port() -> u16 {
+    fastrand::u16(10_000..32_000)
+}
+
+/// Whether a server gave up because its port was taken.
+fn port_was_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
+}

@@ -1,0 +1,237 @@
+//! A Centrifugo with its memory engine, so that a restart forgets all history. It lets anonymous clients subscribe to every
+//! channel, and knows the namespaces `orders`, `notifications`, `telemetry` and `test` (with history) and `plain` (without).
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{PATIENCE, PORTS_TRIED, candidate_port, port_was_taken, tool};
+use crate::process::Process;
+use crate::{Publication, eventually};
+
+/// How many publications one request for a history asks for.
+const PAGE: usize = 10_000;
+
+#[derive(Debug)]
+pub struct Centrifugo {
+    // Before the directory, since it is dropped first.
+    process: Option<Process>,
+    port: u16,
+    key: String,
+    config: Value,
+    dir: TempDir,
+    http: reqwest::Client,
+}
+
+impl Centrifugo {
+    pub async fn start() -> Result<Self> {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts it after `edit` changed its configuration, which is the JSON of its configuration file.
+    pub async fn start_with(edit: impl FnOnce(&mut Value)) -> Result<Self> {
+        let mut server = Self::prepare(edit)?;
+        for _ in 1..PORTS_TRIED {
+            match server.restart().await {
+                Err(error) if port_was_taken(&error) => server.port = candidate_port(),
+                result => return result.map(|()| server),
+            }
+        }
+        server.restart().await.map(|()| server)
+    }
+
+    /// One that has a port and a key but does not run yet: `restart` starts it.
+    pub fn prepare(edit: impl FnOnce(&mut Value)) -> Result<Self> {
+        let dir = TempDir::with_prefix("slipring-centrifugo-").context("making a directory for Centrifugo")?;
+        let key = format!("key-{:016x}", fastrand::u64(..));
+        let mut config = default_config(&key);
+        edit(&mut config);
+        Ok(Self {
+            process: None,
+            port: candidate_port(),
+            key,
+            config,
+            dir,
+            http: crate::http_client(),
+        })
+    }
+
+    /// Starts it on the same port, with the same key; stops it first if it runs.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.config["http_server"] = json!({ "address": "127.0.0.1", "port": self.port.to_string() });
+        let file = self.dir.path().join("config.json");
+        std::fs::write(&file, self.config.to_string()).with_context(|| format!("writing {}", file.display()))?;
+        let mut process = Process::spawn("Centrifugo", Command::new(tool("centrifugo")?).arg("-c").arg(&file))?;
+        // Its log says "serving" before the port is open, and `/health` might be another server's: only this one has our key.
+        let ready = eventually(PATIENCE, "Centrifugo to answer", async || match process.exited() {
+            Some(status) => Ok(Err(anyhow::anyhow!("Centrifugo ended ({status}) before it was ready"))),
+            None => self.api("info", json!({})).await.map(Ok),
+        });
+        ready.await.flatten().with_context(|| process.tail())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it in good order; nothing happens if it does not run.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.stop(PATIENCE).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// `http://127.0.0.1:PORT`, what the relay's `endpoints` take.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The base of its HTTP API.
+    pub fn api_url(&self) -> String {
+        format!("{}/api", self.url())
+    }
+
+    pub fn api_key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where its clients connect.
+    pub fn websocket_url(&self) -> String {
+        format!("ws://127.0.0.1:{}/connection/websocket", self.port)
+    }
+
+    /// Calls a method of its HTTP API, and returns the result.
+    pub async fn api(&self, method: &str, params: Value) -> Result<Value> {
+        self.call(method, &params).await
+    }
+
+    /// Executes commands, such as `{ "publish": { … } }`, in their order, and returns the replies.
+    pub async fn batch(&self, commands: &[Value]) -> Result<Vec<Value>> {
+        #[derive(Deserialize)]
+        struct Reply {
+            #[serde(default)]
+            replies: Vec<Value>,
+        }
+        let Reply { replies } = self.post("batch", &json!({ "commands": commands })).await?;
+        Ok(replies)
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: &str, params: &Value) -> Result<T> {
+        #[derive(Deserialize)]
+        struct Reply<T> {
+            result: Option<T>,
+            error: Option<Value>,
+        }
+        let Reply { result, error } = self.post(method, params).await?;
+        match error {
+            Some(error) => bail!("Centrifugo answered {method} with {error}"),
+            None => result.with_context(|| format!("Centrifugo answered {method} with neither a result nor an error")),
+        }
+    }
+
+    async fn post<T: DeserializeOwned>(&self, method: &str, params: &Value) -> Result<T> {
+        let url = format!("{}/{method}", self.api_url());
+        let request = self
+            .http
+            .post(&url)
+            .header("X-API-Key", &self.key)
+            .body(params.to_string());
+        let response = request.send().await.and_then(reqwest::Response::error_for_status);
+        let body = response.with_context(|| format!("calling {url}"))?.bytes().await?;
+        serde_json::from_slice(&body)
+            .with_context(|| format!("reading the answer of {url}: {}", String::from_utf8_lossy(&body)))
+    }
+
+    pub async fn publish(&self, channel: &str, data: Value) -> Result<()> {
+        self.api("publish", json!({ "channel": channel, "data": data }))
+            .await
+            .map(drop)
+    }
+
+    /// All that a channel's history holds, in its order. Centrifugo answers 500 if one of them is not JSON: its HTTP API has
+    /// no form for it.
+    pub async fn history(&self, channel: &str) -> Result<Vec<Publication>> {
+        #[derive(Deserialize)]
+        struct History {
+            #[serde(default)]
+            publications: Vec<Publication>,
+            epoch: String,
+        }
+        let mut all: Vec<Publication> = Vec::new();
+        let mut params = json!({ "channel": channel, "limit": PAGE });
+        loop {
+            let page: History = self.call("history", &params).await?;
+            let last_page = page.publications.len() < PAGE;
+            all.extend(page.publications);
+            match all.last() {
+                Some(last) if !last_page => params["since"] = json!({ "offset": last.offset, "epoch": page.epoch }),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// The channels that have subscribers, and how many.
+    pub async fn channels(&self) -> Result<BTreeMap<String, u64>> {
+        #[derive(Deserialize)]
+        struct Info {
+            num_clients: u64,
+        }
+        #[derive(Deserialize)]
+        struct Channels {
+            channels: BTreeMap<String, Info>,
+        }
+        let Channels { channels } = self.call("channels", &json!({})).await?;
+        Ok(channels
+            .into_iter()
+            .map(|(channel, info)| (channel, info.num_clients))
+            .collect())
+    }
+
+    /// What it wrote since it was started last.
+    pub fn log(&self) -> Vec<String> {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+}
+
+fn default_config(key: &str) -> Value {
+    let with_history = |name| {
+        json!({
+            "name": name,
+            "history_size": 100_000,
+            "history_ttl": "1h",
+            "force_positioning": true,
+            "allowed_delta_types": ["fossil"],
+        })
+    };
+    json!({
+        "http_api": { "key": key },
+        "health": { "enabled": true },
+        "usage_stats": { "disabled": true },
+        "client": {
+            "insecure": true,
+            // One subscriber of a test listens to all of its channels, and may be slow while everything else runs as well.
+            "channel_limit": 100_000,
+            "queue_max_size": 256 << 20,
+        },
+        "websocket": { "message_size_limit": 16 << 20 },
+        "channel": {
+            "namespaces": [
+                with_history("orders"),
+                with_history("notifications"),
+                with_history("telemetry"),
+                with_history("test"),
+                { "name": "plain" },
+            ],
+        },
+    })
+}
