@@ -37,7 +37,7 @@ lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --target wasm32-wasip2 $(COMPONENTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 # Not a part of `lint`: the database of advisories comes from the network and changes without us, so that a commit that was
 # good yesterday would fail today.

@@ -58,11 +58,10 @@ impl DeadLetters {
     pub async fn store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) {
         let mut delay = Duration::from_millis(100);
         while let Err(error) = self.try_store(sender, message, rejection).await {
-            let error: &dyn std::error::Error = &error;
             warn!(
                 module = sender.module,
                 sequence = message.sequence,
-                error,
+                error = &error as &dyn std::error::Error,
                 "a dead letter could not be stored, will try again; its message stays unacknowledged"
             );
             tokio::time::sleep(delay).await;

@@ -160,7 +160,8 @@ mod tests {
             bail!("no {}", "price")
         }
         fn outer() -> Result<()> {
-            Ok(inner()?)
+            inner()?;
+            bail!("not reached")
         }
         assert_eq!(
             outer().unwrap_err().context("order 17").to_string(),

@@ -16,6 +16,13 @@ pub trait Transform {
     fn transform(message: &Message) -> Result<Output>;
 }
 
+/// The module's two functions.
+pub type Entry = (fn(&str) -> Result<()>, fn(&Message) -> Result<Output>);
+
+pub const fn entry<T: Transform>() -> Entry {
+    (T::init, T::transform)
+}
+
 /// What the transform's second parameter refers to, once `init` has made it. One for each instance, which is single-threaded.
 #[derive(Debug)]
 pub struct Prepared<T>(OnceCell<T>);

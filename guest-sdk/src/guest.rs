@@ -2,10 +2,10 @@
 //! outer elements, since both sides own their texts and bytes.
 
 use crate::expansion::Transform;
-use crate::{Body, Message, Output, Publication};
+use crate::{Body, Message, Publication};
 
 /// As generated from the WIT files. (It is full of unsafe code, which the lint does not see, since it is another crate's macro.)
-#[expect(missing_docs, reason = "generated")]
+#[expect(missing_docs, clippy::too_many_arguments, reason = "generated")]
 pub mod bindings {
     #[cfg(not(target_os = "unknown"))]
     wit_bindgen::generate!({ path: "wit", world: "transform", pub_export_macro: true, export_macro_name: "export" });
@@ -24,7 +24,7 @@ impl<T: Transform> bindings::Guest for T {
 
     fn transform(message: types::Message) -> Result<Vec<types::Publication>, String> {
         let output = T::transform(&message.into()).map_err(|error| error.to_string())?;
-        Ok(publications(output))
+        Ok(output.into_iter().map(Into::into).collect())
     }
 }
 
@@ -47,10 +47,6 @@ impl From<types::Message> for Message {
             deliveries: message.deliveries,
         }
     }
-}
-
-fn publications(output: Output) -> Vec<types::Publication> {
-    output.into_iter().map(Into::into).collect()
 }
 
 impl From<Publication> for types::Publication {

@@ -72,6 +72,7 @@ impl Keeper {
                 self.stop().await;
                 let reason = format!("waiting for {}.{}", self.name, missing.extension());
                 info!(module = self.name, reason, "the module is incomplete");
+                self.board.unloaded();
                 self.board.set_state(State::Waiting, Some(reason));
             }
             Files::Gone => {
@@ -105,7 +106,10 @@ impl Keeper {
     async fn take(&mut self, assignment: Assignment) {
         match &mut self.running {
             Some((pipeline, running)) if assignment.can_follow(running) => {
-                if !Arc::ptr_eq(&assignment.module, &running.module) {
+                if Arc::ptr_eq(&assignment.module, &running.module) {
+                    // What was refused was taken back.
+                    self.board.loaded(assignment.module.sha256());
+                } else {
                     pipeline.assign(assignment.clone());
                     *running = assignment;
                 }
@@ -124,7 +128,7 @@ impl Keeper {
         let reason = format!("{error:#}");
         let goes_on = self.running.is_some();
         error!(module = self.name, reason, the_old_one_goes_on = goes_on, "refused the module's new files");
-        self.board.refused(reason.clone());
+        self.board.refused(&reason);
         if !goes_on {
             self.board.set_state(State::Failed, Some(reason));
         }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::Subject;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -184,7 +183,7 @@ impl Run<'_> {
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
             Event::Answered(Ok((id, answer, took))) => self.take_answer(id, answer, took),
             Event::DeadLettered(Ok(ticket)) => {
-                self.board.metrics().dead_letters.inc();
+                self.board.metrics().dead_lettered();
                 self.settle(ticket);
             }
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
@@ -213,7 +212,7 @@ impl Run<'_> {
         }
         self.stream = Some(stream);
         self.complaint = None;
-        self.board.metrics().epochs.inc();
+        self.board.metrics().epoch_began();
         self.board.set_state(State::Running, None);
         info!(module = self.board.name(), stream = self.assignment.config.stream, "reading from the ack floor");
     }
@@ -226,9 +225,9 @@ impl Run<'_> {
             self.pending = pending;
             match self.window.arrive(&message, reply.clone(), now) {
                 Arrival::New(ticket) => {
-                    self.board.metrics().received.inc();
+                    self.board.metrics().received();
                     if max_age.is_some_and(|max_age| age(&message) > max_age) {
-                        self.board.metrics().dropped.inc();
+                        self.board.metrics().expired();
                         self.settle(ticket);
                     } else {
                         chunk.push((ticket, message));
@@ -254,13 +253,11 @@ impl Run<'_> {
             return;
         }
         let Transformed { ticket, outcome, took } = transformed;
-        let metrics = self.board.metrics();
-        metrics.transformed.inc();
-        metrics.transform_seconds.observe(took.as_secs_f64());
+        self.board.metrics().transformed(took);
         let Some(message) = self.window.message(ticket).cloned() else { return };
         match outcome {
             Outcome::Drop => {
-                self.board.metrics().dropped.inc();
+                self.board.metrics().dropped();
                 self.refusals.success();
                 self.settle(ticket);
             }
@@ -306,31 +303,28 @@ impl Run<'_> {
                 publication.version = Some(message.sequence);
                 publication.version_epoch = Some(created.to_string());
             }
-            let key = self.shared.publish.idempotency.then(|| {
-                publication.idempotency_key.take().unwrap_or_else(|| {
-                    idempotency_key(self.board.name(), created, message.sequence, message.timestamp, index)
-                })
-            });
-            (publication, key)
+            let (sequence, timestamp) = (message.sequence, message.timestamp);
+            let key = || idempotency_key(self.board.name(), created, sequence, timestamp, index);
+            (publication, self.shared.publish.idempotency.then(key))
         };
         Ok(publications.into_iter().enumerate().map(stamp).collect())
     }
 
     fn take_answer(&mut self, id: RequestId, answer: Answer, took: Duration) {
-        self.board.metrics().request_seconds.observe(took.as_secs_f64());
-        let before = self.scheduler.trouble().map(ToString::to_string);
+        self.board.metrics().answered(took);
+        let before = self.scheduler.trouble().map(str::to_owned);
         let concluded = self.scheduler.complete(Instant::now(), id, answer);
-        let after = self.scheduler.trouble().map(ToString::to_string);
+        let after = self.scheduler.trouble().map(str::to_owned);
         if before != after {
             match &after {
                 Some(trouble) => warn!(module = self.board.name(), trouble, "publishing is paused"),
                 None => info!(module = self.board.name(), "publishing goes on"),
             }
-            self.board.set_centrifugo_trouble(after);
+            self.board.set_trouble(after);
         }
         for Concluded { ticket, result } in concluded {
             if result.is_ok() {
-                self.board.metrics().publications.inc();
+                self.board.metrics().published();
             }
             match self.window.conclude(ticket, result) {
                 None => {}
@@ -347,7 +341,7 @@ impl Run<'_> {
         if self.is_halting() {
             return;
         }
-        self.board.metrics().rejected(rejection.stage).inc();
+        self.board.metrics().rejected(rejection.stage);
         let in_a_row = self.refusals.rejected(Instant::now(), self.board.name(), message, &rejection);
         let max = self.assignment.config.max_consecutive_rejects;
         if in_a_row > max {
@@ -379,7 +373,7 @@ impl Run<'_> {
         let stored_at = self.window.message(ticket).map(|message| age(message));
         let Some(settled) = self.window.settle(ticket) else { return };
         if let Some(age) = stored_at {
-            self.board.metrics().delivery_seconds.observe(age.as_secs_f64());
+            self.board.metrics().settled(age);
         }
         if let Some(reply) = settled.reply {
             self.ack(reply);
@@ -387,7 +381,7 @@ impl Run<'_> {
     }
 
     fn ack(&self, reply: Subject) {
-        self.board.metrics().acks.inc();
+        self.board.metrics().acked();
         self.acks.ack(reply);
     }
 
@@ -409,7 +403,7 @@ impl Run<'_> {
     fn send_requests(&mut self) {
         while let Some(request) = self.scheduler.next_request(Instant::now()) {
             let shared = Arc::clone(self.shared);
-            self.board.metrics().batch_size.observe(request.len() as f64);
+            self.board.metrics().requested(request.len());
             self.requests.spawn(async move {
                 let start = Instant::now();
                 let answer = shared.centrifugo.send(&request).await;
@@ -422,14 +416,16 @@ impl Run<'_> {
         for reply in self.window.in_progress(Instant::now(), PROGRESS_INTERVAL) {
             self.acks.in_progress(reply);
         }
-        let oldest = self.window.oldest_unsettled().map(|message| age(message).as_secs_f64());
+        let oldest = self.window.oldest_unsettled().map(|message| age(message));
+        let unsettled = self.window.unsettled().map_or(0, |(count, ..)| count);
         let metrics = self.board.metrics();
-        set(&metrics.window_messages, self.window.len());
-        set(&metrics.window_bytes, self.window.bytes());
-        set(&metrics.requests_in_flight, self.requests.len());
-        metrics.set_lag(self.stream.map(|_| self.pending), Some(oldest.unwrap_or(0.0)));
+        metrics.window(self.window.len(), self.window.bytes());
+        metrics.in_flight(self.requests.len());
+        if self.stream.is_some() {
+            metrics.lag(self.pending + unsettled as u64, oldest);
+        }
         let retried = self.scheduler.retried();
-        metrics.publish_retries.inc_by(retried - self.retried);
+        metrics.retried(retried - self.retried);
         self.retried = retried;
     }
 
@@ -438,7 +434,7 @@ impl Run<'_> {
         let text = format!("{error:#}");
         if self.complaint.as_ref() != Some(&text) {
             warn!(module = self.board.name(), error = text, "cannot read from JetStream, will try again");
-            self.board.set_state(State::Starting, Some(text.clone()));
+            self.board.set_state(State::Waiting, Some(text.clone()));
             self.complaint = Some(text);
         }
     }
@@ -494,10 +490,6 @@ impl Run<'_> {
             Some(Ending { kind: EndingKind::Drain, .. }) | None => Ended::Stopped,
         }
     }
-}
-
-fn set(gauge: &Gauge, size: usize) {
-    gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
 }
 
 async fn at(time: Option<tokio::time::Instant>) {

@@ -99,7 +99,8 @@ fn panic_text(stderr: &str) -> Option<&str> {
 
 /// An abort without a panic says its last words on standard error as well, such as "memory allocation of 8 bytes failed".
 fn with_words(reason: String, words: &LastWords) -> String {
-    let text = panic_text(&words.stderr).or_else(|| words.stderr.lines().rev().find(|line| !line.trim().is_empty()));
+    let is_word = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
+    let text = panic_text(&words.stderr).or_else(|| words.stderr.lines().rev().find(is_word));
     match text {
         Some(text) => format!("{reason}; its last words: {text}"),
         None => reason,
@@ -185,7 +186,7 @@ mod tests {
             "trap",
             "trapped: out of bounds memory access",
         );
-        let words = stderr("hm\nlast\n\n");
+        let words = stderr("hm\nlast\nnote: run with `RUST_BACKTRACE=1`\n\n");
         check(
             Trap::UnreachableCodeReached,
             &words,

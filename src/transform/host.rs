@@ -36,6 +36,8 @@ pub(super) struct State {
     /// The message's timestamp, nanoseconds since 1970.
     now: u64,
     random: Random,
+    /// What the random numbers of every message begin from.
+    seed: Random,
     console: Arc<Mutex<Console>>,
     /// From a core module, which has no standard error.
     panic: Option<String>,
@@ -43,6 +45,7 @@ pub(super) struct State {
 
 impl State {
     pub fn new(module: &str, memory: usize, log: Arc<Log>) -> Self {
+        let seed = Random::of_module(module);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
@@ -52,15 +55,16 @@ impl State {
             wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).build(),
             table,
             now: 0,
-            random: Random::for_init(module),
+            random: seed.clone(),
+            seed,
             console: Arc::new(Mutex::new(Console::new(log))),
             panic: None,
         }
     }
 
-    pub fn begin_call(&mut self, module: &str, message: &Message) {
+    pub fn begin_call(&mut self, message: &Message) {
         self.now = message.timestamp;
-        self.random = Random::for_message(module, message);
+        self.random = self.seed.of_message(message);
     }
 
     /// What the guest said of its own failure during the call that ends here, if it said anything.

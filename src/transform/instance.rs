@@ -115,7 +115,7 @@ impl Guest {
     }
 
     fn call(&mut self, module: &Module, message: &Message) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
-        self.store.data_mut().begin_call(&module.name, message);
+        self.store.data_mut().begin_call(message);
         self.store.set_epoch_deadline(ticks(module.limits.timeout));
         let headers: Vec<(&str, &str)> = message
             .headers

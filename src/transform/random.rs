@@ -1,6 +1,6 @@
 //! A guest's random numbers: the same for the same message, on every instance, machine and release of the relay.
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::message::Message;
 
@@ -10,13 +10,21 @@ use crate::message::Message;
 pub(super) struct Random(u64);
 
 impl Random {
-    /// For `init`, which sees no message.
-    pub fn for_init(module: &str) -> Self {
-        Self(seed(module, "", 0, 0))
+    /// For `init`, which sees no message. Every message's generator begins from here, hence one a module is enough.
+    pub fn of_module(name: &str) -> Self {
+        Self(xxh3_64(name.as_bytes()))
     }
 
-    pub fn for_message(module: &str, message: &Message) -> Self {
-        Self(seed(module, &message.stream, message.sequence, message.timestamp))
+    pub fn of_message(&self, message: &Message) -> Self {
+        let mut random = Self(xxh3_64_with_seed(message.stream.as_bytes(), self.0));
+        random.mix(message.sequence);
+        random.mix(message.timestamp);
+        random
+    }
+
+    fn mix(&mut self, number: u64) {
+        self.0 ^= number;
+        self.0 = self.next();
     }
 
     pub fn next(&mut self) -> u64 {
@@ -37,18 +45,6 @@ impl Random {
     }
 }
 
-fn seed(module: &str, stream: &str, sequence: u64, timestamp: u64) -> u64 {
-    let mut hash = Xxh3::new();
-    // Neither name can hold a zero byte, so that no two pairs of names read the same.
-    hash.update(module.as_bytes());
-    hash.update(&[0]);
-    hash.update(stream.as_bytes());
-    hash.update(&[0]);
-    hash.update(&sequence.to_le_bytes());
-    hash.update(&timestamp.to_le_bytes());
-    hash.digest()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +62,42 @@ mod tests {
                 9_817_491_932_198_370_423
             ]
         );
+    }
+
+    #[test]
+    fn each_part_of_a_message_s_identity_counts() {
+        let message = |stream: &str, sequence, timestamp| Message {
+            subject: "subject".into(),
+            payload: bytes::Bytes::new(),
+            headers: Vec::new(),
+            stream: stream.into(),
+            sequence,
+            timestamp,
+            deliveries: 1,
+        };
+        let first = |module: &str, message: &Message| Random::of_module(module).of_message(message).next();
+        let one = message("A", 1, 2);
+        assert_eq!(
+            first("m", &one),
+            first(
+                "m",
+                &Message {
+                    deliveries: 2,
+                    ..one.clone()
+                }
+            )
+        );
+        let others = [
+            message("B", 1, 2),
+            message("A", 2, 2),
+            message("A", 1, 1),
+            message("A", 2, 1),
+        ];
+        let mut numbers: Vec<u64> = others.iter().map(|other| first("m", other)).collect();
+        numbers.extend([first("m", &one), first("n", &one)]);
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 6);
     }
 
     #[test]

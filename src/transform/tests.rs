@@ -35,3 +35,12 @@ fn check_rejected(outcome: Outcome, code: &str, reason: &str) {
     let rejection = rejection(outcome);
     assert_eq!((rejection.code.as_ref(), rejection.reason.as_str()), (code, reason));
 }
+
+/// The version of the one publication, which guests written by hand use to show a number.
+#[track_caller]
+fn version(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::Publish(publications) => publications[0].version.expect("a version"),
+        other => panic!("not published: {other:?}"),
+    }
+}

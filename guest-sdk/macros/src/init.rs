@@ -1,7 +1,7 @@
 //! `#[init]`.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Result, Type};
 
 use crate::signature::{Usage, carrier};
@@ -28,15 +28,19 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     // An inherent function: `#[transform]` calls `prepare` with a fall-back from a trait in scope, and Rust prefers this one. Its
     // span is the user's function's, so that the compiler points there if there are two.
     let prepare = format_ident!("prepare", span = name.span());
+    // The span keeps our variable apart from the user's names: the function may well be called `settings`.
+    let body = quote_spanned! { Span::mixed_site() =>
+        (settings: &str) #output {
+            let settings: #settings = ::slipring_sdk::expansion::read_settings(settings)?;
+            #name(settings)
+        }
+    };
     Ok(quote! {
         #function
 
         impl #carrier {
             #[doc(hidden)]
-            fn #prepare(settings: &str) #output {
-                let settings: #settings = ::slipring_sdk::expansion::read_settings(settings)?;
-                #name(settings)
-            }
+            fn #prepare #body
         }
     })
 }

@@ -71,8 +71,27 @@ impl Usage {
     }
 }
 
-/// The type that carries the module's functions. Its name is what the compiler shows when it is missing, because there is an
-/// `#[init]` but no `#[transform]`, or defined twice, because there are two transforms: hence a name that says so.
+/// The type that carries the module's functions. Its name is what the compiler shows when it is defined twice, because there
+/// are two transforms:
+///
+/// ```compile_fail,E0428
+/// # use slipring_sdk::{Message, Output, Result, transform};
+/// #[transform]
+/// fn one(_message: &Message) -> Result<Output> { Ok(Output::drop()) }
+///
+/// #[transform]
+/// fn two(_message: &Message) -> Result<Output> { Ok(Output::drop()) }
+/// ```
+///
+/// or missing, because there is an `#[init]` alone:
+///
+/// ```compile_fail,E0425
+/// # use slipring_sdk::{Result, init};
+/// #[init]
+/// fn prepare(_settings: String) -> Result<()> { Ok(()) }
+/// ```
+///
+/// hence a name that says so.
 pub fn carrier(at: &Ident) -> Ident {
     format_ident!("TheTransformOfThisModule", span = at.span())
 }

@@ -1,12 +1,12 @@
 //! Which files become modules, and what is said of those that do not.
 
 use super::super::{Engine, Module};
-use super::wat::{EXPORTS, Guest, OK, TYPES, component, limits};
+use super::wat::{Guest, NOTHING, OK, component, impatient, limits};
 
 #[track_caller]
 fn check(wasm: &[u8], beginning: &str) {
     let engine = Engine::new(None).expect("an engine");
-    let error = Module::load(&engine, "test", wasm, "{}", limits())
+    let error = Module::load(&engine, "test", wasm, "{}", impatient())
         .expect_err("refused")
         .to_string();
     assert!(error.starts_with(beginning), "{error}");
@@ -30,12 +30,12 @@ fn a_component_cut_short_is_refused() {
 fn a_missing_export_is_named() {
     let core = r#"(core module $core (func (export "f")))"#;
     check(
-        &component("", core, ""),
+        &component(NOTHING, core, ""),
         "the module does not export the function `init` of `slipring:transform@0.1.0`: it exports nothing.",
     );
     let lifted = r#"(func $f (canon lift (core func $guest "f"))) (export "init" (func $f)) (export "main" (func $f))"#;
     check(
-        &component("", core, lifted),
+        &component(NOTHING, core, lifted),
         "the module does not export the function `transform` of `slipring:transform@0.1.0`; it exports `init`, `main`.",
     );
 }
@@ -46,12 +46,12 @@ fn an_export_of_another_type_is_named() {
     let lifted =
         r#"(func $f (canon lift (core func $guest "f"))) (export "init" (func $f)) (export "transform" (func $f))"#;
     check(
-        &component("", core, lifted),
+        &component(NOTHING, core, lifted),
         "what the module exports is not of the type that `slipring:transform@0.1.0` has: type-checking export func `init`",
     );
     let no_function = r#"(instance $nothing) (export "init" (instance $nothing))"#;
     check(
-        &component("", core, no_function),
+        &component(NOTHING, core, no_function),
         "what the module exports is not of the type that `slipring:transform@0.1.0` has: `init` is not a function",
     );
 }
@@ -61,7 +61,8 @@ fn imports_that_are_not_provided_are_all_named() {
     let imports = r#"
         (import "wasi:http/types@0.2.0" (instance))
         (import "wasi:cli/environment@0.2.0" (instance))
-        (import "slipring:transform/types@0.2.0" (instance))"#;
+        (import "slipring:transform/types@0.2.0" (instance))
+        (core instance $host)"#;
     check(
         &component(imports, "(core module $core)", ""),
         "the module imports `wasi:http/types@0.2.0`, `slipring:transform/types@0.2.0`, which the relay does not provide",
@@ -70,18 +71,19 @@ fn imports_that_are_not_provided_are_all_named() {
 
 #[test]
 fn a_function_missing_in_a_known_interface_is_named() {
-    let imports = r#"(import "wasi:cli/environment@0.2.0" (instance (export "get-weather" (func))))"#;
-    let wasm = component(&format!("{TYPES} {imports}"), &core_of_default(), EXPORTS);
+    let imports =
+        r#"(import "wasi:cli/environment@0.2.0" (instance (export "get-weather" (func)))) (core instance $host)"#;
+    let guest = Guest {
+        imports,
+        ..Guest::default()
+    };
+    let wasm = guest.wasm();
     check(&wasm, "what the module imports does not fit what the relay provides: ");
     let engine = Engine::new(None).expect("an engine");
     let error = Module::load(&engine, "test", &wasm, "{}", limits())
         .expect_err("refused")
         .to_string();
     assert!(error.contains("get-weather"), "{error}");
-}
-
-fn core_of_default() -> String {
-    Guest::default().core()
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::wat::{Guest, limits};
-use super::{check_rejected, message};
+use super::wat::{Guest, impatient, limits};
+use super::{check_rejected, message, version};
 use crate::message::Outcome;
 
 #[test]
@@ -23,11 +23,11 @@ fn a_trap_says_what_it_was() {
 
 #[test]
 fn an_endless_loop_ends_at_the_time_out() {
-    let mut instance = Guest {
+    let guest = Guest {
         transform: "(loop (br 0)) unreachable",
         ..Guest::default()
-    }
-    .instance();
+    };
+    let mut instance = guest.load(impatient()).expect("a module").instance();
     let start = Instant::now();
     check_rejected(
         instance.call(&message(1)),
@@ -154,10 +154,7 @@ fn an_instance_that_has_grown_is_replaced() {
     };
     let mut instance = guest.instance();
     let calls: Vec<u64> = (1..=4)
-        .map(|sequence| match instance.call(&message(sequence)) {
-            Outcome::Publish(publications) => publications[0].version.expect("a version"),
-            other => panic!("{other:?}"),
-        })
+        .map(|sequence| version(instance.call(&message(sequence))))
         .collect();
     assert_eq!(calls, [1, 2, 1, 2]);
 }

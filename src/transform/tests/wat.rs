@@ -4,34 +4,39 @@ use std::time::Duration;
 
 use super::super::{Engine, Instance, Limits, LoadError, Module};
 
-/// The body of `init` and of `transform`, in WebAssembly's text format; the rest is the same for all. Both return the address of a
-/// `result`; `$message` puts one together from its discriminant (0: ok, 1: error), an address and a length. `transform` may use the locals `$at` and `$left`.
+/// The body of `init` and of `transform`, in WebAssembly's text format; the rest is the same for all. Both return the address of
+/// a `result`; `$result` puts one together from its discriminant (0: ok, 1: error), an address and a length. `transform` may
+/// use the locals `$at` and `$left`.
 ///
 /// At address 16 the memory holds `a`, which serves as a channel and, being no JSON, as broken JSON; at 17 `1`, which is JSON.
-pub struct Guest {
-    pub init: &'static str,
-    pub transform: &'static str,
-    /// More of the core module: globals, functions.
-    pub more: &'static str,
+pub struct Guest<'a> {
+    pub init: &'a str,
+    pub transform: &'a str,
+    /// More of the core module: globals, functions, imports from `host`.
+    pub more: &'a str,
+    /// Of the component; it defines the core instance `$host`.
+    pub imports: &'a str,
 }
 
+pub const NOTHING: &str = "(core instance $host)";
 pub const OK: &str = "(call $result (i32.const 0) (i32.const 0) (i32.const 0))";
 /// One publication of the JSON `1` on the channel `a`.
 pub const ONE: &str = "(call $result (i32.const 0) (call $publication) (i32.const 1))";
 
-impl Default for Guest {
+impl Default for Guest<'_> {
     fn default() -> Self {
         Self {
             init: OK,
             transform: ONE,
             more: "",
+            imports: NOTHING,
         }
     }
 }
 
-impl Guest {
+impl Guest<'_> {
     pub fn wasm(&self) -> Vec<u8> {
-        component(TYPES, &self.core(), EXPORTS)
+        component(&format!("{TYPES} {}", self.imports), &self.core(), EXPORTS)
     }
 
     pub fn load(&self, limits: Limits) -> Result<std::sync::Arc<Module>, LoadError> {
@@ -44,13 +49,15 @@ impl Guest {
     }
 
     pub fn core(&self) -> String {
-        let Self { init, transform, more } = self;
+        let Self {
+            init, transform, more, ..
+        } = self;
         format!(
             r#"(core module $core
+                {more}
                 (memory (export "memory") 2)
                 (data (i32.const 16) "a1")
                 (global $top (mut i32) (i32.const 65536))
-                {more}
                 (func $allocate (param $align i32) (param $size i32) (result i32)
                     (global.set $top (i32.and
                         (i32.add (global.get $top) (i32.sub (local.get $align) (i32.const 1)))
@@ -92,16 +99,25 @@ impl Guest {
     }
 }
 
-/// A time-out that a loaded machine keeps for well-behaved guests, and that is short enough to wait for.
+/// A time-out that well-behaved guests keep on a loaded machine, too.
 pub fn limits() -> Limits {
+    Limits::new(Duration::from_secs(5), 4 * 1024 * 1024)
+}
+
+/// One that is short enough to wait for.
+pub fn impatient() -> Limits {
+    let timeout = Duration::from_millis(100);
     Limits {
-        init_timeout: Duration::from_millis(100),
-        ..Limits::new(Duration::from_millis(100), 4 * 1024 * 1024)
+        timeout,
+        init_timeout: timeout,
+        ..limits()
     }
 }
 
 pub fn component(imports: &str, core: &str, exports: &str) -> Vec<u8> {
-    let text = format!("(component {imports} {core} (core instance $guest (instantiate $core)) {exports})");
+    let text = format!(
+        "(component {imports} {core} (core instance $guest (instantiate $core (with \"host\" (instance $host)))) {exports})"
+    );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -47,6 +47,49 @@ fn a_guest_sees_all_of_its_message() {
 }
 
 #[test]
+fn random_numbers_and_time_are_the_message_s_in_every_call() {
+    let imports = r#"
+        (import "wasi:random/random@0.2.0" (instance $secure (export "get-random-u64" (func (result u64)))))
+        (import "wasi:random/insecure@0.2.0" (instance $insecure (export "get-insecure-random-u64" (func (result u64)))))
+        (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
+        (core func $a (canon lower (func $secure "get-random-u64")))
+        (core func $b (canon lower (func $insecure "get-insecure-random-u64")))
+        (core func $c (canon lower (func $clock "now")))
+        (core instance $host (export "a" (func $a)) (export "b" (func $b)) (export "c" (func $c)))"#;
+    let check = |transform: &str| {
+        let guest = Guest {
+            imports,
+            more: r#"(import "host" "a" (func $secure (result i64))) (import "host" "b" (func $insecure (result i64)))
+                (import "host" "c" (func $now (result i64)))"#,
+            transform,
+            ..Guest::default()
+        };
+        let module = guest.load(limits()).expect("a module");
+        let mut instance = module.instance();
+        let mut number = |sequence| super::version(instance.call(&message(sequence)));
+        let numbers = [number(1), number(2), number(1)];
+        assert_eq!(numbers[0], numbers[2]);
+        assert_eq!(numbers[0], super::version(module.instance().call(&message(1))));
+        numbers
+    };
+    let show = |number: &str| {
+        format!(
+            "(local.set $at (call $publication))
+            (i32.store8 offset=24 (local.get $at) (i32.const 1))
+            (i64.store offset=32 (local.get $at) (i64.shr_u {number} (i64.const 12)))
+            (call $result (i32.const 0) (local.get $at) (i32.const 1))"
+        )
+    };
+    for random in ["(call $secure)", "(call $insecure)"] {
+        let numbers = check(&show(random));
+        assert_ne!(numbers[0], numbers[1]);
+    }
+    let twice = check(&show("(i64.sub (call $secure) (call $secure))"));
+    assert_ne!(twice[0], 0, "two numbers of one call are the same");
+    assert_eq!(check(&show("(call $now)"))[0], message(1).timestamp >> 12);
+}
+
+#[test]
 fn outcomes_come_in_the_order_of_the_chunks() {
     // The lower the sequence the longer it takes, so that without reordering the last chunks would come first.
     let guest = Guest {

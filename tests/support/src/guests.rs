@@ -92,3 +92,24 @@ struct CargoMessage {
 struct CargoTarget {
     name: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first eight bytes tell a component from a core module.
+    fn preamble(file: Result<PathBuf>) -> Vec<u8> {
+        std::fs::read(file.unwrap()).unwrap()[..8].to_vec()
+    }
+
+    #[test]
+    fn guests_are_built_for_both_targets() {
+        assert_eq!(preamble(component("orders")), b"\0asm\x0d\0\x01\0");
+        assert_eq!(preamble(core_module("unruly")), b"\0asm\x01\0\0\0");
+        let error = core_module("telemetry").unwrap_err().to_string();
+        assert!(
+            error.starts_with("telemetry is not among the guests for wasm32-unknown-unknown"),
+            "{error}"
+        );
+    }
+}

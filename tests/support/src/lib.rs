@@ -7,7 +7,7 @@
 //! - [`fake_centrifugo`]: the answers that the real one does not give on demand.
 //! - [`relay`]: the relay itself, as a process.
 //! - [`guests`]: the guest crates, built.
-//! - [`eventually`]: waiting for a condition, with a deadline.
+//! - [`eventually()`]: waiting for a condition, with a deadline.
 
 pub mod clients;
 pub mod eventually;

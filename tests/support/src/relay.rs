@@ -284,6 +284,46 @@ mod tests {
         assert_eq!(admin_address("INFO connected address=127.0.0.1:4222"), None);
     }
 
+    /// What behaves as the relay does towards whoever starts it: `sh run`, in place of `slipring run`.
+    fn stand_in(script: &str) -> Home {
+        let home = Home::new("sh", "nats://127.0.0.1:1", "http://127.0.0.1:2", "secret").unwrap();
+        home.write("run", script).unwrap();
+        home
+    }
+
+    #[tokio::test]
+    async fn a_relay_is_run_in_its_home_and_stopped() {
+        let script = r#"trap 'echo draining; kill $!; exit 0' TERM
+echo "$COLOUR" $(ls)
+echo "INFO admin listening address=127.0.0.1:9"
+sleep 1000 & wait"#;
+        let mut home = stand_in(script);
+        home.env("COLOUR", "blue");
+        let mut relay = home.run().await.unwrap();
+        assert_eq!(relay.url(), "http://127.0.0.1:9");
+        assert!(
+            relay.logged("blue centrifugo.key modules run slipring.toml"),
+            "{:?}",
+            relay.log()
+        );
+        relay.sigterm().unwrap();
+        assert!(relay.wait(PATIENCE).await.unwrap().success());
+        assert!(relay.logged("draining"));
+        assert!(relay.sigterm().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_ends_at_once_is_reported_with_its_last_words() {
+        let error = format!(
+            "{:#}",
+            stand_in("echo unknown key >&2; exit 78").run().await.unwrap_err()
+        );
+        assert!(
+            error.contains("exit status: 78") && error.contains("unknown key"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn a_home_holds_what_the_relay_needs() {
         let home = Home::new("slipring", "nats://127.0.0.1:1", "http://127.0.0.1:2", "secret").unwrap();

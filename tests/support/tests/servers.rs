@@ -75,13 +75,13 @@ async fn what_is_published_is_in_the_history_and_at_the_subscriber() -> Result<(
 #[tokio::test]
 async fn binary_data_arrives_as_it_was_published_and_pings_are_answered() -> Result<()> {
     let centrifugo = Centrifugo::start_with(|config| {
-        config["client"]["ping_interval"] = json!("1s");
-        config["client"]["pong_timeout"] = json!("500ms");
+        config["client"]["ping_interval"] = json!("100ms");
+        config["client"]["pong_timeout"] = json!("50ms");
     });
     let centrifugo = centrifugo.await?;
     let mut subscriber = Subscriber::connect(&centrifugo.websocket_url(), ["plain:1"]).await?;
-    // Long enough for the server to miss two answers, if they did not come.
-    let silence = subscriber.next(Duration::from_millis(3_200)).await.unwrap_err();
+    // Long enough for the server to miss several answers and close the connection, if they did not come.
+    let silence = subscriber.next(Duration::from_millis(600)).await.unwrap_err();
     assert!(silence.to_string().contains("nothing arrived"), "{silence:#}");
     centrifugo
         .api("publish", json!({ "channel": "plain:1", "b64data": "AAECAwT/" }))

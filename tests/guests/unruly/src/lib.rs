@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use serde::Deserialize;
-use slipring_sdk::{Message, Output, Publication, Result, bail, init, json, transform};
+use slipring_sdk::{Message, Output, Publication, Result, Value, bail, init, json, transform};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,10 +58,9 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
         "eat" => eat_memory(),
         "chatter" => chatter(),
 
-        "million" => (0..1_000_000)
-            .map(|_| Publication::json_text("unruly:ok", "1"))
-            .collect(),
-        "huge" => Publication::json_text("unruly:ok", format!("\"{}\"", "x".repeat(300 << 20))).into(),
+        "many" => vec![Publication::json_text("unruly:ok", "1"); amount(message)?].into(),
+        // Digits: a number is JSON without quotes, so there is only one allocation.
+        "large" => Publication::json_text("unruly:ok", "1".repeat(amount(message)?)).into(),
         "no-channels" => Publication::json_text(Vec::<String>::new(), "1").into(),
         "empty-channel" => Publication::json_text("", "1").into(),
         "long-channel" => Publication::json_text(format!("unruly:{}", "x".repeat(293)), "1").into(),
@@ -100,45 +99,40 @@ fn channels(message: &Message) -> Result<Output> {
 
 /// What there is to be seen of the world outside: it should be the message's timestamp and nothing else.
 fn report(message: &Message) -> Result<Output> {
-    let report = json!({
-        "timestamp": message.timestamp,
-        "clock": clock(),
-        "monotonic_moves": monotonic_moves(),
-        "random": RandomState::new().hash_one(0).to_string(),
-        "environment": std::env::vars().count(),
-        "arguments": std::env::args().count(),
-        "root": std::fs::read_dir("/").map(|_| "readable").map_err(|error| error.to_string()),
-        "file": std::fs::read_to_string("/etc/hostname").map_err(|error| error.to_string()),
-        "network": std::net::TcpStream::connect("127.0.0.1:80").map(|_| "connected").map_err(|error| error.to_string()),
-    });
+    let report = json!({ "timestamp": message.timestamp, "random": random(), "outside": outside() });
     Ok(Publication::json("unruly:ok", &report)?.into())
 }
 
-/// Nanoseconds since 1970, where there is a clock: without WASI, asking for the time panics.
-#[cfg(not(target_os = "unknown"))]
-fn clock() -> Option<u64> {
-    let elapsed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .ok()?;
-    u64::try_from(elapsed.as_nanos()).ok()
+/// As hexadecimal text: JSON readers may round a number of 64 bits.
+fn random() -> String {
+    format!("{:016x}", RandomState::new().hash_one(0))
 }
 
-#[cfg(target_os = "unknown")]
-fn clock() -> Option<u64> {
-    None
-}
-
-/// Whether the other clock, the one for durations, goes on while the guest works.
 #[cfg(not(target_os = "unknown"))]
-fn monotonic_moves() -> bool {
+fn outside() -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let start = std::time::Instant::now();
     black_box((0..100_000_u32).map(black_box).sum::<u32>());
-    start.elapsed() > Duration::ZERO
+    json!({
+        "clock": now.map(|since| since.as_nanos().to_string()).map_err(|error| error.to_string()),
+        "elapsed": start.elapsed().as_nanos().to_string(),
+        "environment": std::env::vars().count(),
+        "arguments": std::env::args().count(),
+        "directory": std::fs::read_dir("/").map(|entries| entries.count()).map_err(|error| error.to_string()),
+        "file": std::fs::read_to_string("/etc/hostname").map_err(|error| error.to_string()),
+        "network": std::net::TcpStream::connect("127.0.0.1:80").map(|_| "connected").map_err(|error| error.to_string()),
+    })
 }
 
+/// Without WASI most of those panic; there is nothing outside to ask.
 #[cfg(target_os = "unknown")]
-fn monotonic_moves() -> bool {
-    false
+fn outside() -> Value {
+    Value::Null
+}
+
+/// How much to make of something: the payload, a number.
+fn amount(message: &Message) -> Result<usize> {
+    message.json()
 }
 
 fn loop_for_ever() -> ! {

@@ -235,3 +235,17 @@ fn default_config(key: &str) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_recognised() {
+        let first = Centrifugo::start().await.unwrap();
+        let mut second = Centrifugo::prepare(|_| ()).unwrap();
+        second.port = first.port;
+        let error = second.restart().await.unwrap_err();
+        assert!(port_was_taken(&error), "{error:#}");
+    }
+}

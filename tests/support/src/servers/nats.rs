@@ -100,3 +100,17 @@ impl NatsServer {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_recognised() {
+        let first = NatsServer::start().await.unwrap();
+        let mut second = NatsServer::prepare("").unwrap();
+        second.port = first.port;
+        let error = second.restart().await.unwrap_err();
+        assert!(port_was_taken(&error), "{error:#}");
+    }
+}

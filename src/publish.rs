@@ -1,0 +1,20 @@
+//! The publish stage: brings publications to Centrifugo in the order in which they were pushed, channel by channel, whatever
+//! fails in between.
+//!
+//! [`Scheduler`] decides and does no I/O: it is given publications, answers and the time, and gives requests. [`Client`] carries
+//! a [`Request`] to Centrifugo and tells what became of it as an [`Answer`]. Nothing here knows about JetStream or about windows:
+//! a publication comes with a ticket, and the ticket comes back once.
+
+mod answer;
+mod body;
+mod centrifugo;
+mod key;
+mod replies;
+mod request;
+mod scheduler;
+
+pub use self::answer::{Answer, Position, Reply};
+pub use self::centrifugo::{Client, ClientError};
+pub use self::key::idempotency_key;
+pub use self::request::{Request, RequestId};
+pub use self::scheduler::{Concluded, Limits, Scheduler};

@@ -1,0 +1,169 @@
+//! Reads what `/api/batch` replies. The shapes were measured on Centrifugo 6.9.1; a reply that does not have them, or not one for
+//! each command, is unreadable, which is to say that nobody knows what was executed.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::answer::{Position, Reply};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("the reply is not the JSON of a batch")]
+    Json(#[from] serde_json::Error),
+    #[error("{found} replies to {expected} commands")]
+    Count { expected: usize, found: usize },
+    #[error("the reply to command {index} has neither an error nor a result for each of its {channels} channels")]
+    Shape { index: usize, channels: usize },
+}
+
+/// Without commands, Centrifugo leaves `replies` out.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow, default)]
+    replies: Vec<Command<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Command<'a> {
+    error: Option<Failure>,
+    #[serde(borrow)]
+    publish: Option<Published<'a>>,
+    #[serde(borrow)]
+    broadcast: Option<Broadcast<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Broadcast<'a> {
+    #[serde(borrow, default)]
+    responses: Vec<Response<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    error: Option<Failure>,
+    #[serde(borrow)]
+    result: Option<Published<'a>>,
+}
+
+#[derive(Deserialize, Clone)]
+struct Failure {
+    code: u32,
+    #[serde(default)]
+    message: String,
+}
+
+/// Both fields are left out in a channel without history, and for `skip_history`.
+#[derive(Deserialize)]
+struct Published<'a> {
+    #[serde(default)]
+    offset: u64,
+    #[serde(borrow, default)]
+    epoch: Cow<'a, str>,
+}
+
+/// The reply for each channel of each command. `channels` says how many each command has.
+pub(super) fn read(body: &[u8], channels: &[usize]) -> Result<Vec<Reply>, Unreadable> {
+    let Batch { replies } = serde_json::from_slice(body)?;
+    if replies.len() != channels.len() {
+        return Err(Unreadable::Count { expected: channels.len(), found: replies.len() });
+    }
+    let mut all = Vec::with_capacity(channels.iter().sum());
+    for (index, (command, &channels)) in replies.into_iter().zip(channels).enumerate() {
+        let shape = || Unreadable::Shape { index, channels };
+        match command {
+            Command { error: Some(failure), .. } => all.extend(std::iter::repeat_n(Reply::from(failure), channels)),
+            Command { publish: Some(published), .. } if channels == 1 => all.push(published.into()),
+            Command { broadcast: Some(Broadcast { responses }), .. } if responses.len() == channels => {
+                for response in responses {
+                    all.push(response.into_reply().ok_or_else(shape)?);
+                }
+            }
+            _ => return Err(shape()),
+        }
+    }
+    Ok(all)
+}
+
+impl Response<'_> {
+    fn into_reply(self) -> Option<Reply> {
+        match self {
+            Self { error: Some(failure), .. } => Some(failure.into()),
+            Self { result: Some(published), .. } => Some(published.into()),
+            Self { .. } => None,
+        }
+    }
+}
+
+impl From<Failure> for Reply {
+    fn from(Failure { code, message }: Failure) -> Self {
+        Self::Failed { code, message }
+    }
+}
+
+impl From<Published<'_>> for Reply {
+    fn from(Published { offset, epoch }: Published<'_>) -> Self {
+        Self::Confirmed((offset > 0).then(|| Position { offset, epoch: xxh3_64(epoch.as_bytes()) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: u32, message: &str) -> Reply {
+        Reply::Failed { code, message: message.to_owned() }
+    }
+
+    fn at(offset: u64, epoch: &str) -> Reply {
+        Reply::Confirmed(Some(Position { offset, epoch: xxh3_64(epoch.as_bytes()) }))
+    }
+
+    // As Centrifugo 6.9.1 sent them.
+    const MIXED: &str = r#"{"replies":[{"publish":{"offset":3,"epoch":"uVlfFSXk"}},{"error":{"code":102,"message":"unknown channel"}},{"error":{"code":107,"message":"bad request"}},{"publish":{}}]}"#;
+    const BROADCAST: &str = r#"{"replies":[{"broadcast":{"responses":[{"result":{"offset":1,"epoch":"ACxXGByI"}},{"error":{"code":102,"message":"unknown channel"}},{"result":{"offset":1,"epoch":"iHRnEQcq"}},{"error":{"code":107,"message":"bad request"}},{"result":{}}]}}]}"#;
+
+    #[test]
+    fn publishes_and_their_errors() {
+        let expected = [at(3, "uVlfFSXk"), failed(102, "unknown channel"), failed(107, "bad request"), Reply::Confirmed(None)];
+        assert_eq!(read(MIXED.as_bytes(), &[1, 1, 1, 1]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_broadcast_has_a_reply_for_each_channel() {
+        let expected = [
+            at(1, "ACxXGByI"),
+            failed(102, "unknown channel"),
+            at(1, "iHRnEQcq"),
+            failed(107, "bad request"),
+            Reply::Confirmed(None),
+        ];
+        assert_eq!(read(BROADCAST.as_bytes(), &[5]).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_error_of_a_whole_broadcast_is_that_of_each_channel() {
+        let body = br#"{"replies":[{"error":{"code":107,"message":"bad request"}},{"publish":{}}]}"#;
+        let expected = [failed(107, "bad request"), failed(107, "bad request"), Reply::Confirmed(None)];
+        assert_eq!(read(body, &[2, 1]).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_does_not_answer_the_request_is_unreadable() {
+        let check = |body: &str, channels: &[usize], expected: &str| {
+            let error = read(body.as_bytes(), channels).unwrap_err().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        };
+        check("", &[1], "not the JSON");
+        check("Bad Gateway", &[1], "not the JSON");
+        check(&MIXED[..MIXED.len() - 9], &[1, 1, 1, 1], "not the JSON");
+        check("{}", &[1], "0 replies to 1 commands");
+        check(MIXED, &[1, 1, 1], "4 replies to 3 commands");
+        check(BROADCAST, &[4], "command 0 has neither");
+        check(BROADCAST, &[1], "command 0 has neither");
+        check(r#"{"replies":[{"publish":{}}]}"#, &[2], "command 0 has neither");
+        check(r#"{"replies":[{"publish":{}},{}]}"#, &[1, 1], "command 1 has neither");
+        check(r#"{"replies":[{"broadcast":{"responses":[{},{}]}}]}"#, &[2], "command 0 has neither");
+    }
+}

@@ -1,0 +1,36 @@
+//! What a person reads about a publication that Centrifugo will never take.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::message::{Rejection, Stage};
+
+/// Centrifugo answered the command with an error that is not temporary.
+pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection {
+    let hint = match code {
+        102 => ": does the namespace before `:` exist in Centrifugo's configuration?",
+        107 => ": an empty channel and an empty binary body cannot be published",
+        108 => ": the channel's namespace does not have the option that this needs",
+        _ => "",
+    };
+    Rejection {
+        stage: Stage::Publish,
+        code: Cow::Owned(code.to_string()),
+        channel: Some(Arc::clone(channel)),
+        reason: format!("Centrifugo refused the publication on `{channel}` with error {code} ({message}){hint}"),
+    }
+}
+
+/// Centrifugo, or a proxy before it, refused a request that carried this one publication.
+pub(super) fn by_status(status: u16, reason: &str, channel: &Arc<str>) -> Rejection {
+    let hint = match status {
+        413 => ": the publication is larger than what Centrifugo or a proxy before it accepts",
+        _ => ": it could not be read; JSON nested deeper than 10,000 levels is one reason",
+    };
+    Rejection {
+        stage: Stage::Publish,
+        code: Cow::Owned(status.to_string()),
+        channel: Some(Arc::clone(channel)),
+        reason: format!("Centrifugo refused the publication on `{channel}`: {reason}{hint}"),
+    }
+}
