@@ -9,7 +9,7 @@ CARGO_DENY := 0.20.2
 
 EXAMPLES := orders notifications telemetry
 # The guests as components; and two of them as core modules, which the relay turns into components itself.
-COMPONENTS := $(addprefix -p ,$(EXAMPLES) unruly)
+COMPONENTS := $(addprefix -p ,$(EXAMPLES) orders-next unruly)
 CORE_MODULES := -p orders -p unruly
 
 .PHONY: help

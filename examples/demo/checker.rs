@@ -34,7 +34,7 @@ impl Checker {
     }
 
     pub fn received(&mut self, received: &Received) {
-        let data: Value = serde_json::from_str(received.publication.data.get()).unwrap_or_default();
+        let data: Value = received.publication.json().unwrap_or_default();
         self.with_currency += u64::from(data.get("currency").is_some());
         match number(&received.channel, &data) {
             Some(number) => self.channels.entry(received.channel.clone()).or_default().received.push(number),

@@ -143,7 +143,7 @@ impl Demo {
 
     fn show(&mut self, start: Instant, received: &Received) {
         let seconds = (received.at - start).as_secs_f64();
-        println!("{seconds:7.2} s  {:<24} {}", received.channel, received.publication.data.get());
+        println!("{seconds:7.2} s  {:<24} {}", received.channel, received.publication.text());
         self.checker.received(received);
     }
 

@@ -69,7 +69,7 @@ mod tests {
             Rejection { stage: Stage::Transform, code: "rejected".into(), channel: None, reason: "no".into() };
         let mut refusals = Refusals::default();
         let now = Instant::now();
-        let mut reject = |refusals: &mut Refusals| refusals.rejected(now, "orders", &message, &rejection);
+        let reject = |refusals: &mut Refusals| refusals.rejected(now, "orders", &message, &rejection);
         assert_eq!((reject(&mut refusals), reject(&mut refusals)), (1, 2));
         refusals.success();
         assert_eq!(reject(&mut refusals), 1);

@@ -20,7 +20,7 @@ pub fn component(name: &str) -> Result<PathBuf> {
         &BUILT,
         name,
         "wasm32-wasip2",
-        &["orders", "notifications", "telemetry", "unruly"],
+        &["orders", "orders-next", "notifications", "telemetry", "unruly"],
     )
 }
 
