@@ -178,7 +178,7 @@ mod tests {
     use crate::transform::tests::wat::Guest;
 
     /// Publishes; drops the second message of the stream and rejects the third.
-    fn guest() -> Guest {
+    fn guest() -> Guest<'static> {
         let transform = "(if (i64.eq (local.get $sequence) (i64.const 2))
                 (then (return (call $result (i32.const 0) (i32.const 0) (i32.const 0)))))
             (if (i64.eq (local.get $sequence) (i64.const 3))
@@ -191,7 +191,7 @@ mod tests {
     }
 
     /// Standard output, standard error, and how it ends.
-    fn run(guest: &Guest, config: Option<&str>, messages: &str) -> String {
+    fn run(guest: &Guest<'_>, config: Option<&str>, messages: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("orders.wasm"), guest.wasm()).unwrap();
