@@ -191,7 +191,7 @@ mod tests {
     }
 
     /// Standard output, standard error, and how it ends.
-    fn run(guest: &Guest, config: Option<&str>, messages: &str) -> String {
+    fn run(guest: &Guest<'_>, config: Option<&str>, messages: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("orders.wasm"), guest.wasm()).unwrap();
