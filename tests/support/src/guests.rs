@@ -34,7 +34,8 @@ fn find(built: &OnceLock<Built>, name: &str, target: &str, guests: &[&str]) -> R
     let built = built.get_or_init(|| build(target, guests).map_err(|error| format!("{error:#}")));
     let files = built.as_ref().map_err(|error| anyhow!("{error}"))?;
     files
-        .get(name)
+        // Cargo names a library with underscores.
+        .get(&name.replace('-', "_"))
         .cloned()
         .with_context(|| format!("{name} is not among the guests for {target}: {}", guests.join(", ")))
 }
