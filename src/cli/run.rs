@@ -76,7 +76,10 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
 fn engine(config: &Config) -> anyhow::Result<Engine> {
     Engine::new(config.modules.cache_dir.as_deref()).or_else(|error| {
         let error = &error as &dyn std::error::Error;
-        warn!(error, "compiled modules are not cached; `modules.cache_dir` names another directory, or `false`");
+        warn!(
+            error,
+            "compiled modules are not cached; `modules.cache_dir` names another directory, or `false`"
+        );
         Ok(Engine::new(None)?)
     })
 }
@@ -109,7 +112,13 @@ async fn relay(
             std::future::pending::<()>().await;
         }
     };
-    let context = modules::Context { engine, shared, board, shutdown, compiling: Semaphore::new(1) };
+    let context = modules::Context {
+        engine,
+        shared,
+        board,
+        shutdown,
+        compiling: Semaphore::new(1),
+    };
     tokio::select! {
         () = modules::run(context, &config.modules.dir) => {}
         () = note => {}

@@ -33,7 +33,10 @@ impl Acks {
             }
             if let Err(error) = client.flush().await {
                 let error: &dyn std::error::Error = &error;
-                warn!(error, "the last acks may not have reached NATS; their messages will come again");
+                warn!(
+                    error,
+                    "the last acks may not have reached NATS; their messages will come again"
+                );
             }
         });
         Self { sender, task }
