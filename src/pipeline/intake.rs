@@ -26,7 +26,7 @@ pub(super) struct Intake {
 
 enum State {
     Opening(Pin<Box<dyn Future<Output = Result<Epoch, SourceError>> + Send>>),
-    Open(Epoch, Instant),
+    Open(Box<Epoch>, Instant),
     Closed,
 }
 
@@ -61,7 +61,7 @@ impl Intake {
             State::Opening(opening) => match opening.await {
                 Ok(epoch) => {
                     let stream = epoch.stream;
-                    self.state = State::Open(epoch, Instant::now());
+                    self.state = State::Open(Box::new(epoch), Instant::now());
                     News::Began(stream)
                 }
                 Err(error) => {
