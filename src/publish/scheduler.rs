@@ -39,7 +39,10 @@ use crate::message::{Publication, Rejection};
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Of a channel after error 100.
-const CHANNEL_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
+const CHANNEL_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(30),
+};
 
 /// How long a channel has one publication a request after a batch of it failed in the middle.
 const STRICT_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -141,7 +144,13 @@ impl Scheduler {
 
     /// Takes in what became of a request. An id that is not in flight changes nothing.
     pub fn complete(&mut self, now: Instant, id: RequestId, answer: Answer) -> Vec<Concluded> {
-        let Some(InFlight { items, replies: expected }) = self.in_flight.remove(&id) else { return Vec::new() };
+        let Some(InFlight {
+            items,
+            replies: expected,
+        }) = self.in_flight.remove(&id)
+        else {
+            return Vec::new();
+        };
         self.carried -= items.len();
         match answer {
             Answer::Replies(replies) if replies.len() == expected => {
@@ -150,7 +159,9 @@ impl Scheduler {
                 let mut replies = replies.into_iter();
                 // The count was compared, so there is a reply for each.
                 self.settle(now, &items, |queues, item, channel| {
-                    replies.next().map_or(Verdict::Keep, |reply| judge(queues, item, channel, reply))
+                    replies
+                        .next()
+                        .map_or(Verdict::Keep, |reply| judge(queues, item, channel, reply))
                 })
             }
             Answer::Replies(replies) => {
@@ -171,7 +182,10 @@ impl Scheduler {
         if self.frozen {
             return None;
         }
-        let probe = self.outage.probe_at().filter(|_| self.has_slot() && self.queues.may_be_ready());
+        let probe = self
+            .outage
+            .probe_at()
+            .filter(|_| self.has_slot() && self.queues.may_be_ready());
         [self.queues.next_timer(), probe].into_iter().flatten().min()
     }
 
@@ -245,7 +259,12 @@ impl Scheduler {
         for &id in items {
             let item = &self.queues.items[id];
             names.clear();
-            names.extend(item.channels.as_slice().iter().map(|&channel| &*self.queues.channels[channel].name));
+            names.extend(
+                item.channels
+                    .as_slice()
+                    .iter()
+                    .map(|&channel| &*self.queues.channels[channel].name),
+            );
             let key = item.publication.idempotency_key.as_ref().or(item.key.as_ref());
             // The suffix counts, so that the key of a repeat is the same each time that is tried, even by another process.
             let key = key.map(|key| match item.repeats {
@@ -315,7 +334,10 @@ impl Scheduler {
             }
             if remaining.is_empty() {
                 let item = self.queues.items.remove(item);
-                concluded.push(Concluded { ticket: item.ticket, result: item.rejection.map_or(Ok(()), Err) });
+                concluded.push(Concluded {
+                    ticket: item.ticket,
+                    result: item.rejection.map_or(Ok(()), Err),
+                });
             } else {
                 self.queues.items[item].channels = Targets::from(remaining);
             }
@@ -349,6 +371,12 @@ fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply: Reply) ->
     let channel = &mut queues.channels[channel];
     match reply {
         Reply::Confirmed(position) => {
+            #[cfg(test)]
+            match queues.bug {
+                Some(Bug::NoRepeats) => return Verdict::Done,
+                Some(Bug::PositionsIgnored) => channel.last = None,
+                _ => {}
+            }
             if !channel.run.broken && item.may_be_found_misplaced() && is_before(position, channel.last) {
                 channel.run.broken = true;
                 // What comes again is compared with what comes with it, so that this ends even where offsets went back.
@@ -375,7 +403,9 @@ fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply: Reply) ->
 }
 
 fn is_before(position: Option<Position>, last: Option<Position>) -> bool {
-    position.zip(last).is_some_and(|(position, last)| position.is_before(last))
+    position
+        .zip(last)
+        .is_some_and(|(position, last)| position.is_before(last))
 }
 
 /// Rules that a test can switch off, to see that the checker notices.
@@ -386,4 +416,6 @@ enum Bug {
     FreshKeyOnRetry,
     ConfirmOnError100,
     RetryAtTheTail,
+    NoRepeats,
+    PositionsIgnored,
 }
