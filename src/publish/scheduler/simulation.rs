@@ -6,6 +6,7 @@
 mod centrifugo;
 mod checker;
 mod driver;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::env;

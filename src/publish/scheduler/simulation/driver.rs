@@ -2,18 +2,16 @@
 //! checker everything. All of it follows from the seed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::{Bug, Limits, Scheduler};
 use super::centrifugo::{self, Centrifugo, Command, POISON};
 use super::checker::Checker;
+use super::traffic;
 use crate::config::Order;
-use crate::message::{Body, Publication};
 use crate::publish::{Answer, Request, RequestId, replies};
 
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -188,42 +186,12 @@ impl Driver {
     }
 
     fn push(&mut self) {
-        let number = self.pushed;
+        let (publication, body) = traffic::publication(&mut self.rng, self.pushed);
+        let channels = publication.channels.iter().map(ToString::to_string).collect();
+        self.checker.pushed(channels, &body);
+        let key = self.setup.keys.then(|| format!("key-{}", self.pushed));
+        self.scheduler.push(self.pushed, publication, key);
         self.pushed += 1;
-        let mut channels: Vec<String> = match self.rng.u64(0..100) {
-            0..80 => vec![self.channel()],
-            _ => (0..self.rng.usize(2..5)).map(|_| self.channel()).collect(),
-        };
-        channels.sort_unstable();
-        channels.dedup();
-        self.rng.shuffle(&mut channels);
-        let body = match self.rng.u64(0..100) {
-            0..2 => json!({ "number": number, "is": POISON }),
-            _ => json!({ "number": number }),
-        };
-        let body = body.to_string();
-        self.checker.pushed(channels.clone(), &body);
-        let publication = Publication {
-            channels: channels.iter().map(|channel| Arc::from(channel.as_str())).collect(),
-            body: Body::Json(RawValue::from_string(body).expect("it was just written")),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        };
-        self.scheduler
-            .push(number, publication, self.setup.keys.then(|| format!("key-{number}")));
-    }
-
-    fn channel(&mut self) -> String {
-        match self.rng.u64(0..100) {
-            0..60 => format!("hot:{}", self.rng.u64(0..3)),
-            60..75 => format!("{}{}", centrifugo::PLAIN, self.rng.u64(0..2)),
-            75..78 => format!("{}{}", centrifugo::UNKNOWN, self.rng.u64(0..2)),
-            _ => format!("cold:{}", self.rng.u64(0..1_000)),
-        }
     }
 
     fn send(&mut self, request: &Request) -> Result<(), String> {
