@@ -207,10 +207,11 @@ mod tests {
             ..publication("0")
         };
         for publication in [publication("{\"a\":1}"), full] {
-            let written = written(&[(&["orders:1"], publication.clone(), Some("0123456789abcdef"))]).len();
-            let size = size(&publication) + HEAD.len() + TAIL.len();
+            let key = "0123456789abcdef";
+            let written = written(&[(&["orders:1"], publication.clone(), Some(key))]).len();
+            let size = HEAD.len() + size(&publication) + key.len() + TAIL.len();
             assert!(
-                written <= size + 1 && size - written < COMMAND_BYTES,
+                written <= size && size - written < COMMAND_BYTES,
                 "written {written}, expected {size}"
             );
         }

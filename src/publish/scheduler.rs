@@ -18,6 +18,7 @@ mod rejection;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,7 +30,8 @@ use fastrand::Rng;
 use self::backoff::Backoff;
 use self::outage::{Kind, Outage};
 use self::queues::{ChannelId, ItemId, Queues, Targets};
-use super::answer::{Answer, INTERNAL, Position, Reply};
+use self::verdict::{Verdict, judge};
+use super::answer::Answer;
 use super::body::Body;
 use super::request::{Request, RequestId};
 use crate::config::{self, Order};
@@ -357,51 +359,6 @@ impl Scheduler {
     }
 }
 
-/// What becomes of an item on one of its channels.
-#[derive(Debug)]
-enum Verdict {
-    Done,
-    Refused(Rejection),
-    /// It goes again.
-    Keep,
-}
-
-fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply: Reply) -> Verdict {
-    let item = &mut queues.items[item];
-    let channel = &mut queues.channels[channel];
-    match reply {
-        Reply::Confirmed(position) => {
-            if !channel.run.broken && item.may_be_found_misplaced() && is_before(position, channel.last) {
-                channel.run.broken = true;
-                // What comes again is compared with what comes with it, so that this ends even where offsets went back.
-                channel.last = None;
-            }
-            if channel.run.broken {
-                channel.run.inverted = true;
-                item.repeats += 1;
-                return Verdict::Keep;
-            }
-            channel.failures = 0;
-            channel.last = position.or(channel.last);
-            Verdict::Done
-        }
-        #[cfg(test)]
-        Reply::Failed { code: INTERNAL, .. } if queues.bug == Some(Bug::ConfirmOnError100) => Verdict::Done,
-        Reply::Failed { code: INTERNAL, .. } => {
-            channel.run.backs_off = true;
-            channel.run.broken = true;
-            Verdict::Keep
-        }
-        Reply::Failed { code, message } => Verdict::Refused(rejection::by_code(code, &message, &channel.name)),
-    }
-}
-
-fn is_before(position: Option<Position>, last: Option<Position>) -> bool {
-    position
-        .zip(last)
-        .is_some_and(|(position, last)| position.is_before(last))
-}
-
 /// Rules that a test can switch off, to see that the checker notices.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -410,4 +367,6 @@ enum Bug {
     FreshKeyOnRetry,
     ConfirmOnError100,
     RetryAtTheTail,
+    NoRepeats,
+    PositionsIgnored,
 }

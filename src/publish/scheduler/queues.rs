@@ -258,6 +258,16 @@ impl Queues {
         !self.ready.is_empty()
     }
 
+    /// Whether there is nothing left of anything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+            && self.channels.is_empty()
+            && self.by_name.is_empty()
+            && self.ready.is_empty()
+            && self.timers.is_empty()
+    }
+
     fn enqueue(&mut self, id: ItemId) {
         let item = &mut self.items[id];
         if !item.in_heap {
