@@ -2,4 +2,5 @@
 //! conditions instead of sleeping, and leaves nothing behind.
 
 mod delivery;
+mod publish;
 mod world;
