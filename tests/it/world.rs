@@ -90,7 +90,8 @@ pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
     modules.iter().find(|module| module["name"] == name).unwrap_or(&Value::Null)
 }
 
-fn know_unruly(config: &mut Value) {
+/// Adds the namespace `unruly` to Centrifugo's configuration.
+pub fn know_unruly(config: &mut Value) {
     let namespaces = config["channel"]["namespaces"].as_array_mut().expect("a list of namespaces");
     namespaces.push(json!({ "name": "unruly", "history_size": 100_000, "history_ttl": "1h" }));
 }
