@@ -18,7 +18,11 @@ use crate::transform::{Limits, Module};
 /// What the directory holds of one module.
 #[derive(Debug, Clone)]
 pub(super) enum Files {
-    Present { wasm: Arc<[u8]>, wasm_sha256: String, toml: String },
+    Present {
+        wasm: Arc<[u8]>,
+        wasm_sha256: String,
+        toml: String,
+    },
     Missing(Missing),
     Unreadable(String),
     Gone,
@@ -37,7 +41,12 @@ struct Keeper {
 /// Follows `files` until their sender is gone, then drains.
 pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::Receiver<Files>) {
     let board = context.board.module(&name);
-    let mut keeper = Keeper { context, name, board, running: None };
+    let mut keeper = Keeper {
+        context,
+        name,
+        board,
+        running: None,
+    };
     loop {
         let newest = files.borrow_and_update().clone();
         keeper.follow(newest).await;
@@ -63,7 +72,11 @@ impl Keeper {
             self.board = self.context.board.module(&self.name);
         }
         match files {
-            Files::Present { wasm, wasm_sha256, toml } => match self.load(wasm, &wasm_sha256, &toml).await {
+            Files::Present {
+                wasm,
+                wasm_sha256,
+                toml,
+            } => match self.load(wasm, &wasm_sha256, &toml).await {
                 Ok(assignment) => self.take(assignment).await,
                 Err(error) => self.refuse(&error),
             },
@@ -98,7 +111,9 @@ impl Keeper {
         let limits = Limits::new(config.timeout, config.memory);
         let settings = config.settings.clone();
         let loading = move || Module::load(&engine, &name, &wasm, &settings, limits);
-        let module = tokio::task::spawn_blocking(loading).await.context("loading the module broke")?;
+        let module = tokio::task::spawn_blocking(loading)
+            .await
+            .context("loading the module broke")?;
         let module = module.with_context(|| format!("{}.wasm cannot be used", self.name))?;
         Ok(Assignment { module, config })
     }
@@ -117,7 +132,11 @@ impl Keeper {
             _ => {
                 // What it reads from has changed: finish there, then begin here.
                 self.stop().await;
-                info!(module = self.name, sha256 = assignment.module.sha256(), "starting the module");
+                info!(
+                    module = self.name,
+                    sha256 = assignment.module.sha256(),
+                    "starting the module"
+                );
                 self.start(assignment);
             }
         }
@@ -127,7 +146,12 @@ impl Keeper {
     fn refuse(&self, error: &anyhow::Error) {
         let reason = format!("{error:#}");
         let goes_on = self.running.is_some();
-        error!(module = self.name, reason, the_old_one_goes_on = goes_on, "refused the module's new files");
+        error!(
+            module = self.name,
+            reason,
+            the_old_one_goes_on = goes_on,
+            "refused the module's new files"
+        );
         self.board.refused(&reason);
         if !goes_on {
             self.board.set_state(State::Failed, Some(reason));
@@ -142,7 +166,9 @@ impl Keeper {
     }
 
     async fn restart(&mut self) {
-        let Some((_, assignment)) = self.running.take() else { return };
+        let Some((_, assignment)) = self.running.take() else {
+            return;
+        };
         if self.context.shutdown.now.is_cancelled() {
             return;
         }
