@@ -105,7 +105,8 @@ pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-fn know_unruly(config: &mut Value) {
+/// Adds the namespace `unruly` to Centrifugo's configuration.
+pub fn know_unruly(config: &mut Value) {
     let namespaces = config["channel"]["namespaces"]
         .as_array_mut()
         .expect("a list of namespaces");
