@@ -2,4 +2,6 @@
 //! conditions instead of sleeping, and leaves nothing behind.
 
 mod delivery;
+mod faults;
+mod memory;
 mod world;

@@ -18,9 +18,11 @@ mod publication;
 pub mod relay;
 pub mod servers;
 pub mod subscriber;
+mod usage;
 
 pub use eventually::eventually;
 pub use publication::Publication;
+pub use usage::Usage;
 
 use std::path::{Path, PathBuf};
 
