@@ -19,7 +19,7 @@ const KEPT: u64 = 3;
 
 /// Window: 8,192 messages or 32 MiB of them, by default. Each of them may be there as a message, as a publication, and in the
 /// body of a request; wasmtime, its compiled code and the guests take some 50 MiB. The backlog itself is larger than that.
-const BOUND: u64 = 160 << 20;
+const BOUND: u64 = 128 << 20;
 
 /// For 200,000 messages, on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
