@@ -1,6 +1,7 @@
 //! The relay against real servers: each test starts its own nats-server, Centrifugo and relay on free ports, waits for
 //! conditions instead of sleeping, and leaves nothing behind.
 
+mod clients;
 mod delivery;
 mod faults;
 mod memory;
