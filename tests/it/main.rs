@@ -3,7 +3,10 @@
 
 mod absent;
 mod bad_input;
+mod clients;
 mod dead_letters;
 mod delivery;
+mod faults;
+mod memory;
 mod publish;
 mod world;
