@@ -349,3 +349,57 @@ async fn while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so() -> Result
     ensure!(relay.logged("publishing goes on"), "{:#?}", relay.log());
     Ok(())
 }
+
+/// What a module accepts proves that it works, also while nothing of it can be published.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_does_not_make_rejections_look_like_a_broken_module() -> Result<()> {
+    const EACH: u64 = 300;
+    let denied = |_: &Batch| {
+        Plan::answer(Answer::Status {
+            status: 401,
+            executed: false,
+        })
+    };
+    let world = World::start_fake(FakeCentrifugo::start_with(denied).await?).await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    let messages =
+        (0..EACH).flat_map(|number| ["unruly.ok", "unruly.reject"].map(|subject| (subject, number.to_string())));
+    world.publish(messages).await?;
+    world.add_unruly("")?;
+    let relay = world.home.run().await?;
+    let rejected = |status: &Value| module(status, "unruly")["rejected"] == EACH;
+    let status = relay.status_when(SOON, "all rejections", rejected).await?;
+    ensure!(module(&status, "unruly")["state"] == "running", "{status}");
+
+    world.centrifugo.behave(|_| Plan::execute());
+    world.all_acked(SOON, "UNRULY", "unruly").await?;
+    ensure!(
+        world.centrifugo.shown("unruly:ok").len() as u64 == EACH,
+        "what was not rejected is shown"
+    );
+    ensure!(
+        dead_letters(&world).await?.len() as u64 == EACH,
+        "what was rejected is kept"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_get_a_new_stream_when_theirs_was_removed() -> Result<()> {
+    let world = World::start_fake(FakeCentrifugo::start().await?).await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    let _relay = world.run().await?;
+    for number in 1..=2 {
+        world.publish([("unruly.reject", number.to_string())]).await?;
+        let stored = async || -> Result<()> {
+            let letters = dead_letters(&world).await?;
+            ensure!(letters.len() == 1, "{letters:?}");
+            Ok(())
+        };
+        eventually(SOON, "the dead letter", stored).await?;
+        world.all_acked(SOON, "UNRULY", "unruly").await?;
+        world.jetstream.delete_stream("SLIPRING_DEAD_LETTERS").await?;
+    }
+    Ok(())
+}

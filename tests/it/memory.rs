@@ -98,6 +98,38 @@ async fn a_backlog_neither_fills_the_memory_nor_keeps_the_processor_busy() -> Re
     Ok(())
 }
 
+/// The messages are small, and what the module makes of them is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn publications_that_wait_are_bounded_as_well() -> Result<()> {
+    const MESSAGES: u64 = 3_000;
+    const LARGE: usize = 100_000;
+    let centrifugo = Centrifugo::prepare(|config| {
+        let namespaces = config["channel"]["namespaces"].as_array_mut();
+        namespaces
+            .into_iter()
+            .for_each(|namespaces| namespaces.push(json!({ "name": "unruly" })));
+    })?;
+    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+    let mut world = World::start_with(centrifugo, &url, &key).await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world
+        .publish((0..MESSAGES).map(|_| ("unruly.large", LARGE.to_string())))
+        .await?;
+    world.add_unruly("")?;
+
+    let relay = world.home.run().await?;
+    let full = |status: &Value| module(status, "unruly")["window_bytes"].as_u64() >= Some(32 << 20);
+    relay.status_when(SOON, "a full window", full).await?;
+    world.centrifugo.restart().await?;
+    world.all_acked(LONG, "UNRULY", "unruly").await?;
+    let status = relay.status().await?;
+    ensure!(module(&status, "unruly")["published"] == MESSAGES, "{status}");
+    let peak = relay.usage()?.peak_memory;
+    println!("peak memory: {} MiB", peak >> 20);
+    ensure!(peak < 2 * BOUND, "the relay held {} MiB", peak >> 20);
+    Ok(())
+}
+
 fn number(publication: &slipring_support::Publication) -> Result<u64> {
     let data: Value = publication.json()?;
     Ok(data["text"].as_str().unwrap_or_default().parse()?)
