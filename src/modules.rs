@@ -2,6 +2,7 @@
 //! module and stops it again. What one keeper goes through does not touch another.
 
 mod keeper;
+mod lease;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;
 use crate::transform::Engine;
 use keeper::Files;
+pub use lease::Leases;
 use watch::{Change, Missing, Watch};
 
 /// What every keeper needs.
@@ -28,6 +30,8 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// One module is compiled at a time, so that a directory full of new ones leaves a core to those that run.
     pub compiling: Semaphore,
+    /// One module reads from a consumer at a time.
+    pub leases: Arc<Leases>,
 }
 
 /// Keeps the modules of `dir` until the shutdown, then drains them all.

@@ -100,7 +100,7 @@ async fn relay(
             std::future::pending::<()>().await;
         }
     };
-    let context = modules::Context { engine, shared, board, shutdown, compiling: Semaphore::new(1) };
+    let context = modules::Context { engine, shared, board, shutdown, compiling: Semaphore::new(1), leases: Arc::default() };
     tokio::select! {
         () = modules::run(context, &config.modules.dir) => {}
         () = note => {}
