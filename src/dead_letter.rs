@@ -51,7 +51,11 @@ enum StoreError {
 
 impl DeadLetters {
     pub fn new(nats: Nats, stream: String) -> Self {
-        Self { nats, stream, ready: OnceCell::new() }
+        Self {
+            nats,
+            stream,
+            ready: OnceCell::new(),
+        }
     }
 
     /// Returns once the message is stored, however long that takes.
@@ -74,10 +78,21 @@ impl DeadLetters {
         let max_payload = self.nats.client.max_payload();
         let letters = letters(sender, message, rejection, max_payload);
         for (headers, payload) in letters {
-            let letter = PublishMessage::build().headers(headers).payload(payload).expected_stream(&self.stream);
-            let failed = |source: async_nats::Error| StoreError::Store { stream: self.stream.clone(), source };
+            let letter = PublishMessage::build()
+                .headers(headers)
+                .payload(payload)
+                .expected_stream(&self.stream);
+            let failed = |source: async_nats::Error| StoreError::Store {
+                stream: self.stream.clone(),
+                source,
+            };
             let subject = format!("{SUBJECT_PREFIX}.{}", sender.module);
-            let ack = self.nats.jetstream.send_publish(subject, letter).await.map_err(|error| failed(error.into()))?;
+            let ack = self
+                .nats
+                .jetstream
+                .send_publish(subject, letter)
+                .await
+                .map_err(|error| failed(error.into()))?;
             ack.await.map_err(|error| failed(error.into()))?;
         }
         Ok(())
@@ -91,7 +106,10 @@ impl DeadLetters {
             ..Default::default()
         };
         let stream = self.nats.jetstream.get_or_create_stream(config).await;
-        stream.map_err(|error| StoreError::Create { stream: self.stream.clone(), source: error.into() })?;
+        stream.map_err(|error| StoreError::Create {
+            stream: self.stream.clone(),
+            source: error.into(),
+        })?;
         info!(stream = self.stream, "dead letters go to this stream");
         Ok(())
     }
@@ -169,12 +187,18 @@ fn line(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    text[..end]
+        .split(char::is_control)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn size(headers: &HeaderMap) -> usize {
     let lines = headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| name.to_string().len() + value.as_str().len() + HEADER_OVERHEAD)
+        values
+            .iter()
+            .map(move |value| name.to_string().len() + value.as_str().len() + HEADER_OVERHEAD)
     });
     HEADERS_OVERHEAD + lines.sum::<usize>()
 }
@@ -184,13 +208,19 @@ mod tests {
     use super::*;
     use crate::message::Stage;
 
-    const SENDER: Sender<'static> = Sender { module: "orders", sha256: "ab12" };
+    const SENDER: Sender<'static> = Sender {
+        module: "orders",
+        sha256: "ab12",
+    };
 
     fn message(payload: &'static [u8], headers: &[(&str, &str)]) -> Message {
         Message {
             subject: "orders.7".into(),
             payload: Bytes::from_static(payload),
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             stream: "ORDERS".into(),
             sequence: 42,
             timestamp: 1_700_000_000_000_000_000,
@@ -213,9 +243,19 @@ mod tests {
 
     #[test]
     fn a_letter_keeps_the_payload_and_its_headers_and_adds_the_facts() {
-        let message = message(b"{}", &[("Trace", "1"), ("Trace", "2"), ("Nats-Msg-Id", "theirs"), ("nats-ttl", "1s")]);
+        let message = message(
+            b"{}",
+            &[
+                ("Trace", "1"),
+                ("Trace", "2"),
+                ("Nats-Msg-Id", "theirs"),
+                ("nats-ttl", "1s"),
+            ],
+        );
         let letters = letters(SENDER, &message, &rejection("panicked at\nsrc/lib.rs:3"), 1 << 20);
-        let [(headers, payload)] = letters.as_slice() else { panic!("one letter") };
+        let [(headers, payload)] = letters.as_slice() else {
+            panic!("one letter")
+        };
         assert_eq!(payload.as_ref(), b"{}");
         let traces: Vec<_> = headers.get_all("Trace").map(HeaderValue::as_str).collect();
         assert_eq!(traces, ["1", "2"]);
@@ -242,7 +282,10 @@ mod tests {
         assert_eq!(joined, payload);
         for (index, (headers, part)) in letters.iter().enumerate() {
             assert!(size(headers) + part.len() <= 2000, "the server takes it");
-            assert_eq!(value(headers, "Slipring-Part"), Some(format!("{}/2", index + 1).as_str()));
+            assert_eq!(
+                value(headers, "Slipring-Part"),
+                Some(format!("{}/2", index + 1).as_str())
+            );
         }
         assert_ne!(value(&letters[0].0, "Nats-Msg-Id"), value(&letters[1].0, "Nats-Msg-Id"));
     }

@@ -67,7 +67,20 @@ pub async fn run(context: Context, dir: &Path) {
 /// For which module it is, and what there is of it. What concerns the directory as a whole is only said.
 fn files(change: Change) -> Option<(String, Files)> {
     Some(match change {
-        Change::Present { name, wasm, wasm_sha256, toml, .. } => (name, Files::Present { wasm, wasm_sha256, toml }),
+        Change::Present {
+            name,
+            wasm,
+            wasm_sha256,
+            toml,
+            ..
+        } => (
+            name,
+            Files::Present {
+                wasm,
+                wasm_sha256,
+                toml,
+            },
+        ),
         Change::Waiting { name, missing } => (name, Files::Missing(missing)),
         Change::Unreadable { name, path, error } => (name, Files::Unreadable(format!("{} {error}", path.display()))),
         Change::Gone { name } => (name, Files::Gone),

@@ -47,7 +47,10 @@ pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
     let servers = config.servers.join(", ");
     let mut attempt = 0_u32;
     let client = loop {
-        match options(config, sender.clone())?.connect(config.servers.as_slice()).await {
+        match options(config, sender.clone())?
+            .connect(config.servers.as_slice())
+            .await
+        {
             Ok(client) => break client,
             Err(error) => {
                 let delay = connect_delay(attempt as usize);
@@ -60,8 +63,16 @@ pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
         }
     };
     let server = client.server_info();
-    info!(server = server.server_name, version = server.version, "connected to NATS");
-    Ok(Nats { jetstream: jetstream::new(client.clone()), client, link })
+    info!(
+        server = server.server_name,
+        version = server.version,
+        "connected to NATS"
+    );
+    Ok(Nats {
+        jetstream: jetstream::new(client.clone()),
+        client,
+        link,
+    })
 }
 
 fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions, ConnectError> {
@@ -100,7 +111,12 @@ fn connect_delay(attempt: usize) -> Duration {
 fn note(event: &Event, link: &watch::Sender<Link>) {
     match event {
         Event::Connected => {
-            link.send_modify(|link| *link = Link { connected: true, generation: link.generation + 1 });
+            link.send_modify(|link| {
+                *link = Link {
+                    connected: true,
+                    generation: link.generation + 1,
+                }
+            });
             if link.borrow().generation > 1 {
                 info!("connected to NATS again");
             }

@@ -43,7 +43,16 @@ impl Assignment {
     /// many threads, is settled when it starts.
     pub fn can_follow(&self, other: &Self) -> bool {
         let fixed = |config: &ModuleConfig| {
-            let ModuleConfig { stream, subjects, deliver, consumer, window, window_bytes, workers, .. } = config.clone();
+            let ModuleConfig {
+                stream,
+                subjects,
+                deliver,
+                consumer,
+                window,
+                window_bytes,
+                workers,
+                ..
+            } = config.clone();
             (stream, subjects, deliver, consumer, window, window_bytes, workers)
         };
         fixed(&self.config) == fixed(&other.config)
@@ -75,7 +84,11 @@ impl Pipeline {
         let (assignments, receiver) = watch::channel(assignment);
         let stop = CancellationToken::new();
         let task = tokio::spawn(supervise(shared, receiver, board, stop.clone(), leave));
-        Self { assignments, stop, task }
+        Self {
+            assignments,
+            stop,
+            task,
+        }
     }
 
     /// Gives it another module, which takes over between two messages.

@@ -55,12 +55,20 @@ pub enum SourceError {
         "the stream `{stream}` never holds a message of the subject `{subject}`: its own subjects are {subjects}; correct \
          `subjects` in the module's .toml, or the stream"
     )]
-    NoSubject { stream: String, subject: String, subjects: String },
+    NoSubject {
+        stream: String,
+        subject: String,
+        subjects: String,
+    },
     #[error(
         "the consumer `{consumer}` of the stream `{stream}` is there, with settings that order or delivery do not survive: {settings}; delete it, or \
          name another with `consumer` in the module's .toml"
     )]
-    Unfit { stream: String, consumer: String, settings: String },
+    Unfit {
+        stream: String,
+        consumer: String,
+        settings: String,
+    },
     #[error("the NATS server is {version}, and only 2.14 or later can reset a consumer, which keeps the order")]
     TooOld { version: String },
     #[error("{doing} failed")]
@@ -69,7 +77,10 @@ pub enum SourceError {
 
 impl SourceError {
     fn request(doing: String, source: impl Into<async_nats::Error>) -> Self {
-        Self::Request { doing, source: source.into() }
+        Self::Request {
+            doing,
+            source: source.into(),
+        }
     }
 }
 
@@ -77,15 +88,28 @@ impl SourceError {
 /// will have consumer sequence 1.
 pub async fn begin_epoch(mut nats: Nats, config: Arc<ModuleConfig>) -> Result<Epoch, SourceError> {
     // The watch can't close while `nats` holds the client whose callback feeds it.
-    let generation = nats.link.wait_for(|link| link.connected).await.map_or(0, |link| link.generation);
+    let generation = nats
+        .link
+        .wait_for(|link| link.connected)
+        .await
+        .map_or(0, |link| link.generation);
     let (major, minor, patch) = FIRST_WITH_RESET;
     if !nats.client.is_server_compatible(major, minor, patch) {
-        return Err(SourceError::TooOld { version: nats.client.server_info().version });
+        return Err(SourceError::TooOld {
+            version: nats.client.server_info().version,
+        });
     }
     let (mut consumer, stream) = consumer::bind(&nats.jetstream, &config).await?;
     let reset = consumer.reset(None).await.map_err(|error| {
-        SourceError::request(format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream), error)
+        SourceError::request(
+            format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream),
+            error,
+        )
     })?;
-    debug!(consumer = config.consumer, floor = reset.info.ack_floor.stream_sequence, "reset the consumer");
+    debug!(
+        consumer = config.consumer,
+        floor = reset.info.ack_floor.stream_sequence,
+        "reset the consumer"
+    );
     Epoch::subscribe(nats, generation, &config, stream).await
 }

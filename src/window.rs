@@ -51,7 +51,12 @@ struct Entry {
 #[derive(Debug)]
 enum State {
     /// Publications are open, or how many there will be is not known yet.
-    Open { message: Arc<Message>, outstanding: Option<usize>, rejection: Option<Rejection>, refused: usize },
+    Open {
+        message: Arc<Message>,
+        outstanding: Option<usize>,
+        rejection: Option<Rejection>,
+        refused: usize,
+    },
     Settled,
 }
 
@@ -85,7 +90,13 @@ pub struct Settled {
 
 impl Window {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, entries: VecDeque::new(), front: 0, bytes: 0, settled_through: 0 }
+        Self {
+            limits,
+            entries: VecDeque::new(),
+            front: 0,
+            bytes: 0,
+            settled_through: 0,
+        }
     }
 
     /// Takes in a delivery. `now` starts the clock for [`Window::in_progress`].
@@ -98,7 +109,12 @@ impl Window {
             self.entries.push_back(Entry {
                 sequence,
                 size: message.size(),
-                state: State::Open { message: Arc::clone(message), outstanding: None, rejection: None, refused: 0 },
+                state: State::Open {
+                    message: Arc::clone(message),
+                    outstanding: None,
+                    rejection: None,
+                    refused: 0,
+                },
                 reply: Some(reply),
                 heard: now,
             });
@@ -132,15 +148,27 @@ impl Window {
 
     /// The message became this many publications.
     pub fn expect(&mut self, ticket: Ticket, publications: usize) {
-        if let Some(Entry { state: State::Open { outstanding, .. }, .. }) = self.entry(ticket) {
+        if let Some(Entry {
+            state: State::Open { outstanding, .. },
+            ..
+        }) = self.entry(ticket)
+        {
             *outstanding = Some(publications);
         }
     }
 
     /// One publication of the message is concluded. Answers once all of them are.
     pub fn conclude(&mut self, ticket: Ticket, result: Result<(), Rejection>) -> Option<Conclusion> {
-        let Some(Entry { state: State::Open { message, outstanding: Some(open), rejection, refused }, .. }) =
-            self.entry(ticket)
+        let Some(Entry {
+            state:
+                State::Open {
+                    message,
+                    outstanding: Some(open),
+                    rejection,
+                    refused,
+                },
+            ..
+        }) = self.entry(ticket)
         else {
             return None;
         };
@@ -152,9 +180,13 @@ impl Window {
         if *open > 0 {
             return None;
         }
-        let Some(mut rejection) = rejection.take() else { return Some(Conclusion::Confirmed) };
+        let Some(mut rejection) = rejection.take() else {
+            return Some(Conclusion::Confirmed);
+        };
         if *refused > 1 {
-            rejection.reason.push_str(&format!(" (the first of {refused} refused publications of this message)"));
+            rejection.reason.push_str(&format!(
+                " (the first of {refused} refused publications of this message)"
+            ));
         }
         Some(Conclusion::Rejected(Arc::clone(message), rejection))
     }
@@ -166,8 +198,16 @@ impl Window {
             return None;
         }
         entry.state = State::Settled;
-        let settled = Settled { reply: entry.reply.take() };
-        while let Some(Entry { sequence, size, state: State::Settled, .. }) = self.entries.front() {
+        let settled = Settled {
+            reply: entry.reply.take(),
+        };
+        while let Some(Entry {
+            sequence,
+            size,
+            state: State::Settled,
+            ..
+        }) = self.entries.front()
+        {
             self.settled_through = *sequence;
             self.bytes -= size;
             self.front += 1;
@@ -223,7 +263,10 @@ impl Window {
 
     /// The stream sequences that are not settled yet: how many, the first and the last.
     pub fn unsettled(&self) -> Option<(usize, u64, u64)> {
-        let mut open = self.entries.iter().filter(|entry| matches!(entry.state, State::Open { .. }));
+        let mut open = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.state, State::Open { .. }));
         let first = open.next()?.sequence;
         let (count, last) = open.fold((1, first), |(count, _), entry| (count + 1, entry.sequence));
         Some((count, first, last))

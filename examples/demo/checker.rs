@@ -37,7 +37,12 @@ impl Checker {
         let data: Value = received.publication.json().unwrap_or_default();
         self.with_currency += u64::from(data.get("currency").is_some());
         match number(&received.channel, &data) {
-            Some(number) => self.channels.entry(received.channel.clone()).or_default().received.push(number),
+            Some(number) => self
+                .channels
+                .entry(received.channel.clone())
+                .or_default()
+                .received
+                .push(number),
             None => self.unreadable += 1,
         }
     }
@@ -51,18 +56,29 @@ impl Checker {
 
     /// How many are to arrive on each channel.
     pub fn expected(&self) -> BTreeMap<&str, usize> {
-        self.channels.iter().map(|(name, channel)| (name.as_str(), channel.expected.len())).collect()
+        self.channels
+            .iter()
+            .map(|(name, channel)| (name.as_str(), channel.expected.len()))
+            .collect()
     }
 
     pub fn is_good(&self) -> bool {
-        self.unreadable > 0 || self.channels.values().all(|channel| channel.expected == channel.received)
+        self.unreadable > 0
+            || self
+                .channels
+                .values()
+                .all(|channel| channel.expected == channel.received)
     }
 
     pub fn summary(&self) -> String {
         let received: usize = self.channels.values().map(|channel| channel.received.len()).sum();
         let (mut lost, mut repeated, mut inverted) = (0, 0, 0);
         for channel in self.channels.values() {
-            lost += channel.expected.iter().filter(|number| !channel.received.contains(number)).count();
+            lost += channel
+                .expected
+                .iter()
+                .filter(|number| !channel.received.contains(number))
+                .count();
             let mut seen = Vec::new();
             for number in &channel.received {
                 if seen.contains(number) {
@@ -82,7 +98,11 @@ impl Checker {
             self.with_currency,
         );
         if self.unreadable > 0 {
-            let _ = write!(text, "; {} from a transform of yours, which this can't check", self.unreadable);
+            let _ = write!(
+                text,
+                "; {} from a transform of yours, which this can't check",
+                self.unreadable
+            );
         }
         text
     }

@@ -20,7 +20,9 @@ pub struct Client {
 
 impl Client {
     pub async fn start(url: &str, channels: &[String]) -> Result<Option<Self>> {
-        let Ok(command) = std::env::var("DEMO_CLIENT") else { return Ok(None) };
+        let Ok(command) = std::env::var("DEMO_CLIENT") else {
+            return Ok(None);
+        };
         let mut child = Command::new("sh")
             .args(["-c", &format!("exec {command}")])
             .env("CENTRIFUGO_URL", url)
@@ -33,7 +35,9 @@ impl Client {
         let output = child.stdout.take().context("its standard output is piped")?;
         let mut line = String::new();
         let mut output = BufReader::new(output);
-        timeout(PATIENCE, output.read_line(&mut line)).await.with_context(|| format!("waiting for {command}"))??;
+        timeout(PATIENCE, output.read_line(&mut line))
+            .await
+            .with_context(|| format!("waiting for {command}"))??;
         ensure!(line.trim() == "ready", "{command} said {line:?} instead of ready");
         tokio::spawn(async move {
             let mut lines = output.lines();

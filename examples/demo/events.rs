@@ -3,8 +3,11 @@
 use serde_json::json;
 
 /// Stream and subjects.
-pub const STREAMS: [(&str, &str); 3] =
-    [("ORDERS", "orders.>"), ("NOTIFICATIONS", "notifications.>"), ("TELEMETRY", "telemetry.*")];
+pub const STREAMS: [(&str, &str); 3] = [
+    ("ORDERS", "orders.>"),
+    ("NOTIFICATIONS", "notifications.>"),
+    ("TELEMETRY", "telemetry.*"),
+];
 
 const ORDERS: u64 = 3;
 const USERS: [u64; 3] = [17, 23, 42];
@@ -66,7 +69,11 @@ fn order(number: u64) -> Event {
     Event {
         subject: format!("orders.{status}"),
         payload: payload.to_string().into_bytes(),
-        arrives: if draft { Vec::new() } else { vec![(order_channel(order), number)] },
+        arrives: if draft {
+            Vec::new()
+        } else {
+            vec![(order_channel(order), number)]
+        },
     }
 }
 
@@ -81,7 +88,10 @@ fn notification(number: u64) -> Event {
     Event {
         subject: "notifications.comment".to_owned(),
         payload: payload.to_string().into_bytes(),
-        arrives: followers.iter().map(|user| (format!("notifications:user-{user}"), number)).collect(),
+        arrives: followers
+            .iter()
+            .map(|user| (format!("notifications:user-{user}"), number))
+            .collect(),
     }
 }
 

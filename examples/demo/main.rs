@@ -35,9 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let seconds = match std::env::var("DEMO_SECONDS") {
-        Ok(text) => Some(text.parse::<u32>().ok().filter(|seconds| *seconds > 0).with_context(|| {
-            format!("DEMO_SECONDS is {text:?}, and must be a whole number of seconds from 1, such as 20")
-        })?),
+        Ok(text) => Some(
+            text.parse::<u32>()
+                .ok()
+                .filter(|seconds| *seconds > 0)
+                .with_context(|| {
+                    format!("DEMO_SECONDS is {text:?}, and must be a whole number of seconds from 1, such as 20")
+                })?,
+        ),
         Err(_) => None,
     };
     let interrupted = tokio::signal::ctrl_c();
@@ -46,7 +51,8 @@ async fn main() -> Result<ExitCode> {
         demo = Demo::start() => demo?,
         _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
     };
-    demo.run(seconds.map(|seconds| Duration::from_secs(seconds.into())), interrupted).await
+    demo.run(seconds.map(|seconds| Duration::from_secs(seconds.into())), interrupted)
+        .await
 }
 
 struct Demo {
@@ -72,7 +78,10 @@ impl Demo {
                 subjects: vec![subjects.to_owned()],
                 ..Default::default()
             };
-            jetstream.create_stream(config).await.with_context(|| format!("creating the stream {stream}"))?;
+            jetstream
+                .create_stream(config)
+                .await
+                .with_context(|| format!("creating the stream {stream}"))?;
         }
         let home = Home::new(relay_binary()?, &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
         for name in ["orders", "notifications", "telemetry"] {
@@ -127,7 +136,10 @@ impl Demo {
                 _ = interrupted.as_mut() => break,
             }
             if let Some(status) = self.relay.exited() {
-                bail!("slipring ended by itself, {status}; its log:\n{}", self.relay.log().join("\n"));
+                bail!(
+                    "slipring ended by itself, {status}; its log:\n{}",
+                    self.relay.log().join("\n")
+                );
             }
         }
         self.finish(start).await
@@ -143,7 +155,11 @@ impl Demo {
 
     fn show(&mut self, start: Instant, received: &Received) {
         let seconds = (received.at - start).as_secs_f64();
-        println!("{seconds:7.2} s  {:<24} {}", received.channel, received.publication.text());
+        println!(
+            "{seconds:7.2} s  {:<24} {}",
+            received.channel,
+            received.publication.text()
+        );
         self.checker.received(received);
     }
 
@@ -152,10 +168,14 @@ impl Demo {
     async fn swap(&mut self, open_end: bool) -> Result<()> {
         println!("\n--- exchanging orders.wasm: its next events come with a currency ---\n");
         self.home.replace_wasm("orders", &guests::component("orders-next")?)?;
-        self.relay.status_when(PATIENCE, "the swap", |status| swaps(status) >= 1).await?;
+        self.relay
+            .status_when(PATIENCE, "the swap", |status| swaps(status) >= 1)
+            .await?;
         if open_end {
             link(&self.home, "orders", &guests::component("orders")?)?;
-            self.relay.status_when(PATIENCE, "the swap back", |status| swaps(status) >= 2).await?;
+            self.relay
+                .status_when(PATIENCE, "the swap back", |status| swaps(status) >= 2)
+                .await?;
             println!(
                 "\n--- and back. Now change examples/orders/src/lib.rs, run `make guests` in another terminal, and watch. \
                  Ctrl-C ends the demo. ---\n"

@@ -47,7 +47,7 @@ pub(super) fn execute(args: &Args) -> Result<(), Failure> {
 pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let board = StatusBoard::new(metrics.clone());
-    let engine = Engine::new(config.modules.cache_dir.as_deref())?;
+    let engine = engine(config)?;
     let centrifugo = Client::new(&config.centrifugo)?;
 
     // First, so that it can be seen what the rest waits for; and last to go, so that a drain can be watched.
@@ -70,6 +70,18 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// A cache that can't be used costs some time at the start, and nothing else.
+fn engine(config: &Config) -> anyhow::Result<Engine> {
+    Engine::new(config.modules.cache_dir.as_deref()).or_else(|error| {
+        let error = &error as &dyn std::error::Error;
+        warn!(
+            error,
+            "compiled modules are not cached; `modules.cache_dir` names another directory, or `false`"
+        );
+        Ok(Engine::new(None)?)
+    })
 }
 
 async fn relay(
@@ -100,7 +112,14 @@ async fn relay(
             std::future::pending::<()>().await;
         }
     };
-    let context = modules::Context { engine, shared, board, shutdown, compiling: Semaphore::new(1), leases: Arc::default() };
+    let context = modules::Context {
+        engine,
+        shared,
+        board,
+        shutdown,
+        compiling: Semaphore::new(1),
+        leases: Arc::default(),
+    };
     tokio::select! {
         () = modules::run(context, &config.modules.dir) => {}
         () = note => {}

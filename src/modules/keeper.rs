@@ -19,7 +19,11 @@ use crate::transform::{Limits, Module};
 /// What the directory holds of one module.
 #[derive(Debug, Clone)]
 pub(super) enum Files {
-    Present { wasm: Arc<[u8]>, wasm_sha256: String, toml: String },
+    Present {
+        wasm: Arc<[u8]>,
+        wasm_sha256: String,
+        toml: String,
+    },
     Missing(Missing),
     Unreadable(String),
     Gone,
@@ -47,7 +51,13 @@ struct Running {
 pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::Receiver<Files>) {
     let board = context.board.module(&name);
     let mut freed = context.leases.freed();
-    let mut keeper = Keeper { context, name, board, running: None, blocked: None };
+    let mut keeper = Keeper {
+        context,
+        name,
+        board,
+        running: None,
+        blocked: None,
+    };
     loop {
         let newest = files.borrow_and_update().clone();
         // Before the consumer is asked for: what becomes free from here on is tried again.
@@ -79,7 +89,11 @@ impl Keeper {
         }
         self.blocked = None;
         match files {
-            Files::Present { wasm, wasm_sha256, toml } => match self.load(wasm, &wasm_sha256, &toml).await {
+            Files::Present {
+                wasm,
+                wasm_sha256,
+                toml,
+            } => match self.load(wasm, &wasm_sha256, &toml).await {
                 Ok(assignment) => self.take(assignment).await,
                 Err(error) => self.refuse(&error),
             },
@@ -114,7 +128,9 @@ impl Keeper {
         let limits = Limits::new(config.timeout, config.memory);
         let settings = config.settings.clone();
         let loading = move || Module::load(&engine, &name, &wasm, &settings, limits);
-        let module = tokio::task::spawn_blocking(loading).await.context("loading the module broke")?;
+        let module = tokio::task::spawn_blocking(loading)
+            .await
+            .context("loading the module broke")?;
         let module = module.with_context(|| format!("{}.wasm cannot be used", self.name))?;
         Ok(Assignment { module, config })
     }
@@ -162,7 +178,9 @@ impl Keeper {
 
     /// A consumer has become free, perhaps the one that is waited for.
     async fn unblock(&mut self) {
-        let Some((assignment, before)) = self.blocked.take() else { return };
+        let Some((assignment, before)) = self.blocked.take() else {
+            return;
+        };
         match self.context.leases.acquire(&self.name, &assignment.config) {
             Err(taken) if taken == before => self.blocked = Some((assignment, taken)),
             Err(taken) => self.block(assignment, taken),
@@ -177,7 +195,12 @@ impl Keeper {
     fn refuse(&self, error: &anyhow::Error) {
         let reason = format!("{error:#}");
         let goes_on = self.running.is_some();
-        error!(module = self.name, reason, the_old_one_goes_on = goes_on, "refused the module's new files");
+        error!(
+            module = self.name,
+            reason,
+            the_old_one_goes_on = goes_on,
+            "refused the module's new files"
+        );
         self.board.refused(&reason);
         if !goes_on {
             self.board.set_state(State::Failed, Some(reason));
@@ -185,15 +208,25 @@ impl Keeper {
     }
 
     fn start(&mut self, assignment: Assignment, lease: Lease) {
-        info!(module = self.name, sha256 = assignment.module.sha256(), "starting the module");
+        info!(
+            module = self.name,
+            sha256 = assignment.module.sha256(),
+            "starting the module"
+        );
         let shared = Arc::clone(&self.context.shared);
         let leave = self.context.shutdown.now.clone();
         let pipeline = Pipeline::start(shared, assignment.clone(), self.board.clone(), leave);
-        self.running = Some(Running { pipeline, assignment, lease });
+        self.running = Some(Running {
+            pipeline,
+            assignment,
+            lease,
+        });
     }
 
     async fn restart(&mut self) {
-        let Some(Running { assignment, lease, .. }) = self.running.take() else { return };
+        let Some(Running { assignment, lease, .. }) = self.running.take() else {
+            return;
+        };
         if self.context.shutdown.now.is_cancelled() {
             return;
         }

@@ -51,10 +51,24 @@ impl Leases {
         let mut holders = self.holders();
         if let Some(holder) = holders.get(&source) {
             let (stream, consumer) = source;
-            return Err(Taken { stream, consumer, by: holder.module.clone(), leaving: holder.leaving });
+            return Err(Taken {
+                stream,
+                consumer,
+                by: holder.module.clone(),
+                leaving: holder.leaving,
+            });
         }
-        holders.insert(source.clone(), Holder { module: module.to_owned(), leaving: false });
-        Ok(Lease { leases: Arc::clone(self), source })
+        holders.insert(
+            source.clone(),
+            Holder {
+                module: module.to_owned(),
+                leaving: false,
+            },
+        );
+        Ok(Lease {
+            leases: Arc::clone(self),
+            source,
+        })
     }
 
     /// Changes when a lease has become free.
@@ -96,7 +110,10 @@ mod tests {
     use super::*;
 
     fn reads(stream: &str, consumer: &str) -> ModuleConfig {
-        ModuleConfig { consumer: consumer.to_owned(), ..ModuleConfig::new("any", stream) }
+        ModuleConfig {
+            consumer: consumer.to_owned(),
+            ..ModuleConfig::new("any", stream)
+        }
     }
 
     #[test]
@@ -110,7 +127,12 @@ mod tests {
         let taken = leases.acquire("fourth", &reads("ORDERS", "shared")).unwrap_err();
         assert_eq!((taken.by.as_str(), taken.leaving), ("first", false));
         first.leaving();
-        assert!(leases.acquire("fourth", &reads("ORDERS", "shared")).unwrap_err().leaving);
+        assert!(
+            leases
+                .acquire("fourth", &reads("ORDERS", "shared"))
+                .unwrap_err()
+                .leaving
+        );
         assert!(!freed.has_changed().unwrap());
 
         drop(first);

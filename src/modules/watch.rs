@@ -3,7 +3,7 @@
 //!
 //! The content's hash decides. Events of the file system only say when to look again, and a poll looks anyway, because
 //! network file systems send none. All file I/O happens on tokio's blocking threads; what follows from what was seen is in
-//! [`settle`], which does no I/O and takes the time as an argument.
+//! `settle`, which does no I/O and takes the time as an argument.
 
 mod hints;
 mod scan;

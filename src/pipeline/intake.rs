@@ -26,7 +26,7 @@ pub(super) struct Intake {
 
 enum State {
     Opening(Pin<Box<dyn Future<Output = Result<Epoch, SourceError>> + Send>>),
-    Open(Epoch, Instant),
+    Open(Box<Epoch>, Instant),
     Closed,
 }
 
@@ -44,7 +44,12 @@ pub(super) enum News {
 
 impl Intake {
     pub(super) fn open(nats: Nats, config: Arc<ModuleConfig>) -> Self {
-        let mut intake = Self { nats, config, state: State::Closed, failures: 0 };
+        let mut intake = Self {
+            nats,
+            config,
+            state: State::Closed,
+            failures: 0,
+        };
         intake.reopen();
         intake
     }
@@ -56,7 +61,7 @@ impl Intake {
             State::Opening(opening) => match opening.await {
                 Ok(epoch) => {
                     let stream = epoch.stream;
-                    self.state = State::Open(epoch, Instant::now());
+                    self.state = State::Open(Box::new(epoch), Instant::now());
                     News::Began(stream)
                 }
                 Err(error) => {
@@ -68,7 +73,11 @@ impl Intake {
             State::Open(epoch, since) => match epoch.next(room).await {
                 Ok(deliveries) => News::Delivered(deliveries),
                 Err(end) => {
-                    self.failures = if since.elapsed() >= LASTING { 0 } else { self.failures + 1 };
+                    self.failures = if since.elapsed() >= LASTING {
+                        0
+                    } else {
+                        self.failures + 1
+                    };
                     self.reopen();
                     News::Over(end)
                 }
@@ -101,6 +110,9 @@ impl fmt::Debug for Intake {
             State::Open(..) => "open",
             State::Closed => "closed",
         };
-        f.debug_struct("Intake").field("state", &state).field("failures", &self.failures).finish_non_exhaustive()
+        f.debug_struct("Intake")
+            .field("state", &state)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
     }
 }

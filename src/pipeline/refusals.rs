@@ -65,8 +65,12 @@ mod tests {
             timestamp: 1,
             deliveries: 1,
         };
-        let rejection =
-            Rejection { stage: Stage::Transform, code: "rejected".into(), channel: None, reason: "no".into() };
+        let rejection = Rejection {
+            stage: Stage::Transform,
+            code: "rejected".into(),
+            channel: None,
+            reason: "no".into(),
+        };
         let mut refusals = Refusals::default();
         let now = Instant::now();
         let reject = |refusals: &mut Refusals| refusals.rejected(now, "orders", &message, &rejection);

@@ -108,7 +108,10 @@ pub(super) async fn run(
         assignment,
         intake: Intake::open(shared.nats.clone(), Arc::clone(&config)),
         stream: None,
-        window: Window::new(Limits { messages: config.window, bytes: config.window_bytes }),
+        window: Window::new(Limits {
+            messages: config.window,
+            bytes: config.window_bytes,
+        }),
         workers,
         transforming: 0,
         scheduler: Scheduler::new((&shared.publish).into(), fastrand::u64(..)),
@@ -171,7 +174,10 @@ impl Run<'_> {
             Event::Source(News::Over(end)) => {
                 self.window.begin_epoch();
                 let error: &dyn std::error::Error = &end;
-                warn!(module = self.board.name(), error, "the epoch is over, resetting the consumer");
+                warn!(
+                    module = self.board.name(),
+                    error, "the epoch is over, resetting the consumer"
+                );
             }
             Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),
             Event::Transformed(Some(chunk)) => {
@@ -214,14 +220,23 @@ impl Run<'_> {
         self.complaint = None;
         self.board.metrics().epoch_began();
         self.board.set_state(State::Running, None);
-        info!(module = self.board.name(), stream = self.assignment.config.stream, "reading from the ack floor");
+        info!(
+            module = self.board.name(),
+            stream = self.assignment.config.stream,
+            "reading from the ack floor"
+        );
     }
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
         let now = Instant::now();
         let max_age = self.assignment.config.max_age;
         let mut chunk = Vec::with_capacity(deliveries.len());
-        for Delivery { message, reply, pending } in deliveries {
+        for Delivery {
+            message,
+            reply,
+            pending,
+        } in deliveries
+        {
             self.pending = pending;
             match self.window.arrive(&message, reply.clone(), now) {
                 Arrival::New(ticket) => {
@@ -243,7 +258,10 @@ impl Run<'_> {
         }
         if !chunk.is_empty() {
             self.transforming += chunk.len();
-            self.workers.submit(Chunk { module: Arc::clone(&self.assignment.module), messages: chunk });
+            self.workers.submit(Chunk {
+                module: Arc::clone(&self.assignment.module),
+                messages: chunk,
+            });
         }
     }
 
@@ -254,7 +272,9 @@ impl Run<'_> {
         }
         let Transformed { ticket, outcome, took } = transformed;
         self.board.metrics().transformed(took);
-        let Some(message) = self.window.message(ticket).cloned() else { return };
+        let Some(message) = self.window.message(ticket).cloned() else {
+            return;
+        };
         match outcome {
             Outcome::Drop => {
                 self.board.metrics().dropped();
@@ -283,7 +303,10 @@ impl Run<'_> {
         let created = self.stream.map_or(0, |stream| stream.created);
         let by_sequence = self.assignment.config.version == VersionSource::Sequence;
         if by_sequence {
-            let mut channels: Vec<_> = publications.iter().flat_map(|publication| &publication.channels).collect();
+            let mut channels: Vec<_> = publications
+                .iter()
+                .flat_map(|publication| &publication.channels)
+                .collect();
             channels.sort_unstable();
             if let Some(twice) = channels.windows(2).find(|pair| pair[0] == pair[1]) {
                 return Err(Rejection {
@@ -342,7 +365,9 @@ impl Run<'_> {
             return;
         }
         self.board.metrics().rejected(rejection.stage);
-        let in_a_row = self.refusals.rejected(Instant::now(), self.board.name(), message, &rejection);
+        let in_a_row = self
+            .refusals
+            .rejected(Instant::now(), self.board.name(), message, &rejection);
         let max = self.assignment.config.max_consecutive_rejects;
         if in_a_row > max {
             self.halt(format!(
@@ -361,7 +386,10 @@ impl Run<'_> {
                 let (shared, message) = (Arc::clone(self.shared), Arc::clone(message));
                 let (name, module) = (self.board.name().to_owned(), Arc::clone(&self.assignment.module));
                 self.dead_letters.spawn(async move {
-                    let sender = Sender { module: &name, sha256: module.sha256() };
+                    let sender = Sender {
+                        module: &name,
+                        sha256: module.sha256(),
+                    };
                     shared.dead_letters.store(sender, &message, &rejection).await;
                     ticket
                 });
@@ -371,7 +399,9 @@ impl Run<'_> {
 
     fn settle(&mut self, ticket: Ticket) {
         let stored_at = self.window.message(ticket).map(|message| age(message));
-        let Some(settled) = self.window.settle(ticket) else { return };
+        let Some(settled) = self.window.settle(ticket) else {
+            return;
+        };
         if let Some(age) = stored_at {
             self.board.metrics().settled(age);
         }
@@ -433,7 +463,11 @@ impl Run<'_> {
     fn complain(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         if self.complaint.as_ref() != Some(&text) {
-            warn!(module = self.board.name(), error = text, "cannot read from JetStream, will try again");
+            warn!(
+                module = self.board.name(),
+                error = text,
+                "cannot read from JetStream, will try again"
+            );
             self.board.set_state(State::Waiting, Some(text.clone()));
             self.complaint = Some(text);
         }
@@ -456,7 +490,13 @@ impl Run<'_> {
         }
         debug!(module = self.board.name(), ?kind, "the run is ending");
         self.intake.close();
-        let stopped = matches!(self.ending, Some(Ending { kind: EndingKind::Drain, .. }));
+        let stopped = matches!(
+            self.ending,
+            Some(Ending {
+                kind: EndingKind::Drain,
+                ..
+            })
+        );
         let deadline = self.ending.as_ref().map(|ending| ending.deadline);
         let deadline = deadline.unwrap_or_else(|| tokio::time::Instant::now() + self.shared.grace);
         // Told to stop and halted meanwhile: it stops.
@@ -485,9 +525,19 @@ impl Run<'_> {
             );
         }
         match self.ending {
-            Some(Ending { kind: EndingKind::Halt(reason), .. }) => Ended::Halted(reason),
-            Some(Ending { kind: EndingKind::Renew(reason), .. }) => Ended::Renew(reason),
-            Some(Ending { kind: EndingKind::Drain, .. }) | None => Ended::Stopped,
+            Some(Ending {
+                kind: EndingKind::Halt(reason),
+                ..
+            }) => Ended::Halted(reason),
+            Some(Ending {
+                kind: EndingKind::Renew(reason),
+                ..
+            }) => Ended::Renew(reason),
+            Some(Ending {
+                kind: EndingKind::Drain,
+                ..
+            })
+            | None => Ended::Stopped,
         }
     }
 }

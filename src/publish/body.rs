@@ -109,7 +109,11 @@ impl Body {
 /// What the publication's command will take in a body, in bytes, but for strings that need escaping.
 pub(super) fn size(publication: &Publication) -> usize {
     let channels: usize = publication.channels.iter().map(|channel| channel.len() + 3).sum();
-    let tags: usize = publication.tags.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+    let tags: usize = publication
+        .tags
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 6)
+        .sum();
     let data = match &publication.body {
         Data::Json(json) => json.get().len(),
         Data::Binary(bytes) => bytes.len().div_ceil(3) * 4,
@@ -152,7 +156,10 @@ mod tests {
     #[test]
     fn one_channel_is_a_publish_and_more_are_a_broadcast() {
         assert_eq!(
-            written(&[(&["orders:1"], publication("1"), None), (&["a", "b"], publication("2"), None)]),
+            written(&[
+                (&["orders:1"], publication("1"), None),
+                (&["a", "b"], publication("2"), None)
+            ]),
             r#"{"commands":[{"publish":{"channel":"orders:1","data":1}},{"broadcast":{"channels":["a","b"],"data":2}}]}"#
         );
     }
@@ -200,9 +207,13 @@ mod tests {
             ..publication("0")
         };
         for publication in [publication("{\"a\":1}"), full] {
-            let written = written(&[(&["orders:1"], publication.clone(), Some("0123456789abcdef"))]).len();
-            let size = size(&publication) + HEAD.len() + TAIL.len();
-            assert!(written <= size + 1 && size - written < COMMAND_BYTES, "written {written}, expected {size}");
+            let key = "0123456789abcdef";
+            let written = written(&[(&["orders:1"], publication.clone(), Some(key))]).len();
+            let size = HEAD.len() + size(&publication) + key.len() + TAIL.len();
+            assert!(
+                written <= size && size - written < COMMAND_BYTES,
+                "written {written}, expected {size}"
+            );
         }
     }
 }

@@ -70,7 +70,12 @@ impl Client {
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        Ok(Self { http, endpoints, current: AtomicUsize::new(0), failed_endpoints: AtomicUsize::new(0) })
+        Ok(Self {
+            http,
+            endpoints,
+            current: AtomicUsize::new(0),
+            failed_endpoints: AtomicUsize::new(0),
+        })
     }
 
     /// Sends the request once and waits for its answer or for the time-out.
@@ -97,7 +102,10 @@ impl Client {
     fn turn_from(&self, endpoint: usize) -> bool {
         let next = (endpoint + 1) % self.endpoints.len();
         // Only one of several requests that fail together turns.
-        let turned = self.current.compare_exchange(endpoint, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let turned = self
+            .current
+            .compare_exchange(endpoint, next, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
         let failed = self.failed_endpoints.fetch_add(usize::from(turned), Ordering::Relaxed) + usize::from(turned);
         failed < self.endpoints.len()
     }
@@ -113,9 +121,10 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
             Ok(replies) => Ok(Answer::Replies(replies)),
             Err(error) => Err(format!("{}; {}", chain(&error), excerpt())),
         },
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
-            Ok(Answer::Refused { status: status.as_u16(), reason: excerpt() })
-        }
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::Refused {
+            status: status.as_u16(),
+            reason: excerpt(),
+        }),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Err(excerpt()),
         _ if status.is_redirection() || status.is_client_error() => {
             let hint = match status {
@@ -127,7 +136,9 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
                 }
                 _ => "is this the address of its HTTP API, and not of something before it?",
             };
-            Ok(Answer::Denied { reason: format!("Centrifugo at {url} lets nothing in ({}): {hint}", excerpt()) })
+            Ok(Answer::Denied {
+                reason: format!("Centrifugo at {url} lets nothing in ({}): {hint}", excerpt()),
+            })
         }
         _ => Err(excerpt()),
     }

@@ -67,15 +67,26 @@ struct Published<'a> {
 pub(super) fn read(body: &[u8], channels: &[usize]) -> Result<Vec<Reply>, Unreadable> {
     let Batch { replies } = serde_json::from_slice(body)?;
     if replies.len() != channels.len() {
-        return Err(Unreadable::Count { expected: channels.len(), found: replies.len() });
+        return Err(Unreadable::Count {
+            expected: channels.len(),
+            found: replies.len(),
+        });
     }
     let mut all = Vec::with_capacity(channels.iter().sum());
     for (index, (command, &channels)) in replies.into_iter().zip(channels).enumerate() {
         let shape = || Unreadable::Shape { index, channels };
         match command {
-            Command { error: Some(failure), .. } => all.extend(std::iter::repeat_n(Reply::from(failure), channels)),
-            Command { publish: Some(published), .. } if channels == 1 => all.push(published.into()),
-            Command { broadcast: Some(Broadcast { responses }), .. } if responses.len() == channels => {
+            Command {
+                error: Some(failure), ..
+            } => all.extend(std::iter::repeat_n(Reply::from(failure), channels)),
+            Command {
+                publish: Some(published),
+                ..
+            } if channels == 1 => all.push(published.into()),
+            Command {
+                broadcast: Some(Broadcast { responses }),
+                ..
+            } if responses.len() == channels => {
                 for response in responses {
                     all.push(response.into_reply().ok_or_else(shape)?);
                 }
@@ -89,8 +100,13 @@ pub(super) fn read(body: &[u8], channels: &[usize]) -> Result<Vec<Reply>, Unread
 impl Response<'_> {
     fn into_reply(self) -> Option<Reply> {
         match self {
-            Self { error: Some(failure), .. } => Some(failure.into()),
-            Self { result: Some(published), .. } => Some(published.into()),
+            Self {
+                error: Some(failure), ..
+            } => Some(failure.into()),
+            Self {
+                result: Some(published),
+                ..
+            } => Some(published.into()),
             Self { .. } => None,
         }
     }
@@ -104,7 +120,10 @@ impl From<Failure> for Reply {
 
 impl From<Published<'_>> for Reply {
     fn from(Published { offset, epoch }: Published<'_>) -> Self {
-        Self::Confirmed((offset > 0).then(|| Position { offset, epoch: xxh3_64(epoch.as_bytes()) }))
+        Self::Confirmed((offset > 0).then(|| Position {
+            offset,
+            epoch: xxh3_64(epoch.as_bytes()),
+        }))
     }
 }
 
@@ -113,11 +132,17 @@ mod tests {
     use super::*;
 
     fn failed(code: u32, message: &str) -> Reply {
-        Reply::Failed { code, message: message.to_owned() }
+        Reply::Failed {
+            code,
+            message: message.to_owned(),
+        }
     }
 
     fn at(offset: u64, epoch: &str) -> Reply {
-        Reply::Confirmed(Some(Position { offset, epoch: xxh3_64(epoch.as_bytes()) }))
+        Reply::Confirmed(Some(Position {
+            offset,
+            epoch: xxh3_64(epoch.as_bytes()),
+        }))
     }
 
     // As Centrifugo 6.9.1 sent them.
@@ -126,7 +151,12 @@ mod tests {
 
     #[test]
     fn publishes_and_their_errors() {
-        let expected = [at(3, "uVlfFSXk"), failed(102, "unknown channel"), failed(107, "bad request"), Reply::Confirmed(None)];
+        let expected = [
+            at(3, "uVlfFSXk"),
+            failed(102, "unknown channel"),
+            failed(107, "bad request"),
+            Reply::Confirmed(None),
+        ];
         assert_eq!(read(MIXED.as_bytes(), &[1, 1, 1, 1]).unwrap(), expected);
     }
 
@@ -145,7 +175,11 @@ mod tests {
     #[test]
     fn an_error_of_a_whole_broadcast_is_that_of_each_channel() {
         let body = br#"{"replies":[{"error":{"code":107,"message":"bad request"}},{"publish":{}}]}"#;
-        let expected = [failed(107, "bad request"), failed(107, "bad request"), Reply::Confirmed(None)];
+        let expected = [
+            failed(107, "bad request"),
+            failed(107, "bad request"),
+            Reply::Confirmed(None),
+        ];
         assert_eq!(read(body, &[2, 1]).unwrap(), expected);
     }
 
@@ -164,6 +198,10 @@ mod tests {
         check(BROADCAST, &[1], "command 0 has neither");
         check(r#"{"replies":[{"publish":{}}]}"#, &[2], "command 0 has neither");
         check(r#"{"replies":[{"publish":{}},{}]}"#, &[1, 1], "command 1 has neither");
-        check(r#"{"replies":[{"broadcast":{"responses":[{},{}]}}]}"#, &[2], "command 0 has neither");
+        check(
+            r#"{"replies":[{"broadcast":{"responses":[{},{}]}}]}"#,
+            &[2],
+            "command 0 has neither",
+        );
     }
 }

@@ -18,6 +18,7 @@ mod rejection;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,7 +30,8 @@ use fastrand::Rng;
 use self::backoff::Backoff;
 use self::outage::{Kind, Outage};
 use self::queues::{ChannelId, ItemId, Queues, Targets};
-use super::answer::{Answer, INTERNAL, Position, Reply};
+use self::verdict::{Verdict, judge};
+use super::answer::Answer;
 use super::body::Body;
 use super::request::{Request, RequestId};
 use crate::config::{self, Order};
@@ -39,7 +41,10 @@ use crate::message::{Publication, Rejection};
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Of a channel after error 100.
-const CHANNEL_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
+const CHANNEL_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(30),
+};
 
 /// How long a channel has one publication a request after a batch of it failed in the middle.
 const STRICT_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -141,7 +146,13 @@ impl Scheduler {
 
     /// Takes in what became of a request. An id that is not in flight changes nothing.
     pub fn complete(&mut self, now: Instant, id: RequestId, answer: Answer) -> Vec<Concluded> {
-        let Some(InFlight { items, replies: expected }) = self.in_flight.remove(&id) else { return Vec::new() };
+        let Some(InFlight {
+            items,
+            replies: expected,
+        }) = self.in_flight.remove(&id)
+        else {
+            return Vec::new();
+        };
         self.carried -= items.len();
         match answer {
             Answer::Replies(replies) if replies.len() == expected => {
@@ -150,7 +161,9 @@ impl Scheduler {
                 let mut replies = replies.into_iter();
                 // The count was compared, so there is a reply for each.
                 self.settle(now, &items, |queues, item, channel| {
-                    replies.next().map_or(Verdict::Keep, |reply| judge(queues, item, channel, reply))
+                    replies
+                        .next()
+                        .map_or(Verdict::Keep, |reply| judge(queues, item, channel, reply))
                 })
             }
             Answer::Replies(replies) => {
@@ -171,7 +184,10 @@ impl Scheduler {
         if self.frozen {
             return None;
         }
-        let probe = self.outage.probe_at().filter(|_| self.has_slot() && self.queues.may_be_ready());
+        let probe = self
+            .outage
+            .probe_at()
+            .filter(|_| self.has_slot() && self.queues.may_be_ready());
         [self.queues.next_timer(), probe].into_iter().flatten().min()
     }
 
@@ -245,7 +261,12 @@ impl Scheduler {
         for &id in items {
             let item = &self.queues.items[id];
             names.clear();
-            names.extend(item.channels.as_slice().iter().map(|&channel| &*self.queues.channels[channel].name));
+            names.extend(
+                item.channels
+                    .as_slice()
+                    .iter()
+                    .map(|&channel| &*self.queues.channels[channel].name),
+            );
             let key = item.publication.idempotency_key.as_ref().or(item.key.as_ref());
             // The suffix counts, so that the key of a repeat is the same each time that is tried, even by another process.
             let key = key.map(|key| match item.repeats {
@@ -315,7 +336,10 @@ impl Scheduler {
             }
             if remaining.is_empty() {
                 let item = self.queues.items.remove(item);
-                concluded.push(Concluded { ticket: item.ticket, result: item.rejection.map_or(Ok(()), Err) });
+                concluded.push(Concluded {
+                    ticket: item.ticket,
+                    result: item.rejection.map_or(Ok(()), Err),
+                });
             } else {
                 self.queues.items[item].channels = Targets::from(remaining);
             }
@@ -335,49 +359,6 @@ impl Scheduler {
     }
 }
 
-/// What becomes of an item on one of its channels.
-#[derive(Debug)]
-enum Verdict {
-    Done,
-    Refused(Rejection),
-    /// It goes again.
-    Keep,
-}
-
-fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply: Reply) -> Verdict {
-    let item = &mut queues.items[item];
-    let channel = &mut queues.channels[channel];
-    match reply {
-        Reply::Confirmed(position) => {
-            if !channel.run.broken && item.may_be_found_misplaced() && is_before(position, channel.last) {
-                channel.run.broken = true;
-                // What comes again is compared with what comes with it, so that this ends even where offsets went back.
-                channel.last = None;
-            }
-            if channel.run.broken {
-                channel.run.inverted = true;
-                item.repeats += 1;
-                return Verdict::Keep;
-            }
-            channel.failures = 0;
-            channel.last = position.or(channel.last);
-            Verdict::Done
-        }
-        #[cfg(test)]
-        Reply::Failed { code: INTERNAL, .. } if queues.bug == Some(Bug::ConfirmOnError100) => Verdict::Done,
-        Reply::Failed { code: INTERNAL, .. } => {
-            channel.run.backs_off = true;
-            channel.run.broken = true;
-            Verdict::Keep
-        }
-        Reply::Failed { code, message } => Verdict::Refused(rejection::by_code(code, &message, &channel.name)),
-    }
-}
-
-fn is_before(position: Option<Position>, last: Option<Position>) -> bool {
-    position.zip(last).is_some_and(|(position, last)| position.is_before(last))
-}
-
 /// Rules that a test can switch off, to see that the checker notices.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,4 +367,6 @@ enum Bug {
     FreshKeyOnRetry,
     ConfirmOnError100,
     RetryAtTheTail,
+    NoRepeats,
+    PositionsIgnored,
 }

@@ -1,10 +1,16 @@
 //! Sends acks beside the pipeline, so that a connection that is down never holds it up.
 
+use std::time::Duration;
+
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::warn;
+
+/// How long the last acks may take. Without a connection they never arrive.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a pipeline leaves its acks. They go out in order; those of an epoch that is over are lost with its connection, and
 /// nothing comes of it.
@@ -27,7 +33,10 @@ impl Acks {
             }
             if let Err(error) = client.flush().await {
                 let error: &dyn std::error::Error = &error;
-                warn!(error, "the last acks may not have reached NATS; their messages will come again");
+                warn!(
+                    error,
+                    "the last acks may not have reached NATS; their messages will come again"
+                );
             }
         });
         Self { sender, task }
@@ -41,11 +50,17 @@ impl Acks {
         self.send(reply, b"+WPI");
     }
 
-    /// Ends once the server has got all acks, or the connection is lost for good.
+    /// Ends once the server has got all acks, or does not answer in time.
     pub async fn flush(self) {
-        drop(self.sender);
-        if let Err(error) = self.task.await {
-            warn!(%error, "sending acks ended unexpectedly; their messages will come again");
+        let Self { sender, mut task } = self;
+        drop(sender);
+        match timeout(FLUSH_TIMEOUT, &mut task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "sending acks ended unexpectedly; their messages will come again"),
+            Err(_) => {
+                task.abort();
+                warn!("NATS did not take the last acks in time; their messages will come again");
+            }
         }
     }
 

@@ -22,7 +22,9 @@ pub(super) async fn bind(
     config: &ModuleConfig,
 ) -> Result<(Consumer<pull::Config>, StreamIdentity), SourceError> {
     let stream = find_stream(jetstream, config).await?;
-    let identity = StreamIdentity { created: stream.cached_info().created.unix_timestamp_nanos() };
+    let identity = StreamIdentity {
+        created: stream.cached_info().created.unix_timestamp_nanos(),
+    };
     let consumer = match stream.consumer_info(&config.consumer).await {
         Ok(info) => bind_to(&stream, config, info.config).await?,
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => create(&stream, config).await?,
@@ -32,12 +34,15 @@ pub(super) async fn bind(
 }
 
 async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Stream, SourceError> {
-    let stream = jetstream.get_stream(&config.stream).await.map_err(|error| match error.kind() {
-        GetStreamErrorKind::JetStream(error) if error.error_code().0 == STREAM_NOT_FOUND => {
-            SourceError::NoStream { stream: config.stream.clone() }
-        }
-        _ => SourceError::request(format!("looking up the stream `{}`", config.stream), error),
-    })?;
+    let stream = jetstream
+        .get_stream(&config.stream)
+        .await
+        .map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(error) if error.error_code().0 == STREAM_NOT_FOUND => SourceError::NoStream {
+                stream: config.stream.clone(),
+            },
+            _ => SourceError::request(format!("looking up the stream `{}`", config.stream), error),
+        })?;
     let held = &stream.cached_info().config;
     // What a mirror or a sourced stream holds can't be told from its own subjects.
     if held.mirror.is_none() && held.sources.as_ref().is_none_or(Vec::is_empty) {
@@ -66,7 +71,11 @@ async fn create(stream: &Stream, config: &ModuleConfig) -> Result<Consumer<pull:
         .create_consumer(adapt(wanted, config))
         .await
         .map_err(|error| failed("creating", config, error))?;
-    info!(consumer = config.consumer, stream = config.stream, "created the consumer");
+    info!(
+        consumer = config.consumer,
+        stream = config.stream,
+        "created the consumer"
+    );
     Ok(consumer)
 }
 
@@ -87,10 +96,20 @@ async fn bind_to(
     let bound = pull::Config::try_from_consumer_config(found).map_err(|error| unfit(vec![error.to_string()]))?;
     let wanted = adapt(bound.clone(), config);
     if wanted == bound {
-        return stream.get_consumer(&config.consumer).await.map_err(|error| failed("binding to", config, error));
+        return stream
+            .get_consumer(&config.consumer)
+            .await
+            .map_err(|error| failed("binding to", config, error));
     }
-    let updated = stream.update_consumer(wanted).await.map_err(|error| failed("updating", config, error))?;
-    info!(consumer = config.consumer, stream = config.stream, "updated the consumer to what the module's .toml says");
+    let updated = stream
+        .update_consumer(wanted)
+        .await
+        .map_err(|error| failed("updating", config, error))?;
+    info!(
+        consumer = config.consumer,
+        stream = config.stream,
+        "updated the consumer to what the module's .toml says"
+    );
     Ok(updated)
 }
 
@@ -130,25 +149,49 @@ fn flaws(found: &consumer::Config) -> Vec<String> {
             flaws.push(flaw);
         }
     };
-    must(found.deliver_subject.is_none(), "it pushes, and must be a pull consumer".into());
+    must(
+        found.deliver_subject.is_none(),
+        "it pushes, and must be a pull consumer".into(),
+    );
     must(
         found.ack_policy == AckPolicy::Explicit,
         format!("ack_policy is {:?}, and must be explicit", found.ack_policy).to_lowercase(),
     );
     must(
         found.max_deliver <= 0,
-        format!("max_deliver is {}, after which a message is silently given up; it must be -1", found.max_deliver),
+        format!(
+            "max_deliver is {}, after which a message is silently given up; it must be -1",
+            found.max_deliver
+        ),
     );
-    must(found.backoff.is_empty(), "backoff is set, which overrides ack_wait; it must be empty".into());
+    must(
+        found.backoff.is_empty(),
+        "backoff is set, which overrides ack_wait; it must be empty".into(),
+    );
     must(
         found.deliver_policy != DeliverPolicy::LastPerSubject,
         "deliver_policy is last_per_subject, whose skip list a reset does not clear".into(),
     );
-    must(found.replay_policy == ReplayPolicy::Instant, "replay_policy is original, and must be instant".into());
-    must(!found.headers_only, "headers_only is set, and would hide the payloads".into());
-    must(found.max_batch == 0, format!("max_batch is {}, and must be unset", found.max_batch));
-    must(found.max_bytes == 0, format!("max_bytes is {}, and must be unset", found.max_bytes));
-    must(found.max_expires.is_zero(), "max_expires is set, and must not be".into());
+    must(
+        found.replay_policy == ReplayPolicy::Instant,
+        "replay_policy is original, and must be instant".into(),
+    );
+    must(
+        !found.headers_only,
+        "headers_only is set, and would hide the payloads".into(),
+    );
+    must(
+        found.max_batch == 0,
+        format!("max_batch is {}, and must be unset", found.max_batch),
+    );
+    must(
+        found.max_bytes == 0,
+        format!("max_bytes is {}, and must be unset", found.max_bytes),
+    );
+    must(
+        found.max_expires.is_zero(),
+        "max_expires is set, and must not be".into(),
+    );
     must(found.priority_groups.is_empty(), "it has priority groups".into());
     flaws
 }
@@ -168,7 +211,10 @@ fn overlap(left: &str, right: &str) -> bool {
 }
 
 fn failed(doing: &str, config: &ModuleConfig, error: impl Into<async_nats::Error>) -> SourceError {
-    SourceError::request(format!("{doing} the consumer `{}` of `{}`", config.consumer, config.stream), error)
+    SourceError::request(
+        format!("{doing} the consumer `{}` of `{}`", config.consumer, config.stream),
+        error,
+    )
 }
 
 #[cfg(test)]
@@ -193,7 +239,11 @@ mod tests {
 
     #[test]
     fn a_consumer_of_our_own_making_has_no_flaws_and_each_flaw_is_named() {
-        let fit = consumer::Config { ack_policy: AckPolicy::Explicit, max_deliver: -1, ..Default::default() };
+        let fit = consumer::Config {
+            ack_policy: AckPolicy::Explicit,
+            max_deliver: -1,
+            ..Default::default()
+        };
         assert_eq!(flaws(&fit), Vec::<String>::new());
         let unfit = consumer::Config {
             ack_policy: AckPolicy::All,

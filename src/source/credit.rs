@@ -40,7 +40,12 @@ const OVERHEAD: usize = 256;
 
 impl Credit {
     pub(super) fn new() -> Self {
-        Self { messages: 0, bytes: 0, typical: 1024, too_small: None }
+        Self {
+            messages: 0,
+            bytes: 0,
+            typical: 1024,
+            too_small: None,
+        }
     }
 
     /// Whether anything is still to come.
@@ -53,19 +58,31 @@ impl Credit {
         let free = room.messages.saturating_sub(self.messages);
         let batch = free.min(MAX_BATCH);
         // While a pull is open, wait until a good part of one has become free: small pulls cost as much as large ones.
-        let enough = if self.is_open() { MAX_BATCH.min(room.messages / 2).max(1) } else { 1 };
+        let enough = if self.is_open() {
+            MAX_BATCH.min(room.messages / 2).max(1)
+        } else {
+            1
+        };
         if batch < enough {
             return None;
         }
         let free_bytes = room.bytes.saturating_sub(self.bytes);
         // Room for twice what is expected; what is asked for and not used blocks later pulls until it is returned.
-        let wanted = (2 * batch * self.typical).max(MIN_BYTES).max(self.too_small.map_or(0, |bytes| 4 * bytes));
+        let wanted = (2 * batch * self.typical)
+            .max(MIN_BYTES)
+            .max(self.too_small.map_or(0, |bytes| 4 * bytes));
         let max_bytes = wanted.min(free_bytes);
         if self.too_small.is_none_or(|bytes| max_bytes > bytes) && max_bytes > 0 {
-            return Some(Ask { batch, max_bytes: Some(max_bytes) });
+            return Some(Ask {
+                batch,
+                max_bytes: Some(max_bytes),
+            });
         }
         if room.empty && !self.is_open() {
-            return Some(Ask { batch: 1, max_bytes: None });
+            return Some(Ask {
+                batch: 1,
+                max_bytes: None,
+            });
         }
         None
     }
@@ -80,15 +97,27 @@ impl Credit {
     pub(super) fn delivered(&mut self, size: usize) {
         let size = size + OVERHEAD;
         self.messages = self.messages.saturating_sub(1);
-        self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(size) };
-        self.typical = if size > self.typical { size } else { (self.typical * 15 + size) / 16 };
+        self.bytes = if self.messages == 0 {
+            0
+        } else {
+            self.bytes.saturating_sub(size)
+        };
+        self.typical = if size > self.typical {
+            size
+        } else {
+            (self.typical * 15 + size) / 16
+        };
         self.too_small = None;
     }
 
     /// A pull ended with this much of it left.
     pub(super) fn returned(&mut self, messages: usize, bytes: usize) {
         self.messages = self.messages.saturating_sub(messages);
-        self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(bytes) };
+        self.bytes = if self.messages == 0 {
+            0
+        } else {
+            self.bytes.saturating_sub(bytes)
+        };
     }
 
     /// A pull ended because the next message is larger than what was left of its bytes.
@@ -108,7 +137,11 @@ mod tests {
     }
 
     fn room(messages: usize, bytes: usize) -> Room {
-        Room { messages, bytes, empty: false }
+        Room {
+            messages,
+            bytes,
+            empty: false,
+        }
     }
 
     #[test]
@@ -118,13 +151,20 @@ mod tests {
         let (window, window_bytes) = (5000, 4 << 20);
         let mut asked = 0;
         for size in (0..20_000).map(|n| 100 + (n * 7919) % 3000) {
-            let mut room = Room { messages: window - held, bytes: window_bytes - held_bytes, empty: held == 0 };
+            let mut room = Room {
+                messages: window - held,
+                bytes: window_bytes - held_bytes,
+                empty: held == 0,
+            };
             while let Some(next) = ask(&mut credit, room) {
                 asked += next.batch;
                 room.empty = false;
             }
             assert!(credit.messages <= window - held, "more messages are asked for than fit");
-            assert!(credit.bytes <= window_bytes - held_bytes, "more bytes are asked for than fit");
+            assert!(
+                credit.bytes <= window_bytes - held_bytes,
+                "more bytes are asked for than fit"
+            );
             if asked == 0 {
                 (held, held_bytes) = (0, 0);
                 continue;
@@ -149,7 +189,11 @@ mod tests {
         assert_eq!(ask(&mut credit, room(2, 1 << 20)).map(|ask| ask.batch), Some(2));
         assert_eq!(ask(&mut credit, room(2, 1 << 20)), None);
         credit.delivered(10);
-        assert_eq!(ask(&mut credit, room(1, 1 << 20)), None, "the last one is still to come");
+        assert_eq!(
+            ask(&mut credit, room(1, 1 << 20)),
+            None,
+            "the last one is still to come"
+        );
         credit.delivered(10);
         assert_eq!(ask(&mut credit, room(0, 1 << 20)), None, "the window is full");
         assert_eq!(ask(&mut credit, room(1, 1 << 20)).map(|ask| ask.batch), Some(1));
@@ -162,9 +206,23 @@ mod tests {
         let bytes = first.max_bytes.expect("it is bounded");
         credit.returned(first.batch, bytes);
         credit.next_is_larger(bytes);
-        assert_eq!(ask(&mut credit, room(10, 50_000)), None, "asking again for the same would be answered the same");
-        let empty = Room { messages: 10, bytes: 50_000, empty: true };
-        assert_eq!(ask(&mut credit, empty), Some(Ask { batch: 1, max_bytes: None }));
+        assert_eq!(
+            ask(&mut credit, room(10, 50_000)),
+            None,
+            "asking again for the same would be answered the same"
+        );
+        let empty = Room {
+            messages: 10,
+            bytes: 50_000,
+            empty: true,
+        };
+        assert_eq!(
+            ask(&mut credit, empty),
+            Some(Ask {
+                batch: 1,
+                max_bytes: None
+            })
+        );
         assert_eq!(ask(&mut credit, empty), None);
     }
 

@@ -144,7 +144,9 @@ impl Epoch {
             let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
             let reply = format!("{}.{}", self.inbox, self.pulls);
             let client = self.jetstream.client();
-            let sent = client.publish_with_reply(self.pull_subject.clone(), reply, pull.into()).await;
+            let sent = client
+                .publish_with_reply(self.pull_subject.clone(), reply, pull.into())
+                .await;
             // Counted only now: whoever drops this future while it waits has asked for nothing.
             sent.map_err(|_| EpochEnd::Disconnected)?;
             if !self.credit.is_open() {
@@ -167,10 +169,16 @@ impl Epoch {
 
     fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, EpochEnd> {
         self.credit.delivered(message.length);
-        let message = jetstream::Message { message, context: self.jetstream.clone() };
+        let message = jetstream::Message {
+            message,
+            context: self.jetstream.clone(),
+        };
         let info = message.info().map_err(|error| EpochEnd::Foreign(error.to_string()))?;
         if info.consumer_sequence != self.next {
-            return Err(EpochEnd::Gap { expected: self.next, found: info.consumer_sequence });
+            return Err(EpochEnd::Gap {
+                expected: self.next,
+                found: info.consumer_sequence,
+            });
         }
         self.next += 1;
         let pending = info.pending;
@@ -178,7 +186,9 @@ impl Epoch {
         let timestamp = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
         let deliveries = u32::try_from(info.delivered).unwrap_or(u32::MAX);
         let message = message.message;
-        let Some(reply) = message.reply else { return Err(EpochEnd::Foreign("it has no ack subject".to_owned())) };
+        let Some(reply) = message.reply else {
+            return Err(EpochEnd::Foreign("it has no ack subject".to_owned()));
+        };
         let message = Message {
             subject: message.subject.into_string(),
             payload: message.payload,
@@ -188,7 +198,11 @@ impl Epoch {
             timestamp,
             deliveries,
         };
-        Ok(Delivery { message: Arc::new(message), reply, pending })
+        Ok(Delivery {
+            message: Arc::new(message),
+            reply,
+            pending,
+        })
     }
 
     /// What the server says about a pull.
@@ -202,18 +216,23 @@ impl Epoch {
         match status {
             StatusCode::IDLE_HEARTBEAT => Ok(()),
             StatusCode::TIMEOUT => {
-                self.credit.returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
+                self.credit
+                    .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
                 Ok(())
             }
             StatusCode::REQUEST_TERMINATED if larger || description == "Batch Completed" => {
-                self.credit.returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
+                self.credit
+                    .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
                 if larger {
                     self.credit.next_is_larger(left("Nats-Pending-Bytes"));
                 }
                 Ok(())
             }
             // The consumer was deleted or changed, its leader moved, the server stops: all of these begin anew.
-            _ => Err(EpochEnd::Ended { code: status.as_u16(), description: description.to_owned() }),
+            _ => Err(EpochEnd::Ended {
+                code: status.as_u16(),
+                description: description.to_owned(),
+            }),
         }
     }
 }

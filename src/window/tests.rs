@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::Stage;
 
-const LIMITS: Limits = Limits { messages: 64, bytes: 1 << 20 };
+const LIMITS: Limits = Limits {
+    messages: 64,
+    bytes: 1 << 20,
+};
 
 fn message(sequence: u64) -> Arc<Message> {
     Arc::new(Message {
@@ -36,7 +39,12 @@ fn new(window: &mut Window, sequence: u64) -> Ticket {
 }
 
 fn refusal(reason: &str) -> Rejection {
-    Rejection { stage: Stage::Publish, code: "102".into(), channel: None, reason: reason.into() }
+    Rejection {
+        stage: Stage::Publish,
+        code: "102".into(),
+        channel: None,
+        reason: reason.into(),
+    }
 }
 
 #[test]
@@ -59,12 +67,18 @@ fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
         panic!("the message is rejected");
     };
     assert_eq!(message.sequence, 7);
-    assert_eq!(rejection.reason, "first (the first of 2 refused publications of this message)");
+    assert_eq!(
+        rejection.reason,
+        "first (the first of 2 refused publications of this message)"
+    );
 }
 
 #[test]
 fn the_window_counts_from_the_floor() {
-    let mut window = Window::new(Limits { messages: 4, bytes: 1000 });
+    let mut window = Window::new(Limits {
+        messages: 4,
+        bytes: 1000,
+    });
     let tickets: Vec<_> = (1..=4).map(|sequence| new(&mut window, sequence)).collect();
     let size = message(1).size();
     assert_eq!((window.room_messages(), window.room_bytes()), (0, 1000 - 4 * size));
@@ -98,7 +112,10 @@ fn after_a_reset_what_is_settled_is_acked_again_and_what_is_open_goes_on() {
     assert_eq!(window.settle(tickets[3]).unwrap().reply, None);
 
     assert_eq!(arrive(&mut window, 1), Arrival::Settled, "it left the window");
-    assert_eq!(window.arrive(&message(2), reply("again.2"), Instant::now()), Arrival::Pending);
+    assert_eq!(
+        window.arrive(&message(2), reply("again.2"), Instant::now()),
+        Arrival::Pending
+    );
     assert_eq!(arrive(&mut window, 3), Arrival::Settled, "it is above the floor");
     assert_eq!(arrive(&mut window, 4), Arrival::Settled);
     assert_eq!(window.settle(tickets[1]).unwrap().reply, Some(reply("again.2")));
@@ -125,10 +142,19 @@ fn only_open_messages_are_in_progress_and_only_when_it_is_time() {
     }
     window.settle(1);
     assert!(window.in_progress(start + Duration::from_secs(19), interval).is_empty());
-    assert_eq!(window.in_progress(start + interval, interval), [reply("ack.1"), reply("ack.3")]);
-    assert!(window.in_progress(start + interval, interval).is_empty(), "JetStream has just heard of them");
+    assert_eq!(
+        window.in_progress(start + interval, interval),
+        [reply("ack.1"), reply("ack.3")]
+    );
+    assert!(
+        window.in_progress(start + interval, interval).is_empty(),
+        "JetStream has just heard of them"
+    );
     window.begin_epoch();
-    assert!(window.in_progress(start + interval * 3, interval).is_empty(), "their epoch is over");
+    assert!(
+        window.in_progress(start + interval * 3, interval).is_empty(),
+        "their epoch is over"
+    );
 }
 
 /// What a model of JetStream and a careless user do to a window.
@@ -166,7 +192,11 @@ impl Server {
     }
 
     fn ack(&mut self, subject: &Subject) {
-        let sequence = subject.rsplit('.').next().and_then(|last| last.parse().ok()).expect("an ack names its message");
+        let sequence = subject
+            .rsplit('.')
+            .next()
+            .and_then(|last| last.parse().ok())
+            .expect("an ack names its message");
         self.acked.insert(sequence);
         self.recent.push(sequence);
     }

@@ -55,10 +55,16 @@ async fn check_histories(world: &World) -> Result<BTreeMap<u64, View>> {
     for id in 0..CHANNELS {
         let channel = format!("orders:{id}");
         let history = world.centrifugo.history(&channel).await?;
-        let history: Vec<View> = history.iter().map(|publication| publication.json()).collect::<Result<_>>()?;
+        let history: Vec<View> = history
+            .iter()
+            .map(|publication| publication.json())
+            .collect::<Result<_>>()?;
         let sequences: Vec<u64> = history.iter().map(|view| view.items).collect();
         let expected: Vec<u64> = (1..=MESSAGES).filter(|sequence| sequence % CHANNELS == id).collect();
-        ensure!(sequences == expected, "{channel} holds {sequences:?} instead of {expected:?}");
+        ensure!(
+            sequences == expected,
+            "{channel} holds {sequences:?} instead of {expected:?}"
+        );
         views.extend(history.into_iter().map(|view| (view.items, view)));
     }
     Ok(views)
@@ -87,7 +93,10 @@ async fn keeps_all_in_order_through_three_swaps() -> Result<()> {
     // By stream sequence, the old module made all before a swap and the new one all after it.
     let mut makers: Vec<bool> = views.values().map(|view| view.currency.is_some()).collect();
     makers.dedup();
-    ensure!(makers == [false, true, false, true], "the modules took turns: {makers:?}");
+    ensure!(
+        makers == [false, true, false, true],
+        "the modules took turns: {makers:?}"
+    );
     Ok(())
 }
 
@@ -109,12 +118,17 @@ async fn keeps_all_in_order_through_five_restarts() -> Result<()> {
     let consumer = "slipring-orders";
     let drained = async || -> Result<()> {
         let stream = world.jetstream.get_stream("ORDERS").await?;
-        let info = stream.consumer_info(consumer).await.context("looking up the consumer")?;
+        let info = stream
+            .consumer_info(consumer)
+            .await
+            .context("looking up the consumer")?;
         ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
         Ok(())
     };
     slipring_support::eventually(LONG, "all to be acknowledged", drained).await?;
-    let rest = module(&relay.status().await?, "orders")["published"].as_u64().unwrap_or(0);
+    let rest = module(&relay.status().await?, "orders")["published"]
+        .as_u64()
+        .unwrap_or(0);
     ensure!(all_published + rest <= MESSAGES, "nothing is published twice");
     check_histories(&world).await?;
     Ok(())
@@ -133,15 +147,23 @@ async fn a_core_module_publishes_what_the_component_does() -> Result<()> {
     world.home.replace_wasm("orders", &guests::core_module("orders")?)?;
     let swapped = |status: &serde_json::Value| module(status, "orders")["swaps"] == 1;
     relay.status_when(SOON, "the swap to the core module", swapped).await?;
-    world.publish((1..=50).map(|sequence| order(CHANNELS + sequence))).await?;
+    world
+        .publish((1..=50).map(|sequence| order(CHANNELS + sequence)))
+        .await?;
     published(&relay, 100).await?;
     for id in 1..=50 {
         let history = world.centrifugo.history(&format!("orders:{id}")).await?;
-        let views: Vec<View> = history.iter().map(|publication| publication.json()).collect::<Result<_>>()?;
+        let views: Vec<View> = history
+            .iter()
+            .map(|publication| publication.json())
+            .collect::<Result<_>>()?;
         let items: Vec<u64> = views.iter().map(|view| view.items).collect();
         ensure!(items == [id, CHANNELS + id], "orders:{id} holds {items:?}");
         let totals: Vec<u64> = views.iter().map(|view| view.total_cents).collect();
-        ensure!(totals == [450 * id, 450 * (CHANNELS + id)], "orders:{id} holds {totals:?}");
+        ensure!(
+            totals == [450 * id, 450 * (CHANNELS + id)],
+            "orders:{id} holds {totals:?}"
+        );
     }
     Ok(())
 }

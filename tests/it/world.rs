@@ -29,14 +29,26 @@ impl World {
         let (nats, centrifugo) = tokio::try_join!(NatsServer::start(), Centrifugo::start_with(know_unruly))?;
         let jetstream = nats.jetstream().await?;
         let home = Home::new(binary(), &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
-        Ok(Self { nats, centrifugo, home, jetstream })
+        Ok(Self {
+            nats,
+            centrifugo,
+            home,
+            jetstream,
+        })
     }
 
     /// Makes a stream.
     pub async fn stream(&self, name: &str, subjects: &[&str]) -> Result<stream::Stream> {
         let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
-        let config = stream::Config { name: name.to_owned(), subjects, ..Default::default() };
-        self.jetstream.create_stream(config).await.with_context(|| format!("creating the stream {name}"))
+        let config = stream::Config {
+            name: name.to_owned(),
+            subjects,
+            ..Default::default()
+        };
+        self.jetstream
+            .create_stream(config)
+            .await
+            .with_context(|| format!("creating the stream {name}"))
     }
 
     /// Publishes to JetStream, in order, and waits until all is stored.
@@ -87,10 +99,15 @@ pub fn binary() -> &'static str {
 /// The status of one module.
 pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
     let modules = status["modules"].as_array().map_or(&[][..], Vec::as_slice);
-    modules.iter().find(|module| module["name"] == name).unwrap_or(&Value::Null)
+    modules
+        .iter()
+        .find(|module| module["name"] == name)
+        .unwrap_or(&Value::Null)
 }
 
 fn know_unruly(config: &mut Value) {
-    let namespaces = config["channel"]["namespaces"].as_array_mut().expect("a list of namespaces");
+    let namespaces = config["channel"]["namespaces"]
+        .as_array_mut()
+        .expect("a list of namespaces");
     namespaces.push(json!({ "name": "unruly", "history_size": 100_000, "history_ttl": "1h" }));
 }

@@ -1,1 +1,281 @@
+//! The client against a small server of its own: what it sends, and what it makes of each way to answer or not to.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap as Headers, Uri};
+use axum::response::IntoResponse;
+use axum::routing::any;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::Secret;
+use crate::publish::{Reply, RequestId};
+
+const KEY: &str = "a-secret-key";
+
+/// What the server answers, and the requests that it has seen.
+#[derive(Debug, Clone)]
+struct Script {
+    status: u16,
+    body: &'static str,
+    silent: bool,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(status: u16, body: &'static str) -> Self {
+        Self::with(Script {
+            status,
+            body,
+            silent: false,
+            seen: Arc::default(),
+        })
+        .await
+    }
+
+    async fn silent() -> Self {
+        Self::with(Script {
+            status: 200,
+            body: "",
+            silent: true,
+            seen: Arc::default(),
+        })
+        .await
+    }
+
+    async fn with(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::clone(&script.seen);
+        let router = Router::new().fallback(any(answer)).with_state(script);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, seen, task }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn requests(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(State(script): State<Script>, uri: Uri, headers: Headers, body: Bytes) -> impl IntoResponse {
+    let key = headers.get("x-api-key").map(|key| key.to_str().unwrap());
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    script
+        .seen
+        .lock()
+        .unwrap()
+        .push(format!("{} {key:?} {body}", uri.path()));
+    if script.silent {
+        std::future::pending::<()>().await;
+    }
+    let status = axum::http::StatusCode::from_u16(script.status).unwrap();
+    (status, [("location", "/elsewhere")], script.body)
+}
+
+fn client(endpoints: &[&str]) -> Client {
+    let config = config::Centrifugo {
+        endpoints: endpoints.iter().map(|url| Url::parse(url).unwrap()).collect(),
+        api_key: Some(Secret::new(KEY)),
+        timeout: Duration::from_millis(300),
+    };
+    Client::new(&config).unwrap()
+}
+
+fn request() -> Request {
+    Request::new(RequestId(0), Bytes::from_static(br#"{"commands":["any"]}"#), vec![1])
+}
+
+const CONFIRMED: &str = r#"{"replies":[{"publish":{}}]}"#;
+
+fn confirmed() -> Answer {
+    Answer::Replies(vec![Reply::Confirmed(None)])
+}
+
+async fn answer_to(status: u16, body: &'static str) -> Answer {
+    let server = Server::start(status, body).await;
+    client(&[&server.url()]).send(&request()).await
+}
+
+/// The reason of a lost answer, and whether the next request goes elsewhere.
+fn lost(answer: Answer) -> (String, bool) {
+    match answer {
+        Answer::Lost { reason, elsewhere } => {
+            assert!(!reason.contains(KEY), "{reason}");
+            (reason, elsewhere)
+        }
+        other => panic!("{other:?} is not lost"),
+    }
+}
+
+#[tokio::test]
+async fn sends_the_body_and_the_key_to_the_batch_api() {
+    let server = Server::start(200, CONFIRMED).await;
+    assert_eq!(client(&[&server.url()]).send(&request()).await, confirmed());
+    let expected = format!("/api/batch Some({KEY:?}) {{\"commands\":[\"any\"]}}");
+    assert_eq!(*server.seen.lock().unwrap(), [expected]);
+}
+
+#[test]
+fn an_endpoint_may_be_written_in_several_ways() {
+    let check = |endpoint: &str, expected: &str| {
+        assert_eq!(batch_url(&Url::parse(endpoint).unwrap()).unwrap().as_str(), expected);
+    };
+    check("http://c:8000", "http://c:8000/api/batch");
+    check("http://c:8000/", "http://c:8000/api/batch");
+    check("http://c:8000/api", "http://c:8000/api/batch");
+    check("https://c/centrifugo/api/", "https://c/centrifugo/api/batch");
+    let error = batch_url(&Url::parse("grpc://c:10000").unwrap()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`grpc://c:10000` is not an endpoint of Centrifugo's HTTP API: `http://host:8000` would be one"
+    );
+}
+
+#[tokio::test]
+async fn refusals_carry_what_was_said() {
+    let refused = |status, reason: &str| Answer::Refused {
+        status,
+        reason: reason.to_owned(),
+    };
+    assert_eq!(
+        answer_to(400, "Bad Request").await,
+        refused(400, "HTTP 400 Bad Request")
+    );
+    assert_eq!(
+        answer_to(413, "at most 1 MB").await,
+        refused(413, "HTTP 413 Payload Too Large: at most 1 MB")
+    );
+}
+
+#[tokio::test]
+async fn denials_carry_a_hint() {
+    for (status, hint) in [
+        (401, "api_key_file"),
+        (403, "api_key_file"),
+        (404, "path"),
+        (405, "address"),
+        (302, "address"),
+    ] {
+        match answer_to(status, "").await {
+            Answer::Denied { reason } => {
+                assert!(
+                    reason.contains(hint) && reason.contains(&status.to_string()),
+                    "{reason}"
+                );
+                assert!(!reason.contains(KEY), "{reason}");
+            }
+            other => panic!("{status}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_failures_are_ambiguous() {
+    for (status, body, expected) in [
+        (500, "", "HTTP 500 Internal Server Error"),
+        (
+            503,
+            "down for maintenance",
+            "HTTP 503 Service Unavailable: down for maintenance",
+        ),
+        (429, "", "HTTP 429 Too Many Requests"),
+        (
+            200,
+            "<html>",
+            "the reply is not the JSON of a batch: expected value at line 1 column 1; HTTP 200 OK: <html>",
+        ),
+        (200, "{}", "0 replies to 1 commands; HTTP 200 OK: {}"),
+        (204, "", "HTTP 204 No Content"),
+    ] {
+        let (reason, elsewhere) = lost(answer_to(status, body).await);
+        assert!(reason.ends_with(expected), "{reason}");
+        assert!(!elsewhere, "there is no other endpoint");
+    }
+}
+
+#[tokio::test]
+async fn a_time_out_and_a_refused_connection_say_so() {
+    let silent = Server::silent().await;
+    let (reason, _) = lost(client(&[&silent.url()]).send(&request()).await);
+    assert!(
+        reason.contains(&silent.url()) && reason.contains("timed out"),
+        "{reason}"
+    );
+    assert_eq!(silent.requests(), 1, "the client does not retry");
+
+    // Nobody listens on a port that was just given back.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let (reason, _) = lost(client(&[&url]).send(&request()).await);
+    assert!(
+        reason.contains(&url) && reason.to_lowercase().contains("connection refused"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn after_a_failure_the_next_endpoint_is_current_until_it_fails_itself() {
+    let (bad, worse, good) = (
+        Server::start(500, "").await,
+        Server::start(502, "").await,
+        Server::start(200, CONFIRMED).await,
+    );
+    let client = client(&[&bad.url(), &worse.url(), &good.url()]);
+    assert!(lost(client.send(&request()).await).1);
+    assert!(lost(client.send(&request()).await).1);
+    assert_eq!(client.send(&request()).await, confirmed());
+    assert_eq!(client.send(&request()).await, confirmed());
+    assert_eq!((bad.requests(), worse.requests(), good.requests()), (1, 1, 2));
+}
+
+#[tokio::test]
+async fn when_every_endpoint_failed_there_is_nowhere_else() {
+    let (one, two) = (Server::start(500, "").await, Server::start(500, "").await);
+    let client = client(&[&one.url(), &two.url()]);
+    let elsewhere: Vec<_> = [
+        lost(client.send(&request()).await).1,
+        lost(client.send(&request()).await).1,
+        lost(client.send(&request()).await).1,
+    ]
+    .into();
+    assert_eq!(elsewhere, [true, false, false]);
+    assert_eq!((one.requests(), two.requests()), (2, 1));
+}
+
+#[tokio::test]
+async fn requests_that_fail_together_turn_once() {
+    let (bad, good) = (Server::start(500, "").await, Server::start(200, CONFIRMED).await);
+    let client = client(&[&bad.url(), &good.url()]);
+    let request = request();
+    let (one, two) = tokio::join!(client.send(&request), client.send(&request));
+    assert!(lost(one).1 && lost(two).1);
+    assert_eq!(client.send(&request).await, confirmed());
+    assert_eq!((bad.requests(), good.requests()), (2, 1));
+}
+
+#[test]
+fn what_it_prints_does_not_show_the_key() {
+    assert!(!format!("{:?}", client(&["http://127.0.0.1:1"])).contains(KEY));
+}

@@ -26,12 +26,18 @@ mod tests {
 
     #[test]
     fn doubles_up_to_a_bound_and_keeps_away_from_zero() {
-        let backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
+        let backoff = Backoff {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(30),
+        };
         let mut rng = Rng::with_seed(1);
         for (failures, whole) in [(1, 100), (2, 200), (3, 400), (9, 25_600), (10, 30_000), (1000, 30_000)] {
             let whole = Duration::from_millis(whole);
             let delays: Vec<_> = (0..100).map(|_| backoff.delay(failures, &mut rng)).collect();
-            assert!(delays.iter().all(|&delay| whole / 2 <= delay && delay <= whole), "{failures}: {delays:?}");
+            assert!(
+                delays.iter().all(|&delay| whole / 2 <= delay && delay <= whole),
+                "{failures}: {delays:?}"
+            );
             assert!(delays.iter().any(|&delay| delay != delays[0]), "no jitter");
         }
     }

@@ -9,9 +9,15 @@ use super::backoff::Backoff;
 use crate::publish::RequestId;
 
 /// Somebody has to change a configuration first.
-const DENIED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+const DENIED: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+};
 
-const LOST: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
+const LOST: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(5),
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Outage(Option<Pause>);
@@ -28,17 +34,24 @@ struct Pause {
 pub(super) enum Kind {
     Denied,
     /// With an endpoint that has not failed yet, the next attempt needs no pause.
-    Lost { elsewhere: bool },
+    Lost {
+        elsewhere: bool,
+    },
 }
 
 impl Outage {
     pub(super) fn allows_request(&self, now: Instant) -> bool {
-        self.0.as_ref().is_none_or(|pause| pause.probe.is_none() && pause.until <= now)
+        self.0
+            .as_ref()
+            .is_none_or(|pause| pause.probe.is_none() && pause.until <= now)
     }
 
     /// When a probe may go out, if that is what everything waits for.
     pub(super) fn probe_at(&self) -> Option<Instant> {
-        self.0.as_ref().filter(|pause| pause.probe.is_none()).map(|pause| pause.until)
+        self.0
+            .as_ref()
+            .filter(|pause| pause.probe.is_none())
+            .map(|pause| pause.until)
     }
 
     pub(super) fn reason(&self) -> Option<&str> {
@@ -67,7 +80,12 @@ impl Outage {
             Kind::Lost { elsewhere: false } => (before + 1, LOST.delay(before + 1, rng)),
             Kind::Denied => (before + 1, DENIED.delay(before + 1, rng)),
         };
-        self.0 = Some(Pause { reason, failures, until: now + delay, probe: None });
+        self.0 = Some(Pause {
+            reason,
+            failures,
+            until: now + delay,
+            probe: None,
+        });
         true
     }
 }

@@ -139,7 +139,9 @@ impl Queues {
 
     /// Whether everything before it on its one channel is in the same request.
     fn may_follow(&self, id: ItemId, item: &Item, carrier: RequestId) -> bool {
-        let Targets::One(channel) = item.channels else { return false };
+        let Targets::One(channel) = item.channels else {
+            return false;
+        };
         let channel = &self.channels[channel];
         channel.taken > 0 && channel.carrier == carrier && channel.queue.get(channel.taken) == Some(&id)
     }
@@ -180,7 +182,12 @@ impl Queues {
     fn pop(&mut self, id: ItemId, channel: ChannelId) {
         let channel = &mut self.channels[channel];
         let front = channel.queue.pop_front();
-        debug_assert_eq!(front, Some(id), "an item of a request is at the front of `{}`", channel.name);
+        debug_assert_eq!(
+            front,
+            Some(id),
+            "an item of a request is at the front of `{}`",
+            channel.name
+        );
         channel.taken -= 1;
     }
 
@@ -249,6 +256,16 @@ impl Queues {
     /// Whether something may be ready. Only [`Self::peek`] knows for sure.
     pub(super) fn may_be_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Whether there is nothing left of anything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+            && self.channels.is_empty()
+            && self.by_name.is_empty()
+            && self.ready.is_empty()
+            && self.timers.is_empty()
     }
 
     fn enqueue(&mut self, id: ItemId) {

@@ -1,0 +1,62 @@
+//! When one of several publications of a channel in a request fails, and the next ones do not.
+
+use super::*;
+
+#[test]
+fn error_100_in_the_middle_of_a_batch_shows_the_rest_again_with_other_keys() {
+    let mut bench = bench(Order::Batched);
+    bench.push_all("a a a b a a");
+    let first = bench.sends("0@a 1@a 2@a 3@b 4@a 5@a");
+    bench.gets(first, replies("ok 100 ok ok 102 100"), "0 3 4:102");
+    bench.sleeps(50, 100);
+    // Strictly, from here on.
+    let second = bench.sends("1@a");
+    bench.gets(second, replies("ok"), "1");
+    let third = bench.sends("2@a~1");
+    bench.gets(third, lost(true), "");
+    let fourth = bench.sends("2@a~1");
+    bench.gets(fourth, replies("ok"), "2");
+    // This one was not confirmed, so it keeps its key.
+    let fifth = bench.sends("5@a");
+    bench.gets(fifth, replies("ok"), "5");
+    bench.push_all("a a");
+    let sixth = bench.sends("6@a");
+    bench.gets(sixth, replies("ok"), "6");
+    bench.now += STRICT_AFTER_FAILURE;
+    bench.push("a");
+    bench.sends("7@a 8@a");
+}
+
+#[test]
+fn a_position_before_the_last_one_tells_what_a_lost_answer_said() {
+    let mut bench = bench(Order::Batched);
+    bench.push_all("a a a a");
+    let first = bench.sends("0@a 1@a 2@a 3@a");
+    // Executed, but for 1, which failed with error 100. The answer was lost.
+    bench.gets(first, lost(true), "");
+    bench.scheduler.max_batch = 8;
+    let second = bench.sends("0@a 1@a 2@a 3@a");
+    bench.gets(second, replies("@1 @4 @2 @3"), "0 1");
+    let third = bench.sends("2@a~1");
+    // It does not compare with what was before, so that it ends even if Centrifugo has lost its history.
+    bench.gets(third, replies("@2"), "2");
+    bench.sends("3@a~1");
+}
+
+#[test]
+fn a_modules_key_goes_before_the_relays_and_may_repeat() {
+    let mut bench = bench(Order::Batched);
+    bench.push_sized("a", 0, Some("/mine0"));
+    bench.push_sized("a", 0, Some("/mine1"));
+    let first = bench.sends("0@a/mine0 1@a/mine1");
+    // Already used for an older publication, on purpose.
+    bench.gets(first, replies("@9 @3"), "0 1");
+    bench.push_sized("a", 0, Some("/mine2"));
+    bench.push_sized("a", 0, Some("/mine3"));
+    let second = bench.sends("2@a/mine2 3@a/mine3");
+    bench.gets(second, replies("100 ok"), "");
+    bench.sleeps(50, 100);
+    let third = bench.sends("2@a/mine2");
+    bench.gets(third, replies("ok"), "2");
+    bench.sends("3@a/mine3~1");
+}
