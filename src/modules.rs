@@ -38,18 +38,28 @@ pub struct Context {
 pub async fn run(context: Context, dir: &Path) {
     let context = Arc::new(context);
     let mut watch = Watch::new(dir);
+    let complete = watch.complete();
+    let mut known = false;
     let mut keepers: HashMap<String, tokio_watch::Sender<Files>> = HashMap::new();
     let mut tasks = JoinSet::new();
     info!(dir = %dir.display(), "watching the modules directory");
     loop {
         let change = tokio::select! {
-            change = watch.next_change() => change,
+            biased;
             () = context.shutdown.drain.cancelled() => break,
+            () = complete.cancelled(), if !known => {
+                known = true;
+                context.board.modules_known();
+                continue;
+            }
+            change = watch.next_change() => change,
         };
         let Some((name, files)) = files(change) else { continue };
         if let Some(keeper) = keepers.get(&name) {
             keeper.send_replace(files);
         } else {
+            // Here already, so that the relay is not ready before its keeper has begun.
+            context.board.module(&name);
             let (sender, receiver) = tokio_watch::channel(files);
             tasks.spawn(keeper::keep(Arc::clone(&context), name.clone(), receiver));
             keepers.insert(name, sender);

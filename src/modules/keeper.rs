@@ -106,7 +106,8 @@ impl Keeper {
                 self.board.set_state(State::Waiting, Some(reason));
             }
             Files::Gone => {
-                drop(self.stop().await);
+                // Whoever waits for its consumer starts after this was said.
+                let _lease = self.stop().await;
                 info!(module = self.name, "the module was removed; its consumer stays");
                 self.context.board.remove(&self.name);
             }
