@@ -2,6 +2,7 @@
 //! module and stops it again. What one keeper goes through does not touch another.
 
 mod keeper;
+mod lease;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;
 use crate::transform::Engine;
 use keeper::Files;
+pub use lease::Leases;
 use watch::{Change, Missing, Watch};
 
 /// What every keeper needs.
@@ -28,24 +30,36 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// One module is compiled at a time, so that a directory full of new ones leaves a core to those that run.
     pub compiling: Semaphore,
+    /// One module reads from a consumer at a time.
+    pub leases: Arc<Leases>,
 }
 
 /// Keeps the modules of `dir` until the shutdown, then drains them all.
 pub async fn run(context: Context, dir: &Path) {
     let context = Arc::new(context);
     let mut watch = Watch::new(dir);
+    let complete = watch.complete();
+    let mut known = false;
     let mut keepers: HashMap<String, tokio_watch::Sender<Files>> = HashMap::new();
     let mut tasks = JoinSet::new();
     info!(dir = %dir.display(), "watching the modules directory");
     loop {
         let change = tokio::select! {
-            change = watch.next_change() => change,
+            biased;
             () = context.shutdown.drain.cancelled() => break,
+            () = complete.cancelled(), if !known => {
+                known = true;
+                context.board.modules_known();
+                continue;
+            }
+            change = watch.next_change() => change,
         };
         let Some((name, files)) = files(change) else { continue };
         if let Some(keeper) = keepers.get(&name) {
             keeper.send_replace(files);
         } else {
+            // Here already, so that the relay is not ready before its keeper has begun.
+            context.board.module(&name);
             let (sender, receiver) = tokio_watch::channel(files);
             tasks.spawn(keeper::keep(Arc::clone(&context), name.clone(), receiver));
             keepers.insert(name, sender);

@@ -82,7 +82,7 @@ enum Ended {
 }
 
 impl Pipeline {
-    /// Starts it. `leave` ends it at once, without draining.
+    /// Starts it. `leave` ends it without draining; what remains is said.
     pub fn start(shared: Arc<Shared>, assignment: Assignment, board: ModuleBoard, leave: CancellationToken) -> Self {
         let (assignments, receiver) = watch::channel(assignment);
         let stop = CancellationToken::new();
@@ -123,10 +123,7 @@ async fn supervise(
 ) {
     loop {
         board.set_state(State::Starting, None);
-        let ended = tokio::select! {
-            ended = run::run(&shared, &mut assignments, &board, &stop) => ended,
-            () = leave.cancelled() => return,
-        };
+        let ended = run::run(&shared, &mut assignments, &board, &stop, &leave).await;
         match ended {
             Ended::Stopped => return,
             Ended::Renew(reason) => {

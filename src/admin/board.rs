@@ -21,6 +21,7 @@ pub struct StatusBoard {
 #[derive(Debug, Default)]
 struct Inner {
     shutting_down: bool,
+    modules_known: bool,
     nats: NatsStatus,
     modules: BTreeMap<String, ModuleBoard>,
 }
@@ -68,6 +69,11 @@ impl StatusBoard {
     /// From now on the relay is not ready, whatever its pipelines do.
     pub fn shutting_down(&self) {
         self.inner().shutting_down = true;
+    }
+
+    /// Every module that the directory held at the start has its part.
+    pub fn modules_known(&self) {
+        self.inner().modules_known = true;
     }
 
     /// The module's part, which starts as [`State::Starting`] if it has none yet.
@@ -119,6 +125,9 @@ impl Inner {
         }
         if !self.nats.connected {
             obstacles.push("NATS is not connected".to_owned());
+        }
+        if !self.modules_known {
+            obstacles.push("the modules directory is not read yet".to_owned());
         }
         obstacles.extend(
             self.centrifugo_trouble()
@@ -274,6 +283,7 @@ mod tests {
     fn board() -> StatusBoard {
         let board = StatusBoard::new(Metrics::new());
         board.nats_connected("2.15.2");
+        board.modules_known();
         board
     }
 
@@ -341,8 +351,12 @@ mod tests {
     #[test]
     fn the_process_has_obstacles_of_its_own() {
         let board = StatusBoard::new(Metrics::new());
-        assert_eq!(board.obstacles(), ["NATS is not connected"]);
+        assert_eq!(
+            board.obstacles(),
+            ["NATS is not connected", "the modules directory is not read yet"]
+        );
         board.nats_connected("2.15.2");
+        board.modules_known();
         assert_eq!(board.obstacles(), [""; 0]);
         board.nats_disconnected();
         assert_eq!(

@@ -1,6 +1,7 @@
 //! `slipring run`: the relay itself, from the first connection to the last ack.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Semaphore;
@@ -118,15 +119,23 @@ async fn relay(
         board,
         shutdown,
         compiling: Semaphore::new(1),
+        leases: Arc::default(),
+    };
+    let last_words = async {
+        now.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
         () = modules::run(context, &config.modules.dir) => {}
         () = note => {}
-        () = now.cancelled() => warn!("left at once"),
+        () = last_words => warn!("left before all pipelines had ended"),
     }
     link.abort();
     Ok(())
 }
+
+/// How long the pipelines have to say what remains when they are told to leave at once.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Keeps the board's word on NATS true.
 async fn follow_link(mut nats: Nats, board: StatusBoard) {

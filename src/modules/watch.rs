@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
 use hints::Hints;
 use scan::Scan;
@@ -74,6 +75,9 @@ pub struct Watch {
     eyes: Option<Eyes>,
     looking: Option<JoinHandle<(Eyes, Scan)>>,
     told: VecDeque<Change>,
+    /// Every file that was there at the start had been looked at to the end.
+    all_seen: bool,
+    complete: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -102,7 +106,14 @@ impl Watch {
             eyes: Some(Eyes { dir, hints }),
             looking: None,
             told: VecDeque::new(),
+            all_seen: false,
+            complete: CancellationToken::new(),
         }
+    }
+
+    /// Cancelled once all that was in the directory at the start has been told. Only [`Watch::next_change`] gets it there.
+    pub fn complete(&self) -> CancellationToken {
+        self.complete.clone()
     }
 
     /// Waits for the next change; the first ones tell what is there at the start. Safe to cancel (in a `select!`): nothing is
@@ -112,12 +123,16 @@ impl Watch {
             if let Some(change) = self.told.pop_front() {
                 return change;
             }
+            if self.all_seen {
+                self.complete.cancel();
+            }
             if self.looking.is_none() {
                 self.wait_for_time_to_look().await;
             }
             let scan = self.look().await;
-            let at = scan.finished;
+            let (at, read) = (scan.finished, scan.files.is_ok());
             self.told.extend(self.settle.observe(scan));
+            self.all_seen |= read && self.settle.next_due().is_none();
             let poll = at + self.poll;
             self.next_look = self.settle.next_due().map_or(poll, |due| due.min(poll));
         }

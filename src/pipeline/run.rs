@@ -92,6 +92,8 @@ enum Event {
     /// The scheduler asked to be woken.
     Wakeup,
     Stop,
+    /// Stop, and finish nothing.
+    Leave,
     Deadline,
 }
 
@@ -100,6 +102,7 @@ pub(super) async fn run(
     assignments: &mut watch::Receiver<Assignment>,
     board: &ModuleBoard,
     stop: &CancellationToken,
+    leave: &CancellationToken,
 ) -> Ended {
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
@@ -135,7 +138,7 @@ pub(super) async fn run(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !run.is_done() {
-        let event = run.next_event(&mut outcomes, assignments, &mut tick, stop).await;
+        let event = run.next_event(&mut outcomes, assignments, &mut tick, stop, leave).await;
         run.handle(event, assignments);
         run.send_requests();
     }
@@ -149,6 +152,7 @@ impl Run<'_> {
         assignments: &mut watch::Receiver<Assignment>,
         tick: &mut Interval,
         stop: &CancellationToken,
+        leave: &CancellationToken,
     ) -> Event {
         let room = Room {
             messages: self.window.room_messages(),
@@ -162,6 +166,7 @@ impl Run<'_> {
         // In this order, so that what is nearest to its end goes first: it makes room for the rest.
         tokio::select! {
             biased;
+            () = leave.cancelled() => Event::Leave,
             () = stop.cancelled(), if self.ending.is_none() => Event::Stop,
             () = at(deadline), if deadline.is_some() => Event::Deadline,
             // A closed watch means that the owner is gone, who stops the pipeline first.
@@ -209,6 +214,12 @@ impl Run<'_> {
             Event::Stop => {
                 self.board.set_state(State::Draining, None);
                 self.end_with(EndingKind::Drain);
+            }
+            Event::Leave => {
+                self.end_with(EndingKind::Drain);
+                if let Some(ending) = &mut self.ending {
+                    ending.deadline = tokio::time::Instant::now();
+                }
             }
             Event::Deadline => {
                 self.requests.abort_all();
@@ -527,14 +538,14 @@ impl Run<'_> {
     }
 
     async fn end(self) -> Ended {
-        let name = self.board.name();
-        self.acks.flush().await;
+        // Said first, since the acks may take their time.
         if let Some((messages, first, last)) = self.window.unsettled() {
             warn!(
-                module = name,
+                module = self.board.name(),
                 messages, first, last, "left unsettled, not acknowledged: these stream sequences are delivered again"
             );
         }
+        self.acks.flush().await;
         match self.ending {
             Some(Ending {
                 kind: EndingKind::Halt(reason),

@@ -4,9 +4,14 @@
 mod absent;
 mod bad_input;
 mod clients;
+mod commands;
 mod dead_letters;
 mod delivery;
+mod directory;
 mod faults;
 mod memory;
+mod numbers;
+mod options;
 mod publish;
+mod streams;
 mod world;

@@ -207,3 +207,22 @@ async fn a_cancelled_call_loses_nothing() {
     };
     assert!(matches!(change, Change::Present { .. }), "{change:?}");
 }
+
+#[tokio::test]
+async fn it_is_complete_once_all_that_was_there_has_been_told() {
+    let mut test = Test::new(NO_POLL, true, |root| {
+        orders(root);
+        fs::write(root.join("modules/lonely.toml"), "t1").unwrap();
+    });
+    let complete = test.watch.complete();
+    let mut told = 0;
+    loop {
+        let change = tokio::select! {
+            change = test.next() => change,
+            () = complete.cancelled() => break,
+        };
+        assert!(!complete.is_cancelled(), "{change:?} was still to come");
+        told += 1;
+    }
+    assert_eq!(told, 2);
+}

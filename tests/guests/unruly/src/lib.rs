@@ -2,6 +2,7 @@
 //!
 //! Not an example: most of this is what a transform must not do.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -43,6 +44,7 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
     let output = match wish {
         "ok" => ok(message)?,
         "channels" => channels(message)?,
+        "publish" => publish(message)?,
         "binary" => Publication::binary("unruly:ok", message.payload.as_slice()).into(),
         "drop" => Output::drop(),
         "reject" => bail!("rejected as asked: {}", message.text()?),
@@ -96,6 +98,53 @@ fn channels(message: &Message) -> Result<Output> {
         .zip(0..)
         .map(|(channel, place)| Publication::json(channel, &place))
         .collect()
+}
+
+/// One publication, with the options that the publisher of the message wishes for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    channels: Vec<String>,
+    data: Option<Value>,
+    /// Instead of `data`.
+    bytes: Option<Vec<u8>>,
+    version: Option<u64>,
+    version_epoch: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    delta: bool,
+    #[serde(default)]
+    skip_history: bool,
+}
+
+/// What the payload, a list of [`Wish`]es, says.
+fn publish(message: &Message) -> Result<Output> {
+    let wishes: Vec<Wish> = message.json()?;
+    wishes.into_iter().map(Wish::publication).collect()
+}
+
+impl Wish {
+    fn publication(self) -> Result<Publication> {
+        let mut publication = match self.bytes {
+            Some(bytes) => Publication::binary(self.channels, bytes),
+            None => Publication::json(self.channels, &self.data)?,
+        };
+        if let Some(version) = self.version {
+            publication = publication.version(version);
+        }
+        if let Some(epoch) = self.version_epoch {
+            publication = publication.version_epoch(epoch);
+        }
+        if let Some(key) = self.idempotency_key {
+            publication = publication.idempotency_key(key);
+        }
+        for (name, value) in self.tags {
+            publication = publication.tag(name, value);
+        }
+        Ok(publication.delta(self.delta).skip_history(self.skip_history))
+    }
 }
 
 /// What there is to be seen of the world outside: it should be the message's timestamp and nothing else.
@@ -192,6 +241,23 @@ mod tests {
         let message = Message::new("x.ok", r#"{"id":17}"#).with_header("Channel", "orders:17");
         let expected = Publication::json_text("orders:17", r#"{"id":17}"#);
         assert_eq!(unruly(&message, &settings("{}"))?, expected.into());
+        Ok(())
+    }
+
+    #[test]
+    fn publish_sets_what_is_wished() -> Result<()> {
+        let wishes = r#"[{"channels":["a"],"bytes":[1,2],"version":3,"delta":true},{"channels":["a","b"],"data":{"id":1},
+            "version_epoch":"e","tags":{"k":"v"},"idempotency_key":"once","skip_history":true}]"#;
+        let output = unruly(&Message::new("x.publish", wishes), &settings("{}"))?;
+        let expected = vec![
+            Publication::binary("a", [1, 2]).version(3).delta(true),
+            Publication::json_text(["a", "b"], r#"{"id":1}"#)
+                .version_epoch("e")
+                .tag("k", "v")
+                .idempotency_key("once")
+                .skip_history(true),
+        ];
+        assert_eq!(output, expected.into());
         Ok(())
     }
 

@@ -1,0 +1,410 @@
+//! The commands as people and service managers use them: what they print, how they exit, and what signals do.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use slipring_support::guests;
+
+use super::numbers::{CHANNEL, consumer, counts, numbers, shows, state};
+use super::world::{SOON, World, binary, module, unruly_toml};
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What is printed must be the whole of it, and the exit code this one.
+fn exits(output: &Output, code: i32) -> Result<()> {
+    let found = output.status.code();
+    ensure!(
+        found == Some(code),
+        "{:?}: {}{}",
+        output.status,
+        stdout(output),
+        stderr(output)
+    );
+    Ok(())
+}
+
+/// In the root of the repository, where the README's commands are typed.
+fn in_repository(arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.output().context("running slipring")
+}
+
+/// The outcomes of an example's samples, a line each.
+fn try_samples(example: &str) -> Result<(Vec<Value>, String)> {
+    // Builds it if need be.
+    guests::component(example)?;
+    let module = format!("target/wasm32-wasip2/release/{example}.wasm");
+    let samples = format!("examples/{example}/samples.jsonl");
+    let output = in_repository(&["try", &module, &samples])?;
+    exits(&output, 0)?;
+    let lines = stdout(&output);
+    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    Ok((lines, stderr(&output)))
+}
+
+fn outcomes(lines: &[Value]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line["outcome"].as_str()).collect()
+}
+
+#[test]
+fn try_shows_what_orders_makes_of_its_samples() -> Result<()> {
+    let (lines, summary) = try_samples("orders")?;
+    ensure!(
+        outcomes(&lines) == ["drop", "publish", "publish", "publish", "publish", "publish"],
+        "{lines:#?}"
+    );
+    let paid = &lines[1]["publications"][0];
+    ensure!(
+        paid["channels"] == json!(["orders:17"]) && paid["version"] == 2,
+        "{paid}"
+    );
+    ensure!(
+        paid["data"]["status"] == "paid" && paid["data"]["total_cents"] == 900,
+        "{paid}"
+    );
+    ensure!(
+        summary.ends_with("6 read: 5 published (publications: 5), 1 dropped, 0 rejected\n"),
+        "{summary}"
+    );
+    Ok(())
+}
+
+#[test]
+fn try_shows_what_notifications_makes_of_its_samples() -> Result<()> {
+    let (lines, summary) = try_samples("notifications")?;
+    ensure!(
+        outcomes(&lines) == ["publish", "publish", "drop", "publish"],
+        "{lines:#?}"
+    );
+    let comment = &lines[0]["publications"][0];
+    let channels = comment["channels"].as_array().context("channels")?;
+    ensure!(
+        channels.len() == 2 && comment["tags"].is_object(),
+        "one event, many channels, with tags: {comment}"
+    );
+    ensure!(summary.contains("4 read: 3 published"), "{summary}");
+    Ok(())
+}
+
+/// The settings of this one are in its `.toml`, which has to be beside the module.
+#[test]
+fn try_reads_the_toml_beside_the_module() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let path = |name: &str| home.path().join(name);
+    std::fs::copy(guests::component("telemetry")?, path("telemetry.wasm"))?;
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/telemetry");
+    std::fs::copy(example.join("telemetry.toml"), path("telemetry.toml"))?;
+    let run = || {
+        let mut command = Command::new(binary());
+        command
+            .arg("try")
+            .arg(path("telemetry.wasm"))
+            .arg(example.join("samples.jsonl"));
+        command.output().context("running slipring")
+    };
+    let output = run()?;
+    exits(&output, 0)?;
+    ensure!(stdout(&output).lines().count() == 3, "{}", stdout(&output));
+    ensure!(
+        stdout(&output).contains("\"temperature\""),
+        "the sensors have names: {}",
+        stdout(&output)
+    );
+    ensure!(stderr(&output).contains("3 read: 3 published"), "{}", stderr(&output));
+
+    let toml = std::fs::read_to_string(path("telemetry.toml"))?;
+    std::fs::write(
+        path("telemetry.toml"),
+        toml.replace("format = \"json\"", "format = \"binary\""),
+    )?;
+    let output = run()?;
+    exits(&output, 0)?;
+    ensure!(
+        stdout(&output).contains("\"binary_base64\""),
+        "now they are compact: {}",
+        stdout(&output)
+    );
+
+    let samples = path("samples.jsonl");
+    std::fs::write(&samples, "{\"subject\":\"telemetry.pump-7\"}\n")?;
+    let mut command = Command::new(binary());
+    let output = command.arg("try").arg(path("telemetry.wasm")).arg(&samples).output()?;
+    exits(&output, 1)?;
+    ensure!(
+        stderr(&output).contains("line 1: a message must have one of"),
+        "{}",
+        stderr(&output)
+    );
+    exits(&in_repository(&["try"])?, 2)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_which_modules_would_run() -> Result<()> {
+    let world = World::start().await?;
+    let wasm = guests::component("unruly")?;
+    let check = |arguments: &[&str]| {
+        let arguments = ["check"].iter().chain(arguments).copied();
+        world.home.command(arguments).output().context("running slipring")
+    };
+    world.home.add_module("good", &wasm, &unruly_toml(""))?;
+    std::fs::copy(&wasm, world.home.modules().join("lonely.wasm"))?;
+    let output = check(&[])?;
+    exits(&output, 0)?;
+    let lines = stdout(&output);
+    let line = |name: &str| {
+        lines
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    ensure!(line("good").contains("stream UNRULY, sha256 "), "{lines}");
+    ensure!(
+        line("lonely").contains("waiting") && line("lonely").contains("lonely.toml is not there"),
+        "{lines}"
+    );
+
+    world
+        .home
+        .add_module("bad", &wasm, &unruly_toml("settings.fail = \"no such room\""))?;
+    let output = check(&[])?;
+    exits(&output, 1)?;
+    ensure!(stdout(&output).contains("no such room"), "{}", stdout(&output));
+    ensure!(
+        stderr(&output) == "1 of 3 modules would not run\n",
+        "{}",
+        stderr(&output)
+    );
+    let output = check(&["--json"])?;
+    exits(&output, 1)?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let states = report["modules"].as_array().context("modules")?;
+    let states: Vec<_> = states
+        .iter()
+        .map(|module| (module["name"].as_str(), module["state"].as_str()))
+        .collect();
+    let expected = [("bad", "bad"), ("good", "good"), ("lonely", "waiting")];
+    ensure!(
+        states == expected.map(|(name, state)| (Some(name), Some(state))),
+        "{report}"
+    );
+
+    world.home.remove_module("bad")?;
+    let output = check(&["--online"])?;
+    exits(&output, 1)?;
+    ensure!(
+        stdout(&output).contains("UNRULY"),
+        "the stream is missing: {}",
+        stdout(&output)
+    );
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    exits(&check(&["--online"])?, 0)?;
+
+    world.home.configure_more("[shutdown]\ngrace = \"soon\"\ngrave = 1")?;
+    let output = check(&[])?;
+    exits(&output, 78)?;
+    let problems = stderr(&output);
+    ensure!(
+        problems.contains("slipring.toml:") && problems.contains("`grave`") && problems.contains("\"soon\""),
+        "{problems}"
+    );
+    let output = check(&["--json"])?;
+    exits(&output, 78)?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(
+        report["problems"]
+            .as_array()
+            .is_some_and(|problems| problems.len() == 2),
+        "{report}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.home.configure_module("lonely", &unruly_toml(""))?;
+    world.add_unruly("")?;
+    let relay = world.run().await?;
+    let wishes = [("unruly.drop", ""), ("unruly.reject", "no"), ("unruly.ok", "1")];
+    world.publish(wishes).await?;
+    counts(&relay, "unruly", "published", 1).await?;
+    counts(&relay, "unruly", "rejected", 1).await?;
+    state(&relay, "lonely", "waiting").await?;
+
+    let status = |arguments: &[&str]| {
+        let arguments = ["status", "--url", relay.url()]
+            .into_iter()
+            .chain(arguments.iter().copied());
+        world.home.command(arguments).output().context("running slipring")
+    };
+    let output = status(&[])?;
+    exits(&output, 0)?;
+    let text = stdout(&output);
+    let row = |name: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    ensure!(
+        text.lines().next().is_some_and(|line| line.contains(" ready, since ")),
+        "{text}"
+    );
+    ensure!(row("nats")[..3] == ["nats", "connected", "to"], "{text}");
+    let unruly = row("unruly");
+    ensure!(unruly[1] == "running" && unruly[3..7] == ["3", "1", "1", "1"], "{text}");
+    ensure!(text.contains("lonely is waiting: waiting for lonely.wasm\n"), "{text}");
+    let output = status(&["--json"])?;
+    exits(&output, 0)?;
+    let json: Value = serde_json::from_slice(&output.stdout)?;
+    let unruly = module(&json, "unruly");
+    ensure!(
+        unruly["stream"] == "UNRULY" && unruly["consumer"] == "slipring-unruly",
+        "{json}"
+    );
+    let nobody = world.home.command(["status", "--url", "http://127.0.0.1:1"]).output()?;
+    exits(&nobody, 1)?;
+    ensure!(stderr(&nobody).contains("no relay answers at"), "{}", stderr(&nobody));
+
+    let metrics = relay.metrics().await?;
+    let families: Vec<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    ensure!(families.len() > 20, "{families:?}");
+    for family in families {
+        let of_the_module = |line: &str| line.starts_with(family) && line.contains("{module=\"unruly\"");
+        ensure!(
+            metrics.lines().any(of_the_module),
+            "{family} has no sample of the module:\n{metrics}"
+        );
+    }
+    for sample in [
+        "slipring_messages_received_total{module=\"unruly\"} 3",
+        "slipring_messages_transformed_total{module=\"unruly\"} 3",
+        "slipring_messages_dropped_total{module=\"unruly\"} 1",
+        "slipring_messages_rejected_total{module=\"unruly\",stage=\"transform\"} 1",
+        "slipring_publications_total{module=\"unruly\"} 1",
+        "slipring_halted{module=\"unruly\"} 0",
+    ] {
+        ensure!(
+            metrics.lines().any(|line| line == sample),
+            "{sample} is not in\n{metrics}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_and_sigint_finish_what_is_in_flight() -> Result<()> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    world.publish(numbers(1..=10_000)).await?;
+    for terminate in [true, false] {
+        let mut relay = world.run().await?;
+        let some = |status: &Value| module(status, "unruly")["published"].as_u64() > Some(100);
+        relay.status_when(SOON, "some publications", some).await?;
+        if terminate {
+            relay.sigterm()?
+        } else {
+            relay.sigint()?
+        }
+        let status = relay.wait(SOON).await?;
+        ensure!(status.code() == Some(0), "{status}: {:#?}", relay.log());
+        let signal = if terminate { "SIGTERM" } else { "SIGINT" };
+        let said = relay.log();
+        ensure!(
+            said.iter()
+                .any(|line| line.contains(signal) && line.contains("shutting down")),
+            "{said:#?}"
+        );
+        ensure!(!relay.logged("left unsettled"), "nothing is left: {said:#?}");
+        let info = consumer(&world, "UNRULY", "slipring-unruly").await?;
+        let shown = world.centrifugo.history(CHANNEL).await?.len() as u64;
+        ensure!(
+            info.num_ack_pending == 0 && info.ack_floor.stream_sequence == shown,
+            "{shown} shown: {info:?}"
+        );
+    }
+    let _relay = world.run().await?;
+    shows(&world.centrifugo, CHANNEL, 1..=10_000).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_leaves_at_once_and_says_what_remains() -> Result<()> {
+    let mut world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.home.configure_more("[shutdown]\ngrace = \"10m\"")?;
+    world.add_unruly("")?;
+    world.publish(numbers(1..=20)).await?;
+    let mut relay = world.run().await?;
+    shows(&world.centrifugo, CHANNEL, 1..=20).await?;
+    world.centrifugo.stop().await?;
+    world.publish(numbers(21..=50)).await?;
+    let stuck =
+        |status: &Value| module(status, "unruly")["received"] == 50 && status["centrifugo"]["trouble"].is_string();
+    relay
+        .status_when(SOON, "30 messages to wait for Centrifugo", stuck)
+        .await?;
+
+    relay.sigterm()?;
+    relay.logs(SOON, "a second signal leaves at once").await?;
+    state(&relay, "unruly", "draining").await?;
+    let why = format!("{:#}", relay.get("/readyz").await.err().context("it is not ready")?);
+    ensure!(why.contains("shutting down"), "{why}");
+    relay.sigint()?;
+    let status = relay.wait(SOON).await?;
+    ensure!(status.code() == Some(0), "it did as it was told: {status}");
+    let left = relay.logs(SOON, "left unsettled").await?;
+    ensure!(
+        ["messages=30", "first=21", "last=50", "delivered again"]
+            .iter()
+            .all(|word| left.contains(word)),
+        "{left}"
+    );
+    world.centrifugo.restart().await?;
+    let _relay = world.run().await?;
+    shows(&world.centrifugo, CHANNEL, 21..=50).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_cannot_finish_ends_with_its_grace() -> Result<()> {
+    let mut world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.home.configure_more("[shutdown]\ngrace = \"500ms\"")?;
+    world.add_unruly("")?;
+    let mut relay = world.run().await?;
+    world.centrifugo.stop().await?;
+    world.publish(numbers(1..=5)).await?;
+    counts(&relay, "unruly", "received", 5).await?;
+    relay.sigterm()?;
+    let status = relay.wait(SOON).await?;
+    ensure!(status.code() == Some(0), "{status}");
+    let left = relay.logs(SOON, "left unsettled").await?;
+    ensure!(
+        left.contains("messages=5") && left.contains("first=1") && left.contains("last=5"),
+        "{left}"
+    );
+
+    // Without NATS there is nobody to ask for acks, and it ends all the same.
+    let mut relay = world.home.run().await?;
+    counts(&relay, "unruly", "received", 5).await?;
+    world.nats.kill();
+    relay.sigterm()?;
+    let status = relay.wait(SOON).await?;
+    ensure!(status.code() == Some(0), "{status}");
+    world.nats.restart().await?;
+    world.centrifugo.restart().await?;
+    let _relay = world.run().await?;
+    shows(&world.centrifugo, CHANNEL, 1..=5).await
+}
