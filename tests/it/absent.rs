@@ -186,8 +186,15 @@ async fn centrifugo_absent_at_the_start() -> Result<()> {
     world.centrifugo.stop().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly("")?;
-    world.publish(numbers(1..=3)).await?;
     let mut relay = world.home.run().await?;
+    // Before there is a message to publish.
+    let line = relay
+        .logs(SOON, "Centrifugo cannot be published to, will try again")
+        .await?;
+    ensure!(line.contains(&world.centrifugo.url()), "{line}");
+    not_ready(&relay, "- Centrifugo: ").await?;
+
+    world.publish(numbers(1..=3)).await?;
     let line = relay.logs(SOON, "publishing is paused").await?;
     ensure!(line.contains(&world.centrifugo.url()), "{line}");
     not_ready(&relay, "- Centrifugo: ").await?;
@@ -213,11 +220,17 @@ async fn a_wrong_api_key() -> Result<()> {
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly("")?;
     let mut relay = world.home.run().await?;
+    let hint = "does `centrifugo.api_key_file` hold the value of Centrifugo's `http_api.key`?";
+    // Said once before there is a message to publish, and again when there is one.
+    let line = relay
+        .logs(SOON, "Centrifugo cannot be published to, will try again")
+        .await?;
+    ensure!(line.contains("401") && line.contains(hint), "{line}");
+    not_ready(&relay, hint).await?;
     world.publish(numbers(1..=3)).await?;
     let line = relay.logs(SOON, "publishing is paused").await?;
-    let hint = "does `centrifugo.api_key_file` hold the value of Centrifugo's `http_api.key`?";
     ensure!(line.contains("401") && line.contains(hint), "{line}");
-    ensure!(!line.contains(&key), "the key is not logged: {line}");
+    ensure!(!relay.logged(&key), "the key is not logged: {:#?}", relay.log());
     not_ready(&relay, hint).await?;
     let status = relay.status().await?;
     let trouble = status["centrifugo"]["trouble"].as_str().unwrap_or_default();
