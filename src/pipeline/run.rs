@@ -61,6 +61,8 @@ struct Run<'a> {
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
     ending: Option<Ending>,
+    /// Messages that are not transformed yet stay with JetStream.
+    halting: bool,
 }
 
 /// The run is coming to its end: nothing is pulled any more.
@@ -76,7 +78,7 @@ enum EndingKind {
     Drain,
     /// What was delivered is finished, then the pipeline starts afresh.
     Renew(String),
-    /// What is on its way to Centrifugo is finished, and nothing else.
+    /// What is before the message that halted it is finished as far as the order allows.
     Halt(String),
 }
 
@@ -132,6 +134,7 @@ pub(super) async fn run(
         retried: 0,
         complaint: None,
         ending: None,
+        halting: false,
     };
     board.loaded(run.assignment.module.sha256());
     board.set_source(&config.stream, &config.consumer);
@@ -286,7 +289,7 @@ impl Run<'_> {
     }
 
     fn take_outcome(&mut self, transformed: Transformed) {
-        if self.is_halting() {
+        if self.halting {
             // It comes again once the pipeline resumes, behind the message that halted it.
             return;
         }
@@ -383,27 +386,36 @@ impl Run<'_> {
     }
 
     fn reject(&mut self, ticket: Ticket, message: &Arc<Message>, rejection: Rejection) {
-        if self.is_halting() {
+        if self.halting {
+            // It comes again, and so must what is behind it on its channel.
+            self.scheduler.freeze();
             return;
         }
+        let stage = rejection.stage;
         self.board.metrics().rejected(rejection.stage);
         let in_a_row = self
             .refusals
             .rejected(Instant::now(), self.board.name(), message, &rejection);
         let max = self.assignment.config.max_consecutive_rejects;
         if in_a_row > max {
-            self.halt(format!(
-                "more than {max} messages in a row were rejected, the last one (sequence {}) because: {}",
-                message.sequence, rejection.reason
-            ));
+            self.halt(
+                stage,
+                format!(
+                    "more than {max} messages in a row were rejected, the last one (sequence {}) because: {}",
+                    message.sequence, rejection.reason
+                ),
+            );
             return;
         }
         match self.assignment.config.on_reject {
             OnReject::Drop => self.settle(ticket),
-            OnReject::Halt => self.halt(format!(
-                "the message with sequence {} was rejected, and `on_reject` is `halt`: {}",
-                message.sequence, rejection.reason
-            )),
+            OnReject::Halt => self.halt(
+                stage,
+                format!(
+                    "the message with sequence {} was rejected, and `on_reject` is `halt`: {}",
+                    message.sequence, rejection.reason
+                ),
+            ),
             OnReject::DeadLetter => {
                 let (shared, message) = (Arc::clone(self.shared), Arc::clone(message));
                 let (name, module) = (self.board.name().to_owned(), Arc::clone(&self.assignment.module));
@@ -499,9 +511,13 @@ impl Run<'_> {
         self.end_with(EndingKind::Renew(reason.to_owned()));
     }
 
-    fn halt(&mut self, reason: String) {
-        // What is on its way finishes; what waits stays behind the message that halted the pipeline.
-        self.scheduler.freeze();
+    /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
+    /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
+    fn halt(&mut self, stage: Stage, reason: String) {
+        self.halting = true;
+        if stage == Stage::Publish {
+            self.scheduler.freeze();
+        }
         self.end_with(EndingKind::Halt(reason));
     }
 
@@ -526,14 +542,14 @@ impl Run<'_> {
         self.ending = Some(Ending { kind, deadline });
     }
 
-    fn is_halting(&self) -> bool {
-        self.scheduler.is_frozen()
-    }
-
     fn is_done(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
         let quiet = self.requests.is_empty() && self.dead_letters.is_empty();
-        let drained = self.is_halting() || (self.transforming == 0 && self.window.unsettled().is_none());
+        let drained = if self.halting {
+            self.scheduler.is_frozen() || self.scheduler.is_idle()
+        } else {
+            self.transforming == 0 && self.window.unsettled().is_none()
+        };
         (quiet && drained) || tokio::time::Instant::now() >= ending.deadline
     }
 

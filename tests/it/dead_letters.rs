@@ -281,9 +281,7 @@ async fn drop_means_counted_and_gone() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn halt_means_that_nothing_overtakes_until_a_good_module_comes() -> Result<()> {
     let unruly = Unruly::start("on_reject = \"halt\"").await?;
-    unruly.send(&[(1, "ok")]).await?;
-    unruly.publishes(&[1]).await?;
-    unruly.send(&[(2, "reject"), (3, "ok")]).await?;
+    unruly.send(&[(1, "ok"), (2, "reject"), (3, "ok")]).await?;
     unruly
         .halts("the message with sequence 2 was rejected, and `on_reject` is `halt`: rejected as asked")
         .await?;

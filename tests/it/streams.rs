@@ -139,7 +139,13 @@ async fn messages_larger_than_the_window_come_one_by_one() -> Result<()> {
     // Texts of a digit repeated, so that a number can be told from its length.
     let large = |number: usize| format!("\"{}\"", "x".repeat(100_000 + number));
     let small = |number: usize| format!("\"{}\"", "x".repeat(number));
-    let payload = |number: usize| if number % 3 == 0 { small(number) } else { large(number) };
+    let payload = |number: usize| {
+        if number.is_multiple_of(3) {
+            small(number)
+        } else {
+            large(number)
+        }
+    };
     world
         .publish((1..=30).map(|number| ("unruly.ok", payload(number))))
         .await?;

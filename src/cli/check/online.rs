@@ -60,12 +60,12 @@ async fn jetstream(nats: &Nats) -> anyhow::Result<String> {
     account
         .context("JetStream does not answer")?
         .with_context(|| format!("nats-server {version} has no JetStream for this account"))?;
-    // Consumers can be reset from this version on.
-    let remark = match nats.client.is_server_compatible(2, 14, 0) {
-        true => "",
-        false => "; before 2.14 a restart may wait up to 60s for what was in flight",
-    };
-    Ok(format!("nats-server {version} with JetStream{remark}"))
+    // Only then can a consumer be reset, which keeps the order.
+    anyhow::ensure!(
+        nats.client.is_server_compatible(2, 14, 0),
+        "nats-server is {version}, and the relay needs 2.14 or later"
+    );
+    Ok(format!("nats-server {version} with JetStream"))
 }
 
 async fn has_stream(nats: &Nats, name: &str) -> anyhow::Result<String> {
