@@ -306,7 +306,7 @@ async fn batched_delivers_a_hot_channel_in_order_with_many_publications_a_reques
     world.home.configure_more("[publish]\norder = \"batched\"")?;
     // A hot channel, and some that are not.
     let channel = |number: u64| {
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             format!("unruly:{}", number % 100)
         } else {
             CHANNEL.to_owned()
