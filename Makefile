@@ -28,8 +28,8 @@ test: tools guests ## every test, the documentation's examples too, against real
 .PHONY: test-clients
 test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }
-	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund && npm test
-	cargo test --workspace -- --ignored javascript_client
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
+	cargo test --workspace --test it --test clients -- --ignored javascript_client
 
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences

@@ -3,13 +3,13 @@
 //! Storing never gives up: until a dead letter is stored its message is not acked, so it is in one stream or the other.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream;
 use bytes::Bytes;
-use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
 use crate::message::{Message, Rejection};
@@ -30,7 +30,8 @@ const HEADERS_OVERHEAD: usize = 64;
 pub struct DeadLetters {
     nats: Nats,
     stream: String,
-    ready: OnceCell<()>,
+    /// The stream was there when it was last needed.
+    ready: AtomicBool,
 }
 
 /// Whose message it was.
@@ -54,7 +55,7 @@ impl DeadLetters {
         Self {
             nats,
             stream,
-            ready: OnceCell::new(),
+            ready: AtomicBool::new(false),
         }
     }
 
@@ -62,6 +63,8 @@ impl DeadLetters {
     pub async fn store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) {
         let mut delay = Duration::from_millis(100);
         while let Err(error) = self.try_store(sender, message, rejection).await {
+            // The stream may have been removed since.
+            self.ready.store(false, Ordering::Relaxed);
             warn!(
                 module = sender.module,
                 sequence = message.sequence,
@@ -74,7 +77,9 @@ impl DeadLetters {
     }
 
     async fn try_store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) -> Result<(), StoreError> {
-        self.ready.get_or_try_init(|| self.create()).await?;
+        if !self.ready.load(Ordering::Relaxed) {
+            self.create().await?;
+        }
         let max_payload = self.nats.client.max_payload();
         let letters = letters(sender, message, rejection, max_payload);
         for (headers, payload) in letters {
@@ -110,7 +115,9 @@ impl DeadLetters {
             stream: self.stream.clone(),
             source: error.into(),
         })?;
-        info!(stream = self.stream, "dead letters go to this stream");
+        if !self.ready.swap(true, Ordering::Relaxed) {
+            info!(stream = self.stream, "dead letters go to this stream");
+        }
         Ok(())
     }
 }

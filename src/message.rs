@@ -54,6 +54,15 @@ pub struct Publication {
     pub skip_history: bool,
 }
 
+impl Publication {
+    /// What the publication takes in memory, in bytes, as the window counts it.
+    pub fn size(&self) -> usize {
+        let channels: usize = self.channels.iter().map(|channel| channel.len()).sum();
+        let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        size_of::<Self>() + channels + self.body.len() + tags
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Body {
     /// Validated once, then copied as it is.

@@ -20,6 +20,9 @@ use crate::nats::Nats;
 use crate::publish::Client;
 use crate::transform::Module;
 
+/// What made a fresh start necessary may be there again at once.
+const RENEW_DELAY: Duration = Duration::from_secs(1);
+
 /// What all pipelines share.
 #[derive(Debug)]
 pub struct Shared {
@@ -123,7 +126,14 @@ async fn supervise(
         let ended = run::run(&shared, &mut assignments, &board, &stop, &leave).await;
         match ended {
             Ended::Stopped => return,
-            Ended::Renew(reason) => warn!(module = board.name(), reason, "starting the pipeline afresh"),
+            Ended::Renew(reason) => {
+                warn!(module = board.name(), reason, "starting the pipeline afresh");
+                tokio::select! {
+                    () = tokio::time::sleep(RENEW_DELAY) => {}
+                    () = stop.cancelled() => return,
+                    () = leave.cancelled() => return,
+                }
+            }
             Ended::Halted(reason) => {
                 error!(
                     module = board.name(),

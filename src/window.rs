@@ -31,7 +31,8 @@ pub struct Window {
     entries: VecDeque<Entry>,
     /// The ticket of `entries[0]`.
     front: Ticket,
-    /// Of all entries, settled ones too: this bounds what a crash publishes again.
+    /// Of all entries, settled ones too: this bounds what a crash publishes again. And of the publications that wait: one message
+    /// may become a thousand.
     bytes: usize,
     /// The highest stream sequence that left the window: whatever was delivered up to it is settled.
     settled_through: u64,
@@ -41,6 +42,8 @@ pub struct Window {
 struct Entry {
     sequence: u64,
     size: usize,
+    /// Of its publications, until it is settled.
+    made: usize,
     state: State,
     /// Where to ack. `None` between a reset and the redelivery: an ack of an epoch that is over means nothing.
     reply: Option<Subject>,
@@ -109,6 +112,7 @@ impl Window {
             self.entries.push_back(Entry {
                 sequence,
                 size: message.size(),
+                made: 0,
                 state: State::Open {
                     message: Arc::clone(message),
                     outstanding: None,
@@ -146,14 +150,17 @@ impl Window {
         }
     }
 
-    /// The message became this many publications.
-    pub fn expect(&mut self, ticket: Ticket, publications: usize) {
+    /// The message became this many publications, which take so many bytes.
+    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize) {
         if let Some(Entry {
             state: State::Open { outstanding, .. },
+            made,
             ..
         }) = self.entry(ticket)
         {
             *outstanding = Some(publications);
+            *made = bytes;
+            self.bytes += bytes;
         }
     }
 
@@ -198,9 +205,11 @@ impl Window {
             return None;
         }
         entry.state = State::Settled;
+        let made = std::mem::take(&mut entry.made);
         let settled = Settled {
             reply: entry.reply.take(),
         };
+        self.bytes -= made;
         while let Some(Entry {
             sequence,
             size,
@@ -256,7 +265,7 @@ impl Window {
         self.entries.is_empty()
     }
 
-    /// Bytes from the ack floor to the newest.
+    /// Bytes from the ack floor to the newest, with the publications that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -23,6 +23,8 @@ struct Inner {
     shutting_down: bool,
     modules_known: bool,
     nats: NatsStatus,
+    /// Why Centrifugo was not reached since the start.
+    unreached: Option<String>,
     modules: BTreeMap<String, ModuleBoard>,
 }
 
@@ -64,6 +66,11 @@ impl StatusBoard {
 
     pub fn nats_disconnected(&self) {
         self.inner().nats.connected = false;
+    }
+
+    /// Why Centrifugo was not reached since the start, or `None` once it was. From then on the pipelines know better.
+    pub fn centrifugo_unreached(&self, trouble: Option<String>) {
+        self.inner().unreached = trouble;
     }
 
     /// From now on the relay is not ready, whatever its pipelines do.
@@ -139,7 +146,8 @@ impl Inner {
 
     /// All pipelines speak to the same Centrifugo, so one that has trouble speaks for all; but one without may not have tried.
     fn centrifugo_trouble(&self) -> Option<String> {
-        self.modules.values().find_map(|module| module.facts().trouble.clone())
+        let trouble = self.modules.values().find_map(|module| module.facts().trouble.clone());
+        trouble.or_else(|| self.unreached.clone())
     }
 }
 
@@ -383,6 +391,16 @@ mod tests {
         board.remove("b");
         assert_eq!(board.status().centrifugo.trouble, None);
         assert!(board.status().ready);
+    }
+
+    #[test]
+    fn a_centrifugo_that_was_never_reached_is_an_obstacle() {
+        let board = board();
+        board.centrifugo_unreached(Some("connection refused".to_owned()));
+        assert_eq!(board.obstacles(), ["Centrifugo: connection refused"]);
+        assert_eq!(board.status().centrifugo.trouble.as_deref(), Some("connection refused"));
+        board.centrifugo_unreached(None);
+        assert_eq!(board.obstacles(), [""; 0]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `slipring run`: the relay itself, from the first connection to the last ack.
 
+mod greeting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +58,15 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let end_of_admin = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(board.clone(), metrics, end_of_admin.clone()));
 
+    // A client of its own, since the pipelines' one goes to them.
+    let greeter = Client::new(&config.centrifugo)?;
+    let greeting = {
+        let board = board.clone();
+        async move {
+            greeting::greet(&greeter, &board).await;
+            std::future::pending::<()>().await;
+        }
+    };
     let relay = relay(config, board, engine, centrifugo, shutdown);
     tokio::pin!(relay);
     let mut admin = admin;
@@ -68,6 +79,7 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
         ended = &mut admin => {
             ended.context("the admin server broke")??;
         }
+        () = greeting => {}
     }
     info!("stopped");
     Ok(())

@@ -4,27 +4,29 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::message::{Message, Rejection};
+use crate::message::{Message, Rejection, Stage};
 
 /// At the most one line a module in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    in_a_row: u32,
+    in_transform: u32,
+    in_publish: u32,
     logged: Option<Instant>,
     unlogged: u64,
 }
 
 impl Refusals {
-    /// A message was published or dropped.
-    pub(super) fn success(&mut self) {
-        self.in_a_row = 0;
+    /// A message has passed the stage. Each stage counts by itself: while Centrifugo is away nothing passes the second one, which
+    /// says nothing about the module.
+    pub(super) fn success(&mut self, stage: Stage) {
+        *self.in_a_row(stage) = 0;
     }
 
-    /// A message was rejected. Answers how many in a row that makes.
+    /// A message was rejected. Answers how many in a row that makes in its stage.
     pub(super) fn rejected(&mut self, now: Instant, module: &str, message: &Message, rejection: &Rejection) -> u32 {
-        self.in_a_row += 1;
+        *self.in_a_row(rejection.stage) += 1;
         if self.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
             self.unlogged += 1;
         } else {
@@ -43,7 +45,14 @@ impl Refusals {
             self.logged = Some(now);
             self.unlogged = 0;
         }
-        self.in_a_row
+        *self.in_a_row(rejection.stage)
+    }
+
+    fn in_a_row(&mut self, stage: Stage) -> &mut u32 {
+        match stage {
+            Stage::Transform => &mut self.in_transform,
+            Stage::Publish => &mut self.in_publish,
+        }
     }
 }
 
@@ -52,10 +61,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::Stage;
 
     #[test]
-    fn rejections_are_counted_from_the_last_success() {
+    fn rejections_are_counted_from_the_last_success_of_their_stage() {
         let message = Message {
             subject: "orders.1".into(),
             payload: Bytes::new(),
@@ -65,17 +73,19 @@ mod tests {
             timestamp: 1,
             deliveries: 1,
         };
-        let rejection = Rejection {
-            stage: Stage::Transform,
+        let rejection = |stage| Rejection {
+            stage,
             code: "rejected".into(),
             channel: None,
             reason: "no".into(),
         };
         let mut refusals = Refusals::default();
         let now = Instant::now();
-        let reject = |refusals: &mut Refusals| refusals.rejected(now, "orders", &message, &rejection);
-        assert_eq!((reject(&mut refusals), reject(&mut refusals)), (1, 2));
-        refusals.success();
-        assert_eq!(reject(&mut refusals), 1);
+        let mut reject = |stage| refusals.rejected(now, "orders", &message, &rejection(stage));
+        assert_eq!((reject(Stage::Transform), reject(Stage::Transform)), (1, 2));
+        assert_eq!(reject(Stage::Publish), 1);
+        refusals.success(Stage::Transform);
+        let mut reject = |stage| refusals.rejected(now, "orders", &message, &rejection(stage));
+        assert_eq!((reject(Stage::Transform), reject(Stage::Publish)), (1, 2));
     }
 }

@@ -33,6 +33,10 @@ const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
 /// How often gauges are brought up to date and messages in progress are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Messages a worker may have at once: enough that it never waits for more, and few enough that a module whose publications are
+/// much larger than its messages is noticed in time.
+const MAX_TRANSFORMING: usize = 512;
+
 struct Run<'a> {
     shared: &'a Arc<Shared>,
     board: &'a ModuleBoard,
@@ -44,6 +48,7 @@ struct Run<'a> {
     workers: Workers,
     /// Messages that the workers have and that are not back yet.
     transforming: usize,
+    max_transforming: usize,
     scheduler: Scheduler,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
@@ -117,6 +122,7 @@ pub(super) async fn run(
         }),
         workers,
         transforming: 0,
+        max_transforming: MAX_TRANSFORMING * config.workers.max(1),
         scheduler: Scheduler::new((&shared.publish).into(), fastrand::u64(..)),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
@@ -153,6 +159,8 @@ impl Run<'_> {
             bytes: self.window.room_bytes(),
             empty: self.window.is_empty(),
         };
+        // What was asked for may have come to more than was thought, once it is transformed: then it waits outside.
+        let takes_in = (room.bytes > 0 || room.empty) && self.transforming < self.max_transforming;
         let wakeup = self.scheduler.next_wakeup();
         let deadline = self.ending.as_ref().map(|ending| ending.deadline);
         // In this order, so that what is nearest to its end goes first: it makes room for the rest.
@@ -168,7 +176,7 @@ impl Run<'_> {
             transformed = outcomes.recv() => Event::Transformed(transformed),
             _ = tick.tick() => Event::Tick,
             () = at(wakeup.map(Into::into)), if wakeup.is_some() => Event::Wakeup,
-            news = self.intake.next(room) => Event::Source(news),
+            news = self.intake.next(room), if takes_in => Event::Source(news),
         }
     }
 
@@ -263,7 +271,8 @@ impl Run<'_> {
                 Arrival::Settled => self.ack(reply),
                 Arrival::Misplaced => {
                     self.renew("JetStream delivered a message between two that it had delivered one after the other");
-                    return;
+                    // Those before it have a place in the window, and must leave it.
+                    break;
                 }
             }
         }
@@ -289,13 +298,15 @@ impl Run<'_> {
         match outcome {
             Outcome::Drop => {
                 self.board.metrics().dropped();
-                self.refusals.success();
+                self.refusals.success(Stage::Transform);
                 self.settle(ticket);
             }
             Outcome::Reject(rejection) => self.reject(ticket, &message, rejection),
             Outcome::Publish(publications) => match self.stamp(&message, publications) {
                 Ok(stamped) => {
-                    self.window.expect(ticket, stamped.len());
+                    self.refusals.success(Stage::Transform);
+                    let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
+                    self.window.expect(ticket, stamped.len(), bytes);
                     for (publication, key) in stamped {
                         self.scheduler.push(ticket, publication, key);
                     }
@@ -363,7 +374,7 @@ impl Run<'_> {
             match self.window.conclude(ticket, result) {
                 None => {}
                 Some(Conclusion::Confirmed) => {
-                    self.refusals.success();
+                    self.refusals.success(Stage::Publish);
                     self.settle(ticket);
                 }
                 Some(Conclusion::Rejected(message, rejection)) => self.reject(ticket, &message, rejection),

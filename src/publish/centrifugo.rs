@@ -98,6 +98,14 @@ impl Client {
         }
     }
 
+    /// Whether publications would be taken: a request without any is sent. `Err` says why not.
+    pub async fn probe(&self) -> Result<(), String> {
+        match self.send(&Request::empty()).await {
+            Answer::Replies(_) => Ok(()),
+            Answer::Refused { reason, .. } | Answer::Denied { reason } | Answer::Lost { reason, .. } => Err(reason),
+        }
+    }
+
     /// The endpoint failed: the next request goes to the next one. Returns whether that has not failed, too.
     fn turn_from(&self, endpoint: usize) -> bool {
         let next = (endpoint + 1) % self.endpoints.len();

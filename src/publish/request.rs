@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::body::Body;
+
 /// Names a request between [`Scheduler::next_request`](super::Scheduler::next_request) and
 /// [`Scheduler::complete`](super::Scheduler::complete).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +19,11 @@ pub struct Request {
 impl Request {
     pub(super) fn new(id: RequestId, body: Bytes, channels: Vec<usize>) -> Self {
         Self { id, body, channels }
+    }
+
+    /// Commands nothing, so that its answer says only whether requests are taken.
+    pub(super) fn empty() -> Self {
+        Self::new(RequestId(u64::MAX), Body::with_capacity(0).finish(), Vec::new())
     }
 
     pub fn id(&self) -> RequestId {

@@ -35,7 +35,8 @@ pub struct Transformed {
     pub took: Duration,
 }
 
-/// Dropping it lets the threads finish what was submitted, and then end; the receiver ends after the last outcome.
+/// Dropping it lets the threads finish what was submitted, and then end; the receiver ends after the last outcome. Once the
+/// receiver is dropped, they end with the call that is under way.
 ///
 /// The receiver also ends when a thread panicked: outcomes are missing then, and nothing that comes after them may be used.
 #[derive(Debug)]
@@ -83,12 +84,20 @@ fn work(jobs: &mpsc::Receiver<Job>, results: &Results) {
             Some(instance) if Arc::ptr_eq(instance.module(), &chunk.module) => instance,
             _ => chunk.module.instance(),
         };
-        let transformed = transform(current.insert(instance), chunk.messages);
+        let wanted = || !lock(&results.0).is_abandoned();
+        let transformed = transform(current.insert(instance), chunk.messages, wanted);
         lock(&results.0).deliver(number, transformed);
+        if !wanted() {
+            return;
+        }
     }
 }
 
-fn transform(instance: &mut Instance, messages: Vec<(u64, Arc<Message>)>) -> Vec<Transformed> {
+fn transform(
+    instance: &mut Instance,
+    messages: Vec<(u64, Arc<Message>)>,
+    wanted: impl Fn() -> bool,
+) -> Vec<Transformed> {
     let mut before = Instant::now();
     let one = |(ticket, message): (u64, Arc<Message>)| {
         let outcome = instance.call(&message);
@@ -96,7 +105,7 @@ fn transform(instance: &mut Instance, messages: Vec<(u64, Arc<Message>)>) -> Vec
         let took = after - std::mem::replace(&mut before, after);
         Transformed { ticket, outcome, took }
     };
-    messages.into_iter().map(one).collect()
+    messages.into_iter().take_while(|_| wanted()).map(one).collect()
 }
 
 /// A thread's handle to the sequencer, which it closes if it panics.
@@ -134,6 +143,11 @@ impl<T> Sequencer<T> {
             // Nobody listens any more when the pipeline ended first; what is left has no owner then.
             let _ = sender.send(item);
         }
+    }
+
+    /// Nobody will ever take an outcome.
+    fn is_abandoned(&self) -> bool {
+        self.sender.as_ref().is_none_or(UnboundedSender::is_closed)
     }
 
     fn close(&mut self) {

@@ -51,7 +51,7 @@ fn refusal(reason: &str) -> Rejection {
 fn a_message_is_concluded_with_its_last_publication() {
     let mut window = Window::new(LIMITS);
     let ticket = new(&mut window, 7);
-    window.expect(ticket, 2);
+    window.expect(ticket, 2, 0);
     assert!(window.conclude(ticket, Ok(())).is_none());
     assert!(matches!(window.conclude(ticket, Ok(())), Some(Conclusion::Confirmed)));
 }
@@ -60,7 +60,7 @@ fn a_message_is_concluded_with_its_last_publication() {
 fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
     let mut window = Window::new(LIMITS);
     let ticket = new(&mut window, 7);
-    window.expect(ticket, 3);
+    window.expect(ticket, 3, 0);
     assert!(window.conclude(ticket, Err(refusal("first"))).is_none());
     assert!(window.conclude(ticket, Ok(())).is_none());
     let Some(Conclusion::Rejected(message, rejection)) = window.conclude(ticket, Err(refusal("second"))) else {
@@ -71,6 +71,25 @@ fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
         rejection.reason,
         "first (the first of 2 refused publications of this message)"
     );
+}
+
+#[test]
+fn publications_take_room_until_their_message_is_settled() {
+    let mut window = Window::new(LIMITS);
+    let first = new(&mut window, 7);
+    let second = new(&mut window, 8);
+    let empty = window.bytes();
+    window.expect(first, 1, 1000);
+    window.expect(second, 1, 200);
+    assert_eq!(window.bytes(), empty + 1200);
+    window.settle(second);
+    assert_eq!(
+        window.bytes(),
+        empty + 1000,
+        "the second message is held by the first one, its publications are gone"
+    );
+    window.settle(first);
+    assert_eq!(window.bytes(), 0);
 }
 
 #[test]

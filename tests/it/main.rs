@@ -1,10 +1,17 @@
 //! The relay against real servers: each test starts its own nats-server, Centrifugo and relay on free ports, waits for
 //! conditions instead of sleeping, and leaves nothing behind.
 
+mod absent;
+mod bad_input;
+mod clients;
 mod commands;
+mod dead_letters;
 mod delivery;
 mod directory;
+mod faults;
+mod memory;
 mod numbers;
 mod options;
+mod publish;
 mod streams;
 mod world;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use async_nats::jetstream::{self, stream};
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::{self, consumer, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream as futures};
 use serde_json::{Value, json};
+use slipring_support::eventually;
+use slipring_support::fake_centrifugo::{self, FakeCentrifugo};
 use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::{Centrifugo, NatsServer};
 
@@ -16,9 +18,10 @@ pub const SOON: Duration = Duration::from_secs(60);
 /// Messages that are on their way into JetStream at once. It drops what it can't take in, so there is a bound.
 const PUBLISHING: usize = 2_000;
 
-pub struct World {
+/// `C` is the real Centrifugo, unless a test wants answers that it does not give on demand.
+pub struct World<C = Centrifugo> {
     pub nats: NatsServer,
-    pub centrifugo: Centrifugo,
+    pub centrifugo: C,
     pub home: Home,
     pub jetstream: jetstream::Context,
 }
@@ -26,9 +29,25 @@ pub struct World {
 impl World {
     /// Servers that run and a relay that does not yet. Centrifugo knows the namespaces of the examples and `unruly`.
     pub async fn start() -> Result<Self> {
-        let (nats, centrifugo) = tokio::try_join!(NatsServer::start(), Centrifugo::start_with(know_unruly))?;
+        let centrifugo = Centrifugo::start_with(know_unruly).await?;
+        let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+        World::start_with(centrifugo, &url, &key).await
+    }
+}
+
+impl World<FakeCentrifugo> {
+    pub async fn start_fake(centrifugo: FakeCentrifugo) -> Result<Self> {
+        let url = centrifugo.url();
+        World::start_with(centrifugo, &url, fake_centrifugo::API_KEY).await
+    }
+}
+
+impl<C> World<C> {
+    /// The relay will look for `centrifugo` at `url`.
+    pub async fn start_with(centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
+        let nats = NatsServer::start().await?;
         let jetstream = nats.jetstream().await?;
-        let home = Home::new(binary(), &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
+        let home = Home::new(binary(), &nats.url(), url, api_key)?;
         Ok(Self {
             nats,
             centrifugo,
@@ -64,6 +83,25 @@ impl World {
         let relay = self.home.run().await?;
         relay.ready(SOON).await?;
         Ok(relay)
+    }
+
+    /// How far the module's consumer is.
+    pub async fn consumer(&self, stream: &str, module: &str) -> Result<consumer::Info> {
+        let stream = self.jetstream.get_stream(stream).await?;
+        stream
+            .consumer_info(format!("slipring-{module}"))
+            .await
+            .context("looking up the consumer")
+    }
+
+    /// Waits until the stream holds nothing that the module's consumer has not delivered and the relay has not acked.
+    pub async fn all_acked(&self, patience: Duration, stream: &str, module: &str) -> Result<()> {
+        let acked = async || -> Result<()> {
+            let info = self.consumer(stream, module).await?;
+            ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
+            Ok(())
+        };
+        eventually(patience, "all to be acknowledged", acked).await
     }
 
     /// A module made of the guest `unruly`, reading all of the stream `UNRULY`, with more lines for its `.toml`.
@@ -105,7 +143,8 @@ pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-fn know_unruly(config: &mut Value) {
+/// Adds the namespace `unruly` to Centrifugo's configuration.
+pub fn know_unruly(config: &mut Value) {
     let namespaces = config["channel"]["namespaces"]
         .as_array_mut()
         .expect("a list of namespaces");

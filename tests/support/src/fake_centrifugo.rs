@@ -125,6 +125,8 @@ impl FakeCentrifugo {
 
 impl Drop for FakeCentrifugo {
     fn drop(&mut self) {
+        // Connections that are open outlive the listener. What comes on them breaks, and nothing of it is executed.
+        self.behave(|_| Plan::answer(Answer::Cut { executed: false }));
         self.server.abort();
     }
 }
@@ -145,6 +147,10 @@ async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
     let Some(commands) = store::read_commands(&body) else {
         return (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
     };
+    if commands.is_empty() {
+        // Somebody asks whether it is there. That is no batch, and the real one answers just this.
+        return axum::Json(json!({})).into_response();
+    }
     let batch = lock(&shared.store).admit(commands);
     let plan = (lock(&shared.behaviour))(&batch);
     // Like the real one, it goes on when the client hangs up: axum drops a handler then, but not what the handler spawned.

@@ -5,11 +5,13 @@
 //! - [`subscriber`]: a client of Centrifugo, over WebSocket.
 //! - [`clients`]: clients of Centrifugo that others wrote.
 //! - [`fake_centrifugo`]: the answers that the real one does not give on demand.
+//! - [`demo`]: the events of the demo.
 //! - [`relay`]: the relay itself, as a process.
 //! - [`guests`]: the guest crates, built.
 //! - [`eventually()`]: waiting for a condition, with a deadline.
 
 pub mod clients;
+pub mod demo;
 pub mod eventually;
 pub mod fake_centrifugo;
 pub mod guests;
@@ -18,9 +20,11 @@ mod publication;
 pub mod relay;
 pub mod servers;
 pub mod subscriber;
+mod usage;
 
 pub use eventually::eventually;
 pub use publication::Publication;
+pub use usage::Usage;
 
 use std::path::{Path, PathBuf};
 

@@ -58,6 +58,10 @@ impl Process {
         })
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, once it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         if self.status.is_none()

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::eventually;
 use crate::process::Process;
+use crate::usage::Usage;
 
 /// For the relay to say where it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -193,6 +194,11 @@ impl Relay {
     /// How it ended, if it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.process.exited()
+    }
+
+    /// What it has used of the machine so far.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.process.id())
     }
 
     /// All it wrote so far.

@@ -49,6 +49,7 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
         "drop" => Output::drop(),
         "reject" => bail!("rejected as asked: {}", message.text()?),
         "report" => report(message)?,
+        "headers" => Publication::json("unruly:ok", &message.headers)?.into(),
 
         "panic" => panic!("panicked as asked: {}", message.text()?),
         "abort" => std::process::abort(),

@@ -78,6 +78,13 @@ impl Centrifugo {
         Ok(())
     }
 
+    /// Restarts it with another key for its HTTP API.
+    pub async fn restart_with_key(&mut self, key: &str) -> Result<()> {
+        key.clone_into(&mut self.key);
+        self.config["http_api"]["key"] = key.into();
+        self.restart().await
+    }
+
     /// Ends it in good order; nothing happens if it does not run.
     pub async fn stop(&mut self) -> Result<()> {
         match self.process.take() {

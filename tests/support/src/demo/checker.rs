@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::Event;
+use crate::Publication;
 use serde_json::Value;
-use slipring_support::subscriber::Received;
-
-use super::events::Event;
 
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -33,13 +32,13 @@ impl Checker {
         }
     }
 
-    pub fn received(&mut self, received: &Received) {
-        let data: Value = received.publication.json().unwrap_or_default();
+    pub fn received(&mut self, channel: &str, publication: &Publication) {
+        let data: Value = publication.json().unwrap_or_default();
         self.with_currency += u64::from(data.get("currency").is_some());
-        match number(&received.channel, &data) {
+        match number(channel, &data) {
             Some(number) => self
                 .channels
-                .entry(received.channel.clone())
+                .entry(channel.to_owned())
                 .or_default()
                 .received
                 .push(number),
@@ -54,20 +53,18 @@ impl Checker {
         (missing as u64).saturating_sub(self.unreadable)
     }
 
-    /// How many are to arrive on each channel.
-    pub fn expected(&self) -> BTreeMap<&str, usize> {
-        self.channels
-            .iter()
-            .map(|(name, channel)| (name.as_str(), channel.expected.len()))
-            .collect()
-    }
-
+    /// Whether each channel received what it was to receive, in order.
     pub fn is_good(&self) -> bool {
-        self.unreadable > 0
-            || self
+        self.unreadable == 0
+            && self
                 .channels
                 .values()
                 .all(|channel| channel.expected == channel.received)
+    }
+
+    /// Whether something came that only the author of a changed transform can judge.
+    pub fn cannot_tell(&self) -> bool {
+        self.unreadable > 0
     }
 
     pub fn summary(&self) -> String {

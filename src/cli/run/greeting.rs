@@ -1,0 +1,32 @@
+//! Speaks to Centrifugo at the start: the pipelines find out whether it is there, and takes the key, only with their first message,
+//! and a person who starts the relay should not have to wait for that.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::admin::StatusBoard;
+use crate::publish::Client;
+
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// Returns once Centrifugo would take publications. Until then the relay is not ready, and says why.
+pub(super) async fn greet(centrifugo: &Client, board: &StatusBoard) {
+    let mut said = None;
+    let mut delay = FIRST_DELAY;
+    while let Err(trouble) = centrifugo.probe().await {
+        if said.as_ref() != Some(&trouble) {
+            warn!(
+                trouble,
+                "Centrifugo cannot be published to, will try again; messages wait"
+            );
+        }
+        board.centrifugo_unreached(Some(trouble.clone()));
+        said = Some(trouble);
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_DELAY);
+    }
+    board.centrifugo_unreached(None);
+    info!("reached Centrifugo");
+}

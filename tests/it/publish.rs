@@ -1,0 +1,199 @@
+//! The publish stage alone against a real Centrifugo: what it takes for confirmed is in the history, in order, once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slipring::config::{self, Order, Secret};
+use slipring::message::{Body, Publication};
+use slipring::publish::{Client, Concluded, Limits, Scheduler, idempotency_key};
+use slipring_support::servers::Centrifugo;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+fn client(endpoints: &[&str], key: &str) -> Arc<Client> {
+    let config = config::Centrifugo {
+        endpoints: endpoints.iter().map(|url| url.parse().unwrap()).collect(),
+        api_key: Some(Secret::new(key)),
+        timeout: Duration::from_secs(8),
+    };
+    Arc::new(Client::new(&config).unwrap())
+}
+
+fn publication(channels: &[String], body: Body) -> Publication {
+    Publication {
+        channels: channels.iter().map(|channel| Arc::from(channel.as_str())).collect(),
+        body,
+        version: None,
+        version_epoch: None,
+        tags: vec![("tag\"".to_owned(), "ü".to_owned())],
+        idempotency_key: None,
+        delta: false,
+        skip_history: false,
+    }
+}
+
+fn json(text: String) -> Body {
+    Body::Json(serde_json::value::RawValue::from_string(text).unwrap())
+}
+
+/// Publishes all of them and returns the conclusions in the order of the tickets.
+async fn publish(client: &Arc<Client>, order: Order, publications: Vec<Publication>) -> Vec<Concluded> {
+    let limits = Limits {
+        order,
+        max_batch: 512,
+        max_request_bytes: 1 << 20,
+        max_in_flight: 8,
+    };
+    let mut scheduler = Scheduler::new(limits, 1);
+    for (ticket, publication) in publications.into_iter().enumerate() {
+        let key = idempotency_key("test", 0, ticket as u64, 0, 0);
+        scheduler.push(ticket as u64, publication, Some(key));
+    }
+    let mut requests = JoinSet::new();
+    let mut concluded = Vec::new();
+    while !scheduler.is_idle() {
+        while let Some(request) = scheduler.next_request(Instant::now()) {
+            let client = Arc::clone(client);
+            requests.spawn(async move { (request.id(), client.send(&request).await) });
+        }
+        let wakeup = scheduler.next_wakeup();
+        tokio::select! {
+            Some(answered) = requests.join_next() => {
+                let (id, answer) = answered.unwrap();
+                concluded.extend(scheduler.complete(Instant::now(), id, answer));
+            }
+            () = sleep_until(wakeup.unwrap_or_else(Instant::now).into()), if wakeup.is_some() => {}
+        }
+    }
+    concluded.sort_by_key(|concluded| concluded.ticket);
+    concluded
+}
+
+async fn complete_and_in_order(order: Order) {
+    let server = Centrifugo::start().await.unwrap();
+    // The first endpoint is dead.
+    let client = client(&["http://127.0.0.1:9", &server.api_url()], server.api_key());
+    let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let count = 20_000u64;
+    let publications: Vec<_> = (0..count)
+        .map(|n| {
+            let mut channels = vec![format!("orders:{}", n % 97)];
+            if n % 10 == 0 {
+                channels.push(format!("orders:{}", (n + 1) % 97));
+            }
+            if n % 1000 == 0 {
+                channels.push("nope:1".to_owned());
+            }
+            let deep = n == 7777;
+            for channel in channels.iter().filter(|c| !deep && !c.starts_with("nope")) {
+                expected.entry(channel.clone()).or_default().push(n);
+            }
+            let body = if deep {
+                json("[".repeat(20_000) + &"]".repeat(20_000))
+            } else {
+                json(format!("{{\"n\":{n}}}"))
+            };
+            publication(&channels, body)
+        })
+        .collect();
+    let concluded = publish(&client, order, publications).await;
+    assert_eq!(concluded.len() as u64, count);
+    for Concluded { ticket, result } in &concluded {
+        let code = result.as_ref().err().map(|rejection| &*rejection.code);
+        let right = if *ticket == 7777 {
+            Some("400")
+        } else {
+            (ticket % 1000 == 0).then_some("102")
+        };
+        assert_eq!(code, right, "{ticket}: {result:?}");
+    }
+    for (channel, numbers) in expected {
+        let history = server.history(&channel).await.unwrap();
+        let found: Vec<u64> = history
+            .iter()
+            .map(|p| p.json::<serde_json::Value>().unwrap()["n"].as_u64().unwrap())
+            .collect();
+        assert_eq!(found, numbers, "{channel}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict() {
+    complete_and_in_order(Order::Strict).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batched() {
+    complete_and_in_order(Order::Batched).await;
+}
+
+/// The answers that the options of a publication get, and what the history shows of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_mean_what_centrifugo_says() {
+    let server = Centrifugo::start().await.unwrap();
+    let client = client(&[&server.api_url()], server.api_key());
+    let channel = ["orders:x".to_owned()];
+    let one = |body: Body| publication(&channel, body);
+    let text = |text: &str| one(json(text.to_owned()));
+    let versioned = |version, publication| Publication {
+        version: Some(version),
+        version_epoch: Some("e".to_owned()),
+        ..publication
+    };
+    let publications = vec![
+        one(Body::Binary(b"{\"binary\":true}".to_vec())),
+        one(Body::Binary(Vec::new())),
+        versioned(5, text("5")),
+        versioned(4, text("4")),
+        Publication {
+            skip_history: true,
+            ..text("\"skipped\"")
+        },
+        Publication {
+            delta: true,
+            ..text(" { \"a\" : 1 }")
+        },
+    ];
+    let concluded = publish(&client, Order::Batched, publications).await;
+    let refused: Vec<u64> = concluded
+        .iter()
+        .filter(|one| one.result.is_err())
+        .map(|one| one.ticket)
+        .collect();
+    assert_eq!(
+        refused,
+        [1],
+        "Centrifugo takes no empty data, and says nothing of a version that is too low"
+    );
+    let history = server.history("orders:x").await.unwrap();
+    let texts: Vec<String> = history.iter().map(|publication| publication.text()).collect();
+    assert_eq!(texts, ["{\"binary\":true}", "5", "{\"a\":1}"]);
+    assert_eq!(history[0].tags["tag\""], "ü");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_and_a_wrong_path_are_denied_with_a_hint() {
+    let server = Centrifugo::start().await.unwrap();
+    let limits = Limits {
+        order: Order::Strict,
+        max_batch: 5,
+        max_request_bytes: 1 << 20,
+        max_in_flight: 1,
+    };
+    let denied = async |client: Arc<Client>| {
+        let mut scheduler = Scheduler::new(limits, 1);
+        scheduler.push(0, publication(&["orders:x".to_owned()], json("1".to_owned())), None);
+        let request = scheduler.next_request(Instant::now()).unwrap();
+        let answer = client.send(&request).await;
+        assert!(
+            scheduler.complete(Instant::now(), request.id(), answer).is_empty(),
+            "it is neither confirmed nor refused"
+        );
+        scheduler.trouble().map(str::to_owned).unwrap_or_default()
+    };
+    let key = denied(client(&[&server.api_url()], "wrong")).await;
+    assert!(key.contains("401") && key.contains("api_key_file"), "{key}");
+    let path = denied(client(&[&format!("{}/wrong", server.url())], server.api_key())).await;
+    assert!(path.contains("404") && path.contains("HTTP API"), "{path}");
+}
