@@ -23,6 +23,7 @@ async fn start(token: Option<&str>) -> Test {
     let admin = Admin::bind(&config(token)).await.unwrap();
     let metrics = Metrics::new();
     let board = StatusBoard::new(metrics.clone());
+    board.modules_known();
     let cancel = CancellationToken::new();
     let address = admin.address();
     let server = tokio::spawn(admin.serve(board.clone(), metrics, cancel.clone()));
@@ -70,7 +71,6 @@ async fn health_is_not_readiness() {
         "not ready:\n- NATS is not connected\n- orders is halted: 101 rejections in a row\n"
     );
     test.board.nats_connected("2.15.2");
-    test.board.modules_known();
     test.board.module("orders").set_state(State::Running, None);
     let (code, _, body) = test.get("/readyz", "").await;
     assert_eq!((code, body.as_str()), (200, "ready\n"));

@@ -76,3 +76,29 @@ pub async fn state(relay: &Relay, name: &str, state: &str) -> Result<serde_json:
     let status = relay.status_when(SOON, &what, holds).await?;
     Ok(module(&status, name).clone())
 }
+
+/// Waits until the consumer has nothing outstanding and nothing to deliver.
+pub async fn settled(world: &World, stream: &str, name: &str) -> Result<()> {
+    eventually(SOON, "all to be acknowledged", async || {
+        let info = consumer(world, stream, name).await?;
+        ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until all that [`CHANNEL`] shows, which is the beginning of the stream, is acknowledged, and nothing else. What was
+/// delivered to a relay that had stopped to take it in comes again.
+pub async fn acknowledged_as_shown(world: &World, stream: &str, name: &str) -> Result<()> {
+    let shown = world.centrifugo.history(CHANNEL).await?.len() as u64;
+    eventually(SOON, format!("{shown} to be acknowledged"), async || {
+        let info = consumer(world, stream, name).await?;
+        ensure!(info.ack_floor.stream_sequence == shown, "{info:?}");
+        ensure!(
+            info.delivered.stream_sequence - shown == info.num_ack_pending as u64,
+            "{info:?}"
+        );
+        Ok(())
+    })
+    .await
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use slipring_support::subscriber::Subscriber;
 use slipring_support::{eventually, guests};
 
-use super::numbers::{CHANNEL, consumer, counts, marked, number_on, numbers, shows, state};
+use super::numbers::{CHANNEL, consumer, counts, marked, number_on, numbers, settled, shows, state};
 use super::world::{SOON, World, module};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,12 +194,7 @@ async fn nats_comes_back_and_the_run_goes_on_where_it_was() -> Result<()> {
         shows(&world.centrifugo, &channel(number), expected).await?;
     }
     relay.ready(SOON).await?;
-    eventually(SOON, "all to be acknowledged", async || {
-        let info = consumer(&world, "UNRULY", "slipring-unruly").await?;
-        ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
-        Ok(())
-    })
-    .await?;
+    settled(&world, "UNRULY", "slipring-unruly").await?;
     let status = relay.status().await?;
     ensure!(
         module(&status, "unruly")["published"] == MESSAGES,
