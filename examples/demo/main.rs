@@ -136,7 +136,7 @@ impl Demo {
     }
 
     async fn publish(&mut self) -> Result<()> {
-        let event = self.events.next();
+        let event = self.events.make();
         self.checker.expect(&event);
         let ack = self.jetstream.publish(event.subject, event.payload.into()).await?;
         ack.await.context("storing an event in JetStream")?;

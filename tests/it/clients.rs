@@ -24,7 +24,7 @@ async fn javascript_client_receives_events_in_order() -> Result<()> {
     let _relay = world.run().await?;
 
     let mut events = Events::default();
-    let events: Vec<_> = (0..EVENTS).map(|_| events.next()).collect();
+    let events: Vec<_> = (0..EVENTS).map(|_| events.make()).collect();
     let mut checker = Checker::default();
     events.iter().for_each(|event| checker.expect(event));
     let count: usize = events.iter().map(|event| event.arrives.len()).sum();

@@ -35,7 +35,7 @@ fn events(seed: u64, count: u64) -> Events {
         let receivers = if random.u32(..10) == 0 { 3 } else { 1 };
         (number, (0..receivers).map(|_| user(&mut random)).collect())
     };
-    (1..=count).map(|number| event(number)).collect()
+    (1..=count).map(event).collect()
 }
 
 /// The numbers that each channel is to show, in their order.

@@ -84,10 +84,7 @@ async fn a_backlog_neither_fills_the_memory_nor_keeps_the_processor_busy() -> Re
     ensure!(module(&status, "notifications")["published"] == MESSAGES, "{status}");
     for user in 1..=USERS {
         let history = world.centrifugo.history(&format!("notifications:user-{user}")).await?;
-        let numbers: Vec<u64> = history
-            .iter()
-            .map(|publication| number(publication))
-            .collect::<Result<_>>()?;
+        let numbers: Vec<u64> = history.iter().map(number).collect::<Result<_>>()?;
         let last = MESSAGES - (MESSAGES + 1 - user) % USERS;
         let expected: Vec<u64> = (0..KEPT).rev().map(|back| last - back * USERS).collect();
         ensure!(

@@ -38,7 +38,7 @@ pub fn channels() -> Vec<String> {
 }
 
 impl Events {
-    pub fn next(&mut self) -> Event {
+    pub fn make(&mut self) -> Event {
         let number = self.made / 3 + 1;
         let event = match self.made % 3 {
             0 => order(number),
