@@ -31,7 +31,7 @@ fn events(seed: u64, count: u64) -> Events {
         0 => random.u32(1..=3),
         _ => random.u32(1_000..1_500),
     };
-    let mut event = |number| {
+    let event = |number| {
         let receivers = if random.u32(..10) == 0 { 3 } else { 1 };
         (number, (0..receivers).map(|_| user(&mut random)).collect())
     };
