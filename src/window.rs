@@ -68,9 +68,9 @@ enum State {
 pub enum Arrival {
     /// Not seen before: transform it.
     New(Ticket),
-    /// A redelivery of one that is still being worked on; nothing to do.
+    /// A redelivery of one that is in the window; its ack goes out in its turn.
     Pending,
-    /// A redelivery of one that is settled: ack it.
+    /// A redelivery of one that was settled and has left the window: ack it again.
     Settled,
     /// A redelivery from the middle of what this process has seen, which it never got. The order can't be kept from here.
     Misplaced,
@@ -82,13 +82,6 @@ pub enum Conclusion {
     Confirmed,
     /// Centrifugo refused at least one for good. The message is settled once its rejection is dealt with.
     Rejected(Arc<Message>, Rejection),
-}
-
-/// A message has been settled.
-#[derive(Debug)]
-pub struct Settled {
-    /// Where to ack, unless the epoch of its delivery is over.
-    pub reply: Option<Subject>,
 }
 
 impl Window {
@@ -132,13 +125,8 @@ impl Window {
             Ok(index) => {
                 let entry = &mut self.entries[index];
                 entry.heard = now;
-                match entry.state {
-                    State::Settled => Arrival::Settled,
-                    State::Open { .. } => {
-                        entry.reply = Some(reply);
-                        Arrival::Pending
-                    }
-                }
+                entry.reply = Some(reply);
+                Arrival::Pending
             }
         }
     }
@@ -198,31 +186,28 @@ impl Window {
         Some(Conclusion::Rejected(Arc::clone(message), rejection))
     }
 
-    /// Everything the message became is confirmed, dead-lettered or dropped: it may be acked now.
-    pub fn settle(&mut self, ticket: Ticket) -> Option<Settled> {
-        let entry = self.entry(ticket)?;
-        if matches!(entry.state, State::Settled) {
-            return None;
-        }
+    /// Everything the message became is confirmed, dead-lettered or dropped. Answers where to ack now, in the order of the
+    /// stream: acks go out only for what leaves the window at its front. On a work-queue or interest stream an ack above the
+    /// floor is final, and after a crash the older message would be published again without the newer one behind it.
+    pub fn settle(&mut self, ticket: Ticket) -> Vec<Subject> {
+        let Some(entry) = self.entry(ticket) else {
+            return Vec::new();
+        };
         entry.state = State::Settled;
         let made = std::mem::take(&mut entry.made);
-        let settled = Settled {
-            reply: entry.reply.take(),
-        };
         self.bytes -= made;
+        let mut replies = Vec::new();
         while let Some(Entry {
-            sequence,
-            size,
-            state: State::Settled,
-            ..
+            state: State::Settled, ..
         }) = self.entries.front()
+            && let Some(entry) = self.entries.pop_front()
         {
-            self.settled_through = *sequence;
-            self.bytes -= size;
+            self.settled_through = entry.sequence;
+            self.bytes -= entry.size;
             self.front += 1;
-            self.entries.pop_front();
+            replies.extend(entry.reply);
         }
-        Some(settled)
+        replies
     }
 
     /// The message of a ticket that is not settled yet.
@@ -235,7 +220,7 @@ impl Window {
 
     /// Where to say `+WPI`, so that JetStream does not redeliver what it has not heard of for `interval`.
     pub fn in_progress(&mut self, now: Instant, interval: Duration) -> Vec<Subject> {
-        let late = |entry: &Entry| matches!(entry.state, State::Open { .. }) && now - entry.heard >= interval;
+        let late = |entry: &Entry| now - entry.heard >= interval;
         let mut replies = Vec::new();
         for entry in self.entries.iter_mut().filter(|entry| late(entry)) {
             if let Some(reply) = &entry.reply {

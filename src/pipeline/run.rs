@@ -432,14 +432,10 @@ impl Run<'_> {
     }
 
     fn settle(&mut self, ticket: Ticket) {
-        let stored_at = self.window.message(ticket).map(|message| age(message));
-        let Some(settled) = self.window.settle(ticket) else {
-            return;
-        };
-        if let Some(age) = stored_at {
-            self.board.metrics().settled(age);
+        if let Some(message) = self.window.message(ticket) {
+            self.board.metrics().settled(age(message));
         }
-        if let Some(reply) = settled.reply {
+        for reply in self.window.settle(ticket) {
             self.ack(reply);
         }
     }

@@ -111,12 +111,14 @@ fn the_window_counts_from_the_floor() {
 }
 
 #[test]
-fn a_settled_message_is_acked_once_in_its_epoch() {
+fn acks_go_out_in_the_order_of_the_stream() {
     let mut window = Window::new(LIMITS);
-    let (first, second) = (new(&mut window, 1), new(&mut window, 2));
-    assert_eq!(window.settle(second).unwrap().reply, Some(reply("ack.2")));
-    assert!(window.settle(second).is_none());
-    assert_eq!(window.settle(first).unwrap().reply, Some(reply("ack.1")));
+    let tickets: Vec<_> = (1..=4).map(|sequence| new(&mut window, sequence)).collect();
+    assert!(window.settle(tickets[1]).is_empty(), "the first one is open");
+    assert!(window.settle(tickets[2]).is_empty());
+    assert_eq!(window.settle(tickets[0]), ["ack.1", "ack.2", "ack.3"].map(reply));
+    assert!(window.settle(tickets[0]).is_empty(), "it was acked before");
+    assert_eq!(window.settle(tickets[3]), [reply("ack.4")]);
 }
 
 #[test]
@@ -127,17 +129,19 @@ fn after_a_reset_what_is_settled_is_acked_again_and_what_is_open_goes_on() {
     window.settle(tickets[2]);
 
     window.begin_epoch();
-    // Confirmed between the reset and its redelivery: the old reply must not be used.
-    assert_eq!(window.settle(tickets[3]).unwrap().reply, None);
-
     assert_eq!(arrive(&mut window, 1), Arrival::Settled, "it left the window");
+    let again = |window: &mut Window, sequence| {
+        window.arrive(&message(sequence), reply(&format!("again.{sequence}")), Instant::now())
+    };
+    assert_eq!(again(&mut window, 2), Arrival::Pending);
     assert_eq!(
-        window.arrive(&message(2), reply("again.2"), Instant::now()),
-        Arrival::Pending
+        again(&mut window, 3),
+        Arrival::Pending,
+        "it is settled, and not at the front"
     );
-    assert_eq!(arrive(&mut window, 3), Arrival::Settled, "it is above the floor");
-    assert_eq!(arrive(&mut window, 4), Arrival::Settled);
-    assert_eq!(window.settle(tickets[1]).unwrap().reply, Some(reply("again.2")));
+    // Settled between the reset and its own redelivery: the reply of the old epoch must not be used.
+    window.settle(tickets[3]);
+    assert_eq!(window.settle(tickets[1]), ["again.2", "again.3"].map(reply));
     assert!(window.is_empty());
     assert_eq!(arrive(&mut window, 4), Arrival::Settled);
     assert!(matches!(arrive(&mut window, 5), Arrival::New(_)));
@@ -152,7 +156,7 @@ fn a_message_between_two_known_ones_is_misplaced() {
 }
 
 #[test]
-fn only_open_messages_are_in_progress_and_only_when_it_is_time() {
+fn what_is_not_acked_is_in_progress_when_it_is_time() {
     let start = Instant::now();
     let interval = Duration::from_secs(20);
     let mut window = Window::new(LIMITS);
@@ -163,7 +167,7 @@ fn only_open_messages_are_in_progress_and_only_when_it_is_time() {
     assert!(window.in_progress(start + Duration::from_secs(19), interval).is_empty());
     assert_eq!(
         window.in_progress(start + interval, interval),
-        [reply("ack.1"), reply("ack.3")]
+        ["ack.1", "ack.2", "ack.3"].map(reply)
     );
     assert!(
         window.in_progress(start + interval, interval).is_empty(),
@@ -210,12 +214,14 @@ impl Server {
         (1..).find(|sequence| !self.acked.contains(sequence)).unwrap_or(1) - 1
     }
 
-    fn ack(&mut self, subject: &Subject) {
+    fn ack(&mut self, subject: &Subject, settled: &BTreeSet<u64>) {
         let sequence = subject
             .rsplit('.')
             .next()
             .and_then(|last| last.parse().ok())
             .expect("an ack names its message");
+        let open = (1..=sequence).find(|older| !settled.contains(older));
+        assert_eq!(open, None, "{sequence} is acked while this one is not settled");
         self.acked.insert(sequence);
         self.recent.push(sequence);
     }
@@ -231,8 +237,8 @@ impl Server {
 }
 
 proptest! {
-    /// Whatever is lost: nothing is acked before it is settled, nothing is transformed twice, and once all is settled and
-    /// delivered again, all is acked.
+    /// Whatever is lost: nothing is acked before all up to it is settled, nothing is transformed twice, and once all is settled
+    /// and delivered again, all is acked.
     #[test]
     fn acks_follow_settling_and_nothing_is_worked_on_twice(steps in steps()) {
         let mut window = Window::new(LIMITS);
@@ -251,11 +257,8 @@ proptest! {
                     assert!(seen.insert(sequence), "{sequence} is transformed twice");
                     open.push((ticket, sequence));
                 }
-                Arrival::Pending => assert!(!settled.contains(&sequence), "{sequence} is settled and nobody acks it"),
-                Arrival::Settled => {
-                    assert!(settled.contains(&sequence), "{sequence} is acked before it is settled");
-                    server.ack(&at);
-                }
+                Arrival::Pending => {}
+                Arrival::Settled => server.ack(&at, settled),
                 Arrival::Misplaced => panic!("{sequence} was delivered in order"),
             }
         };
@@ -270,9 +273,9 @@ proptest! {
                 Step::Settle(position) => {
                     let (ticket, sequence) = open.remove(position % open.len());
                     settled.insert(sequence);
-                    if let Some(at) = window.settle(ticket).expect("it was open").reply {
+                    for at in window.settle(ticket) {
                         prop_assert!(at.starts_with(&format!("{epoch}.")), "{at} is an ack of an epoch that is over");
-                        server.ack(&at);
+                        server.ack(&at, &settled);
                     }
                 }
                 Step::Reset { lost } => {
@@ -286,8 +289,8 @@ proptest! {
         let newest = server.next.max(seen_newest(&open, &settled));
         for (ticket, sequence) in open.split_off(0) {
             settled.insert(sequence);
-            if let Some(at) = window.settle(ticket).expect("it was open").reply {
-                server.ack(&at);
+            for at in window.settle(ticket) {
+                server.ack(&at, &settled);
             }
         }
         server.reset(0);
