@@ -4,6 +4,7 @@
 mod intake;
 mod refusals;
 mod run;
+mod stamp;
 
 use std::sync::Arc;
 use std::time::Duration;

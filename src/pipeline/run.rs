@@ -16,12 +16,13 @@ use tracing::{debug, info, warn};
 
 use super::intake::{Intake, News};
 use super::refusals::Refusals;
+use super::stamp::Stamp;
 use super::{Assignment, Ended, Shared};
 use crate::admin::{ModuleBoard, State};
-use crate::config::{OnReject, VersionSource};
+use crate::config::OnReject;
 use crate::dead_letter::Sender;
-use crate::message::{Message, Outcome, Publication, Rejection, Stage};
-use crate::publish::{Answer, Concluded, RequestId, Scheduler, idempotency_key};
+use crate::message::{Message, Outcome, Rejection, Stage};
+use crate::publish::{Answer, Concluded, RequestId, Scheduler};
 use crate::source::{ACK_WAIT, Acks, Delivery, Room, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
 use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
@@ -305,7 +306,7 @@ impl Run<'_> {
                 self.settle(ticket);
             }
             Outcome::Reject(rejection) => self.reject(ticket, &message, rejection),
-            Outcome::Publish(publications) => match self.stamp(&message, publications) {
+            Outcome::Publish(publications) => match self.stamp().all(&message, publications) {
                 Ok(stamped) => {
                     self.refusals.success(Stage::Transform);
                     let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
@@ -319,43 +320,13 @@ impl Run<'_> {
         }
     }
 
-    /// Gives each publication its idempotency key, and its version where that is the relay's to give.
-    fn stamp(
-        &self,
-        message: &Message,
-        publications: Vec<Publication>,
-    ) -> Result<Vec<(Publication, Option<String>)>, Rejection> {
-        let created = self.stream.map_or(0, |stream| stream.created);
-        let by_sequence = self.assignment.config.version == VersionSource::Sequence;
-        if by_sequence {
-            let mut channels: Vec<_> = publications
-                .iter()
-                .flat_map(|publication| &publication.channels)
-                .collect();
-            channels.sort_unstable();
-            if let Some(twice) = channels.windows(2).find(|pair| pair[0] == pair[1]) {
-                return Err(Rejection {
-                    stage: Stage::Transform,
-                    code: "version".into(),
-                    channel: Some(Arc::clone(twice[0])),
-                    reason: format!(
-                        "the module made two publications on the channel `{}` of one message, and with `version = \
-                         \"sequence\"` both would have the same version, so that Centrifugo would show only the first",
-                        twice[0]
-                    ),
-                });
-            }
+    fn stamp(&self) -> Stamp<'_> {
+        Stamp {
+            module: self.board.name(),
+            created: self.stream.map_or(0, |stream| stream.created),
+            idempotency: self.shared.publish.idempotency,
+            version: self.assignment.config.version,
         }
-        let stamp = |(index, mut publication): (usize, Publication)| {
-            if by_sequence {
-                publication.version = Some(message.sequence);
-                publication.version_epoch = Some(created.to_string());
-            }
-            let (sequence, timestamp) = (message.sequence, message.timestamp);
-            let key = || idempotency_key(self.board.name(), created, sequence, timestamp, index);
-            (publication, self.shared.publish.idempotency.then(key))
-        };
-        Ok(publications.into_iter().enumerate().map(stamp).collect())
     }
 
     fn take_answer(&mut self, id: RequestId, answer: Answer, took: Duration) {

@@ -1,0 +1,135 @@
+//! What the relay adds to a publication: its idempotency key, and its version where that is the relay's to give.
+
+use std::sync::Arc;
+
+use crate::config::VersionSource;
+use crate::message::{Message, Publication, Rejection, Stage};
+use crate::publish::idempotency_key;
+
+/// The same for all messages of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp<'a> {
+    pub(super) module: &'a str,
+    /// When the stream was created, nanoseconds since 1970.
+    pub(super) created: i128,
+    pub(super) idempotency: bool,
+    pub(super) version: VersionSource,
+}
+
+impl Stamp<'_> {
+    /// The publications of one message, each with its key.
+    pub(super) fn all(
+        &self,
+        message: &Message,
+        publications: Vec<Publication>,
+    ) -> Result<Vec<(Publication, Option<String>)>, Rejection> {
+        if self.version == VersionSource::Sequence
+            && let Some(channel) = published_twice(&publications)
+        {
+            return Err(Rejection {
+                stage: Stage::Transform,
+                code: "version".into(),
+                reason: format!(
+                    "the module made two publications on the channel `{channel}` of one message, and with `version = \
+                     \"sequence\"` both would have the same version, so that Centrifugo would show only the first"
+                ),
+                channel: Some(channel),
+            });
+        }
+        let stamp = |(index, publication)| self.one(message, index, publication);
+        Ok(publications.into_iter().enumerate().map(stamp).collect())
+    }
+
+    fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
+        if self.version == VersionSource::Sequence {
+            publication.version = Some(message.sequence);
+            publication.version_epoch = Some(self.created.to_string());
+        }
+        let key = || idempotency_key(self.module, self.created, message.sequence, message.timestamp, index);
+        (publication, self.idempotency.then(key))
+    }
+}
+
+fn published_twice(publications: &[Publication]) -> Option<Arc<str>> {
+    let mut channels: Vec<_> = publications.iter().flat_map(|one| &one.channels).collect();
+    channels.sort_unstable();
+    let twice = channels.windows(2).find(|pair| pair[0] == pair[1])?;
+    Some(Arc::clone(twice[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::Body;
+
+    const STAMP: Stamp<'static> = Stamp {
+        module: "orders",
+        created: 5,
+        idempotency: true,
+        version: VersionSource::Module,
+    };
+
+    fn message() -> Message {
+        Message {
+            subject: "orders.1".into(),
+            payload: Bytes::new(),
+            headers: Vec::new(),
+            stream: "ORDERS".into(),
+            sequence: 42,
+            timestamp: 7,
+            deliveries: 1,
+        }
+    }
+
+    fn publication(channel: &str) -> Publication {
+        Publication {
+            channels: vec![channel.into()],
+            body: Body::Binary(Vec::new()),
+            version: Some(3),
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        }
+    }
+
+    #[test]
+    fn each_publication_of_a_message_has_a_key_of_its_own() {
+        let stamped = STAMP.all(&message(), vec![publication("a"), publication("a")]).unwrap();
+        let keys: Vec<_> = stamped.iter().map(|(_, key)| key.clone().unwrap()).collect();
+        assert_eq!(keys[0], idempotency_key("orders", 5, 42, 7, 0));
+        assert_eq!(keys[1], idempotency_key("orders", 5, 42, 7, 1));
+        assert_eq!(stamped[0].0.version, Some(3), "the module's own");
+    }
+
+    #[test]
+    fn without_idempotency_there_is_no_key() {
+        let stamp = Stamp {
+            idempotency: false,
+            ..STAMP
+        };
+        let stamped = stamp.all(&message(), vec![publication("a")]).unwrap();
+        assert_eq!(stamped[0].1, None);
+    }
+
+    #[test]
+    fn the_sequence_is_a_version_for_one_publication_a_channel() {
+        let stamp = Stamp {
+            version: VersionSource::Sequence,
+            ..STAMP
+        };
+        let stamped = stamp.all(&message(), vec![publication("a"), publication("b")]).unwrap();
+        let versions: Vec<_> = stamped
+            .iter()
+            .map(|(one, _)| (one.version, one.version_epoch.as_deref()))
+            .collect();
+        assert_eq!(versions, [(Some(42), Some("5")); 2]);
+        let rejection = stamp
+            .all(&message(), vec![publication("a"), publication("a")])
+            .unwrap_err();
+        assert_eq!((&*rejection.code, rejection.channel.as_deref()), ("version", Some("a")));
+    }
+}
