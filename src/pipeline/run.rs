@@ -3,29 +3,29 @@
 //! The parts that decide (window, scheduler) do no I/O; what does I/O (source, requests, acks, dead letters, workers) reports
 //! back as events. Cancelling a run anywhere loses nothing: what is not acked is delivered again.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod ending;
+mod outcomes;
 
-use async_nats::Subject;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use self::ending::{Ending, EndingKind};
+use self::outcomes::age;
 use super::intake::{Intake, News};
 use super::refusals::Refusals;
-use super::stamp::Stamp;
 use super::{Assignment, Ended, Shared};
 use crate::admin::{ModuleBoard, State};
-use crate::config::OnReject;
-use crate::dead_letter::Sender;
-use crate::message::{Message, Outcome, Rejection, Stage};
-use crate::publish::{Answer, Concluded, RequestId, Scheduler};
+use crate::publish::{Answer, RequestId, Scheduler};
 use crate::source::{ACK_WAIT, Acks, Delivery, Room, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
-use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
+use crate::window::{Arrival, Limits, Ticket, Window};
 
 /// A message that takes longer than this is reported as in progress, in good time before JetStream would deliver it again.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
@@ -64,23 +64,6 @@ struct Run<'a> {
     ending: Option<Ending>,
     /// Messages that are not transformed yet stay with JetStream.
     halting: bool,
-}
-
-/// The run is coming to its end: nothing is pulled any more.
-#[derive(Debug)]
-struct Ending {
-    kind: EndingKind,
-    deadline: tokio::time::Instant,
-}
-
-#[derive(Debug)]
-enum EndingKind {
-    /// What was delivered is finished, then the pipeline stops.
-    Drain,
-    /// What was delivered is finished, then the pipeline starts afresh.
-    Renew(String),
-    /// What is before the message that halted it is finished as far as the order allows.
-    Halt(String),
 }
 
 #[derive(Debug)]
@@ -289,133 +272,6 @@ impl Run<'_> {
         }
     }
 
-    fn take_outcome(&mut self, transformed: Transformed) {
-        if self.halting {
-            // It comes again once the pipeline resumes, behind the message that halted it.
-            return;
-        }
-        let Transformed { ticket, outcome, took } = transformed;
-        self.board.metrics().transformed(took);
-        let Some(message) = self.window.message(ticket).cloned() else {
-            return;
-        };
-        match outcome {
-            Outcome::Drop => {
-                self.board.metrics().dropped();
-                self.refusals.success(Stage::Transform);
-                self.settle(ticket);
-            }
-            Outcome::Reject(rejection) => self.reject(ticket, &message, rejection),
-            Outcome::Publish(publications) => match self.stamp().all(&message, publications) {
-                Ok(stamped) => {
-                    self.refusals.success(Stage::Transform);
-                    let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
-                    self.window.expect(ticket, stamped.len(), bytes);
-                    for (publication, key) in stamped {
-                        self.scheduler.push(ticket, publication, key);
-                    }
-                }
-                Err(rejection) => self.reject(ticket, &message, rejection),
-            },
-        }
-    }
-
-    fn stamp(&self) -> Stamp<'_> {
-        Stamp {
-            module: self.board.name(),
-            created: self.stream.map_or(0, |stream| stream.created),
-            idempotency: self.shared.publish.idempotency,
-            version: self.assignment.config.version,
-        }
-    }
-
-    fn take_answer(&mut self, id: RequestId, answer: Answer, took: Duration) {
-        self.board.metrics().answered(took);
-        let before = self.scheduler.trouble().map(str::to_owned);
-        let concluded = self.scheduler.complete(Instant::now(), id, answer);
-        let after = self.scheduler.trouble().map(str::to_owned);
-        if before != after {
-            match &after {
-                Some(trouble) => warn!(module = self.board.name(), trouble, "publishing is paused"),
-                None => info!(module = self.board.name(), "publishing goes on"),
-            }
-            self.board.set_trouble(after);
-        }
-        for Concluded { ticket, result } in concluded {
-            if result.is_ok() {
-                self.board.metrics().published();
-            }
-            match self.window.conclude(ticket, result) {
-                None => {}
-                Some(Conclusion::Confirmed) => {
-                    self.refusals.success(Stage::Publish);
-                    self.settle(ticket);
-                }
-                Some(Conclusion::Rejected(message, rejection)) => self.reject(ticket, &message, rejection),
-            }
-        }
-    }
-
-    fn reject(&mut self, ticket: Ticket, message: &Arc<Message>, rejection: Rejection) {
-        if self.halting {
-            // It comes again, and so must what is behind it on its channel.
-            self.scheduler.freeze();
-            return;
-        }
-        let stage = rejection.stage;
-        self.board.metrics().rejected(rejection.stage);
-        let in_a_row = self
-            .refusals
-            .rejected(Instant::now(), self.board.name(), message, &rejection);
-        let max = self.assignment.config.max_consecutive_rejects;
-        if in_a_row > max {
-            self.halt(
-                stage,
-                format!(
-                    "more than {max} messages in a row were rejected, the last one (sequence {}) because: {}",
-                    message.sequence, rejection.reason
-                ),
-            );
-            return;
-        }
-        match self.assignment.config.on_reject {
-            OnReject::Drop => self.settle(ticket),
-            OnReject::Halt => self.halt(
-                stage,
-                format!(
-                    "the message with sequence {} was rejected, and `on_reject` is `halt`: {}",
-                    message.sequence, rejection.reason
-                ),
-            ),
-            OnReject::DeadLetter => {
-                let (shared, message) = (Arc::clone(self.shared), Arc::clone(message));
-                let (name, module) = (self.board.name().to_owned(), Arc::clone(&self.assignment.module));
-                self.dead_letters.spawn(async move {
-                    let sender = Sender {
-                        module: &name,
-                        sha256: module.sha256(),
-                    };
-                    shared.dead_letters.store(sender, &message, &rejection).await;
-                    ticket
-                });
-            }
-        }
-    }
-
-    fn settle(&mut self, ticket: Ticket) {
-        if let Some(message) = self.window.message(ticket) {
-            self.board.metrics().settled(age(message));
-        }
-        for reply in self.window.settle(ticket) {
-            self.ack(reply);
-        }
-    }
-
-    fn ack(&self, reply: Subject) {
-        self.board.metrics().acked();
-        self.acks.ack(reply);
-    }
-
     fn swap(&mut self, assignment: Assignment) {
         if !assignment.can_follow(&self.assignment) {
             // Its owner stops this pipeline and starts another for such a change.
@@ -473,78 +329,6 @@ impl Run<'_> {
             self.complaint = Some(text);
         }
     }
-
-    fn renew(&mut self, reason: &str) {
-        self.end_with(EndingKind::Renew(reason.to_owned()));
-    }
-
-    /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
-    /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
-    fn halt(&mut self, stage: Stage, reason: String) {
-        self.halting = true;
-        if stage == Stage::Publish {
-            self.scheduler.freeze();
-        }
-        self.end_with(EndingKind::Halt(reason));
-    }
-
-    /// The first ending counts, except that a halt goes before a drain: it publishes less.
-    fn end_with(&mut self, kind: EndingKind) {
-        if self.ending.is_some() && !matches!(kind, EndingKind::Halt(_)) {
-            return;
-        }
-        debug!(module = self.board.name(), ?kind, "the run is ending");
-        self.intake.close();
-        let stopped = matches!(
-            self.ending,
-            Some(Ending {
-                kind: EndingKind::Drain,
-                ..
-            })
-        );
-        let deadline = self.ending.as_ref().map(|ending| ending.deadline);
-        let deadline = deadline.unwrap_or_else(|| tokio::time::Instant::now() + self.shared.grace);
-        // Told to stop and halted meanwhile: it stops.
-        let kind = if stopped { EndingKind::Drain } else { kind };
-        self.ending = Some(Ending { kind, deadline });
-    }
-
-    fn is_done(&self) -> bool {
-        let Some(ending) = &self.ending else { return false };
-        let quiet = self.requests.is_empty() && self.dead_letters.is_empty();
-        let drained = if self.halting {
-            self.scheduler.is_frozen() || self.scheduler.is_idle()
-        } else {
-            self.transforming == 0 && self.window.unsettled().is_none()
-        };
-        (quiet && drained) || tokio::time::Instant::now() >= ending.deadline
-    }
-
-    async fn end(self) -> Ended {
-        // Said first, since the acks may take their time.
-        if let Some((messages, first, last)) = self.window.unsettled() {
-            warn!(
-                module = self.board.name(),
-                messages, first, last, "left unsettled, not acknowledged: these stream sequences are delivered again"
-            );
-        }
-        self.acks.flush().await;
-        match self.ending {
-            Some(Ending {
-                kind: EndingKind::Halt(reason),
-                ..
-            }) => Ended::Halted(reason),
-            Some(Ending {
-                kind: EndingKind::Renew(reason),
-                ..
-            }) => Ended::Renew(reason),
-            Some(Ending {
-                kind: EndingKind::Drain,
-                ..
-            })
-            | None => Ended::Stopped,
-        }
-    }
 }
 
 async fn at(time: Option<tokio::time::Instant>) {
@@ -552,10 +336,4 @@ async fn at(time: Option<tokio::time::Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// How long ago JetStream stored it.
-fn age(message: &Message) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_nanos(message.timestamp))
 }
