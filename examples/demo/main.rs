@@ -111,14 +111,18 @@ impl Demo {
         let start = Instant::now();
         let swap_at = length.map_or(SWAP_AFTER, |length| length / 2);
         let mut pace = tokio::time::interval(PACE);
-        let mut swapped = false;
+        let mut swaps = 0;
         loop {
             if length.is_some_and(|length| start.elapsed() >= length) {
                 break;
             }
-            if !swapped && start.elapsed() >= swap_at {
-                self.swap(length.is_none()).await?;
-                swapped = true;
+            if swaps == 0 && start.elapsed() >= swap_at {
+                self.swap().await?;
+                swaps = 1;
+            }
+            if swaps == 1 && length.is_none() && start.elapsed() >= 2 * swap_at {
+                self.swap_back().await?;
+                swaps = 2;
             }
             tokio::select! {
                 _ = pace.tick() => self.publish().await?,
@@ -153,25 +157,27 @@ impl Demo {
         self.checker.received(&received.channel, &received.publication);
     }
 
-    /// Exchanges the orders' module while events flow, and, when the demo goes on, puts the first one back for the visitor to
-    /// change it.
-    async fn swap(&mut self, open_end: bool) -> Result<()> {
+    /// Exchanges the orders' module while events flow.
+    async fn swap(&mut self) -> Result<()> {
         println!("\n--- exchanging orders.wasm: its next events come with a currency ---\n");
         self.home.replace_wasm("orders", &guests::component("orders-next")?)?;
-        self.relay
-            .status_when(PATIENCE, "the swap", |status| swaps(status) >= 1)
-            .await?;
-        if open_end {
-            link(&self.home, "orders", &guests::component("orders")?)?;
-            self.relay
-                .status_when(PATIENCE, "the swap back", |status| swaps(status) >= 2)
-                .await?;
-            println!(
-                "\n--- and back. Now change examples/orders/src/lib.rs, run `make guests` in another terminal, and watch. \
-                 Ctrl-C ends the demo. ---\n"
-            );
-        }
+        self.swapped(1).await
+    }
+
+    /// Puts the first one back, for the visitor to change it.
+    async fn swap_back(&mut self) -> Result<()> {
+        link(&self.home, "orders", &guests::component("orders")?)?;
+        self.swapped(2).await?;
+        println!(
+            "\n--- and back. Now change examples/orders/src/lib.rs, run `make guests` in another terminal, and watch. Ctrl-C \
+             ends the demo. ---\n"
+        );
         Ok(())
+    }
+
+    async fn swapped(&self, times: u64) -> Result<()> {
+        let swapped = |status: &serde_json::Value| swaps(status) >= times;
+        self.relay.status_when(PATIENCE, "the swap", swapped).await.map(drop)
     }
 
     async fn finish(mut self, start: Instant) -> Result<ExitCode> {

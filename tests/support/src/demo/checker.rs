@@ -86,6 +86,8 @@ impl Checker {
                 seen.push(*number);
             }
         }
+        // What can't be read may be any of them.
+        let lost = lost.saturating_sub(usize::try_from(self.unreadable).unwrap_or(usize::MAX));
         let mut text = format!(
             "{} events sent, {} of them dropped by a transform; {received} publications arrived on {} channels: {lost} lost, \
              {repeated} repeated, {inverted} out of order; {} came from the exchanged module",
