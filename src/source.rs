@@ -5,10 +5,12 @@
 
 mod acks;
 mod consumer;
+mod contiguity;
 mod credit;
 mod epoch;
 
 pub use acks::Acks;
+pub use contiguity::Contiguity;
 pub use credit::Room;
 pub use epoch::{Epoch, EpochEnd};
 

@@ -1,10 +1,9 @@
 //! One run of a pipeline: everything that can happen to it is an [`Event`], and [`Run::handle`] is where each is dealt with.
 //!
-//! The parts that decide (window, scheduler) do no I/O; what does I/O (source, requests, acks, dead letters, workers) reports
-//! back as events. Cancelling a run anywhere loses nothing: what is not acked is delivered again.
+//! [`Flow`] decides and does no I/O; what does (source, requests, acks, dead letters, workers) is started here and reports back
+//! as events. Cancelling a run anywhere loses nothing: what is not acked is delivered again.
 
 mod ending;
-mod outcomes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,19 +16,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::ending::{Ending, EndingKind};
-use self::outcomes::age;
+use super::flow::{Effect, Flow};
 use super::intake::{Intake, News};
-use super::refusals::Refusals;
 use super::{Assignment, Ended, Shared};
 use crate::admin::{ModuleBoard, State};
-use crate::publish::{Answer, RequestId, Scheduler};
-use crate::source::{ACK_WAIT, Acks, Delivery, Room, StreamIdentity};
+use crate::dead_letter::Sender;
+use crate::message::{Message, Rejection};
+use crate::publish::{Answer, RequestId};
+use crate::source::{Acks, Delivery, Room, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
-use crate::window::{Arrival, Limits, Ticket, Window};
-
-/// A message that takes longer than this is reported as in progress, in good time before JetStream would deliver it again.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
-const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
+use crate::window::Ticket;
 
 /// How often gauges are brought up to date and messages in progress are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,27 +39,17 @@ struct Run<'a> {
     board: &'a ModuleBoard,
     assignment: Assignment,
     intake: Intake,
-    /// The stream that the messages in the window came from.
-    stream: Option<StreamIdentity>,
-    window: Window,
+    flow: Flow,
     workers: Workers,
     /// Messages that the workers have and that are not back yet.
     transforming: usize,
     max_transforming: usize,
-    scheduler: Scheduler,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
     acks: Acks,
-    refusals: Refusals,
-    /// Messages that the stream holds after the last one delivered.
-    pending: u64,
-    /// What the scheduler had retried when that was last counted.
-    retried: u64,
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
     ending: Option<Ending>,
-    /// Messages that are not transformed yet stay with JetStream.
-    halting: bool,
 }
 
 #[derive(Debug)]
@@ -101,24 +87,15 @@ pub(super) async fn run(
         board,
         assignment,
         intake: Intake::open(shared.nats.clone(), Arc::clone(&config)),
-        stream: None,
-        window: Window::new(Limits {
-            messages: config.window,
-            bytes: config.window_bytes,
-        }),
+        flow: Flow::new(board.clone(), Arc::clone(&config), &shared.publish, fastrand::u64(..)),
         workers,
         transforming: 0,
         max_transforming: MAX_TRANSFORMING * config.workers.max(1),
-        scheduler: Scheduler::new((&shared.publish).into(), fastrand::u64(..)),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
         acks: Acks::start(shared.nats.client.clone()),
-        refusals: Refusals::default(),
-        pending: 0,
-        retried: 0,
         complaint: None,
         ending: None,
-        halting: false,
     };
     board.loaded(run.assignment.module.sha256());
     board.set_source(&config.stream, &config.consumer);
@@ -127,7 +104,7 @@ pub(super) async fn run(
     while !run.is_done() {
         let event = run.next_event(&mut outcomes, assignments, &mut tick, stop, leave).await;
         run.handle(event, assignments);
-        run.send_requests();
+        run.carry_out();
     }
     run.end().await
 }
@@ -141,14 +118,15 @@ impl Run<'_> {
         stop: &CancellationToken,
         leave: &CancellationToken,
     ) -> Event {
+        let window = self.flow.window();
         let room = Room {
-            messages: self.window.room_messages(),
-            bytes: self.window.room_bytes(),
-            empty: self.window.is_empty(),
+            messages: window.room_messages(),
+            bytes: window.room_bytes(),
+            empty: window.is_empty(),
         };
         // What was asked for may have come to more than was thought, once it is transformed: then it waits outside.
         let takes_in = (room.bytes > 0 || room.empty) && self.transforming < self.max_transforming;
-        let wakeup = self.scheduler.next_wakeup();
+        let wakeup = self.flow.next_wakeup();
         let deadline = self.ending.as_ref().map(|ending| ending.deadline);
         // In this order, so that what is nearest to its end goes first: it makes room for the rest.
         tokio::select! {
@@ -172,7 +150,7 @@ impl Run<'_> {
             Event::Source(News::Began(stream)) => self.begin(stream),
             Event::Source(News::Delivered(deliveries)) => self.deliver(deliveries),
             Event::Source(News::Over(end)) => {
-                self.window.begin_epoch();
+                self.flow.over();
                 let error: &dyn std::error::Error = &end;
                 warn!(
                     module = self.board.name(),
@@ -182,16 +160,14 @@ impl Run<'_> {
             Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),
             Event::Transformed(Some(chunk)) => {
                 self.transforming -= chunk.len();
+                let now = Instant::now();
                 for transformed in chunk {
-                    self.take_outcome(transformed);
+                    self.flow.transformed(now, transformed);
                 }
             }
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
-            Event::Answered(Ok((id, answer, took))) => self.take_answer(id, answer, took),
-            Event::DeadLettered(Ok(ticket)) => {
-                self.board.metrics().dead_lettered();
-                self.settle(ticket);
-            }
+            Event::Answered(Ok((id, answer, took))) => self.flow.answered(Instant::now(), id, answer, took),
+            Event::DeadLettered(Ok(ticket)) => self.flow.dead_lettered(ticket),
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
                 self.renew(&format!("a task of the pipeline broke, a bug in Slipring: {error}"));
             }
@@ -217,12 +193,9 @@ impl Run<'_> {
 
     /// An epoch has begun.
     fn begin(&mut self, stream: StreamIdentity) {
-        if self.stream.is_some_and(|known| known != stream) {
-            // The same sequences name other messages now.
-            self.renew("the stream was made anew");
+        if !self.flow.begin(stream) {
             return;
         }
-        self.stream = Some(stream);
         self.complaint = None;
         self.board.metrics().epoch_began();
         self.board.set_state(State::Running, None);
@@ -234,40 +207,12 @@ impl Run<'_> {
     }
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
-        let now = Instant::now();
-        let max_age = self.assignment.config.max_age;
-        let mut chunk = Vec::with_capacity(deliveries.len());
-        for Delivery {
-            message,
-            reply,
-            pending,
-        } in deliveries
-        {
-            self.pending = pending;
-            match self.window.arrive(&message, reply.clone(), now) {
-                Arrival::New(ticket) => {
-                    self.board.metrics().received();
-                    if max_age.is_some_and(|max_age| age(&message) > max_age) {
-                        self.board.metrics().expired();
-                        self.settle(ticket);
-                    } else {
-                        chunk.push((ticket, message));
-                    }
-                }
-                Arrival::Pending => {}
-                Arrival::Settled => self.ack(reply),
-                Arrival::Misplaced => {
-                    self.renew("JetStream delivered a message between two that it had delivered one after the other");
-                    // Those before it have a place in the window, and must leave it.
-                    break;
-                }
-            }
-        }
-        if !chunk.is_empty() {
-            self.transforming += chunk.len();
+        let messages = self.flow.deliver(Instant::now(), deliveries);
+        if !messages.is_empty() {
+            self.transforming += messages.len();
             self.workers.submit(Chunk {
                 module: Arc::clone(&self.assignment.module),
-                messages: chunk,
+                messages,
             });
         }
     }
@@ -284,13 +229,23 @@ impl Run<'_> {
             "swapped the module"
         );
         self.board.swapped(assignment.module.sha256());
+        self.flow.configure(Arc::clone(&assignment.config));
         self.assignment = assignment;
     }
 
-    fn send_requests(&mut self) {
-        while let Some(request) = self.scheduler.next_request(Instant::now()) {
+    /// Does what was decided.
+    fn carry_out(&mut self) {
+        for effect in self.flow.take_effects() {
+            match effect {
+                Effect::Ack(reply) => self.acks.ack(reply),
+                Effect::InProgress(reply) => self.acks.in_progress(reply),
+                Effect::DeadLetter(ticket, message, rejection) => self.store(ticket, message, rejection),
+                Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
+                Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
+            }
+        }
+        while let Some(request) = self.flow.next_request(Instant::now()) {
             let shared = Arc::clone(self.shared);
-            self.board.metrics().requested(request.len());
             self.requests.spawn(async move {
                 let start = Instant::now();
                 let answer = shared.centrifugo.send(&request).await;
@@ -299,21 +254,23 @@ impl Run<'_> {
         }
     }
 
+    /// Stores a dead letter, however long that takes.
+    fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection) {
+        let shared = Arc::clone(self.shared);
+        let (name, module) = (self.board.name().to_owned(), Arc::clone(&self.assignment.module));
+        self.dead_letters.spawn(async move {
+            let sender = Sender {
+                module: &name,
+                sha256: module.sha256(),
+            };
+            shared.dead_letters.store(sender, &message, &rejection).await;
+            ticket
+        });
+    }
+
     fn tick(&mut self) {
-        for reply in self.window.in_progress(Instant::now(), PROGRESS_INTERVAL) {
-            self.acks.in_progress(reply);
-        }
-        let oldest = self.window.oldest_unsettled().map(|message| age(message));
-        let unsettled = self.window.unsettled().map_or(0, |(count, ..)| count);
-        let metrics = self.board.metrics();
-        metrics.window(self.window.len(), self.window.bytes());
-        metrics.in_flight(self.requests.len());
-        if self.stream.is_some() {
-            metrics.lag(self.pending + unsettled as u64, oldest);
-        }
-        let retried = self.scheduler.retried();
-        metrics.retried(retried - self.retried);
-        self.retried = retried;
+        self.flow.tick(Instant::now());
+        self.board.metrics().in_flight(self.requests.len());
     }
 
     /// Says once what stands in the way of reading.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
 use super::{Delivery, SourceError, StreamIdentity};
 use crate::config::ModuleConfig;
@@ -42,8 +43,7 @@ pub struct Epoch {
     pull_subject: String,
     pulls: u64,
     credit: Credit,
-    /// The consumer sequence that must come next.
-    next: u64,
+    contiguity: Contiguity,
     heard: Instant,
 }
 
@@ -96,7 +96,7 @@ impl Epoch {
             inbox,
             pulls: 0,
             credit: Credit::new(),
-            next: 1,
+            contiguity: Contiguity::after(0),
             heard: Instant::now(),
         })
     }
@@ -174,13 +174,7 @@ impl Epoch {
             context: self.jetstream.clone(),
         };
         let info = message.info().map_err(|error| EpochEnd::Foreign(error.to_string()))?;
-        if info.consumer_sequence != self.next {
-            return Err(EpochEnd::Gap {
-                expected: self.next,
-                found: info.consumer_sequence,
-            });
-        }
-        self.next += 1;
+        self.contiguity.check(info.consumer_sequence)?;
         let pending = info.pending;
         let sequence = info.stream_sequence;
         let timestamp = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);

@@ -3,7 +3,6 @@
 use tracing::{debug, warn};
 
 use super::Run;
-use crate::message::Stage;
 use crate::pipeline::Ended;
 
 /// The run is coming to its end: nothing is pulled any more.
@@ -26,16 +25,6 @@ pub(super) enum EndingKind {
 impl Run<'_> {
     pub(super) fn renew(&mut self, reason: &str) {
         self.end_with(EndingKind::Renew(reason.to_owned()));
-    }
-
-    /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
-    /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
-    pub(super) fn halt(&mut self, stage: Stage, reason: String) {
-        self.halting = true;
-        if stage == Stage::Publish {
-            self.scheduler.freeze();
-        }
-        self.end_with(EndingKind::Halt(reason));
     }
 
     /// The first ending counts, except that a halt goes before a drain: it publishes less.
@@ -62,17 +51,14 @@ impl Run<'_> {
     pub(super) fn is_done(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
         let quiet = self.requests.is_empty() && self.dead_letters.is_empty();
-        let drained = if self.halting {
-            self.scheduler.is_frozen() || self.scheduler.is_idle()
-        } else {
-            self.transforming == 0 && self.window.unsettled().is_none()
-        };
+        let halting = matches!(ending.kind, EndingKind::Halt(_));
+        let drained = self.flow.is_drained() && (halting || self.transforming == 0);
         (quiet && drained) || tokio::time::Instant::now() >= ending.deadline
     }
 
     pub(super) async fn end(self) -> Ended {
         // Said first, since the acks may take their time.
-        if let Some((messages, first, last)) = self.window.unsettled() {
+        if let Some((messages, first, last)) = self.flow.window().unsettled() {
             warn!(
                 module = self.board.name(),
                 messages, first, last, "left unsettled, not acknowledged: these stream sequences are delivered again"

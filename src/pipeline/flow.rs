@@ -1,0 +1,311 @@
+//! What a pipeline decides, from a delivery to its ack. It does no I/O: what is to be done comes out as [`Effect`]s and requests,
+//! and what was done comes back in, so that whole pipelines can be simulated (`pipeline/simulation.rs`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_nats::Subject;
+use tracing::{info, warn};
+
+use super::refusals::Refusals;
+use super::stamp::Stamp;
+use crate::admin::ModuleBoard;
+use crate::config::{self, ModuleConfig, OnReject};
+use crate::message::{Message, Outcome, Rejection, Stage};
+use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
+use crate::source::{Delivery, StreamIdentity};
+use crate::transform::Transformed;
+use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
+
+/// A message that takes longer than this is reported as in progress, in good time before JetStream would deliver it again.
+pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
+const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < crate::source::ACK_WAIT.as_secs());
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    board: ModuleBoard,
+    config: Arc<ModuleConfig>,
+    idempotency: bool,
+    /// The stream that the messages in the window came from.
+    stream: Option<StreamIdentity>,
+    window: Window,
+    scheduler: Scheduler,
+    refusals: Refusals,
+    effects: Vec<Effect>,
+    /// Messages that the stream holds after the last one delivered.
+    pending: u64,
+    /// What the scheduler had retried when that was last counted.
+    retried: u64,
+    /// Messages that are not transformed yet stay with JetStream.
+    halting: bool,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Ack(Subject),
+    InProgress(Subject),
+    /// Comes back as [`Flow::dead_lettered`].
+    DeadLetter(Ticket, Arc<Message>, Rejection),
+    /// The run ends, to begin afresh.
+    Renew(String),
+    /// The run ends, until there is another module.
+    Halt(String),
+}
+
+impl Flow {
+    /// `seed` is for the jitter of pauses.
+    pub(super) fn new(board: ModuleBoard, config: Arc<ModuleConfig>, publish: &config::Publish, seed: u64) -> Self {
+        Self {
+            window: Window::new(Limits {
+                messages: config.window,
+                bytes: config.window_bytes,
+            }),
+            board,
+            config,
+            idempotency: publish.idempotency,
+            stream: None,
+            scheduler: Scheduler::new(publish.into(), seed),
+            refusals: Refusals::default(),
+            effects: Vec::new(),
+            pending: 0,
+            retried: 0,
+            halting: false,
+        }
+    }
+
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        self.scheduler.next_wakeup()
+    }
+
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Another module has taken over, with this configuration.
+    pub(super) fn configure(&mut self, config: Arc<ModuleConfig>) {
+        self.config = config;
+    }
+
+    /// An epoch has begun. Answers whether it can be used.
+    pub(super) fn begin(&mut self, stream: StreamIdentity) -> bool {
+        if self.stream.is_some_and(|known| known != stream) {
+            // The same sequences name other messages now.
+            self.effects.push(Effect::Renew("the stream was made anew".to_owned()));
+            return false;
+        }
+        self.stream = Some(stream);
+        true
+    }
+
+    /// The epoch is over, and with it all that was said about where to ack.
+    pub(super) fn over(&mut self) {
+        self.window.begin_epoch();
+    }
+
+    /// Takes in what was delivered. Answers what is to be transformed.
+    pub(super) fn deliver(&mut self, now: Instant, deliveries: Vec<Delivery>) -> Vec<(Ticket, Arc<Message>)> {
+        let max_age = self.config.max_age;
+        let mut chunk = Vec::with_capacity(deliveries.len());
+        for Delivery {
+            message,
+            reply,
+            pending,
+        } in deliveries
+        {
+            self.pending = pending;
+            match self.window.arrive(&message, reply.clone(), now) {
+                Arrival::New(ticket) => {
+                    self.board.metrics().received();
+                    if max_age.is_some_and(|max_age| age(&message) > max_age) {
+                        self.board.metrics().expired();
+                        self.settle(ticket);
+                    } else {
+                        chunk.push((ticket, message));
+                    }
+                }
+                Arrival::Pending => {}
+                Arrival::Settled => self.ack(reply),
+                Arrival::Misplaced => {
+                    let reason = "JetStream delivered a message between two that it had delivered one after the other";
+                    self.effects.push(Effect::Renew(reason.to_owned()));
+                    // Those before it have a place in the window, and must leave it.
+                    break;
+                }
+            }
+        }
+        chunk
+    }
+
+    /// What the module made of a message, in the order in which they were handed out.
+    pub(super) fn transformed(&mut self, now: Instant, transformed: Transformed) {
+        if self.halting {
+            // It comes again once the pipeline resumes, behind the message that halted it.
+            return;
+        }
+        let Transformed { ticket, outcome, took } = transformed;
+        self.board.metrics().transformed(took);
+        let Some(message) = self.window.message(ticket).cloned() else {
+            return;
+        };
+        match outcome {
+            Outcome::Drop => {
+                self.board.metrics().dropped();
+                self.refusals.success(Stage::Transform);
+                self.settle(ticket);
+            }
+            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection),
+            Outcome::Publish(publications) => match self.stamp().all(&message, publications) {
+                Ok(stamped) => {
+                    self.refusals.success(Stage::Transform);
+                    let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
+                    self.window.expect(ticket, stamped.len(), bytes);
+                    for (publication, key) in stamped {
+                        self.scheduler.push(ticket, publication, key);
+                    }
+                }
+                Err(rejection) => self.reject(now, ticket, message, rejection),
+            },
+        }
+    }
+
+    fn stamp(&self) -> Stamp<'_> {
+        Stamp {
+            module: self.board.name(),
+            created: self.stream.map_or(0, |stream| stream.created),
+            idempotency: self.idempotency,
+            version: self.config.version,
+        }
+    }
+
+    /// What to send now; its answer comes back as [`Flow::answered`].
+    pub(super) fn next_request(&mut self, now: Instant) -> Option<Request> {
+        let request = self.scheduler.next_request(now)?;
+        self.board.metrics().requested(request.len());
+        Some(request)
+    }
+
+    pub(super) fn answered(&mut self, now: Instant, id: RequestId, answer: Answer, took: Duration) {
+        self.board.metrics().answered(took);
+        let before = self.scheduler.trouble().map(str::to_owned);
+        let concluded = self.scheduler.complete(now, id, answer);
+        let after = self.scheduler.trouble().map(str::to_owned);
+        if before != after {
+            match &after {
+                Some(trouble) => warn!(module = self.board.name(), trouble, "publishing is paused"),
+                None => info!(module = self.board.name(), "publishing goes on"),
+            }
+            self.board.set_trouble(after);
+        }
+        for Concluded { ticket, result } in concluded {
+            if result.is_ok() {
+                self.board.metrics().published();
+            }
+            match self.window.conclude(ticket, result) {
+                None => {}
+                Some(Conclusion::Confirmed) => {
+                    self.refusals.success(Stage::Publish);
+                    self.settle(ticket);
+                }
+                Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection),
+            }
+        }
+    }
+
+    fn reject(&mut self, now: Instant, ticket: Ticket, message: Arc<Message>, rejection: Rejection) {
+        if self.halting {
+            // It comes again, and so must what is behind it on its channel.
+            self.scheduler.freeze();
+            return;
+        }
+        let stage = rejection.stage;
+        self.board.metrics().rejected(rejection.stage);
+        let in_a_row = self.refusals.rejected(now, self.board.name(), &message, &rejection);
+        let max = self.config.max_consecutive_rejects;
+        if in_a_row > max {
+            self.halt(
+                stage,
+                format!(
+                    "more than {max} messages in a row were rejected, the last one (sequence {}) because: {}",
+                    message.sequence, rejection.reason
+                ),
+            );
+            return;
+        }
+        match self.config.on_reject {
+            OnReject::Drop => self.settle(ticket),
+            OnReject::Halt => self.halt(
+                stage,
+                format!(
+                    "the message with sequence {} was rejected, and `on_reject` is `halt`: {}",
+                    message.sequence, rejection.reason
+                ),
+            ),
+            OnReject::DeadLetter => self.effects.push(Effect::DeadLetter(ticket, message, rejection)),
+        }
+    }
+
+    /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
+    /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
+    fn halt(&mut self, stage: Stage, reason: String) {
+        self.halting = true;
+        if stage == Stage::Publish {
+            self.scheduler.freeze();
+        }
+        self.effects.push(Effect::Halt(reason));
+    }
+
+    pub(super) fn dead_lettered(&mut self, ticket: Ticket) {
+        self.board.metrics().dead_lettered();
+        self.settle(ticket);
+    }
+
+    fn settle(&mut self, ticket: Ticket) {
+        if let Some(message) = self.window.message(ticket) {
+            self.board.metrics().settled(age(message));
+        }
+        for reply in self.window.settle(ticket) {
+            self.ack(reply);
+        }
+    }
+
+    fn ack(&mut self, reply: Subject) {
+        self.board.metrics().acked();
+        self.effects.push(Effect::Ack(reply));
+    }
+
+    /// Keeps what takes long from being delivered again, and brings the gauges up to date.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let late = self.window.in_progress(now, PROGRESS_INTERVAL);
+        self.effects.extend(late.into_iter().map(Effect::InProgress));
+        let oldest = self.window.oldest_unsettled().map(|message| age(message));
+        let unsettled = self.window.unsettled().map_or(0, |(count, ..)| count);
+        let metrics = self.board.metrics();
+        metrics.window(self.window.len(), self.window.bytes());
+        if self.stream.is_some() {
+            metrics.lag(self.pending + unsettled as u64, oldest);
+        }
+        let retried = self.scheduler.retried();
+        metrics.retried(retried - self.retried);
+        self.retried = retried;
+    }
+
+    /// Whether everything that was delivered is done with; after a halt, whether everything is that may still be published.
+    pub(super) fn is_drained(&self) -> bool {
+        if self.halting {
+            self.scheduler.is_frozen() || self.scheduler.is_idle()
+        } else {
+            self.window.unsettled().is_none()
+        }
+    }
+}
+
+/// How long ago JetStream stored it.
+fn age(message: &Message) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_nanos(message.timestamp))
+}
