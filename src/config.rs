@@ -163,6 +163,8 @@ pub struct ModuleConfig {
     pub window: usize,
     /// Bytes in the window.
     pub window_bytes: usize,
+    /// Nothing more is read while the oldest message in the window has waited for longer.
+    pub window_age: Duration,
     /// Threads that run the module.
     pub workers: usize,
     /// The JSON object that `init` gets.

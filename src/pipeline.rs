@@ -55,10 +55,20 @@ impl Assignment {
                 consumer,
                 window,
                 window_bytes,
+                window_age,
                 workers,
                 ..
             } = config.clone();
-            (stream, subjects, deliver, consumer, window, window_bytes, workers)
+            (
+                stream,
+                subjects,
+                deliver,
+                consumer,
+                window,
+                window_bytes,
+                window_age,
+                workers,
+            )
         };
         fixed(&self.config) == fixed(&other.config)
     }

@@ -48,6 +48,14 @@ pub struct StreamIdentity {
     pub created: i128,
 }
 
+/// Where a pipeline stands in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub stream: StreamIdentity,
+    /// The sequence from which on not everything is settled.
+    pub next: u64,
+}
+
 /// Why there is no epoch yet. All of these can be mended while the relay runs, so the answer is to say so and try again.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -87,8 +95,12 @@ impl SourceError {
 }
 
 /// Begins an epoch: waits for a connection, binds to the consumer or creates it, resets it, and subscribes. The first delivery
-/// will have consumer sequence 1.
-pub async fn begin_epoch(mut nats: Nats, config: Arc<ModuleConfig>) -> Result<Epoch, SourceError> {
+/// will have consumer sequence 1. A consumer that was deleted is created where the pipeline stands, if that is known.
+pub async fn begin_epoch(
+    mut nats: Nats,
+    config: Arc<ModuleConfig>,
+    position: Option<Position>,
+) -> Result<Epoch, SourceError> {
     // The watch can't close while `nats` holds the client whose callback feeds it.
     let generation = nats
         .link
@@ -101,7 +113,7 @@ pub async fn begin_epoch(mut nats: Nats, config: Arc<ModuleConfig>) -> Result<Ep
             version: nats.client.server_info().version,
         });
     }
-    let (mut consumer, stream) = consumer::bind(&nats.jetstream, &config).await?;
+    let (mut consumer, stream) = consumer::bind(&nats.jetstream, &config, position).await?;
     let reset = consumer.reset(None).await.map_err(|error| {
         SourceError::request(
             format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream),

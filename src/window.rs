@@ -19,10 +19,13 @@ mod tests;
 /// Names a message from its arrival until it leaves the window. Later messages have higher tickets.
 pub type Ticket = u64;
 
+/// What bounds the replay after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub messages: usize,
     pub bytes: usize,
+    /// From the arrival of the oldest message on.
+    pub age: Duration,
 }
 
 #[derive(Debug)]
@@ -34,13 +37,30 @@ pub struct Window {
     /// Of all entries, settled ones too: this bounds what a crash publishes again. And of the publications that wait: one message
     /// may become a thousand.
     bytes: usize,
-    /// The highest stream sequence that left the window: whatever was delivered up to it is settled.
-    settled_through: u64,
+    /// The newest message that left the window: whatever was delivered up to it is settled.
+    settled_through: Stored,
+}
+
+/// Which message it is: after a stream was rolled back its sequences name other messages, with later times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stored {
+    sequence: u64,
+    timestamp: u64,
+}
+
+impl From<&Message> for Stored {
+    fn from(message: &Message) -> Self {
+        Self {
+            sequence: message.sequence,
+            timestamp: message.timestamp,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
-    sequence: u64,
+    stored: Stored,
+    arrived: Instant,
     size: usize,
     /// Of its publications, until it is settled.
     made: usize,
@@ -74,6 +94,8 @@ pub enum Arrival {
     Settled,
     /// A redelivery from the middle of what this process has seen, which it never got. The order can't be kept from here.
     Misplaced,
+    /// Another message with the sequence of one that was seen: the stream was rolled back to an earlier state.
+    Reused,
 }
 
 /// All publications of a message are concluded.
@@ -91,19 +113,20 @@ impl Window {
             entries: VecDeque::new(),
             front: 0,
             bytes: 0,
-            settled_through: 0,
+            settled_through: Stored::default(),
         }
     }
 
     /// Takes in a delivery. `now` starts the clock for [`Window::in_progress`].
     pub fn arrive(&mut self, message: &Arc<Message>, reply: Subject, now: Instant) -> Arrival {
-        let sequence = message.sequence;
-        let newest = self.entries.back().map_or(self.settled_through, |entry| entry.sequence);
-        if sequence > newest {
+        let stored = Stored::from(&**message);
+        let newest = self.entries.back().map_or(self.settled_through, |entry| entry.stored);
+        if stored.sequence > newest.sequence {
             let ticket = self.front + self.entries.len() as u64;
             self.bytes += message.size();
             self.entries.push_back(Entry {
-                sequence,
+                stored,
+                arrived: now,
                 size: message.size(),
                 made: 0,
                 state: State::Open {
@@ -117,18 +140,24 @@ impl Window {
             });
             return Arrival::New(ticket);
         }
-        if sequence <= self.settled_through {
-            return Arrival::Settled;
+        if stored.sequence <= self.settled_through.sequence {
+            return if stored.timestamp <= self.settled_through.timestamp {
+                Arrival::Settled
+            } else {
+                Arrival::Reused
+            };
         }
-        match self.entries.binary_search_by_key(&sequence, |entry| entry.sequence) {
-            Err(_) => Arrival::Misplaced,
-            Ok(index) => {
-                let entry = &mut self.entries[index];
-                entry.heard = now;
-                entry.reply = Some(reply);
-                Arrival::Pending
-            }
+        let found = self
+            .entries
+            .binary_search_by_key(&stored.sequence, |entry| entry.stored.sequence);
+        let Ok(index) = found else { return Arrival::Misplaced };
+        let entry = &mut self.entries[index];
+        if entry.stored != stored {
+            return Arrival::Reused;
         }
+        entry.heard = now;
+        entry.reply = Some(reply);
+        Arrival::Pending
     }
 
     /// The consumer is about to be reset: acks of deliveries up to here mean nothing any more.
@@ -202,7 +231,7 @@ impl Window {
         }) = self.entries.front()
             && let Some(entry) = self.entries.pop_front()
         {
-            self.settled_through = entry.sequence;
+            self.settled_through = entry.stored;
             self.bytes -= entry.size;
             self.front += 1;
             replies.extend(entry.reply);
@@ -231,8 +260,15 @@ impl Window {
         replies
     }
 
-    /// How many more messages it takes.
-    pub fn room_messages(&self) -> usize {
+    /// How many more messages it takes: none while its oldest is too old, since a crash would publish again what has come since.
+    pub fn room_messages(&self, now: Instant) -> usize {
+        if self
+            .entries
+            .front()
+            .is_some_and(|oldest| now - oldest.arrived >= self.limits.age)
+        {
+            return 0;
+        }
         self.limits.messages.saturating_sub(self.entries.len())
     }
 
@@ -255,14 +291,22 @@ impl Window {
         self.bytes
     }
 
+    /// The stream sequence from which on not everything is settled; `None` if nothing was delivered yet.
+    pub fn resume_at(&self) -> Option<u64> {
+        match self.entries.front() {
+            Some(oldest) => Some(oldest.stored.sequence),
+            None => (self.settled_through.sequence > 0).then_some(self.settled_through.sequence + 1),
+        }
+    }
+
     /// The stream sequences that are not settled yet: how many, the first and the last.
     pub fn unsettled(&self) -> Option<(usize, u64, u64)> {
         let mut open = self
             .entries
             .iter()
             .filter(|entry| matches!(entry.state, State::Open { .. }));
-        let first = open.next()?.sequence;
-        let (count, last) = open.fold((1, first), |(count, _), entry| (count + 1, entry.sequence));
+        let first = open.next()?.stored.sequence;
+        let (count, last) = open.fold((1, first), |(count, _), entry| (count + 1, entry.stored.sequence));
         Some((count, first, last))
     }
 

@@ -32,6 +32,7 @@ impl ModuleConfig {
             max_consecutive_rejects: 100,
             window: 8_192,
             window_bytes: 32 << 20,
+            window_age: Duration::from_secs(300),
             workers: 1,
             settings: "{}".to_owned(),
         }
@@ -103,6 +104,12 @@ fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
         window_bytes: section
             .take("window_bytes", size(64 * KIB..=4 * GIB))
             .unwrap_or(default.window_bytes),
+        window_age: section
+            .take(
+                "window_age",
+                duration(Duration::from_secs(1)..=Duration::from_secs(86_400), ""),
+            )
+            .unwrap_or(default.window_age),
         workers: section
             .take("workers", number(1..=64))
             .map_or(default.workers, as_usize),

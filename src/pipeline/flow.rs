@@ -13,7 +13,7 @@ use crate::admin::ModuleBoard;
 use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
-use crate::source::{Delivery, StreamIdentity};
+use crate::source::{Delivery, Position, StreamIdentity};
 use crate::transform::Transformed;
 use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
 
@@ -60,6 +60,7 @@ impl Flow {
             window: Window::new(Limits {
                 messages: config.window,
                 bytes: config.window_bytes,
+                age: config.window_age,
             }),
             board,
             config,
@@ -94,12 +95,23 @@ impl Flow {
     /// An epoch has begun. Answers whether it can be used.
     pub(super) fn begin(&mut self, stream: StreamIdentity) -> bool {
         if self.stream.is_some_and(|known| known != stream) {
-            // The same sequences name other messages now.
-            self.effects.push(Effect::Renew("the stream was made anew".to_owned()));
+            self.renew("the stream was made anew, and its sequences name other messages now");
             return false;
         }
         self.stream = Some(stream);
         true
+    }
+
+    fn renew(&mut self, reason: &str) {
+        self.effects.push(Effect::Renew(reason.to_owned()));
+    }
+
+    /// Where in which stream the pipeline stands, once it has read something.
+    pub(super) fn position(&self) -> Option<Position> {
+        Some(Position {
+            stream: self.stream?,
+            next: self.window.resume_at()?,
+        })
     }
 
     /// The epoch is over, and with it all that was said about where to ack.
@@ -131,9 +143,12 @@ impl Flow {
                 Arrival::Pending => {}
                 Arrival::Settled => self.ack(reply),
                 Arrival::Misplaced => {
-                    let reason = "JetStream delivered a message between two that it had delivered one after the other";
-                    self.effects.push(Effect::Renew(reason.to_owned()));
+                    self.renew("JetStream delivered a message between two that it had delivered one after the other");
                     // Those before it have a place in the window, and must leave it.
+                    break;
+                }
+                Arrival::Reused => {
+                    self.renew("the stream was rolled back, and its sequences name other messages now");
                     break;
                 }
             }

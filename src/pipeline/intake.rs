@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
-use crate::source::{self, Delivery, Epoch, EpochEnd, Room, SourceError};
+use crate::source::{self, Delivery, Epoch, EpochEnd, Position, Room, SourceError};
 
 /// The longest pause between two attempts to open an epoch.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -50,12 +50,13 @@ impl Intake {
             state: State::Closed,
             failures: 0,
         };
-        intake.reopen();
+        intake.reopen(None);
         intake
     }
 
-    /// The next piece of news. May be dropped at any time. Once closed there is none.
-    pub(super) async fn next(&mut self, room: Room) -> News {
+    /// The next piece of news. May be dropped at any time. Once closed there is none. `position` is where reading goes on if the
+    /// consumer is gone.
+    pub(super) async fn next(&mut self, room: Room, position: Option<Position>) -> News {
         match &mut self.state {
             State::Closed => std::future::pending().await,
             State::Opening(opening) => match opening.await {
@@ -66,7 +67,7 @@ impl Intake {
                 }
                 Err(error) => {
                     self.failures += 1;
-                    self.reopen();
+                    self.reopen(position);
                     News::Trouble(error)
                 }
             },
@@ -78,7 +79,7 @@ impl Intake {
                     } else {
                         self.failures + 1
                     };
-                    self.reopen();
+                    self.reopen(position);
                     News::Over(end)
                 }
             },
@@ -90,7 +91,7 @@ impl Intake {
         self.state = State::Closed;
     }
 
-    fn reopen(&mut self) {
+    fn reopen(&mut self, position: Option<Position>) {
         let delay = match self.failures {
             0 => Duration::ZERO,
             failures => (Duration::from_millis(100) * (1 << failures.min(10))).min(MAX_DELAY),
@@ -98,7 +99,7 @@ impl Intake {
         let (nats, config) = (self.nats.clone(), Arc::clone(&self.config));
         self.state = State::Opening(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            source::begin_epoch(nats, config).await
+            source::begin_epoch(nats, config, position).await
         }));
     }
 }

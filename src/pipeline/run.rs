@@ -120,12 +120,13 @@ impl Run<'_> {
     ) -> Event {
         let window = self.flow.window();
         let room = Room {
-            messages: window.room_messages(),
+            messages: window.room_messages(Instant::now()),
             bytes: window.room_bytes(),
             empty: window.is_empty(),
         };
         // What was asked for may have come to more than was thought, once it is transformed: then it waits outside.
         let takes_in = (room.bytes > 0 || room.empty) && self.transforming < self.max_transforming;
+        let position = self.flow.position();
         let wakeup = self.flow.next_wakeup();
         let deadline = self.ending.as_ref().map(|ending| ending.deadline);
         // In this order, so that what is nearest to its end goes first: it makes room for the rest.
@@ -141,7 +142,7 @@ impl Run<'_> {
             transformed = outcomes.recv() => Event::Transformed(transformed),
             _ = tick.tick() => Event::Tick,
             () = at(wakeup.map(Into::into)), if wakeup.is_some() => Event::Wakeup,
-            news = self.intake.next(room), if takes_in => Event::Source(news),
+            news = self.intake.next(room, position), if takes_in => Event::Source(news),
         }
     }
 

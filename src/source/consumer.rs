@@ -6,11 +6,11 @@
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{self, AckPolicy, Consumer, DeliverPolicy, FromConsumer, ReplayPolicy, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use time::OffsetDateTime;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{ACK_WAIT, SourceError, StreamIdentity};
+use super::{ACK_WAIT, Position, SourceError, StreamIdentity};
 use crate::config::{Deliver, ModuleConfig};
 
 /// JetStream's error code for a stream that does not exist (`JSStreamNotFoundErr`).
@@ -20,6 +20,7 @@ const STREAM_NOT_FOUND: u64 = 10059;
 pub(super) async fn bind(
     jetstream: &Context,
     config: &ModuleConfig,
+    position: Option<Position>,
 ) -> Result<(Consumer<pull::Config>, StreamIdentity), SourceError> {
     let stream = find_stream(jetstream, config).await?;
     let identity = StreamIdentity {
@@ -27,7 +28,9 @@ pub(super) async fn bind(
     };
     let consumer = match stream.consumer_info(&config.consumer).await {
         Ok(info) => bind_to(&stream, config, info.config).await?,
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => create(&stream, config).await?,
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+            create(&stream, config, start(&stream, identity, config, position)).await?
+        }
         Err(error) => return Err(failed("looking up", config, error)),
     };
     Ok((consumer, identity))
@@ -58,11 +61,46 @@ async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Strea
     Ok(stream)
 }
 
-async fn create(stream: &Stream, config: &ModuleConfig) -> Result<Consumer<pull::Config>, SourceError> {
+/// Where a new consumer begins: where its module's `.toml` says, unless it was deleted while this process read from it.
+fn start(
+    stream: &Stream,
+    identity: StreamIdentity,
+    config: &ModuleConfig,
+    position: Option<Position>,
+) -> DeliverPolicy {
+    let Some(Position { stream: known, next }) = position else {
+        return deliver_policy(config.deliver);
+    };
+    if known != identity {
+        warn!(
+            consumer = config.consumer,
+            stream = config.stream,
+            "the stream was made anew; reading it from its beginning"
+        );
+        return DeliverPolicy::All;
+    }
+    warn!(
+        consumer = config.consumer,
+        stream = config.stream,
+        sequence = next,
+        "the consumer was deleted; creating it where this relay stands"
+    );
+    // A work-queue stream allows no other policy, and holds nothing that is settled.
+    match stream.cached_info().config.retention {
+        RetentionPolicy::WorkQueue => DeliverPolicy::All,
+        RetentionPolicy::Limits | RetentionPolicy::Interest => DeliverPolicy::ByStartSequence { start_sequence: next },
+    }
+}
+
+async fn create(
+    stream: &Stream,
+    config: &ModuleConfig,
+    deliver_policy: DeliverPolicy,
+) -> Result<Consumer<pull::Config>, SourceError> {
     let wanted = pull::Config {
         durable_name: Some(config.consumer.clone()),
         description: Some("slipring".to_owned()),
-        deliver_policy: deliver_policy(config.deliver),
+        deliver_policy,
         ack_policy: AckPolicy::Explicit,
         max_deliver: -1,
         ..Default::default()

@@ -9,6 +9,7 @@ use crate::message::Stage;
 const LIMITS: Limits = Limits {
     messages: 64,
     bytes: 1 << 20,
+    age: Duration::from_secs(300),
 };
 
 fn message(sequence: u64) -> Arc<Message> {
@@ -97,17 +98,24 @@ fn the_window_counts_from_the_floor() {
     let mut window = Window::new(Limits {
         messages: 4,
         bytes: 1000,
+        ..LIMITS
     });
     let tickets: Vec<_> = (1..=4).map(|sequence| new(&mut window, sequence)).collect();
     let size = message(1).size();
-    assert_eq!((window.room_messages(), window.room_bytes()), (0, 1000 - 4 * size));
+    assert_eq!(
+        (window.room_messages(Instant::now()), window.room_bytes()),
+        (0, 1000 - 4 * size)
+    );
 
     // Settled above the floor: it still counts, since a crash would deliver it again.
     window.settle(tickets[1]);
-    assert_eq!((window.room_messages(), window.unsettled()), (0, Some((3, 1, 4))));
+    assert_eq!(
+        (window.room_messages(Instant::now()), window.unsettled()),
+        (0, Some((3, 1, 4)))
+    );
 
     window.settle(tickets[0]);
-    assert_eq!((window.room_messages(), window.bytes()), (2, 2 * size));
+    assert_eq!((window.room_messages(Instant::now()), window.bytes()), (2, 2 * size));
 }
 
 #[test]
@@ -153,6 +161,54 @@ fn a_message_between_two_known_ones_is_misplaced() {
     new(&mut window, 1);
     new(&mut window, 3);
     assert_eq!(arrive(&mut window, 2), Arrival::Misplaced);
+}
+
+/// A stream that was rolled back, or put back from a copy, has other messages with sequences that were seen.
+#[test]
+fn a_sequence_with_another_time_is_another_message() {
+    let mut window = Window::new(LIMITS);
+    for sequence in 1..=3 {
+        let ticket = new(&mut window, sequence);
+        if sequence < 3 {
+            window.settle(ticket);
+        }
+    }
+    let again = |window: &mut Window, sequence, timestamp| {
+        let mut message = (*message(sequence)).clone();
+        message.timestamp = timestamp;
+        window.arrive(&Arc::new(message), reply("ack"), Instant::now())
+    };
+    assert_eq!(again(&mut window, 1, 1), Arrival::Settled);
+    assert_eq!(again(&mut window, 1, 50), Arrival::Reused, "its ack would lose it");
+    assert_eq!(again(&mut window, 3, 3), Arrival::Pending);
+    assert_eq!(again(&mut window, 3, 50), Arrival::Reused);
+}
+
+#[test]
+fn there_is_no_room_while_the_oldest_message_is_too_old() {
+    let mut window = Window::new(LIMITS);
+    let start = Instant::now();
+    for sequence in 1..=2 {
+        window.arrive(&message(sequence), reply("ack"), start);
+    }
+    let late = start + LIMITS.age;
+    assert_eq!(window.room_messages(late - Duration::from_millis(1)), 62);
+    assert_eq!(window.room_messages(late), 0);
+    window.settle(1);
+    assert_eq!(window.room_messages(late), 0, "the settled one is above the floor");
+    window.settle(0);
+    assert_eq!(window.room_messages(late), 64);
+}
+
+#[test]
+fn reading_goes_on_at_the_oldest_that_is_not_settled() {
+    let mut window = Window::new(LIMITS);
+    assert_eq!(window.resume_at(), None);
+    let (first, second) = (new(&mut window, 7), new(&mut window, 9));
+    window.settle(second);
+    assert_eq!(window.resume_at(), Some(7));
+    window.settle(first);
+    assert_eq!(window.resume_at(), Some(10));
 }
 
 #[test]
@@ -259,13 +315,13 @@ proptest! {
                 }
                 Arrival::Pending => {}
                 Arrival::Settled => server.ack(&at, settled),
-                Arrival::Misplaced => panic!("{sequence} was delivered in order"),
+                Arrival::Misplaced | Arrival::Reused => panic!("{sequence} was delivered in order"),
             }
         };
 
         for step in steps {
             match step {
-                Step::Deliver if window.room_messages() > 0 => {
+                Step::Deliver if window.room_messages(Instant::now()) > 0 => {
                     deliver(&mut window, &mut server, epoch, &mut open, &settled);
                 }
                 Step::Deliver => {}

@@ -9,6 +9,7 @@ mod dead_letters;
 mod delivery;
 mod directory;
 mod faults;
+mod incarnations;
 mod memory;
 mod numbers;
 mod options;

@@ -40,6 +40,7 @@ fn every_key_of_a_module_is_read() {
         max_consecutive_rejects = 0
         window = 65_536
         window_bytes = 65536
+        window_age = "90s"
         workers = 4
         [settings]
         currency = "EUR"
@@ -60,6 +61,7 @@ fn every_key_of_a_module_is_read() {
         max_consecutive_rejects: 0,
         window: 65_536,
         window_bytes: 65_536,
+        window_age: Duration::from_secs(90),
         workers: 4,
         settings: r#"{"currency":"EUR","nested":{"deep":{"yes":true}},"rates":[16,-1.5,18446744073709551615],"since":"2026-11-01"}"#
             .to_owned(),

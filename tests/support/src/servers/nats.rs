@@ -1,5 +1,6 @@
 //! A nats-server with JetStream, its store in a temporary directory.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -72,6 +73,20 @@ impl NatsServer {
         self.process = None;
     }
 
+    /// A copy of its store, which it must not be writing to.
+    pub fn copy_store(&self) -> Result<TempDir> {
+        let copy = TempDir::with_prefix("slipring-nats-copy-").context("making a directory for a copy of the store")?;
+        copy_dir(&self.store(), copy.path())?;
+        Ok(copy)
+    }
+
+    /// Replaces its store by a copy; it must not run.
+    pub fn put_back(&self, copy: &TempDir) -> Result<()> {
+        let store = self.store();
+        std::fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
+        copy_dir(copy.path(), &store)
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -92,13 +107,31 @@ impl NatsServer {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
+    fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
     fn configuration(&self) -> String {
-        let store = self.dir.path().join("store");
+        let store = self.store();
         format!(
             "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?} }}\n{}\n",
             self.port, self.config
         )
     }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), &to).with_context(|| format!("copying to {}", to.display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,122 @@
+//! A stream or a consumer that is deleted, purged, made anew or put back from a copy under a running relay: nothing that JetStream
+//! still holds is lost, and no message is taken for an older one with its sequence.
+
+use anyhow::{Result, ensure};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use slipring_support::eventually;
+
+use super::numbers::{CHANNEL, consumer, counts, numbers, settled, shows};
+use super::world::{SOON, World};
+
+const STREAM: &str = "UNRULY";
+const CONSUMER: &str = "slipring-unruly";
+
+/// With `deliver = "new"`, the default, since that is where beginning again could lose something.
+async fn world() -> Result<World> {
+    let world = World::start().await?;
+    world.stream(STREAM, &["unruly.>"]).await?;
+    let wasm = slipring_support::guests::component("unruly")?;
+    world
+        .home
+        .add_module("unruly", &wasm, &format!("stream = \"{STREAM}\"\n"))?;
+    Ok(world)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_consumer_is_created_where_the_relay_stands() -> Result<()> {
+    let mut world = world().await?;
+    let relay = world.run().await?;
+    world.publish(numbers(1..=100)).await?;
+    counts(&relay, "unruly", "published", 100).await?;
+    // So that some are delivered and not confirmed, and others not even delivered, when it is deleted.
+    world.centrifugo.stop().await?;
+    world.publish(numbers(101..=20_000)).await?;
+    eventually(SOON, "a full window", async || {
+        let info = consumer(&world, STREAM, CONSUMER).await?;
+        ensure!(info.num_ack_pending as i64 == info.config.max_ack_pending, "{info:?}");
+        Ok(())
+    })
+    .await?;
+    let stream = world.jetstream.get_stream(STREAM).await?;
+    stream.delete_consumer(CONSUMER).await?;
+    // With a full window nothing is asked of JetStream, so it shows only now.
+    world.centrifugo.restart().await?;
+    eventually(SOON, "the consumer", async || {
+        let info = consumer(&world, STREAM, CONSUMER).await?;
+        let policy = info.config.deliver_policy;
+        ensure!(matches!(policy, DeliverPolicy::ByStartSequence { .. }), "{policy:?}");
+        Ok(())
+    })
+    .await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    // Its memory began anew with 101.
+    shows(&world.centrifugo, CHANNEL, 101..=20_000).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_made_anew_is_read_from_its_beginning_and_its_sequences_are_not_taken_for_the_old_ones() -> Result<()>
+{
+    let world = world().await?;
+    let relay = world.run().await?;
+    world.publish(numbers(1..=50)).await?;
+    counts(&relay, "unruly", "published", 50).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+
+    world.jetstream.delete_stream(STREAM).await?;
+    world.stream(STREAM, &["unruly.>"]).await?;
+    // Before there is a consumer again, most likely, and with the sequences 1 to 50.
+    world.publish(numbers(51..=100)).await?;
+    shows(&world.centrifugo, CHANNEL, 1..=100).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    ensure!(relay.logged("made anew"), "it says so: {:#?}", relay.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_takes_what_was_not_delivered_and_nothing_that_comes_after() -> Result<()> {
+    let mut world = world().await?;
+    let _relay = world.run().await?;
+    world.centrifugo.stop().await?;
+    world.publish(numbers(1..=20_000)).await?;
+    let mut window = 0;
+    eventually(SOON, "a full window", async || {
+        let info = consumer(&world, STREAM, CONSUMER).await?;
+        window = info.num_ack_pending as u64;
+        ensure!(info.num_ack_pending as i64 == info.config.max_ack_pending, "{info:?}");
+        Ok(())
+    })
+    .await?;
+    world.jetstream.get_stream(STREAM).await?.purge().await?;
+    world.publish(numbers(20_001..=20_100)).await?;
+    world.centrifugo.restart().await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    // What the relay had in its hands is not taken back.
+    shows(&world.centrifugo, CHANNEL, (1..=window).chain(20_001..=20_100)).await
+}
+
+/// As after a disaster, or a machine that lost what was not on its disk yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_put_back_from_a_copy_has_other_messages_with_sequences_that_were_seen() -> Result<()> {
+    let mut world = world().await?;
+    let relay = world.run().await?;
+    world.publish(numbers(1..=50)).await?;
+    counts(&relay, "unruly", "published", 50).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    world.nats.stop().await?;
+    let copy = world.nats.copy_store()?;
+
+    world.nats.restart().await?;
+    world.publish(numbers(51..=80)).await?;
+    counts(&relay, "unruly", "published", 80).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    world.nats.stop().await?;
+    world.nats.put_back(&copy)?;
+
+    world.nats.restart().await?;
+    // The sequences 51 to 80 once more, and then some.
+    world.publish(numbers(81..=150)).await?;
+    shows(&world.centrifugo, CHANNEL, 1..=150).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    ensure!(relay.logged("rolled back"), "it says so: {:#?}", relay.log());
+    Ok(())
+}
