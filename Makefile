@@ -17,7 +17,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: tools guests ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
+demo: servers guests ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
 	cargo build --bin slipring
 	cargo run --example demo
 
@@ -55,7 +55,11 @@ guests: prerequisites ## the guests, as WebAssembly
 	cargo build --release --target wasm32-unknown-unknown $(CORE_MODULES)
 
 .PHONY: tools
-tools: prerequisites ## nats-server and centrifugo in .tools/bin, the Rust targets of the guests
+tools: servers ## what tests and demo start: nats-server (older ones, too) and centrifugo in .tools, the Rust targets of the guests
+	@tools/install-older-nats
+
+.PHONY: servers
+servers: prerequisites
 	@tools/install
 
 .PHONY: prerequisites

@@ -1,23 +1,29 @@
 //! Where messages come from: one durable pull consumer a pipeline, read in epochs.
 //!
 //! An epoch begins with a reset of the consumer to its ack floor, and lasts as long as deliveries are contiguous: that is what
-//! keeps the order whatever happened before. Nothing here knows what becomes of a message.
+//! keeps the order whatever happened before. Servers that can't reset a consumer are made to deliver what is pending first
+//! ([`hold_back`]). Nothing here knows what becomes of a message.
 
 mod acks;
 mod consumer;
 mod contiguity;
 mod credit;
+mod delivery;
 mod epoch;
+mod hold_back;
+mod server;
 
 pub use acks::Acks;
 pub use contiguity::Contiguity;
 pub use credit::Room;
 pub use epoch::{Epoch, EpochEnd};
+pub use server::{FIRST_WITH_RESET, OLDEST, Server};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
+use async_nats::jetstream::consumer::{Consumer, pull};
 use tracing::debug;
 
 use crate::config::ModuleConfig;
@@ -27,9 +33,6 @@ use crate::nats::Nats;
 /// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
 /// progress.
 pub const ACK_WAIT: Duration = Duration::from_secs(60);
-
-/// The first server that can reset a consumer.
-const FIRST_WITH_RESET: (i64, i64, i64) = (2, 14, 0);
 
 /// One message as it was delivered.
 #[derive(Debug)]
@@ -79,8 +82,15 @@ pub enum SourceError {
         consumer: String,
         settings: String,
     },
-    #[error("the NATS server is {version}, and only 2.14 or later can reset a consumer, which keeps the order")]
+    #[error(
+        "the NATS server is {version}, and consumers can have several subjects only from {oldest} on: upgrade it, to {recommended} or later if \
+         you can",
+        oldest = server::OLDEST,
+        recommended = server::FIRST_WITH_RESET
+    )]
     TooOld { version: String },
+    #[error("{doing} was interrupted: the connection to NATS was lost")]
+    Disconnected { doing: String },
     #[error("{doing} failed")]
     Request { doing: String, source: async_nats::Error },
 }
@@ -94,8 +104,17 @@ impl SourceError {
     }
 }
 
-/// Begins an epoch: waits for a connection, binds to the consumer or creates it, resets it, and subscribes. The first delivery
-/// will have consumer sequence 1. A consumer that was deleted is created where the pipeline stands, if that is known.
+/// Where an epoch begins.
+#[derive(Debug, Default)]
+struct Start {
+    /// The consumer sequence of the last delivery before it.
+    delivered: u64,
+    /// What was delivered already and comes first, in the order of the stream.
+    held: Vec<Delivery>,
+}
+
+/// Begins an epoch: waits for a connection, binds to the consumer or creates it, makes sure that nothing pending can come
+/// after something newer, and subscribes. A consumer that was deleted is created where the pipeline stands, if that is known.
 pub async fn begin_epoch(
     mut nats: Nats,
     config: Arc<ModuleConfig>,
@@ -107,13 +126,23 @@ pub async fn begin_epoch(
         .wait_for(|link| link.connected)
         .await
         .map_or(0, |link| link.generation);
-    let (major, minor, patch) = FIRST_WITH_RESET;
-    if !nats.client.is_server_compatible(major, minor, patch) {
+    let server = Server::of(&nats.client);
+    if server == Server::TooOld {
         return Err(SourceError::TooOld {
             version: nats.client.server_info().version,
         });
     }
-    let (mut consumer, stream) = consumer::bind(&nats.jetstream, &config, position).await?;
+    let (consumer, stream) = consumer::bind(&nats.jetstream, &config, position).await?;
+    let start = if server == Server::Resets {
+        reset(consumer, &config).await?
+    } else {
+        hold_back::begin(&nats, generation, &config).await?
+    };
+    Epoch::subscribe(nats, generation, &config, stream, start).await
+}
+
+/// The first delivery afterwards has consumer sequence 1.
+async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<Start, SourceError> {
     let reset = consumer.reset(None).await.map_err(|error| {
         SourceError::request(
             format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream),
@@ -125,5 +154,5 @@ pub async fn begin_epoch(
         floor = reset.info.ack_floor.stream_sequence,
         "reset the consumer"
     );
-    Epoch::subscribe(nats, generation, &config, stream).await
+    Ok(Start::default())
 }

@@ -155,7 +155,7 @@ impl Run<'_> {
                 let error: &dyn std::error::Error = &end;
                 warn!(
                     module = self.board.name(),
-                    error, "the epoch is over, resetting the consumer"
+                    error, "the epoch is over, beginning another from the ack floor"
                 );
             }
             Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),

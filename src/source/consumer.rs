@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
-use super::{ACK_WAIT, Position, SourceError, StreamIdentity};
+use super::{ACK_WAIT, Position, SourceError, StreamIdentity, hold_back};
 use crate::config::{Deliver, ModuleConfig};
 
 /// JetStream's error code for a stream that does not exist (`JSStreamNotFoundErr`).
@@ -143,11 +143,12 @@ async fn bind_to(
         .update_consumer(wanted)
         .await
         .map_err(|error| failed("updating", config, error))?;
-    info!(
-        consumer = config.consumer,
-        stream = config.stream,
+    let done = if hold_back::is_narrow(&bound) {
+        "gave the consumer back its settings, which holding back was interrupted with"
+    } else {
         "updated the consumer to what the module's .toml says"
-    );
+    };
+    info!(consumer = config.consumer, stream = config.stream, "{done}");
     Ok(updated)
 }
 

@@ -1,9 +1,9 @@
 //! One epoch of a consumer: pulls, and hands on what comes as long as it is contiguous.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::header::HeaderMap;
 use async_nats::jetstream;
 use async_nats::{StatusCode, Subscriber};
 use futures_util::{FutureExt, StreamExt};
@@ -13,9 +13,8 @@ use tokio::time::Instant;
 
 use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
-use super::{Delivery, SourceError, StreamIdentity};
+use super::{Delivery, SourceError, Start, StreamIdentity, delivery};
 use crate::config::ModuleConfig;
-use crate::message::Message;
 use crate::nats::{Link, Nats};
 
 /// Messages handed on at once, at the most. They travel on together as one chunk.
@@ -44,10 +43,12 @@ pub struct Epoch {
     pulls: u64,
     credit: Credit,
     contiguity: Contiguity,
+    /// What was delivered before the epoch began and is its beginning.
+    held: VecDeque<Delivery>,
     heard: Instant,
 }
 
-/// Why an epoch is over. The next one begins with a reset.
+/// Why an epoch is over, and another one has to begin.
 #[derive(Debug, thiserror::Error)]
 pub enum EpochEnd {
     #[error("the connection to NATS was lost")]
@@ -72,12 +73,13 @@ struct Pull {
 }
 
 impl Epoch {
-    /// Subscribes to a consumer that was just reset.
+    /// Subscribes to a consumer that was just reset, or has nothing pending but what is held.
     pub(super) async fn subscribe(
         nats: Nats,
         generation: u64,
         config: &ModuleConfig,
         stream: StreamIdentity,
+        start: Start,
     ) -> Result<Self, SourceError> {
         let inbox = nats.client.new_inbox();
         let subscriber = nats
@@ -96,7 +98,8 @@ impl Epoch {
             inbox,
             pulls: 0,
             credit: Credit::new(),
-            contiguity: Contiguity::after(0),
+            contiguity: Contiguity::after(start.delivered),
+            held: start.held.into(),
             heard: Instant::now(),
         })
     }
@@ -108,6 +111,9 @@ impl Epoch {
         let link = *self.link.borrow_and_update();
         if !link.connected || link.generation != self.generation {
             return Err(EpochEnd::Disconnected);
+        }
+        if !self.held.is_empty() {
+            return Ok(self.held.drain(..MAX_CHUNK.min(self.held.len())).collect());
         }
         self.pull(room).await?;
         let mut deliveries = Vec::new();
@@ -169,34 +175,10 @@ impl Epoch {
 
     fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, EpochEnd> {
         self.credit.delivered(message.length);
-        let message = jetstream::Message {
-            message,
-            context: self.jetstream.clone(),
-        };
-        let info = message.info().map_err(|error| EpochEnd::Foreign(error.to_string()))?;
-        self.contiguity.check(info.consumer_sequence)?;
-        let pending = info.pending;
-        let sequence = info.stream_sequence;
-        let timestamp = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
-        let deliveries = u32::try_from(info.delivered).unwrap_or(u32::MAX);
-        let message = message.message;
-        let Some(reply) = message.reply else {
-            return Err(EpochEnd::Foreign("it has no ack subject".to_owned()));
-        };
-        let message = Message {
-            subject: message.subject.into_string(),
-            payload: message.payload,
-            headers: message.headers.as_ref().map(headers).unwrap_or_default(),
-            stream: Arc::clone(&self.stream_name),
-            sequence,
-            timestamp,
-            deliveries,
-        };
-        Ok(Delivery {
-            message: Arc::new(message),
-            reply,
-            pending,
-        })
+        let (consumer_sequence, delivery) =
+            delivery::read(message, &self.jetstream, &self.stream_name).map_err(EpochEnd::Foreign)?;
+        self.contiguity.check(consumer_sequence)?;
+        Ok(delivery)
     }
 
     /// What the server says about a pull.
@@ -229,14 +211,4 @@ impl Epoch {
             }),
         }
     }
-}
-
-/// The headers by name, since the client does not keep their order; values of one name stay in theirs.
-fn headers(map: &HeaderMap) -> Vec<(String, String)> {
-    let mut headers: Vec<(String, String)> = map
-        .iter()
-        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
-        .collect();
-    headers.sort_by(|(left, _), (right, _)| left.cmp(right));
-    headers
 }

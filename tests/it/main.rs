@@ -15,4 +15,5 @@ mod numbers;
 mod options;
 mod publish;
 mod streams;
+mod versions;
 mod world;

@@ -37,15 +37,22 @@ impl World {
 
 impl World<FakeCentrifugo> {
     pub async fn start_fake(centrifugo: FakeCentrifugo) -> Result<Self> {
+        Self::start_fake_on(NatsServer::start().await?, centrifugo).await
+    }
+
+    pub async fn start_fake_on(nats: NatsServer, centrifugo: FakeCentrifugo) -> Result<Self> {
         let url = centrifugo.url();
-        World::start_with(centrifugo, &url, fake_centrifugo::API_KEY).await
+        World::start_on(nats, centrifugo, &url, fake_centrifugo::API_KEY).await
     }
 }
 
 impl<C> World<C> {
     /// The relay will look for `centrifugo` at `url`.
     pub async fn start_with(centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
-        let nats = NatsServer::start().await?;
+        Self::start_on(NatsServer::start().await?, centrifugo, url, api_key).await
+    }
+
+    async fn start_on(nats: NatsServer, centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
         let jetstream = nats.jetstream().await?;
         let home = Home::new(binary(), &nats.url(), url, api_key)?;
         Ok(Self {

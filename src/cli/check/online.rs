@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::config::{Centrifugo, Config};
 use crate::nats::{self, Nats};
+use crate::source::{FIRST_WITH_RESET, OLDEST, Server};
 
 /// What was asked of a server, and the answer.
 #[derive(Debug, Serialize)]
@@ -60,12 +61,21 @@ async fn jetstream(nats: &Nats) -> anyhow::Result<String> {
     account
         .context("JetStream does not answer")?
         .with_context(|| format!("nats-server {version} has no JetStream for this account"))?;
-    // Only then can a consumer be reset, which keeps the order.
-    anyhow::ensure!(
-        nats.client.is_server_compatible(2, 14, 0),
-        "nats-server is {version}, and the relay needs 2.14 or later"
-    );
-    Ok(format!("nats-server {version} with JetStream"))
+    with_its_version(&version, Server::of(&nats.client))
+}
+
+/// What that means for the relay.
+fn with_its_version(version: &str, server: Server) -> anyhow::Result<String> {
+    match server {
+        Server::Resets => Ok(format!("nats-server {version} with JetStream")),
+        Server::HoldsBack => Ok(format!(
+            "nats-server {version} with JetStream; it cannot reset a consumer, as {FIRST_WITH_RESET} and later can, so that a module \
+             that begins or connects again with messages unacknowledged holds back new ones for about half a second"
+        )),
+        Server::TooOld => {
+            bail!("nats-server is {version}, and the relay needs {OLDEST} or later, best {FIRST_WITH_RESET}")
+        }
+    }
 }
 
 async fn has_stream(nats: &Nats, name: &str) -> anyhow::Result<String> {
@@ -179,6 +189,17 @@ mod tests {
             assert_eq!(asked[0], "POST /api/info HTTP/1.1");
             assert!(asked.iter().any(|line| line == "x-api-key: sesame"), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn what_an_older_nats_server_means_is_told() {
+        let told = [
+            with_its_version("2.15.2", Server::Resets),
+            with_its_version("2.12.8", Server::HoldsBack),
+            with_its_version("2.9.25", Server::TooOld),
+        ];
+        let told = told.map(|told| told.unwrap_or_else(|error| format!("bad: {error}")));
+        assert_snapshot!(told.join("\n"), @"");
     }
 
     #[test]

@@ -7,10 +7,10 @@ mod nats;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use centrifugo::Centrifugo;
-pub use nats::NatsServer;
+pub use nats::{NatsServer, NatsVersion};
 
 /// For a server to start or to end, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +33,17 @@ fn tool(name: &str) -> Result<PathBuf> {
                 installed.display()
             )
         })
+}
+
+/// A program of which there are several versions, below `.tools`.
+fn installed(path: &str) -> Result<PathBuf> {
+    let program = crate::workspace().join(".tools").join(path);
+    ensure!(
+        program.is_file(),
+        "{} is not there: run `make tools`",
+        program.display()
+    );
+    Ok(program)
 }
 
 /// A port that a server may listen on and come back to. It lies below the range that the kernel gives to outgoing connections

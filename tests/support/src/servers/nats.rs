@@ -1,18 +1,49 @@
 //! A nats-server with JetStream, its store in a temporary directory.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::{PATIENCE, PORTS_TRIED, candidate_port, port_was_taken, tool};
+use super::{PATIENCE, PORTS_TRIED, candidate_port, installed, port_was_taken, tool};
 use crate::process::Process;
+
+/// The minor versions that are there to be started, each at its newest patch or what `tools/` pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatsVersion {
+    V2_10,
+    V2_12,
+    V2_15,
+}
+
+impl NatsVersion {
+    pub const ALL: [Self; 3] = [Self::V2_10, Self::V2_12, Self::V2_15];
+
+    fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::V2_15 => tool("nats-server"),
+            older => installed(&format!("nats-{older}/nats-server")),
+        }
+    }
+}
+
+impl fmt::Display for NatsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V2_10 => "2.10",
+            Self::V2_12 => "2.12",
+            Self::V2_15 => "2.15",
+        })
+    }
+}
 
 #[derive(Debug)]
 pub struct NatsServer {
     // Before the directory, since it is dropped first.
     process: Option<Process>,
+    version: NatsVersion,
     port: u16,
     config: String,
     dir: TempDir,
@@ -25,14 +56,22 @@ impl NatsServer {
 
     /// Starts it with more lines for its configuration file, such as `authorization { token: "secret" }`.
     pub async fn start_with(config: &str) -> Result<Self> {
-        let mut server = Self::prepare(config)?;
+        Self::prepare(config)?.first_start().await
+    }
+
+    pub async fn start_version(version: NatsVersion) -> Result<Self> {
+        let server = Self::prepare("")?;
+        Self { version, ..server }.first_start().await
+    }
+
+    async fn first_start(mut self) -> Result<Self> {
         for _ in 1..PORTS_TRIED {
-            match server.restart().await {
-                Err(error) if port_was_taken(&error) => server.port = candidate_port(),
-                result => return result.map(|()| server),
+            match self.restart().await {
+                Err(error) if port_was_taken(&error) => self.port = candidate_port(),
+                result => return result.map(|()| self),
             }
         }
-        server.restart().await.map(|()| server)
+        self.restart().await.map(|()| self)
     }
 
     /// One that has a port and a store but does not run yet: `restart` starts it.
@@ -40,6 +79,7 @@ impl NatsServer {
         let dir = TempDir::with_prefix("slipring-nats-").context("making a directory for nats-server")?;
         Ok(Self {
             process: None,
+            version: NatsVersion::V2_15,
             port: candidate_port(),
             config: config.to_owned(),
             dir,
@@ -51,7 +91,10 @@ impl NatsServer {
         self.stop().await?;
         let file = self.dir.path().join("nats.conf");
         std::fs::write(&file, self.configuration()).with_context(|| format!("writing {}", file.display()))?;
-        let mut process = Process::spawn("nats-server", Command::new(tool("nats-server")?).arg("-c").arg(&file))?;
+        let mut process = Process::spawn(
+            "nats-server",
+            Command::new(self.version.program()?).arg("-c").arg(&file),
+        )?;
         // It says so once JetStream is recovered and the port is open. A connection could reach another server on that port.
         process
             .line(PATIENCE, "readiness", |line| line.ends_with("Server is ready"))
@@ -137,6 +180,15 @@ fn copy_dir(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn each_version_is_what_it_says() {
+        for version in NatsVersion::ALL {
+            let server = NatsServer::start_version(version).await.unwrap();
+            let says = server.client().await.unwrap().server_info().version;
+            assert!(says.starts_with(&format!("{version}.")), "{says} is not {version}");
+        }
+    }
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_recognised() {

@@ -1,0 +1,245 @@
+//! How an epoch begins on a server that can't reset a consumer: new messages are held back until each one that is pending has come
+//! again.
+//!
+//! Left to itself, such a server delivers new messages first, and those that nobody acked only when ack_wait has run out. So the
+//! consumer is narrowed for a moment: with max_ack_pending at 1 nothing new is delivered while anything is pending, and with a
+//! short ack_wait all that is pending comes soon. (nats-server 2.10.26 and 2.12.8, `server/consumer.go`: `updateConfig` lets the
+//! timer of redeliveries run out 100 ms later, `checkPending` queues what is older than ack_wait, `getNextMsg` takes from that queue
+//! first and then heeds max_ack_pending.) When all has come, the consumer gets its settings back, and the epoch begins with what
+//! was collected, in the order of the stream. Whoever is interrupted leaves a narrow consumer; the next one to bind to it sets
+//! it right.
+
+mod collection;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::StatusCode;
+use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use self::collection::{Collection, Snapshot};
+use super::{ACK_WAIT, SourceError, Start, delivery};
+use crate::config::ModuleConfig;
+use crate::nats::Nats;
+
+/// The ack_wait of a narrow consumer. What is pending comes so long after it was delivered last, or 100 ms after the consumer was
+/// narrowed, whichever is later.
+const SHORT_ACK_WAIT: Duration = Duration::from_millis(250);
+
+/// How long a pull lives: all that can come has begun to come by then.
+const EXPIRES: Duration = Duration::from_millis(600);
+
+/// A pull that the server has not even ended this long after its time is lost.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// The server may count a delivery a moment after it came, on a consumer with replicas.
+const SETTLING: Duration = Duration::from_millis(20);
+const SETTLING_ATTEMPTS: usize = 10;
+
+/// What has not come until then does not come. Servers before 2.12 keep a message pending that the stream lost over a restart, and
+/// the times of redelivery may be off by one ack_wait, which is why it is two.
+const GIVE_UP: Duration = Duration::from_secs(2 * ACK_WAIT.as_secs());
+
+/// Whether the settings are those of a consumer whose hold-back was interrupted.
+pub(super) fn is_narrow(consumer: &pull::Config) -> bool {
+    consumer.ack_wait == SHORT_ACK_WAIT && consumer.max_ack_pending == 1
+}
+
+/// The beginning of an epoch on a consumer that `consumer::bind` has just seen to.
+pub(super) async fn begin(nats: &Nats, generation: u64, config: &ModuleConfig) -> Result<Start, SourceError> {
+    let mut link = nats.link.clone();
+    let other = |link: &crate::nats::Link| !link.connected || link.generation != generation;
+    tokio::select! {
+        start = HoldBack { nats, config }.run() => start,
+        // What comes afterwards would be of another connection.
+        _ = link.wait_for(other) => Err(SourceError::Disconnected { doing: "holding new messages back".to_owned() }),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct HoldBack<'a> {
+    nats: &'a Nats,
+    config: &'a ModuleConfig,
+}
+
+#[derive(Serialize)]
+struct Pull {
+    batch: usize,
+    expires: u128,
+}
+
+impl HoldBack<'_> {
+    async fn run(self) -> Result<Start, SourceError> {
+        let begun = Instant::now();
+        let consumer = self.consumer().await?;
+        let opening = snapshot(&consumer);
+        if opening.pending == 0 {
+            return Ok(Start {
+                delivered: opening.delivered,
+                held: Vec::new(),
+            });
+        }
+        info!(
+            consumer = self.config.consumer,
+            pending = opening.pending,
+            "the NATS server {} cannot reset a consumer (2.14 and later can): holding new messages back until the {} \
+             unacknowledged ones have come again",
+            self.nats.client.server_info().version,
+            opening.pending
+        );
+        let wide = pull::Config::try_from_consumer_config(consumer.cached_info().config.clone())
+            .map_err(|error| SourceError::request(self.doing("reading the settings of"), error))?;
+        let narrow = pull::Config {
+            ack_wait: SHORT_ACK_WAIT,
+            max_ack_pending: 1,
+            ..wide.clone()
+        };
+        let held = loop {
+            self.update(narrow.clone()).await?;
+            let collection = self.collect().await?;
+            self.update(wide.clone()).await?;
+            if let Some(start) = self.release(collection).await? {
+                break start;
+            }
+        };
+        info!(
+            consumer = self.config.consumer,
+            held = held.held.len(),
+            duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "the unacknowledged messages have come again, going on with new ones"
+        );
+        Ok(held)
+    }
+
+    /// Pulls until as many different messages have come as are pending.
+    async fn collect(self) -> Result<Collection, SourceError> {
+        let mut collection = Collection::new(self.snapshot().await?);
+        let (mut progress, mut came) = (Instant::now(), 0);
+        while !collection.is_complete() {
+            self.pull(&mut collection).await?;
+            if collection.is_complete() {
+                break;
+            }
+            if collection.came() > came {
+                (progress, came) = (Instant::now(), collection.came());
+            }
+            let now = self.snapshot().await?;
+            if !collection.goes_on(now) {
+                // Late acks of another connection: which ones are still to come is not known any more.
+                collection = Collection::new(now);
+                (progress, came) = (Instant::now(), 0);
+            } else if progress.elapsed() >= GIVE_UP {
+                warn!(
+                    consumer = self.config.consumer,
+                    lost = collection.give_up(),
+                    "unacknowledged messages do not come again, so the stream does not hold them any more; going on without them"
+                );
+            }
+        }
+        Ok(collection)
+    }
+
+    /// One pull, for all that is pending. It has ended at the server when this returns, so that nothing is delivered into the
+    /// void later.
+    async fn pull(self, collection: &mut Collection) -> Result<(), SourceError> {
+        let HoldBack { nats, config } = self;
+        let batch = collection.due();
+        let request = Pull {
+            batch,
+            expires: EXPIRES.as_nanos(),
+        };
+        let failed = |error: async_nats::Error| SourceError::request(self.doing("pulling from"), error);
+        let request = serde_json::to_vec(&request).map_err(|error| failed(error.into()))?;
+        let inbox = nats.client.new_inbox();
+        let mut subscriber = nats
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| failed(error.into()))?;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer);
+        nats.client
+            .publish_with_reply(subject, inbox, request.into())
+            .await
+            .map_err(|error| failed(error.into()))?;
+        let stream = Arc::from(config.stream.as_str());
+        for _ in 0..batch {
+            let Ok(Some(message)) = timeout(EXPIRES + SILENCE, subscriber.next()).await else {
+                return Ok(());
+            };
+            match message.status {
+                None => {
+                    let (sequence, delivery) =
+                        delivery::read(message, &nats.jetstream, &stream).map_err(|error| failed(error.into()))?;
+                    collection.take(sequence, delivery);
+                }
+                Some(StatusCode::TIMEOUT) => return Ok(()),
+                Some(status) => {
+                    let description = message.description.as_deref().unwrap_or_default();
+                    return Err(failed(
+                        format!("the server answered {} {description}", status.as_u16()).into(),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was collected, if it is what is pending now.
+    async fn release(self, mut collection: Collection) -> Result<Option<Start>, SourceError> {
+        for _ in 0..SETTLING_ATTEMPTS {
+            let closing = self.snapshot().await?;
+            match collection.release(closing) {
+                Ok(held) => {
+                    let delivered = closing.delivered;
+                    return Ok(Some(Start { delivered, held }));
+                }
+                Err(rest) => collection = rest,
+            }
+            sleep(SETTLING).await;
+        }
+        Ok(None)
+    }
+
+    async fn update(self, settings: pull::Config) -> Result<(), SourceError> {
+        let updated = self
+            .nats
+            .jetstream
+            .update_consumer_on_stream(settings, &self.config.stream)
+            .await;
+        updated
+            .map(drop)
+            .map_err(|error| SourceError::request(self.doing("updating"), error))
+    }
+
+    async fn snapshot(self) -> Result<Snapshot, SourceError> {
+        self.consumer().await.map(|consumer| snapshot(&consumer))
+    }
+
+    async fn consumer(self) -> Result<Consumer<pull::Config>, SourceError> {
+        self.nats
+            .jetstream
+            .get_consumer_from_stream(&self.config.consumer, &self.config.stream)
+            .await
+            .map_err(|error| SourceError::request(self.doing("looking up"), error))
+    }
+
+    fn doing(self, what: &str) -> String {
+        format!(
+            "{what} the consumer `{}` of `{}`",
+            self.config.consumer, self.config.stream
+        )
+    }
+}
+
+fn snapshot(consumer: &Consumer<pull::Config>) -> Snapshot {
+    let info = consumer.cached_info();
+    Snapshot {
+        pending: info.num_ack_pending,
+        floor: info.ack_floor.stream_sequence,
+        delivered: info.delivered.consumer_sequence,
+    }
+}

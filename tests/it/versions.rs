@@ -1,0 +1,294 @@
+//! The order on older NATS servers, which cannot reset a consumer: there new messages are held back until what is pending has come
+//! again. The newest server goes through the same, to show that it needs no pause.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use slipring_support::fake_centrifugo::{Batch, Command, Executed, FakeCentrifugo, OnCommand, Plan};
+use slipring_support::relay::Relay;
+use slipring_support::servers::{NatsServer, NatsVersion};
+use slipring_support::{eventually, guests};
+
+use super::world::{SOON, World, module};
+
+const STREAM: &str = "NOTIFICATIONS";
+const MODULE: &str = "notifications";
+const CHANNELS: u64 = 50;
+
+/// What the relay says before and after it held messages back.
+const HOLDING: &str = "holding new messages back until the ";
+const HELD: &str = "the unacknowledged messages have come again";
+
+/// Runs the test on each version at once.
+async fn on_each(test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
+    let runs =
+        NatsVersion::ALL.map(async |version| test(version).await.with_context(|| format!("on NATS server {version}")));
+    future::try_join_all(runs).await.map(drop)
+}
+
+fn resets(version: NatsVersion) -> bool {
+    version == NatsVersion::V2_15
+}
+
+/// A stream of `count` messages, and a relay that is not started yet, with a window of this size.
+async fn world(
+    version: NatsVersion,
+    behaviour: impl FnMut(&Batch) -> Plan + Send + 'static,
+    count: u64,
+    window: usize,
+) -> Result<World<FakeCentrifugo>> {
+    let nats = NatsServer::start_version(version).await?;
+    let world = World::start_fake_on(nats, FakeCentrifugo::start_with(behaviour).await?).await?;
+    world.stream(STREAM, &["notifications.>"]).await?;
+    publish(&world, 1..=count).await?;
+    let toml = format!("stream = \"{STREAM}\"\ndeliver = \"all\"\nwindow = {window}\n");
+    world.home.add_module(MODULE, &guests::component(MODULE)?, &toml)?;
+    Ok(world)
+}
+
+/// The actor, 0, is not told what he did.
+fn user(number: u64) -> u64 {
+    number % CHANNELS + 1
+}
+
+/// Messages that say their number, each for one channel.
+async fn publish(world: &World<FakeCentrifugo>, numbers: impl Iterator<Item = u64>) -> Result<()> {
+    let message = |number: u64| {
+        let event = json!({ "kind": "comment", "actor": 0, "text": number.to_string(), "followers": [user(number)] });
+        ("notifications.comment", event.to_string())
+    };
+    world.publish(numbers.map(message)).await
+}
+
+fn channel(number: u64) -> String {
+    format!("notifications:user-{}", user(number))
+}
+
+fn number(command: &Command) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Notification {
+        text: String,
+    }
+    let data = command.data.as_ref().context("JSON")?;
+    let notification: Notification = serde_json::from_str(data.get())?;
+    Ok(notification.text.parse()?)
+}
+
+/// Every channel has shown its messages of the first `count`: all, in order, none twice.
+fn check(centrifugo: &FakeCentrifugo, count: u64) -> Result<()> {
+    let mut shown: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for publication in centrifugo.executed().iter().filter(|publication| publication.shown) {
+        let numbers = shown.entry(publication.channel.clone()).or_default();
+        numbers.push(number(&publication.command)?);
+    }
+    let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for number in 1..=count {
+        expected.entry(channel(number)).or_default().push(number);
+    }
+    for (channel, numbers) in &expected {
+        let shown = shown.get(channel);
+        ensure!(
+            shown == Some(numbers),
+            "{channel} shows {shown:?} instead of {numbers:?}"
+        );
+    }
+    ensure!(shown.len() == expected.len(), "more channels than expected");
+    Ok(())
+}
+
+/// Waits until so many messages have been shown.
+async fn shows(world: &World<FakeCentrifugo>, count: usize) -> Result<()> {
+    let enough = async || -> Result<()> {
+        let shown = world.centrifugo.executed();
+        let shown = shown.iter().filter(|publication| publication.shown).count();
+        ensure!(shown >= count, "{shown} are shown");
+        Ok(())
+    };
+    eventually(SOON, format!("{count} messages to be shown"), enough).await
+}
+
+/// How long a relay held messages back, each time it did: from its log.
+fn pauses(relay: &Relay) -> Vec<(usize, Duration)> {
+    let field = |line: &str, name: &str| -> Option<u64> {
+        let (_, rest) = line.split_once(&format!("{name}="))?;
+        rest.split(' ').next()?.parse().ok()
+    };
+    relay
+        .log()
+        .iter()
+        .filter(|line| line.contains(HELD))
+        .filter_map(|line| {
+            let held = usize::try_from(field(line, "held")?).ok()?;
+            Some((held, Duration::from_millis(field(line, "duration_ms")?)))
+        })
+        .collect()
+}
+
+/// Past the capture of the test's output: figures to see, not assertions.
+fn print(version: NatsVersion, what: &str, pauses: &[(usize, Duration)]) -> Result<()> {
+    let pauses: Vec<String> = pauses
+        .iter()
+        .map(|(held, pause)| format!("{held} messages in {pause:?}"))
+        .collect();
+    let pauses = if pauses.is_empty() {
+        "no pause".to_owned()
+    } else {
+        pauses.join(", ")
+    };
+    writeln!(std::io::stderr(), "NATS server {version}, {what}: {pauses}").context("printing")
+}
+
+/// Answers slowly, and now and then with an error after or before it has executed a command.
+fn troubled(seed: u64) -> impl FnMut(&Batch) -> Plan + Send + 'static {
+    let mut random = fastrand::Rng::with_seed(seed);
+    move |batch| {
+        let commands = batch.commands.iter().map(|_| match random.u32(..20) {
+            0 => OnCommand::Fail(100),
+            1 => OnCommand::ExecuteAndFail(100),
+            _ => OnCommand::Execute,
+        });
+        let commands = commands.collect();
+        let delay = Duration::from_millis(random.u64(..20));
+        Plan {
+            commands,
+            ..Plan::execute()
+        }
+        .after(delay)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_relay_keeps_the_order_on_each_version() -> Result<()> {
+    const MESSAGES: u64 = 3_000;
+    on_each(async |version| {
+        let seed = fastrand::u64(..);
+        let run = async {
+            let world = world(version, troubled(seed), MESSAGES, 200).await?;
+            let mut all = Vec::new();
+            for kill in 1..=3 {
+                let mut relay = world.run().await?;
+                shows(&world, kill * 500).await?;
+                relay.kill();
+                all.extend(pauses(&relay));
+                let left = world.consumer(STREAM, MODULE).await?;
+                ensure!(
+                    left.num_ack_pending > 0,
+                    "nothing was in the middle of anything: {left:?}"
+                );
+            }
+            let mut relay = world.run().await?;
+            world.all_acked(SOON, STREAM, MODULE).await?;
+            all.extend(pauses(&relay));
+            ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
+            print(version, "killed three times", &all)?;
+            ensure!(all.len() == if resets(version) { 0 } else { 3 }, "{all:?}");
+            check(&world.centrifugo, MESSAGES)
+        };
+        run.await.with_context(|| format!("with the seed {seed}"))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_server_repeats_nothing_on_each_version() -> Result<()> {
+    const MESSAGES: u64 = 3_000;
+    on_each(async |version| {
+        let slow = |_: &Batch| Plan::execute().after(Duration::from_millis(10));
+        let mut world = world(version, slow, MESSAGES, 200).await?;
+        let mut relay = world.run().await?;
+        for restart in 1..=2 {
+            shows(&world, restart * 600).await?;
+            world.nats.restart().await?;
+        }
+        world.all_acked(SOON, STREAM, MODULE).await?;
+        print(version, "server restarted twice", &pauses(&relay))?;
+        ensure!(
+            relay.logged(HOLDING) != resets(version),
+            "it holds back where it must: {:#?}",
+            relay.log()
+        );
+        ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
+        check(&world.centrifugo, MESSAGES)?;
+        let executed = world.centrifugo.executed().len() as u64;
+        ensure!(executed == MESSAGES, "{executed} publications of {MESSAGES} messages");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_restart_needs_no_pause_on_any_version() -> Result<()> {
+    const MESSAGES: u64 = 2_000;
+    on_each(async |version| {
+        let slow = |_: &Batch| Plan::execute().after(Duration::from_millis(5));
+        let world = world(version, slow, MESSAGES, 200).await?;
+        for stop in 1..=3 {
+            let mut relay = world.run().await?;
+            shows(&world, stop * 400).await?;
+            ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
+            ensure!(!relay.logged(HOLDING), "nothing is pending: {:#?}", relay.log());
+        }
+        let relay = world.run().await?;
+        world.all_acked(SOON, STREAM, MODULE).await?;
+        print(version, "stopped three times", &pauses(&relay))?;
+        ensure!(!relay.logged(HOLDING), "nothing is pending: {:#?}", relay.log());
+        check(&world.centrifugo, MESSAGES)?;
+        let executed = world.centrifugo.executed().len() as u64;
+        ensure!(executed == MESSAGES, "{executed} publications of {MESSAGES} messages");
+        Ok(())
+    })
+    .await
+}
+
+/// The first message fails, and nothing behind it is acked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_window_comes_again_in_order_on_each_version() -> Result<()> {
+    const WINDOW: u64 = 5_000;
+    const MESSAGES: u64 = WINDOW + 1_000;
+    on_each(async |version| {
+        let stuck = |batch: &Batch| {
+            let commands = batch.commands.iter().map(|command| match number(command) {
+                Ok(1) => OnCommand::Fail(100),
+                _ => OnCommand::Execute,
+            });
+            Plan {
+                commands: commands.collect(),
+                ..Plan::execute()
+            }
+        };
+        let world = world(version, stuck, MESSAGES, usize::try_from(WINDOW)?).await?;
+        let mut relay = world.run().await?;
+        let in_the_stuck_channel = WINDOW / CHANNELS;
+        shows(&world, usize::try_from(WINDOW - in_the_stuck_channel)?).await?;
+        relay.kill();
+        let left = world.consumer(STREAM, MODULE).await?;
+        ensure!(
+            left.num_ack_pending as u64 == WINDOW,
+            "the window is not full: {left:?}"
+        );
+
+        let relay = world.run().await?;
+        let takes_in = |status: &Value| module(status, MODULE)["received"].as_u64() >= Some(WINDOW);
+        relay.status_when(SOON, "the window to fill again", takes_in).await?;
+        ensure!(
+            relay.logged(&format!("{HOLDING}{WINDOW}")) != resets(version),
+            "it holds back where it must: {:#?}",
+            relay.log()
+        );
+        let newer = |publication: &Executed| number(&publication.command).is_ok_and(|number| number > WINDOW);
+        ensure!(
+            !world.centrifugo.executed().iter().any(newer),
+            "something beyond the window overtook the first message"
+        );
+        world.centrifugo.behave(|_| Plan::execute());
+        world.all_acked(SOON, STREAM, MODULE).await?;
+        print(version, "killed with a full window", &pauses(&relay))?;
+        check(&world.centrifugo, MESSAGES)
+    })
+    .await
+}
