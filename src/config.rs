@@ -55,6 +55,8 @@ pub struct Config {
     pub publish: Publish,
     pub admin: Admin,
     pub dead_letters: DeadLetters,
+    /// `None`: this relay is the only one.
+    pub standby: Option<Standby>,
     pub shutdown: Shutdown,
 }
 
@@ -132,6 +134,13 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub stream: String,
+}
+
+/// Several relays on the same consumers, of which one works at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standby {
+    /// How long a relay that falls silent keeps the others waiting.
+    pub ttl: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub struct Shared {
     pub centrifugo: Client,
     pub dead_letters: DeadLetters,
     pub publish: config::Publish,
+    /// `None`: there is no other relay on the same consumers.
+    pub standby: Option<config::Standby>,
     /// How long what is in flight may take when a pipeline stops.
     pub grace: Duration,
 }

@@ -11,12 +11,14 @@ mod credit;
 mod delivery;
 mod epoch;
 mod hold_back;
+mod pin;
 mod server;
 
 pub use acks::Acks;
 pub use contiguity::Contiguity;
 pub use credit::Room;
 pub use epoch::{Epoch, EpochEnd};
+pub use pin::{Lease, Pin};
 pub use server::{FIRST_WITH_RESET, OLDEST, Server};
 
 use std::sync::Arc;
@@ -24,11 +26,14 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::{Consumer, pull};
+use tokio::sync::watch;
 use tracing::debug;
 
-use crate::config::ModuleConfig;
+use crate::config::{ModuleConfig, Standby};
 use crate::message::Message;
 use crate::nats::Nats;
+
+use self::consumer::Bound;
 
 /// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
 /// progress.
@@ -89,6 +94,11 @@ pub enum SourceError {
         recommended = server::FIRST_WITH_RESET
     )]
     TooOld { version: String },
+    #[error(
+        "`[standby]` is enabled, and the NATS server is {version}; it must be 2.14.3 or later, since earlier ones can't reset a consumer or have flaws \
+         in pinning it"
+    )]
+    NoStandby { version: String },
     #[error("{doing} was interrupted: the connection to NATS was lost")]
     Disconnected { doing: String },
     #[error("{doing} failed")]
@@ -113,12 +123,23 @@ struct Start {
     held: Vec<Delivery>,
 }
 
+/// What it takes to be one of several relays.
+#[derive(Debug)]
+pub struct StandingBy {
+    pub standby: Standby,
+    /// The pin of the epoch before.
+    pub pin: Option<Arc<Pin>>,
+    /// Told when another relay reads.
+    pub waiting: watch::Sender<bool>,
+}
+
 /// Begins an epoch: waits for a connection, binds to the consumer or creates it, makes sure that nothing pending can come
 /// after something newer, and subscribes. A consumer that was deleted is created where the pipeline stands, if that is known.
 pub async fn begin_epoch(
     mut nats: Nats,
     config: Arc<ModuleConfig>,
     position: Option<Position>,
+    standby: Option<StandingBy>,
 ) -> Result<Epoch, SourceError> {
     // The watch can't close while `nats` holds the client whose callback feeds it.
     let generation = nats
@@ -132,13 +153,31 @@ pub async fn begin_epoch(
             version: nats.client.server_info().version,
         });
     }
-    let (consumer, stream) = consumer::bind(&nats.jetstream, &config, position).await?;
+    if standby.is_some() && !nats.client.is_server_compatible(2, 14, 3) {
+        return Err(SourceError::NoStandby {
+            version: nats.client.server_info().version,
+        });
+    }
+    let settings = standby.as_ref().map(|standing_by| standing_by.standby);
+    let Bound {
+        mut consumer,
+        stream,
+        identity,
+    } = consumer::bind(&nats.jetstream, &config, settings, position).await?;
+    let pin = match standby {
+        None => None,
+        Some(StandingBy { pin: Some(pin), .. }) => Some(pin),
+        Some(StandingBy { standby, waiting, .. }) => {
+            let pin = pin::acquire(&nats, &config, stream, &mut consumer, standby, &waiting).await?;
+            Some(Arc::new(pin))
+        }
+    };
     let start = if server == Server::Resets {
         reset(consumer, &config).await?
     } else {
         hold_back::begin(&nats, generation, &config).await?
     };
-    Epoch::subscribe(nats, generation, &config, stream, start).await
+    Epoch::subscribe(nats, generation, &config, identity, start, pin).await
 }
 
 /// The first delivery afterwards has consumer sequence 1.

@@ -230,7 +230,7 @@ impl ModuleBoard {
     fn obstacle(&self) -> Option<String> {
         let (name, facts) = (&self.name, self.facts());
         let word = match facts.state {
-            State::Running | State::Draining => return None,
+            State::Running | State::Standby | State::Draining => return None,
             State::Waiting if self.metrics.sha256().is_none() => return None,
             State::Waiting => "is waiting",
             State::Starting => "is starting",

@@ -63,6 +63,8 @@ pub enum State {
     /// For one of its two files; or, with a module in use, for what it reads from.
     Waiting,
     Starting,
+    /// Another relay reads from the consumer, and this one takes over when it ends.
+    Standby,
     Running,
     /// Stopped by itself, on `on_reject = "halt"` or too many rejections; resumed by the next good module.
     Halted,

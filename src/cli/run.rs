@@ -114,6 +114,7 @@ async fn relay(
         nats,
         centrifugo,
         publish: config.publish.clone(),
+        standby: config.standby,
         grace: config.shutdown.grace,
     });
     let (drain, now) = (shutdown.drain.clone(), shutdown.now.clone());

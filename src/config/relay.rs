@@ -16,8 +16,8 @@ use super::secret::is_variable;
 use super::section::{Document, Section, Taken};
 use super::value::{Parsed, Wrong, as_usize, boolean, duration, number, one_of, text, url};
 use super::{
-    Admin, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown, secret,
-    subject,
+    Admin, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown,
+    Standby, secret, subject,
 };
 
 /// The configuration in `text`, which is what the file `path` holds.
@@ -39,6 +39,7 @@ pub fn parse(path: &Path, text: &str, env: impl IntoIterator<Item = (String, Str
         publish: publish(root.section("publish")),
         admin: admin(root.section("admin")),
         dead_letters: dead_letters(root.section("dead_letters")),
+        standby: standby(root.section("standby")),
         shutdown: shutdown(root.section("shutdown")),
     };
     root.finish();
@@ -256,6 +257,15 @@ fn dead_letters(mut section: Section<'_>) -> DeadLetters {
         .unwrap_or_else(|| "SLIPRING_DEAD_LETTERS".to_owned());
     section.finish();
     DeadLetters { stream }
+}
+
+/// `None` unless it is enabled.
+fn standby(mut section: Section<'_>) -> Option<Standby> {
+    let enabled = section.take("enabled", boolean).unwrap_or(false);
+    let ttl = duration(Duration::from_secs(2)..=Duration::from_secs(300), "");
+    let ttl = section.take("ttl", ttl).unwrap_or(Duration::from_secs(10));
+    section.finish();
+    enabled.then_some(Standby { ttl })
 }
 
 fn shutdown(mut section: Section<'_>) -> Shutdown {

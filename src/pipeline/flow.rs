@@ -274,6 +274,12 @@ impl Flow {
         self.effects.push(Effect::Halt(reason));
     }
 
+    /// Nothing more goes out, and what is not confirmed stays with JetStream.
+    pub(super) fn stop_publishing(&mut self) {
+        self.halting = true;
+        self.scheduler.freeze();
+    }
+
     pub(super) fn dead_lettered(&mut self, ticket: Ticket) {
         self.board.metrics().dead_lettered();
         self.settle(ticket);

@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::ModuleConfig;
+use tokio::sync::watch;
+
+use crate::config::{ModuleConfig, Standby};
 use crate::nats::Nats;
-use crate::source::{self, Delivery, Epoch, EpochEnd, Position, Room, SourceError};
+use crate::source::{self, Delivery, Epoch, EpochEnd, Lease, Position, Room, SourceError, StandingBy};
 
 /// The longest pause between two attempts to open an epoch.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -19,6 +21,11 @@ const LASTING: Duration = Duration::from_secs(10);
 pub(super) struct Intake {
     nats: Nats,
     config: Arc<ModuleConfig>,
+    standby: Option<Standby>,
+    /// Whether another relay reads.
+    standing_by: watch::Receiver<bool>,
+    /// The right to read and to publish, where there is standby.
+    pin: Option<Arc<source::Pin>>,
     state: State,
     /// Epochs that were over at once, or never began, in a row.
     failures: u32,
@@ -33,6 +40,8 @@ enum State {
 /// What the source has to say.
 #[derive(Debug)]
 pub(super) enum News {
+    /// Another relay reads; this one waits until it may.
+    StandingBy,
     /// A new epoch has begun, on this stream.
     Began(source::StreamIdentity),
     Delivered(Vec<Delivery>),
@@ -43,10 +52,13 @@ pub(super) enum News {
 }
 
 impl Intake {
-    pub(super) fn open(nats: Nats, config: Arc<ModuleConfig>) -> Self {
+    pub(super) fn open(nats: Nats, config: Arc<ModuleConfig>, standby: Option<Standby>) -> Self {
         let mut intake = Self {
             nats,
             config,
+            standby,
+            standing_by: watch::channel(false).1,
+            pin: None,
             state: State::Closed,
             failures: 0,
         };
@@ -59,18 +71,31 @@ impl Intake {
     pub(super) async fn next(&mut self, room: Room, position: Option<Position>) -> News {
         match &mut self.state {
             State::Closed => std::future::pending().await,
-            State::Opening(opening) => match opening.await {
-                Ok(epoch) => {
-                    let stream = epoch.stream;
-                    self.state = State::Open(Box::new(epoch), Instant::now());
-                    News::Began(stream)
+            State::Opening(opening) => {
+                let opened = tokio::select! {
+                    biased;
+                    opened = opening => Some(opened),
+                    Ok(_) = self.standing_by.wait_for(|standing_by| *standing_by) => None,
+                };
+                let Some(opened) = opened else {
+                    // Said once.
+                    self.standing_by = watch::channel(false).1;
+                    return News::StandingBy;
+                };
+                match opened {
+                    Ok(epoch) => {
+                        let stream = epoch.stream;
+                        self.pin = epoch.pin().cloned();
+                        self.state = State::Open(Box::new(epoch), Instant::now());
+                        News::Began(stream)
+                    }
+                    Err(error) => {
+                        self.failures += 1;
+                        self.reopen(position);
+                        News::Trouble(error)
+                    }
                 }
-                Err(error) => {
-                    self.failures += 1;
-                    self.reopen(position);
-                    News::Trouble(error)
-                }
-            },
+            }
             State::Open(epoch, since) => match epoch.next(room).await {
                 Ok(deliveries) => News::Delivered(deliveries),
                 Err(end) => {
@@ -86,9 +111,21 @@ impl Intake {
         }
     }
 
+    /// Until when nobody else publishes, where there is standby.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.pin.as_ref().map(|pin| pin.lease())
+    }
+
     /// Nothing comes any more. What was delivered and not taken in is delivered again in another epoch.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
+    }
+
+    /// Lets another relay take over at once.
+    pub(super) async fn release(self) {
+        if let Some(pin) = self.pin {
+            pin.release().await;
+        }
     }
 
     fn reopen(&mut self, position: Option<Position>) {
@@ -97,9 +134,13 @@ impl Intake {
             failures => (Duration::from_millis(100) * (1 << failures.min(10))).min(MAX_DELAY),
         };
         let (nats, config) = (self.nats.clone(), Arc::clone(&self.config));
+        let pin = self.pin.clone();
+        let (waiting, standing_by) = watch::channel(false);
+        self.standing_by = standing_by;
+        let standby = self.standby.map(|standby| StandingBy { standby, pin, waiting });
         self.state = State::Opening(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            source::begin_epoch(nats, config, position).await
+            source::begin_epoch(nats, config, position, standby).await
         }));
     }
 }

@@ -23,7 +23,7 @@ use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
 use crate::publish::{Answer, RequestId};
-use crate::source::{Acks, Delivery, Room, StreamIdentity};
+use crate::source::{Acks, Delivery, EpochEnd, Lease, Room, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
 use crate::window::Ticket;
 
@@ -47,6 +47,8 @@ struct Run<'a> {
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
     acks: Acks,
+    /// Until when nobody else publishes, where there is standby.
+    lease: Option<Lease>,
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
     ending: Option<Ending>,
@@ -86,7 +88,7 @@ pub(super) async fn run(
         shared,
         board,
         assignment,
-        intake: Intake::open(shared.nats.clone(), Arc::clone(&config)),
+        intake: Intake::open(shared.nats.clone(), Arc::clone(&config), shared.standby),
         flow: Flow::new(board.clone(), Arc::clone(&config), &shared.publish, fastrand::u64(..)),
         workers,
         transforming: 0,
@@ -94,6 +96,7 @@ pub(super) async fn run(
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
         acks: Acks::start(shared.nats.client.clone()),
+        lease: None,
         complaint: None,
         ending: None,
     };
@@ -148,6 +151,14 @@ impl Run<'_> {
 
     fn handle(&mut self, event: Event, assignments: &mut watch::Receiver<Assignment>) {
         match event {
+            Event::Source(News::StandingBy) => {
+                info!(
+                    module = self.board.name(),
+                    "standing by until this relay is to read from the consumer"
+                );
+                let reason = "another relay reads, or no message has come yet";
+                self.board.set_state(State::Standby, Some(reason.to_owned()));
+            }
             Event::Source(News::Began(stream)) => self.begin(stream),
             Event::Source(News::Delivered(deliveries)) => self.deliver(deliveries),
             Event::Source(News::Over(end)) => {
@@ -157,6 +168,9 @@ impl Run<'_> {
                     module = self.board.name(),
                     error, "the epoch is over, beginning another from the ack floor"
                 );
+                if matches!(end, EpochEnd::Unpinned) {
+                    self.yield_to_others();
+                }
             }
             Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),
             Event::Transformed(Some(chunk)) => {
@@ -198,6 +212,7 @@ impl Run<'_> {
             return;
         }
         self.complaint = None;
+        self.lease = self.intake.lease().cloned();
         self.board.metrics().epoch_began();
         self.board.set_state(State::Running, None);
         info!(
@@ -245,14 +260,32 @@ impl Run<'_> {
                 Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
             }
         }
+        if !holds(self.lease.as_ref()) {
+            self.yield_to_others();
+            return;
+        }
         while let Some(request) = self.flow.next_request(Instant::now()) {
-            let shared = Arc::clone(self.shared);
+            let (shared, lease) = (Arc::clone(self.shared), self.lease.clone());
             self.requests.spawn(async move {
                 let start = Instant::now();
-                let answer = shared.centrifugo.send(&request).await;
+                // The process may have been stopped since this was decided.
+                let answer = if holds(lease.as_ref()) {
+                    shared.centrifugo.send(&request).await
+                } else {
+                    Answer::Lost {
+                        reason: "another relay may have taken over".to_owned(),
+                        elsewhere: false,
+                    }
+                };
                 (request.id(), answer, start.elapsed())
             });
         }
+    }
+
+    /// Another relay may read by now: what is not published yet is published there.
+    fn yield_to_others(&mut self) {
+        self.flow.stop_publishing();
+        self.end_with(EndingKind::Yield);
     }
 
     /// Stores a dead letter, however long that takes.
@@ -287,6 +320,11 @@ impl Run<'_> {
             self.complaint = Some(text);
         }
     }
+}
+
+/// Whether nobody else may publish now.
+fn holds(lease: Option<&Lease>) -> bool {
+    lease.is_none_or(|lease| lease.is_valid(Instant::now()))
 }
 
 async fn at(time: Option<tokio::time::Instant>) {

@@ -10,30 +10,42 @@ use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
-use super::{ACK_WAIT, Position, SourceError, StreamIdentity, hold_back};
-use crate::config::{Deliver, ModuleConfig};
+use super::{ACK_WAIT, Position, SourceError, StreamIdentity, hold_back, pin};
+use crate::config::{Deliver, ModuleConfig, Standby};
 
 /// JetStream's error code for a stream that does not exist (`JSStreamNotFoundErr`).
 const STREAM_NOT_FOUND: u64 = 10059;
 
 /// The consumer of a module and the stream it reads.
+pub(super) struct Bound {
+    pub(super) consumer: Consumer<pull::Config>,
+    pub(super) stream: Stream,
+    pub(super) identity: StreamIdentity,
+}
+
 pub(super) async fn bind(
     jetstream: &Context,
     config: &ModuleConfig,
+    standby: Option<Standby>,
     position: Option<Position>,
-) -> Result<(Consumer<pull::Config>, StreamIdentity), SourceError> {
+) -> Result<Bound, SourceError> {
     let stream = find_stream(jetstream, config).await?;
     let identity = StreamIdentity {
         created: stream.cached_info().created.unix_timestamp_nanos(),
     };
     let consumer = match stream.consumer_info(&config.consumer).await {
-        Ok(info) => bind_to(&stream, config, info.config).await?,
+        Ok(info) => bind_to(&stream, config, standby, info.config).await?,
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-            create(&stream, config, start(&stream, identity, config, position)).await?
+            let start = start(&stream, identity, config, position);
+            create(&stream, config, standby, start).await?
         }
         Err(error) => return Err(failed("looking up", config, error)),
     };
-    Ok((consumer, identity))
+    Ok(Bound {
+        consumer,
+        stream,
+        identity,
+    })
 }
 
 async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Stream, SourceError> {
@@ -95,6 +107,7 @@ fn start(
 async fn create(
     stream: &Stream,
     config: &ModuleConfig,
+    standby: Option<Standby>,
     deliver_policy: DeliverPolicy,
 ) -> Result<Consumer<pull::Config>, SourceError> {
     let wanted = pull::Config {
@@ -106,7 +119,7 @@ async fn create(
         ..Default::default()
     };
     let consumer = stream
-        .create_consumer(adapt(wanted, config))
+        .create_consumer(adapt(wanted, config, standby))
         .await
         .map_err(|error| failed("creating", config, error))?;
     info!(
@@ -120,6 +133,7 @@ async fn create(
 async fn bind_to(
     stream: &Stream,
     config: &ModuleConfig,
+    standby: Option<Standby>,
     found: consumer::Config,
 ) -> Result<Consumer<pull::Config>, SourceError> {
     let unfit = |settings: Vec<String>| SourceError::Unfit {
@@ -132,7 +146,7 @@ async fn bind_to(
         return Err(unfit(flaws));
     }
     let bound = pull::Config::try_from_consumer_config(found).map_err(|error| unfit(vec![error.to_string()]))?;
-    let wanted = adapt(bound.clone(), config);
+    let wanted = adapt(bound.clone(), config, standby);
     if wanted == bound {
         return stream
             .get_consumer(&config.consumer)
@@ -153,7 +167,8 @@ async fn bind_to(
 }
 
 /// Sets what may be changed at any time, and follows the module's `.toml`.
-fn adapt(mut consumer: pull::Config, config: &ModuleConfig) -> pull::Config {
+fn adapt(mut consumer: pull::Config, config: &ModuleConfig, standby: Option<Standby>) -> pull::Config {
+    pin::adapt(&mut consumer, standby);
     consumer.ack_wait = ACK_WAIT;
     consumer.max_ack_pending = i64::try_from(config.window).unwrap_or(i64::MAX);
     // One filter has a field of its own. It is what servers and tools show for it.
@@ -231,7 +246,10 @@ fn flaws(found: &consumer::Config) -> Vec<String> {
         found.max_expires.is_zero(),
         "max_expires is set, and must not be".into(),
     );
-    must(found.priority_groups.is_empty(), "it has priority groups".into());
+    must(
+        pin::is_ours(&found.priority_policy, &found.priority_groups),
+        "it has priority groups, and must have none or those of Slipring's standby".into(),
+    );
     flaws
 }
 

@@ -6,6 +6,7 @@ use async_nats::header::HeaderMap;
 use async_nats::jetstream;
 
 use super::Delivery;
+use super::pin::PIN_ID;
 use crate::message::Message;
 
 /// The consumer sequence and the delivery. What is wrong with one that is not JetStream's, in words.
@@ -49,6 +50,8 @@ pub(super) fn read(
 fn headers(map: &HeaderMap) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = map
         .iter()
+        // The server's, not the message's.
+        .filter(|(name, _)| name.to_string() != PIN_ID)
         .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
         .collect();
     headers.sort_by(|(left, _), (right, _)| left.cmp(right));

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
+use super::pin::{Member, PIN_ID, Pin, WRONG_PIN};
 use super::{Delivery, SourceError, Start, StreamIdentity, delivery};
 use crate::config::ModuleConfig;
 use crate::nats::{Link, Nats};
@@ -45,6 +46,7 @@ pub struct Epoch {
     contiguity: Contiguity,
     /// What was delivered before the epoch began and is its beginning.
     held: VecDeque<Delivery>,
+    pin: Option<Arc<Pin>>,
     heard: Instant,
 }
 
@@ -55,6 +57,8 @@ pub enum EpochEnd {
     Disconnected,
     #[error("the consumer delivered its message {found} where {expected} was due: is something else reading from it?")]
     Gap { expected: u64, found: u64 },
+    #[error("another relay was pinned to the consumer, or none is")]
+    Unpinned,
     #[error("the server went silent for {} s", SILENCE.as_secs())]
     Silent,
     #[error("the server ended the pull: {code} {description}")]
@@ -64,12 +68,14 @@ pub enum EpochEnd {
 }
 
 #[derive(Serialize)]
-struct Pull {
+struct Pull<'a> {
     batch: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bytes: Option<usize>,
     expires: u128,
     idle_heartbeat: u128,
+    #[serde(flatten)]
+    member: Option<Member<'a>>,
 }
 
 impl Epoch {
@@ -80,6 +86,7 @@ impl Epoch {
         config: &ModuleConfig,
         stream: StreamIdentity,
         start: Start,
+        pin: Option<Arc<Pin>>,
     ) -> Result<Self, SourceError> {
         let inbox = nats.client.new_inbox();
         let subscriber = nats
@@ -100,8 +107,14 @@ impl Epoch {
             credit: Credit::new(),
             contiguity: Contiguity::after(start.delivered),
             held: start.held.into(),
+            pin,
             heard: Instant::now(),
         })
+    }
+
+    /// What this relay reads by, where there is standby. It stays from one epoch to the next.
+    pub fn pin(&self) -> Option<&Arc<Pin>> {
+        self.pin.as_ref()
     }
 
     /// What was delivered, at least one and at most a chunk of them. Pulls as far as there is room. May be dropped at any
@@ -146,6 +159,7 @@ impl Epoch {
                 max_bytes: ask.max_bytes,
                 expires: EXPIRES.as_nanos(),
                 idle_heartbeat: HEARTBEAT.as_nanos(),
+                member: self.pin.as_ref().map(|pin| pin.member()),
             };
             let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
             let reply = format!("{}.{}", self.inbox, self.pulls);
@@ -175,6 +189,12 @@ impl Epoch {
 
     fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, EpochEnd> {
         self.credit.delivered(message.length);
+        if let Some(pin) = &self.pin {
+            let pinned = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID));
+            if pinned.is_none_or(|id| id.as_str() != pin.id) {
+                return Err(EpochEnd::Unpinned);
+            }
+        }
         let (consumer_sequence, delivery) =
             delivery::read(message, &self.jetstream, &self.stream_name).map_err(EpochEnd::Foreign)?;
         self.contiguity.check(consumer_sequence)?;
@@ -191,6 +211,7 @@ impl Epoch {
         let larger = description == "Message Size Exceeds MaxBytes";
         match status {
             StatusCode::IDLE_HEARTBEAT => Ok(()),
+            _ if status.as_u16() == WRONG_PIN => Err(EpochEnd::Unpinned),
             StatusCode::TIMEOUT => {
                 self.credit
                     .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));

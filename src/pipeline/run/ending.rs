@@ -20,6 +20,8 @@ pub(super) enum EndingKind {
     Renew(String),
     /// What is before the message that halted it is finished as far as the order allows.
     Halt(String),
+    /// Nothing more is published: another relay may be at it.
+    Yield,
 }
 
 impl Run<'_> {
@@ -51,7 +53,7 @@ impl Run<'_> {
     pub(super) fn is_done(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
         let quiet = self.requests.is_empty() && self.dead_letters.is_empty();
-        let halting = matches!(ending.kind, EndingKind::Halt(_));
+        let halting = matches!(ending.kind, EndingKind::Halt(_) | EndingKind::Yield);
         let drained = self.flow.is_drained() && (halting || self.transforming == 0);
         (quiet && drained) || tokio::time::Instant::now() >= ending.deadline
     }
@@ -65,6 +67,15 @@ impl Run<'_> {
             );
         }
         self.acks.flush().await;
+        if !matches!(
+            self.ending,
+            Some(Ending {
+                kind: EndingKind::Yield,
+                ..
+            })
+        ) {
+            self.intake.release().await;
+        }
         match self.ending {
             Some(Ending {
                 kind: EndingKind::Halt(reason),
@@ -74,6 +85,10 @@ impl Run<'_> {
                 kind: EndingKind::Renew(reason),
                 ..
             }) => Ended::Renew(reason),
+            Some(Ending {
+                kind: EndingKind::Yield,
+                ..
+            }) => Ended::Renew("this relay lost its pin, and another one may read from the consumer".to_owned()),
             Some(Ending {
                 kind: EndingKind::Drain,
                 ..
