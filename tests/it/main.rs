@@ -3,6 +3,7 @@
 
 mod absent;
 mod bad_input;
+mod chaos;
 mod clients;
 mod commands;
 mod dead_letters;

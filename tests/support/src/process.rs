@@ -85,6 +85,15 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).with_context(|| format!("signalling {}", self.name))
     }
 
+    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed. Its connections stay open.
+    pub fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Ends it at once, without a chance to clean up.
     pub fn kill(&mut self) {
         if self.exited().is_none() {
@@ -239,6 +248,24 @@ mod tests {
         assert!(runs(child) && runs(watchdog));
         drop(process);
         assert!(!runs(child) && !runs(watchdog));
+    }
+
+    #[tokio::test]
+    async fn a_paused_process_does_nothing_until_it_is_resumed() {
+        let mut process = shell("while sleep 0.01; do echo tick; done");
+        let ticks = async |process: &mut Process, count| {
+            let more = async || if process.log().len() >= count { Ok(()) } else { Err("too few") };
+            eventually(Duration::from_secs(5), format!("{count} ticks"), more).await.unwrap();
+        };
+        ticks(&mut process, 1).await;
+        process.pause().unwrap();
+        // The shell's `sleep` may still end, and what the shell wrote before may still be on its way.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = process.log().len();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(process.log().len(), before);
+        process.resume().unwrap();
+        ticks(&mut process, before + 2).await;
     }
 
     #[tokio::test]

@@ -177,6 +177,15 @@ impl Relay {
         self.process.signal(Signal::INT)
     }
 
+    /// Stops it where it is (`SIGSTOP`), as a machine that stalls does.
+    pub fn pause(&mut self) -> Result<()> {
+        self.process.pause()
+    }
+
+    pub fn resume(&mut self) -> Result<()> {
+        self.process.resume()
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) {
         self.process.kill();

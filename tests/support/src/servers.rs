@@ -16,7 +16,7 @@ pub use nats::{NatsServer, NatsVersion};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often another port is tried when one is taken.
-const PORTS_TRIED: usize = 20;
+pub(crate) const PORTS_TRIED: usize = 20;
 
 fn tool(name: &str) -> Result<PathBuf> {
     let installed = crate::workspace().join(".tools/bin").join(name);
@@ -49,7 +49,7 @@ fn installed(path: &str) -> Result<PathBuf> {
 /// A port that a server may listen on and come back to. It lies below the range that the kernel gives to outgoing connections
 /// (32768 and up on Linux): above, another connection may take it while the server is down, even the very client that
 /// tries to reach it, which then talks to itself.
-fn candidate_port() -> u16 {
+pub(crate) fn candidate_port() -> u16 {
     fastrand::u16(10_000..32_000)
 }
 

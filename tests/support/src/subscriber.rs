@@ -79,6 +79,11 @@ impl Subscriber {
         Ok(all)
     }
 
+    /// What has arrived next, if anything has; an error is the last there will be.
+    pub fn try_next(&mut self) -> Option<Result<Received>> {
+        self.received.try_recv().ok()
+    }
+
     /// What has arrived and was not asked for yet.
     pub fn drain(&mut self) -> Result<Vec<Received>> {
         let mut all = Vec::new();

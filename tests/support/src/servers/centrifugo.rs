@@ -93,6 +93,15 @@ impl Centrifugo {
         }
     }
 
+    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed.
+    pub fn pause(&mut self) -> Result<()> {
+        self.process.as_mut().context("it does not run")?.pause()
+    }
+
+    pub fn resume(&mut self) -> Result<()> {
+        self.process.as_mut().context("it does not run")?.resume()
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.process = None;

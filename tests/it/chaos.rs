@@ -1,0 +1,96 @@
+//! The real thing: nats-server, Centrifugo and relays, between them proxies that fail, all of it at random and at once: kill -9,
+//! SIGTERM, SIGSTOP, cuts, stalls, swallowed answers, refused connections, delays; and modules are exchanged meanwhile. The
+//! faults come from a seed; their timing against the work does not, so that a seed names a plan and not a run.
+//!
+//! What is to be shown is what the stream holds in the end, in its order. What was shown comes from three witnesses, merged
+//! by channel, life of Centrifugo (its memory ends with its process) and offset (Centrifugo's own order on a channel):
+//!
+//! - the **tapes** of the proxies before Centrifugo: each publication that it confirmed, with its offset, also where the answer
+//!   was kept from the relay. So nothing that the relay can know to be confirmed is missing here.
+//! - the **histories**, read before each death of Centrifugo that is announced, and in the end.
+//! - a **subscriber** of all channels, who says when.
+//!
+//! So losses and inversions are seen, whatever died. What cannot be seen: a publication that Centrifugo executed just before
+//! an unannounced death, that it neither confirmed nor sent to the subscriber. The relay sends it again, as it must; that it was
+//! shown twice is then not counted. Nor are the clocks of other subscribers tested, or a Centrifugo that keeps its memory elsewhere.
+
+mod arena;
+mod checker;
+mod faults;
+mod messages;
+mod tape;
+mod witness;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use slipring_support::eventually;
+
+use arena::{Arena, STREAM};
+use faults::Plan;
+
+/// For everything to heal by itself once the faults are over.
+const HEALING: Duration = Duration::from_secs(180);
+
+/// How long the faults last when nobody says.
+const SECONDS: u64 = 15;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_fails_and_dies_nothing_is_lost_and_nothing_is_out_of_order() -> Result<()> {
+    survives(1).await
+}
+
+/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`.
+async fn survives(relays: usize) -> Result<()> {
+    let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let seed = number("CHAOS_SEED")?.unwrap_or(u64::from(clock.subsec_nanos()));
+    println!("chaos for {seconds} s with {relays} relay(s), CHAOS_SEED={seed}");
+    run(relays, Duration::from_secs(seconds), seed)
+        .await
+        .with_context(|| format!("CHAOS_SECONDS={seconds} CHAOS_SEED={seed}, {relays} relay(s)"))
+}
+
+fn number(variable: &str) -> Result<Option<u64>> {
+    let text = std::env::var(variable).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let number = text.parse().with_context(|| format!("{variable}={text} is not a number"))?;
+    Ok(Some(number))
+}
+
+async fn run(relays: usize, length: Duration, seed: u64) -> Result<()> {
+    let mut arena = Arena::start(relays).await?;
+    let plan = Plan::new(length, seed);
+    let faults = plan.carry_out(&mut arena).await?;
+
+    let healing = Instant::now();
+    arena.all_acked(HEALING).await?;
+    let healed = healing.elapsed();
+    let (sent, expected) = messages::expected(&arena.jetstream, STREAM).await?;
+    ensure!(sent > 0, "nothing was published");
+    arena.stop_relays().await?;
+    arena.last_words().await?;
+    let judgement = arena.witness.record.judge(&expected);
+    println!(
+        "{faults}healed in {healed:.1?}\n{sent} messages on {} channels; {}\n{judgement}",
+        expected.len(),
+        arena.witness
+    );
+    ensure!(judgement.is_good(), "{judgement}");
+    arena.check_logs()
+}
+
+impl Arena {
+    /// Waits until the consumer has nothing left, with all relays that run.
+    async fn all_acked(&mut self, patience: Duration) -> Result<()> {
+        let acked = eventually(patience, "all to be acknowledged", async || -> Result<()> {
+            let stream = self.jetstream.get_stream(STREAM).await?;
+            let info = stream.consumer_info("slipring-unruly").await?;
+            ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
+            Ok(())
+        });
+        acked.await.with_context(|| self.tails())
+    }
+}

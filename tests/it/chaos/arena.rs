@@ -1,0 +1,198 @@
+//! The servers, the relays and what lies between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::{self, stream};
+use slipring_support::proxy::Proxy;
+use slipring_support::relay::{Home, Relay};
+use slipring_support::servers::{Centrifugo, NatsServer};
+use slipring_support::{eventually, guests};
+
+use super::witness::Witness;
+use crate::world::{SOON, binary, know_unruly, unruly_toml};
+
+pub const STREAM: &str = "UNRULY";
+
+/// For a relay to answer SIGTERM: its grace, and the last acks.
+const STOPPING: Duration = Duration::from_secs(60);
+
+/// A request to Centrifugo, and the grace at a relay's end: less than by default, so that more happens in the time.
+const TIMEOUT: &str = "2s";
+
+/// Nothing of this may be in a relay's log.
+const BUGS: [&str; 2] = ["panicked", "bug in Slipring"];
+
+#[derive(Debug)]
+pub struct Arena {
+    pub nats: NatsServer,
+    pub centrifugo: Centrifugo,
+    /// The harness's own way to JetStream.
+    pub jetstream: jetstream::Context,
+    pub witness: Witness,
+    /// One for each relay, and a link as well. Shared, since several loops of faults use them.
+    pub homes: Arc<[Home]>,
+    pub links: Arc<[Link]>,
+    relays: Vec<Option<Relay>>,
+    bugs: Vec<String>,
+}
+
+/// What lies between a relay and its servers.
+#[derive(Debug)]
+pub struct Link {
+    pub nats: Proxy,
+    pub centrifugo: Proxy,
+}
+
+impl Arena {
+    /// Everything runs, and nothing was published yet.
+    pub async fn start(relays: usize) -> Result<Self> {
+        let nats = NatsServer::start().await?;
+        let centrifugo = Centrifugo::start_with(know_unruly).await?;
+        let jetstream = nats.jetstream().await?;
+        let config = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["unruly.>".to_owned()],
+            ..Default::default()
+        };
+        jetstream.create_stream(config).await.context("creating the stream")?;
+        let (mut homes, mut links) = (Vec::new(), Vec::new());
+        for _ in 0..relays {
+            let link = Link::start(&nats, &centrifugo).await?;
+            homes.push(link.home(centrifugo.api_key(), relays > 1)?);
+            links.push(link);
+        }
+        let mut arena = Self {
+            nats,
+            centrifugo,
+            jetstream,
+            witness: Witness::default(),
+            homes: homes.into(),
+            links: links.into(),
+            relays: (0..relays).map(|_| None).collect(),
+            bugs: Vec::new(),
+        };
+        arena.witness.subscribe(&arena.centrifugo).await?;
+        for relay in 0..relays {
+            arena.start_relay(relay).await?;
+        }
+        Ok(arena)
+    }
+
+    pub fn relay(&mut self, relay: usize) -> Result<&mut Relay> {
+        self.relays[relay].as_mut().context("the relay does not run")
+    }
+
+    pub async fn start_relay(&mut self, relay: usize) -> Result<()> {
+        self.relays[relay] = Some(self.homes[relay].run().await?);
+        Ok(())
+    }
+
+    pub fn kill_relay(&mut self, relay: usize) {
+        if let Some(mut killed) = self.relays[relay].take() {
+            killed.kill();
+            self.note_bugs(&killed);
+        }
+    }
+
+    /// It must end in good order, whatever is going on around it.
+    pub async fn stop_relay(&mut self, relay: usize) -> Result<()> {
+        if let Some(mut stopped) = self.relays[relay].take() {
+            let status = stopped.stop(STOPPING).await?;
+            let log = stopped.log();
+            let last = &log[log.len().saturating_sub(20)..];
+            ensure!(status.success(), "the relay ended with {status} on SIGTERM: {last:#?}");
+            self.note_bugs(&stopped);
+        }
+        Ok(())
+    }
+
+    pub async fn stop_relays(&mut self) -> Result<()> {
+        for relay in 0..self.relays.len() {
+            self.stop_relay(relay).await?;
+        }
+        Ok(())
+    }
+
+    /// No relay may end by itself.
+    pub fn check_relays(&mut self) -> Result<()> {
+        for relay in self.relays.iter_mut().flatten() {
+            if let Some(status) = relay.exited() {
+                anyhow::bail!("a relay ended by itself ({status}): {:#?}", relay.log());
+            }
+        }
+        Ok(())
+    }
+
+    /// The relays have stopped: takes in what there still is to be seen.
+    pub async fn last_words(&mut self) -> Result<()> {
+        self.witness.listen()?;
+        self.witness.read_histories(&self.centrifugo).await?;
+        eventually(SOON, "the proxies' connections to end", async || {
+            let open: usize = self.links.iter().map(|link| link.centrifugo.connections()).sum();
+            ensure!(open == 0, "{open} are open");
+            Ok(())
+        })
+        .await?;
+        self.play_tapes()
+    }
+
+    /// Of the connections that have ended.
+    pub fn play_tapes(&mut self) -> Result<()> {
+        for link in self.links.iter() {
+            self.witness.play(&link.centrifugo.take_tapes())?;
+        }
+        Ok(())
+    }
+
+    pub fn check_logs(&self) -> Result<()> {
+        ensure!(self.bugs.is_empty(), "the relay logged {:#?}", self.bugs);
+        Ok(())
+    }
+
+    /// The last lines of the relays that run.
+    pub fn tails(&self) -> String {
+        let tail = |relay: &Relay| {
+            let log = relay.log();
+            log[log.len().saturating_sub(30)..].join("\n  ")
+        };
+        let tails: Vec<String> = self.relays.iter().flatten().map(tail).collect();
+        format!("the relays' last lines:\n  {}", tails.join("\n\n  "))
+    }
+
+    fn note_bugs(&mut self, relay: &Relay) {
+        let log = relay.log();
+        let bugs = log.into_iter().filter(|line| BUGS.iter().any(|bug| line.contains(bug)));
+        self.bugs.extend(bugs);
+    }
+}
+
+impl Link {
+    async fn start(nats: &NatsServer, centrifugo: &Centrifugo) -> Result<Self> {
+        Ok(Self {
+            nats: Proxy::start(&nats.url()).await?,
+            centrifugo: Proxy::recording(&centrifugo.url()).await?,
+        })
+    }
+
+    /// Passes everything on.
+    pub fn heal(&self) {
+        self.nats.heal();
+        self.centrifugo.heal();
+    }
+
+    /// Of the relay at this end of the link.
+    fn home(&self, api_key: &str, standby: bool) -> Result<Home> {
+        let nats = format!("nats://{}", self.nats.address());
+        let centrifugo = format!("http://{}", self.centrifugo.address());
+        let mut home = Home::new(binary(), &nats, &centrifugo, api_key)?;
+        home.configure_more(&format!("[shutdown]\ngrace = \"{TIMEOUT}\""))?;
+        home.env("SLIPRING_CENTRIFUGO__TIMEOUT", TIMEOUT);
+        if standby {
+            home.configure_more("[standby]\nenabled = true")?;
+        }
+        home.add_module("unruly", &guests::component("unruly")?, &unruly_toml(""))?;
+        Ok(home)
+    }
+}
