@@ -31,6 +31,10 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cargo test --workspace --test it --test clients -- --ignored javascript_client
 
+.PHONY: take-over
+take-over: tools guests ## how long a second relay takes when the active one is killed (KILLS=10)
+	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture take_over_times
+
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences
 	cargo fmt --all --check

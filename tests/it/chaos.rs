@@ -56,7 +56,9 @@ fn number(variable: &str) -> Result<Option<u64>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let number = text.parse().with_context(|| format!("{variable}={text} is not a number"))?;
+    let number = text
+        .parse()
+        .with_context(|| format!("{variable}={text} is not a number"))?;
     Ok(Some(number))
 }
 

@@ -119,9 +119,9 @@ fn judge_repeat(judgement: &mut Judgement, channel: &str, before: (Place, Shown)
     } else {
         let number = later.number;
         let apart = apart.map_or("at an unknown time".to_owned(), |apart| format!("{apart:.1?} later"));
-        judgement
-            .unexplained
-            .push(format!("{channel}: {number} again in the same life of Centrifugo, {apart}"));
+        judgement.unexplained.push(format!(
+            "{channel}: {number} again in the same life of Centrifugo, {apart}"
+        ));
     }
 }
 

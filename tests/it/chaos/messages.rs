@@ -8,8 +8,8 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self};
 use fastrand::Rng;
-use futures_util::future::join_all;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,12 @@ pub async fn publish(jetstream: &jetstream::Context, seed: u64, end: Cancellatio
             burst.push((number, wish));
         }
         while !burst.is_empty() {
-            let stored = join_all(burst.iter().map(|(number, wish)| store(jetstream, *number, wish.clone()))).await;
+            let stored = join_all(
+                burst
+                    .iter()
+                    .map(|(number, wish)| store(jetstream, *number, wish.clone())),
+            )
+            .await;
             let mut stored = stored.into_iter();
             burst.retain(|_| !stored.next().unwrap_or_default());
             if !burst.is_empty() {
@@ -81,7 +86,9 @@ pub async fn publish(jetstream: &jetstream::Context, seed: u64, end: Cancellatio
 }
 
 async fn store(jetstream: &jetstream::Context, number: u64, wish: String) -> bool {
-    let message = PublishMessage::build().payload(wish.into()).message_id(number.to_string());
+    let message = PublishMessage::build()
+        .payload(wish.into())
+        .message_id(number.to_string());
     match jetstream.send_publish("unruly.publish", message).await {
         Ok(ack) => ack.await.is_ok(),
         Err(_) => false,

@@ -75,8 +75,12 @@ pub fn confirmed(tape: &Tape) -> Result<Vec<Confirmed>> {
         if !head.starts_with("HTTP/1.1 200") {
             continue;
         }
-        let commands = serde_json::from_slice::<Batch>(&request).context("reading a request")?.commands;
-        let replies = serde_json::from_slice::<Answer>(&answer).context("reading an answer")?.replies;
+        let commands = serde_json::from_slice::<Batch>(&request)
+            .context("reading a request")?
+            .commands;
+        let replies = serde_json::from_slice::<Answer>(&answer)
+            .context("reading an answer")?
+            .replies;
         ensure!(
             commands.len() == replies.len(),
             "{} replies to {} commands",
@@ -165,7 +169,10 @@ mod tests {
 
     fn request(commands: &Value) -> String {
         let body = json!({ "commands": commands }).to_string();
-        format!("POST /api/batch HTTP/1.1\r\nX-API-Key: k\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST /api/batch HTTP/1.1\r\nX-API-Key: k\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     fn tape(requests: &[String], answers: &[String]) -> Tape {

@@ -108,7 +108,8 @@ impl Witness {
         let publication = &received.publication;
         ensure!(publication.offset > 0, "a publication without an offset: {received:?}");
         let place = (self.life, publication.offset);
-        self.record.saw(place, &received.channel, publication.json()?, Some(received.at));
+        self.record
+            .saw(place, &received.channel, publication.json()?, Some(received.at));
         if let Some(mark) = publication.tags.get("mark")
             && !self.marks.contains(mark)
         {

@@ -254,8 +254,16 @@ mod tests {
     async fn a_paused_process_does_nothing_until_it_is_resumed() {
         let mut process = shell("while sleep 0.01; do echo tick; done");
         let ticks = async |process: &mut Process, count| {
-            let more = async || if process.log().len() >= count { Ok(()) } else { Err("too few") };
-            eventually(Duration::from_secs(5), format!("{count} ticks"), more).await.unwrap();
+            let more = async || {
+                if process.log().len() >= count {
+                    Ok(())
+                } else {
+                    Err("too few")
+                }
+            };
+            eventually(Duration::from_secs(5), format!("{count} ticks"), more)
+                .await
+                .unwrap();
         };
         ticks(&mut process, 1).await;
         process.pause().unwrap();

@@ -146,7 +146,10 @@ impl Proxy {
         let mut tapes = lock(tapes);
         // A connection holds its tape as long as it lives.
         let ended: Vec<_> = tapes.extract_if(.., |tape| Arc::strong_count(tape) == 1).collect();
-        ended.into_iter().map(|tape| std::mem::take(&mut *lock(&tape))).collect()
+        ended
+            .into_iter()
+            .map(|tape| std::mem::take(&mut *lock(&tape)))
+            .collect()
     }
 }
 

@@ -61,12 +61,18 @@ pub(super) async fn strike(arena: &mut Arena, mut dice: Dice) -> Result<Counts> 
             blows.extend((second.0 != blows[0].0).then_some(second));
         }
         for &(victim, blow) in &blows {
-            arena.strike(victim, blow).await.with_context(|| describe(victim, blow))?;
+            arena
+                .strike(victim, blow)
+                .await
+                .with_context(|| describe(victim, blow))?;
             counts.add((victim.name(), blow.name()));
         }
         sleep(dice.outage()).await;
         for (victim, blow) in blows {
-            arena.recover(victim, blow).await.with_context(|| describe(victim, blow))?;
+            arena
+                .recover(victim, blow)
+                .await
+                .with_context(|| describe(victim, blow))?;
         }
     }
     arena.witness.subscribe(&arena.centrifugo).await?;

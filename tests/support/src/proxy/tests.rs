@@ -137,7 +137,11 @@ async fn cuts_in_the_middle_of_an_answer() {
     assert_eq!(client.hears_the_end().await, "de");
     assert!(!proxy.will_cut());
     let tape = eventually(SOON, "the tape", async || proxy.take_tapes().pop().ok_or("none"));
-    assert_eq!(tape.await.unwrap().answers, b"before abcdefgh", "the whole answer is kept");
+    assert_eq!(
+        tape.await.unwrap().answers,
+        b"before abcdefgh",
+        "the whole answer is kept"
+    );
 }
 
 #[tokio::test]
