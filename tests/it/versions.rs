@@ -1,15 +1,16 @@
 //! The order on older NATS servers, which cannot reset a consumer: there new messages are held back until what is pending has come
 //! again. The newest server goes through the same, to show that it needs no pause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures_util::future;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use futures_util::{StreamExt, future};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slipring_support::fake_centrifugo::{Batch, Command, Executed, FakeCentrifugo, OnCommand, Plan};
+use slipring_support::fake_centrifugo::{Answer, Batch, Command, Executed, FakeCentrifugo, OnCommand, Plan};
 use slipring_support::relay::Relay;
 use slipring_support::servers::{NatsServer, NatsVersion};
 use slipring_support::{eventually, guests};
@@ -26,8 +27,18 @@ const HELD: &str = "the unacknowledged messages have come again";
 
 /// Runs the test on each version at once.
 async fn on_each(test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
-    let runs =
-        NatsVersion::ALL.map(async |version| test(version).await.with_context(|| format!("on NATS server {version}")));
+    on(&NatsVersion::ALL, test).await
+}
+
+/// Runs the test on those that cannot reset a consumer.
+async fn on_older(test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
+    on(&[NatsVersion::V2_10, NatsVersion::V2_12], test).await
+}
+
+async fn on(versions: &[NatsVersion], test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
+    let runs = versions
+        .iter()
+        .map(async |&version| test(version).await.with_context(|| format!("on NATS server {version}")));
     future::try_join_all(runs).await.map(drop)
 }
 
@@ -289,6 +300,117 @@ async fn a_full_window_comes_again_in_order_on_each_version() -> Result<()> {
         world.all_acked(SOON, STREAM, MODULE).await?;
         print(version, "killed with a full window", &pauses(&relay))?;
         check(&world.centrifugo, MESSAGES)
+    })
+    .await
+}
+
+/// Whoever is cut off while it holds back leaves a consumer with odd settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_killed_while_it_holds_back_is_followed_by_one_that_begins_again() -> Result<()> {
+    const MESSAGES: u64 = 1_000;
+    const WINDOW: usize = 200;
+    on_older(async |version| {
+        let never = |_: &Batch| Plan::answer(Answer::Silence { executed: false });
+        let world = world(version, never, MESSAGES, WINDOW).await?;
+        let mut relay = world.run().await?;
+        let takes_in = |status: &Value| module(status, MODULE)["received"].as_u64() >= Some(WINDOW as u64);
+        relay.status_when(SOON, "the window to fill", takes_in).await?;
+        relay.kill();
+        // It holds back for a tenth of a second at least, in which it has to be killed.
+        let cut_off = async || -> Result<()> {
+            let mut relay = world.home.run().await?;
+            relay.logs(SOON, HOLDING).await?;
+            relay.kill();
+            let settings = world.consumer(STREAM, MODULE).await?.config;
+            ensure!(settings.max_ack_pending == 1, "it was through already: {settings:?}");
+            Ok(())
+        };
+        eventually(SOON, "a relay to be killed while it holds back", cut_off).await?;
+
+        world.centrifugo.behave(|_| Plan::execute());
+        let relay = world.run().await?;
+        ensure!(
+            relay.logged("gave the consumer back its settings"),
+            "{:#?}",
+            relay.log()
+        );
+        world.all_acked(SOON, STREAM, MODULE).await?;
+        let settings = world.consumer(STREAM, MODULE).await?.config;
+        ensure!(settings.max_ack_pending == i64::try_from(WINDOW)?, "{settings:?}");
+        ensure!(settings.ack_wait == Duration::from_secs(60), "{settings:?}");
+        print(version, "killed while it held back", &pauses(&relay))?;
+        check(&world.centrifugo, MESSAGES)
+    })
+    .await
+}
+
+/// Somebody who read from the consumer before still acks, and still has a pull open: some of what is redelivered, and then of what is new,
+/// goes there.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -> Result<()> {
+    const MESSAGES: u64 = 1_000;
+    const DELIVERED: usize = 300;
+    const ACKED: u64 = 100;
+    on_older(async |version| {
+        let world = world(version, |_| Plan::execute(), MESSAGES, DELIVERED).await?;
+        let consumer = world
+            .jetstream
+            .get_stream(STREAM)
+            .await?
+            .create_consumer(pull::Config {
+                durable_name: Some(format!("slipring-{MODULE}")),
+                deliver_policy: DeliverPolicy::All,
+                ack_policy: AckPolicy::Explicit,
+                // So that nothing new is delivered to the open pull before the relay holds back.
+                max_ack_pending: i64::try_from(DELIVERED)?,
+                ..Default::default()
+            })
+            .await?;
+        let delivered = consumer.fetch().max_messages(DELIVERED).messages().await?;
+        let delivered: Vec<_> = delivered.collect().await;
+        ensure!(
+            delivered.len() == DELIVERED,
+            "{} messages are delivered",
+            delivered.len()
+        );
+        let somebody = world.nats.client().await?;
+        let inbox = somebody.new_inbox();
+        let _open = somebody.subscribe(inbox.clone()).await?;
+        let pull = json!({ "batch": DELIVERED + 50, "expires": 30_000_000_000_u64 }).to_string();
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.slipring-{MODULE}");
+        somebody.publish_with_reply(subject, inbox, pull.into()).await?;
+        somebody.flush().await?;
+
+        let mut relay = world.home.run().await?;
+        relay.logs(SOON, HOLDING).await?;
+        for message in delivered.into_iter().take(usize::try_from(ACKED)?) {
+            let message = message.map_err(anyhow::Error::from_boxed)?;
+            message.ack().await.map_err(anyhow::Error::from_boxed)?;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.all_acked(SOON, STREAM, MODULE).await?;
+        print(version, "with late acks and an open pull", &pauses(&relay))?;
+        let mut numbers = BTreeSet::new();
+        let mut last = BTreeMap::new();
+        for publication in world
+            .centrifugo
+            .executed()
+            .iter()
+            .filter(|publication| publication.shown)
+        {
+            let number = number(&publication.command)?;
+            numbers.insert(number);
+            if let Some(last) = last.insert(publication.channel.clone(), number) {
+                ensure!(last < number, "{}: {number} after {last}", publication.channel);
+            }
+        }
+        // Those before them were taken care of by somebody else.
+        ensure!(
+            (ACKED + 1..=MESSAGES).all(|number| numbers.contains(&number)),
+            "of {MESSAGES} messages {} are shown",
+            numbers.len()
+        );
+        Ok(())
     })
     .await
 }

@@ -153,8 +153,14 @@ mod tests {
             collection.take(11, delivery(5, 11));
             collection
         };
-        assert!(complete().release(snapshot(1, 4, 12)).is_err(), "it was delivered again");
-        assert!(complete().release(snapshot(2, 4, 12)).is_err(), "a new one was delivered");
+        assert!(
+            complete().release(snapshot(1, 4, 12)).is_err(),
+            "it was delivered again"
+        );
+        assert!(
+            complete().release(snapshot(2, 4, 12)).is_err(),
+            "a new one was delivered"
+        );
         assert!(
             complete().release(snapshot(1, 5, 12)).is_err(),
             "it was acked and a new one delivered"
