@@ -40,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 const SETTLING: Duration = Duration::from_millis(20);
 const SETTLING_ATTEMPTS: usize = 10;
 
-/// What has not come until then does not come. Servers before 2.12 keep a message pending that the stream lost over a restart, and
+/// What has not come until then does not come. nats-server 2.10.26 may keep a message pending that the stream lost, and
 /// the times of redelivery may be off by one ack_wait, which is why it is two.
 const GIVE_UP: Duration = Duration::from_secs(2 * ACK_WAIT.as_secs());
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream;
 use futures_util::{StreamExt, future};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -56,10 +57,15 @@ async fn world(
     let nats = NatsServer::start_version(version).await?;
     let world = World::start_fake_on(nats, FakeCentrifugo::start_with(behaviour).await?).await?;
     world.stream(STREAM, &["notifications.>"]).await?;
-    publish(&world, 1..=count).await?;
-    let toml = format!("stream = \"{STREAM}\"\ndeliver = \"all\"\nwindow = {window}\n");
-    world.home.add_module(MODULE, &guests::component(MODULE)?, &toml)?;
+    fill(&world, count, window).await?;
     Ok(world)
+}
+
+/// Messages for the stream, and a module that reads it with this window.
+async fn fill(world: &World<FakeCentrifugo>, count: u64, window: usize) -> Result<()> {
+    publish(world, 1..=count).await?;
+    let toml = format!("stream = \"{STREAM}\"\ndeliver = \"all\"\nwindow = {window}\n");
+    world.home.add_module(MODULE, &guests::component(MODULE)?, &toml)
 }
 
 /// The actor, 0, is not told what he did.
@@ -238,6 +244,9 @@ async fn a_graceful_restart_needs_no_pause_on_any_version() -> Result<()> {
     on_each(async |version| {
         let slow = |_: &Batch| Plan::execute().after(Duration::from_millis(5));
         let world = world(version, slow, MESSAGES, 200).await?;
+        let told = world.home.command(["check", "--online"]).output()?;
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        ensure!(told.contains("holds back new ones") != resets(version), "{told}");
         for stop in 1..=3 {
             let mut relay = world.run().await?;
             shows(&world, stop * 400).await?;
@@ -252,6 +261,44 @@ async fn a_graceful_restart_needs_no_pause_on_any_version() -> Result<()> {
         let executed = world.centrifugo.executed().len() as u64;
         ensure!(executed == MESSAGES, "{executed} publications of {MESSAGES} messages");
         Ok(())
+    })
+    .await
+}
+
+/// A consumer with replicas tells of its deliveries and acks a moment later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_with_replicas_keeps_the_order_on_each_version() -> Result<()> {
+    const MESSAGES: u64 = 2_000;
+    on_each(async |version| {
+        let [first, _second, mut third] = NatsServer::start_cluster(version).await?;
+        let seed = fastrand::u64(..);
+        let centrifugo = FakeCentrifugo::start_with(troubled(seed)).await?;
+        let world = World::start_fake_on(first, centrifugo).await?;
+        let stream = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["notifications.>".to_owned()],
+            num_replicas: 3,
+            ..Default::default()
+        };
+        let formed = async || world.jetstream.create_stream(stream.clone()).await.map(drop);
+        eventually(SOON, "the cluster to form", formed).await?;
+        fill(&world, MESSAGES, 200).await?;
+        let mut all = Vec::new();
+        for kill in 1..=2 {
+            let mut relay = world.run().await?;
+            shows(&world, kill * 400).await?;
+            relay.kill();
+            all.extend(pauses(&relay));
+        }
+        let mut relay = world.run().await?;
+        shows(&world, 1_200).await?;
+        third.restart().await?;
+        world.all_acked(SOON, STREAM, MODULE).await?;
+        all.extend(pauses(&relay));
+        ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
+        print(version, "with three replicas", &all)?;
+        ensure!(all.is_empty() == resets(version), "{all:?}");
+        check(&world.centrifugo, MESSAGES).with_context(|| format!("with the seed {seed}"))
     })
     .await
 }
@@ -373,6 +420,10 @@ async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -
             "{} messages are delivered",
             delivered.len()
         );
+        // What the stream does not hold any more cannot come again.
+        let deleted = ACKED + 50;
+        let stream = world.jetstream.get_stream(STREAM).await?;
+        ensure!(stream.delete_message(deleted).await?, "it is deleted");
         let somebody = world.nats.client().await?;
         let inbox = somebody.new_inbox();
         let _open = somebody.subscribe(inbox.clone()).await?;
@@ -406,7 +457,7 @@ async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -
         }
         // Those before them were taken care of by somebody else.
         ensure!(
-            (ACKED + 1..=MESSAGES).all(|number| numbers.contains(&number)),
+            (ACKED + 1..=MESSAGES).all(|number| number == deleted || numbers.contains(&number)),
             "of {MESSAGES} messages {} are shown",
             numbers.len()
         );

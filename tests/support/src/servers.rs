@@ -4,6 +4,7 @@
 mod centrifugo;
 mod nats;
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,13 @@ fn installed(path: &str) -> Result<PathBuf> {
 /// tries to reach it, which then talks to itself.
 pub(crate) fn candidate_port() -> u16 {
     fastrand::u16(10_000..32_000)
+}
+
+/// One that nobody listens on now, for a server that can't be given another one later.
+fn free_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut candidates = std::iter::repeat_with(candidate_port);
+    candidates.find(free).unwrap_or_else(candidate_port)
 }
 
 /// Whether a server gave up because its port was taken.

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::{PATIENCE, PORTS_TRIED, candidate_port, installed, port_was_taken, tool};
+use super::{PATIENCE, PORTS_TRIED, candidate_port, free_port, installed, port_was_taken, tool};
 use crate::process::Process;
 
 /// The minor versions that are there to be started, each at its newest patch or what `tools/` pins.
@@ -60,8 +60,24 @@ impl NatsServer {
     }
 
     pub async fn start_version(version: NatsVersion) -> Result<Self> {
-        let server = Self::prepare("")?;
+        Self::start_version_with(version, "").await
+    }
+
+    async fn start_version_with(version: NatsVersion, config: &str) -> Result<Self> {
+        let server = Self::prepare(config)?;
         Self { version, ..server }.first_start().await
+    }
+
+    /// Three that form a cluster, which may need a while to choose its leader.
+    pub async fn start_cluster(version: NatsVersion) -> Result<[Self; 3]> {
+        let ports = [(); 3].map(|()| free_port());
+        let routes = ports.map(|port| format!("nats://127.0.0.1:{port}")).join(", ");
+        let node = async |number: usize| {
+            let port = ports[number];
+            let cluster = format!("cluster {{ name: cluster, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}");
+            Self::start_version_with(version, &format!("server_name: node-{number}\n{cluster}")).await
+        };
+        Ok([node(0).await?, node(1).await?, node(2).await?])
     }
 
     async fn first_start(mut self) -> Result<Self> {
