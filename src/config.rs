@@ -22,6 +22,7 @@ use url::Url;
 pub use self::module::{name as module_name, parse as parse_module};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::relay::parse as parse_config;
+pub use self::subject::covers;
 
 /// The file that is read if no other is named.
 pub const DEFAULT_FILE: &str = "slipring.toml";

@@ -107,6 +107,12 @@ impl Collector for Modules {
             |m| &m.publish_retries,
         )?;
         page.family("acks", None, "Messages acknowledged to JetStream", |m| &m.acks)?;
+        page.family(
+            "messages_missed",
+            None,
+            "Messages that the stream removed before they could be read, or might have been",
+            |m| &m.missed,
+        )?;
         page.family("dead_letters", None, "Messages stored in the dead-letter stream", |m| {
             &m.dead_letters
         })?;

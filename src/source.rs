@@ -12,6 +12,7 @@ mod delivery;
 mod epoch;
 mod hold_back;
 mod pin;
+mod retention;
 mod server;
 
 pub use acks::Acks;
@@ -19,6 +20,7 @@ pub use contiguity::Contiguity;
 pub use credit::Room;
 pub use epoch::{Epoch, EpochEnd};
 pub use pin::{Lease, Pin};
+pub use retention::Missed;
 pub use server::{FIRST_WITH_RESET, OLDEST, Server};
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -34,6 +37,7 @@ use crate::message::Message;
 use crate::nats::Nats;
 
 use self::consumer::Bound;
+use self::retention::Retention;
 
 /// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
 /// progress.
@@ -123,6 +127,14 @@ struct Start {
     held: Vec<Delivery>,
 }
 
+/// What an epoch reads, and by what right.
+struct Reading {
+    stream: Stream,
+    identity: StreamIdentity,
+    retention: Retention,
+    pin: Option<Arc<Pin>>,
+}
+
 /// What it takes to be one of several relays.
 #[derive(Debug)]
 pub struct StandingBy {
@@ -163,35 +175,44 @@ pub async fn begin_epoch(
         mut consumer,
         stream,
         identity,
+        is_new,
     } = consumer::bind(&nats.jetstream, &config, settings, position).await?;
     let pin = match standby {
         None => None,
         Some(StandingBy { pin: Some(pin), .. }) => Some(pin),
         Some(StandingBy { standby, waiting, .. }) => {
-            let pin = pin::acquire(&nats, &config, stream, &mut consumer, standby, &waiting).await?;
+            let pin = pin::acquire(&nats, &config, stream.clone(), &mut consumer, standby, &waiting).await?;
             Some(Arc::new(pin))
         }
     };
+    let mut floor = consumer.cached_info().ack_floor.stream_sequence;
+    let waiting = consumer.cached_info().num_ack_pending > 0;
     let start = if server == Server::Resets {
-        reset(consumer, &config).await?
+        floor = reset(consumer, &config).await?;
+        Start::default()
     } else {
         hold_back::begin(&nats, generation, &config).await?
     };
-    Epoch::subscribe(nats, generation, &config, identity, start, pin).await
+    let all = retention::reads_all(&stream.cached_info().config, &config.subjects);
+    let retention = Retention::new((!is_new).then_some(floor + 1), all, waiting);
+    let reading = Reading {
+        stream,
+        identity,
+        retention,
+        pin,
+    };
+    Epoch::subscribe(nats, generation, &config, reading, start).await
 }
 
-/// The first delivery afterwards has consumer sequence 1.
-async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<Start, SourceError> {
+/// The first delivery afterwards has consumer sequence 1. Answers the ack floor, after which it begins.
+async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<u64, SourceError> {
     let reset = consumer.reset(None).await.map_err(|error| {
         SourceError::request(
             format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream),
             error,
         )
     })?;
-    debug!(
-        consumer = config.consumer,
-        floor = reset.info.ack_floor.stream_sequence,
-        "reset the consumer"
-    );
-    Ok(Start::default())
+    let floor = reset.info.ack_floor.stream_sequence;
+    debug!(consumer = config.consumer, floor, "reset the consumer");
+    Ok(floor)
 }

@@ -260,13 +260,15 @@ impl Window {
         replies
     }
 
-    /// How many more messages it takes: none while its oldest is too old, since a crash would publish again what has come since.
+    /// Whether its oldest message is too old to take in more: a crash would publish again what has come since.
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        let overdue = |oldest: &Entry| now - oldest.arrived >= self.limits.age;
+        self.entries.front().is_some_and(overdue)
+    }
+
+    /// How many more messages it takes.
     pub fn room_messages(&self, now: Instant) -> usize {
-        if self
-            .entries
-            .front()
-            .is_some_and(|oldest| now - oldest.arrived >= self.limits.age)
-        {
+        if self.is_overdue(now) {
             return 0;
         }
         self.limits.messages.saturating_sub(self.entries.len())

@@ -46,6 +46,8 @@ pub struct ModuleStatus {
     /// In both stages.
     pub rejected: u64,
     pub published: u64,
+    /// Removed from the stream before they could be read.
+    pub missed: u64,
     pub retried: u64,
     pub swaps: u64,
     pub refused_swaps: u64,

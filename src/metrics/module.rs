@@ -22,6 +22,7 @@ pub struct ModuleMetrics {
     pub(crate) publications: Counter,
     pub(crate) publish_retries: Counter,
     pub(super) acks: Counter,
+    pub(crate) missed: Counter,
     pub(super) dead_letters: Counter,
     pub(crate) swaps: Counter,
     pub(crate) swaps_refused: Counter,
@@ -117,6 +118,11 @@ impl ModuleMetrics {
         self.acks.inc();
     }
 
+    /// So many more messages can't be read any more.
+    pub fn missed(&self, messages: u64) {
+        self.missed.inc_by(messages);
+    }
+
     pub fn epoch_began(&self) {
         self.epochs.inc();
     }
@@ -193,6 +199,7 @@ impl Default for ModuleMetrics {
             publications: Counter::default(),
             publish_retries: Counter::default(),
             acks: Counter::default(),
+            missed: Counter::default(),
             dead_letters: Counter::default(),
             swaps: Counter::default(),
             swaps_refused: Counter::default(),

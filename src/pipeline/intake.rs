@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::config::{ModuleConfig, Standby};
 use crate::nats::Nats;
-use crate::source::{self, Delivery, Epoch, EpochEnd, Lease, Position, Room, SourceError, StandingBy};
+use crate::source::{self, Delivery, Epoch, EpochEnd, Lease, Missed, Position, Room, SourceError, StandingBy};
 
 /// The longest pause between two attempts to open an epoch.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -44,7 +44,8 @@ pub(super) enum News {
     StandingBy,
     /// A new epoch has begun, on this stream.
     Began(source::StreamIdentity),
-    Delivered(Vec<Delivery>),
+    /// And what the stream removed before it could be read.
+    Delivered(Vec<Delivery>, Option<Missed>),
     /// The epoch is over; another one is being opened.
     Over(EpochEnd),
     /// No epoch could be opened; it is tried again.
@@ -97,7 +98,7 @@ impl Intake {
                 }
             }
             State::Open(epoch, since) => match epoch.next(room).await {
-                Ok(deliveries) => News::Delivered(deliveries),
+                Ok(deliveries) => News::Delivered(deliveries, epoch.take_missed()),
                 Err(end) => {
                     self.failures = if since.elapsed() >= LASTING {
                         0

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::ending::{Ending, EndingKind};
 use super::flow::{Effect, Flow};
@@ -23,7 +23,7 @@ use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
 use crate::publish::{Answer, RequestId};
-use crate::source::{Acks, Delivery, EpochEnd, Lease, Room, StreamIdentity};
+use crate::source::{Acks, Delivery, EpochEnd, Lease, Missed, Room, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
 use crate::window::Ticket;
 
@@ -49,6 +49,8 @@ struct Run<'a> {
     acks: Acks,
     /// Until when nobody else publishes, where there is standby.
     lease: Option<Lease>,
+    /// The last sequence that the stream is known to have removed too early.
+    missed_through: u64,
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
     ending: Option<Ending>,
@@ -97,6 +99,7 @@ pub(super) async fn run(
         dead_letters: JoinSet::new(),
         acks: Acks::start(shared.nats.client.clone()),
         lease: None,
+        missed_through: 0,
         complaint: None,
         ending: None,
     };
@@ -121,14 +124,15 @@ impl Run<'_> {
         stop: &CancellationToken,
         leave: &CancellationToken,
     ) -> Event {
-        let window = self.flow.window();
+        let (window, now) = (self.flow.window(), Instant::now());
         let room = Room {
-            messages: window.room_messages(Instant::now()),
+            messages: window.room_messages(now),
             bytes: window.room_bytes(),
             empty: window.is_empty(),
         };
-        // What was asked for may have come to more than was thought, once it is transformed: then it waits outside.
-        let takes_in = (room.bytes > 0 || room.empty) && self.transforming < self.max_transforming;
+        // What was asked for may have come to more than was thought, once it is transformed, or later: then it waits outside.
+        let takes_in =
+            (room.bytes > 0 || room.empty) && !window.is_overdue(now) && self.transforming < self.max_transforming;
         let position = self.flow.position();
         let wakeup = self.flow.next_wakeup();
         let deadline = self.ending.as_ref().map(|ending| ending.deadline);
@@ -160,7 +164,12 @@ impl Run<'_> {
                 self.board.set_state(State::Standby, Some(reason.to_owned()));
             }
             Event::Source(News::Began(stream)) => self.begin(stream),
-            Event::Source(News::Delivered(deliveries)) => self.deliver(deliveries),
+            Event::Source(News::Delivered(deliveries, missed)) => {
+                if let Some(missed) = missed {
+                    self.alarm(missed);
+                }
+                self.deliver(deliveries);
+            }
             Event::Source(News::Over(end)) => {
                 self.flow.over();
                 let error: &dyn std::error::Error = &end;
@@ -230,6 +239,38 @@ impl Run<'_> {
                 module: Arc::clone(&self.assignment.module),
                 messages,
             });
+        }
+    }
+
+    /// Says what is lost to the stream's limits: raising them, or `max_age`, is up to a person.
+    fn alarm(&mut self, missed: Missed) {
+        let Missed {
+            first,
+            last,
+            messages,
+            exact,
+        } = missed;
+        // Until what is before it is acknowledged, an epoch comes upon it again.
+        if last <= self.missed_through {
+            return;
+        }
+        self.missed_through = last;
+        self.board.metrics().missed(messages);
+        let (module, stream) = (self.board.name(), &self.assignment.config.stream);
+        if exact {
+            error!(
+                module,
+                stream, first, last, messages, "the stream removed messages before they could be read"
+            );
+        } else {
+            error!(
+                module,
+                stream,
+                first,
+                last,
+                at_most = messages,
+                "the stream removed messages before they could be read; it is not known how many had the module's subjects"
+            );
         }
     }
 

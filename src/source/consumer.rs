@@ -21,6 +21,8 @@ pub(super) struct Bound {
     pub(super) consumer: Consumer<pull::Config>,
     pub(super) stream: Stream,
     pub(super) identity: StreamIdentity,
+    /// It was not there before.
+    pub(super) is_new: bool,
 }
 
 pub(super) async fn bind(
@@ -33,11 +35,11 @@ pub(super) async fn bind(
     let identity = StreamIdentity {
         created: stream.cached_info().created.unix_timestamp_nanos(),
     };
-    let consumer = match stream.consumer_info(&config.consumer).await {
-        Ok(info) => bind_to(&stream, config, standby, info.config).await?,
+    let (consumer, is_new) = match stream.consumer_info(&config.consumer).await {
+        Ok(info) => (bind_to(&stream, config, standby, info.config).await?, false),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
             let start = start(&stream, identity, config, position);
-            create(&stream, config, standby, start).await?
+            (create(&stream, config, standby, start).await?, true)
         }
         Err(error) => return Err(failed("looking up", config, error)),
     };
@@ -45,6 +47,7 @@ pub(super) async fn bind(
         consumer,
         stream,
         identity,
+        is_new,
     })
 }
 

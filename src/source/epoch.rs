@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
 use super::pin::{Member, PIN_ID, Pin, WRONG_PIN};
-use super::{Delivery, SourceError, Start, StreamIdentity, delivery};
+use super::retention::{self, Missed, Retention};
+use super::{Delivery, Reading, SourceError, Start, StreamIdentity, delivery};
 use crate::config::ModuleConfig;
 use crate::nats::{Link, Nats};
 
@@ -47,6 +48,10 @@ pub struct Epoch {
     /// What was delivered before the epoch began and is its beginning.
     held: VecDeque<Delivery>,
     pin: Option<Arc<Pin>>,
+    retention: Retention,
+    /// The first sequence that the stream holds.
+    oldest: watch::Receiver<u64>,
+    missed: Option<Missed>,
     heard: Instant,
 }
 
@@ -84,10 +89,19 @@ impl Epoch {
         nats: Nats,
         generation: u64,
         config: &ModuleConfig,
-        stream: StreamIdentity,
+        reading: Reading,
         start: Start,
-        pin: Option<Arc<Pin>>,
     ) -> Result<Self, SourceError> {
+        let Reading {
+            stream,
+            identity,
+            retention,
+            pin,
+        } = reading;
+        let (sender, oldest) = watch::channel(stream.cached_info().state.first_sequence);
+        if !retention.sees_all() {
+            tokio::spawn(retention::follow_oldest(stream, sender));
+        }
         let inbox = nats.client.new_inbox();
         let subscriber = nats
             .client
@@ -95,7 +109,7 @@ impl Epoch {
             .await
             .map_err(|error| SourceError::request("subscribing to an inbox".to_owned(), error))?;
         Ok(Self {
-            stream,
+            stream: identity,
             pull_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer),
             jetstream: nats.jetstream,
             link: nats.link,
@@ -108,6 +122,9 @@ impl Epoch {
             contiguity: Contiguity::after(start.delivered),
             held: start.held.into(),
             pin,
+            retention,
+            oldest,
+            missed: None,
             heard: Instant::now(),
         })
     }
@@ -115,6 +132,11 @@ impl Epoch {
     /// What this relay reads by, where there is standby. It stays from one epoch to the next.
     pub fn pin(&self) -> Option<&Arc<Pin>> {
         self.pin.as_ref()
+    }
+
+    /// What the stream removed before it could be read, as far as it showed since this was last asked.
+    pub fn take_missed(&mut self) -> Option<Missed> {
+        self.missed.take()
     }
 
     /// What was delivered, at least one and at most a chunk of them. Pulls as far as there is room. May be dropped at any
@@ -198,6 +220,13 @@ impl Epoch {
         let (consumer_sequence, delivery) =
             delivery::read(message, &self.jetstream, &self.stream_name).map_err(EpochEnd::Foreign)?;
         self.contiguity.check(consumer_sequence)?;
+        let oldest = *self.oldest.borrow();
+        let missed = self
+            .retention
+            .delivered(delivery.message.sequence, delivery.pending, oldest);
+        if let Some(missed) = missed {
+            self.missed = Some(self.missed.map_or(missed, |earlier| earlier.and(missed)));
+        }
         Ok(delivery)
     }
 

@@ -1,7 +1,8 @@
 //! A stream or a consumer that is deleted, purged, made anew or put back from a copy under a running relay: nothing that JetStream
 //! still holds is lost, and no message is taken for an older one with its sequence.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use slipring_support::eventually;
 
@@ -119,4 +120,43 @@ async fn a_store_put_back_from_a_copy_has_other_messages_with_sequences_that_wer
     settled(&world, STREAM, CONSUMER).await?;
     ensure!(relay.logged("rolled back"), "it says so: {:#?}", relay.log());
     Ok(())
+}
+
+/// A stream that keeps the newest 100 messages, while more than that wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_the_stream_removed_before_they_were_read_are_counted_and_named() -> Result<()> {
+    let mut world = World::start().await?;
+    let config = jetstream::stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["unruly.>".to_owned()],
+        max_messages: 100,
+        ..Default::default()
+    };
+    world.jetstream.create_stream(config).await?;
+    world.add_unruly("window = 10")?;
+    let relay = world.run().await?;
+    world.publish(numbers(1..=50)).await?;
+    counts(&relay, "unruly", "published", 50).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    world.centrifugo.stop().await?;
+    world.publish(numbers(51..=300)).await?;
+    world.centrifugo.restart().await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    // The window of ten was read in time.
+    shows(&world.centrifugo, CHANNEL, (51..=60).chain(201..=300)).await?;
+    counts(&relay, "unruly", "missed", 140).await?;
+    let said = relay
+        .log()
+        .into_iter()
+        .find(|line| line.contains("before they could be read"));
+    let said = said.context("a line about it")?;
+    ensure!(said.contains("first=61") && said.contains("last=200"), "{said}");
+
+    // And while no relay runs.
+    let mut relay = relay;
+    ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
+    world.publish(numbers(301..=500)).await?;
+    let relay = world.run().await?;
+    shows(&world.centrifugo, CHANNEL, (51..=60).chain(201..=300).chain(401..=500)).await?;
+    counts(&relay, "unruly", "missed", 100).await
 }

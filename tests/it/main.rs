@@ -15,6 +15,7 @@ mod memory;
 mod numbers;
 mod options;
 mod publish;
+mod replay;
 mod standby;
 mod streams;
 mod versions;
