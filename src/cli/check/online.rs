@@ -70,7 +70,7 @@ fn with_its_version(version: &str, server: Server) -> anyhow::Result<String> {
         Server::Resets => Ok(format!("nats-server {version} with JetStream")),
         Server::HoldsBack => Ok(format!(
             "nats-server {version} with JetStream; it cannot reset a consumer, as {FIRST_WITH_RESET} and later can, so that a module \
-             that begins or connects again with messages unacknowledged holds back new ones for 0.1 to 0.2 s"
+             that begins or connects again with messages unacknowledged holds back new ones for 0.1 to 0.3 s"
         )),
         Server::TooOld => {
             bail!("nats-server is {version}, and the relay needs {OLDEST} or later, best {FIRST_WITH_RESET}")
@@ -201,7 +201,7 @@ mod tests {
         let told = told.map(|told| told.unwrap_or_else(|error| format!("bad: {error}")));
         assert_snapshot!(told.join("\n"), @r#"
         nats-server 2.15.2 with JetStream
-        nats-server 2.12.8 with JetStream; it cannot reset a consumer, as 2.14 and later can, so that a module that begins or connects again with messages unacknowledged holds back new ones for 0.1 to 0.2 s
+        nats-server 2.12.8 with JetStream; it cannot reset a consumer, as 2.14 and later can, so that a module that begins or connects again with messages unacknowledged holds back new ones for 0.1 to 0.3 s
         bad: nats-server is 2.9.25, and the relay needs 2.10 or later, best 2.14
         "#);
     }
