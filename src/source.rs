@@ -2,7 +2,7 @@
 //!
 //! An epoch begins with a reset of the consumer to its ack floor, and lasts as long as deliveries are contiguous: that is what
 //! keeps the order whatever happened before. Servers that can't reset a consumer are made to deliver what is pending first
-//! ([`hold_back`]). Nothing here knows what becomes of a message.
+//! (`source/hold_back.rs`). Nothing here knows what becomes of a message.
 
 mod acks;
 mod consumer;
