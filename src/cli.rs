@@ -4,7 +4,9 @@
 #[cfg(test)]
 mod canned;
 mod check;
+mod dead_letters;
 mod logging;
+mod report;
 mod run;
 mod status;
 mod table;
@@ -49,6 +51,7 @@ enum Command {
     Check(check::Args),
     Try(try_module::Args),
     Status(status::Args),
+    DeadLetters(dead_letters::Args),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -81,6 +84,9 @@ impl ConfigFile {
 pub enum Failure {
     #[error(transparent)]
     Config(#[from] Problems),
+    /// Of the kind that the command line's parser can't see.
+    #[error("{0}")]
+    Usage(String),
     // With all its causes: this is the one place where the chain is printed.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -91,6 +97,7 @@ impl Failure {
         match self {
             // EX_CONFIG of sysexits.h.
             Self::Config(_) => 78,
+            Self::Usage(_) => 2,
             Self::Failed(_) => 1,
         }
     }
@@ -105,7 +112,13 @@ impl From<io::Error> for Failure {
 impl Cli {
     /// Starts logging to standard error, for the rest of the process.
     pub fn start_logging(&self) -> Result<(), Failure> {
-        logging::start(self.log_format, env::var("SLIPRING_LOG").ok().as_deref())
+        let filter = env::var("SLIPRING_LOG").ok();
+        let default = match self.command {
+            // Who asks for a list has no use for a line about the connection.
+            Command::DeadLetters(_) => logging::QUIET_FILTER,
+            _ => logging::DEFAULT_FILTER,
+        };
+        logging::start(self.log_format, filter.as_deref().unwrap_or(default))
     }
 
     /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
@@ -117,6 +130,7 @@ impl Cli {
             Command::Check(args) => check::execute(args, output),
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
+            Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
         };
         match done {
             // Whoever reads the results, such as `head`, has seen enough.

@@ -4,6 +4,7 @@
 mod flow;
 mod intake;
 mod refusals;
+pub mod replay;
 mod run;
 mod stamp;
 

@@ -40,7 +40,7 @@ impl Shutdown {
             );
             drain.cancel();
             let signal = next().await;
-            warn!(signal, "leaving at once; what is not acked will be delivered again");
+            warn!(signal, "leaving at once; what is not finished comes again");
             now.cancel();
         })));
         Ok(shutdown)

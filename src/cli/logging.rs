@@ -8,11 +8,14 @@ use super::{Failure, LogFormat};
 use crate::config::{Place, Problems};
 
 /// What async-nats says about connections, the relay says itself.
-const DEFAULT_FILTER: &str = "info,async_nats=warn";
+pub const DEFAULT_FILTER: &str = "info,async_nats=warn";
 
-/// To be called once in a process; `filter` is what `SLIPRING_LOG` is set to.
-pub fn start(format: LogFormat, filter: Option<&str>) -> Result<(), Failure> {
-    let filter = parse(filter.unwrap_or(DEFAULT_FILTER))?;
+/// For commands whose connections are nobody's concern while they hold.
+pub const QUIET_FILTER: &str = "info,async_nats=warn,slipring::nats=warn";
+
+/// To be called once in a process; `filter` is what `SLIPRING_LOG` is set to, or the command's default.
+pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
+    let filter = parse(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_env_filter(filter);
@@ -43,12 +46,12 @@ fn parse(filter: &str) -> Result<EnvFilter, Problems> {
 mod tests {
     use insta::assert_snapshot;
 
-    use super::{DEFAULT_FILTER, parse};
+    use super::{DEFAULT_FILTER, QUIET_FILTER, parse};
 
     #[test]
     fn a_wrong_filter_is_refused() {
         assert!(parse("warn,slipring=debug").is_ok());
-        assert!(parse(DEFAULT_FILTER).is_ok());
+        assert!(parse(DEFAULT_FILTER).is_ok() && parse(QUIET_FILTER).is_ok());
         assert_snapshot!(parse("slipring=loud").unwrap_err(), @r#"
         SLIPRING_LOG: "slipring=loud" is not a filter of log lines (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); it must be a level such as "debug", or a list such as "warn,slipring=debug"
         "#);

@@ -1,7 +1,6 @@
 //! `slipring try`: what does a module make of these messages? JSON lines in, publications out, no server.
 
 mod line;
-mod report;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use super::Failure;
+use super::report::{self, Source};
 use crate::config::{self, ModuleConfig, VersionSource};
 use crate::message::{Message, Outcome};
 use crate::transform::{Engine, Instance, Limits, Module};
@@ -120,7 +120,7 @@ fn run(
         };
         let outcome = with_version(config.version, &message, instance.call(&message));
         summary.count(&outcome);
-        report::write(output, number, &message, &outcome)?;
+        report::write(output, Source::Line(number), &message, &outcome)?;
     }
     Ok(summary)
 }

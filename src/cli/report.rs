@@ -11,9 +11,20 @@ use serde_json::value::RawValue;
 
 use crate::message::{Body, Message, Outcome, Publication};
 
+/// Where the message came from.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The line with this number.
+    Line(u64),
+    /// The dead letter with this number.
+    DeadLetter(u64),
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
-    line: u64,
+    #[serde(flatten)]
+    source: Source,
     subject: &'a str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,10 +59,9 @@ struct Published<'a> {
     skip_history: bool,
 }
 
-/// Writes the line of the `line`th message.
-pub fn write(output: &mut dyn Write, line: u64, message: &Message, outcome: &Outcome) -> io::Result<()> {
+pub fn write(output: &mut dyn Write, source: Source, message: &Message, outcome: &Outcome) -> io::Result<()> {
     let mut report = Line {
-        line,
+        source,
         subject: &message.subject,
         outcome: "publish",
         publications: None,
@@ -128,7 +138,7 @@ mod tests {
             deliveries: 1,
         };
         let mut output = Vec::new();
-        write(&mut output, 1, &message, outcome).unwrap();
+        write(&mut output, Source::Line(1), &message, outcome).unwrap();
         String::from_utf8(output).unwrap()
     }
 

@@ -1,0 +1,105 @@
+//! `slipring dead-letters`: what could not be published, for people to look at, replay and remove. One file a verb.
+
+mod list;
+mod remove;
+mod replay;
+mod select;
+mod show;
+mod text;
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Subcommand;
+use tokio::runtime::Runtime;
+
+use super::{ConfigFile, Failure};
+use crate::config::Config;
+use crate::dead_letter::Reader;
+use crate::nats::{self, Nats};
+
+/// Look at what could not be published, replay it, remove it
+///
+/// What a module rejects, or Centrifugo refuses for good, is stored with the reason in the stream that `dead_letters.stream` of
+/// the configuration names. There it has a number, its sequence in that stream. These commands ask NATS, not a relay; one may
+/// run beside them.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring dead-letters list --module orders --since 2h
+  slipring dead-letters show 17
+  slipring dead-letters replay --module orders --dry-run
+  slipring dead-letters replay --module orders
+  slipring dead-letters remove 17 18")]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(list::Args),
+    Show(show::Args),
+    Replay(replay::Args),
+    Remove(remove::Args),
+}
+
+/// How long NATS may take to let us in. The relay itself would wait for ever.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    match &args.verb {
+        Verb::List(args) => list::execute(args, output, notes),
+        Verb::Show(args) => show::execute(args, output),
+        Verb::Replay(args) => replay::execute(args, output, notes),
+        Verb::Remove(args) => remove::execute(args, notes),
+    }
+}
+
+/// What every verb begins with.
+struct Session {
+    runtime: Runtime,
+    config: Config,
+    nats: Nats,
+    /// `None`: there is no stream for dead letters.
+    reader: Option<Reader>,
+}
+
+impl Session {
+    fn open(config: &ConfigFile) -> Result<Self, Failure> {
+        let config = config.load()?;
+        let runtime = Runtime::new().context("starting the tokio runtime failed")?;
+        let (nats, reader) = runtime.block_on(connect(&config))?;
+        Ok(Self {
+            runtime,
+            config,
+            nats,
+            reader,
+        })
+    }
+
+    /// Why there is nothing to be found.
+    fn no_stream(&self) -> String {
+        let stream = &self.config.dead_letters.stream;
+        format!("there are no dead letters: the stream {stream} does not exist")
+    }
+}
+
+async fn connect(config: &Config) -> anyhow::Result<(Nats, Option<Reader>)> {
+    let connecting = tokio::time::timeout(TIMEOUT, nats::connect(&config.nats)).await;
+    let nats = connecting.with_context(|| {
+        let servers = config.nats.servers.join(", ");
+        format!("no connection to NATS at {servers} within {TIMEOUT:?}")
+    })??;
+    let reader = Reader::open(&nats, &config.dead_letters.stream).await?;
+    Ok((nats, reader))
+}
+
+/// `1 dead letter`, `2 dead letters`.
+fn count(letters: usize) -> String {
+    match letters {
+        1 => "1 dead letter".to_owned(),
+        _ => format!("{letters} dead letters"),
+    }
+}

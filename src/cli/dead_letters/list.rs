@@ -1,0 +1,139 @@
+//! `slipring dead-letters list`: a line a dead letter.
+
+use std::collections::VecDeque;
+use std::io::{BufWriter, Write};
+
+use anyhow::anyhow;
+
+use super::super::table::align;
+use super::super::{ConfigFile, Failure};
+use super::Session;
+use super::select::Filter;
+use super::text::{Facts, shortened};
+use crate::dead_letter::Letter;
+
+/// List dead letters, the newest last
+///
+/// A line each: its number, when it was stored, whose module's it is, which stage rejected it with which code, the channel it was
+/// for, the stream and sequence of its message, and the beginning of the reason.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring dead-letters list
+  slipring dead-letters list --module orders --since 2h --limit 20
+  slipring dead-letters list --stage publish --code 102
+  slipring dead-letters list --json | jq -r .reason | sort | uniq -c")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    filter: Filter,
+    /// At most so many: the newest
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Print a line of JSON for each, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Of a reason, in characters.
+const LONGEST_REASON: usize = 72;
+const LONGEST_CHANNEL: usize = 40;
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let session = Session::open(&args.config)?;
+    let Some(reader) = &session.reader else {
+        writeln!(notes, "{}", session.no_stream())?;
+        return Ok(());
+    };
+    let mut output = BufWriter::new(output);
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let mut found = 0_usize;
+    let mut lines = VecDeque::new();
+    let scan = args.filter.scan(reader, |letter| {
+        found += 1;
+        let line = match args.json {
+            true => vec![serde_json::to_string(&Facts::of(&letter)).map_err(|error| anyhow!(error))?],
+            false => row(&letter),
+        };
+        if args.json && args.limit.is_none() {
+            // Nothing has to be known of the others, however many there are.
+            writeln!(output, "{}", line[0]).map_err(|error| anyhow!(error))?;
+            return Ok::<_, anyhow::Error>(());
+        }
+        lines.push_back(line);
+        if lines.len() > limit {
+            lines.pop_front();
+        }
+        Ok(())
+    });
+    session.runtime.block_on(scan)?;
+    if args.json {
+        for line in &lines {
+            writeln!(output, "{}", line[0])?;
+        }
+    } else if !lines.is_empty() {
+        lines.push_front(HEAD.map(str::to_owned).to_vec());
+        write!(output, "{}", align(lines.make_contiguous()))?;
+    }
+    output.flush()?;
+    if found == 0 {
+        writeln!(notes, "no dead letter in {} is like that", reader.name())?;
+    }
+    Ok(())
+}
+
+const HEAD: [&str; 8] = [
+    "NUMBER", "STORED", "MODULE", "STAGE", "CODE", "CHANNEL", "ORIGIN", "REASON",
+];
+
+fn row(letter: &Letter) -> Vec<String> {
+    let origin = letter.origin.as_ref();
+    let origin = origin.map_or("-".to_owned(), |origin| {
+        format!("{}:{}", origin.stream, origin.sequence)
+    });
+    let channel = letter.channel.as_deref().unwrap_or("-");
+    let missing: Vec<String> = letter.missing().iter().map(ToString::to_string).collect();
+    let reason = match missing.as_slice() {
+        [] => letter.reason.clone(),
+        missing => format!(
+            "(part {} of {} is not there) {}",
+            missing.join(", "),
+            letter.parts(),
+            letter.reason
+        ),
+    };
+    vec![
+        letter.number().to_string(),
+        // To the second: the number says more about the order.
+        format!("{:.0}", letter.stored),
+        letter.module.clone(),
+        letter.stage.clone(),
+        letter.code.clone(),
+        shortened(channel, LONGEST_CHANNEL),
+        origin,
+        shortened(&reason, LONGEST_REASON),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::text::tests::letter;
+    use super::*;
+
+    #[test]
+    fn a_row_says_which_why_and_from_where() {
+        let mut long = letter();
+        long.channel = Some("orders:7".to_owned());
+        long.reason = "x".repeat(100);
+        long.origin = None;
+        let rows = [HEAD.map(str::to_owned).to_vec(), row(&letter()), row(&long)];
+        assert_snapshot!(align(&rows), @r#"
+        NUMBER  STORED                MODULE  STAGE      CODE      CHANNEL   ORIGIN     REASON
+        17      2026-11-01T08:00:00Z  orders  transform  rejected  -         ORDERS:42  missing field `id` at line 1 column 2
+        17      2026-11-01T08:00:00Z  orders  transform  rejected  orders:7  -          xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+        "#);
+    }
+}

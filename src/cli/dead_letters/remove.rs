@@ -1,0 +1,66 @@
+//! `slipring dead-letters remove`: for those that nobody needs any more.
+
+use std::io::Write;
+
+use anyhow::anyhow;
+
+use super::super::{ConfigFile, Failure};
+use super::select::Selection;
+use super::{Session, count, show};
+
+/// Remove dead letters for good
+///
+/// Those with the given numbers; or, with --yes, all that the filters match. Without --yes it says how many these would be, and
+/// removes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring dead-letters remove 17 18
+  slipring dead-letters remove --module orders --until 30d --yes
+  slipring dead-letters remove --all --yes")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    selection: Selection,
+    /// Needed to remove what was not named by number
+    #[arg(long)]
+    yes: bool,
+}
+
+pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
+    let session = Session::open(&args.config)?;
+    let Some(reader) = &session.reader else {
+        // None of the numbers is there; of none there is nothing to remove.
+        return match args.selection.numbers.is_empty() {
+            true => Ok(writeln!(notes, "{}", session.no_stream())?),
+            false => Err(anyhow!(session.no_stream()).into()),
+        };
+    };
+    let mut chosen: Vec<Vec<u64>> = Vec::new();
+    let choose = args
+        .selection
+        .scan(reader, |letter| chosen.push(letter.numbers().to_vec()));
+    let absent = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
+    if args.selection.numbers.is_empty() && !args.yes && !chosen.is_empty() {
+        let letters = count(chosen.len());
+        return Err(Failure::Usage(format!(
+            "this would remove {letters} from {}; nothing was removed. Say --yes if that is meant",
+            reader.name()
+        )));
+    }
+    let remove = async {
+        let mut removed = 0;
+        for numbers in &chosen {
+            match reader.remove(numbers).await {
+                Ok(found) => removed += usize::from(found),
+                Err(error) => return (removed, Err(error)),
+            }
+        }
+        (removed, Ok(()))
+    };
+    let (removed, ended) = session.runtime.block_on(remove);
+    writeln!(notes, "removed {} from {}", count(removed), reader.name())?;
+    ended.map_err(anyhow::Error::from)?;
+    show::no_such(&absent, reader)
+}

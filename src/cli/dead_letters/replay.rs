@@ -1,0 +1,266 @@
+//! `slipring dead-letters replay`: runs messages through their modules again and publishes what these make of them.
+
+mod modules;
+mod progress;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use self::progress::Progress;
+use super::super::report::{self, Source};
+use super::super::{ConfigFile, Failure};
+use super::select::Selection;
+use super::{Session, count, show};
+use crate::dead_letter::{Letter, Opened, Reader};
+use crate::message::{Message, Outcome, Rejection, Stage};
+use crate::pipeline::replay::{News, Origins, Replay};
+use crate::publish::Client;
+use crate::shutdown::Shutdown;
+
+/// Publish dead letters after all, through their modules as these are now
+///
+/// Reads NAME.wasm and NAME.toml from the modules directory, runs each message through its module, and publishes what that makes
+/// of it; on each channel in the order of the messages in their stream. A dead letter is removed once everything it became is
+/// confirmed, or if the module drops it. What is rejected again stays, and is printed with the new reason.
+///
+/// It may be interrupted in any way and started again: it goes on with what is left. What had been published but not yet removed is
+/// published again with the key it had, so that Centrifugo shows it once (within five minutes). Ctrl-C finishes what is in
+/// flight; a second one leaves at once. While Centrifugo is away, it waits.
+///
+/// A relay may run meanwhile. `max_age` of the module does not count: dead letters are old. What followed them on their channels has
+/// been shown, and is not shown again.
+///
+/// Exits with 1 if something was rejected again, or is left.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring dead-letters replay 17 18
+  slipring dead-letters replay --module orders --code trap --dry-run
+  slipring dead-letters replay --module orders
+  slipring dead-letters replay --all")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    selection: Selection,
+    /// Print what would be published, a line of JSON for each, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a line of JSON for each, for programs
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
+}
+
+/// Chosen letters of a module, as little of each as it takes to put them in order: there may be very many.
+type Chosen = BTreeMap<String, Vec<Waiting>>;
+
+/// The order in which they are replayed: that of their messages.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    stream: Arc<str>,
+    sequence: u64,
+    numbers: Vec<u64>,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let session = Session::open(&args.config)?;
+    let Some(reader) = &session.reader else {
+        return match args.selection.numbers.is_empty() {
+            true => Ok(writeln!(notes, "{}", session.no_stream())?),
+            false => Err(anyhow!(session.no_stream()).into()),
+        };
+    };
+    let mut chosen = Chosen::new();
+    let mut streams = BTreeSet::new();
+    let choose = args
+        .selection
+        .scan(reader, |letter| choose(&mut chosen, &mut streams, &letter));
+    let absent = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
+    show::no_such(&absent, reader)?;
+
+    // All of them before the first is published: half a replay helps nobody.
+    let assignments = modules::load(&session.config.modules.dir, &chosen)?;
+    let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
+    let origins = Arc::new(session.runtime.block_on(Origins::look_up(&session.nats, streams))?);
+    let centrifugo = Arc::new(Client::new(&session.config.centrifugo).context("cannot publish")?);
+    let replays = chosen.into_iter().zip(assignments).map(|((_, letters), assignment)| {
+        let replay = Replay {
+            reader: reader.clone(),
+            centrifugo: Arc::clone(&centrifugo),
+            publish: session.config.publish.clone(),
+            grace: session.config.shutdown.grace,
+            assignment,
+            origins: Arc::clone(&origins),
+        };
+        (replay, in_order(letters))
+    });
+    match args.dry_run {
+        true => dry_run(&session, reader, replays, output, notes),
+        false => run(&session, reader, replays, Progress::new(args.json, output, notes)),
+    }
+}
+
+fn choose(chosen: &mut Chosen, streams: &mut BTreeSet<Arc<str>>, letter: &Letter) {
+    let origin = letter.origin.as_ref();
+    let name = origin.map_or("", |origin| origin.stream.as_str());
+    let stream = streams.get(name).cloned().unwrap_or_else(|| Arc::from(name));
+    if !name.is_empty() {
+        streams.insert(Arc::clone(&stream));
+    }
+    let waiting = Waiting {
+        stream,
+        sequence: origin.map_or(0, |origin| origin.sequence),
+        numbers: letter.numbers().to_vec(),
+    };
+    match chosen.get_mut(&letter.module) {
+        Some(letters) => letters.push(waiting),
+        None => {
+            chosen.insert(letter.module.clone(), vec![waiting]);
+        }
+    }
+}
+
+fn in_order(mut letters: Vec<Waiting>) -> Vec<Vec<u64>> {
+    letters.sort_unstable();
+    letters.into_iter().map(|letter| letter.numbers).collect()
+}
+
+fn run(
+    session: &Session,
+    reader: &Reader,
+    replays: impl Iterator<Item = (Replay, Vec<Vec<u64>>)>,
+    mut progress: Progress<'_>,
+) -> Result<(), Failure> {
+    let replays: Vec<_> = replays.collect();
+    progress.expect(replays.iter().map(|(_, letters)| letters.len()).sum());
+    let replay = async {
+        let shutdown = Shutdown::on_signals().context("catching signals failed")?;
+        for (replay, letters) in replays {
+            if shutdown.drain.is_cancelled() {
+                break;
+            }
+            let module = Arc::clone(&replay.assignment.module);
+            let mut tell = |news: News<'_>| progress.note(module.name(), &news);
+            replay.run(letters, &shutdown, &mut tell).await?;
+        }
+        anyhow::Ok(())
+    };
+    let ended = session.runtime.block_on(replay);
+    let (rejected, left) = progress.finish()?;
+    ended?;
+    let stream = reader.name();
+    match (rejected, left) {
+        (0, 0) => Ok(()),
+        (0, left) => Err(anyhow!("stopped before the end: {} left in {stream}", count(left)).into()),
+        (rejected, 0) => Err(anyhow!("rejected again, and still in {stream}: {}", count(rejected)).into()),
+        (rejected, left) => {
+            let (rejected, left) = (count(rejected), count(left));
+            Err(anyhow!("stopped before the end: {left} left in {stream}, beside {rejected} rejected again").into())
+        }
+    }
+}
+
+/// Shows what would be published. Calls block, so they are made out here and not in a task.
+fn dry_run(
+    session: &Session,
+    reader: &Reader,
+    replays: impl Iterator<Item = (Replay, Vec<Vec<u64>>)>,
+    output: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (mut published, mut dropped, mut rejected) = (0_usize, 0_usize, 0_usize);
+    for (replay, letters) in replays {
+        let mut instance = replay.assignment.module.instance();
+        for numbers in letters {
+            let opened = session
+                .runtime
+                .block_on(reader.fetch(&numbers))
+                .map_err(anyhow::Error::from)?;
+            let Some(opened) = opened else { continue };
+            let (message, outcome) = match opened.message() {
+                Ok(message) => {
+                    let outcome = stamped(&replay, &message, instance.call(&message));
+                    (message, outcome)
+                }
+                Err(unfit) => (nothing(&opened), Outcome::Reject(unreadable(&unfit.to_string()))),
+            };
+            match &outcome {
+                Outcome::Publish(_) => published += 1,
+                Outcome::Drop => dropped += 1,
+                Outcome::Reject(_) => rejected += 1,
+            }
+            report::write(output, Source::DeadLetter(numbers[0]), &message, &outcome)?;
+        }
+    }
+    writeln!(
+        notes,
+        "{published} would be replayed, {dropped} dropped by the module, {rejected} rejected again; nothing was changed"
+    )?;
+    match rejected {
+        0 => Ok(()),
+        rejected => Err(anyhow!("{} would be rejected again", count(rejected)).into()),
+    }
+}
+
+/// With what the relay adds.
+fn stamped(replay: &Replay, message: &Message, outcome: Outcome) -> Outcome {
+    let Outcome::Publish(publications) = outcome else {
+        return outcome;
+    };
+    match replay.stamp(message, publications) {
+        Err(rejection) => Outcome::Reject(rejection),
+        Ok(stamped) => {
+            let keyed = stamped.into_iter().map(|(mut publication, key)| {
+                publication.idempotency_key = publication.idempotency_key.or(key);
+                publication
+            });
+            Outcome::Publish(keyed.collect())
+        }
+    }
+}
+
+fn unreadable(reason: &str) -> Rejection {
+    Rejection {
+        stage: Stage::Transform,
+        code: "unreadable".into(),
+        channel: None,
+        reason: reason.to_owned(),
+    }
+}
+
+/// In the place of a message that can't be read.
+fn nothing(opened: &Opened) -> Message {
+    let origin = opened.letter.origin.as_ref();
+    Message {
+        subject: origin.map_or(String::new(), |origin| origin.subject.clone()),
+        payload: opened.payload.clone(),
+        headers: Vec::new(),
+        stream: "".into(),
+        sequence: 0,
+        timestamp: 0,
+        deliveries: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::tests::letter;
+    use super::*;
+
+    #[test]
+    fn letters_are_replayed_in_the_order_of_their_messages() {
+        let (mut chosen, mut streams) = (Chosen::new(), BTreeSet::new());
+        for sequence in [9, 3, 5] {
+            let mut letter = letter();
+            letter.origin.as_mut().unwrap().sequence = sequence;
+            choose(&mut chosen, &mut streams, &letter);
+        }
+        let mut letters = chosen.remove("orders").unwrap();
+        assert!(Arc::ptr_eq(&letters[0].stream, &letters[1].stream), "named once");
+        letters.sort_unstable();
+        assert!(letters.iter().map(|letter| letter.sequence).eq([3, 5, 9]));
+    }
+}

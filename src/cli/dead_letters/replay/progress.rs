@@ -1,0 +1,211 @@
+//! What a replay says while it goes on, and at its end.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::super::text::printable;
+use crate::message::Rejection;
+use crate::pipeline::replay::{Fate, News};
+
+/// How often a long replay says how far it is.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+pub struct Progress<'a> {
+    json: bool,
+    output: &'a mut dyn Write,
+    notes: &'a mut dyn Write,
+    total: usize,
+    counts: Counts,
+    said: Instant,
+    /// What went wrong with printing, which must not end a replay in the middle.
+    broken: Option<io::Error>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    published: usize,
+    dropped: usize,
+    rejected: usize,
+    /// Those that somebody else removed, and remainders of removed ones.
+    gone: usize,
+}
+
+/// What `--json` prints for a letter.
+#[derive(Serialize)]
+struct Line<'a> {
+    dead_letter: u64,
+    module: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> Progress<'a> {
+    pub fn new(json: bool, output: &'a mut dyn Write, notes: &'a mut dyn Write) -> Self {
+        Self {
+            json,
+            output,
+            notes,
+            total: 0,
+            counts: Counts::default(),
+            said: Instant::now(),
+            broken: None,
+        }
+    }
+
+    /// So many letters are to be replayed.
+    pub fn expect(&mut self, letters: usize) {
+        self.total = letters;
+    }
+
+    pub fn note(&mut self, module: &str, news: &News<'_>) {
+        let written = match news {
+            News::Ended(number, fate) => self.ended(*number, module, fate),
+            News::Paused(trouble) => writeln!(self.notes, "publishing is paused, and goes on by itself: {trouble}"),
+            News::Resumed => writeln!(self.notes, "publishing goes on"),
+        };
+        if let Err(error) = written {
+            self.broken.get_or_insert(error);
+        }
+    }
+
+    fn ended(&mut self, number: u64, module: &str, fate: &Fate) -> io::Result<()> {
+        let counts = &mut self.counts;
+        let (outcome, rejection): (_, Option<&Rejection>) = match fate {
+            Fate::Published => {
+                counts.published += 1;
+                ("published", None)
+            }
+            Fate::Dropped => {
+                counts.dropped += 1;
+                ("dropped", None)
+            }
+            Fate::Rejected(rejection) => {
+                counts.rejected += 1;
+                ("rejected", Some(rejection))
+            }
+            Fate::Remains | Fate::Gone => {
+                counts.gone += 1;
+                ("gone", None)
+            }
+        };
+        if self.json {
+            let line = Line {
+                dead_letter: number,
+                module,
+                outcome,
+                stage: rejection.map(|rejection| rejection.stage.to_string()),
+                code: rejection.map(|rejection| &*rejection.code),
+                channel: rejection.and_then(|rejection| rejection.channel.as_deref()),
+                reason: rejection.map(|rejection| rejection.reason.as_str()),
+            };
+            writeln!(self.output, "{}", serde_json::to_string(&line)?)?;
+        } else if let Some(rejection) = rejection {
+            let Rejection { code, reason, .. } = rejection;
+            let reason = printable(reason);
+            writeln!(self.output, "{number}: rejected again by {module} ({code}): {reason}")?;
+        } else if *fate == Fate::Dropped {
+            writeln!(self.output, "{number}: dropped by {module}")?;
+        }
+        if self.said.elapsed() >= INTERVAL {
+            self.said = Instant::now();
+            let done = self.total - self.counts.left(self.total);
+            writeln!(self.notes, "{done} of {} are dealt with", self.total)?;
+        }
+        Ok(())
+    }
+
+    /// Says how it ended. Returns how many were rejected again, and how many are left.
+    pub fn finish(self) -> io::Result<(usize, usize)> {
+        let left = self.counts.left(self.total);
+        writeln!(self.notes, "{}", self.counts.summary(self.total))?;
+        self.output.flush()?;
+        match self.broken {
+            Some(error) => Err(error),
+            None => Ok((self.counts.rejected, left)),
+        }
+    }
+}
+
+impl Counts {
+    fn left(&self, total: usize) -> usize {
+        total.saturating_sub(self.published + self.dropped + self.rejected + self.gone)
+    }
+
+    fn summary(&self, total: usize) -> String {
+        let Self {
+            published,
+            dropped,
+            rejected,
+            gone,
+        } = self;
+        let gone = match gone {
+            0 => String::new(),
+            gone => format!("{gone} removed meanwhile, "),
+        };
+        let left = self.left(total);
+        format!("{published} replayed, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} left")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::message::Stage;
+
+    fn said(json: bool) -> String {
+        let rejected = Fate::Rejected(Rejection {
+            stage: Stage::Publish,
+            code: "102".into(),
+            channel: Some("orders:7".into()),
+            reason: "no such\u{1b} namespace".into(),
+        });
+        let (mut output, mut notes) = (Vec::new(), Vec::new());
+        let mut progress = Progress::new(json, &mut output, &mut notes);
+        progress.expect(6);
+        progress.note("orders", &News::Paused("no Centrifugo"));
+        progress.note("orders", &News::Resumed);
+        for (number, fate) in [Fate::Published, Fate::Dropped, rejected, Fate::Gone]
+            .iter()
+            .enumerate()
+        {
+            progress.note("orders", &News::Ended(number as u64 + 1, fate));
+        }
+        assert_eq!(progress.finish().unwrap(), (1, 2));
+        [output, notes]
+            .map(|text| String::from_utf8(text).unwrap())
+            .join("---\n")
+    }
+
+    #[test]
+    fn people_are_told_what_they_did_not_expect_and_programs_all() {
+        assert_snapshot!(said(false), @r#"
+        2: dropped by orders
+        3: rejected again by orders (102): no such\u{1b} namespace
+        ---
+        publishing is paused, and goes on by itself: no Centrifugo
+        publishing goes on
+        1 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
+        "#);
+        assert_snapshot!(said(true), @r#"
+        {"dead_letter":1,"module":"orders","outcome":"published"}
+        {"dead_letter":2,"module":"orders","outcome":"dropped"}
+        {"dead_letter":3,"module":"orders","outcome":"rejected","stage":"publish","code":"102","channel":"orders:7","reason":"no such\u001b namespace"}
+        {"dead_letter":4,"module":"orders","outcome":"gone"}
+        ---
+        publishing is paused, and goes on by itself: no Centrifugo
+        publishing goes on
+        1 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
+        "#);
+    }
+}

@@ -1,0 +1,222 @@
+//! Which dead letters a command is about.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+
+use crate::config;
+use crate::dead_letter::{Letter, ReadError, Reader};
+
+/// All that are given must hold.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Filter {
+    /// Only those of this module
+    #[arg(long, value_name = "NAME", value_parser = module)]
+    pub module: Option<String>,
+    /// Only those that this stage rejected
+    #[arg(long)]
+    stage: Option<Stage>,
+    /// Only those with this code, such as `trap` or `102`
+    #[arg(long)]
+    code: Option<String>,
+    /// Only those whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only those stored at this time or later: RFC 3339, or how long ago, such as `2h` or `1d 12h`
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Only those stored before this time, given like that of --since
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    Transform,
+    Publish,
+}
+
+/// By number, by filter, or all: one of these, so that nothing is chosen by mistake.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Selection {
+    /// Their numbers, as `slipring dead-letters list` shows them
+    #[arg(value_name = "NUMBER", conflicts_with_all = ["Filter", "all"], required_unless_present_any = ["Filter", "all"])]
+    pub numbers: Vec<u64>,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// All of them
+    #[arg(long, conflicts_with = "Filter")]
+    pub all: bool,
+}
+
+impl Filter {
+    pub fn matches(&self, letter: &Letter) -> bool {
+        let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        is(&self.module, &letter.module)
+            && is(&self.code, &letter.code)
+            && self.stage.is_none_or(|stage| stage.name() == letter.stage)
+            && self.reason.as_ref().is_none_or(|text| letter.reason.contains(text))
+            && self.since.is_none_or(|since| letter.stored >= since)
+            && self.until.is_none_or(|until| letter.stored < until)
+    }
+
+    /// Gives `each` those that match, in the order in which they were stored.
+    pub async fn scan<E: From<ReadError>>(
+        &self,
+        reader: &Reader,
+        mut each: impl FnMut(Letter) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut scan = reader.scan(self.module.as_deref()).await?;
+        while let Some(letter) = scan.next().await? {
+            if self.matches(&letter) {
+                each(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Selection {
+    /// Gives `each` those that are chosen. Returns the numbers that are none.
+    pub async fn scan(&self, reader: &Reader, mut each: impl FnMut(Letter)) -> Result<Vec<u64>, ReadError> {
+        if self.numbers.is_empty() {
+            let each = |letter| {
+                each(letter);
+                Ok::<_, ReadError>(())
+            };
+            self.filter.scan(reader, each).await?;
+            return Ok(Vec::new());
+        }
+        let mut absent = Vec::new();
+        let mut numbers = self.numbers.clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut last = None;
+        for number in numbers {
+            match reader.find(number).await? {
+                // Two parts of one were named.
+                Some(letter) if last == Some(letter.number()) => {}
+                Some(letter) => {
+                    last = Some(letter.number());
+                    each(letter);
+                }
+                None => absent.push(number),
+            }
+        }
+        Ok(absent)
+    }
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Transform => "transform",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// It becomes part of a subject.
+fn module(text: &str) -> Result<String, String> {
+    let file = format!("{text}.toml");
+    match config::module_name(Path::new(&file)) {
+        Ok(name) if name == text => Ok(name.to_owned()),
+        _ => Err("a module's name has no spaces, `.`, `*`, `>`, `/` and `\\`".to_owned()),
+    }
+}
+
+/// A time, or how long ago it was.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago = text.parse::<Span>().ok();
+    let ago = ago.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    ago.map(SignedDuration::abs)
+        .and_then(|ago| Timestamp::now().checked_sub(ago).ok())
+        .ok_or_else(|| {
+            "it must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 2h or 1d 12h".to_owned()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    fn parse(line: &str) -> Result<Selection, String> {
+        let matches = Line::command().try_get_matches_from(format!("replay {line}").split_whitespace());
+        let line = matches.and_then(|matches| Line::from_arg_matches(&matches));
+        line.map(|line| line.selection)
+            .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn one_way_of_choosing_is_needed_and_no_more() {
+        assert_eq!(parse("1 2").unwrap().numbers, [1, 2]);
+        assert!(parse("--all").unwrap().all);
+        assert!(parse("--module orders --stage publish --code 102 --reason no --since 2h --until 1h").is_ok());
+        for wrong in [
+            "",
+            "1 --all",
+            "1 --module orders",
+            "--all --code trap",
+            "one",
+            "--stage neither",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        for wrong in [
+            "--module a.b",
+            "--module *",
+            "--module ../a",
+            "--since soon",
+            "--until 2026",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago_it_was() {
+        let time: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        assert_eq!(moment("2026-11-01T01:00:00+01:00"), Ok(time));
+        let day = moment("1d").unwrap().duration_until(Timestamp::now());
+        assert!(day >= SignedDuration::from_hours(24) && day < SignedDuration::from_hours(25));
+        assert!(moment("1h 30m").unwrap() < Timestamp::now());
+    }
+
+    #[test]
+    fn every_filter_must_hold() {
+        let letter = super::super::text::tests::letter();
+        let matches = |line: &str| parse(line).unwrap().filter.matches(&letter);
+        for line in [
+            "--all",
+            "--module orders",
+            "--stage transform",
+            "--code rejected --reason missing",
+            "--since 2026-11-01T08:00:00Z --until 2026-11-01T08:00:01Z",
+        ] {
+            assert!(matches(line), "{line}");
+        }
+        for line in [
+            "--module bills",
+            "--stage publish",
+            "--code trap",
+            "--reason found",
+            "--module orders --code trap",
+            "--since 2026-11-01T08:00:01Z",
+            "--until 2026-11-01T08:00:00Z",
+        ] {
+            assert!(!matches(line), "{line}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `slipring dead-letters show`: all there is of a dead letter.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+
+use anyhow::anyhow;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::super::{ConfigFile, Failure};
+use super::Session;
+use super::text::{Facts, hex_dump, printable};
+use crate::dead_letter::{Opened, ReadError, Reader};
+
+/// Show dead letters with all headers and the payload
+///
+/// A payload that is text is shown as it is; any other in hexadecimal digits.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring dead-letters show 17
+  slipring dead-letters show 17 --payload > order.json
+  slipring dead-letters show 17 18 --json | jq .reason
+
+With --json, `subject`, `headers`, `stream`, `sequence`, `timestamp` and the payload are as `slipring try` reads them:
+  slipring dead-letters show 17 --json |
+    jq -c '{subject, headers, stream, sequence, timestamp, payload}' | slipring try orders.wasm")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Their numbers, as `slipring dead-letters list` shows them
+    #[arg(value_name = "NUMBER", required = true)]
+    numbers: Vec<u64>,
+    /// Print a line of JSON for each, for programs; `payload` is text, `payload_base64` are bytes
+    #[arg(long)]
+    json: bool,
+    /// Print the payload and nothing else, byte by byte
+    #[arg(long, conflicts_with = "json")]
+    payload: bool,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
+    if args.payload && args.numbers.len() > 1 {
+        let wrong = "--payload goes with one NUMBER: the payloads of several could not be told apart";
+        return Err(Failure::Usage(wrong.to_owned()));
+    }
+    let session = Session::open(&args.config)?;
+    let Some(reader) = &session.reader else {
+        return Err(anyhow!(session.no_stream()).into());
+    };
+    let mut output = BufWriter::new(output);
+    let mut absent = Vec::new();
+    let mut first = true;
+    for &number in &args.numbers {
+        let Some(opened) = session
+            .runtime
+            .block_on(open(reader, number))
+            .map_err(anyhow::Error::from)?
+        else {
+            absent.push(number);
+            continue;
+        };
+        if args.payload {
+            output.write_all(&opened.payload)?;
+        } else if args.json {
+            writeln!(output, "{}", json(&opened))?;
+        } else {
+            let between = if first { "" } else { "\n" };
+            write!(output, "{between}{}", render(&opened))?;
+        }
+        first = false;
+    }
+    output.flush()?;
+    no_such(&absent, reader)
+}
+
+async fn open(reader: &Reader, number: u64) -> Result<Option<Opened>, ReadError> {
+    match reader.find(number).await? {
+        Some(letter) => reader.fetch(letter.numbers()).await,
+        None => Ok(None),
+    }
+}
+
+/// The error for numbers that are none.
+pub fn no_such(absent: &[u64], reader: &Reader) -> Result<(), Failure> {
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let numbers: Vec<String> = absent.iter().map(ToString::to_string).collect();
+    Err(anyhow!("there is no dead letter {} in {}", numbers.join(", "), reader.name()).into())
+}
+
+fn render(opened: &Opened) -> String {
+    let Opened { letter, payload } = opened;
+    let mut text = format!(
+        "dead letter {} of {}, stored {}, {} bytes\n",
+        letter.number(),
+        letter.module,
+        letter.stored,
+        payload.len()
+    );
+    for part in letter.missing() {
+        text.push_str(&format!("part {part} of {} is not there\n", letter.parts()));
+    }
+    for (name, value) in &letter.headers {
+        text.push_str(&format!("{}: {}\n", printable(name), printable(value)));
+    }
+    text.push('\n');
+    match std::str::from_utf8(payload) {
+        Ok(payload) if !payload.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+            text.push_str(&payload.replace('\r', ""));
+            if !payload.ends_with('\n') && !payload.is_empty() {
+                text.push('\n');
+            }
+        }
+        _ => text.push_str(&hex_dump(payload)),
+    }
+    text
+}
+
+/// What `list --json` says, and the rest.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    facts: Facts<'a>,
+    /// The message's own.
+    headers: BTreeMap<&'a str, Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+fn json(opened: &Opened) -> String {
+    let mut headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, value) in opened.letter.message_headers() {
+        headers.entry(name).or_default().push(value);
+    }
+    let payload = std::str::from_utf8(&opened.payload).ok();
+    let whole = Whole {
+        facts: Facts::of(&opened.letter),
+        headers,
+        payload,
+        payload_base64: payload.is_none().then(|| STANDARD.encode(&opened.payload)),
+    };
+    serde_json::to_string(&whole).expect("texts and numbers are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::text::tests::letter;
+    use super::*;
+
+    fn opened(payload: &'static [u8]) -> Opened {
+        Opened {
+            letter: letter(),
+            payload: bytes::Bytes::from_static(payload),
+        }
+    }
+
+    #[test]
+    fn a_letter_is_its_headers_and_its_payload() {
+        assert_snapshot!(render(&opened(b"{\"name\": 7}")), @r#"
+        dead letter 17 of orders, stored 2026-11-01T08:00:00Z, 11 bytes
+        Slipring-Code: rejected
+        Trace: 1
+
+        {"name": 7}
+        "#);
+        assert_snapshot!(render(&opened(b"\x1b[2J")), @r#"
+        dead letter 17 of orders, stored 2026-11-01T08:00:00Z, 4 bytes
+        Slipring-Code: rejected
+        Trace: 1
+
+        00000000  1b 5b 32 4a                                      |.[2J|
+        "#);
+    }
+
+    #[test]
+    fn programs_get_text_or_base64() {
+        assert_snapshot!(json(&opened(b"{}")), @r#"
+        {"number":17,"stored":"2026-11-01T08:00:00Z","module":"orders","stage":"transform","code":"rejected","reason":"missing field `id` at line 1 column 2","subject":"orders.7","stream":"ORDERS","sequence":42,"timestamp":"2026-11-01T08:00:00Z","module_sha256":"ab12","size":11,"headers":{"Trace":["1"]},"payload":"{}"}
+        "#);
+        assert!(json(&opened(b"\xff")).ends_with(r#""payload_base64":"/w=="}"#));
+    }
+}

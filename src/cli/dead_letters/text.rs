@@ -1,0 +1,163 @@
+//! How dead letters look: facts as JSON, text that may be anything.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::dead_letter::Letter;
+
+/// A dead letter without headers and payload, as a program reads it.
+#[derive(Debug, Serialize)]
+pub struct Facts<'a> {
+    pub number: u64,
+    pub stored: String,
+    pub module: &'a str,
+    pub stage: &'a str,
+    pub code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<&'a str>,
+    pub reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    pub module_sha256: &'a str,
+    pub size: usize,
+    #[serde(skip_serializing_if = "is_one")]
+    pub parts: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_parts: Vec<usize>,
+}
+
+impl<'a> Facts<'a> {
+    pub fn of(letter: &'a Letter) -> Self {
+        let origin = letter.origin.as_ref();
+        let time = |nanoseconds: u64| Timestamp::from_nanosecond(nanoseconds.into()).ok();
+        Self {
+            number: letter.number(),
+            stored: letter.stored.to_string(),
+            module: &letter.module,
+            stage: &letter.stage,
+            code: &letter.code,
+            channel: letter.channel.as_deref(),
+            reason: &letter.reason,
+            subject: origin.map(|origin| origin.subject.as_str()),
+            stream: origin.map(|origin| origin.stream.as_str()),
+            sequence: origin.map(|origin| origin.sequence),
+            timestamp: origin
+                .and_then(|origin| time(origin.timestamp))
+                .map(|time| time.to_string()),
+            module_sha256: &letter.sha256,
+            size: letter.size,
+            parts: letter.parts(),
+            missing_parts: letter.missing(),
+        }
+    }
+}
+
+/// In the form that serde wants.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
+/// Text that can't do anything to a terminal: what is neither printable nor a line break or tab is escaped.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// On one line, and not longer than so many characters.
+pub fn shortened(text: &str, longest: usize) -> String {
+    let line = printable(text).replace(['\n', '\t'], " ");
+    match line.char_indices().nth(longest) {
+        None => line,
+        Some(_) => line.chars().take(longest - 1).chain(['…']).collect(),
+    }
+}
+
+/// Sixteen bytes a line: where, in hexadecimal digits, and as characters.
+pub fn hex_dump(bytes: &[u8]) -> String {
+    let mut dump = String::new();
+    for (line, bytes) in bytes.chunks(16).enumerate() {
+        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let characters: String = bytes
+            .iter()
+            .map(|byte| {
+                if byte.is_ascii_graphic() || *byte == b' ' {
+                    *byte as char
+                } else {
+                    '.'
+                }
+            })
+            .collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(dump, "{:08x}  {:47}  |{characters}|", line * 16, digits.join(" "));
+    }
+    dump
+}
+
+#[cfg(test)]
+pub mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::dead_letter::Origin;
+
+    /// One that the module `orders` rejected.
+    pub fn letter() -> Letter {
+        let mut letter = Letter::sample(17, "orders");
+        letter.stored = "2026-11-01T08:00:00Z".parse().unwrap();
+        letter.stage = "transform".to_owned();
+        letter.code = "rejected".to_owned();
+        letter.reason = "missing field `id` at line 1 column 2".to_owned();
+        letter.origin = Some(Origin {
+            subject: "orders.7".to_owned(),
+            stream: "ORDERS".to_owned(),
+            sequence: 42,
+            timestamp: 1_793_520_000_000_000_000,
+        });
+        letter.sha256 = "ab12".to_owned();
+        letter.headers = vec![
+            ("Slipring-Code".to_owned(), "rejected".to_owned()),
+            ("Trace".to_owned(), "1".to_owned()),
+        ];
+        letter
+    }
+
+    #[test]
+    fn facts_are_one_line_of_json() {
+        assert_snapshot!(serde_json::to_string(&Facts::of(&letter())).unwrap(), @r#"
+        {"number":17,"stored":"2026-11-01T08:00:00Z","module":"orders","stage":"transform","code":"rejected","reason":"missing field `id` at line 1 column 2","subject":"orders.7","stream":"ORDERS","sequence":42,"timestamp":"2026-11-01T08:00:00Z","module_sha256":"ab12","size":11}
+        "#);
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        assert_eq!(printable("é\tb\n\u{1b}[2J"), "é\tb\n\\u{1b}[2J");
+        assert_eq!(shortened("one\ntwo", 20), "one two");
+        assert_eq!(shortened("ééééé", 5), "ééééé");
+        assert_eq!(shortened("éééééé", 5), "éééé…");
+    }
+
+    #[test]
+    fn bytes_are_shown_in_lines_of_sixteen() {
+        assert_snapshot!(hex_dump(b"\x00\x01 0123456789abcdef\xff"), @r#"
+        00000000  00 01 20 30 31 32 33 34 35 36 37 38 39 61 62 63  |.. 0123456789abc|
+        00000010  64 65 66 ff                                      |def.|
+        "#);
+        assert_eq!(hex_dump(b""), "");
+    }
+}

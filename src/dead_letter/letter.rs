@@ -1,0 +1,198 @@
+//! A dead letter as it is read again.
+
+use std::collections::BTreeMap;
+
+use async_nats::header::HeaderMap;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{SUBJECT_PREFIX, header};
+use crate::message::Message;
+
+/// Why a message could not be published, and whose message it was: a dead letter without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    pub stored: Timestamp,
+    pub module: String,
+    pub stage: String,
+    pub code: String,
+    pub channel: Option<String>,
+    pub reason: String,
+    /// `None`: its headers do not say, so that it was not the relay that stored it.
+    pub origin: Option<Origin>,
+    /// Of the module's file, in hex.
+    pub sha256: String,
+    /// Of the payload, in bytes, as far as it is there.
+    pub size: usize,
+    /// All of them, by name, as they are stored with its first part.
+    pub headers: Vec<(String, String)>,
+    /// Its sequences in the stream, in order: one, unless it was stored in parts.
+    pub(super) numbers: Vec<u64>,
+    pub(super) parts: Parts,
+}
+
+/// The message that it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    pub subject: String,
+    pub stream: String,
+    pub sequence: u64,
+    /// When JetStream stored it, nanoseconds since 1970.
+    pub timestamp: u64,
+}
+
+/// Which sequence holds which part of the payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parts {
+    pub(super) of: usize,
+    pub(super) found: BTreeMap<usize, u64>,
+}
+
+/// A dead letter with its payload, as far as that is there.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub letter: Letter,
+    pub payload: Bytes,
+}
+
+/// Why a dead letter is no message any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("its headers do not say which message it was: the relay did not store it")]
+    Foreign,
+    #[error("it was stored in {of} parts, and part {missing} is not there")]
+    Incomplete { missing: usize, of: usize },
+    /// Parts are removed from the first one on, so somebody was done with it, or its time in the stream is running out.
+    #[error("its first parts were removed already")]
+    Remains,
+}
+
+impl Letter {
+    /// Of one message of the stream.
+    pub(super) fn read(number: u64, stored: Timestamp, subject: &str, headers: &HeaderMap, size: usize) -> Self {
+        let value = |name: &str| headers.get(name).map(ToString::to_string);
+        let text = |name: &str| value(name).unwrap_or_default();
+        let number_in = |name: &str| value(name)?.parse().ok();
+        let origin = || {
+            Some(Origin {
+                subject: value(header::SUBJECT)?,
+                stream: value(header::STREAM)?,
+                sequence: number_in(header::SEQUENCE)?,
+                timestamp: number_in(header::TIMESTAMP)?,
+            })
+        };
+        let (part, of) = value(header::PART).as_deref().and_then(part).unwrap_or((1, 1));
+        let module = subject
+            .strip_prefix(SUBJECT_PREFIX)
+            .and_then(|rest| rest.strip_prefix('.'));
+        let mut all: Vec<(String, String)> = headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
+            .collect();
+        all.sort_by(|(left, _), (right, _)| left.cmp(right));
+        Self {
+            stored,
+            module: module.unwrap_or(subject).to_owned(),
+            stage: text(header::STAGE),
+            code: text(header::CODE),
+            channel: value(header::CHANNEL),
+            reason: text(header::REASON),
+            origin: origin(),
+            sha256: text(header::MODULE_SHA256),
+            size,
+            headers: all,
+            numbers: vec![number],
+            parts: Parts {
+                of,
+                found: BTreeMap::from([(part, number)]),
+            },
+        }
+    }
+
+    /// For tests of what shows letters.
+    #[cfg(test)]
+    pub fn sample(number: u64, module: &str) -> Self {
+        let subject = format!("{SUBJECT_PREFIX}.{module}");
+        Self::read(number, Timestamp::UNIX_EPOCH, &subject, &HeaderMap::new(), 11)
+    }
+
+    /// What people call it by: the sequence of its first part in the stream.
+    pub fn number(&self) -> u64 {
+        self.numbers[0]
+    }
+
+    /// Its sequences in the stream, in order.
+    pub fn numbers(&self) -> &[u64] {
+        &self.numbers
+    }
+
+    /// How many parts it was stored in.
+    pub fn parts(&self) -> usize {
+        self.parts.of
+    }
+
+    /// The parts of it that are not there.
+    pub fn missing(&self) -> Vec<usize> {
+        (1..=self.parts.of)
+            .filter(|part| !self.parts.found.contains_key(part))
+            .collect()
+    }
+
+    /// The headers that the message itself had, by name. Those that JetStream obeys were not stored.
+    pub fn message_headers(&self) -> impl Iterator<Item = &(String, String)> {
+        self.headers.iter().filter(|(name, _)| header::is_the_messages(name))
+    }
+}
+
+impl Opened {
+    /// The message as the module got it first.
+    pub fn message(&self) -> Result<Message, Unfit> {
+        let letter = &self.letter;
+        match letter.missing().first() {
+            None => {}
+            Some(1) => return Err(Unfit::Remains),
+            Some(&missing) => {
+                let of = letter.parts.of;
+                return Err(Unfit::Incomplete { missing, of });
+            }
+        }
+        let origin = letter.origin.as_ref().ok_or(Unfit::Foreign)?;
+        Ok(Message {
+            subject: origin.subject.clone(),
+            payload: self.payload.clone(),
+            headers: letter.message_headers().cloned().collect(),
+            stream: origin.stream.as_str().into(),
+            sequence: origin.sequence,
+            timestamp: origin.timestamp,
+            deliveries: 1,
+        })
+    }
+}
+
+/// `1/2`.
+fn part(text: &str) -> Option<(usize, usize)> {
+    let (part, of) = text.split_once('/')?;
+    let (part, of) = (part.parse().ok()?, of.parse().ok()?);
+    (1..=of).contains(&part).then_some((part, of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_names_a_part_is_one() {
+        assert_eq!(part("2/3"), Some((2, 3)));
+        for no in ["", "1", "0/2", "3/2", "a/b", "-1/2"] {
+            assert_eq!(part(no), None, "{no}");
+        }
+    }
+
+    #[test]
+    fn what_the_relay_did_not_store_is_a_letter_all_the_same() {
+        let letter = Letter::read(7, Timestamp::UNIX_EPOCH, "slipring.dead.orders", &HeaderMap::new(), 2);
+        assert_eq!((letter.module.as_str(), letter.number()), ("orders", 7));
+        let payload = Bytes::from_static(b"{}");
+        assert_eq!(Opened { letter, payload }.message(), Err(Unfit::Foreign));
+    }
+}

@@ -1,0 +1,313 @@
+//! Reads dead letters, and removes them. Reading leaves no trace: no consumer that stays, no acks.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{self, Batch};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, RawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, ErrorCode};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use super::SUBJECT_PREFIX;
+use super::letter::{Letter, Opened};
+use super::parts::Assembly;
+use crate::nats::Nats;
+
+/// Messages asked for at once while all are gone through, without their payloads.
+const BATCH: usize = 500;
+
+/// How long the server may take for the next message.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the server keeps a consumer that nobody asks.
+const INACTIVE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("looking up the stream `{stream}` of the dead letters failed")]
+    Stream { stream: String, source: async_nats::Error },
+    #[error("going through the dead letters in `{stream}` failed")]
+    Scan { stream: String, source: async_nats::Error },
+    #[error("reading the dead letter {number} in `{stream}` failed")]
+    Get {
+        stream: String,
+        number: u64,
+        source: async_nats::Error,
+    },
+    #[error("removing the dead letter {number} from `{stream}` failed")]
+    Remove {
+        stream: String,
+        number: u64,
+        source: async_nats::Error,
+    },
+}
+
+/// The stream of the dead letters, for reading.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    stream: Stream,
+    name: String,
+}
+
+impl Reader {
+    /// `None`: there is no such stream, so no message was ever rejected.
+    pub async fn open(nats: &Nats, stream: &str) -> Result<Option<Self>, ReadError> {
+        match nats.jetstream.get_stream(stream).await {
+            Ok(found) => Ok(Some(Self {
+                stream: found,
+                name: stream.to_owned(),
+            })),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+                _ => Err(ReadError::Stream {
+                    stream: stream.to_owned(),
+                    source: error.into(),
+                }),
+            },
+        }
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Goes through all that are there now, of one module or of all.
+    pub async fn scan(&self, module: Option<&str>) -> Result<Scan, ReadError> {
+        let config = pull::Config {
+            description: Some("slipring dead-letters".to_owned()),
+            ack_policy: AckPolicy::None,
+            filter_subject: format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">")),
+            headers_only: true,
+            memory_storage: true,
+            inactive_threshold: INACTIVE,
+            ..Default::default()
+        };
+        let consumer = self.stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| self.scan_failed(error))?;
+        Ok(Scan {
+            reader: self.clone(),
+            expected: consumer.cached_info().num_pending,
+            received: 0,
+            consumer,
+            batch: None,
+            assembly: Assembly::default(),
+            rest: None,
+        })
+    }
+
+    /// The dead letter that has this number, or a part of which has.
+    pub async fn find(&self, number: u64) -> Result<Option<Letter>, ReadError> {
+        let Some(message) = self.get(number).await? else {
+            return Ok(None);
+        };
+        let letter = read(&message);
+        if letter.parts() == 1 {
+            return Ok(Some(letter));
+        }
+        let mut scan = self.scan(Some(&letter.module)).await?;
+        while let Some(letter) = scan.next().await? {
+            if letter.numbers().contains(&number) {
+                return Ok(Some(letter));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The dead letter that is stored under these numbers. `None`: it is not there any more.
+    pub async fn fetch(&self, numbers: &[u64]) -> Result<Option<Opened>, ReadError> {
+        let mut assembly = Assembly::default();
+        let mut whole = None;
+        let mut payloads = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            let Some(message) = self.get(number).await? else {
+                continue;
+            };
+            whole = assembly.add(read(&message)).or(whole);
+            payloads.push((number, message.payload));
+        }
+        let Some(letter) = whole.or_else(|| assembly.rest().pop()) else {
+            return Ok(None);
+        };
+        if let ([(_, payload)], 1) = (payloads.as_slice(), letter.parts()) {
+            let payload = payload.clone();
+            return Ok(Some(Opened { letter, payload }));
+        }
+        let mut joined = BytesMut::new();
+        for number in letter.parts.found.values() {
+            let part = payloads.iter().find(|(other, _)| other == number);
+            joined.extend_from_slice(part.map_or(&[], |(_, payload)| payload));
+        }
+        Ok(Some(Opened {
+            letter,
+            payload: joined.freeze(),
+        }))
+    }
+
+    /// Removes a dead letter with all its parts, from the first one on. Says whether anything of it was still there.
+    pub async fn remove(&self, numbers: &[u64]) -> Result<bool, ReadError> {
+        let mut found = false;
+        for &number in numbers {
+            match self.stream.delete_message(number).await {
+                Ok(_) => found = true,
+                Err(error) => match error.kind() {
+                    DeleteMessageErrorKind::JetStream(error) if is_absent(error.error_code(), &error.to_string()) => {}
+                    _ => {
+                        return Err(ReadError::Remove {
+                            stream: self.name.clone(),
+                            number,
+                            source: error.into(),
+                        });
+                    }
+                },
+            }
+        }
+        Ok(found)
+    }
+
+    async fn get(&self, number: u64) -> Result<Option<StreamMessage>, ReadError> {
+        // JetStream takes 0 for a question that lacks its number.
+        if number == 0 {
+            return Ok(None);
+        }
+        match self.stream.get_raw_message(number).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(ReadError::Get {
+                stream: self.name.clone(),
+                number,
+                source: error.into(),
+            }),
+        }
+    }
+
+    fn scan_failed(&self, error: impl Into<async_nats::Error>) -> ReadError {
+        ReadError::Scan {
+            stream: self.name.clone(),
+            source: error.into(),
+        }
+    }
+}
+
+/// One way through the dead letters. Parts are put together; a letter comes with the last of them.
+pub struct Scan {
+    reader: Reader,
+    consumer: Consumer<pull::Config>,
+    /// What was there at the beginning: what comes later is not waited for.
+    expected: u64,
+    received: u64,
+    batch: Option<Batch>,
+    assembly: Assembly,
+    /// Letters some of whose parts are missing, at the end.
+    rest: Option<VecDeque<Letter>>,
+}
+
+impl Scan {
+    /// The next dead letter.
+    pub async fn next(&mut self) -> Result<Option<Letter>, ReadError> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                return Ok(rest.pop_front());
+            }
+            let Some(message) = self.next_message().await? else {
+                self.end().await;
+                continue;
+            };
+            let info = message.info().map_err(|error| self.reader.scan_failed(error))?;
+            self.received += 1;
+            if info.consumer_sequence != self.received {
+                let lost = format!(
+                    "message {} came where {} was due",
+                    info.consumer_sequence, self.received
+                );
+                return Err(self.reader.scan_failed(lost));
+            }
+            let nanoseconds = info.published.unix_timestamp_nanos();
+            let stored = Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
+            let number = info.stream_sequence;
+            let headers = message.headers.clone().unwrap_or_default();
+            // JetStream says how large what it leaves out is.
+            let size = headers
+                .get("Nats-Msg-Size")
+                .and_then(|size| size.as_str().parse().ok())
+                .unwrap_or(message.payload.len());
+            let mut letter = Letter::read(number, stored, &message.subject, &headers, size);
+            letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
+            if let Some(letter) = self.assembly.add(letter) {
+                return Ok(Some(letter));
+            }
+        }
+    }
+
+    async fn next_message(&mut self) -> Result<Option<jetstream::Message>, ReadError> {
+        while self.received < self.expected {
+            let mut batch = match self.batch.take() {
+                Some(batch) => batch,
+                None => {
+                    let fetch = self.consumer.fetch().max_messages(BATCH).messages();
+                    let fetched = tokio::time::timeout(PATIENCE, fetch).await;
+                    let fetched = fetched.map_err(|_| self.reader.scan_failed("the server does not answer"))?;
+                    fetched.map_err(|error| self.reader.scan_failed(error))?
+                }
+            };
+            let next = tokio::time::timeout(PATIENCE, batch.next()).await;
+            match next.map_err(|_| self.reader.scan_failed("the server went silent"))? {
+                Some(Ok(message)) => {
+                    self.batch = Some(batch);
+                    return Ok(Some(message));
+                }
+                Some(Err(error)) => return Err(self.reader.scan_failed(error)),
+                // What was counted at the beginning may have been removed meanwhile.
+                None if self.consumer_is_empty().await? => return Ok(None),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    async fn consumer_is_empty(&mut self) -> Result<bool, ReadError> {
+        let info = self.consumer.info().await;
+        match info {
+            Ok(info) => Ok(info.num_pending == 0),
+            Err(error) => Err(self.reader.scan_failed(error)),
+        }
+    }
+
+    async fn end(&mut self) {
+        self.rest = Some(self.assembly.rest().into());
+        // The server does it as well, after a while.
+        let name = self.consumer.cached_info().name.clone();
+        let _ = self.reader.stream.delete_consumer(&name).await;
+    }
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan")
+            .field("expected", &self.expected)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read(message: &StreamMessage) -> Letter {
+    let stored = Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).unwrap_or_default();
+    Letter::read(
+        message.sequence,
+        stored,
+        &message.subject,
+        &message.headers,
+        message.payload.len(),
+    )
+}
+
+/// A message that is not there. nats-server has several codes for it, the last of which stands for other failures as well.
+fn is_absent(code: ErrorCode, text: &str) -> bool {
+    matches!(code, ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND)
+        || (code == ErrorCode::STREAM_MESSAGE_DELETE_FAILED && text.contains("no message found"))
+}

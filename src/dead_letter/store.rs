@@ -1,0 +1,302 @@
+//! Stores what could not be published, with the reason.
+//!
+//! Storing never gives up: until a dead letter is stored its message is not acked, so it is in one stream or the other.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream;
+use bytes::Bytes;
+use tracing::{info, warn};
+
+use super::{SUBJECT_PREFIX, header};
+use crate::message::{Message, Rejection};
+use crate::nats::Nats;
+
+/// The longest reason that is stored, in bytes.
+const MAX_REASON: usize = 4096;
+
+/// What a header takes beside its name and value (`: ` and the line's end), and the head of them all, generously.
+const HEADER_OVERHEAD: usize = 4;
+const HEADERS_OVERHEAD: usize = 64;
+
+/// The stream for dead letters. It is created when the first one comes.
+#[derive(Debug)]
+pub struct DeadLetters {
+    nats: Nats,
+    stream: String,
+    /// The stream was there when it was last needed.
+    ready: AtomicBool,
+}
+
+/// Whose message it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    pub module: &'a str,
+    /// Of the module's file, in hex.
+    pub sha256: &'a str,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error("creating the stream `{stream}` for dead letters failed")]
+    Create { stream: String, source: async_nats::Error },
+    #[error("storing a dead letter in the stream `{stream}` failed")]
+    Store { stream: String, source: async_nats::Error },
+}
+
+impl DeadLetters {
+    pub fn new(nats: Nats, stream: String) -> Self {
+        Self {
+            nats,
+            stream,
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns once the message is stored, however long that takes.
+    pub async fn store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) {
+        let mut delay = Duration::from_millis(100);
+        while let Err(error) = self.try_store(sender, message, rejection).await {
+            // The stream may have been removed since.
+            self.ready.store(false, Ordering::Relaxed);
+            warn!(
+                module = sender.module,
+                sequence = message.sequence,
+                error = &error as &dyn std::error::Error,
+                "a dead letter could not be stored, will try again; its message stays unacknowledged"
+            );
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(Duration::from_secs(10));
+        }
+    }
+
+    async fn try_store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) -> Result<(), StoreError> {
+        if !self.ready.load(Ordering::Relaxed) {
+            self.create().await?;
+        }
+        let max_payload = self.nats.client.max_payload();
+        let letters = letters(sender, message, rejection, max_payload);
+        for (headers, payload) in letters {
+            let letter = PublishMessage::build()
+                .headers(headers)
+                .payload(payload)
+                .expected_stream(&self.stream);
+            let failed = |source: async_nats::Error| StoreError::Store {
+                stream: self.stream.clone(),
+                source,
+            };
+            let subject = format!("{SUBJECT_PREFIX}.{}", sender.module);
+            let ack = self
+                .nats
+                .jetstream
+                .send_publish(subject, letter)
+                .await
+                .map_err(|error| failed(error.into()))?;
+            ack.await.map_err(|error| failed(error.into()))?;
+        }
+        Ok(())
+    }
+
+    async fn create(&self) -> Result<(), StoreError> {
+        let config = stream::Config {
+            name: self.stream.clone(),
+            description: Some("What Slipring could not publish".to_owned()),
+            subjects: vec![format!("{SUBJECT_PREFIX}.>")],
+            ..Default::default()
+        };
+        let stream = self.nats.jetstream.get_or_create_stream(config).await;
+        stream.map_err(|error| StoreError::Create {
+            stream: self.stream.clone(),
+            source: error.into(),
+        })?;
+        if !self.ready.swap(true, Ordering::Relaxed) {
+            info!(stream = self.stream, "dead letters go to this stream");
+        }
+        Ok(())
+    }
+}
+
+/// The dead letter as it is stored: one, unless the server takes none that large with the headers added. Then its payload
+/// comes in parts, in order, marked with `Slipring-Part: 1/2`.
+pub(super) fn letters(
+    sender: Sender<'_>,
+    message: &Message,
+    rejection: &Rejection,
+    max_payload: usize,
+) -> Vec<(HeaderMap, Bytes)> {
+    let headers = headers(sender, message, rejection);
+    // Room for `Slipring-Part` and `Nats-Expected-Stream` as well.
+    let taken = size(&headers) + 256;
+    let room = max_payload.saturating_sub(taken).max(1);
+    if message.payload.len() <= room {
+        return vec![(headers, message.payload.clone())];
+    }
+    let parts = message.payload.len().div_ceil(room);
+    let mut rest = message.payload.clone();
+    let mut letters = Vec::with_capacity(parts);
+    for part in 1..=parts {
+        let mut headers = headers.clone();
+        headers.insert(header::PART, format!("{part}/{parts}"));
+        headers.insert(header::ID, format!("{}.{part}", id(sender, message, rejection)));
+        letters.push((headers, rest.split_to(room.min(rest.len()))));
+    }
+    letters
+}
+
+fn headers(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &message.headers {
+        if !header::is_the_messages(name) {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers.insert(header::REASON, line(&rejection.reason));
+    headers.insert(header::STAGE, rejection.stage.to_string());
+    headers.insert(header::CODE, line(&rejection.code));
+    if let Some(channel) = &rejection.channel {
+        headers.insert(header::CHANNEL, line(channel));
+    }
+    headers.insert(header::SUBJECT, line(&message.subject));
+    headers.insert(header::STREAM, line(&message.stream));
+    headers.insert(header::SEQUENCE, message.sequence.to_string());
+    headers.insert(header::TIMESTAMP, message.timestamp.to_string());
+    headers.insert(header::MODULE_SHA256, line(sender.sha256));
+    headers.insert(header::ID, id(sender, message, rejection));
+    headers
+}
+
+/// The same for the same message, module and stage, so that what is stored twice within JetStream's duplicate window (two
+/// minutes by default) is there once.
+fn id(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> String {
+    format!(
+        "slipring.{}.{}.{}.{}.{}",
+        sender.module,
+        line(&message.stream),
+        message.sequence,
+        message.timestamp,
+        rejection.stage
+    )
+}
+
+/// One line of bounded length: a header holds no more.
+fn line(text: &str) -> String {
+    let mut end = text.len().min(MAX_REASON);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end]
+        .split(char::is_control)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn size(headers: &HeaderMap) -> usize {
+    let lines = headers.iter().flat_map(|(name, values)| {
+        values
+            .iter()
+            .map(move |value| name.to_string().len() + value.as_str().len() + HEADER_OVERHEAD)
+    });
+    HEADERS_OVERHEAD + lines.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Stage;
+
+    const SENDER: Sender<'static> = Sender {
+        module: "orders",
+        sha256: "ab12",
+    };
+
+    fn message(payload: &'static [u8], headers: &[(&str, &str)]) -> Message {
+        Message {
+            subject: "orders.7".into(),
+            payload: Bytes::from_static(payload),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            stream: "ORDERS".into(),
+            sequence: 42,
+            timestamp: 1_700_000_000_000_000_000,
+            deliveries: 1,
+        }
+    }
+
+    fn rejection(reason: &str) -> Rejection {
+        Rejection {
+            stage: Stage::Transform,
+            code: "trap".into(),
+            channel: Some("orders:7".into()),
+            reason: reason.into(),
+        }
+    }
+
+    fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        headers.get(name).map(HeaderValue::as_str)
+    }
+
+    #[test]
+    fn a_letter_keeps_the_payload_and_its_headers_and_adds_the_facts() {
+        let message = message(
+            b"{}",
+            &[
+                ("Trace", "1"),
+                ("Trace", "2"),
+                ("Nats-Msg-Id", "theirs"),
+                ("nats-ttl", "1s"),
+            ],
+        );
+        let letters = letters(SENDER, &message, &rejection("panicked at\nsrc/lib.rs:3"), 1 << 20);
+        let [(headers, payload)] = letters.as_slice() else {
+            panic!("one letter")
+        };
+        assert_eq!(payload.as_ref(), b"{}");
+        let traces: Vec<_> = headers.get_all("Trace").map(HeaderValue::as_str).collect();
+        assert_eq!(traces, ["1", "2"]);
+        assert_eq!(value(headers, "nats-ttl"), None);
+        assert_eq!(value(headers, "Slipring-Reason"), Some("panicked at src/lib.rs:3"));
+        assert_eq!(value(headers, "Slipring-Stage"), Some("transform"));
+        assert_eq!(value(headers, "Slipring-Code"), Some("trap"));
+        assert_eq!(value(headers, "Slipring-Channel"), Some("orders:7"));
+        assert_eq!(value(headers, "Slipring-Subject"), Some("orders.7"));
+        assert_eq!(value(headers, "Slipring-Stream"), Some("ORDERS"));
+        assert_eq!(value(headers, "Slipring-Sequence"), Some("42"));
+        assert_eq!(value(headers, "Slipring-Timestamp"), Some("1700000000000000000"));
+        assert_eq!(value(headers, "Slipring-Module-Sha256"), Some("ab12"));
+        let id = "slipring.orders.ORDERS.42.1700000000000000000.transform";
+        assert_eq!(value(headers, "Nats-Msg-Id"), Some(id));
+    }
+
+    #[test]
+    fn a_payload_that_does_not_fit_with_the_headers_comes_in_parts() {
+        let payload: &'static [u8] = &[7; 2000];
+        let letters = letters(SENDER, &message(payload, &[]), &rejection("too bad"), 2000);
+        assert_eq!(letters.len(), 2);
+        let joined: Vec<u8> = letters.iter().flat_map(|(_, part)| part.to_vec()).collect();
+        assert_eq!(joined, payload);
+        for (index, (headers, part)) in letters.iter().enumerate() {
+            assert!(size(headers) + part.len() <= 2000, "the server takes it");
+            assert_eq!(
+                value(headers, "Slipring-Part"),
+                Some(format!("{}/2", index + 1).as_str())
+            );
+        }
+        assert_ne!(value(&letters[0].0, "Nats-Msg-Id"), value(&letters[1].0, "Nats-Msg-Id"));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let reason = "é".repeat(MAX_REASON);
+        assert!(line(&reason).len() <= MAX_REASON);
+    }
+}

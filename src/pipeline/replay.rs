@@ -1,0 +1,423 @@
+//! Dead letters once more: each message goes through its module as that is now, and what it becomes is published. A letter is
+//! removed once all of that is confirmed, so that a replay may end anywhere and be started again.
+//!
+//! Beside the pipeline it shares only what decides: no consumer, no window, no acks. Nothing is stored anew; what is rejected
+//! again stays where it is.
+
+mod line;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamErrorKind;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{JoinError, JoinSet};
+use tracing::debug;
+
+use self::line::{Gone, Line};
+use super::Assignment;
+use super::stamp::Stamp;
+use crate::config::{self, VersionSource};
+use crate::dead_letter::{Opened, ReadError, Reader, Unfit};
+use crate::message::{Message, Outcome, Publication, Rejection, Stage};
+use crate::nats::Nats;
+use crate::publish::{Answer, Client, Concluded, RequestId, Scheduler};
+use crate::shutdown::Shutdown;
+use crate::transform::{Chunk, Transformed, Workers};
+
+/// Letters under way at once: enough for full batches, and few enough that what is repeated after a crash is little.
+const MAX_LETTERS: usize = 1024;
+
+/// Letters that the module may have at once, as large as what it makes of them may be.
+const MAX_TRANSFORMING: usize = 64;
+
+/// Letters read ahead, since each is a question to the server.
+const READ_AHEAD: usize = 16;
+
+/// Letters that are removed before it is said that they are.
+const REMOVED_AT_ONCE: usize = 64;
+
+/// How often the server is asked again, and after which pause, before a replay is given up. Each question has its own time-out.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The streams that letters came from, as far as they are there.
+#[derive(Debug, Default)]
+pub struct Origins(HashMap<String, Identity>);
+
+#[derive(Debug, Clone, Copy)]
+struct Identity {
+    /// When the stream was created, nanoseconds since 1970.
+    created: i128,
+    /// Its messages may be older than itself.
+    mirror: bool,
+}
+
+impl Origins {
+    pub async fn look_up(nats: &Nats, streams: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
+        let mut known = HashMap::new();
+        for name in streams {
+            match nats.jetstream.get_stream(&name).await {
+                Ok(stream) => {
+                    let info = stream.cached_info();
+                    let identity = Identity {
+                        created: info.created.unix_timestamp_nanos(),
+                        mirror: info.config.mirror.is_some(),
+                    };
+                    known.insert(name, identity);
+                }
+                Err(error) => match error.kind() {
+                    GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+                    _ => {
+                        return Err(anyhow::Error::new(error).context(format!("looking up the stream `{name}` failed")));
+                    }
+                },
+            }
+        }
+        Ok(Self(known))
+    }
+}
+
+/// One module's replay.
+#[derive(Debug)]
+pub struct Replay {
+    pub reader: Reader,
+    pub centrifugo: Arc<Client>,
+    pub publish: config::Publish,
+    /// How long what is in flight may take once it is told to stop.
+    pub grace: Duration,
+    pub assignment: Assignment,
+    pub origins: Arc<Origins>,
+}
+
+/// What became of a letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// All that it became is confirmed, and it is removed.
+    Published,
+    /// The module chose to drop it, and it is removed.
+    Dropped,
+    /// It stays.
+    Rejected(Rejection),
+    /// It was a remainder of one that was removed in part, and is removed as well.
+    Remains,
+    /// Somebody else removed it meanwhile.
+    Gone,
+}
+
+/// What a person who waits wants to know.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// The letter with this number is dealt with.
+    Ended(u64, &'a Fate),
+    /// Nothing can be published at the moment, and why.
+    Paused(&'a str),
+    Resumed,
+}
+
+impl Replay {
+    /// What the relay would send to Centrifugo for the message: publications with their keys, and versions where they are its
+    /// to give. The same keys as at first, so that what was shown lately is not shown again.
+    pub fn stamp(
+        &self,
+        message: &Message,
+        publications: Vec<Publication>,
+    ) -> Result<Vec<(Publication, Option<String>)>, Rejection> {
+        let version = self.assignment.config.version;
+        let identity = self.origins.0.get(&*message.stream);
+        let same = |stream: &Identity| stream.mirror || stream.created <= i128::from(message.timestamp);
+        if version == VersionSource::Sequence && !identity.is_some_and(same) {
+            return Err(Rejection {
+                stage: Stage::Transform,
+                code: "version".into(),
+                channel: None,
+                reason: format!(
+                    "the stream `{}` that the message was in is not there any more, and with `version = \"sequence\"` nothing \
+                     tells what its sequence means beside those of another stream",
+                    message.stream
+                ),
+            });
+        }
+        let stamp = Stamp {
+            module: self.assignment.module.name(),
+            created: identity.map_or(0, |identity| identity.created),
+            idempotency: self.publish.idempotency,
+            version,
+        };
+        stamp.all(message, publications)
+    }
+
+    /// Replays the letters, each given by its numbers, in this order. Returns how many are left when it was told to stop.
+    pub async fn run(
+        &self,
+        letters: Vec<Vec<u64>>,
+        shutdown: &Shutdown,
+        tell: &mut dyn FnMut(News<'_>),
+    ) -> anyhow::Result<usize> {
+        let total = letters.len();
+        let (workers, mut outcomes) = Workers::spawn(self.assignment.module.name(), self.assignment.config.workers)?;
+        let letters = stream::iter(letters).map(async |numbers| {
+            let opened = patiently(|| self.reader.fetch(&numbers)).await;
+            opened.map(|opened| (numbers, opened))
+        });
+        let mut letters = std::pin::pin!(letters.buffered(READ_AHEAD));
+        let mut run = Run {
+            replay: self,
+            line: Line::default(),
+            workers,
+            transforming: 0,
+            scheduler: Scheduler::new((&self.publish).into(), fastrand::u64(..)),
+            requests: JoinSet::new(),
+            removals: JoinSet::new(),
+            exhausted: false,
+            deadline: None,
+            leaving: false,
+            failed: None,
+            ended: 0,
+        };
+        while !run.is_done() {
+            let event = run.next_event(&mut letters, &mut outcomes, shutdown).await;
+            run.handle(event, tell);
+            run.remove();
+            run.send_requests();
+        }
+        match run.failed {
+            Some(error) => Err(error.context(format!("{} left as they are", total - run.ended))),
+            None => Ok(total - run.ended),
+        }
+    }
+}
+
+/// A replay under way.
+struct Run<'a> {
+    replay: &'a Replay,
+    line: Line,
+    workers: Workers,
+    /// Letters that the module has.
+    transforming: usize,
+    scheduler: Scheduler,
+    requests: JoinSet<(RequestId, Answer)>,
+    /// One at a time, so that they leave in order.
+    removals: JoinSet<Result<Vec<Gone>, ReadError>>,
+    exhausted: bool,
+    /// It was told to stop: until then what is under way may finish.
+    deadline: Option<tokio::time::Instant>,
+    leaving: bool,
+    failed: Option<anyhow::Error>,
+    /// Letters that are dealt with.
+    ended: usize,
+}
+
+type Fetched = Result<(Vec<u64>, Option<Opened>), ReadError>;
+
+enum Event {
+    Letter(Option<Fetched>),
+    /// `None`: the worker threads are gone.
+    Transformed(Option<Vec<Transformed>>),
+    Answered(Result<(RequestId, Answer), JoinError>),
+    Removed(Result<Result<Vec<Gone>, ReadError>, JoinError>),
+    Wakeup,
+    Stop,
+    Leave,
+}
+
+impl Run<'_> {
+    async fn next_event(
+        &mut self,
+        letters: &mut (impl Stream<Item = Fetched> + Unpin),
+        outcomes: &mut UnboundedReceiver<Vec<Transformed>>,
+        shutdown: &Shutdown,
+    ) -> Event {
+        let takes_in = !self.exhausted
+            && self.deadline.is_none()
+            && self.transforming < MAX_TRANSFORMING
+            && self
+                .line
+                .has_room(MAX_LETTERS, self.replay.assignment.config.window_bytes);
+        let wakeup = self.scheduler.next_wakeup();
+        tokio::select! {
+            biased;
+            () = shutdown.now.cancelled() => Event::Leave,
+            () = at(self.deadline), if self.deadline.is_some() => Event::Leave,
+            () = shutdown.drain.cancelled(), if self.deadline.is_none() => Event::Stop,
+            Some(removed) = self.removals.join_next() => Event::Removed(removed),
+            Some(answered) = self.requests.join_next() => Event::Answered(answered),
+            transformed = outcomes.recv() => Event::Transformed(transformed),
+            () = at(wakeup.map(Into::into)), if wakeup.is_some() => Event::Wakeup,
+            letter = letters.next(), if takes_in => Event::Letter(letter),
+        }
+    }
+
+    fn handle(&mut self, event: Event, tell: &mut dyn FnMut(News<'_>)) {
+        match event {
+            Event::Letter(None) => self.exhausted = true,
+            Event::Letter(Some(Ok((numbers, opened)))) => self.take_in(numbers, opened),
+            Event::Letter(Some(Err(error))) => self.fail(error.into()),
+            Event::Transformed(Some(outcomes)) => {
+                self.transforming -= outcomes.len();
+                for Transformed { ticket, outcome, .. } in outcomes {
+                    self.take_outcome(ticket, outcome);
+                }
+            }
+            Event::Transformed(None) => {
+                self.fail(anyhow::anyhow!(
+                    "the worker threads ended unexpectedly, a bug in Slipring"
+                ));
+                self.leaving = true;
+            }
+            Event::Answered(Ok((id, answer))) => self.take_answer(id, answer, tell),
+            Event::Removed(Ok(Ok(gone))) => {
+                for Gone { numbers, fate } in &gone {
+                    self.ended += 1;
+                    tell(News::Ended(numbers[0], fate));
+                }
+            }
+            Event::Removed(Ok(Err(error))) => {
+                // What was published and not removed is published again, with the same keys, by the next replay.
+                self.fail(error.into());
+                self.leaving = true;
+            }
+            Event::Answered(Err(error)) | Event::Removed(Err(error)) => {
+                self.fail(anyhow::Error::new(error).context("a task of the replay broke, a bug in Slipring"));
+                self.leaving = true;
+            }
+            Event::Wakeup => {}
+            Event::Stop => self.stop(),
+            Event::Leave => self.leaving = true,
+        }
+    }
+
+    fn take_in(&mut self, numbers: Vec<u64>, opened: Option<Opened>) {
+        let Some(opened) = opened else {
+            self.line.take_in_ended(numbers, Fate::Gone);
+            return;
+        };
+        match opened.message() {
+            Ok(message) => {
+                let ticket = self.line.take_in(numbers, message.size());
+                self.transforming += 1;
+                self.workers.submit(Chunk {
+                    module: Arc::clone(&self.replay.assignment.module),
+                    messages: vec![(ticket, self.line.hold(ticket, message))],
+                });
+            }
+            Err(Unfit::Remains) => self.line.take_in_ended(numbers, Fate::Remains),
+            Err(unfit) => self.line.take_in_ended(numbers, Fate::Rejected(unreadable(&unfit))),
+        }
+    }
+
+    fn take_outcome(&mut self, ticket: u64, outcome: Outcome) {
+        let Some(message) = self.line.release(ticket) else {
+            return;
+        };
+        let fate = match outcome {
+            Outcome::Drop => Fate::Dropped,
+            Outcome::Reject(rejection) => Fate::Rejected(rejection),
+            Outcome::Publish(publications) => match self.replay.stamp(&message, publications) {
+                Err(rejection) => Fate::Rejected(rejection),
+                Ok(stamped) => {
+                    let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
+                    self.line.expect(ticket, stamped.len(), bytes);
+                    for (publication, key) in stamped {
+                        self.scheduler.push(ticket, publication, key);
+                    }
+                    return;
+                }
+            },
+        };
+        self.line.end(ticket, fate);
+    }
+
+    fn take_answer(&mut self, id: RequestId, answer: Answer, tell: &mut dyn FnMut(News<'_>)) {
+        let before = self.scheduler.trouble().is_some();
+        let concluded = self.scheduler.complete(Instant::now(), id, answer);
+        match (before, self.scheduler.trouble()) {
+            (false, Some(trouble)) => tell(News::Paused(trouble)),
+            (true, None) => tell(News::Resumed),
+            _ => {}
+        }
+        for Concluded { ticket, result } in concluded {
+            self.line.conclude(ticket, result);
+        }
+    }
+
+    fn send_requests(&mut self) {
+        while let Some(request) = self.scheduler.next_request(Instant::now()) {
+            let centrifugo = Arc::clone(&self.replay.centrifugo);
+            self.requests
+                .spawn(async move { (request.id(), centrifugo.send(&request).await) });
+        }
+    }
+
+    /// Removes what is done with, from the front of the line, unless a removal is under way.
+    fn remove(&mut self) {
+        if !self.removals.is_empty() || self.leaving {
+            return;
+        }
+        let gone: Vec<Gone> = std::iter::from_fn(|| self.line.pop()).take(REMOVED_AT_ONCE).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let reader = self.replay.reader.clone();
+        self.removals.spawn(async move {
+            for Gone { numbers, fate } in &gone {
+                if matches!(fate, Fate::Published | Fate::Dropped | Fate::Remains) {
+                    patiently(|| reader.remove(numbers)).await?;
+                }
+            }
+            Ok(gone)
+        });
+    }
+
+    fn fail(&mut self, error: anyhow::Error) {
+        self.failed.get_or_insert(error);
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.deadline
+            .get_or_insert_with(|| tokio::time::Instant::now() + self.replay.grace);
+    }
+
+    fn is_done(&self) -> bool {
+        if self.leaving {
+            return true;
+        }
+        let quiet = self.requests.is_empty() && self.removals.is_empty();
+        // Without Centrifugo there is nothing to wait for.
+        let stopped = self.deadline.is_some() && self.scheduler.trouble().is_some();
+        let taken_in = self.exhausted || self.deadline.is_some();
+        quiet && (stopped || (taken_in && self.line.is_empty()))
+    }
+}
+
+fn unreadable(unfit: &Unfit) -> Rejection {
+    Rejection {
+        stage: Stage::Transform,
+        code: "unreadable".into(),
+        channel: None,
+        reason: unfit.to_string(),
+    }
+}
+
+/// Asks again when the server does not answer: most interruptions are short.
+async fn patiently<T, F: Future<Output = Result<T, ReadError>>>(ask: impl Fn() -> F) -> Result<T, ReadError> {
+    for _ in 1..ATTEMPTS {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "asking again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    ask().await
+}
+
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

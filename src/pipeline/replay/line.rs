@@ -1,0 +1,186 @@
+//! The letters that are being replayed, in the order of their messages. They leave from the front only: were a later one removed
+//! before an earlier one, a replay that is started again would publish the earlier one after it. No I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Fate;
+use crate::message::{Message, Rejection};
+
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Of the letter at the front.
+    first: u64,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    numbers: Vec<u64>,
+    /// Of its message and of what that became.
+    bytes: usize,
+    /// While the module has it.
+    message: Option<Arc<Message>>,
+    /// Publications that are not concluded.
+    open: usize,
+    rejection: Option<Rejection>,
+    fate: Option<Fate>,
+}
+
+/// A letter that has left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) numbers: Vec<u64>,
+    pub(super) fate: Fate,
+}
+
+impl Line {
+    /// One is always let in: it may be larger than all the room there is.
+    pub(super) fn has_room(&self, letters: usize, bytes: usize) -> bool {
+        self.entries.is_empty() || (self.entries.len() < letters && self.bytes < bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A letter whose message takes so many bytes. Returns its ticket.
+    pub(super) fn take_in(&mut self, numbers: Vec<u64>, bytes: usize) -> u64 {
+        self.bytes += bytes;
+        self.entries.push_back(Entry {
+            numbers,
+            bytes,
+            message: None,
+            open: 0,
+            rejection: None,
+            fate: None,
+        });
+        self.first + self.entries.len() as u64 - 1
+    }
+
+    /// A letter that is dealt with already.
+    pub(super) fn take_in_ended(&mut self, numbers: Vec<u64>, fate: Fate) {
+        let ticket = self.take_in(numbers, 0);
+        self.end(ticket, fate);
+    }
+
+    /// Keeps the message until the module has answered.
+    pub(super) fn hold(&mut self, ticket: u64, message: Message) -> Arc<Message> {
+        let message = Arc::new(message);
+        if let Some(entry) = self.entry(ticket) {
+            entry.message = Some(Arc::clone(&message));
+        }
+        message
+    }
+
+    pub(super) fn release(&mut self, ticket: u64) -> Option<Arc<Message>> {
+        self.entry(ticket)?.message.take()
+    }
+
+    /// Its message became so many publications of so many bytes.
+    pub(super) fn expect(&mut self, ticket: u64, publications: usize, bytes: usize) {
+        if let Some(entry) = self.entry(ticket) {
+            entry.open = publications;
+            entry.bytes += bytes;
+            self.bytes += bytes;
+        }
+    }
+
+    /// One of its publications is confirmed or refused. The first refusal counts.
+    pub(super) fn conclude(&mut self, ticket: u64, result: Result<(), Rejection>) {
+        let Some(entry) = self.entry(ticket) else { return };
+        entry.open -= 1;
+        if let Err(rejection) = result {
+            entry.rejection.get_or_insert(rejection);
+        }
+        if entry.open == 0 {
+            entry.fate = Some(entry.rejection.take().map_or(Fate::Published, Fate::Rejected));
+        }
+    }
+
+    pub(super) fn end(&mut self, ticket: u64, fate: Fate) {
+        if let Some(entry) = self.entry(ticket) {
+            entry.fate = Some(fate);
+        }
+    }
+
+    /// The letter at the front, if it is dealt with.
+    pub(super) fn pop(&mut self) -> Option<Gone> {
+        let fate = self.entries.front_mut()?.fate.take()?;
+        let Entry { numbers, bytes, .. } = self.entries.pop_front()?;
+        self.first += 1;
+        self.bytes -= bytes;
+        Some(Gone { numbers, fate })
+    }
+
+    fn entry(&mut self, ticket: u64) -> Option<&mut Entry> {
+        let index = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Stage;
+
+    fn rejection(reason: &str) -> Rejection {
+        Rejection {
+            stage: Stage::Publish,
+            code: "102".into(),
+            channel: None,
+            reason: reason.into(),
+        }
+    }
+
+    fn gone(number: u64, fate: Fate) -> Option<Gone> {
+        Some(Gone {
+            numbers: vec![number],
+            fate,
+        })
+    }
+
+    #[test]
+    fn letters_leave_in_order_once_all_they_became_is_concluded() {
+        let mut line = Line::default();
+        let tickets: Vec<u64> = (5..8).map(|number| line.take_in(vec![number], 10)).collect();
+        line.expect(tickets[0], 2, 5);
+        line.end(tickets[1], Fate::Dropped);
+        line.conclude(tickets[0], Ok(()));
+        assert_eq!(line.pop(), None, "one of its publications is not concluded");
+        line.conclude(tickets[0], Ok(()));
+        assert_eq!(line.pop(), gone(5, Fate::Published));
+        assert_eq!(line.pop(), gone(6, Fate::Dropped));
+        assert_eq!(line.pop(), None);
+        line.end(tickets[2], Fate::Dropped);
+        assert_eq!(line.pop(), gone(7, Fate::Dropped));
+        assert!(line.is_empty() && line.bytes == 0);
+        assert_eq!(line.take_in(vec![8], 1), 3);
+    }
+
+    #[test]
+    fn one_refusal_keeps_the_letter() {
+        let mut line = Line::default();
+        let ticket = line.take_in(vec![5], 10);
+        line.expect(ticket, 3, 5);
+        line.conclude(ticket, Err(rejection("first")));
+        line.conclude(ticket, Err(rejection("second")));
+        line.conclude(ticket, Ok(()));
+        assert_eq!(line.pop(), gone(5, Fate::Rejected(rejection("first"))));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_for_one_of_any_size() {
+        let mut line = Line::default();
+        assert!(line.has_room(2, 10));
+        let ticket = line.take_in(vec![1], 100);
+        assert!(!line.has_room(2, 10));
+        assert!(line.has_room(2, 1000));
+        line.take_in_ended(vec![2], Fate::Gone);
+        assert!(!line.has_room(2, 1000));
+        line.end(ticket, Fate::Dropped);
+        line.pop();
+        assert!(line.has_room(2, 10));
+    }
+}
