@@ -1,5 +1,6 @@
 //! The commands as people use them: what they print and how they exit.
 
+mod dead_letters;
 mod signals;
 
 use std::path::Path;

@@ -6,6 +6,7 @@
 //! - [`clients`]: clients of Centrifugo that others wrote.
 //! - [`fake_centrifugo`]: the answers that the real one does not give on demand.
 //! - [`demo`]: the events of the demo.
+//! - [`process`]: a child process, which ends when its owner does.
 //! - [`proxy`]: what lies between the relay and a server, and fails.
 //! - [`relay`]: the relay itself, as a process.
 //! - [`guests`]: the guest crates, built.
@@ -16,7 +17,7 @@ pub mod demo;
 pub mod eventually;
 pub mod fake_centrifugo;
 pub mod guests;
-mod process;
+pub mod process;
 pub mod proxy;
 mod publication;
 pub mod relay;

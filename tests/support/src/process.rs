@@ -94,6 +94,11 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
+    /// What Ctrl-C does.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.signal(Signal::INT)
+    }
+
     /// Ends it at once, without a chance to clean up.
     pub fn kill(&mut self) {
         if self.exited().is_none() {

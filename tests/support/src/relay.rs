@@ -135,6 +135,11 @@ listen = "127.0.0.1:0"
         })
     }
 
+    /// Starts a command that may take its time.
+    pub fn start<S: Into<OsString>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Process> {
+        Process::spawn("slipring", &mut self.command(arguments))
+    }
+
     /// The relay's command line in this directory, for the commands that end by themselves.
     pub fn command<S: Into<OsString>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.binary);
@@ -174,7 +179,7 @@ impl Relay {
     }
 
     pub fn sigint(&mut self) -> Result<()> {
-        self.process.signal(Signal::INT)
+        self.process.interrupt()
     }
 
     /// Stops it where it is (`SIGSTOP`), as a machine that stalls does.

@@ -1,0 +1,243 @@
+//! `slipring dead-letters`: looking at dead letters and removing them.
+
+mod interrupted;
+mod replay;
+
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use serde_json::Value;
+use slipring_support::eventually;
+
+use super::super::world::{SOON, World};
+use super::{exits, stderr, stdout};
+
+const STREAM: &str = "SLIPRING_DEAD_LETTERS";
+
+/// Runs the command in the relay's home, as a person would.
+fn run<C>(world: &World<C>, arguments: &[&str]) -> Result<Output> {
+    let arguments = ["dead-letters"].iter().chain(arguments).copied();
+    world.home.command(arguments).output().context("running slipring")
+}
+
+/// The lines of JSON of a command that works.
+fn json<C>(world: &World<C>, arguments: &[&str]) -> Result<Vec<Value>> {
+    let output = run(world, &[arguments, &["--json"]].concat())?;
+    exits(&output, 0)?;
+    stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).context("a line of JSON"))
+        .collect()
+}
+
+/// The numbers of the letters that `list` shows.
+fn listed<C>(world: &World<C>, filters: &[&str]) -> Result<Vec<u64>> {
+    let letters = json(world, &[&["list"], filters].concat())?;
+    Ok(letters.iter().filter_map(|letter| letter["number"].as_u64()).collect())
+}
+
+/// Waits until so many messages are in the stream of the dead letters: a letter in parts is several.
+async fn stored<C>(world: &World<C>, count: u64) -> Result<()> {
+    eventually(SOON, format!("{count} dead letters"), async || {
+        let stream = world.jetstream.get_stream(STREAM).await?;
+        let messages = stream.cached_info().state.messages;
+        ensure!(messages == count, "{messages} of them");
+        Ok(())
+    })
+    .await
+}
+
+/// A world with the guest `unruly` and its stream, and dead letters of the messages, each sent once the one before is stored, so
+/// that they have the numbers 1, 2, …
+async fn letters_of(messages: &[(&'static str, &'static [u8])]) -> Result<World> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    let mut relay = world.run().await?;
+    for (count, message) in (1..).zip(messages) {
+        world.publish([*message]).await?;
+        stored(&world, count).await?;
+    }
+    relay.stop(SOON).await?;
+    Ok(world)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_shows_what_its_filters_match() -> Result<()> {
+    let world = letters_of(&[
+        ("unruly.reject", b"no such customer"),
+        ("unruly.panic", b"out of order"),
+        ("unruly.publish", br#"[{"channels":["nowhere:7"],"data":1}]"#),
+        ("unruly.reject", b"no such product"),
+    ])
+    .await?;
+    let output = run(&world, &["list"])?;
+    exits(&output, 0)?;
+    let table = stdout(&output);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    ensure!(rows.len() == 5 && rows[0][0] == "NUMBER", "{table}");
+    ensure!(
+        rows[1][0] == "1" && rows[1][2..5] == ["unruly", "transform", "rejected"],
+        "{table}"
+    );
+    ensure!(rows[3][3..7] == ["publish", "102", "nowhere:7", "UNRULY:3"], "{table}");
+    ensure!(table.contains("rejected as asked: no such customer"), "{table}");
+    ensure!(stderr(&output).is_empty(), "{}", stderr(&output));
+
+    let letters = json(&world, &["list"])?;
+    ensure!(letters[1]["code"] == "trap" && letters[1]["size"] == 12, "{letters:?}");
+    let between = letters[2]["stored"].as_str().context("a time")?;
+    for (filters, expected) in [
+        (&["--module", "unruly"][..], &[1, 2, 3, 4][..]),
+        (&["--module", "orders"], &[]),
+        (&["--stage", "publish"], &[3]),
+        (&["--code", "trap"], &[2]),
+        (&["--reason", "no such"], &[1, 4]),
+        (&["--reason", "no such", "--limit", "1"], &[4]),
+        (&["--since", between], &[3, 4]),
+        (&["--until", between], &[1, 2]),
+        (&["--since", "1h", "--stage", "transform"], &[1, 2, 4]),
+        (&["--until", "1h"], &[]),
+    ] {
+        let found = listed(&world, filters)?;
+        ensure!(found == expected, "{filters:?}: {found:?}");
+    }
+    let output = run(&world, &["list", "--code", "memory"])?;
+    exits(&output, 0)?;
+    ensure!(stdout(&output).is_empty(), "{}", stdout(&output));
+    ensure!(
+        stderr(&output).contains("no dead letter in SLIPRING_DEAD_LETTERS"),
+        "{}",
+        stderr(&output)
+    );
+    exits(&run(&world, &["list", "--since", "soon"])?, 2)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_gives_headers_and_payload() -> Result<()> {
+    let world = letters_of(&[("unruly.reject", b"{\"id\": 7}"), ("unruly.panic", b"\x00\xff")]).await?;
+    let output = run(&world, &["show", "1"])?;
+    exits(&output, 0)?;
+    let text = stdout(&output);
+    for line in [
+        "Slipring-Reason: rejected as asked: {\"id\": 7}",
+        "Slipring-Subject: unruly.reject",
+        "Slipring-Sequence: 1",
+        "{\"id\": 7}",
+    ] {
+        ensure!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    let output = run(&world, &["show", "2"])?;
+    ensure!(stdout(&output).contains("00000000  00 ff "), "{}", stdout(&output));
+    let output = run(&world, &["show", "2", "--payload"])?;
+    ensure!(output.stdout == b"\x00\xff", "{:?}", output.stdout);
+
+    let letters = json(&world, &["show", "2", "1"])?;
+    ensure!(letters[0]["payload_base64"] == "AP8=", "{letters:?}");
+    ensure!(
+        letters[1]["payload"] == "{\"id\": 7}" && letters[1]["subject"] == "unruly.reject",
+        "{letters:?}"
+    );
+
+    let output = run(&world, &["show", "1", "9"])?;
+    exits(&output, 1)?;
+    ensure!(!stdout(&output).is_empty(), "the one that is there is shown");
+    ensure!(
+        stderr(&output) == "there is no dead letter 9 in SLIPRING_DEAD_LETTERS\n",
+        "{}",
+        stderr(&output)
+    );
+    exits(&run(&world, &["show", "1", "2", "--payload"])?, 2)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_one_letter() -> Result<()> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    let mut relay = world.run().await?;
+    let payload: Bytes = (0..1 << 20).map(|index| b'a' + (index % 26) as u8).collect();
+    world.publish([("unruly.reject", payload.clone())]).await?;
+    stored(&world, 2).await?;
+    world.publish([("unruly.reject", "small")]).await?;
+    stored(&world, 3).await?;
+    relay.stop(SOON).await?;
+
+    let letters = json(&world, &["list"])?;
+    ensure!(letters.len() == 2, "{letters:?}");
+    ensure!(
+        letters[0]["number"] == 1 && letters[0]["parts"] == 2,
+        "{}",
+        letters[0]["number"]
+    );
+    ensure!(letters[0]["size"] == payload.len(), "{}", letters[0]["size"]);
+    // Either of its numbers will do.
+    for number in ["1", "2"] {
+        let output = run(&world, &["show", number, "--payload"])?;
+        ensure!(output.stdout == payload, "{} bytes", output.stdout.len());
+    }
+    exits(&run(&world, &["remove", "1"])?, 0)?;
+    stored(&world, 1).await?;
+    ensure!(listed(&world, &[])? == [3], "the other one stays");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn remove_takes_what_was_named_and_nothing_by_mistake() -> Result<()> {
+    let world = letters_of(&[
+        ("unruly.reject", b"one"),
+        ("unruly.reject", b"two"),
+        ("unruly.panic", b"three"),
+        ("unruly.panic", b"four"),
+    ])
+    .await?;
+    let output = run(&world, &["remove", "1", "9"])?;
+    exits(&output, 1)?;
+    let said = "removed 1 dead letter from SLIPRING_DEAD_LETTERS\nthere is no dead letter 9 in SLIPRING_DEAD_LETTERS\n";
+    ensure!(stderr(&output) == said, "{}", stderr(&output));
+
+    let output = run(&world, &["remove", "--code", "trap"])?;
+    exits(&output, 2)?;
+    ensure!(
+        stderr(&output).contains("this would remove 2 dead letters"),
+        "{}",
+        stderr(&output)
+    );
+    for wrong in [
+        &["remove"][..],
+        &["remove", "2", "--all"],
+        &["remove", "--all", "--code", "trap"],
+    ] {
+        exits(&run(&world, wrong)?, 2)?;
+    }
+    ensure!(listed(&world, &[])? == [2, 3, 4], "nothing was removed");
+
+    exits(&run(&world, &["remove", "--code", "trap", "--yes"])?, 0)?;
+    ensure!(listed(&world, &[])? == [2], "the others are");
+    exits(&run(&world, &["remove", "--all", "--yes"])?, 0)?;
+    stored(&world, 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_stream_there_are_no_dead_letters() -> Result<()> {
+    let world = World::start().await?;
+    for (arguments, code) in [
+        (&["list"][..], 0),
+        (&["show", "1"], 1),
+        (&["remove", "1"], 1),
+        (&["remove", "--all", "--yes"], 0),
+        (&["replay", "1"], 1),
+        (&["replay", "--all"], 0),
+    ] {
+        let output = run(&world, arguments)?;
+        exits(&output, code)?;
+        let said = "there are no dead letters: the stream SLIPRING_DEAD_LETTERS does not exist\n";
+        ensure!(
+            stderr(&output) == said && output.stdout.is_empty(),
+            "{}",
+            stderr(&output)
+        );
+    }
+    Ok(())
+}

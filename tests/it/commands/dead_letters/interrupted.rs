@@ -1,0 +1,161 @@
+//! A replay that is killed, or stopped, and started again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use slipring_support::eventually;
+use slipring_support::fake_centrifugo::{Answer, FakeCentrifugo, OnCommand, Plan};
+use slipring_support::process::Process;
+
+use super::super::super::world::{SOON, World};
+use super::super::{exits, stderr};
+use super::{listed, run, stored};
+
+const LETTERS: u64 = 1_000;
+
+/// How long Centrifugo takes for a request, so that a replay can be met in the middle.
+const SLOW: Duration = Duration::from_millis(5);
+
+/// Letters whose messages go to ten channels, every tenth to three of them at once. Centrifugo, which refused them all, takes them
+/// from now on.
+async fn letters() -> Result<World<FakeCentrifugo>> {
+    let fake = FakeCentrifugo::start_with(|batch| Plan::each(batch, OnCommand::Fail(102))).await?;
+    let world = World::start_fake(fake).await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("max_consecutive_rejects = 1000000")?;
+    let mut relay = world.run().await?;
+    let messages = (1..=LETTERS).map(|number| {
+        let wishes = json!([{ "channels": channels(number), "data": number }]);
+        ("unruly.publish", wishes.to_string())
+    });
+    world.publish(messages).await?;
+    stored(&world, LETTERS).await?;
+    relay.stop(SOON).await?;
+    world.centrifugo.behave(|_| Plan::execute().after(SLOW));
+    Ok(world)
+}
+
+fn channels(number: u64) -> Vec<String> {
+    let count = if number.is_multiple_of(10) { 3 } else { 1 };
+    (0..count)
+        .map(|other| format!("unruly:{}", (number * 7 + other) % 10))
+        .collect()
+}
+
+/// Every number on its channels, once and in order.
+fn all_shown(world: &World<FakeCentrifugo>) -> Result<()> {
+    let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for number in 1..=LETTERS {
+        for channel in channels(number) {
+            expected.entry(channel).or_default().push(number);
+        }
+    }
+    for (channel, expected) in expected {
+        let shown = world.centrifugo.shown(&channel);
+        let number = |data: &str| data.parse::<u64>().ok();
+        let shown: Vec<u64> = shown
+            .iter()
+            .filter_map(|publication| number(publication.command.data.as_ref()?.get()))
+            .collect();
+        ensure!(shown == expected, "{channel}: {shown:?}");
+    }
+    Ok(())
+}
+
+/// A replay under way.
+fn start(world: &World<FakeCentrifugo>) -> Result<Process> {
+    world.home.start(["dead-letters", "replay", "--all"])
+}
+
+/// Stops it as Ctrl-C does. Returns its exit code, and what it said.
+async fn interrupt(mut replay: Process) -> Result<(Option<i32>, String)> {
+    replay.interrupt()?;
+    let status = replay.wait(SOON).await?;
+    Ok((status.code(), replay.log().join("\n")))
+}
+
+async fn executed(world: &World<FakeCentrifugo>, more_than: usize) -> Result<()> {
+    eventually(SOON, format!("more than {more_than} publications"), async || {
+        let executed = world.centrifugo.executed().len();
+        ensure!(executed > more_than, "{executed}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_was_killed_goes_on_with_what_is_left() -> Result<()> {
+    let world = letters().await?;
+    let mut before = LETTERS as usize;
+    for _ in 0..3 {
+        let replay = start(&world)?;
+        let seen = world.centrifugo.executed().len();
+        executed(&world, seen + 150).await?;
+        drop(replay);
+        let left = listed(&world, &[])?.len();
+        ensure!(0 < left && left < before, "{left} of {before} are left");
+        before = left;
+    }
+    let output = run(&world, &["replay", "--all"])?;
+    exits(&output, 0)?;
+    let said = stderr(&output);
+    ensure!(
+        said.contains(&format!(
+            "{before} replayed, 0 dropped by the module, 0 rejected again, 0 left\n"
+        )),
+        "{said}"
+    );
+    all_shown(&world)?;
+    stored(&world, 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_finishes_what_is_in_flight_and_says_what_remains() -> Result<()> {
+    let world = letters().await?;
+    let replay = start(&world)?;
+    executed(&world, 100).await?;
+    let (code, said) = interrupt(replay).await?;
+    ensure!(code == Some(1), "{said}");
+    let left = listed(&world, &[])?.len();
+    ensure!(
+        said.contains(&format!("stopped before the end: {left} dead letters left")),
+        "{left}: {said}"
+    );
+    ensure!(
+        said.contains(&format!("{} replayed, ", LETTERS as usize - left)),
+        "{left}: {said}"
+    );
+
+    // While Centrifugo is away, nothing is in flight.
+    world.centrifugo.behave(|_| {
+        Plan::answer(Answer::Status {
+            status: 503,
+            executed: false,
+        })
+    });
+    let replay = start(&world)?;
+    let batches = world.centrifugo.batches().len();
+    eventually(SOON, "two attempts", async || {
+        let more = world.centrifugo.batches().len() - batches;
+        ensure!(more > 1, "{more}");
+        Ok(())
+    })
+    .await?;
+    let (code, said) = interrupt(replay).await?;
+    ensure!(
+        code == Some(1) && said.contains(&format!("0 rejected again, {left} left")),
+        "{said}"
+    );
+
+    world.centrifugo.behave(|_| Plan::execute());
+    exits(&run(&world, &["replay", "--all"])?, 0)?;
+    let executed = world.centrifugo.executed();
+    ensure!(
+        executed.iter().all(|publication| publication.shown),
+        "in good order nothing is sent twice"
+    );
+    all_shown(&world)?;
+    stored(&world, 0).await
+}
