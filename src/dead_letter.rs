@@ -4,6 +4,7 @@
 mod header;
 mod letter;
 mod parts;
+mod raw;
 mod read;
 mod store;
 

@@ -6,16 +6,15 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::{self, Batch};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{DeleteMessageErrorKind, RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
-use super::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
+use super::{SUBJECT_PREFIX, raw};
 use crate::nats::Nats;
 
 /// Messages asked for at once while all are gone through, without their payloads.
@@ -50,6 +49,7 @@ pub enum ReadError {
 /// The stream of the dead letters, for reading.
 #[derive(Debug, Clone)]
 pub struct Reader {
+    jetstream: jetstream::Context,
     stream: Stream,
     name: String,
 }
@@ -59,6 +59,7 @@ impl Reader {
     pub async fn open(nats: &Nats, stream: &str) -> Result<Option<Self>, ReadError> {
         match nats.jetstream.get_stream(stream).await {
             Ok(found) => Ok(Some(Self {
+                jetstream: nats.jetstream.clone(),
                 stream: found,
                 name: stream.to_owned(),
             })),
@@ -170,20 +171,17 @@ impl Reader {
         Ok(found)
     }
 
-    async fn get(&self, number: u64) -> Result<Option<StreamMessage>, ReadError> {
+    async fn get(&self, number: u64) -> Result<Option<raw::Message>, ReadError> {
         // JetStream takes 0 for a question that lacks its number.
         if number == 0 {
             return Ok(None);
         }
-        match self.stream.get_raw_message(number).await {
-            Ok(message) => Ok(Some(message)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(ReadError::Get {
-                stream: self.name.clone(),
-                number,
-                source: error.into(),
-            }),
-        }
+        let got = raw::get(&self.jetstream, &self.name, number).await;
+        got.map_err(|source| ReadError::Get {
+            stream: self.name.clone(),
+            number,
+            source,
+        })
     }
 
     fn scan_failed(&self, error: impl Into<async_nats::Error>) -> ReadError {
@@ -295,11 +293,10 @@ impl std::fmt::Debug for Scan {
     }
 }
 
-fn read(message: &StreamMessage) -> Letter {
-    let stored = Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).unwrap_or_default();
+fn read(message: &raw::Message) -> Letter {
     Letter::read(
-        message.sequence,
-        stored,
+        message.number,
+        message.stored,
         &message.subject,
         &message.headers,
         message.payload.len(),

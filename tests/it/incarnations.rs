@@ -139,10 +139,16 @@ async fn messages_that_the_stream_removed_before_they_were_read_are_counted_and_
     counts(&relay, "unruly", "published", 50).await?;
     settled(&world, STREAM, CONSUMER).await?;
     world.centrifugo.stop().await?;
-    world.publish(numbers(51..=300)).await?;
+    world.publish(numbers(51..=60)).await?;
+    eventually(SOON, "a full window", async || {
+        let info = consumer(&world, STREAM, CONSUMER).await?;
+        ensure!(info.num_ack_pending == 10, "{info:?}");
+        Ok(())
+    })
+    .await?;
+    world.publish(numbers(61..=300)).await?;
     world.centrifugo.restart().await?;
     settled(&world, STREAM, CONSUMER).await?;
-    // The window of ten was read in time.
     shows(&world.centrifugo, CHANNEL, (51..=60).chain(201..=300)).await?;
     counts(&relay, "unruly", "missed", 140).await?;
     let said = relay

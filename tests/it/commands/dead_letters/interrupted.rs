@@ -159,3 +159,20 @@ async fn ctrl_c_finishes_what_is_in_flight_and_says_what_remains() -> Result<()>
     all_shown(&world)?;
     stored(&world, 0).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_outlives_a_restart_of_nats() -> Result<()> {
+    let mut world = letters().await?;
+    let mut replay = start(&world)?;
+    executed(&world, 100).await?;
+    world.nats.kill();
+    world.nats.restart().await?;
+    let status = replay.wait(SOON).await?;
+    let said = replay.log();
+    ensure!(status.code() == Some(0), "{said:#?}");
+    let summary = format!("{LETTERS} replayed, 0 dropped by the module, 0 rejected again, ");
+    ensure!(said.iter().any(|line| line.starts_with(&summary)), "{said:#?}");
+    all_shown(&world)?;
+    world.jetstream = world.nats.jetstream().await?;
+    stored(&world, 0).await
+}

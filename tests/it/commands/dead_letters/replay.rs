@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
-use serde_json::Value;
-use slipring_support::fake_centrifugo::{Answer, FakeCentrifugo, OnCommand, Plan};
+use serde_json::{Value, json};
+use slipring_support::fake_centrifugo::{Answer, Command, FakeCentrifugo, OnCommand, Plan};
 use slipring_support::guests;
 
 use super::super::super::world::{SOON, World, unruly_toml};
@@ -119,39 +119,66 @@ async fn a_mended_module_publishes_in_order_and_what_it_rejects_stays() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_message_is_the_one_that_was_rejected() -> Result<()> {
-    let world = World::start().await?;
-    world.stream("UNRULY", &["unruly.>"]).await?;
-    // Rejected because of its time-out, and shown once that is longer.
-    world.add_unruly("timeout = \"1ms\"")?;
+    let fake = FakeCentrifugo::start_with(|batch| Plan::each(batch, OnCommand::Fail(102))).await?;
+    let world = World::start_fake(fake).await?;
+    let created = world.stream("UNRULY", &["unruly.>"]).await?.cached_info().created;
+    world.add_unruly("")?;
     let mut relay = world.run().await?;
     let mut headers = HeaderMap::new();
     headers.append("Trace", "1");
     headers.append("Trace", "2");
-    let text = "x".repeat(300_000);
-    let publish = world
-        .jetstream
-        .publish_with_headers("unruly.chatter", headers, text.into());
-    publish.await?.await?;
-    stored(&world, 1).await?;
+    for subject in ["unruly.headers", "unruly.report"] {
+        let publish = world
+            .jetstream
+            .publish_with_headers(subject, headers.clone(), "".into());
+        publish.await?.await?;
+    }
+    stored(&world, 2).await?;
     relay.stop(SOON).await?;
 
+    world.centrifugo.behave(|_| Plan::execute());
     world
         .home
-        .configure_module("unruly", &unruly_toml("timeout = \"10s\"\nversion = \"sequence\""))?;
-    let output = run(&world, &["replay", "1", "--dry-run"])?;
-    exits(&output, 0)?;
-    let line: Value = serde_json::from_slice(&output.stdout)?;
+        .configure_module("unruly", &unruly_toml("version = \"sequence\""))?;
+    exits(&run(&world, &["replay", "--all"])?, 0)?;
+    let shown = world.centrifugo.shown("unruly:ok");
+    let [headers, report] = shown.as_slice() else {
+        anyhow::bail!("{shown:?}")
+    };
+    let data =
+        |command: &Command| serde_json::from_str::<Value>(command.data.as_ref().context("JSON")?.get()).context("JSON");
+    let traces = data(&headers.command)?;
+    ensure!(traces == json!([["Trace", "1"], ["Trace", "2"]]), "{traces}");
+    let original = world.jetstream.get_stream("UNRULY").await?.get_raw_message(2).await?;
+    let report_of_the_module = data(&report.command)?;
     ensure!(
-        line["subject"] == "unruly.chatter" && line["publications"][0]["version"] == 1,
-        "{line}"
+        i128::from(report_of_the_module["timestamp"].as_u64().context("a time")?)
+            == original.time.unix_timestamp_nanos(),
+        "{report_of_the_module}"
     );
-    let stream = world.jetstream.get_stream("UNRULY").await?;
-    let created = stream.cached_info().created.unix_timestamp_nanos().to_string();
-    ensure!(line["publications"][0]["version_epoch"] == created.as_str(), "{line}");
-    exits(&run(&world, &["replay", "1"])?, 0)?;
-    stored(&world, 0).await?;
-    ensure!(world.centrifugo.history("unruly:ok").await?.len() == 1, "it is shown");
-    Ok(())
+    ensure!(report.command.version == Some(2), "{report:?}");
+    let epoch = created.unix_timestamp_nanos().to_string();
+    ensure!(report.command.version_epoch == Some(epoch), "{report:?}");
+    stored(&world, 0).await
+}
+
+/// Beside what is in a stream made anew, the sequence of a message of the old one means nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_stream_a_message_gets_no_version_from_it() -> Result<()> {
+    let world = super::letters_of(&[("unruly.publish", br#"[{"channels":["nowhere:7"],"data":1}]"#)]).await?;
+    world.jetstream.delete_stream("UNRULY").await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world
+        .home
+        .configure_module("unruly", &unruly_toml("version = \"sequence\""))?;
+    let output = run(&world, &["replay", "1"])?;
+    exits(&output, 1)?;
+    ensure!(
+        stdout(&output).contains("rejected again by unruly (version): the stream `UNRULY`"),
+        "{}",
+        stdout(&output)
+    );
+    stored(&world, 1).await
 }
 
 /// Centrifugo had executed what it then refused; it is away when the replay begins.

@@ -1,0 +1,80 @@
+//! One message of a stream, asked for by its sequence.
+//!
+//! async-nats does this too, but of a header that has several values it keeps only the last one (0.51).
+
+use std::str::FromStr;
+
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::RawMessage;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) number: u64,
+    pub(super) stored: Timestamp,
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// `None`: the stream does not hold it.
+pub(super) async fn get(
+    jetstream: &Context,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<Message>, async_nats::Error> {
+    #[derive(Deserialize)]
+    struct Got {
+        message: RawMessage,
+    }
+    let subject = format!("STREAM.MSG.GET.{stream}");
+    match jetstream.request(subject, &json!({ "seq": sequence })).await? {
+        Response::Ok(Got { message }) => decode(message).map(Some),
+        Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+        Response::Err { error } => Err(error.into()),
+    }
+}
+
+fn decode(message: RawMessage) -> Result<Message, async_nats::Error> {
+    let headers = STANDARD.decode(message.headers.unwrap_or_default())?;
+    Ok(Message {
+        number: message.sequence,
+        stored: Timestamp::from_nanosecond(message.time.unix_timestamp_nanos())?,
+        subject: message.subject,
+        headers: parse(std::str::from_utf8(&headers)?),
+        payload: STANDARD.decode(message.payload)?.into(),
+    })
+}
+
+/// `NATS/1.0`, then a line each. What is no header is left out, as nats-server lets it pass.
+fn parse(text: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in text.lines().skip(1).filter_map(|line| line.split_once(':')) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value.trim())) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_a_header_is_kept() {
+        let headers = parse("NATS/1.0\r\nTrace: 1\r\nTrace:2\r\nnonsense\r\nUrl: nats://a:4222 \r\n\r\n");
+        let values = |name: &str| -> Vec<&str> { headers.get_all(name).map(HeaderValue::as_str).collect() };
+        assert_eq!(values("Trace"), ["1", "2"]);
+        assert_eq!(values("Url"), ["nats://a:4222"]);
+        assert_eq!(parse("").iter().count(), 0);
+    }
+}
