@@ -35,6 +35,16 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 take-over: tools guests ## how long a second relay takes when the active one is killed (KILLS=10)
 	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture take_over_times
 
+.PHONY: chaos
+chaos: SECONDS ?= 120
+chaos: tools guests ## kill, cut and stall everything at random for a while (SECONDS=120, SEED=a number)
+	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) cargo test --workspace --test it chaos -- --nocapture
+
+.PHONY: outage
+outage: SECONDS ?= 360
+outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting (SECONDS=360)
+	OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
+
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences
 	cargo fmt --all --check

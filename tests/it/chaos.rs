@@ -14,19 +14,18 @@
 //! an unannounced death, that it neither confirmed nor sent to the subscriber. The relay sends it again, as it must; that it was
 //! shown twice is then not counted. Nor are the clocks of other subscribers tested, or a Centrifugo that keeps its memory elsewhere.
 
-mod arena;
+pub mod arena;
 mod checker;
 mod faults;
-mod messages;
+pub mod messages;
 mod tape;
 mod witness;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use slipring_support::eventually;
 
-use arena::{Arena, STREAM};
+use arena::Arena;
 use faults::Plan;
 
 /// For everything to heal by itself once the faults are over.
@@ -51,7 +50,8 @@ async fn survives(relays: usize) -> Result<()> {
         .with_context(|| format!("CHAOS_SECONDS={seconds} CHAOS_SEED={seed}, {relays} relay(s)"))
 }
 
-fn number(variable: &str) -> Result<Option<u64>> {
+/// What an environment variable says, if it is set to something.
+pub fn number(variable: &str) -> Result<Option<u64>> {
     let text = std::env::var(variable).unwrap_or_default();
     if text.is_empty() {
         return Ok(None);
@@ -70,29 +70,11 @@ async fn run(relays: usize, length: Duration, seed: u64) -> Result<()> {
     let healing = Instant::now();
     arena.all_acked(HEALING).await?;
     let healed = healing.elapsed();
-    let (sent, expected) = messages::expected(&arena.jetstream, STREAM).await?;
-    ensure!(sent > 0, "nothing was published");
-    arena.stop_relays().await?;
-    arena.last_words().await?;
-    let judgement = arena.witness.record.judge(&expected);
+    let (messages, judgement) = arena.judge().await?;
     println!(
-        "{faults}healed in {healed:.1?}\n{sent} messages on {} channels; {}\n{judgement}",
-        expected.len(),
+        "{faults}healed in {healed:.1?}\n{messages} messages; {}\n{judgement}",
         arena.witness
     );
     ensure!(judgement.is_good(), "{judgement}");
-    arena.check_logs()
-}
-
-impl Arena {
-    /// Waits until the consumer has nothing left, with all relays that run.
-    async fn all_acked(&mut self, patience: Duration) -> Result<()> {
-        let acked = eventually(patience, "all to be acknowledged", async || -> Result<()> {
-            let stream = self.jetstream.get_stream(STREAM).await?;
-            let info = stream.consumer_info("slipring-unruly").await?;
-            ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
-            Ok(())
-        });
-        acked.await.with_context(|| self.tails())
-    }
+    Ok(())
 }

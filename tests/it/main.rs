@@ -14,6 +14,7 @@ mod incarnations;
 mod memory;
 mod numbers;
 mod options;
+mod outages;
 mod publish;
 mod replay;
 mod standby;

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream::{self, consumer, stream};
 use slipring_support::proxy::Proxy;
 use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::{Centrifugo, NatsServer};
 use slipring_support::{eventually, guests};
 
+use super::checker::Judgement;
+use super::messages;
 use super::witness::Witness;
 use crate::world::{SOON, binary, know_unruly, unruly_toml};
 
-pub const STREAM: &str = "UNRULY";
+const STREAM: &str = "UNRULY";
 
 /// For a relay to answer SIGTERM: its grace, and the last acks.
 const STOPPING: Duration = Duration::from_secs(60);
@@ -108,13 +110,6 @@ impl Arena {
         Ok(())
     }
 
-    pub async fn stop_relays(&mut self) -> Result<()> {
-        for relay in 0..self.relays.len() {
-            self.stop_relay(relay).await?;
-        }
-        Ok(())
-    }
-
     /// No relay may end by itself.
     pub fn check_relays(&mut self) -> Result<()> {
         for relay in self.relays.iter_mut().flatten() {
@@ -125,8 +120,53 @@ impl Arena {
         Ok(())
     }
 
+    /// Its memory is gone: what is shown from now on belongs to its next life.
+    pub async fn centrifugo_ended(&mut self) -> Result<()> {
+        self.witness.life_ends().await?;
+        for link in self.links.iter() {
+            link.centrifugo.label(self.witness.life);
+        }
+        Ok(())
+    }
+
+    pub async fn restart_centrifugo(&mut self) -> Result<()> {
+        self.centrifugo.restart().await?;
+        self.witness.subscribe(&self.centrifugo).await
+    }
+
+    pub async fn consumer(&self) -> Result<consumer::Info> {
+        let stream = self.jetstream.get_stream(STREAM).await?;
+        stream
+            .consumer_info("slipring-unruly")
+            .await
+            .context("looking up the consumer")
+    }
+
+    /// Waits until the consumer has nothing left.
+    pub async fn all_acked(&self, patience: Duration) -> Result<()> {
+        let acked = eventually(patience, "all to be acknowledged", async || -> Result<()> {
+            let info = self.consumer().await?;
+            ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
+            Ok(())
+        });
+        acked.await.with_context(|| self.tails())
+    }
+
+    /// Nothing is published any more and all is acked: stops the relays, and judges what was shown. Says how many messages
+    /// there were.
+    pub async fn judge(&mut self) -> Result<(u64, Judgement)> {
+        let (messages, expected) = messages::expected(&self.jetstream, STREAM).await?;
+        ensure!(messages > 0, "nothing was published");
+        for relay in 0..self.relays.len() {
+            self.stop_relay(relay).await?;
+        }
+        self.last_words().await?;
+        ensure!(self.bugs.is_empty(), "the relay logged {:#?}", self.bugs);
+        Ok((messages, self.witness.record.judge(&expected)))
+    }
+
     /// The relays have stopped: takes in what there still is to be seen.
-    pub async fn last_words(&mut self) -> Result<()> {
+    async fn last_words(&mut self) -> Result<()> {
         self.witness.listen()?;
         self.witness.read_histories(&self.centrifugo).await?;
         eventually(SOON, "the proxies' connections to end", async || {
@@ -146,13 +186,8 @@ impl Arena {
         Ok(())
     }
 
-    pub fn check_logs(&self) -> Result<()> {
-        ensure!(self.bugs.is_empty(), "the relay logged {:#?}", self.bugs);
-        Ok(())
-    }
-
     /// The last lines of the relays that run.
-    pub fn tails(&self) -> String {
+    fn tails(&self) -> String {
         let tail = |relay: &Relay| {
             let log = relay.log();
             log[log.len().saturating_sub(30)..].join("\n  ")

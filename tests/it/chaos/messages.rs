@@ -1,12 +1,13 @@
 //! What is published while everything fails, and what the stream holds of it in the end.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self};
 use fastrand::Rng;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -15,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::checker::Expected;
+use crate::world;
 
 const CHANNELS: u32 = 200;
 
@@ -51,6 +53,16 @@ fn wish(number: u64, random: &mut Rng) -> Wish {
         channels: (0..count).map(one).collect(),
         data: number,
     }
+}
+
+/// Publishes so many, as fast as they are stored.
+pub async fn publish_many(jetstream: &jetstream::Context, numbers: RangeInclusive<u64>) -> Result<()> {
+    let mut random = Rng::with_seed(*numbers.start());
+    let messages = numbers.map(|number| {
+        let wish = serde_json::to_string(&[wish(number, &mut random)]);
+        ("unruly.publish", wish.expect("text and a number are JSON"))
+    });
+    world::publish(jetstream, messages).await
 }
 
 /// Publishes until told to end; each message is stored once, however often that has to be tried. What could not be stored goes

@@ -9,6 +9,8 @@ const TICK: f64 = 0.01;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
+    /// What it holds, in bytes.
+    pub memory: u64,
     /// The most memory that it ever held, in bytes.
     pub peak_memory: u64,
     /// Of all its threads, in user mode and in the kernel.
@@ -21,15 +23,17 @@ impl Usage {
             let file = format!("/proc/{process}/{name}");
             std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
         };
+        let status = read("status")?;
         Ok(Self {
-            peak_memory: peak_memory(&read("status")?).context("a peak of memory in /proc")?,
+            memory: memory(&status, "VmRSS:").context("memory in /proc")?,
+            peak_memory: memory(&status, "VmHWM:").context("a peak of memory in /proc")?,
             cpu_time: cpu_time(&read("stat")?).context("times in /proc")?,
         })
     }
 }
 
-fn peak_memory(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn memory(status: &str, which: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -48,10 +52,9 @@ mod tests {
 
     #[test]
     fn what_linux_writes_is_read() {
-        assert_eq!(
-            peak_memory("Name:\tslipring\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\n"),
-            Some(2 << 20)
-        );
+        let status = "Name:\tslipring\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\n";
+        assert_eq!(memory(status, "VmHWM:"), Some(2 << 20));
+        assert_eq!(memory(status, "VmRSS:"), Some(1 << 20));
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 4 0 999";
         assert_eq!(cpu_time(stat), Some(Duration::from_secs(2)));
     }

@@ -21,8 +21,9 @@ enum Blow {
     Stop,
     /// SIGSTOP and SIGCONT
     Pause,
-    /// kill -9, once the relays are kept away and the histories are read.
-    AnnouncedKill,
+    /// kill -9. Of Centrifugo, once the relays are kept away and the histories are read; of a relay, once it has work in hand that
+    /// Centrifugo does not take.
+    PreparedKill,
 }
 
 impl Victim {
@@ -41,7 +42,7 @@ impl Blow {
             Self::Kill => "kill -9",
             Self::Stop => "SIGTERM",
             Self::Pause => "SIGSTOP",
-            Self::AnnouncedKill => "announced kill -9",
+            Self::PreparedKill => "prepared kill -9",
         }
     }
 }
@@ -50,13 +51,13 @@ impl Blow {
 pub(super) async fn strike(arena: &mut Arena, mut dice: Dice) -> Result<Counts> {
     let mut counts = Counts::default();
     while !dice.is_over() {
-        dice.pause(100..1_500).await;
+        dice.pause(100..800).await;
         arena.witness.listen()?;
         arena.witness.subscribe(&arena.centrifugo).await?;
         arena.play_tapes()?;
         arena.check_relays()?;
         let mut blows = vec![choose(arena, &mut dice)];
-        if dice.one_in(3) {
+        if dice.one_in(2) {
             let second = choose(arena, &mut dice);
             blows.extend((second.0 != blows[0].0).then_some(second));
         }
@@ -88,7 +89,7 @@ fn choose(arena: &Arena, dice: &mut Dice) -> (Victim, Blow) {
     let blow = match dice.random.u8(..4) {
         0 => Blow::Stop,
         1 => Blow::Pause,
-        2 if victim == Victim::Centrifugo => Blow::AnnouncedKill,
+        2 if victim != Victim::Nats => Blow::PreparedKill,
         _ => Blow::Kill,
     };
     (victim, blow)
@@ -103,10 +104,10 @@ impl Arena {
         match (victim, blow) {
             (Victim::Relay(relay), Blow::Pause) => self.relay(relay)?.pause()?,
             (Victim::Relay(relay), Blow::Stop) => self.stop_relay(relay).await?,
-            (Victim::Relay(relay), Blow::Kill | Blow::AnnouncedKill) => self.kill_relay(relay),
+            (Victim::Relay(relay), Blow::Kill | Blow::PreparedKill) => self.kill_relay(relay),
             (Victim::Nats, Blow::Pause) => self.nats.pause()?,
             (Victim::Nats, Blow::Stop) => self.nats.stop().await?,
-            (Victim::Nats, Blow::Kill | Blow::AnnouncedKill) => self.nats.kill(),
+            (Victim::Nats, Blow::Kill | Blow::PreparedKill) => self.nats.kill(),
             (Victim::Centrifugo, Blow::Pause) => self.centrifugo.pause()?,
             (Victim::Centrifugo, _) => self.end_centrifugo(blow).await?,
         }
@@ -120,23 +121,15 @@ impl Arena {
             (Victim::Nats, Blow::Pause) => self.nats.resume(),
             (Victim::Nats, _) => self.nats.restart().await,
             (Victim::Centrifugo, Blow::Pause) => self.centrifugo.resume(),
-            (Victim::Centrifugo, _) => {
-                self.centrifugo.restart().await?;
-                self.witness.subscribe(&self.centrifugo).await
-            }
+            (Victim::Centrifugo, _) => self.restart_centrifugo().await,
         }
     }
 
     async fn end_centrifugo(&mut self, blow: Blow) -> Result<()> {
         let links = self.links.clone();
-        let keep_away = |refuse| {
+        if blow == Blow::PreparedKill {
             for link in links.iter() {
-                link.centrifugo.change(|faults| faults.refuse = refuse);
-            }
-        };
-        if blow == Blow::AnnouncedKill {
-            keep_away(true);
-            for link in links.iter() {
+                link.centrifugo.change(|faults| faults.refuse = true);
                 link.centrifugo.cut();
             }
             self.witness.read_histories(&self.centrifugo).await?;
@@ -145,12 +138,11 @@ impl Arena {
             Blow::Stop => self.centrifugo.stop().await?,
             _ => self.centrifugo.kill(),
         }
-        self.witness.life_ends().await?;
-        for link in links.iter() {
-            link.centrifugo.label(self.witness.life);
-        }
-        if blow == Blow::AnnouncedKill {
-            keep_away(false);
+        self.centrifugo_ended().await?;
+        if blow == Blow::PreparedKill {
+            for link in links.iter() {
+                link.centrifugo.change(|faults| faults.refuse = false);
+            }
         }
         Ok(())
     }

@@ -1,0 +1,163 @@
+//! A server is away for a while, under load. The relay holds what it has, asks now and then, keeps JetStream from delivering it
+//! again, and goes on by itself. What the answers of a Centrifugo that is there can be is in `faults`, and restarts are in
+//! `streams`; here it is the time that matters.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use async_nats::jetstream::consumer;
+use serde_json::Value;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::chaos::arena::Arena;
+use super::chaos::{messages, number};
+use super::world::{SOON, module};
+
+/// Long enough for every back-off to reach its longest pause.
+const AWAY: Duration = Duration::from_secs(10);
+
+/// While there is something to do all the time, and before and after the outage.
+const AROUND: Duration = Duration::from_secs(2);
+
+/// The window by default is 8,192 messages, of which the relay may hold three forms, beside wasmtime and the guest.
+const MEMORY: u64 = 128 << 20;
+
+/// Messages that wait in the long one, six times the window.
+const WAITING: u64 = 50_000;
+
+/// Publishes all the time while a server is away; everything is shown in the end, once but for what Centrifugo forgot. Says how
+/// the consumer is when it is over.
+async fn outlives(
+    down: impl AsyncFnOnce(&mut Arena) -> Result<()>,
+    up: impl AsyncFnOnce(&mut Arena) -> Result<()>,
+) -> Result<consumer::Info> {
+    let mut arena = Arena::start(1).await?;
+    let (jetstream, over) = (arena.jetstream.clone(), CancellationToken::new());
+    let outage = async {
+        arena.relay(0)?.ready(SOON).await?;
+        sleep(AROUND).await;
+        down(&mut arena).await?;
+        let before = arena.relay(0)?.usage()?;
+        sleep(AWAY).await;
+        let after = arena.relay(0)?.usage()?;
+        ensure!(
+            arena.relay(0)?.get("/readyz").await.is_err(),
+            "it is not ready while a server is away"
+        );
+        up(&mut arena).await?;
+        sleep(AROUND).await;
+        over.cancel();
+        let busy = (after.cpu_time - before.cpu_time).as_secs_f64() / AWAY.as_secs_f64();
+        anyhow::Ok((busy, after.memory))
+    };
+    let publisher = messages::publish(&jetstream, 1, over.clone());
+    let ((), (busy, memory)) = tokio::try_join!(publisher, outage)?;
+    arena.all_acked(SOON).await?;
+    arena.relay(0)?.ready(SOON).await?;
+    let info = arena.consumer().await?;
+    let (messages, judgement) = arena.judge().await?;
+    println!(
+        "{messages} messages; {:.0} % of a processor and {} MiB while the server was away\n{judgement}",
+        100.0 * busy,
+        memory >> 20
+    );
+    ensure!(judgement.is_good(), "{judgement}");
+    // It transforms what still comes in.
+    ensure!(busy < 0.5, "the relay took {:.0} % of a processor", 100.0 * busy);
+    ensure!(memory < MEMORY, "the relay held {} MiB", memory >> 20);
+    Ok(info)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn centrifugo_is_away_under_load_and_comes_back_with_an_empty_memory() -> Result<()> {
+    let down = async |arena: &mut Arena| {
+        arena.centrifugo.kill();
+        arena.centrifugo_ended().await
+    };
+    let info = outlives(down, async |arena: &mut Arena| arena.restart_centrifugo().await).await?;
+    ensure!(info.num_redelivered == 0, "nothing was delivered again: {info:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_is_away_under_load_and_comes_back_with_its_store() -> Result<()> {
+    let down = async |arena: &mut Arena| {
+        arena.nats.kill();
+        Ok(())
+    };
+    outlives(down, async |arena: &mut Arena| arena.nats.restart().await)
+        .await
+        .map(drop)
+}
+
+/// Longer than JetStream waits for an ack (60 s), and than Centrifugo remembers keys (300 s) when it is run as `make outage` does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make outage SECONDS=360"]
+async fn a_long_outage_with_more_messages_than_the_window_takes() -> Result<()> {
+    const BEFORE: u64 = 1_000;
+    let away = Duration::from_secs(number("OUTAGE_SECONDS")?.unwrap_or(360));
+    let mut arena = Arena::start(1).await?;
+    messages::publish_many(&arena.jetstream, 1..=BEFORE).await?;
+    arena.all_acked(SOON).await?;
+    report(&mut arena, "before").await?;
+
+    arena.witness.read_histories(&arena.centrifugo).await?;
+    arena.centrifugo.kill();
+    arena.centrifugo_ended().await?;
+    let start = Instant::now();
+    messages::publish_many(&arena.jetstream, BEFORE + 1..=BEFORE + WAITING).await?;
+    let full = |status: &Value| module(status, "unruly")["window_messages"] == 8_192;
+    arena.relay(0)?.status_when(SOON, "a full window", full).await?;
+    let (filled, cpu) = (Instant::now(), arena.relay(0)?.usage()?.cpu_time);
+    while start.elapsed() < away {
+        sleep((away / 10).min(away.saturating_sub(start.elapsed()))).await;
+        report(&mut arena, &format!("{:.0?} without Centrifugo", start.elapsed())).await?;
+        let info = arena.consumer().await?;
+        ensure!(info.num_redelivered == 0, "nothing is delivered again: {info:?}");
+    }
+    let cpu = arena.relay(0)?.usage()?.cpu_time - cpu;
+    let busy = cpu.as_secs_f64() / filled.elapsed().as_secs_f64();
+    ensure!(busy < 0.1, "the relay took {:.0} % of a processor", 100.0 * busy);
+
+    arena.restart_centrifugo().await?;
+    let healing = Instant::now();
+    arena.all_acked(SOON * 5).await?;
+    println!(
+        "{WAITING} messages were delivered {:.1?} after Centrifugo came back; {:.1} % of a processor before",
+        healing.elapsed(),
+        100.0 * busy
+    );
+    report(&mut arena, "after").await?;
+    let info = arena.consumer().await?;
+    ensure!(info.num_redelivered == 0, "nothing was delivered again: {info:?}");
+    let (messages, judgement) = arena.judge().await?;
+    println!("{messages} messages; {judgement}");
+    ensure!(judgement.is_good(), "{judgement}");
+    ensure!(
+        judgement.forgotten == 0,
+        "what was confirmed and acked was not published again: {judgement}"
+    );
+    Ok(())
+}
+
+/// What the relay and its consumer are like, as a line, and a bound on the memory.
+async fn report(arena: &mut Arena, when: &str) -> Result<()> {
+    let info = arena.consumer().await?;
+    let usage = arena.relay(0)?.usage()?;
+    println!(
+        "{when}: {} MiB held, {} MiB at most; {:.1?} of processor time; {} messages pending, {} outstanding, num_redelivered {}",
+        usage.memory >> 20,
+        usage.peak_memory >> 20,
+        usage.cpu_time,
+        info.num_pending,
+        info.num_ack_pending,
+        info.num_redelivered
+    );
+    ensure!(
+        usage.peak_memory < MEMORY,
+        "the relay held {} MiB",
+        usage.peak_memory >> 20
+    );
+    Ok(())
+}
