@@ -39,7 +39,13 @@ async fn whatever_fails_and_dies_nothing_is_lost_and_nothing_is_out_of_order() -
     survives(1).await
 }
 
-/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_second_relay_that_stands_by_it_is_the_same() -> Result<()> {
+    survives(2).await
+}
+
+/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`. The relays'
+/// logs are kept if `CHAOS_LOGS` names a directory.
 async fn survives(relays: usize) -> Result<()> {
     let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -72,8 +78,8 @@ async fn run(relays: usize, length: Duration, seed: u64) -> Result<()> {
     let healed = healing.elapsed();
     let (messages, judgement) = arena.judge().await?;
     println!(
-        "{faults}healed in {healed:.1?}\n{messages} messages; {}\n{judgement}",
-        arena.witness
+        "{faults}healed in {healed:.1?}\n{messages} messages; {} swaps; {}\n{judgement}",
+        arena.swaps, arena.witness
     );
     ensure!(judgement.is_good(), "{judgement}");
     Ok(())

@@ -1,5 +1,6 @@
 //! The servers, the relays and what lies between them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ pub struct Arena {
     pub links: Arc<[Link]>,
     relays: Vec<Option<Relay>>,
     bugs: Vec<String>,
+    /// Exchanges of the module that the relays logged.
+    pub swaps: usize,
+    /// How many logs were kept: all, as files, if `CHAOS_LOGS` names a directory.
+    logs: usize,
 }
 
 /// What lies between a relay and its servers.
@@ -74,6 +79,8 @@ impl Arena {
             links: links.into(),
             relays: (0..relays).map(|_| None).collect(),
             bugs: Vec::new(),
+            swaps: 0,
+            logs: 0,
         };
         arena.witness.subscribe(&arena.centrifugo).await?;
         for relay in 0..relays {
@@ -91,11 +98,12 @@ impl Arena {
         Ok(())
     }
 
-    pub fn kill_relay(&mut self, relay: usize) {
+    pub fn kill_relay(&mut self, relay: usize) -> Result<()> {
         if let Some(mut killed) = self.relays[relay].take() {
             killed.kill();
-            self.note_bugs(&killed);
+            self.take_log(&killed)?;
         }
+        Ok(())
     }
 
     /// It must end in good order, whatever is going on around it.
@@ -105,7 +113,7 @@ impl Arena {
             let log = stopped.log();
             let last = &log[log.len().saturating_sub(20)..];
             ensure!(status.success(), "the relay ended with {status} on SIGTERM: {last:#?}");
-            self.note_bugs(&stopped);
+            self.take_log(&stopped)?;
         }
         Ok(())
     }
@@ -196,10 +204,17 @@ impl Arena {
         format!("the relays' last lines:\n  {}", tails.join("\n\n  "))
     }
 
-    fn note_bugs(&mut self, relay: &Relay) {
+    fn take_log(&mut self, relay: &Relay) -> Result<()> {
         let log = relay.log();
+        self.swaps += log.iter().filter(|line| line.contains("swapped the module")).count();
+        if let Some(directory) = std::env::var_os("CHAOS_LOGS") {
+            let file = Path::new(&directory).join(format!("relay-{}.log", self.logs));
+            std::fs::write(&file, log.join("\n")).with_context(|| format!("writing {}", file.display()))?;
+            self.logs += 1;
+        }
         let bugs = log.into_iter().filter(|line| BUGS.iter().any(|bug| line.contains(bug)));
         self.bugs.extend(bugs);
+        Ok(())
     }
 }
 
@@ -225,7 +240,7 @@ impl Link {
         home.configure_more(&format!("[shutdown]\ngrace = \"{TIMEOUT}\""))?;
         home.env("SLIPRING_CENTRIFUGO__TIMEOUT", TIMEOUT);
         if standby {
-            home.configure_more("[standby]\nenabled = true")?;
+            home.configure_more("[standby]\nenabled = true\nttl = \"4s\"")?;
         }
         home.add_module("unruly", &guests::component("unruly")?, &unruly_toml(""))?;
         Ok(home)

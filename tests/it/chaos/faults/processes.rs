@@ -104,7 +104,7 @@ impl Arena {
         match (victim, blow) {
             (Victim::Relay(relay), Blow::Pause) => self.relay(relay)?.pause()?,
             (Victim::Relay(relay), Blow::Stop) => self.stop_relay(relay).await?,
-            (Victim::Relay(relay), Blow::Kill | Blow::PreparedKill) => self.kill_relay(relay),
+            (Victim::Relay(relay), Blow::Kill | Blow::PreparedKill) => self.kill_relay(relay)?,
             (Victim::Nats, Blow::Pause) => self.nats.pause()?,
             (Victim::Nats, Blow::Stop) => self.nats.stop().await?,
             (Victim::Nats, Blow::Kill | Blow::PreparedKill) => self.nats.kill(),
