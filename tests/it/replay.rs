@@ -22,7 +22,13 @@ fn message(channel: &str, number: usize, size: usize) -> (&'static str, String) 
 
 /// What nothing but the stuck channel fails with.
 fn stuck(batch: &Batch) -> Plan {
-    let internal_error = |stuck| if stuck { OnCommand::Fail(100) } else { OnCommand::Execute };
+    let internal_error = |stuck| {
+        if stuck {
+            OnCommand::Fail(100)
+        } else {
+            OnCommand::Execute
+        }
+    };
     let commands = batch.commands.iter();
     Plan {
         commands: commands
@@ -95,7 +101,10 @@ async fn the_replay_is_bounded_in_messages() -> Result<()> {
 async fn the_replay_is_bounded_in_bytes() -> Result<()> {
     const WINDOW: usize = 64 * 1024;
     let Replay { before, repeated } = crash("window_bytes = \"64KiB\"", 1024, 10, 100, Duration::ZERO).await?;
-    ensure!(before * 1024 <= WINDOW && repeated == before, "{before} before, {repeated} again");
+    ensure!(
+        before * 1024 <= WINDOW && repeated == before,
+        "{before} before, {repeated} again"
+    );
     ensure!(before * 1024 >= WINDOW / 2, "{before} are far less than fits");
     Ok(())
 }
@@ -104,6 +113,9 @@ async fn the_replay_is_bounded_in_bytes() -> Result<()> {
 async fn the_replay_is_bounded_in_age() -> Result<()> {
     // 100 messages every 50 ms for 5 s, and a window of one second.
     let Replay { before, repeated } = crash("window_age = \"1s\"", 10, 100, 100, Duration::from_millis(50)).await?;
-    ensure!(before <= 5_000 && repeated == before, "{before} before, {repeated} again");
+    ensure!(
+        before <= 5_000 && repeated == before,
+        "{before} before, {repeated} again"
+    );
     Ok(())
 }
