@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::{self, Batch};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::{DeleteMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -154,19 +154,12 @@ impl Reader {
     pub async fn remove(&self, numbers: &[u64]) -> Result<bool, ReadError> {
         let mut found = false;
         for &number in numbers {
-            match self.stream.delete_message(number).await {
-                Ok(_) => found = true,
-                Err(error) => match error.kind() {
-                    DeleteMessageErrorKind::JetStream(error) if is_absent(error.error_code(), &error.to_string()) => {}
-                    _ => {
-                        return Err(ReadError::Remove {
-                            stream: self.name.clone(),
-                            number,
-                            source: error.into(),
-                        });
-                    }
-                },
-            }
+            let removed = raw::remove(&self.jetstream, &self.name, number).await;
+            found |= removed.map_err(|source| ReadError::Remove {
+                stream: self.name.clone(),
+                number,
+                source,
+            })?;
         }
         Ok(found)
     }
@@ -301,10 +294,4 @@ fn read(message: &raw::Message) -> Letter {
         &message.headers,
         message.payload.len(),
     )
-}
-
-/// A message that is not there. nats-server has several codes for it, the last of which stands for other failures as well.
-fn is_absent(code: ErrorCode, text: &str) -> bool {
-    matches!(code, ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND)
-        || (code == ErrorCode::STREAM_MESSAGE_DELETE_FAILED && text.contains("no message found"))
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
@@ -28,8 +28,8 @@ use crate::publish::{Answer, Client, Concluded, RequestId, Scheduler};
 use crate::shutdown::Shutdown;
 use crate::transform::{Chunk, Transformed, Workers};
 
-/// Letters under way at once: enough for full batches, and few enough that what is repeated after a crash is little.
-const MAX_LETTERS: usize = 1024;
+/// Letters under way at once: publishing is then still faster than removing, and Ctrl-C and a repeat after a crash take little.
+const MAX_LETTERS: usize = 256;
 
 /// Letters that the module may have at once, as large as what it makes of them may be.
 const MAX_TRANSFORMING: usize = 64;
@@ -39,6 +39,9 @@ const READ_AHEAD: usize = 16;
 
 /// Letters that are removed before it is said that they are.
 const REMOVED_AT_ONCE: usize = 64;
+
+/// Of these, questions to the server at once.
+const REMOVALS: usize = 16;
 
 /// How often the server is asked again, and after which pause, before a replay is given up. Each question has its own time-out.
 const ATTEMPTS: u32 = 5;
@@ -214,7 +217,7 @@ struct Run<'a> {
 type Fetched = Result<(Vec<u64>, Option<Opened>), ReadError>;
 
 enum Event {
-    Letter(Option<Fetched>),
+    Letter(Option<Box<Fetched>>),
     /// `None`: the worker threads are gone.
     Transformed(Option<Vec<Transformed>>),
     Answered(Result<(RequestId, Answer), JoinError>),
@@ -247,15 +250,17 @@ impl Run<'_> {
             Some(answered) = self.requests.join_next() => Event::Answered(answered),
             transformed = outcomes.recv() => Event::Transformed(transformed),
             () = at(wakeup.map(Into::into)), if wakeup.is_some() => Event::Wakeup,
-            letter = letters.next(), if takes_in => Event::Letter(letter),
+            letter = letters.next(), if takes_in => Event::Letter(letter.map(Box::new)),
         }
     }
 
     fn handle(&mut self, event: Event, tell: &mut dyn FnMut(News<'_>)) {
         match event {
             Event::Letter(None) => self.exhausted = true,
-            Event::Letter(Some(Ok((numbers, opened)))) => self.take_in(numbers, opened),
-            Event::Letter(Some(Err(error))) => self.fail(error.into()),
+            Event::Letter(Some(fetched)) => match *fetched {
+                Ok((numbers, opened)) => self.take_in(numbers, opened),
+                Err(error) => self.fail(error.into()),
+            },
             Event::Transformed(Some(outcomes)) => {
                 self.transforming -= outcomes.len();
                 for Transformed { ticket, outcome, .. } in outcomes {
@@ -363,12 +368,18 @@ impl Run<'_> {
         }
         let reader = self.replay.reader.clone();
         self.removals.spawn(async move {
-            for Gone { numbers, fate } in &gone {
-                if matches!(fate, Fate::Published | Fate::Dropped | Fate::Remains) {
-                    patiently(|| reader.remove(numbers)).await?;
+            // Asked for in order. What was asked for is done, whatever becomes of this process, so that no letter goes before
+            // one that precedes it.
+            let remove = |Gone { numbers, fate }: Gone| {
+                let reader = reader.clone();
+                async move {
+                    if matches!(fate, Fate::Published | Fate::Dropped | Fate::Remains) {
+                        patiently(|| reader.remove(&numbers)).await?;
+                    }
+                    Ok(Gone { numbers, fate })
                 }
-            }
-            Ok(gone)
+            };
+            stream::iter(gone).map(remove).buffered(REMOVALS).try_collect().await
         });
     }
 
