@@ -44,8 +44,8 @@ async fn with_a_second_relay_that_stands_by_it_is_the_same() -> Result<()> {
     survives(2).await
 }
 
-/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`. The relays'
-/// logs are kept if `CHAOS_LOGS` names a directory.
+/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`. The
+/// relays' logs and the tapes are kept if `CHAOS_LOGS` names a directory.
 async fn survives(relays: usize) -> Result<()> {
     let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;

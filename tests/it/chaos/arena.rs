@@ -41,8 +41,8 @@ pub struct Arena {
     bugs: Vec<String>,
     /// Exchanges of the module that the relays logged.
     pub swaps: usize,
-    /// How many logs were kept: all, as files, if `CHAOS_LOGS` names a directory.
-    logs: usize,
+    /// Logs and tapes so far.
+    kept: usize,
 }
 
 /// What lies between a relay and its servers.
@@ -80,7 +80,7 @@ impl Arena {
             relays: (0..relays).map(|_| None).collect(),
             bugs: Vec::new(),
             swaps: 0,
-            logs: 0,
+            kept: 0,
         };
         arena.witness.subscribe(&arena.centrifugo).await?;
         for relay in 0..relays {
@@ -189,7 +189,19 @@ impl Arena {
     /// Of the connections that have ended.
     pub fn play_tapes(&mut self) -> Result<()> {
         for link in self.links.iter() {
-            self.witness.play(&link.centrifugo.take_tapes())?;
+            let tapes = link.centrifugo.take_tapes();
+            for tape in &tapes {
+                keep(
+                    &format!("tape-{}-life-{}-requests", self.kept, tape.label),
+                    &tape.requests,
+                )?;
+                keep(
+                    &format!("tape-{}-life-{}-answers", self.kept, tape.label),
+                    &tape.answers,
+                )?;
+                self.kept += 1;
+            }
+            self.witness.play(&tapes)?;
         }
         Ok(())
     }
@@ -207,15 +219,21 @@ impl Arena {
     fn take_log(&mut self, relay: &Relay) -> Result<()> {
         let log = relay.log();
         self.swaps += log.iter().filter(|line| line.contains("swapped the module")).count();
-        if let Some(directory) = std::env::var_os("CHAOS_LOGS") {
-            let file = Path::new(&directory).join(format!("relay-{}.log", self.logs));
-            std::fs::write(&file, log.join("\n")).with_context(|| format!("writing {}", file.display()))?;
-            self.logs += 1;
-        }
+        keep(&format!("relay-{}.log", self.kept), log.join("\n").as_bytes())?;
+        self.kept += 1;
         let bugs = log.into_iter().filter(|line| BUGS.iter().any(|bug| line.contains(bug)));
         self.bugs.extend(bugs);
         Ok(())
     }
+}
+
+/// Writes a file into the directory that `CHAOS_LOGS` names, if it does.
+fn keep(name: &str, content: &[u8]) -> Result<()> {
+    let Some(directory) = std::env::var_os("CHAOS_LOGS") else {
+        return Ok(());
+    };
+    let file = Path::new(&directory).join(name);
+    std::fs::write(&file, content).with_context(|| format!("writing {}", file.display()))
 }
 
 impl Link {

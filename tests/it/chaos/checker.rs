@@ -41,6 +41,9 @@ pub struct Judgement {
     pub unexplained: Vec<String>,
     /// Repeats after Centrifugo lost its memory.
     pub forgotten: usize,
+    /// Repeats behind older numbers that came again in this life of Centrifugo, since it had forgotten them: 3, then 1 and 2 that
+    /// the life before had shown, then 3. The relay repeats the last one on purpose, or a channel would end with an older state.
+    pub restored: usize,
     /// Repeats after its keys had expired.
     pub expired: usize,
     pub shown: usize,
@@ -85,6 +88,8 @@ fn judge_channel(judgement: &mut Judgement, channel: &str, expected: &[u64], pla
     let positions: BTreeMap<u64, usize> = expected.iter().copied().zip(0..).collect();
     // Where each number was shown last, so far.
     let mut last: BTreeMap<u64, (Place, Shown)> = BTreeMap::new();
+    // Where a number of an earlier life came again, and its position in the stream.
+    let mut recalled: Vec<(Place, usize)> = Vec::new();
     let mut furthest = None;
     for (&place, &shown) in places {
         judgement.shown += 1;
@@ -94,6 +99,17 @@ fn judge_channel(judgement: &mut Judgement, channel: &str, expected: &[u64], pla
             continue;
         };
         match last.insert(number, (place, shown)) {
+            Some((before, _)) if before.0 != place.0 => {
+                judgement.forgotten += 1;
+                recalled.push((place, position));
+            }
+            Some((before, _))
+                if recalled
+                    .iter()
+                    .any(|&(between, older)| between > before && between.0 == place.0 && older < position) =>
+            {
+                judgement.restored += 1;
+            }
             Some(before) => judge_repeat(judgement, channel, before, (place, shown)),
             None if furthest > Some(position) => {
                 let ahead = furthest.map_or(0, |furthest| expected[furthest]);
@@ -108,19 +124,18 @@ fn judge_channel(judgement: &mut Judgement, channel: &str, expected: &[u64], pla
     judgement.lost.extend(lost.map(|number| format!("{channel}: {number}")));
 }
 
+/// In one life of Centrifugo.
 fn judge_repeat(judgement: &mut Judgement, channel: &str, before: (Place, Shown), again: (Place, Shown)) {
-    let ((life, _), earlier) = before;
-    let ((life_again, _), later) = again;
+    let ((life, offset), earlier) = before;
+    let ((_, offset_again), later) = again;
     let apart = earlier.at.zip(later.at).map(|(earlier, later)| later - earlier);
-    if life != life_again {
-        judgement.forgotten += 1;
-    } else if apart.is_some_and(|apart| apart > KEYS_LIVE) {
+    if apart.is_some_and(|apart| apart > KEYS_LIVE) {
         judgement.expired += 1;
     } else {
         let number = later.number;
         let apart = apart.map_or("at an unknown time".to_owned(), |apart| format!("{apart:.1?} later"));
         judgement.unexplained.push(format!(
-            "{channel}: {number} again in the same life of Centrifugo, {apart}"
+            "{channel}: {number} at offset {offset} of life {life}, and again at offset {offset_again}, {apart}"
         ));
     }
 }
@@ -143,11 +158,12 @@ impl Judgement {
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let repeats = self.forgotten + self.expired + self.unexplained.len();
+        let repeats = self.forgotten + self.restored + self.expired + self.unexplained.len();
         write!(
             f,
-            "{} publications shown; {repeats} repeats: {} after Centrifugo lost its memory, {} after its keys expired",
-            self.shown, self.forgotten, self.expired
+            "{} publications shown; {repeats} repeats: {} after Centrifugo lost its memory, {} behind such ones, {} after \
+             its keys expired",
+            self.shown, self.forgotten, self.restored, self.expired
         )?;
         for (name, mistakes) in self.mistakes() {
             write!(f, "; {} {name}", mistakes.len())?;
@@ -227,6 +243,18 @@ mod tests {
         let judgement = judge(&[&[1, 2, 3], &[2, 3, 4]]);
         assert!(judgement.is_good(), "{judgement}");
         assert_eq!(judgement.forgotten, 2);
+    }
+
+    #[test]
+    fn a_repeat_behind_older_ones_that_came_again_is_explained() {
+        let judgement = judge(&[&[1, 2], &[3, 1, 2, 3, 4]]);
+        assert!(judgement.is_good(), "{judgement}");
+        assert_eq!((judgement.forgotten, judgement.restored), (2, 1));
+        // The older ones have to come between, and to be older.
+        for life in [&[1, 3, 3, 4][..], &[3, 3, 1, 4], &[1, 2, 1, 3, 4]] {
+            let judgement = judge(&[&[1, 2], life]);
+            assert_eq!(judgement.unexplained.len(), 1, "{life:?}: {judgement}");
+        }
     }
 
     #[test]
