@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use slipring_support::guests;
+use slipring_support::{eventually, guests};
 
 use super::super::numbers::{CHANNEL, counts, marked, numbers, shows, state};
 use super::super::world::{SOON, World, module, unruly_toml};
@@ -162,15 +162,17 @@ async fn a_bad_file_changes_nothing_but_a_log_line_the_status_and_a_metric() -> 
         );
         let metric = format!("slipring_swaps_refused_total{{module=\"unruly\"}} {refused}");
         ensure!(relay.metrics().await?.contains(&metric), "{metric}");
-        let lines = relay.log();
-        let lines = lines
-            .iter()
-            .filter(|line| line.contains("refused the module's new files"));
-        ensure!(
-            lines.clone().count() as u64 == refused,
-            "a line each: {:#?}",
-            lines.collect::<Vec<_>>()
-        );
+        // The status may be quicker than the log's pipe.
+        eventually(SOON, format!("a line about refusal {refused}"), async || {
+            let lines = relay.log();
+            let lines = lines
+                .iter()
+                .filter(|line| line.contains("refused the module's new files"));
+            let count = lines.clone().count() as u64;
+            ensure!(count == refused, "a line each: {:#?}", lines.collect::<Vec<_>>());
+            Ok(())
+        })
+        .await?;
         world.publish(numbers(refused..=refused)).await?;
         shows(&world.centrifugo, CHANNEL, 1..=refused).await?;
 
