@@ -25,6 +25,12 @@ demo: servers guests ## real servers, the relay and a subscriber, on free ports 
 test: tools guests ## every test, the documentation's examples too, against real servers
 	cargo test --workspace
 
+# Not `$$SECONDS`: bash counts in that.
+SECONDS := 60
+.PHONY: sim
+sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SECONDS=600; SIM_BASE=1 is the first seed)
+	SIM_SECONDS=$(SECONDS) cargo test --workspace --lib pipeline::simulation::report::as_many -- --nocapture
+
 .PHONY: test-clients
 test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }

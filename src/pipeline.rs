@@ -6,6 +6,8 @@ mod intake;
 mod refusals;
 pub mod replay;
 mod run;
+#[cfg(test)]
+mod simulation;
 mod stamp;
 
 use std::sync::Arc;

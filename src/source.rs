@@ -17,6 +17,8 @@ mod server;
 
 pub use acks::Acks;
 pub use contiguity::Contiguity;
+#[cfg(test)]
+pub(crate) use credit::Credit;
 pub use credit::Room;
 pub use epoch::{Epoch, EpochEnd};
 pub use pin::{Lease, Pin};

@@ -14,7 +14,12 @@ use async_nats::Subject;
 use crate::message::{Message, Rejection};
 
 #[cfg(test)]
+mod bug;
+#[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use bug::Bug;
 
 /// Names a message from its arrival until it leaves the window. Later messages have higher tickets.
 pub type Ticket = u64;
@@ -39,6 +44,8 @@ pub struct Window {
     bytes: usize,
     /// The newest message that left the window: whatever was delivered up to it is settled.
     settled_through: Stored,
+    #[cfg(test)]
+    bug: Option<Bug>,
 }
 
 /// Which message it is: after a stream was rolled back its sequences name other messages, with later times.
@@ -114,6 +121,8 @@ impl Window {
             front: 0,
             bytes: 0,
             settled_through: Stored::default(),
+            #[cfg(test)]
+            bug: None,
         }
     }
 
@@ -121,6 +130,12 @@ impl Window {
     pub fn arrive(&mut self, message: &Arc<Message>, reply: Subject, now: Instant) -> Arrival {
         let stored = Stored::from(&**message);
         let newest = self.entries.back().map_or(self.settled_through, |entry| entry.stored);
+        #[cfg(test)]
+        let newest = if self.was_forgotten(stored.sequence) {
+            Stored::default()
+        } else {
+            newest
+        };
         if stored.sequence > newest.sequence {
             let ticket = self.front + self.entries.len() as u64;
             self.bytes += message.size();
@@ -226,6 +241,8 @@ impl Window {
         let made = std::mem::take(&mut entry.made);
         self.bytes -= made;
         let mut replies = Vec::new();
+        #[cfg(test)]
+        self.ack_at_once(ticket, &mut replies);
         while let Some(Entry {
             state: State::Settled, ..
         }) = self.entries.front()

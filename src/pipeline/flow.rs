@@ -21,6 +21,12 @@ use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
 const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < crate::source::ACK_WAIT.as_secs());
 
+#[cfg(test)]
+mod bug;
+
+#[cfg(test)]
+pub(super) use bug::{Bug, NAK};
+
 #[derive(Debug)]
 pub(super) struct Flow {
     board: ModuleBoard,
@@ -38,6 +44,8 @@ pub(super) struct Flow {
     retried: u64,
     /// Messages that are not transformed yet stay with JetStream.
     halting: bool,
+    #[cfg(test)]
+    bug: bug::State,
 }
 
 /// What is to be done, in this order.
@@ -72,6 +80,8 @@ impl Flow {
             pending: 0,
             retried: 0,
             halting: false,
+            #[cfg(test)]
+            bug: bug::State::default(),
         }
     }
 
@@ -94,6 +104,8 @@ impl Flow {
 
     /// An epoch has begun. Answers whether it can be used.
     pub(super) fn begin(&mut self, stream: StreamIdentity) -> bool {
+        #[cfg(test)]
+        let stream = self.mistaken(stream);
         if self.stream.is_some_and(|known| known != stream) {
             self.renew("the stream was made anew, and its sequences name other messages now");
             return false;
@@ -147,6 +159,8 @@ impl Flow {
                     // Those before it have a place in the window, and must leave it.
                     break;
                 }
+                #[cfg(test)]
+                Arrival::Reused if self.mistakes_streams() => self.ack(reply),
                 Arrival::Reused => {
                     self.renew("the stream was rolled back, and its sequences name other messages now");
                     break;
@@ -182,6 +196,8 @@ impl Flow {
                     for (publication, key) in stamped {
                         self.scheduler.push(ticket, publication, key);
                     }
+                    #[cfg(test)]
+                    self.ack_before_confirmation(ticket);
                 }
                 Err(rejection) => self.reject(now, ticket, message, rejection),
             },
@@ -235,6 +251,10 @@ impl Flow {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
+            return;
+        }
+        #[cfg(test)]
+        if self.naks(ticket, &rejection) {
             return;
         }
         let stage = rejection.stage;

@@ -225,6 +225,11 @@ impl Scheduler {
         self.outage.reason()
     }
 
+    #[cfg(test)]
+    pub(crate) fn put_in(&mut self, bug: Option<Bug>) {
+        self.queues.bug = bug;
+    }
+
     fn has_slot(&self) -> bool {
         self.in_flight.len() < self.limits.max_in_flight
     }
@@ -362,7 +367,7 @@ impl Scheduler {
 /// Rules that a test can switch off, to see that the checker notices.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bug {
+pub(crate) enum Bug {
     TwoInFlight,
     FreshKeyOnRetry,
     ConfirmOnError100,

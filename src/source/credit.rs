@@ -12,7 +12,7 @@ pub struct Room {
 
 /// One pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
     pub batch: usize,
     /// `None`: one message of any size.
     pub max_bytes: Option<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Ask {
 
 /// What was asked for and has not come.
 #[derive(Debug)]
-pub(super) struct Credit {
+pub(crate) struct Credit {
     messages: usize,
     bytes: usize,
     /// The size of a message as seen lately, on the wire.
@@ -39,7 +39,7 @@ const MIN_BYTES: usize = 64 * 1024;
 const OVERHEAD: usize = 256;
 
 impl Credit {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             messages: 0,
             bytes: 0,
@@ -49,12 +49,12 @@ impl Credit {
     }
 
     /// Whether anything is still to come.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.messages > 0
     }
 
     /// What to ask for now. It counts once it is [`Credit::asked`] for.
-    pub(super) fn ask(&self, room: Room) -> Option<Ask> {
+    pub(crate) fn ask(&self, room: Room) -> Option<Ask> {
         let free = room.messages.saturating_sub(self.messages);
         let batch = free.min(MAX_BATCH);
         // While a pull is open, wait until a good part of one has become free: small pulls cost as much as large ones.
@@ -88,13 +88,13 @@ impl Credit {
     }
 
     /// A pull went out.
-    pub(super) fn asked(&mut self, ask: Ask) {
+    pub(crate) fn asked(&mut self, ask: Ask) {
         self.messages += ask.batch;
         self.bytes += ask.max_bytes.unwrap_or(0);
     }
 
     /// A message of this size came.
-    pub(super) fn delivered(&mut self, size: usize) {
+    pub(crate) fn delivered(&mut self, size: usize) {
         let size = size + OVERHEAD;
         self.messages = self.messages.saturating_sub(1);
         self.bytes = if self.messages == 0 {
@@ -111,7 +111,7 @@ impl Credit {
     }
 
     /// A pull ended with this much of it left.
-    pub(super) fn returned(&mut self, messages: usize, bytes: usize) {
+    pub(crate) fn returned(&mut self, messages: usize, bytes: usize) {
         self.messages = self.messages.saturating_sub(messages);
         self.bytes = if self.messages == 0 {
             0
@@ -121,7 +121,7 @@ impl Credit {
     }
 
     /// A pull ended because the next message is larger than what was left of its bytes.
-    pub(super) fn next_is_larger(&mut self, bytes: usize) {
+    pub(crate) fn next_is_larger(&mut self, bytes: usize) {
         self.too_small = Some(bytes.max(1));
     }
 }

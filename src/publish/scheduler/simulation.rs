@@ -1,9 +1,10 @@
 //! The order promise, tested: thousands of seeded schedules of a simulated Centrifugo that fails, answers late or not at all, and
 //! executes what it does not answer; a checker that sees everything it shows; and the bugs that the checker has to find.
 //!
+//! The Centrifugo is `publish/simulated.rs`; whole pipelines are simulated in `pipeline/simulation.rs`.
+//!
 //! `SCHEDULER_SEED=17 cargo test --workspace --lib simulation` runs only that schedule.
 
-mod centrifugo;
 mod checker;
 mod driver;
 mod traffic;
@@ -94,11 +95,10 @@ fn finds(bug: Bug, setup: Setup, complaint: &str) {
         bug: Some(bug),
         ..setup
     };
-    let found = (0..BUG_SCHEDULES).find_map(|seed| driver::run(setup, seed).err());
-    let found = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+    let mut violations = (0..BUG_SCHEDULES).filter_map(|seed| driver::run(setup, seed).err());
     assert!(
-        found.contains(complaint),
-        "{bug:?} was found, but for another reason: {found}"
+        violations.any(|violation| violation.contains(complaint)),
+        "{bug:?} was not found"
     );
 }
 

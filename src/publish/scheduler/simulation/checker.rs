@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::centrifugo::{Command, PLAIN, POISON, UNKNOWN};
 use super::driver::Setup;
 use crate::config::Order;
+use crate::publish::simulated::{Command, PLAIN, POISON, UNKNOWN};
 use crate::publish::{Concluded, RequestId};
 
 /// Centrifugo's memory of keys.

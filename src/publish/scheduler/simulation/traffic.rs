@@ -6,8 +6,8 @@ use fastrand::Rng;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::centrifugo::{PLAIN, POISON, UNKNOWN};
 use crate::message::{Body, Publication};
+use crate::publish::simulated::{PLAIN, POISON, UNKNOWN};
 
 /// A random publication that carries its number, and its JSON.
 pub(super) fn publication(rng: &mut Rng, number: u64) -> (Publication, String) {

@@ -1,0 +1,86 @@
+//! Rules of the flow that a test can switch off, to see that the simulator of pipelines notices.
+
+use std::collections::BTreeSet;
+
+use async_nats::Subject;
+
+use super::Flow;
+use crate::message::Rejection;
+use crate::publish::SchedulerBug;
+use crate::source::StreamIdentity;
+use crate::window::{self, Ticket};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::pipeline) enum Bug {
+    AckBeforeConfirmation,
+    /// A message whose publication failed with the code [`NAK`] is given back to JetStream.
+    Naks,
+    /// The sequences of a stream that was made anew are taken for the old ones.
+    MistakesStreams,
+    /// What comes again after a reset is published again, with other keys.
+    FreshKeysAfterReset,
+    AckAnywhere,
+    Scheduler(SchedulerBug),
+}
+
+/// The code of a failure that the mutant [`Bug::Naks`] takes for a reason to.
+pub(in crate::pipeline) const NAK: u32 = 4_242;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    bug: Option<Bug>,
+    naks: Vec<Subject>,
+}
+
+impl Flow {
+    pub(in crate::pipeline) fn put_in(&mut self, bug: Bug) {
+        self.bug.bug = Some(bug);
+        match bug {
+            Bug::Naks => self.window.put_in(Some(window::Bug::Forgets(BTreeSet::new()))),
+            Bug::AckAnywhere => self.window.put_in(Some(window::Bug::AckAnywhere)),
+            Bug::Scheduler(bug) => self.scheduler.put_in(Some(bug)),
+            _ => {}
+        }
+    }
+
+    pub(in crate::pipeline) fn take_naks(&mut self) -> Vec<Subject> {
+        std::mem::take(&mut self.bug.naks)
+    }
+
+    /// The epoch is over.
+    pub(in crate::pipeline) fn forget_what_is_settled(&mut self) {
+        self.window.forget_all();
+        if let Some(stream) = &mut self.stream {
+            // Part of each key.
+            stream.created += 1_000_000;
+        }
+    }
+
+    pub(super) fn mistaken(&self, stream: StreamIdentity) -> StreamIdentity {
+        match self.bug.bug {
+            Some(Bug::MistakesStreams | Bug::FreshKeysAfterReset) => self.stream.unwrap_or(stream),
+            _ => stream,
+        }
+    }
+
+    pub(super) fn mistakes_streams(&self) -> bool {
+        self.bug.bug == Some(Bug::MistakesStreams)
+    }
+
+    pub(super) fn ack_before_confirmation(&mut self, ticket: Ticket) {
+        if self.bug.bug == Some(Bug::AckBeforeConfirmation) {
+            self.settle(ticket);
+        }
+    }
+
+    /// Whether the message was given back.
+    pub(super) fn naks(&mut self, ticket: Ticket, rejection: &Rejection) -> bool {
+        let naks = self.bug.bug == Some(Bug::Naks) && *rejection.code == *NAK.to_string();
+        if naks {
+            let (nak, acks) = self.window.forget(ticket);
+            self.bug.naks.extend(nak);
+            acks.into_iter().for_each(|reply| self.ack(reply));
+        }
+        naks
+    }
+}

@@ -1,0 +1,246 @@
+//! Plays schedules and tells about them.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::mutants::{self, Bug};
+use super::{BATCHED, PINNED, SCHEDULES, SETUPS, STRICT, Setup, Summary, VERSIONS, driver};
+
+/// What must have gone wrong often enough in each setup, or it tests nothing.
+const FAULTS: [&str; 39] = [
+    "100",
+    "400",
+    "401",
+    "413",
+    "500",
+    "Centrifugo away",
+    "Centrifugo restarted",
+    "NATS restarted",
+    "ack_wait over",
+    "connection cut",
+    "connection half-open",
+    "consumer deleted",
+    "cut",
+    "dead letter",
+    "delivery lost",
+    "delivery to lose",
+    "drained too slowly",
+    "gap",
+    "halted",
+    "in progress",
+    "late",
+    "leader changed",
+    "messages expired",
+    "module to swap",
+    "relay away for long",
+    "relay killed",
+    "relay paused (SIGSTOP)",
+    "relay stopped",
+    "relay's power cut",
+    "renewed",
+    "reset",
+    "silence",
+    "stray ack",
+    "stream made anew",
+    "stream purged",
+    "stream rolled back",
+    "swap",
+    "pinned",
+    "lease ended",
+];
+
+#[derive(Debug, Default)]
+struct Totals {
+    schedules: u64,
+    messages: u64,
+    publications: u64,
+    counts: BTreeMap<&'static str, u64>,
+    repeats: BTreeMap<&'static str, u64>,
+    violations: Vec<String>,
+}
+
+impl Totals {
+    fn add(&mut self, setup: Setup, seed: u64, played: Result<Summary, String>) {
+        self.schedules += 1;
+        match played {
+            Ok(summary) => {
+                self.messages += summary.messages;
+                self.publications += summary.shown.len() as u64;
+                for (what, times) in summary.counts {
+                    *self.counts.entry(what).or_default() += times;
+                }
+                for (why, times) in summary.repeats {
+                    *self.repeats.entry(why).or_default() += times;
+                }
+            }
+            Err(violation) => self
+                .violations
+                .push(format!("SIM_SETUP={} SIM_SEED={seed}: {violation}", setup.name)),
+        }
+    }
+}
+
+/// The one schedule that somebody asked for.
+fn asked_for() -> Option<(String, u64)> {
+    let seed = env::var("SIM_SEED").ok()?.parse().expect("SIM_SEED is a number");
+    let setup = env::var("SIM_SETUP").expect("SIM_SETUP goes with SIM_SEED: strict, batched, pinned or versions");
+    Some((setup, seed))
+}
+
+fn check(setup: Setup) {
+    if let Some((name, seed)) = asked_for() {
+        if name == setup.name
+            && let Err(violation) = driver::play(setup, seed, true)
+        {
+            panic!("SIM_SETUP={name} SIM_SEED={seed}: {violation}");
+        }
+        return;
+    }
+    let mut totals = Totals::default();
+    for seed in 0..SCHEDULES {
+        totals.add(setup, seed, driver::run(setup, seed));
+    }
+    assert!(
+        totals.violations.is_empty(),
+        "{} of {SCHEDULES} schedules:\n{}",
+        totals.violations.len(),
+        totals.violations.join("\n")
+    );
+    for fault in FAULTS {
+        let times = totals.counts.get(fault).copied().unwrap_or(0);
+        let impossible = match fault {
+            "pinned" | "lease ended" => setup.relays == 1,
+            "stream rolled back" => setup.versions || setup.bug.is_some(),
+            "stream made anew" => setup.bug.is_some(),
+            // A relay that has lost its pin begins afresh anyway.
+            "renewed" => setup.relays > 1,
+            _ => false,
+        };
+        assert!(times >= 5 || impossible, "{fault} is rare: {:?}", totals.counts);
+    }
+}
+
+#[test]
+fn one_relay_in_strict_order() {
+    check(STRICT);
+}
+
+#[test]
+fn one_relay_in_batched_order() {
+    check(BATCHED);
+}
+
+#[test]
+fn two_relays_of_which_one_is_a_hot_standby() {
+    check(PINNED);
+}
+
+#[test]
+fn versions_instead_of_keys() {
+    check(VERSIONS);
+}
+
+#[test]
+fn a_schedule_is_the_same_each_time() {
+    for setup in SETUPS {
+        for seed in 0..5 {
+            assert_eq!(
+                driver::run(setup, seed),
+                driver::run(setup, seed),
+                "{} {seed}",
+                setup.name
+            );
+        }
+    }
+    assert_ne!(driver::run(STRICT, 1), driver::run(STRICT, 2), "the seed does nothing");
+}
+
+/// A lease keeps two relays from publishing at the same time. The order of first appearance does not hang on it, nor does
+/// anything get lost: each relay publishes from the ack floor on without a gap and in order, so that whatever appears first
+/// appears behind all that is before it, and the keys are the same. What it is good for: that what is shown last is the newest also
+/// when keys have expired or Centrifugo lost its memory, and that no ack outlives its stream (see `until_acks_are_gone`).
+#[test]
+fn publishing_on_after_the_lease_has_ended_neither_inverts_nor_loses() {
+    check(Setup {
+        name: "leaseless",
+        bug: Some(Bug::PublishesWithoutLease),
+        ..PINNED
+    });
+}
+
+/// A few of each setup in a run of the tests; with `SIM_SECONDS` as many as there is time for, on all processors, and a report.
+#[test]
+fn as_many_schedules_as_there_is_time_for() {
+    let seconds = env::var("SIM_SECONDS")
+        .ok()
+        .map(|seconds| seconds.parse::<u64>().expect("SIM_SECONDS is a number"));
+    let base = env::var("SIM_BASE").map_or(1_000_000, |base| base.parse().expect("SIM_BASE is a number"));
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let next = AtomicU64::new(base);
+    let totals = Mutex::new(Totals::default());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if end.map_or(seed >= base + 10, |end| Instant::now() >= end) {
+                        break;
+                    }
+                    for setup in SETUPS {
+                        let played = driver::run(setup, seed);
+                        totals.lock().expect("nobody panics with it").add(setup, seed, played);
+                    }
+                }
+            });
+        }
+    });
+    let totals = totals.into_inner().expect("nobody panics with it");
+    if seconds.is_some() {
+        println!("{}", report(&totals, base));
+    }
+    assert!(
+        totals.violations.is_empty(),
+        "{} violations, {}",
+        totals.violations.len(),
+        totals.violations[0]
+    );
+}
+
+fn report(totals: &Totals, base: u64) -> String {
+    let mut report = String::new();
+    let mut row = |what: &str, value: String| writeln!(report, "{what:<44} {value:>12}").expect("into memory");
+    row("schedules", totals.schedules.to_string());
+    row("first seed", base.to_string());
+    row("messages", totals.messages.to_string());
+    row("publications shown", totals.publications.to_string());
+    row("violations", totals.violations.len().to_string());
+    row("\nfaults and what they led to", String::new());
+    for (what, times) in &totals.counts {
+        row(&format!("  {what}"), times.to_string());
+    }
+    row("\nshown again, because", String::new());
+    for (why, times) in &totals.repeats {
+        row(&format!("  {why}"), times.to_string());
+    }
+    row("\nmutants", "schedules".to_owned());
+    for (bug, setup, complaint) in mutants::CAUGHT {
+        let (schedules, said) = mutants::hunt(bug, setup, complaint).map_or_else(
+            || ("-".to_owned(), "NOT CAUGHT".to_owned()),
+            |(schedules, said)| (schedules.to_string(), said),
+        );
+        let said: String = said.chars().take(100).collect();
+        row(
+            &format!("  {bug:?} ({})", setup.name),
+            format!("{schedules:>12}  {said}"),
+        );
+    }
+    for violation in &totals.violations {
+        writeln!(report, "{violation}").expect("into memory");
+    }
+    report
+}
