@@ -292,8 +292,11 @@ impl Run<'_> {
 
     /// Does what was decided.
     fn carry_out(&mut self) {
+        let holds_pin = holds(self.lease.as_ref());
         for effect in self.flow.take_effects() {
             match effect {
+                // The sequence that it names may be another message's by now, of a stream that was made anew.
+                Effect::Ack(_) | Effect::InProgress(_) if !holds_pin => {}
                 Effect::Ack(reply) => self.acks.ack(reply),
                 Effect::InProgress(reply) => self.acks.in_progress(reply),
                 Effect::DeadLetter(ticket, message, rejection) => self.store(ticket, message, rejection),
@@ -301,7 +304,7 @@ impl Run<'_> {
                 Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
             }
         }
-        if !holds(self.lease.as_ref()) {
+        if !holds_pin {
             self.yield_to_others();
             return;
         }
