@@ -23,6 +23,8 @@ const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < crate::source::ACK_WAIT.
 
 #[cfg(test)]
 mod bug;
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(super) use bug::{Bug, NAK};
@@ -44,6 +46,8 @@ pub(super) struct Flow {
     retried: u64,
     /// Messages that are not transformed yet stay with JetStream.
     halting: bool,
+    /// Another relay may read by now.
+    yielded: bool,
     #[cfg(test)]
     bug: bug::State,
 }
@@ -80,6 +84,7 @@ impl Flow {
             pending: 0,
             retried: 0,
             halting: false,
+            yielded: false,
             #[cfg(test)]
             bug: bug::State::default(),
         }
@@ -94,7 +99,11 @@ impl Flow {
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+        let mut effects = std::mem::take(&mut self.effects);
+        if self.yielded {
+            effects.retain(|effect| !matches!(effect, Effect::Ack(_) | Effect::InProgress(_)));
+        }
+        effects
     }
 
     /// Another module has taken over, with this configuration.
@@ -294,9 +303,11 @@ impl Flow {
         self.effects.push(Effect::Halt(reason));
     }
 
-    /// Nothing more goes out, and what is not confirmed stays with JetStream.
-    pub(super) fn stop_publishing(&mut self) {
+    /// Another relay may read by now. Nothing more goes out, and no ack either: the sequence that it names may be another message's
+    /// by now, of a stream that was made anew.
+    pub(super) fn yield_to_others(&mut self) {
         self.halting = true;
+        self.yielded = true;
         self.scheduler.freeze();
     }
 

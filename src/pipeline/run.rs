@@ -292,21 +292,17 @@ impl Run<'_> {
 
     /// Does what was decided.
     fn carry_out(&mut self) {
-        let holds_pin = holds(self.lease.as_ref());
+        if !holds(self.lease.as_ref()) {
+            self.yield_to_others();
+        }
         for effect in self.flow.take_effects() {
             match effect {
-                // The sequence that it names may be another message's by now, of a stream that was made anew.
-                Effect::Ack(_) | Effect::InProgress(_) if !holds_pin => {}
                 Effect::Ack(reply) => self.acks.ack(reply),
                 Effect::InProgress(reply) => self.acks.in_progress(reply),
                 Effect::DeadLetter(ticket, message, rejection) => self.store(ticket, message, rejection),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
                 Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
             }
-        }
-        if !holds_pin {
-            self.yield_to_others();
-            return;
         }
         while let Some(request) = self.flow.next_request(Instant::now()) {
             let (shared, lease) = (Arc::clone(self.shared), self.lease.clone());
@@ -328,7 +324,7 @@ impl Run<'_> {
 
     /// Another relay may read by now: what is not published yet is published there.
     fn yield_to_others(&mut self) {
-        self.flow.stop_publishing();
+        self.flow.yield_to_others();
         self.end_with(EndingKind::Yield);
     }
 
