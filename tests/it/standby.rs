@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use slipring_support::fake_centrifugo::{self, Answer, Batch, FakeCentrifugo, Plan};
+use slipring_support::proxy::Proxy;
 use slipring_support::relay::{Home, Relay};
 use slipring_support::{eventually, guests};
 
@@ -136,44 +137,98 @@ async fn what_a_killed_relay_held_is_taken_over_on_an_idle_stream() -> Result<()
     Ok(())
 }
 
-/// Each relay has a Centrifugo of its own here, which tells what it published, and when.
+/// A relay with much left to publish, one request after the other, and another that stands by. Each has a Centrifugo of its own,
+/// which tells what it published; and the first reaches NATS through a proxy.
+struct Divided {
+    world: World<FakeCentrifugo>,
+    first: Relay,
+    second: Relay,
+    link: Proxy,
+    firsts: FakeCentrifugo,
+}
+
+impl Divided {
+    async fn start() -> Result<Self> {
+        let slow = |_: &Batch| Plan::execute().after(Duration::from_millis(200));
+        let firsts = FakeCentrifugo::start_with(slow).await?;
+        let world = World::start_fake(FakeCentrifugo::start().await?).await?;
+        world.home.configure_more(STANDBY)?;
+        world.stream(STREAM, &["unruly.>"]).await?;
+        world.add_unruly("")?;
+        let link = Proxy::start(&world.nats.url()).await?;
+        let nats = format!("nats://{}", link.address());
+        let home = Home::new(binary(), &nats, &firsts.url(), fake_centrifugo::API_KEY)?;
+        home.configure_more(STANDBY)?;
+        home.add_module("unruly", &guests::component("unruly")?, &unruly_toml(""))?;
+
+        world.publish(numbers(1..=1_000)).await?;
+        let first = home.run().await?;
+        becomes(&first, "running").await?;
+        let second = world.home.run().await?;
+        becomes(&second, "standby").await?;
+        eventually(SOON, "something to be published", async || {
+            ensure!(firsts.shown(CHANNEL).len() > 3, "not yet");
+            Ok(())
+        })
+        .await?;
+        Ok(Self {
+            world,
+            first,
+            second,
+            link,
+            firsts,
+        })
+    }
+
+    /// The second takes over and publishes all of it. Answers how many requests the first had sent when it was done.
+    async fn takes_over(&self) -> Result<usize> {
+        becomes(&self.second, "running").await?;
+        let before = self.firsts.batches().len();
+        self.world.all_acked(SOON, STREAM, "unruly").await?;
+        let last = self
+            .world
+            .centrifugo
+            .shown(CHANNEL)
+            .pop()
+            .and_then(|one| one.command.data);
+        let last = last.context("a publication")?;
+        ensure!(last.get() == "1000", "the second ended with {last}");
+        ensure!(before < 900, "the first had sent {before} requests");
+        Ok(before)
+    }
+
+    fn has_sent(&self, before: usize) -> Result<()> {
+        let late = self.firsts.batches().len() - before;
+        ensure!(late == 0, "{late} requests were sent too late");
+        Ok(())
+    }
+}
+
+/// NATS tells it nothing when it goes on, so that it has only its own clock to go by.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_was_stopped_for_a_while_publishes_nothing_when_it_goes_on() -> Result<()> {
-    // So slow that much is left to publish when it is stopped.
-    let slow = |_: &Batch| Plan::execute().after(Duration::from_millis(200));
-    let world = World::start_fake(FakeCentrifugo::start_with(slow).await?).await?;
-    world.home.configure_more(STANDBY)?;
-    world.stream(STREAM, &["unruly.>"]).await?;
-    world.add_unruly("")?;
-    let others = FakeCentrifugo::start().await?;
-    let home = Home::new(binary(), &world.nats.url(), &others.url(), fake_centrifugo::API_KEY)?;
-    home.configure_more(STANDBY)?;
-    home.add_module("unruly", &guests::component("unruly")?, &unruly_toml(""))?;
+    let mut divided = Divided::start().await?;
+    divided.first.pause()?;
+    divided.link.change(|faults| faults.stall = true);
+    let before = divided.takes_over().await?;
+    divided.first.resume()?;
+    becomes(&divided.first, "starting").await?;
+    divided.has_sent(before)?;
+    divided.link.heal();
+    becomes(&divided.first, "standby").await?;
+    divided.has_sent(before)
+}
 
-    world.publish(numbers(1..=1_000)).await?;
-    let mut first = world.home.run().await?;
-    becomes(&first, "running").await?;
-    let second = home.run().await?;
-    becomes(&second, "standby").await?;
-    eventually(SOON, "something to be published", async || {
-        ensure!(world.centrifugo.shown(CHANNEL).len() > 3, "not yet");
-        Ok(())
-    })
-    .await?;
-    first.pause()?;
-    becomes(&second, "running").await?;
-    world.all_acked(SOON, STREAM, "unruly").await?;
-    // What it had sent before it was stopped has arrived; every request of its own takes 200 ms.
-    let before = world.centrifugo.batches().len();
-    ensure!(before < 900, "it was stopped after {before} requests");
-    first.resume()?;
-    becomes(&first, "standby").await?;
-    let after = world.centrifugo.batches().len();
-    ensure!(after == before, "{} requests were sent too late", after - before);
-    let last = others.shown(CHANNEL).last().map(|one| one.command.data.clone());
-    let last = last.flatten().context("a publication")?;
-    ensure!(last.get() == "1000", "the other one ended with {last}");
-    Ok(())
+/// It does not learn that it is, until long after its pin has run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_cut_off_from_nats_stops_publishing_before_another_is_pinned() -> Result<()> {
+    let divided = Divided::start().await?;
+    divided.link.change(|faults| faults.stall = true);
+    let before = divided.takes_over().await?;
+    divided.has_sent(before)?;
+    divided.link.heal();
+    becomes(&divided.first, "standby").await?;
+    divided.has_sent(before)
 }
 
 #[tokio::test(flavor = "multi_thread")]
