@@ -147,6 +147,16 @@ pub struct StandingBy {
     pub waiting: watch::Sender<bool>,
 }
 
+/// Whether the server that is connected can tell several relays which of them reads.
+pub fn can_stand_by(nats: &Nats) -> Result<(), SourceError> {
+    if nats.client.is_server_compatible(2, 14, 3) {
+        return Ok(());
+    }
+    Err(SourceError::NoStandby {
+        version: nats.client.server_info().version,
+    })
+}
+
 /// Begins an epoch: waits for a connection, binds to the consumer or creates it, makes sure that nothing pending can come
 /// after something newer, and subscribes. A consumer that was deleted is created where the pipeline stands, if that is known.
 pub async fn begin_epoch(
@@ -167,10 +177,8 @@ pub async fn begin_epoch(
             version: nats.client.server_info().version,
         });
     }
-    if standby.is_some() && !nats.client.is_server_compatible(2, 14, 3) {
-        return Err(SourceError::NoStandby {
-            version: nats.client.server_info().version,
-        });
+    if standby.is_some() {
+        can_stand_by(&nats)?;
     }
     let settings = standby.as_ref().map(|standing_by| standing_by.standby);
     let Bound {

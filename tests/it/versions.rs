@@ -238,6 +238,28 @@ async fn a_restarted_server_repeats_nothing_on_each_version() -> Result<()> {
     .await
 }
 
+/// Standby needs a reset. Both who checks and who runs are told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn standby_on_a_server_that_is_too_old_for_it_is_refused_with_the_version_that_is_needed() -> Result<()> {
+    on_each(async |version| {
+        let world = world(version, |_| Plan::execute(), 10, 100).await?;
+        world.home.configure_more("[standby]\nenabled = true")?;
+        let checked = world.home.command(["check", "--online"]).output()?;
+        let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+        ensure!(
+            told.contains("the server can tell which relay reads") == resets(version),
+            "{told}"
+        );
+        ensure!(told.contains("2.14.3 or later") != resets(version), "{told}");
+        let mut relay = world.home.run().await?;
+        if resets(version) {
+            return world.all_acked(SOON, STREAM, MODULE).await;
+        }
+        relay.logs(SOON, "2.14.3 or later").await.map(drop)
+    })
+    .await
+}
+
 /// What JetStream had just sent when the relay stopped pulling comes again, and nothing else; a quiet relay leaves nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_stops_in_good_order_repeats_nothing_on_any_version() -> Result<()> {

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::config::{Centrifugo, Config};
 use crate::nats::{self, Nats};
-use crate::source::{FIRST_WITH_RESET, OLDEST, Server};
+use crate::source::{self, FIRST_WITH_RESET, OLDEST, Server};
 
 /// What was asked of a server, and the answer.
 #[derive(Debug, Serialize)]
@@ -33,6 +33,10 @@ pub async fn ask(config: &Config, streams: &BTreeSet<String>) -> Vec<Finding> {
     match tokio::time::timeout(TIMEOUT, nats::connect(&config.nats)).await {
         Ok(Ok(nats)) => {
             findings.push(Finding::new("nats", jetstream(&nats).await));
+            if config.standby.is_some() {
+                let fit = source::can_stand_by(&nats).map(|()| "the server can tell which relay reads".to_owned());
+                findings.push(Finding::new("standby", fit.map_err(Into::into)));
+            }
             for stream in streams {
                 findings.push(Finding::new(
                     format!("stream {stream}"),
