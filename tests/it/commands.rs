@@ -43,11 +43,10 @@ fn in_repository(arguments: &[&str]) -> Result<Output> {
 
 /// The outcomes of an example's samples, a line each.
 fn try_samples(example: &str) -> Result<(Vec<Value>, String)> {
-    // Builds it if need be.
-    guests::component(example)?;
-    let module = format!("target/wasm32-wasip2/release/{example}.wasm");
+    let module = guests::component(example)?;
+    let module = module.to_str().context("a path that is text")?;
     let samples = format!("examples/{example}/samples.jsonl");
-    let output = in_repository(&["try", &module, &samples])?;
+    let output = in_repository(&["try", module, &samples])?;
     exits(&output, 0)?;
     let lines = stdout(&output);
     let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
