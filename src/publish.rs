@@ -18,7 +18,7 @@ pub(crate) mod simulated;
 pub use self::answer::{Answer, Position, Reply};
 pub use self::centrifugo::{Client, ClientError};
 pub use self::key::idempotency_key;
-pub use self::request::{Request, RequestId};
+pub use self::request::{Command, Request, RequestId};
 #[cfg(test)]
 pub(crate) use self::scheduler::Bug as SchedulerBug;
 pub use self::scheduler::{Concluded, Limits, Scheduler};

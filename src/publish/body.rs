@@ -1,4 +1,4 @@
-//! The body of `/api/batch`, in its sequential form, written once into one buffer.
+//! The body of `/api/batch` over HTTP, in its sequential form, written once into one buffer.
 //!
 //! `{"commands":[{"publish":{"channel":"a","data":1}},{"broadcast":{"channels":["a","b"],"data":2}}]}`
 
@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::request::{Command, Request};
 use crate::message::{Body as Data, Publication};
 
 /// What a command takes beside its data, tags, key and channels, at most: field names, numbers and braces.
@@ -15,37 +16,48 @@ const COMMAND_BYTES: usize = 160;
 const HEAD: &[u8] = b"{\"commands\":[";
 const TAIL: &[u8] = b"]}";
 
-#[derive(Debug)]
-pub(super) struct Body {
+pub(super) fn write(request: &Request) -> Bytes {
+    let mut body = Body {
+        buffer: Vec::with_capacity(HEAD.len() + request.size() + TAIL.len()),
+    };
+    body.raw(HEAD);
+    for (index, command) in request.commands().iter().enumerate() {
+        if index > 0 {
+            body.raw(b",");
+        }
+        body.command(command);
+    }
+    body.raw(TAIL);
+    body.buffer.into()
+}
+
+struct Body {
     buffer: Vec<u8>,
 }
 
 impl Body {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        let mut buffer = Vec::with_capacity(HEAD.len() + bytes + TAIL.len());
-        buffer.extend_from_slice(HEAD);
-        Self { buffer }
-    }
-
-    /// Adds a command for `channels`, one or more.
-    pub(super) fn push(&mut self, channels: &[&str], publication: &Publication, key: Option<&str>) {
-        if self.buffer.len() > HEAD.len() {
-            self.buffer.push(b',');
-        }
-        if let [channel] = channels {
+    fn command(&mut self, command: &Command) {
+        let publication = command.publication();
+        if let [channel] = command.channels() {
             self.raw(b"{\"publish\":{\"channel\":");
-            self.json(channel);
+            self.json(&**channel);
         } else {
-            self.raw(b"{\"broadcast\":{\"channels\":");
-            self.json(channels);
+            self.raw(b"{\"broadcast\":{\"channels\":[");
+            for (index, channel) in command.channels().iter().enumerate() {
+                if index > 0 {
+                    self.raw(b",");
+                }
+                self.json(&**channel);
+            }
+            self.raw(b"]");
         }
         self.data(&publication.body);
         if !publication.tags.is_empty() {
             self.tags(&publication.tags);
         }
-        if let Some(key) = key {
+        if let Some(key) = command.key() {
             self.raw(b",\"idempotency_key\":");
-            self.json(key);
+            self.json(&*key);
         }
         if let Some(version) = publication.version {
             self.raw(b",\"version\":");
@@ -62,11 +74,6 @@ impl Body {
             self.raw(b",\"skip_history\":true");
         }
         self.raw(b"}}");
-    }
-
-    pub(super) fn finish(mut self) -> Bytes {
-        self.raw(TAIL);
-        self.buffer.into()
     }
 
     fn data(&mut self, data: &Data) {
@@ -131,6 +138,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::publish::RequestId;
 
     fn publication(json: &str) -> Publication {
         Publication {
@@ -145,35 +153,59 @@ mod tests {
         }
     }
 
-    fn written(commands: &[(&[&str], Publication, Option<&str>)]) -> String {
-        let mut body = Body::with_capacity(0);
-        for (channels, publication, key) in commands {
-            body.push(channels, publication, *key);
-        }
-        String::from_utf8(body.finish().to_vec()).unwrap()
+    fn written(publications: impl IntoIterator<Item = Publication>) -> String {
+        let commands = publications.into_iter().map(Command::from).collect();
+        String::from_utf8(write(&Request::new(RequestId(0), commands, 0)).to_vec()).unwrap()
     }
 
     #[test]
     fn one_channel_is_a_publish_and_more_are_a_broadcast() {
         assert_eq!(
-            written(&[
-                (&["orders:1"], publication("1"), None),
-                (&["a", "b"], publication("2"), None)
+            written([
+                publication("1"),
+                Publication {
+                    channels: vec![Arc::from("a"), Arc::from("b\"")],
+                    ..publication("2")
+                }
             ]),
-            r#"{"commands":[{"publish":{"channel":"orders:1","data":1}},{"broadcast":{"channels":["a","b"],"data":2}}]}"#
+            r#"{"commands":[{"publish":{"channel":"orders:1","data":1}},{"broadcast":{"channels":["a","b\""],"data":2}}]}"#
         );
+    }
+
+    #[test]
+    fn a_broadcast_that_is_done_elsewhere_goes_where_it_is_not() {
+        let command = Command {
+            remaining: Some(vec![Arc::from("b")]),
+            repeats: 2,
+            ..Command::from(Publication {
+                channels: vec![Arc::from("a"), Arc::from("b")],
+                idempotency_key: Some("key".to_owned()),
+                ..publication("3")
+            })
+        };
+        assert_eq!(
+            write(&Request::new(RequestId(0), vec![command], 0)),
+            r#"{"commands":[{"publish":{"channel":"b","data":3,"idempotency_key":"key~2"}}]}"#
+        );
+    }
+
+    #[test]
+    fn no_commands_are_an_empty_list() {
+        assert_eq!(write(&Request::empty()), r#"{"commands":[]}"#);
     }
 
     #[test]
     fn json_is_copied_as_it_is() {
         let odd = r#"{ "a" : 1.0e+2, "a":[ ], "ü":"\u00fc" }"#;
-        assert!(written(&[(&["c"], publication(odd), None)]).contains(odd));
+        assert!(written([publication(odd)]).contains(odd));
     }
 
     #[test]
     fn every_field_is_written_under_its_name() {
         let full = Publication {
+            channels: vec![Arc::from("a\"b\\c\u{1}")],
             body: Data::Binary(vec![0, 1, 2, 255]),
+            idempotency_key: Some("k\"ey".to_owned()),
             version: Some(7),
             version_epoch: Some("e\"1".to_owned()),
             tags: vec![("k".to_owned(), "v".to_owned()), ("ü\n".to_owned(), "\\".to_owned())],
@@ -181,7 +213,7 @@ mod tests {
             skip_history: true,
             ..publication("0")
         };
-        let body: Value = serde_json::from_str(&written(&[(&["a\"b\\c\u{1}"], full, Some("k\"ey"))])).unwrap();
+        let body: Value = serde_json::from_str(&written([full])).unwrap();
         let expected = json!({ "commands": [{ "publish": {
             "channel": "a\"b\\c\u{1}",
             "b64data": "AAEC/w==",
@@ -207,9 +239,12 @@ mod tests {
             ..publication("0")
         };
         for publication in [publication("{\"a\":1}"), full] {
-            let key = "0123456789abcdef";
-            let written = written(&[(&["orders:1"], publication.clone(), Some(key))]).len();
-            let size = HEAD.len() + size(&publication) + key.len() + TAIL.len();
+            let publication = Publication {
+                idempotency_key: Some("0123456789abcdef".to_owned()),
+                ..publication
+            };
+            let size = HEAD.len() + size(&publication) + TAIL.len();
+            let written = written([publication]).len();
             assert!(
                 written <= size && size - written < COMMAND_BYTES,
                 "written {written}, expected {size}"

@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect};
 
 use super::answer::Answer;
+use super::body;
 use super::replies;
 use super::request::Request;
 use crate::config;
@@ -82,7 +83,7 @@ impl Client {
     pub async fn send(&self, request: &Request) -> Answer {
         let current = self.current.load(Ordering::Relaxed);
         let url = &self.endpoints[current];
-        let lost = match self.http.post(url.clone()).body(request.body().clone()).send().await {
+        let lost = match self.http.post(url.clone()).body(body::write(request)).send().await {
             Err(error) => chain(&error.without_url()),
             Ok(response) => match judge(response, url, request).await {
                 Ok(answer) => {

@@ -64,7 +64,7 @@ struct Published<'a> {
 }
 
 /// The reply for each channel of each command. `channels` says how many each command has.
-pub(super) fn read(body: &[u8], channels: &[usize]) -> Result<Vec<Reply>, Unreadable> {
+pub(super) fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
     let Batch { replies } = serde_json::from_slice(body)?;
     if replies.len() != channels.len() {
         return Err(Unreadable::Count {
@@ -72,8 +72,8 @@ pub(super) fn read(body: &[u8], channels: &[usize]) -> Result<Vec<Reply>, Unread
             found: replies.len(),
         });
     }
-    let mut all = Vec::with_capacity(channels.iter().sum());
-    for (index, (command, &channels)) in replies.into_iter().zip(channels).enumerate() {
+    let mut all = Vec::with_capacity(channels.len());
+    for (index, (command, channels)) in replies.into_iter().zip(channels).enumerate() {
         let shape = || Unreadable::Shape { index, channels };
         match command {
             Command {
@@ -131,6 +131,10 @@ impl From<Published<'_>> for Reply {
 mod tests {
     use super::*;
 
+    fn read_for(body: &str, channels: &[usize]) -> Result<Vec<Reply>, Unreadable> {
+        read(body.as_bytes(), channels.iter().copied())
+    }
+
     fn failed(code: u32, message: &str) -> Reply {
         Reply::Failed {
             code,
@@ -157,7 +161,7 @@ mod tests {
             failed(107, "bad request"),
             Reply::Confirmed(None),
         ];
-        assert_eq!(read(MIXED.as_bytes(), &[1, 1, 1, 1]).unwrap(), expected);
+        assert_eq!(read_for(MIXED, &[1, 1, 1, 1]).unwrap(), expected);
     }
 
     #[test]
@@ -169,24 +173,24 @@ mod tests {
             failed(107, "bad request"),
             Reply::Confirmed(None),
         ];
-        assert_eq!(read(BROADCAST.as_bytes(), &[5]).unwrap(), expected);
+        assert_eq!(read_for(BROADCAST, &[5]).unwrap(), expected);
     }
 
     #[test]
     fn an_error_of_a_whole_broadcast_is_that_of_each_channel() {
-        let body = br#"{"replies":[{"error":{"code":107,"message":"bad request"}},{"publish":{}}]}"#;
+        let body = r#"{"replies":[{"error":{"code":107,"message":"bad request"}},{"publish":{}}]}"#;
         let expected = [
             failed(107, "bad request"),
             failed(107, "bad request"),
             Reply::Confirmed(None),
         ];
-        assert_eq!(read(body, &[2, 1]).unwrap(), expected);
+        assert_eq!(read_for(body, &[2, 1]).unwrap(), expected);
     }
 
     #[test]
     fn what_does_not_answer_the_request_is_unreadable() {
         let check = |body: &str, channels: &[usize], expected: &str| {
-            let error = read(body.as_bytes(), channels).unwrap_err().to_string();
+            let error = read_for(body, channels).unwrap_err().to_string();
             assert!(error.contains(expected), "{body}: {error}");
         };
         check("", &[1], "not the JSON");

@@ -20,9 +20,9 @@ mod simulation;
 mod tests;
 mod verdict;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -32,8 +32,7 @@ use self::outage::{Kind, Outage};
 use self::queues::{ChannelId, ItemId, Queues, Targets};
 use self::verdict::{Verdict, judge};
 use super::answer::Answer;
-use super::body::Body;
-use super::request::{Request, RequestId};
+use super::request::{Command, Request, RequestId};
 use crate::config::{self, Order};
 use crate::message::{Publication, Rejection};
 
@@ -138,8 +137,9 @@ impl Scheduler {
         self.next_id += 1;
         self.outage.sent(id);
         self.carried += items.len();
-        let request = self.write(id, &items, bytes);
-        let replies = request.channels().iter().sum();
+        let commands = items.iter().map(|&item| self.command(item)).collect();
+        let request = Request::new(id, commands, bytes);
+        let replies = request.channels().sum();
         self.in_flight.insert(id, InFlight { items, replies });
         Some(request)
     }
@@ -259,29 +259,16 @@ impl Scheduler {
         (items, bytes)
     }
 
-    fn write(&self, id: RequestId, items: &[ItemId], bytes: usize) -> Request {
-        let mut body = Body::with_capacity(bytes);
-        let mut channels = Vec::with_capacity(items.len());
-        let mut names: Vec<&str> = Vec::new();
-        for &id in items {
-            let item = &self.queues.items[id];
-            names.clear();
-            names.extend(
-                item.channels
-                    .as_slice()
-                    .iter()
-                    .map(|&channel| &*self.queues.channels[channel].name),
-            );
-            let key = item.publication.idempotency_key.as_ref().or(item.key.as_ref());
-            // The suffix counts, so that the key of a repeat is the same each time that is tried, even by another process.
-            let key = key.map(|key| match item.repeats {
-                0 => Cow::Borrowed(key.as_str()),
-                repeats => Cow::Owned(format!("{key}~{repeats}")),
-            });
-            body.push(&names, &item.publication, key.as_deref());
-            channels.push(names.len());
+    fn command(&self, item: ItemId) -> Command {
+        let item = &self.queues.items[item];
+        let channels = item.channels.as_slice();
+        let name = |&channel: &ChannelId| Arc::clone(&self.queues.channels[channel].name);
+        let all = channels.len() == item.publication.channels.len();
+        Command {
+            publication: Arc::clone(&item.publication),
+            remaining: (!all).then(|| channels.iter().map(name).collect()),
+            repeats: item.repeats,
         }
-        Request::new(id, body.finish(), channels)
     }
 
     /// Nothing is known, or nothing was executed: all of it goes again, later.

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap as Headers, Uri};
 use axum::response::IntoResponse;
 use axum::routing::any;
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::Secret;
+use crate::message::{Body, Publication};
 use crate::publish::{Reply, RequestId};
 
 const KEY: &str = "a-secret-key";
@@ -103,7 +105,17 @@ fn client(endpoints: &[&str]) -> Client {
 }
 
 fn request() -> Request {
-    Request::new(RequestId(0), Bytes::from_static(br#"{"commands":["any"]}"#), vec![1])
+    let publication = Publication {
+        channels: vec![Arc::from("any")],
+        body: Body::Json(RawValue::from_string("1".to_owned()).unwrap()),
+        version: None,
+        version_epoch: None,
+        tags: Vec::new(),
+        idempotency_key: None,
+        delta: false,
+        skip_history: false,
+    };
+    Request::new(RequestId(0), vec![publication.into()], 0)
 }
 
 const CONFIRMED: &str = r#"{"replies":[{"publish":{}}]}"#;
@@ -132,7 +144,8 @@ fn lost(answer: Answer) -> (String, bool) {
 async fn sends_the_body_and_the_key_to_the_batch_api() {
     let server = Server::start(200, CONFIRMED).await;
     assert_eq!(client(&[&server.url()]).send(&request()).await, confirmed());
-    let expected = format!("/api/batch Some({KEY:?}) {{\"commands\":[\"any\"]}}");
+    let expected =
+        format!("/api/batch Some({KEY:?}) {{\"commands\":[{{\"publish\":{{\"channel\":\"any\",\"data\":1}}}}]}}");
     assert_eq!(*server.seen.lock().unwrap(), [expected]);
 }
 

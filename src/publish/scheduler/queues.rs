@@ -34,9 +34,10 @@ pub(super) struct Queues {
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) ticket: u64,
-    pub(super) publication: Publication,
-    /// The relay's own; the publication's goes before it.
-    pub(super) key: Option<String>,
+    /// With its effective key. Shared with the requests that carry it.
+    pub(super) publication: Arc<Publication>,
+    /// The key is the relay's, and not the publication's own.
+    relays_key: bool,
     /// Where it is not done yet.
     pub(super) channels: Targets,
     pub(super) rejection: Option<Rejection>,
@@ -90,16 +91,20 @@ pub(super) struct Run {
 }
 
 impl Queues {
-    pub(super) fn push(&mut self, ticket: u64, publication: Publication, key: Option<String>) {
+    pub(super) fn push(&mut self, ticket: u64, mut publication: Publication, key: Option<String>) {
+        let relays_key = publication.idempotency_key.is_none() && key.is_some();
+        if relays_key {
+            publication.idempotency_key = key;
+        }
         let channels = match publication.channels.as_slice() {
             [one] => Targets::One(self.channel(one)),
             many => many.iter().map(|name| self.channel(name)).collect::<Vec<_>>().into(),
         };
         let item = self.items.insert(Item {
             ticket,
-            size: body::size(&publication) + key.as_ref().map_or(0, String::len),
-            publication,
-            key,
+            size: body::size(&publication),
+            publication: Arc::new(publication),
+            relays_key,
             channels,
             rejection: None,
             max_batch: usize::MAX,
@@ -304,7 +309,7 @@ impl Item {
     /// and in which the predecessor failed. A broadcast never follows another publication in a request, and a module may have
     /// given an old key again on purpose.
     pub(super) fn may_be_found_misplaced(&self) -> bool {
-        self.publication.channels.len() == 1 && self.publication.idempotency_key.is_none() && self.key.is_some()
+        self.publication.channels.len() == 1 && self.relays_key
     }
 }
 

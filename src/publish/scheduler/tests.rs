@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::message::Body;
-use crate::publish::{Position, Reply};
+use crate::publish::{Position, Reply, body};
 
 struct Bench {
     scheduler: Scheduler,
@@ -64,7 +64,7 @@ impl Bench {
 
     fn next(&mut self) -> Option<(RequestId, String)> {
         let request = self.scheduler.next_request(self.now)?;
-        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let body: Value = serde_json::from_slice(&body::write(&request)).unwrap();
         let describe = |command: &Value| {
             let (fields, channels) = match &command["broadcast"] {
                 Value::Null => (
@@ -347,7 +347,7 @@ fn channels_without_work_take_no_memory() {
         bench.push(&format!("c{channel}+d{channel}"));
     }
     while let Some(request) = bench.scheduler.next_request(bench.now) {
-        let confirmed = vec![Reply::Confirmed(None); request.channels().iter().sum()];
+        let confirmed = vec![Reply::Confirmed(None); request.channels().sum()];
         bench
             .scheduler
             .complete(bench.now, request.id(), Answer::Replies(confirmed));

@@ -145,7 +145,7 @@ pub(crate) fn read(body: &[u8]) -> Vec<Command> {
     struct Data {
         number: u64,
     }
-    let Batch { commands } = serde_json::from_slice(body).expect("the scheduler wrote JSON");
+    let Batch { commands } = serde_json::from_slice(body).expect("the body is JSON");
     let command = |method| {
         let (broadcast, fields) = match method {
             Method::Publish(fields) => (false, fields),

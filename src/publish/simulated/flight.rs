@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::centrifugo::{Command, is_readable, read};
-use crate::publish::{Answer, Request, replies};
+use crate::publish::{Answer, Request, body, replies};
 
 /// After this a request counts as lost; it may be executed all the same.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -82,12 +82,13 @@ impl Odds {
 
     /// `faulty`: only then are there faults that are not the request's own.
     pub(crate) fn send(&self, rng: &mut Rng, request: &Request, faulty: bool) -> Sent {
+        let body = body::write(request);
         let Fate {
             executed,
             mut outcome,
             silent,
             fault,
-        } = self.fate(rng, request, faulty);
+        } = self.fate(rng, &body, request.len(), faulty);
         let millis = |rng: &mut Rng, range| Duration::from_millis(rng.u64(range));
         // Once in a while it is so slow that the client has given up before it begins.
         let late = silent && rng.u64(0..3) == 0;
@@ -110,19 +111,18 @@ impl Odds {
             time = TIMEOUT;
         }
         Sent {
-            flight: Flight::new(request, outcome),
+            flight: Flight::new(request, &body, outcome),
             executions,
             answer: time,
             faults: fault.into_iter().chain(late.then_some("late")).collect(),
         }
     }
 
-    fn fate(&self, rng: &mut Rng, request: &Request, faulty: bool) -> Fate {
-        let commands = request.len();
-        if request.body().len() > self.max_body && commands > 1 {
+    fn fate(&self, rng: &mut Rng, body: &[u8], commands: usize, faulty: bool) -> Fate {
+        if body.len() > self.max_body && commands > 1 {
             return Fate::refused(413, "413");
         }
-        let readable = is_readable(request.body());
+        let readable = is_readable(body);
         let dice = rng.u64(0..100);
         let some = if readable { rng.usize(0..=commands) } else { 0 };
         let mut bound = 0;
@@ -170,10 +170,10 @@ impl Fate {
 }
 
 impl Flight {
-    fn new(request: &Request, outcome: Outcome) -> Self {
+    fn new(request: &Request, body: &[u8], outcome: Outcome) -> Self {
         Self {
-            commands: read(request.body()),
-            channels: request.channels().to_vec(),
+            commands: read(body),
+            channels: request.channels().collect(),
             replies: vec![Value::Null; request.len()],
             outcome,
         }
@@ -199,7 +199,7 @@ impl Flight {
         if cut {
             body.truncate(body.len() / 2);
         }
-        match replies::read(body.as_bytes(), &self.channels) {
+        match replies::read(body.as_bytes(), self.channels.iter().copied()) {
             Ok(replies) => Ok(Answer::Replies(replies)),
             Err(error) if cut => Ok(Answer::Lost {
                 reason: error.to_string(),
