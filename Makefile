@@ -9,7 +9,7 @@ CARGO_DENY := 0.20.2
 
 EXAMPLES := orders notifications telemetry
 # The guests as components; and two of them as core modules, which the relay turns into components itself.
-COMPONENTS := $(addprefix -p ,$(EXAMPLES) orders-next unruly)
+COMPONENTS := $(addprefix -p ,$(EXAMPLES) orders-next unruly bench-guest)
 CORE_MODULES := -p orders -p unruly
 
 .PHONY: help
@@ -50,6 +50,12 @@ chaos: tools guests ## kill, cut and stall everything at random for a while (SEC
 outage: SECONDS ?= 360
 outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting (SECONDS=360)
 	OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
+
+.PHONY: bench
+bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE"; half an hour as it is)
+	@bench/bento/install
+	cargo build --release --workspace --bins
+	target/release/slipring-bench $(BENCH)
 
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences

@@ -20,7 +20,14 @@ pub fn component(name: &str) -> Result<PathBuf> {
         &BUILT,
         name,
         "wasm32-wasip2",
-        &["orders", "orders-next", "notifications", "telemetry", "unruly"],
+        &[
+            "orders",
+            "orders-next",
+            "notifications",
+            "telemetry",
+            "unruly",
+            "bench-guest",
+        ],
     )
 }
 

@@ -32,7 +32,7 @@ pub use usage::Usage;
 use std::path::{Path, PathBuf};
 
 /// The root of the workspace.
-fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
@@ -42,7 +42,7 @@ fn workspace() -> PathBuf {
 
 /// An HTTP client. reqwest is built without a TLS provider, and refuses to make a client before one is installed, even for
 /// plain HTTP.
-fn http_client() -> reqwest::Client {
+pub fn http_client() -> reqwest::Client {
     // An error means that there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::eventually;
+use crate::{Usage, eventually};
 
 /// Enough for every test; a bound for a process that does nothing but complain.
 const KEPT_LINES: usize = 100_000;
@@ -60,6 +60,11 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has used of the machine so far.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.id())
     }
 
     /// How it ended, once it has.

@@ -212,7 +212,7 @@ impl Relay {
 
     /// What it has used of the machine so far.
     pub fn usage(&self) -> Result<Usage> {
-        Usage::of(self.process.id())
+        self.process.usage()
     }
 
     /// All it wrote so far.

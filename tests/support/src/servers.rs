@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often another port is tried when one is taken.
 pub(crate) const PORTS_TRIED: usize = 20;
 
-fn tool(name: &str) -> Result<PathBuf> {
+/// A program that `make tools` or another target installed, or that is on the `PATH`.
+pub fn tool(name: &str) -> Result<PathBuf> {
     let installed = crate::workspace().join(".tools/bin").join(name);
     if installed.is_file() {
         return Ok(installed);

@@ -18,7 +18,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    pub(crate) fn of(process: u32) -> Result<Self> {
+    pub fn of(process: u32) -> Result<Self> {
         let read = |name: &str| {
             let file = format!("/proc/{process}/{name}");
             std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
@@ -30,6 +30,12 @@ impl Usage {
             cpu_time: cpu_time(&read("stat")?).context("times in /proc")?,
         })
     }
+}
+
+/// Has the peak of memory count from now on; see <https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html>.
+pub(crate) fn forget_peak_memory(process: u32) -> Result<()> {
+    let file = format!("/proc/{process}/clear_refs");
+    std::fs::write(&file, "5").with_context(|| format!("writing {file}"))
 }
 
 fn memory(status: &str, which: &str) -> Option<u64> {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, PORTS_TRIED, candidate_port, port_was_taken, tool};
 use crate::process::Process;
-use crate::{Publication, eventually};
+use crate::{Publication, Usage, eventually};
 
 /// How many publications one request for a history asks for.
 const PAGE: usize = 10_000;
@@ -211,6 +211,11 @@ impl Centrifugo {
             .into_iter()
             .map(|(channel, info)| (channel, info.num_clients))
             .collect())
+    }
+
+    /// What it has used of the machine since it was started last.
+    pub fn usage(&self) -> Result<Usage> {
+        self.process.as_ref().context("Centrifugo does not run")?.usage()
     }
 
     /// What it wrote since it was started last.

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::{PATIENCE, PORTS_TRIED, candidate_port, free_port, installed, port_was_taken, tool};
+use crate::Usage;
 use crate::process::Process;
+use crate::usage::forget_peak_memory;
 
 /// The minor versions that are there to be started, each at its newest patch or what `tools/` pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +175,16 @@ impl NatsServer {
     /// What it wrote since it was started last.
     pub fn log(&self) -> Vec<String> {
         self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// What it has used of the machine since it was started last.
+    pub fn usage(&self) -> Result<Usage> {
+        self.process.as_ref().context("nats-server does not run")?.usage()
+    }
+
+    /// Has the peak in its usage count from now on.
+    pub fn forget_peak_memory(&self) -> Result<()> {
+        forget_peak_memory(self.process.as_ref().context("nats-server does not run")?.id())
     }
 
     fn store(&self) -> PathBuf {

@@ -1,0 +1,57 @@
+//! What every benchmark can be told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Write every single run to this file, as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// How often each way is measured; the rounds are interleaved
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub rounds: Option<usize>,
+
+    /// How many messages the stream holds
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub messages: Option<usize>,
+
+    /// Only the ways whose names begin so
+    #[arg(long, global = true, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Added round trips, in milliseconds
+    #[arg(long, global = true, value_name = "MS", value_delimiter = ',', default_value = "0,5")]
+    pub delays: Vec<u64>,
+
+    /// A run that takes longer is measured by what was done until then
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10.0)]
+    pub limit: f64,
+
+    /// Tiny numbers, only to see whether everything works; the figures mean nothing
+    #[arg(long, global = true)]
+    pub smoke: bool,
+
+    /// The relay; by default the one that was built beside this program
+    #[arg(long, global = true, value_name = "PROGRAM")]
+    pub slipring: Option<PathBuf>,
+}
+
+impl Options {
+    /// `full`, or `smoke` in a smoke run, unless told otherwise.
+    pub fn rounds(&self, full: usize, smoke: usize) -> usize {
+        self.rounds.unwrap_or(if self.smoke { smoke } else { full })
+    }
+
+    /// As [`rounds`](Self::rounds).
+    pub fn messages(&self, full: usize, smoke: usize) -> usize {
+        self.messages.unwrap_or(if self.smoke { smoke } else { full })
+    }
+
+    /// Whether the way of this name was asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| name.starts_with(wanted.as_str()))
+    }
+}

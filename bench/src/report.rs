@@ -1,0 +1,31 @@
+//! Everything that was measured, as it is written to a file and read again.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Machine;
+use crate::throughput;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub machine: Machine,
+    /// Each benchmark that was run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub throughput: Option<throughput::Results>,
+}
+
+impl Report {
+    pub fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            throughput: None,
+        }
+    }
+
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("writing the results as JSON")?;
+        std::fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))
+    }
+}

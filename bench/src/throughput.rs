@@ -1,0 +1,75 @@
+//! How many messages a second come out of a full stream: each way drains the same one, in turn, in several rounds.
+
+mod results;
+mod way;
+mod world;
+
+mod bento;
+mod ceiling;
+mod own_consumer;
+mod relay;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::options::Options;
+
+pub use results::Results;
+
+use results::{Run, Skipped};
+use way::{Outcome, WAYS, Way};
+use world::World;
+
+pub async fn run(options: &Options) -> Result<Results> {
+    let ways: Vec<Way> = WAYS
+        .into_iter()
+        .filter(|way| options.wants(way.name) && (!options.smoke || way.in_smoke || !options.only.is_empty()))
+        .collect();
+    ensure!(
+        !ways.is_empty(),
+        "there is no way whose name begins with {}; there are {}",
+        options.only.join(" or "),
+        WAYS.map(|way| way.name).join(", ")
+    );
+    let messages = options.messages(400_000, 4_000);
+    println!("Filling two streams with {messages} messages …");
+    let world = World::start(options, messages).await?;
+    let mut results = Results::new(&world);
+    let rounds = options.rounds(5, 1);
+    for round in 1..=rounds {
+        for &delay_ms in &options.delays {
+            for &way in &ways {
+                if results.is_skipped(way.name) {
+                    continue;
+                }
+                let title = format!("round {round} of {rounds}, {}, {delay_ms} ms", way.title);
+                let outcome = one(&world, way, Duration::from_millis(delay_ms))
+                    .await
+                    .with_context(|| title.clone())?;
+                match outcome {
+                    Outcome::Ran(measured) => {
+                        let run = Run::new(way.name, delay_ms, round, measured);
+                        println!("{title}: {run}");
+                        results.runs.push(run);
+                    }
+                    Outcome::Refused(why) => {
+                        println!("{title}: left out: {why}");
+                        results.skipped.push(Skipped {
+                            way: way.name.to_owned(),
+                            why,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    Ok(results)
+}
+
+async fn one(world: &World, way: Way, delay: Duration) -> Result<Outcome> {
+    let outcome = way.run(world, delay).await;
+    // A consumer that is left would go on to cost the server something.
+    world.forget_consumers().await?;
+    outcome
+}

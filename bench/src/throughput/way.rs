@@ -1,0 +1,173 @@
+//! The ways that are compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::world::World;
+use super::{bento, ceiling, own_consumer, relay};
+use crate::arrived::Arrived;
+use crate::centrifugo::Api;
+use crate::clock::Drained;
+use crate::meter::Used;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// For `--only` and for files.
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Whether a smoke run has it.
+    pub in_smoke: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Relay { api: Api, keys: bool },
+    OwnConsumer,
+    Bento(bento::Output),
+    Ceiling { api: Api, keys: bool },
+}
+
+/// What the others are measured against.
+pub const REFERENCE: &str = "centrifugo";
+
+pub const WAYS: [Way; 12] = [
+    way(
+        "slipring-http",
+        "slipring, HTTP",
+        Kind::Relay {
+            api: Api::Http,
+            keys: false,
+        },
+    ),
+    way(
+        "slipring-grpc",
+        "slipring, GRPC",
+        Kind::Relay {
+            api: Api::Grpc,
+            keys: false,
+        },
+    ),
+    way(
+        "slipring-keys-http",
+        "slipring, HTTP, keys",
+        Kind::Relay {
+            api: Api::Http,
+            keys: true,
+        },
+    ),
+    way(
+        "slipring-keys-grpc",
+        "slipring, GRPC, keys",
+        Kind::Relay {
+            api: Api::Grpc,
+            keys: true,
+        },
+    ),
+    way(REFERENCE, "Centrifugo's own consumer", Kind::OwnConsumer),
+    way(
+        "bento-1",
+        "Bento, one by one",
+        Kind::Bento(bento::Output::Publish { in_flight: 1 }),
+    ),
+    way(
+        "bento-20",
+        "Bento, 20 in flight (order lost)",
+        Kind::Bento(bento::Output::Publish { in_flight: 20 }),
+    ),
+    way(
+        "bento-batch",
+        "Bento, batches of 500",
+        Kind::Bento(bento::Output::Batch { size: 500 }),
+    ),
+    way(
+        "ceiling-http",
+        "Centrifugo alone, HTTP",
+        Kind::Ceiling {
+            api: Api::Http,
+            keys: false,
+        },
+    ),
+    way(
+        "ceiling-grpc",
+        "Centrifugo alone, GRPC",
+        Kind::Ceiling {
+            api: Api::Grpc,
+            keys: false,
+        },
+    ),
+    way(
+        "ceiling-keys-http",
+        "Centrifugo alone, HTTP, keys",
+        Kind::Ceiling {
+            api: Api::Http,
+            keys: true,
+        },
+    ),
+    way(
+        "ceiling-keys-grpc",
+        "Centrifugo alone, GRPC, keys",
+        Kind::Ceiling {
+            api: Api::Grpc,
+            keys: true,
+        },
+    ),
+];
+
+const fn way(name: &'static str, title: &'static str, kind: Kind) -> Way {
+    Way {
+        name,
+        title,
+        // Bento takes minutes to build, and is not what is tested there.
+        in_smoke: !matches!(kind, Kind::Bento(_)),
+        kind,
+    }
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub enum Outcome {
+    Ran(Measured),
+    /// This way is not there, and why.
+    Refused(String),
+}
+
+#[derive(Debug)]
+pub struct Measured {
+    pub messages: u64,
+    pub elapsed: Duration,
+    /// Nothing was left when the clock stopped.
+    pub all: bool,
+    pub arrived: Arrived,
+    pub used: BTreeMap<String, Used>,
+}
+
+impl Measured {
+    pub fn new(drained: Drained, arrived: Arrived) -> Self {
+        Self {
+            messages: drained.messages,
+            elapsed: drained.elapsed,
+            all: drained.all,
+            arrived,
+            used: drained.used,
+        }
+    }
+}
+
+impl Way {
+    pub async fn run(self, world: &World, delay: Duration) -> Result<Outcome> {
+        match self.kind {
+            Kind::Relay { api, keys } => relay::run(world, delay, api, keys).await,
+            Kind::OwnConsumer => own_consumer::run(world, delay).await.map(Outcome::Ran),
+            Kind::Bento(output) => bento::run(world, delay, output).await.map(Outcome::Ran),
+            Kind::Ceiling { api, keys } => ceiling::run(world, delay, api, keys).await.map(Outcome::Ran),
+        }
+    }
+}
+
+/// How a way is called in tables.
+pub fn title(name: &str) -> &str {
+    WAYS.iter().find(|way| way.name == name).map_or(name, |way| way.title)
+}
