@@ -15,7 +15,7 @@ mod pin;
 mod retention;
 mod server;
 
-pub use acks::Acks;
+pub use acks::{Ack, Acks};
 pub use contiguity::Contiguity;
 #[cfg(test)]
 pub(crate) use credit::Credit;
