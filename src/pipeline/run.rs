@@ -23,7 +23,7 @@ use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
 use crate::publish::{Answer, RequestId};
-use crate::source::{Acks, Delivery, EpochEnd, Lease, Missed, Room, StreamIdentity};
+use crate::source::{Ack, Acks, Delivery, EpochEnd, Lease, Missed, Room, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
 use crate::window::Ticket;
 
@@ -295,15 +295,17 @@ impl Run<'_> {
         if !holds(self.lease.as_ref()) {
             self.yield_to_others();
         }
+        let mut acks = Vec::new();
         for effect in self.flow.take_effects() {
             match effect {
-                Effect::Ack(reply) => self.acks.ack(reply),
-                Effect::InProgress(reply) => self.acks.in_progress(reply),
+                Effect::Ack(reply) => acks.push(Ack::Done(reply)),
+                Effect::InProgress(reply) => acks.push(Ack::InProgress(reply)),
                 Effect::DeadLetter(ticket, message, rejection) => self.store(ticket, message, rejection),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
                 Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
             }
         }
+        self.acks.send(acks);
         while let Some(request) = self.flow.next_request(Instant::now()) {
             let (shared, lease) = (Arc::clone(self.shared), self.lease.clone());
             self.requests.spawn(async move {

@@ -12,23 +12,36 @@ use tracing::warn;
 /// How long the last acks may take. Without a connection they never arrive.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What to tell JetStream of a message, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ack {
+    Done(Subject),
+    InProgress(Subject),
+}
+
 /// Where a pipeline leaves its acks. They go out in order; those of an epoch that is over are lost with its connection, and
 /// nothing comes of it.
 #[derive(Debug)]
 pub struct Acks {
-    sender: mpsc::UnboundedSender<(Subject, Bytes)>,
+    sender: mpsc::UnboundedSender<Vec<Ack>>,
     task: JoinHandle<()>,
 }
 
 impl Acks {
     pub fn start(client: Client) -> Self {
         // What waits here is bounded by the window: a message is acked once and reported as in progress every 20 s.
-        let (sender, mut receiver) = mpsc::unbounded_channel::<(Subject, Bytes)>();
+        let (sender, mut receiver) = mpsc::unbounded_channel::<Vec<Ack>>();
         let task = tokio::spawn(async move {
-            while let Some((reply, kind)) = receiver.recv().await {
-                if let Err(error) = client.publish(reply, kind).await {
-                    let error: &dyn std::error::Error = &error;
-                    warn!(error, "an ack could not be sent; its message will come again");
+            while let Some(acks) = receiver.recv().await {
+                for ack in acks {
+                    let (reply, kind) = match ack {
+                        Ack::Done(reply) => (reply, Bytes::from_static(b"+ACK")),
+                        Ack::InProgress(reply) => (reply, Bytes::from_static(b"+WPI")),
+                    };
+                    if let Err(error) = client.publish(reply, kind).await {
+                        let error: &dyn std::error::Error = &error;
+                        warn!(error, "an ack could not be sent; its message will come again");
+                    }
                 }
             }
             if let Err(error) = client.flush().await {
@@ -42,12 +55,12 @@ impl Acks {
         Self { sender, task }
     }
 
-    pub fn ack(&self, reply: Subject) {
-        self.send(reply, b"+ACK");
-    }
-
-    pub fn in_progress(&self, reply: Subject) {
-        self.send(reply, b"+WPI");
+    /// Gathered, so that the task wakes once for all that a pipeline has to say at a time, and they go out in one write.
+    pub fn send(&self, acks: Vec<Ack>) {
+        if !acks.is_empty() {
+            // The receiver lives as long as the task, which ends after the sender: nothing is lost here.
+            let _ = self.sender.send(acks);
+        }
     }
 
     /// Ends once the server has got all acks, or does not answer in time.
@@ -62,10 +75,5 @@ impl Acks {
                 warn!("NATS did not take the last acks in time; their messages will come again");
             }
         }
-    }
-
-    fn send(&self, reply: Subject, kind: &'static [u8]) {
-        // The receiver lives as long as the task, which ends after the sender: nothing is lost here.
-        let _ = self.sender.send((reply, Bytes::from_static(kind)));
     }
 }

@@ -9,41 +9,79 @@ use super::Delivery;
 use super::pin::PIN_ID;
 use crate::message::Message;
 
-/// The consumer sequence and the delivery. What is wrong with one that is not JetStream's, in words.
-pub(super) fn read(
-    message: async_nats::Message,
-    context: &jetstream::Context,
-    stream: &Arc<str>,
-) -> Result<(u64, Delivery), String> {
-    let message = jetstream::Message {
-        message,
-        context: context.clone(),
-    };
-    let info = message.info().map_err(|error| error.to_string())?;
-    let consumer_sequence = info.consumer_sequence;
-    let pending = info.pending;
-    let sequence = info.stream_sequence;
-    let timestamp = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
-    let deliveries = u32::try_from(info.delivered).unwrap_or(u32::MAX);
-    let message = message.message;
-    let Some(reply) = message.reply else {
-        return Err("it has no ack subject".to_owned());
-    };
-    let message = Message {
-        subject: message.subject.into_string(),
-        payload: message.payload,
-        headers: message.headers.as_ref().map(headers).unwrap_or_default(),
-        stream: Arc::clone(stream),
-        sequence,
-        timestamp,
-        deliveries,
-    };
-    let delivery = Delivery {
-        message: Arc::new(message),
-        reply,
-        pending,
-    };
-    Ok((consumer_sequence, delivery))
+/// Reads the deliveries of one stream.
+#[derive(Debug)]
+pub(super) struct Reader {
+    stream: Arc<str>,
+    /// What the client wants to have beside a message before it reads its ack subject. A clone of it for each message cost as much
+    /// as the reading, so that there is one, which is lent and comes back.
+    context: Option<jetstream::Context>,
+}
+
+impl Reader {
+    pub(super) fn new(stream: &str, context: jetstream::Context) -> Self {
+        Self {
+            stream: Arc::from(stream),
+            context: Some(context),
+        }
+    }
+
+    /// The consumer sequence and the delivery. What is wrong with one that is not JetStream's, in words.
+    pub(super) fn read(&mut self, message: async_nats::Message) -> Result<(u64, Delivery), String> {
+        let Some(context) = self.context.take() else {
+            return Err("reading the one before it was broken off".to_owned());
+        };
+        let message = jetstream::Message { message, context };
+        let info = message.info().map(Facts::from).map_err(|error| error.to_string());
+        self.context = Some(message.context);
+        let Facts {
+            consumer_sequence,
+            sequence,
+            timestamp,
+            deliveries,
+            pending,
+        } = info?;
+        let message = message.message;
+        let Some(reply) = message.reply else {
+            return Err("it has no ack subject".to_owned());
+        };
+        let message = Message {
+            subject: message.subject.into_string(),
+            payload: message.payload,
+            headers: message.headers.as_ref().map(headers).unwrap_or_default(),
+            stream: Arc::clone(&self.stream),
+            sequence,
+            timestamp,
+            deliveries,
+        };
+        let delivery = Delivery {
+            message: Arc::new(message),
+            reply,
+            pending,
+        };
+        Ok((consumer_sequence, delivery))
+    }
+}
+
+/// What the ack subject says.
+struct Facts {
+    consumer_sequence: u64,
+    sequence: u64,
+    timestamp: u64,
+    deliveries: u32,
+    pending: u64,
+}
+
+impl From<jetstream::message::Info<'_>> for Facts {
+    fn from(info: jetstream::message::Info<'_>) -> Self {
+        Self {
+            consumer_sequence: info.consumer_sequence,
+            sequence: info.stream_sequence,
+            timestamp: u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0),
+            deliveries: u32::try_from(info.delivered).unwrap_or(u32::MAX),
+            pending: info.pending,
+        }
+    }
 }
 
 /// The headers by name, since the client does not keep their order; values of one name stay in theirs.

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::{StatusCode, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
@@ -13,9 +12,10 @@ use tokio::time::Instant;
 
 use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
+use super::delivery::Reader;
 use super::pin::{Member, PIN_ID, Pin, WRONG_PIN};
 use super::retention::{self, Missed, Retention};
-use super::{Delivery, Reading, SourceError, Start, StreamIdentity, delivery};
+use super::{Delivery, Reading, SourceError, Start, StreamIdentity};
 use crate::config::ModuleConfig;
 use crate::nats::{Link, Nats};
 
@@ -35,10 +35,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Epoch {
     pub stream: StreamIdentity,
-    jetstream: jetstream::Context,
+    client: async_nats::Client,
     link: watch::Receiver<Link>,
     generation: u64,
-    stream_name: Arc<str>,
+    reader: Reader,
     subscriber: Subscriber,
     inbox: String,
     pull_subject: String,
@@ -111,10 +111,10 @@ impl Epoch {
         Ok(Self {
             stream: identity,
             pull_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer),
-            jetstream: nats.jetstream,
+            reader: Reader::new(&config.stream, nats.jetstream),
+            client: nats.client,
             link: nats.link,
             generation,
-            stream_name: Arc::from(config.stream.as_str()),
             subscriber,
             inbox,
             pulls: 0,
@@ -161,6 +161,8 @@ impl Epoch {
                 // Without an open pull there is nothing to hear.
                 () = tokio::time::sleep_until(silent), if self.credit.is_open() => return Err(EpochEnd::Silent),
             };
+            // Once for all that is there: the clock costs as much as taking one of them.
+            self.heard = Instant::now();
             self.take(message, &mut deliveries)?;
             while deliveries.len() < MAX_CHUNK
                 && let Some(Some(message)) = self.subscriber.next().now_or_never()
@@ -185,8 +187,8 @@ impl Epoch {
             };
             let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
             let reply = format!("{}.{}", self.inbox, self.pulls);
-            let client = self.jetstream.client();
-            let sent = client
+            let sent = self
+                .client
                 .publish_with_reply(self.pull_subject.clone(), reply, pull.into())
                 .await;
             // Counted only now: whoever drops this future while it waits has asked for nothing.
@@ -201,7 +203,6 @@ impl Epoch {
     }
 
     fn take(&mut self, message: async_nats::Message, deliveries: &mut Vec<Delivery>) -> Result<(), EpochEnd> {
-        self.heard = Instant::now();
         match message.status {
             None => deliveries.push(self.deliver(message)?),
             Some(status) => self.note(status, &message)?,
@@ -217,8 +218,7 @@ impl Epoch {
                 return Err(EpochEnd::Unpinned);
             }
         }
-        let (consumer_sequence, delivery) =
-            delivery::read(message, &self.jetstream, &self.stream_name).map_err(EpochEnd::Foreign)?;
+        let (consumer_sequence, delivery) = self.reader.read(message).map_err(EpochEnd::Foreign)?;
         self.contiguity.check(consumer_sequence)?;
         let oldest = *self.oldest.borrow();
         let missed = self

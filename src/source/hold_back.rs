@@ -11,7 +11,6 @@
 
 mod collection;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::StatusCode;
@@ -22,7 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use self::collection::{Collection, Snapshot};
-use super::{ACK_WAIT, SourceError, Start, delivery};
+use super::delivery::Reader;
+use super::{ACK_WAIT, SourceError, Start};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
 
@@ -165,15 +165,14 @@ impl HoldBack<'_> {
             .publish_with_reply(subject, inbox, request.into())
             .await
             .map_err(|error| failed(error.into()))?;
-        let stream = Arc::from(config.stream.as_str());
+        let mut reader = Reader::new(&config.stream, nats.jetstream.clone());
         for _ in 0..batch {
             let Ok(Some(message)) = timeout(EXPIRES + SILENCE, subscriber.next()).await else {
                 return Ok(());
             };
             match message.status {
                 None => {
-                    let (sequence, delivery) =
-                        delivery::read(message, &nats.jetstream, &stream).map_err(|error| failed(error.into()))?;
+                    let (sequence, delivery) = reader.read(message).map_err(|error| failed(error.into()))?;
                     collection.take(sequence, delivery);
                 }
                 Some(StatusCode::TIMEOUT) => return Ok(()),
