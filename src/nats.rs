@@ -79,7 +79,7 @@ fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions,
     let mut options = ConnectOptions::new()
         .name("slipring")
         .max_reconnects(None)
-        .reconnect_delay_callback(connect_delay)
+        .reconnect_delay_callback(reconnect_delay)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(CLIENT_CAPACITY)
         // A dead peer is noticed after two intervals without an answer.
@@ -101,6 +101,14 @@ fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions,
         NatsAuth::Token(token) => options.token(token.expose().to_owned()),
         NatsAuth::User { user, password } => options.user_and_password(user.clone(), password.expose().to_owned()),
     })
+}
+
+/// The client asks before its first attempt as well, which is number 1.
+fn reconnect_delay(attempt: usize) -> Duration {
+    match attempt {
+        0 | 1 => Duration::ZERO,
+        attempt => connect_delay(attempt),
+    }
 }
 
 fn connect_delay(attempt: usize) -> Duration {

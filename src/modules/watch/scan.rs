@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
@@ -18,6 +18,10 @@ const MAX_WASM_BYTES: u64 = 200 * 1000 * 1000;
 
 /// Far above what a person writes into a configuration.
 const MAX_TOML_BYTES: u64 = 1000 * 1000;
+
+/// Whoever writes a file in pieces makes no pauses of this length. It also bears with a file server's clock that is slow by as
+/// much.
+const REST: Duration = Duration::from_secs(10);
 
 /// One of the files that make a module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +51,8 @@ pub enum Sight {
     Looked {
         content: Content,
         signature: Option<Signature>,
+        /// Nobody has touched the file for [`REST`].
+        at_rest: bool,
     },
 }
 
@@ -145,6 +151,17 @@ impl Signature {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// Judged by both times: a copy may take over the first one from its original, and nobody can set the second one.
+    fn is_at_rest(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let rested = |(seconds, _): (i64, i64)| {
+            let since = u64::try_from(seconds).map_or(Duration::ZERO, Duration::from_secs);
+            // A second more, since the fractions are left out.
+            now >= since + REST + Duration::from_secs(1)
+        };
+        rested(self.modified) && rested(self.changed)
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +215,7 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>) -> Sight {
     let unreadable = |error: String| Sight::Looked {
         content: Content::Unreadable(error),
         signature: None,
+        at_rest: false,
     };
     // What a name that is not UTF-8 was turned into; there is no such path.
     if path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER) {
@@ -228,6 +246,7 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>) -> Sight {
         Ok((bytes, signature)) => Sight::Looked {
             content: Content::Whole(Whole::new(bytes)),
             signature: Some(signature),
+            at_rest: signature.is_at_rest(SystemTime::now()),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => missing(path),
         Err(error) => unreadable(format!("cannot be read: {error}")),
@@ -246,6 +265,7 @@ fn missing(path: &Path) -> Sight {
     Sight::Looked {
         content,
         signature: None,
+        at_rest: false,
     }
 }
 
@@ -334,6 +354,41 @@ mod tests {
             scan(dir.path(), &known).files.unwrap()[&part],
             Sight::Looked { .. }
         ));
+    }
+
+    #[test]
+    fn a_file_is_at_rest_ten_seconds_after_its_last_change() {
+        let touched = |modified: i64, changed: i64| Signature {
+            modified: (modified, 999_999_999),
+            changed: (changed, 999_999_999),
+            ..Signature::made_up(1)
+        };
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert!(touched(989, 989).is_at_rest(now));
+        assert!(!touched(989, 990).is_at_rest(now), "copied with its old time");
+        assert!(!touched(990, 989).is_at_rest(now));
+        assert!(!touched(2_000, 2_000).is_at_rest(now), "the clock was set back");
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_not_at_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("orders.toml");
+        fs::write(&file, "a = 1").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3_600);
+        File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        let sights = scan(dir.path(), &BTreeMap::new()).files.unwrap();
+        assert!(
+            sights
+                .values()
+                .all(|sight| matches!(sight, Sight::Looked { at_rest: false, .. })),
+            "{sights:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Decides from successive scans what to tell: a file counts once two scans [`SETTLE`] apart saw the same content, and a module is
-//! told about once neither of its files is in between. No I/O and no clock.
+//! told about once neither of its files is in between. What the first scan finds and nobody has touched for long counts at once,
+//! so that a restart does not wait. No I/O and no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,8 @@ pub struct Settle {
     told: BTreeMap<String, Told>,
     trouble: Option<String>,
     reread: Option<Instant>,
+    /// The directory has been read.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,7 @@ impl Settle {
             told: BTreeMap::new(),
             trouble: None,
             reread: None,
+            begun: false,
         }
     }
 
@@ -120,14 +125,25 @@ impl Settle {
             let absent = Sight::Looked {
                 content: Content::Absent,
                 signature: None,
+                at_rest: false,
             };
             file.see(files.remove(part).unwrap_or(absent), started, finished);
         }
+        let first = !mem::replace(&mut self.begun, true);
         for (part, sight) in files {
-            self.files
-                .entry(part)
-                .or_insert_with(File::new)
-                .see(sight, started, finished);
+            let file = match sight {
+                Sight::Looked {
+                    content,
+                    signature,
+                    at_rest: true,
+                } if first => File::settled(content, signature),
+                sight => {
+                    let mut file = File::new();
+                    file.see(sight, started, finished);
+                    file
+                }
+            };
+            self.files.insert(part, file);
         }
     }
 
@@ -210,15 +226,19 @@ impl Settle {
 
 impl File {
     fn new() -> Self {
+        Self::settled(Content::Absent, None)
+    }
+
+    fn settled(settled: Content, signature: Option<Signature>) -> Self {
         Self {
-            settled: Content::Absent,
-            signature: None,
+            settled,
+            signature,
             unsettled: None,
         }
     }
 
     fn see(&mut self, sight: Sight, started: Instant, finished: Instant) {
-        let Sight::Looked { content, signature } = sight else {
+        let Sight::Looked { content, signature, .. } = sight else {
             return;
         };
         self.signature = signature;

@@ -12,6 +12,8 @@ pub struct Test {
     pub trouble: Option<&'static str>,
     writes: u64,
     read: Vec<String>,
+    /// Nobody has touched any file for long.
+    at_rest: bool,
 }
 
 pub fn part(file: &str) -> Part {
@@ -27,6 +29,7 @@ impl Test {
             trouble: None,
             writes: 0,
             read: Vec::new(),
+            at_rest: false,
         }
     }
 
@@ -58,6 +61,7 @@ impl Test {
                 Sight::Looked {
                     content: content.clone(),
                     signature: Some(signature),
+                    at_rest: self.at_rest,
                 }
             };
             files.insert(part.clone(), sight);
@@ -117,6 +121,29 @@ fn a_module_is_told_once_two_readings_150_ms_apart_are_equal() {
 }
 
 #[test]
+fn what_has_long_been_there_at_the_start_is_told_at_once() {
+    let mut test = Test::new();
+    test.at_rest = true;
+    test.put("orders.wasm", "w1");
+    test.put("orders.toml", "t1");
+    assert_eq!(test.look(0), ["orders: w1 t1"]);
+    assert_eq!(test.settle.next_due(), None);
+    test.put("orders.wasm", "w2");
+    assert_eq!(test.look(1_000), NOTHING, "later, two readings have to agree");
+    assert_eq!(test.look(1_150), ["orders: w2 t1"]);
+}
+
+#[test]
+fn an_old_file_that_comes_later_is_read_twice() {
+    let mut test = with_orders();
+    test.at_rest = true;
+    test.put("next.wasm", "w1");
+    test.put("next.toml", "t1");
+    assert_eq!(test.look(1_000), NOTHING);
+    assert_eq!(test.look(1_150), ["next: w1 t1"]);
+}
+
+#[test]
 fn a_file_in_the_middle_of_being_written_is_left_alone() {
     let mut test = with_orders();
     for (ms, content) in [(1_000, "w"), (1_100, "w2"), (1_200, "w22")] {
@@ -142,6 +169,7 @@ fn the_readings_are_apart_however_long_a_reading_takes() {
             Sight::Looked {
                 content: whole,
                 signature: None,
+                at_rest: false,
             },
         )]);
         settle
