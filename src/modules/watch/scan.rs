@@ -334,6 +334,7 @@ mod tests {
             Some(Sight::Looked {
                 content: Content::Whole(whole),
                 signature: Some(signature),
+                ..
             }) => {
                 assert_eq!(&*whole.bytes, b"a = 1");
                 // As sha256sum says.
