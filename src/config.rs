@@ -166,6 +166,8 @@ pub struct ModuleConfig {
     pub memory: usize,
     /// An older message is dropped, and counted.
     pub max_age: Option<Duration>,
+    /// Of what waits for a channel only the newest goes out.
+    pub conflate: bool,
     pub version: VersionSource,
     /// More rejections than this in a row halt the pipeline.
     pub max_consecutive_rejects: u32,

@@ -101,6 +101,12 @@ impl Collector for Modules {
             |m| &m.publications,
         )?;
         page.family(
+            "publications_conflated",
+            None,
+            "Publications that were never sent, since a newer one of their channels took their place (`conflate`)",
+            |m| &m.publications_conflated,
+        )?;
+        page.family(
             "publish_retries",
             None,
             "Publications sent again, after an error that may pass or an answer that did not come",

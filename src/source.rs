@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::consumer::{Consumer, Info, pull};
 use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 use tracing::debug;
@@ -60,6 +60,15 @@ pub struct Delivery {
 pub struct StreamIdentity {
     /// When the stream was created, nanoseconds since 1970.
     pub created: i128,
+}
+
+/// What comes first in an epoch: messages that somebody may have got before, this process or another one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Again {
+    /// How many there are at the most: no more can have been unacknowledged, and no more are there.
+    pub messages: usize,
+    /// The last stream sequence that was delivered before.
+    pub through: u64,
 }
 
 /// Where a pipeline stands in its stream.
@@ -133,6 +142,7 @@ struct Start {
 struct Reading {
     stream: Stream,
     identity: StreamIdentity,
+    again: Again,
     retention: Retention,
     pin: Option<Arc<Pin>>,
 }
@@ -186,6 +196,7 @@ pub async fn begin_epoch(
         stream,
         identity,
         is_new,
+        max_ack_pending,
     } = consumer::bind(&nats.jetstream, &config, settings, position).await?;
     let pin = match standby {
         None => None,
@@ -197,25 +208,31 @@ pub async fn begin_epoch(
     };
     let mut floor = consumer.cached_info().ack_floor.stream_sequence;
     let waiting = consumer.cached_info().num_ack_pending > 0;
-    let start = if server == Server::Resets {
-        floor = reset(consumer, &config).await?;
-        Start::default()
+    let through = consumer.cached_info().delivered.stream_sequence;
+    let (start, to_come) = if server == Server::Resets {
+        let info = reset(consumer, &config).await?;
+        floor = info.ack_floor.stream_sequence;
+        (Start::default(), info.num_pending)
     } else {
-        hold_back::begin(&nats, generation, &config).await?
+        let start = hold_back::begin(&nats, generation, &config).await?;
+        let held = start.held.len() as u64;
+        (start, held)
     };
+    let messages = max_ack_pending.min(usize::try_from(to_come).unwrap_or(usize::MAX));
     let all = retention::reads_all(&stream.cached_info().config, &config.subjects);
     let retention = Retention::new((!is_new).then_some(floor + 1), all, waiting);
     let reading = Reading {
         stream,
         identity,
+        again: Again { messages, through },
         retention,
         pin,
     };
     Epoch::subscribe(nats, generation, &config, reading, start).await
 }
 
-/// The first delivery afterwards has consumer sequence 1. Answers the ack floor, after which it begins.
-async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<u64, SourceError> {
+/// The first delivery afterwards has consumer sequence 1. Answers what the consumer is then.
+async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<Info, SourceError> {
     let reset = consumer.reset(None).await.map_err(|error| {
         SourceError::request(
             format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream),
@@ -224,5 +241,5 @@ async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> R
     })?;
     let floor = reset.info.ack_floor.stream_sequence;
     debug!(consumer = config.consumer, floor, "reset the consumer");
-    Ok(floor)
+    Ok(reset.info)
 }

@@ -42,6 +42,8 @@ pub struct Window {
     /// Of all entries, settled ones too: this bounds what a crash publishes again. And of the publications that wait: one message
     /// may become a thousand.
     bytes: usize,
+    /// Of these, the publications.
+    made: usize,
     /// The newest message that left the window: whatever was delivered up to it is settled.
     settled_through: Stored,
     #[cfg(test)]
@@ -120,6 +122,7 @@ impl Window {
             entries: VecDeque::new(),
             front: 0,
             bytes: 0,
+            made: 0,
             settled_through: Stored::default(),
             #[cfg(test)]
             bug: None,
@@ -193,6 +196,7 @@ impl Window {
             *outstanding = Some(publications);
             *made = bytes;
             self.bytes += bytes;
+            self.made += bytes;
         }
     }
 
@@ -240,6 +244,7 @@ impl Window {
         entry.state = State::Settled;
         let made = std::mem::take(&mut entry.made);
         self.bytes -= made;
+        self.made -= made;
         let mut replies = Vec::new();
         #[cfg(test)]
         self.ack_at_once(ticket, &mut replies);
@@ -294,6 +299,11 @@ impl Window {
     /// How many more bytes it takes.
     pub fn room_bytes(&self) -> usize {
         self.limits.bytes.saturating_sub(self.bytes)
+    }
+
+    /// How many more bytes of messages it would take if these became nothing.
+    pub fn room_message_bytes(&self) -> usize {
+        self.limits.bytes.saturating_sub(self.bytes - self.made)
     }
 
     /// Messages from the ack floor to the newest.

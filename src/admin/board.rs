@@ -259,6 +259,7 @@ impl ModuleBoard {
             dropped: metrics.dropped.get(),
             rejected: metrics.rejections(Stage::Transform).get() + metrics.rejections(Stage::Publish).get(),
             published: metrics.publications.get(),
+            conflated: metrics.publications_conflated.get(),
             missed: metrics.missed.get(),
             retried: metrics.publish_retries.get(),
             swaps: metrics.swaps.get(),

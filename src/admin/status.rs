@@ -46,6 +46,8 @@ pub struct ModuleStatus {
     /// In both stages.
     pub rejected: u64,
     pub published: u64,
+    /// Publications that gave up their place to a newer one of their channels.
+    pub conflated: u64,
     /// Removed from the stream before they could be read.
     pub missed: u64,
     pub retried: u64,

@@ -28,6 +28,7 @@ impl ModuleConfig {
             timeout: Duration::from_millis(100),
             memory: 64 << 20,
             max_age: None,
+            conflate: false,
             version: VersionSource::Module,
             max_consecutive_rejects: 100,
             window: 8_192,
@@ -79,7 +80,6 @@ fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
 
     let stream = section.take_required("stream", subject::name, "the name of a JetStream stream");
     let default = ModuleConfig::new(name, &stream.unwrap_or_default());
-    section.take("conflate", not_conflated);
     let config = ModuleConfig {
         subjects: subjects(&mut section),
         deliver: section.take("deliver", deliver).unwrap_or(default.deliver),
@@ -91,6 +91,7 @@ fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
         // 4 GiB is all that a 32-bit guest can address.
         memory: section.take("memory", size(MIB..=4 * GIB)).unwrap_or(default.memory),
         max_age: section.take("max_age", age),
+        conflate: section.take("conflate", boolean).unwrap_or(default.conflate),
         version: section.take("version", one_of(&VERSIONS)).unwrap_or(default.version),
         max_consecutive_rejects: section
             .take("max_consecutive_rejects", number(0..=u64::from(u32::MAX)))
@@ -166,13 +167,6 @@ fn deliver(value: &DeValue<'_>) -> Parsed<Deliver> {
         let right = "\"new\", \"all\", { sequence = 42 } or { since = \"2026-11-01T00:00:00Z\" }";
         Wrong::new(right).found_value(value)
     })
-}
-
-fn not_conflated(value: &DeValue<'_>) -> Parsed<()> {
-    match boolean(value)? {
-        false => Ok(()),
-        true => Err(Wrong::new("false: conflation is not there yet").found_value(value)),
-    }
 }
 
 /// The table `[settings]` as the JSON that `init` gets.

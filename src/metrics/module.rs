@@ -20,6 +20,7 @@ pub struct ModuleMetrics {
     rejected_by_transform: Counter,
     rejected_by_publish: Counter,
     pub(crate) publications: Counter,
+    pub(crate) publications_conflated: Counter,
     pub(crate) publish_retries: Counter,
     pub(super) acks: Counter,
     pub(crate) missed: Counter,
@@ -102,6 +103,11 @@ impl ModuleMetrics {
     /// A publication was confirmed.
     pub fn published(&self) {
         self.publications.inc();
+    }
+
+    /// A publication gave up its place to a newer one of its channels.
+    pub fn conflated(&self) {
+        self.publications_conflated.inc();
     }
 
     /// So many more publications were sent again.
@@ -197,6 +203,7 @@ impl Default for ModuleMetrics {
             rejected_by_transform: Counter::default(),
             rejected_by_publish: Counter::default(),
             publications: Counter::default(),
+            publications_conflated: Counter::default(),
             publish_retries: Counter::default(),
             acks: Counter::default(),
             missed: Counter::default(),

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_nats::Subject;
 use tracing::{info, warn};
 
+use self::catch_up::CatchUp;
 use super::refusals::Refusals;
 use super::stamp::Stamp;
 use crate::admin::ModuleBoard;
 use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
-use crate::source::{Delivery, Position, StreamIdentity};
+use crate::source::{Again, Delivery, Position, Room, StreamIdentity};
 use crate::transform::Transformed;
 use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
 
@@ -23,6 +24,7 @@ const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < crate::source::ACK_WAIT.
 
 #[cfg(test)]
 mod bug;
+mod catch_up;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +50,10 @@ pub(super) struct Flow {
     halting: bool,
     /// Another relay may read by now.
     yielded: bool,
+    /// Nothing is published yet, where only the newest state of a channel matters.
+    catch_up: Option<CatchUp>,
+    /// Messages that the module has not answered for.
+    transforming: usize,
     #[cfg(test)]
     bug: bug::State,
 }
@@ -85,6 +91,8 @@ impl Flow {
             retried: 0,
             halting: false,
             yielded: false,
+            catch_up: None,
+            transforming: 0,
             #[cfg(test)]
             bug: bug::State::default(),
         }
@@ -94,8 +102,23 @@ impl Flow {
         &self.window
     }
 
+    /// What may still come in. What an earlier flow had in its window fits into this one while nothing of it is published yet.
+    pub(super) fn room(&self, now: Instant) -> Room {
+        let window = &self.window;
+        Room {
+            messages: window.room_messages(now),
+            bytes: match self.catch_up {
+                None => window.room_bytes(),
+                Some(_) => window.room_message_bytes(),
+            },
+            empty: window.is_empty(),
+        }
+    }
+
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
-        self.scheduler.next_wakeup()
+        let catch_up = self.catch_up.as_ref().filter(|_| self.transforming == 0);
+        let waits_until = catch_up.and_then(CatchUp::until);
+        [self.scheduler.next_wakeup(), waits_until].into_iter().flatten().min()
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
@@ -112,12 +135,16 @@ impl Flow {
     }
 
     /// An epoch has begun. Answers whether it can be used.
-    pub(super) fn begin(&mut self, stream: StreamIdentity) -> bool {
+    pub(super) fn begin(&mut self, stream: StreamIdentity, again: Again) -> bool {
         #[cfg(test)]
         let stream = self.mistaken(stream);
         if self.stream.is_some_and(|known| known != stream) {
             self.renew("the stream was made anew, and its sequences name other messages now");
             return false;
+        }
+        // In later epochs the window knows what came before.
+        if (self.stream.is_none() || self.catch_up.is_some()) && self.config.conflate {
+            self.catch_up = CatchUp::new(again);
         }
         self.stream = Some(stream);
         true
@@ -153,6 +180,9 @@ impl Flow {
             self.pending = pending;
             match self.window.arrive(&message, reply.clone(), now) {
                 Arrival::New(ticket) => {
+                    if let Some(catch_up) = &mut self.catch_up {
+                        catch_up.came(message.sequence, now);
+                    }
                     self.board.metrics().received();
                     if max_age.is_some_and(|max_age| age(&message) > max_age) {
                         self.board.metrics().expired();
@@ -176,11 +206,13 @@ impl Flow {
                 }
             }
         }
+        self.transforming += chunk.len();
         chunk
     }
 
     /// What the module made of a message, in the order in which they were handed out.
     pub(super) fn transformed(&mut self, now: Instant, transformed: Transformed) {
+        self.transforming -= 1;
         if self.halting {
             // It comes again once the pipeline resumes, behind the message that halted it.
             return;
@@ -203,13 +235,27 @@ impl Flow {
                     let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
                     self.window.expect(ticket, stamped.len(), bytes);
                     for (publication, key) in stamped {
-                        self.scheduler.push(ticket, publication, key);
+                        if !self.config.conflate {
+                            self.scheduler.push(ticket, publication, key);
+                        } else if let Some(obsolete) = self.scheduler.push_newest(ticket, publication, key) {
+                            self.conflated(now, obsolete);
+                        }
                     }
                     #[cfg(test)]
                     self.ack_before_confirmation(ticket);
                 }
                 Err(rejection) => self.reject(now, ticket, message, rejection),
             },
+        }
+    }
+
+    /// A publication of this message was never sent, since a newer one took its place.
+    fn conflated(&mut self, now: Instant, ticket: Ticket) {
+        self.board.metrics().conflated();
+        match self.window.conclude(ticket, Ok(())) {
+            None => {}
+            Some(Conclusion::Confirmed) => self.settle(ticket),
+            Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection),
         }
     }
 
@@ -224,9 +270,27 @@ impl Flow {
 
     /// What to send now; its answer comes back as [`Flow::answered`].
     pub(super) fn next_request(&mut self, now: Instant) -> Option<Request> {
+        if !self.has_caught_up(now) {
+            return None;
+        }
         let request = self.scheduler.next_request(now)?;
         self.board.metrics().requested(request.len());
         Some(request)
+    }
+
+    fn has_caught_up(&mut self, now: Instant) -> bool {
+        let Some(catch_up) = &self.catch_up else { return true };
+        // Nothing more comes into a full window, and nothing more has to come where there is nothing left.
+        let room = self.room(now);
+        let full = room.messages == 0 || room.bytes == 0;
+        let last = self.pending == 0 && !room.empty;
+        let over = self.transforming == 0 && (catch_up.is_over(now) || full || last);
+        #[cfg(test)]
+        let over = over || self.publishes_at_once();
+        if over {
+            self.catch_up = None;
+        }
+        over
     }
 
     pub(super) fn answered(&mut self, now: Instant, id: RequestId, answer: Answer, took: Duration) {

@@ -42,8 +42,8 @@ enum State {
 pub(super) enum News {
     /// Another relay reads; this one waits until it may.
     StandingBy,
-    /// A new epoch has begun, on this stream.
-    Began(source::StreamIdentity),
+    /// A new epoch has begun, on this stream, and begins with this.
+    Began(source::StreamIdentity, source::Again),
     /// And what the stream removed before it could be read.
     Delivered(Vec<Delivery>, Option<Missed>),
     /// The epoch is over; another one is being opened.
@@ -85,10 +85,10 @@ impl Intake {
                 };
                 match opened {
                     Ok(epoch) => {
-                        let stream = epoch.stream;
+                        let (stream, again) = (epoch.stream, epoch.again);
                         self.pin = epoch.pin().cloned();
                         self.state = State::Open(Box::new(epoch), Instant::now());
-                        News::Began(stream)
+                        News::Began(stream, again)
                     }
                     Err(error) => {
                         self.failures += 1;

@@ -23,7 +23,7 @@ use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
 use crate::publish::{Answer, RequestId};
-use crate::source::{Ack, Acks, Delivery, EpochEnd, Lease, Missed, Room, StreamIdentity};
+use crate::source::{Ack, Acks, Again, Delivery, EpochEnd, Lease, Missed, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
 use crate::window::Ticket;
 
@@ -125,11 +125,7 @@ impl Run<'_> {
         leave: &CancellationToken,
     ) -> Event {
         let (window, now) = (self.flow.window(), Instant::now());
-        let room = Room {
-            messages: window.room_messages(now),
-            bytes: window.room_bytes(),
-            empty: window.is_empty(),
-        };
+        let room = self.flow.room(now);
         // What was asked for may have come to more than was thought, once it is transformed, or later: then it waits outside.
         let takes_in =
             (room.bytes > 0 || room.empty) && !window.is_overdue(now) && self.transforming < self.max_transforming;
@@ -163,7 +159,7 @@ impl Run<'_> {
                 let reason = "another relay reads, or no message has come yet";
                 self.board.set_state(State::Standby, Some(reason.to_owned()));
             }
-            Event::Source(News::Began(stream)) => self.begin(stream),
+            Event::Source(News::Began(stream, again)) => self.begin(stream, again),
             Event::Source(News::Delivered(deliveries, missed)) => {
                 if let Some(missed) = missed {
                     self.alarm(missed);
@@ -216,8 +212,8 @@ impl Run<'_> {
     }
 
     /// An epoch has begun.
-    fn begin(&mut self, stream: StreamIdentity) {
-        if !self.flow.begin(stream) {
+    fn begin(&mut self, stream: StreamIdentity, again: Again) {
+        if !self.flow.begin(stream, again) {
             return;
         }
         self.complaint = None;

@@ -33,6 +33,8 @@ struct Setup {
     keys: bool,
     /// The stream's sequences, which only one who publishes in their order can give.
     versions: bool,
+    /// Of what waits for a channel only the newest goes out.
+    conflate: bool,
     bug: Option<Bug>,
 }
 
@@ -42,6 +44,7 @@ const STRICT: Setup = Setup {
     order: Order::Strict,
     keys: true,
     versions: false,
+    conflate: false,
     bug: None,
 };
 const BATCHED: Setup = Setup {
@@ -61,7 +64,12 @@ const VERSIONS: Setup = Setup {
     versions: true,
     ..STRICT
 };
-const SETUPS: [Setup; 4] = [STRICT, BATCHED, PINNED, VERSIONS];
+const CONFLATED: Setup = Setup {
+    name: "conflated",
+    conflate: true,
+    ..STRICT
+};
+const SETUPS: [Setup; 5] = [STRICT, BATCHED, PINNED, VERSIONS, CONFLATED];
 
 /// What happened, so that it can be compared and so that a fault that never occurs is noticed.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -119,7 +119,13 @@ impl Scheduler {
     /// Adds a publication behind all that were pushed before. `key` is the relay's idempotency key for it; the publication's own
     /// goes before it. The ticket comes back once, in a [`Concluded`].
     pub fn push(&mut self, ticket: u64, publication: Publication, key: Option<String>) {
-        self.queues.push(ticket, publication, key);
+        self.queues.push(ticket, publication, key, false);
+    }
+
+    /// As [`push`](Self::push), where only the newest state of a channel matters: a publication that was added in this way, waits on
+    /// the same channels and was never sent gives up its place. Its ticket is answered, and comes back in no [`Concluded`].
+    pub fn push_newest(&mut self, ticket: u64, publication: Publication, key: Option<String>) -> Option<u64> {
+        self.queues.push(ticket, publication, key, true)
     }
 
     /// What to send now. `None`: nothing is ready, no request may be added, or everything pauses; ask again after an answer, a
@@ -361,4 +367,5 @@ pub(crate) enum Bug {
     RetryAtTheTail,
     NoRepeats,
     PositionsIgnored,
+    ConflatesSent,
 }

@@ -23,6 +23,8 @@ pub(super) struct Bound {
     pub(super) identity: StreamIdentity,
     /// It was not there before.
     pub(super) is_new: bool,
+    /// The most that it may have had unacknowledged, now or before its settings followed the module's.
+    pub(super) max_ack_pending: usize,
 }
 
 pub(super) async fn bind(
@@ -35,8 +37,13 @@ pub(super) async fn bind(
     let identity = StreamIdentity {
         created: stream.cached_info().created.unix_timestamp_nanos(),
     };
+    let mut max_ack_pending = config.window;
     let (consumer, is_new) = match stream.consumer_info(&config.consumer).await {
-        Ok(info) => (bind_to(&stream, config, standby, info.config).await?, false),
+        Ok(info) => {
+            // Negative: without a bound.
+            max_ack_pending = max_ack_pending.max(usize::try_from(info.config.max_ack_pending).unwrap_or(usize::MAX));
+            (bind_to(&stream, config, standby, info.config).await?, false)
+        }
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
             let start = start(&stream, identity, config, position);
             (create(&stream, config, standby, start).await?, true)
@@ -48,6 +55,7 @@ pub(super) async fn bind(
         stream,
         identity,
         is_new,
+        max_ack_pending,
     })
 }
 

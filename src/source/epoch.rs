@@ -15,7 +15,7 @@ use super::credit::{Credit, Room};
 use super::delivery::Reader;
 use super::pin::{Member, PIN_ID, Pin, WRONG_PIN};
 use super::retention::{self, Missed, Retention};
-use super::{Delivery, Reading, SourceError, Start, StreamIdentity};
+use super::{Again, Delivery, Reading, SourceError, Start, StreamIdentity};
 use crate::config::ModuleConfig;
 use crate::nats::{Link, Nats};
 
@@ -35,6 +35,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Epoch {
     pub stream: StreamIdentity,
+    pub again: Again,
     client: async_nats::Client,
     link: watch::Receiver<Link>,
     generation: u64,
@@ -95,6 +96,7 @@ impl Epoch {
         let Reading {
             stream,
             identity,
+            again,
             retention,
             pin,
         } = reading;
@@ -110,6 +112,7 @@ impl Epoch {
             .map_err(|error| SourceError::request("subscribing to an inbox".to_owned(), error))?;
         Ok(Self {
             stream: identity,
+            again,
             pull_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer),
             reader: Reader::new(&config.stream, nats.jetstream),
             client: nats.client,

@@ -6,6 +6,7 @@ mod bad_input;
 mod chaos;
 mod clients;
 mod commands;
+mod conflate;
 mod dead_letters;
 mod delivery;
 mod directory;

@@ -35,7 +35,7 @@ fn every_key_of_a_module_is_read() {
         timeout = "5ms"
         memory = "1GiB"
         max_age = "30s"
-        conflate = false
+        conflate = true
         version = "sequence"
         max_consecutive_rejects = 0
         window = 65_536
@@ -57,6 +57,7 @@ fn every_key_of_a_module_is_read() {
         timeout: Duration::from_millis(5),
         memory: 1 << 30,
         max_age: Some(Duration::from_secs(30)),
+        conflate: true,
         version: VersionSource::Sequence,
         max_consecutive_rejects: 0,
         window: 65_536,
@@ -101,7 +102,7 @@ consumer = "slip ring"
 on_rejects = "drop"
 timeout = "2m"
 memory = "64MB"
-conflate = true
+conflate = "yes"
 window = 100000
 
 [settings]
@@ -116,7 +117,7 @@ limits = [1, inf]
     modules/orders.toml:6:1: there is no key `on_rejects`; did you mean `on_reject`?
     modules/orders.toml:7:11: `timeout` is "2m"; it must be a duration from "1ms" to "1m"
     modules/orders.toml:8:10: `memory` is "64MB"; it must be a size from "1MiB" to "4GiB"
-    modules/orders.toml:9:12: `conflate` is true; it must be false: conflation is not there yet
+    modules/orders.toml:9:12: `conflate` is "yes"; it must be true or false
     modules/orders.toml:10:10: `window` is 100000; it must be a whole number from 1 to 65536
     modules/orders.toml:13:8: `settings.rate` is nan; it must be a finite number: JSON has neither nan nor inf
     modules/orders.toml:14:14: `settings.limits[1]` is inf; it must be a finite number: JSON has neither nan nor inf

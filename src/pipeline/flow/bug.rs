@@ -20,6 +20,8 @@ pub(in crate::pipeline) enum Bug {
     /// What comes again after a reset is published again, with other keys.
     FreshKeysAfterReset,
     AckAnywhere,
+    /// Where only the newest matters, nothing waits until what an earlier flow may have got has come again.
+    PublishesAtOnce,
     Scheduler(SchedulerBug),
 }
 
@@ -65,6 +67,10 @@ impl Flow {
 
     pub(super) fn mistakes_streams(&self) -> bool {
         self.bug.bug == Some(Bug::MistakesStreams)
+    }
+
+    pub(super) fn publishes_at_once(&self) -> bool {
+        self.bug.bug == Some(Bug::PublishesAtOnce)
     }
 
     pub(super) fn ack_before_confirmation(&mut self, ticket: Ticket) {

@@ -14,7 +14,7 @@ fn flow() -> Flow {
     };
     let board = StatusBoard::new(Metrics::default()).module("orders");
     let mut flow = Flow::new(board, Arc::new(ModuleConfig::new("orders", "ORDERS")), &publish, 1);
-    assert!(flow.begin(StreamIdentity { created: 1 }));
+    assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
     flow
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Checker {
     /// Settled in some flow.
     settled: BTreeSet<u64>,
     dead_letters: BTreeSet<u64>,
+    /// Which flow sent what; without those that are no more.
+    flights: BTreeMap<FlightId, FlowId>,
     /// Error 100 was answered in this request for this publication on this channel.
     failed: BTreeSet<(FlightId, Arc<str>, u64)>,
     /// When Centrifugo last lost its memory.
@@ -39,6 +41,8 @@ pub(super) struct Checker {
     flow_ended: bool,
     /// By a new leader, or with a consumer that was deleted.
     pin_forgotten: bool,
+    /// The next one may begin anywhere.
+    consumer_deleted: bool,
     /// Publications that were shown again, by what explains it.
     pub(super) repeats: BTreeMap<&'static str, u64>,
 }
@@ -67,6 +71,8 @@ struct Channel {
     /// Something was shown out of turn, for a good reason. What comes after it then has a position before it, and the scheduler
     /// shows it again, so that the newest is the last.
     disturbed: bool,
+    /// A request was executed after the end of the flow that sent it.
+    posthumous: bool,
 }
 
 #[derive(Debug, Default)]
@@ -85,11 +91,13 @@ impl Checker {
             channels: BTreeMap::new(),
             flows: BTreeMap::new(),
             settled: BTreeSet::new(),
+            flights: BTreeMap::new(),
             dead_letters: BTreeSet::new(),
             failed: BTreeSet::new(),
             forgot: None,
             flow_ended: false,
             pin_forgotten: false,
+            consumer_deleted: false,
             repeats: BTreeMap::new(),
         }
     }
@@ -126,6 +134,11 @@ impl Checker {
         self.forgot = Some(now);
     }
 
+    pub(super) fn consumer_deleted(&mut self) {
+        self.consumer_deleted = true;
+        self.pin_forgotten = true;
+    }
+
     pub(super) fn forget_pin(&mut self) {
         self.pin_forgotten = true;
     }
@@ -141,6 +154,7 @@ impl Checker {
     }
 
     pub(super) fn sent(&mut self, flow: FlowId, flight: FlightId, commands: &[Command]) -> Result<(), String> {
+        self.flights.insert(flight, flow);
         let flow = self.flows.entry(flow).or_default();
         for Command { channels, number, .. } in commands {
             for channel in channels {
@@ -201,8 +215,29 @@ impl Checker {
         self.settled.insert(number);
     }
 
+    /// Whether all that is open of a message gave up its place, or may have: the flow has taken in newer publications of the same
+    /// channels.
+    fn is_obsolete(&self, id: FlowId, number: u64) -> bool {
+        let Some(flow) = self.flows.get(&id).filter(|_| self.setup.conflate) else {
+            return false;
+        };
+        let incarnation = self.messages[number as usize].incarnation;
+        let known = |publication: &u64| {
+            let message = publication / MAX_PARTS;
+            flow.held.contains_key(&message) || flow.settled.contains(&message)
+        };
+        let newer = |(publication, channel): &(u64, Arc<str>)| {
+            let due = &self.channels[&(incarnation, Arc::clone(channel))].due;
+            due.iter().any(|other| other > publication && known(other))
+        };
+        flow.held.get(&number).is_some_and(|open| open.iter().all(newer))
+    }
+
     /// A flow acks a message.
-    pub(super) fn acks(&self, flow: FlowId, number: u64) -> Result<(), String> {
+    pub(super) fn acks(&mut self, flow: FlowId, number: u64) -> Result<(), String> {
+        if self.is_obsolete(flow, number) {
+            self.settle(flow, number);
+        }
         if self.flows.get(&flow).is_some_and(|flow| flow.settled.contains(&number)) {
             return Ok(());
         }
@@ -244,7 +279,9 @@ impl Checker {
         let batched = self.setup.order == Order::Batched;
         let (keys, forgot) = (self.setup.keys, self.forgot);
         let key: Arc<str> = Arc::from(channel);
+        let posthumous = !self.flights.contains_key(&flight);
         let state = self.channel(Arc::clone(&key), number);
+        state.posthumous |= posthumous;
         let position = state.history.len();
         state.history.push(number);
         if let Some((last, _)) = state.shown.insert(number, (now, position)) {
@@ -269,6 +306,22 @@ impl Checker {
         let Some(state) = self.channels.get_mut(&(incarnation, Arc::clone(&key))) else {
             return Ok(());
         };
+        if self.setup.conflate {
+            let still_there = |newer: u64| !self.messages[(newer / MAX_PARTS) as usize].removed;
+            let newer = state.shown.range(number + 1..).find(|(newer, _)| still_there(**newer));
+            return match newer {
+                // Its key was not used before, since the next flow left it out. Only versions prevent that.
+                Some((newer, _)) if !state.disturbed && !posthumous && !self.consumer_deleted => Err(format!(
+                    "{} is shown after {} on {channel}: {state}",
+                    name(number),
+                    name(*newer)
+                )),
+                newer => {
+                    state.disturbed |= newer.is_some();
+                    Ok(())
+                }
+            };
+        }
         for index in state.front..state.due.len() {
             let earlier = state.due[index];
             if earlier >= number {
@@ -294,14 +347,22 @@ impl Checker {
         Ok(())
     }
 
+    /// A message that the flow has taken in and that is not done.
+    fn first_open(&self, id: FlowId) -> Option<u64> {
+        let held = self.flows.get(&id)?.held.keys();
+        held.copied().find(|&number| !self.is_obsolete(id, number))
+    }
+
     /// The flow is no more. `clean`: it was told to finish, and said that it had.
     pub(super) fn ended(&mut self, id: FlowId, clean: bool) -> Result<(), String> {
         self.flow_ended = true;
-        let flow = self.flows.remove(&id).unwrap_or_default();
-        match flow.held.keys().next() {
+        let open = self.first_open(id);
+        self.flows.remove(&id);
+        self.flights.retain(|_, flow| *flow != id);
+        match open {
             Some(number) if clean => Err(format!(
                 "the flow said that it was done, and message {number} is not: {:?}",
-                self.letter(*number)
+                self.letter(number)
             )),
             _ => Ok(()),
         }
@@ -312,8 +373,8 @@ impl Checker {
     /// After something was shown again for a good reason (see `shown`), Centrifugo may suppress what is behind it, so that only this
     /// holds: whatever was shown again was followed by all that is behind it, shown or suppressed.
     pub(super) fn at_rest(&self) -> Result<(), String> {
-        for (id, flow) in &self.flows {
-            if let Some(number) = flow.held.keys().next() {
+        for id in self.flows.keys() {
+            if let Some(number) = self.first_open(*id) {
                 return Err(format!("flow {id} still holds message {number}"));
             }
         }
@@ -329,7 +390,9 @@ impl Checker {
             }
             for (publication, channel) in message.letter.to_show(number) {
                 let state = &self.channels[&(message.incarnation, Arc::clone(&channel))];
-                if !state.shown.contains_key(&publication) {
+                let obsolete =
+                    self.setup.conflate && state.is_obsolete(publication, |message| self.messages[message].removed);
+                if !state.shown.contains_key(&publication) && !obsolete {
                     return Err(format!(
                         "{} is lost: it was never shown on {channel}: {state}",
                         name(publication)
@@ -353,7 +416,11 @@ impl Checker {
             if self.setup.relays > 1 && self.pin_forgotten {
                 continue;
             }
+            if self.setup.conflate && (channel.posthumous || self.consumer_deleted) {
+                continue;
+            }
             let mut newest_shown = 0;
+            let newest = channel.shown.keys().next_back();
             for (publication, &(_, position)) in &channel.shown {
                 if self.messages[(publication / MAX_PARTS) as usize].removed {
                     continue;
@@ -364,13 +431,22 @@ impl Checker {
                 } else {
                     position
                 };
-                if last < newest_shown {
+                // What is before the newest may have been left out the second time.
+                if last < newest_shown && (!self.setup.conflate || Some(publication) == newest) {
                     return Err(format!("what was shown last on {name} is not the newest: {channel}"));
                 }
                 newest_shown = newest_shown.max(position);
             }
         }
         Ok(())
+    }
+}
+
+impl Channel {
+    /// Whether something newer was shown, or would have been.
+    fn is_obsolete(&self, publication: u64, removed: impl Fn(usize) -> bool) -> bool {
+        let mut newer = self.due.iter().filter(|&&other| other > publication);
+        newer.any(|other| self.shown.contains_key(other) || removed((other / MAX_PARTS) as usize))
     }
 }
 

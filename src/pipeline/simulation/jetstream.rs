@@ -181,6 +181,17 @@ impl JetStream {
         self.consumer.as_ref().map_or(0, |consumer| consumer.next_consumer - 1)
     }
 
+    /// The stream sequence of the last delivery.
+    pub(super) fn delivered_through(&self) -> u64 {
+        self.consumer.as_ref().map_or(0, |consumer| consumer.next - 1)
+    }
+
+    /// How many messages the consumer has still to deliver for the first time.
+    pub(super) fn to_come(&self) -> usize {
+        let next = self.consumer.as_ref().map_or(1, |consumer| consumer.next);
+        self.messages.range(next..).count()
+    }
+
     pub(super) fn subscribe(&mut self, inbox: Inbox) {
         self.interest.insert(inbox);
     }

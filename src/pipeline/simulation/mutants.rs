@@ -1,6 +1,6 @@
 //! The bugs that the checker has to find, and in which setup.
 
-use super::{BATCHED, PINNED, STRICT, Setup, VERSIONS, driver};
+use super::{BATCHED, CONFLATED, PINNED, STRICT, Setup, VERSIONS, driver};
 use crate::pipeline::flow::{self, Flow, NAK};
 use crate::publish::{Answer, Reply, SchedulerBug};
 
@@ -19,12 +19,14 @@ pub(super) enum Bug {
     NoContiguity,
     MistakesStreams,
     FreshKeysAfterReset,
+    ConflatesSent,
+    PublishesAtOnce,
     /// Harmless to what is promised; see the test.
     PublishesWithoutLease,
 }
 
 /// Each with where it is found and with a part of what the checker says.
-pub(super) const CAUGHT: [(Bug, Setup, &str); 10] = [
+pub(super) const CAUGHT: [(Bug, Setup, &str); 12] = [
     (Bug::AckBeforeConfirmation, STRICT, "neither confirmed"),
     (Bug::TwoInFlight, STRICT, "in flight"),
     (Bug::NakInsteadOfWaiting, STRICT, "overtook"),
@@ -35,6 +37,8 @@ pub(super) const CAUGHT: [(Bug, Setup, &str); 10] = [
     (Bug::NoContiguity, STRICT, "overtook"),
     (Bug::MistakesStreams, BATCHED, "neither confirmed"),
     (Bug::FreshKeysAfterReset, PINNED, "shown again"),
+    (Bug::ConflatesSent, CONFLATED, "is shown after"),
+    (Bug::PublishesAtOnce, CONFLATED, "is shown after"),
 ];
 
 pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
@@ -48,6 +52,8 @@ pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
         Bug::AckAnywhere => flow::Bug::AckAnywhere,
         Bug::MistakesStreams => flow::Bug::MistakesStreams,
         Bug::FreshKeysAfterReset => flow::Bug::FreshKeysAfterReset,
+        Bug::ConflatesSent => flow::Bug::Scheduler(SchedulerBug::ConflatesSent),
+        Bug::PublishesAtOnce => flow::Bug::PublishesAtOnce,
         // These are the relay's, around the flow.
         Bug::NoReset | Bug::NoContiguity | Bug::PublishesWithoutLease => return,
     });
@@ -140,4 +146,14 @@ fn taking_another_stream_for_the_old_one_is_found() {
 #[test]
 fn fresh_keys_after_a_reset_are_found() {
     finds(Bug::FreshKeysAfterReset);
+}
+
+#[test]
+fn giving_up_what_was_sent_is_found() {
+    finds(Bug::ConflatesSent);
+}
+
+#[test]
+fn not_waiting_for_what_comes_again_is_found() {
+    finds(Bug::PublishesAtOnce);
 }

@@ -17,7 +17,7 @@ use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::Message;
 use crate::pipeline::RENEW_DELAY;
 use crate::pipeline::flow::{Effect, Flow};
-use crate::source::{Contiguity, Credit, Delivery, Position, Room, StreamIdentity};
+use crate::source::{Again, Contiguity, Credit, Delivery, Position, Room, StreamIdentity};
 use crate::transform::Transformed;
 use crate::window::Ticket;
 
@@ -131,6 +131,7 @@ pub(super) enum RelayEvent {
         attempt: u64,
         stream: Option<u64>,
         delivered: u64,
+        again: Again,
     },
     TimedOut(u64),
     Transformed(FlowId, Vec<(Ticket, u64)>),
@@ -312,9 +313,10 @@ impl Relay {
                 attempt,
                 stream,
                 delivered,
+                again,
             } => {
                 if matches!(run.intake, Intake::Opening { attempt: current, .. } if current == attempt) {
-                    self.began(run, world, stream, delivered);
+                    self.began(run, world, stream, delivered, again);
                 }
             }
             RelayEvent::TimedOut(attempt) => {
@@ -444,11 +446,7 @@ impl Relay {
     /// As `Intake::next` and `Epoch::next`. Answers whether there was something.
     fn read(&mut self, run: &mut Run, world: &mut World) -> Result<bool, String> {
         let window = run.flow.window();
-        let room = Room {
-            messages: window.room_messages(world.now),
-            bytes: window.room_bytes(),
-            empty: window.is_empty(),
-        };
+        let room = run.flow.room(world.now);
         let takes_in =
             (room.bytes > 0 || room.empty) && !window.is_overdue(world.now) && run.transforming < MAX_TRANSFORMING;
         let Intake::Open(epoch) = &mut run.intake else {
@@ -588,7 +586,7 @@ impl Relay {
         self.later(world, REQUEST_TIMEOUT, RelayEvent::TimedOut(attempt));
     }
 
-    fn began(&mut self, run: &mut Run, world: &mut World, stream: Option<u64>, delivered: u64) {
+    fn began(&mut self, run: &mut Run, world: &mut World, stream: Option<u64>, delivered: u64, again: Again) {
         let (Some(stream), true) = (stream, self.connected) else {
             run.failures += 1;
             self.reopen(run, world);
@@ -606,9 +604,10 @@ impl Relay {
             since: world.now,
             buffer: VecDeque::new(),
         });
-        run.flow.begin(StreamIdentity {
+        let stream = StreamIdentity {
             created: i128::from(stream),
-        });
+        };
+        run.flow.begin(stream, again);
     }
 
     fn message(&mut self, world: &mut World, generation: u64, inbox: Inbox, reply: Reply) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::mutants::{self, Bug};
-use super::{BATCHED, PINNED, SCHEDULES, SETUPS, STRICT, Setup, Summary, VERSIONS, driver};
+use super::{BATCHED, CONFLATED, PINNED, SCHEDULES, SETUPS, STRICT, Setup, Summary, VERSIONS, driver};
 
 /// What must have gone wrong often enough in each setup, or it tests nothing.
 const FAULTS: [&str; 39] = [
@@ -88,7 +88,8 @@ impl Totals {
 /// The one schedule that somebody asked for.
 fn asked_for() -> Option<(String, u64)> {
     let seed = env::var("SIM_SEED").ok()?.parse().expect("SIM_SEED is a number");
-    let setup = env::var("SIM_SETUP").expect("SIM_SETUP goes with SIM_SEED: strict, batched, pinned or versions");
+    let setup =
+        env::var("SIM_SETUP").expect("SIM_SETUP goes with SIM_SEED: strict, batched, pinned, versions or conflated");
     Some((setup, seed))
 }
 
@@ -116,6 +117,8 @@ fn check(setup: Setup) {
         let impossible = match fault {
             "pinned" | "lease ended" => setup.relays == 1,
             "stream rolled back" => setup.versions || setup.bug.is_some(),
+            // Nothing that Centrifugo or the module would refuse is in that traffic.
+            "400" | "halted" | "dead letter" => setup.conflate,
             "stream made anew" => setup.bug.is_some(),
             // A relay that has lost its pin begins afresh anyway.
             "renewed" => setup.relays > 1,
@@ -143,6 +146,11 @@ fn two_relays_of_which_one_is_a_hot_standby() {
 #[test]
 fn versions_instead_of_keys() {
     check(VERSIONS);
+}
+
+#[test]
+fn of_what_waits_only_the_newest() {
+    check(CONFLATED);
 }
 
 #[test]

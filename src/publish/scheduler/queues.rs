@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,6 +49,8 @@ pub(super) struct Item {
     /// How often it was to be shown again although it was confirmed. Each time needs another key.
     pub(super) repeats: u32,
     pub(super) sent: bool,
+    /// A newer one may take its place while it waits.
+    conflates: bool,
     order: u64,
     blocked: usize,
     in_heap: bool,
@@ -91,7 +94,15 @@ pub(super) struct Run {
 }
 
 impl Queues {
-    pub(super) fn push(&mut self, ticket: u64, mut publication: Publication, key: Option<String>) {
+    /// Adds a publication behind all others of its channels. With `conflates` it takes the place of one that waits there and that
+    /// it makes obsolete, whose ticket is answered.
+    pub(super) fn push(
+        &mut self,
+        ticket: u64,
+        mut publication: Publication,
+        key: Option<String>,
+        conflates: bool,
+    ) -> Option<u64> {
         let relays_key = publication.idempotency_key.is_none() && key.is_some();
         if relays_key {
             publication.idempotency_key = key;
@@ -100,9 +111,16 @@ impl Queues {
             [one] => Targets::One(self.channel(one)),
             many => many.iter().map(|name| self.channel(name)).collect::<Vec<_>>().into(),
         };
+        let size = body::size(&publication);
+        if conflates && let Some(item) = self.obsolete(&channels, &publication) {
+            item.publication = Arc::new(publication);
+            item.relays_key = relays_key;
+            item.size = size;
+            return Some(mem::replace(&mut item.ticket, ticket));
+        }
         let item = self.items.insert(Item {
             ticket,
-            size: body::size(&publication),
+            size,
             publication: Arc::new(publication),
             relays_key,
             channels,
@@ -110,6 +128,7 @@ impl Queues {
             max_batch: usize::MAX,
             repeats: 0,
             sent: false,
+            conflates,
             order: self.pushed,
             blocked: 0,
             in_heap: false,
@@ -127,6 +146,26 @@ impl Queues {
         if entry.blocked == 0 {
             self.enqueue(item);
         }
+        None
+    }
+
+    /// What the newest publication makes obsolete: the last one that waits on just its channels. Never one that was in a request:
+    /// that may still be executed, and would then be shown after the newer one, since nothing used its key before.
+    fn obsolete(&mut self, channels: &Targets, newest: &Publication) -> Option<&mut Item> {
+        let last = |&channel: &ChannelId| self.channels[channel].queue.back().copied();
+        let mut last_ones = channels.as_slice().iter().map(last);
+        let id = last_ones.next()??;
+        if last_ones.any(|other| other != Some(id)) {
+            return None;
+        }
+        #[cfg(test)]
+        let sent_counts = self.bug != Some(super::Bug::ConflatesSent);
+        #[cfg(not(test))]
+        let sent_counts = true;
+        let item = &mut self.items[id];
+        let waits = item.conflates && !(item.sent && sent_counts);
+        let replaced = waits && item.channels.as_slice() == channels.as_slice() && outdates(newest, &item.publication);
+        replaced.then_some(item)
     }
 
     /// The oldest item that may go into the request now.
@@ -302,6 +341,17 @@ impl Queues {
             self.by_name.remove(&channel.name);
         }
     }
+}
+
+/// Whether the older publication is of no use once the newer one is shown. Centrifugo suppresses a version that is not above the
+/// last one of its epoch, so that leaving out the higher one would show an older state.
+fn outdates(newer: &Publication, older: &Publication) -> bool {
+    newer.version_epoch == older.version_epoch
+        && match (newer.version, older.version) {
+            (None, None) => true,
+            (Some(newer), Some(older)) => newer > older,
+            _ => false,
+        }
 }
 
 impl Item {

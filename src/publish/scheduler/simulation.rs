@@ -24,10 +24,15 @@ const BUG_SCHEDULES: u64 = 200;
 const STRICT: Setup = Setup {
     order: Order::Strict,
     keys: true,
+    conflate: false,
     bug: None,
 };
 const BATCHED: Setup = Setup {
     order: Order::Batched,
+    ..STRICT
+};
+const CONFLATED: Setup = Setup {
+    conflate: true,
     ..STRICT
 };
 
@@ -49,6 +54,7 @@ fn check(setup: Setup) {
     for what in ["100", "400", "401", "413", "500", "cut", "late", "rejected", "silence"]
         .into_iter()
         .chain(repeats.then_some("repeat"))
+        .chain(setup.conflate.then_some("conflated"))
     {
         assert!(
             one.is_some() || counts[what] >= SCHEDULES / 10,
@@ -75,6 +81,20 @@ fn batched_order_with_keys() {
 #[test]
 fn batched_order_without_keys() {
     check(Setup { keys: false, ..BATCHED });
+}
+
+#[test]
+fn of_what_waits_only_the_newest() {
+    check(CONFLATED);
+}
+
+#[test]
+fn of_what_waits_only_the_newest_in_batched_order_without_keys() {
+    check(Setup {
+        keys: false,
+        conflate: true,
+        ..BATCHED
+    });
 }
 
 #[test]
@@ -130,4 +150,9 @@ fn what_was_shown_too_early_and_not_shown_again_is_found() {
 #[test]
 fn not_looking_at_positions_is_found() {
     finds(Bug::PositionsIgnored, BATCHED, "not the newest");
+}
+
+#[test]
+fn giving_up_what_was_sent_is_found() {
+    finds(Bug::ConflatesSent, CONFLATED, "gave up its place");
 }

@@ -2,6 +2,7 @@
 //! first repeat's key. A conclusion reads `0` when confirmed and `1:102` when rejected with that code.
 
 mod batched;
+mod conflated;
 mod failing_requests;
 
 use std::sync::Arc;
@@ -36,6 +37,19 @@ fn bench_with(limits: Limits) -> Bench {
     }
 }
 
+fn publication(channels: &str, body: String) -> Publication {
+    Publication {
+        channels: channels.split('+').map(Arc::from).collect(),
+        body: Body::Json(RawValue::from_string(body).unwrap()),
+        version: None,
+        version_epoch: None,
+        tags: Vec::new(),
+        idempotency_key: None,
+        delta: false,
+        skip_history: false,
+    }
+}
+
 impl Bench {
     fn push(&mut self, channels: &str) {
         self.push_sized(channels, 0, None);
@@ -48,14 +62,8 @@ impl Bench {
     fn push_sized(&mut self, channels: &str, bytes: usize, own_key: Option<&str>) {
         let body = format!("[{},\"{}\"]", self.pushed, "x".repeat(bytes));
         let publication = Publication {
-            channels: channels.split('+').map(Arc::from).collect(),
-            body: Body::Json(RawValue::from_string(body).unwrap()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
             idempotency_key: own_key.map(ToOwned::to_owned),
-            delta: false,
-            skip_history: false,
+            ..publication(channels, body)
         };
         self.scheduler
             .push(self.pushed, publication, Some(format!("key{}", self.pushed)));

@@ -26,6 +26,8 @@ struct Pushed {
     channels: Vec<String>,
     poisoned: bool,
     concluded: bool,
+    /// It was never to be sent.
+    obsolete: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +62,22 @@ impl Checker {
             channels,
             poisoned: body.contains(POISON),
             concluded: false,
+            obsolete: false,
         });
+    }
+
+    /// The publication pushed last took the place of this one.
+    pub(super) fn gave_up_its_place(&mut self, number: u64) -> Result<(), String> {
+        let newest = self.pushed.last().map(|newest| newest.channels.clone());
+        let pushed = &mut self.pushed[number as usize];
+        let shown = |channel: &String| self.channels[channel].seen.contains(&number);
+        if pushed.concluded || newest.as_ref() != Some(&pushed.channels) || pushed.channels.iter().any(shown) {
+            return Err(format!("{number} gave up its place and was not to"));
+        }
+        pushed.concluded = true;
+        pushed.obsolete = true;
+        self.concluded += 1;
+        Ok(())
     }
 
     pub(super) fn sent(&mut self, id: RequestId, commands: &[Command]) -> Result<(), String> {
@@ -105,13 +122,16 @@ impl Checker {
                 state.history(number)
             ));
         }
+        if self.pushed[number as usize].obsolete {
+            return Err(format!("{number} gave up its place and is shown on {channel}"));
+        }
         state.shown.push((now, number));
         if !state.seen.insert(number) {
             return Ok(());
         }
         for &earlier in state.pushed.iter().take_while(|&&earlier| earlier < number) {
             let excused = batched && self.failed.contains(&(id, channel.to_owned(), earlier));
-            if !state.seen.contains(&earlier) && !self.pushed[earlier as usize].poisoned && !excused {
+            if !state.seen.contains(&earlier) && !self.pushed[earlier as usize].is_never_shown() && !excused {
                 return Err(format!(
                     "{number} overtook {earlier} on {channel}: {}",
                     state.history(number)
@@ -174,6 +194,12 @@ impl Checker {
             }
         }
         Ok(())
+    }
+}
+
+impl Pushed {
+    fn is_never_shown(&self) -> bool {
+        self.poisoned || self.obsolete
     }
 }
 

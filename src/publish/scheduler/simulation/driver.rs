@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(1_000);
 pub(super) struct Setup {
     pub(super) order: Order,
     pub(super) keys: bool,
+    /// Of what waits for a channel only the newest goes out.
+    pub(super) conflate: bool,
     pub(super) bug: Option<Bug>,
 }
 
@@ -134,7 +136,7 @@ impl Driver {
                 ));
             }
             match event {
-                Event::Push => (0..self.rng.u64(1..5)).for_each(|_| self.push()),
+                Event::Push => (0..self.rng.u64(1..5)).try_for_each(|_| self.push())?,
                 Event::Execute(id, command) => self.execute(id, command)?,
                 Event::Answer(id) => self.answer(id)?,
                 Event::Wake => {}
@@ -149,13 +151,19 @@ impl Driver {
         Ok(())
     }
 
-    fn push(&mut self) {
+    fn push(&mut self) -> Result<(), String> {
         let (publication, body) = traffic::publication(&mut self.rng, self.pushed);
         let channels = publication.channels.iter().map(ToString::to_string).collect();
         self.checker.pushed(channels, &body);
         let key = self.setup.keys.then(|| format!("key-{}", self.pushed));
-        self.scheduler.push(self.pushed, publication, key);
+        if !self.setup.conflate {
+            self.scheduler.push(self.pushed, publication, key);
+        } else if let Some(obsolete) = self.scheduler.push_newest(self.pushed, publication, key) {
+            self.count("conflated", 1);
+            self.checker.gave_up_its_place(obsolete)?;
+        }
         self.pushed += 1;
+        Ok(())
     }
 
     fn send(&mut self, request: &Request) -> Result<(), String> {
