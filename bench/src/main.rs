@@ -6,7 +6,9 @@
 //! - [`event`]: the messages; [`fill`]: a stream full of them; [`arrived`]: whether what came out is right.
 //! - [`clock`]: from the first delivery to the last ack; [`meter`]: what processes use meanwhile.
 //! - [`delay`]: a link with a round trip of some milliseconds.
-//! - [`home`]: the relay, as a user would run it; [`centrifugo`]: Centrifugo, as all ways use it.
+//! - [`paced`]: messages at a steady pace, and when each of them arrived.
+//! - [`home`]: the relay, as a user would run it; [`centrifugo`]: Centrifugo, as all ways use it; [`own_consumer`]: what it has
+//!   itself for the same.
 //! - [`machine`], [`report`], [`statistics`], [`table`]: what is said about it in the end.
 
 mod arrived;
@@ -16,11 +18,15 @@ mod delay;
 mod event;
 mod fill;
 mod home;
+mod latency;
 mod machine;
 mod meter;
 mod options;
+mod own_consumer;
+mod paced;
 mod report;
 mod statistics;
+mod swap;
 mod table;
 mod throughput;
 
@@ -48,6 +54,10 @@ enum Bench {
     All,
     /// Messages a second out of a full stream, in each way
     Throughput,
+    /// From a publish in NATS to a subscriber's receipt, at several rates, in each way
+    Latency,
+    /// What subscribers notice when the module is replaced under load
+    Swap,
 }
 
 #[tokio::main]
@@ -69,6 +79,16 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = throughput::run(options).await?;
         println!("{results}");
         report.throughput = Some(results);
+    }
+    if matches!(bench, Bench::Latency) || (matches!(bench, Bench::All) && latency::is_wanted(options)) {
+        let results = latency::run(options).await?;
+        println!("{results}");
+        report.latency = Some(results);
+    }
+    if matches!(bench, Bench::All | Bench::Swap) {
+        let results = swap::run(options).await?;
+        println!("{results}");
+        report.swap = Some(results);
     }
     options.json.as_deref().map_or(Ok(()), |file| report.write(file))
 }

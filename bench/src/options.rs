@@ -30,6 +30,10 @@ pub struct Options {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10.0)]
     pub limit: f64,
 
+    /// How long each run of `latency` publishes, after a second that does not count; for `swap`, how long it does between two swaps
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub seconds: Option<f64>,
+
     /// Tiny numbers, only to see whether everything works; the figures mean nothing
     #[arg(long, global = true)]
     pub smoke: bool,
@@ -48,6 +52,11 @@ impl Options {
     /// As [`rounds`](Self::rounds).
     pub fn messages(&self, full: usize, smoke: usize) -> usize {
         self.messages.unwrap_or(if self.smoke { smoke } else { full })
+    }
+
+    /// As [`rounds`](Self::rounds).
+    pub fn seconds(&self, full: f64, smoke: f64) -> f64 {
+        self.seconds.unwrap_or(if self.smoke { smoke } else { full })
     }
 
     /// Whether the way of this name was asked for.
