@@ -9,7 +9,7 @@
 //! - [`paced`]: messages at a steady pace, and when each of them arrived.
 //! - [`home`]: the relay, as a user would run it; [`centrifugo`]: Centrifugo, as all ways use it; [`own_consumer`]: what it has
 //!   itself for the same.
-//! - [`machine`], [`report`], [`statistics`], [`table`]: what is said about it in the end.
+//! - [`machine`], [`report`], [`statistics`], [`table`], [`plot`]: what is said about it in the end.
 
 mod arrived;
 mod centrifugo;
@@ -24,6 +24,7 @@ mod meter;
 mod options;
 mod own_consumer;
 mod paced;
+mod plot;
 mod report;
 mod statistics;
 mod swap;
@@ -32,7 +33,7 @@ mod throughput;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use machine::Machine;
@@ -73,6 +74,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(bench: Bench, options: &Options) -> Result<()> {
+    ensure!(
+        options.plot.is_none() || matches!(bench, Bench::All | Bench::Throughput),
+        "--plot draws the throughput, which is not measured here"
+    );
     let mut report = Report::new(Machine::describe()?);
     println!("{}\n", report.machine);
     if matches!(bench, Bench::All | Bench::Throughput) {
@@ -89,6 +94,9 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = swap::run(options).await?;
         println!("{results}");
         report.swap = Some(results);
+    }
+    if let (Some(file), Some(results)) = (&options.plot, &report.throughput) {
+        plot::write(results, &report.machine, file)?;
     }
     options.json.as_deref().map_or(Ok(()), |file| report.write(file))
 }

@@ -34,6 +34,10 @@ pub struct Options {
     #[arg(long, global = true, value_name = "SECONDS")]
     pub seconds: Option<f64>,
 
+    /// Draw the throughput into this file, as SVG
+    #[arg(long, global = true, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+
     /// Tiny numbers, only to see whether everything works; the figures mean nothing
     #[arg(long, global = true)]
     pub smoke: bool,

@@ -58,6 +58,16 @@ fn a_swap_is_seen_by_a_subscriber() {
     assert!(said.contains("| longest gap between receipts"), "{said}");
 }
 
+#[test]
+fn throughput_is_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("throughput.svg");
+    bench(&["throughput", "--only", "ceiling-http", "--plot", file.to_str().unwrap()]);
+    let svg = std::fs::read_to_string(&file).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    assert_eq!(svg.matches("<rect class=\"ceiling\"").count(), 2, "{svg}");
+}
+
 /// What a smoke run reports, as JSON and in words.
 fn bench(arguments: &[&str]) -> (Value, String) {
     let dir = tempfile::tempdir().unwrap();
