@@ -52,7 +52,7 @@ outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting
 	OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
 
 .PHONY: bench
-bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE"; half an hour as it is)
+bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE --plot FILE"; 40 minutes as it is)
 	@bench/bento/install
 	cargo build --release --workspace --bins
 	target/release/slipring-bench $(BENCH)

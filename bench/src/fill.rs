@@ -78,7 +78,7 @@ async fn store(
     Ok(())
 }
 
-fn headers_of(event: Event, headers: Headers) -> Option<HeaderMap> {
+pub fn headers_of(event: Event, headers: Headers) -> Option<HeaderMap> {
     (headers == Headers::Centrifugo).then(|| {
         let mut headers = HeaderMap::new();
         headers.insert("centrifugo-channels", event.channel());

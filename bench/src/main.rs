@@ -6,8 +6,10 @@
 //! - [`event`]: the messages; [`fill`]: a stream full of them; [`arrived`]: whether what came out is right.
 //! - [`clock`]: from the first delivery to the last ack; [`meter`]: what processes use meanwhile.
 //! - [`delay`]: a link with a round trip of some milliseconds.
-//! - [`home`]: the relay, as a user would run it; [`centrifugo`]: Centrifugo, as all ways use it.
-//! - [`machine`], [`report`], [`statistics`], [`table`]: what is said about it in the end.
+//! - [`paced`]: messages at a steady pace, and when each of them arrived.
+//! - [`home`]: the relay, as a user would run it; [`centrifugo`]: Centrifugo, as all ways use it; [`own_consumer`]: what it has
+//!   itself for the same.
+//! - [`machine`], [`report`], [`statistics`], [`table`], [`plot`]: what is said about it in the end.
 
 mod arrived;
 mod centrifugo;
@@ -16,17 +18,22 @@ mod delay;
 mod event;
 mod fill;
 mod home;
+mod latency;
 mod machine;
 mod meter;
 mod options;
+mod own_consumer;
+mod paced;
+mod plot;
 mod report;
 mod statistics;
+mod swap;
 mod table;
 mod throughput;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use machine::Machine;
@@ -48,6 +55,10 @@ enum Bench {
     All,
     /// Messages a second out of a full stream, in each way
     Throughput,
+    /// From a publish in NATS to a subscriber's receipt, at several rates, in each way
+    Latency,
+    /// What subscribers notice when the module is replaced under load
+    Swap,
 }
 
 #[tokio::main]
@@ -63,12 +74,29 @@ async fn main() -> ExitCode {
 }
 
 async fn run(bench: Bench, options: &Options) -> Result<()> {
+    ensure!(
+        options.plot.is_none() || matches!(bench, Bench::All | Bench::Throughput),
+        "--plot draws the throughput, which is not measured here"
+    );
     let mut report = Report::new(Machine::describe()?);
     println!("{}\n", report.machine);
     if matches!(bench, Bench::All | Bench::Throughput) {
         let results = throughput::run(options).await?;
         println!("{results}");
         report.throughput = Some(results);
+    }
+    if matches!(bench, Bench::Latency) || (matches!(bench, Bench::All) && latency::is_wanted(options)) {
+        let results = latency::run(options).await?;
+        println!("{results}");
+        report.latency = Some(results);
+    }
+    if matches!(bench, Bench::All | Bench::Swap) {
+        let results = swap::run(options).await?;
+        println!("{results}");
+        report.swap = Some(results);
+    }
+    if let (Some(file), Some(results)) = (&options.plot, &report.throughput) {
+        plot::write(results, &report.machine, file)?;
     }
     options.json.as_deref().map_or(Ok(()), |file| report.write(file))
 }

@@ -30,6 +30,14 @@ pub struct Options {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10.0)]
     pub limit: f64,
 
+    /// How long each run of `latency` publishes, after a second that does not count; for `swap`, how long it does between two swaps
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub seconds: Option<f64>,
+
+    /// Draw the throughput into this file, as SVG
+    #[arg(long, global = true, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+
     /// Tiny numbers, only to see whether everything works; the figures mean nothing
     #[arg(long, global = true)]
     pub smoke: bool,
@@ -48,6 +56,11 @@ impl Options {
     /// As [`rounds`](Self::rounds).
     pub fn messages(&self, full: usize, smoke: usize) -> usize {
         self.messages.unwrap_or(if self.smoke { smoke } else { full })
+    }
+
+    /// As [`rounds`](Self::rounds).
+    pub fn seconds(&self, full: f64, smoke: f64) -> f64 {
+        self.seconds.unwrap_or(if self.smoke { smoke } else { full })
     }
 
     /// Whether the way of this name was asked for.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
-use crate::throughput;
+use crate::{latency, swap, throughput};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -14,6 +14,10 @@ pub struct Report {
     /// Each benchmark that was run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub throughput: Option<throughput::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub latency: Option<latency::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub swap: Option<swap::Results>,
 }
 
 impl Report {
@@ -21,6 +25,8 @@ impl Report {
         Self {
             machine,
             throughput: None,
+            latency: None,
+            swap: None,
         }
     }
 

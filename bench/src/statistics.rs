@@ -32,6 +32,17 @@ impl fmt::Display for Spread {
     }
 }
 
+/// What this share (0.99) of the numbers, which are in ascending order, does not exceed; 0 if there are none.
+pub fn percentile(sorted: &[u32], share: f64) -> u32 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+}
+
+/// `1.23`, of microseconds.
+pub fn milliseconds(micros: f64) -> String {
+    format!("{:.2}", micros / 1_000.0)
+}
+
 /// `12,345`
 pub fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
@@ -59,9 +70,19 @@ mod tests {
     }
 
     #[test]
+    fn a_percentile_is_one_of_the_numbers() {
+        let hundred: Vec<u32> = (1..=100).collect();
+        let percentiles = [0.0, 0.5, 0.99, 0.999, 1.0].map(|share| percentile(&hundred, share));
+        assert_eq!(percentiles, [1, 50, 99, 100, 100]);
+        assert_eq!(percentile(&[7], 0.5), 7);
+        assert_eq!(percentile(&[], 0.5), 0);
+    }
+
+    #[test]
     fn numbers_are_written_for_people() {
         let spread = Spread::of([999.6, 1_234_567.0]).unwrap();
         assert_eq!(spread.to_string(), "1,000–1,234,567");
         assert_eq!(thousands(-123.0), "-123");
+        assert_eq!(milliseconds(1_234.0), "1.23");
     }
 }

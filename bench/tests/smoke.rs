@@ -6,18 +6,7 @@ use serde_json::Value;
 
 #[test]
 fn every_way_delivers_in_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("bench.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_slipring-bench"))
-        .args(["throughput", "--smoke", "--json"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complained}");
-
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let (report, said) = bench(&["throughput"]);
     let runs = report["throughput"]["runs"].as_array().unwrap();
     for way in [
         "slipring-http",
@@ -37,4 +26,61 @@ fn every_way_delivers_in_order() {
         }
     }
     assert!(said.contains("| Centrifugo's own consumer"), "{said}");
+}
+
+#[test]
+fn latency_is_measured_in_each_way() {
+    let (report, said) = bench(&["latency"]);
+    let runs = report["latency"]["runs"].as_array().unwrap();
+    for way in ["slipring-http", "centrifugo"] {
+        for rate in [100, 1_000] {
+            let run = runs.iter().find(|run| run["way"] == way && run["rate"] == rate);
+            let run = run.unwrap_or_else(|| panic!("{way} at {rate}/s is missing: {runs:?}"));
+            assert_eq!(run["messages"], rate / 2, "{run}");
+            let times = ["p50", "p99", "p999", "max"].map(|time| run[time].as_u64().unwrap());
+            assert!(times[0] > 0 && times.is_sorted(), "{run}");
+        }
+    }
+    assert!(said.contains("| Centrifugo's own consumer"), "{said}");
+}
+
+#[test]
+fn a_swap_is_seen_by_a_subscriber() {
+    let (report, said) = bench(&["swap"]);
+    let swaps = report["swap"]["swaps"].as_array().unwrap();
+    assert_eq!(swaps.len(), 2, "{swaps:?}");
+    for swap in swaps {
+        for window in [&swap["with"], &swap["without"]] {
+            assert!(window["messages"].as_u64().unwrap() > 100, "{swap}");
+            assert!(window["longest_gap"].as_u64().unwrap() > 0, "{swap}");
+        }
+    }
+    assert!(said.contains("| longest gap between receipts"), "{said}");
+}
+
+#[test]
+fn throughput_is_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("throughput.svg");
+    bench(&["throughput", "--only", "ceiling-http", "--plot", file.to_str().unwrap()]);
+    let svg = std::fs::read_to_string(&file).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    assert_eq!(svg.matches("<rect class=\"ceiling\"").count(), 2, "{svg}");
+}
+
+/// What a smoke run reports, as JSON and in words.
+fn bench(arguments: &[&str]) -> (Value, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bench.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_slipring-bench"))
+        .args(arguments)
+        .args(["--smoke", "--json"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    let report = std::fs::read_to_string(&file).unwrap();
+    (serde_json::from_str(&report).unwrap(), said.into_owned())
 }

@@ -71,6 +71,13 @@ impl Results {
         delays
     }
 
+    /// Those that were measured, by name and title, in the order in which they are shown.
+    pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        WAYS.iter()
+            .filter(|way| self.runs.iter().any(|run| run.way == way.name))
+            .map(|way| (way.name, way.title))
+    }
+
     pub fn rate(&self, way: &str, delay_ms: u64) -> Option<Spread> {
         Spread::of(self.of(way, delay_ms).map(|run| run.messages_per_second))
     }

@@ -1,0 +1,224 @@
+//! What came out, as it is written and as it is shown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::way::{Measured, REFERENCE, WAYS, title};
+use crate::meter::Used;
+use crate::paced::{Delivery, KEYS, SIZE, at_most};
+use crate::statistics::{Spread, milliseconds, thousands};
+use crate::table::table;
+
+/// A publisher that is later than this for one message in a hundred did not keep the pace.
+const LATE: u32 = 5_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Results {
+    pub message_bytes: usize,
+    pub channels: u32,
+    /// Of each run, after the warm-up.
+    pub seconds: f64,
+    pub runs: Vec<Run>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Times in microseconds, from just before the publish to the receipt.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Run {
+    pub way: String,
+    /// Messages a second.
+    pub rate: u32,
+    /// From 1.
+    pub round: usize,
+    /// After the warm-up.
+    pub messages: usize,
+    pub p50: u32,
+    pub p99: u32,
+    pub p999: u32,
+    pub max: u32,
+    /// By how much the publisher was behind its schedule, 99 times in 100.
+    pub publisher_late_p99: u32,
+    /// By process, with the warm-up.
+    pub used: BTreeMap<String, Used>,
+}
+
+/// A way that could not be measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Skipped {
+    pub way: String,
+    pub why: String,
+}
+
+impl Results {
+    pub fn new(time: Duration) -> Self {
+        Self {
+            message_bytes: SIZE,
+            channels: KEYS,
+            seconds: time.as_secs_f64(),
+            runs: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
+    pub fn is_skipped(&self, way: &str) -> bool {
+        self.skipped.iter().any(|skipped| skipped.way == way)
+    }
+
+    fn of(&self, way: &str, rate: u32, number: impl Fn(&Run) -> f64) -> Option<Spread> {
+        let runs = self.runs.iter().filter(|run| run.way == way && run.rate == rate);
+        Spread::of(runs.map(number))
+    }
+
+    /// In ascending order.
+    fn rates(&self) -> Vec<u32> {
+        let mut rates: Vec<u32> = self.runs.iter().map(|run| run.rate).collect();
+        rates.sort_unstable();
+        rates.dedup();
+        rates
+    }
+
+    fn at(&self, rate: u32) -> String {
+        let p99 = |way| self.of(way, rate, |run| run.p99.into());
+        let rows = WAYS.iter().filter_map(|way| {
+            let own = p99(way.name)?;
+            let median = |number: fn(&Run) -> u32| {
+                let spread = self.of(way.name, rate, |run| number(run).into());
+                spread.map_or_else(String::new, |spread| milliseconds(spread.median))
+            };
+            Some([
+                way.title.to_owned(),
+                median(|run| run.p50),
+                median(|run| run.p99),
+                format!("{}–{}", milliseconds(own.min), milliseconds(own.max)),
+                median(|run| run.p999),
+                median(|run| run.max),
+                p99(REFERENCE).map_or_else(|| "–".to_owned(), |to| format!("{:.2}", own.median / to.median)),
+                median(|run| run.publisher_late_p99),
+            ])
+        });
+        let head = [
+            "way",
+            "p50, ms",
+            "p99",
+            "spread of p99",
+            "p99.9",
+            "longest",
+            "p99 to Centrifugo's own",
+            "publisher late, p99",
+        ];
+        table(head, &rows.collect::<Vec<_>>())
+    }
+}
+
+impl fmt::Display for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n## Latency\n\nFrom the publish of a message of {} bytes in NATS to its receipt at one subscriber of {} channels; medians of \
+             runs of {} s.\n",
+            self.message_bytes,
+            thousands(self.channels.into()),
+            self.seconds
+        )?;
+        for rate in self.rates() {
+            writeln!(f, "### {} messages/s\n\n{}", thousands(rate.into()), self.at(rate))?;
+        }
+        let late = self.runs.iter().filter(|run| !run.kept_pace()).count();
+        if late > 0 {
+            writeln!(
+                f,
+                "In {late} of {} runs the publisher did not keep the pace: the machine was too busy for them to mean much.",
+                self.runs.len()
+            )?;
+        }
+        for Skipped { way, why } in &self.skipped {
+            writeln!(f, "{} was left out: {why}.", title(way))?;
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    pub fn new(way: &str, rate: u32, round: usize, measured: Measured, warm_up: Duration) -> Self {
+        let deliveries = measured.observed.after(warm_up).0;
+        let latency = |share| at_most(&deliveries, share, Delivery::latency);
+        Self {
+            way: way.to_owned(),
+            rate,
+            round,
+            messages: deliveries.len(),
+            p50: latency(0.5),
+            p99: latency(0.99),
+            p999: latency(0.999),
+            max: latency(1.0),
+            publisher_late_p99: at_most(&deliveries, 0.99, Delivery::late),
+            used: measured.used,
+        }
+    }
+
+    fn kept_pace(&self) -> bool {
+        self.publisher_late_p99 <= LATE
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |micros: u32| milliseconds(micros.into());
+        let (p50, p99, p999) = (ms(self.p50), ms(self.p99), ms(self.p999));
+        write!(
+            f,
+            "p50 {p50} ms, p99 {p99} ms, p99.9 {p999} ms, longest {} ms",
+            ms(self.max)
+        )?;
+        if !self.kept_pace() {
+            write!(
+                f,
+                "; the publisher was late by {} ms (p99)",
+                ms(self.publisher_late_p99)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(way: &str, round: usize, p99: u32, late: u32) -> Run {
+        Run {
+            way: way.to_owned(),
+            rate: 1_000,
+            round,
+            messages: 10_000,
+            p50: p99 / 2,
+            p99,
+            p999: p99 * 2,
+            max: p99 * 3,
+            publisher_late_p99: late,
+            used: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_table_compares_medians() {
+        let mut results = Results::new(Duration::from_secs(10));
+        results.runs = vec![
+            run("slipring-http", 1, 2_000, 80),
+            run("centrifugo", 1, 1_000, 80),
+            run("slipring-http", 2, 1_500, 80),
+            run("centrifugo", 2, 1_000, 9_000),
+            run("slipring-http", 3, 1_000, 80),
+        ];
+        let text = results.to_string();
+        let line = "| slipring, HTTP            |    0.75 | 1.50 |     1.00–2.00 |  3.00 |    4.50 |                    1.50 |                0.08 |";
+        assert!(text.contains(line), "{text}");
+        assert!(
+            text.contains("In 1 of 5 runs the publisher did not keep the pace"),
+            "{text}"
+        );
+    }
+}

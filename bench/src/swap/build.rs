@@ -1,0 +1,38 @@
+//! Builds of the same module that differ from each other as a new version does from the old one: the relay has not seen these bytes
+//! before, so it has to compile, check and try them. What they do is the same, so that what arrives can be judged as ever.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use slipring_support::guests;
+use slipring_support::relay::Home;
+
+/// The guest of the bench with `number` in it.
+pub fn another(home: &Home, number: usize) -> Result<PathBuf> {
+    let guest = guests::component("bench-guest")?;
+    let mut wasm = std::fs::read(&guest).with_context(|| format!("reading {}", guest.display()))?;
+    wasm.extend(custom_section("build", &number.to_string()));
+    let file = home.path().join("another.wasm");
+    std::fs::write(&file, wasm).with_context(|| format!("writing {}", file.display()))?;
+    Ok(file)
+}
+
+/// A section that means nothing, which may stand anywhere between others:
+/// <https://webassembly.github.io/spec/core/binary/modules.html#custom-section>. Both texts are short, so that lengths fit into a byte.
+fn custom_section(name: &str, content: &str) -> Vec<u8> {
+    let length = |text: &str, more: usize| u8::try_from(text.len() + more).unwrap_or(u8::MAX).min(127);
+    let mut section = vec![0, length(&format!("{name}{content}"), 1), length(name, 0)];
+    section.extend(name.as_bytes());
+    section.extend(content.as_bytes());
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_custom_section_has_its_lengths() {
+        assert_eq!(custom_section("build", "12"), b"\0\x08\x05build12");
+    }
+}
