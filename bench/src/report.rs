@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::behind;
+use crate::growth;
 use crate::machine::Machine;
 use crate::throughput;
 
@@ -14,6 +16,10 @@ pub struct Report {
     /// Each benchmark that was run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub throughput: Option<throughput::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub growth: Option<growth::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<behind::Results>,
 }
 
 impl Report {
@@ -21,6 +27,8 @@ impl Report {
         Self {
             machine,
             throughput: None,
+            growth: None,
+            behind: None,
         }
     }
 
