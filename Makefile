@@ -57,6 +57,11 @@ bench: tools guests ## every way side by side, measured (BENCH="throughput --rou
 	cargo build --release --workspace --bins
 	target/release/slipring-bench $(BENCH)
 
+# With `--workspace`, as everywhere: cargo would build the dependencies anew with fewer features.
+.PHONY: bench-pieces
+bench-pieces: guests ## scheduler, window, one transform call and so on, each alone, compared with the run before (PIECES=scheduler)
+	cargo bench --workspace --bench pieces -- $(PIECES)
+
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences
 	cargo fmt --all --check

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::Stream;
+use futures_util::TryStreamExt;
 use tokio::time::sleep;
 
 use crate::meter::{self, Meter, Used};
@@ -32,25 +33,34 @@ pub struct Drained {
 
 /// Watches `consumer`, which may not be there yet, until it has drained `stream` or has worked for `limit`.
 pub async fn drain(stream: &Stream, consumer: &str, limit: Duration, meter: &Meter<'_>) -> Result<Drained> {
+    drain_all(&[(stream, consumer)], limit, meter).await
+}
+
+/// As [`drain`], with several: from the first delivery to any of them on, until the last one has drained its stream.
+pub async fn drain_all(consumers: &[(&Stream, &str)], limit: Duration, meter: &Meter<'_>) -> Result<Drained> {
+    let names = || consumers.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
+    // Asking costs the server something.
+    let pace = PACE * u32::try_from(consumers.len())?;
     let waiting_since = Instant::now();
     let start = loop {
-        if let Some(info) = look(stream, consumer).await?
-            && info.delivered.consumer_sequence > 0
-        {
-            break Seen::now(&info, meter)?;
+        let infos = look_at_all(consumers).await?;
+        if infos.iter().any(|info| info.delivered.consumer_sequence > 0) {
+            break Seen::now(&infos, consumers.len(), meter)?;
         }
         ensure!(
             waiting_since.elapsed() < PATIENCE,
-            "{consumer} got no message within {PATIENCE:?}"
+            "{} got no message within {PATIENCE:?}",
+            names()
         );
-        sleep(PACE).await;
+        sleep(pace).await;
     };
     let end = loop {
-        sleep(PACE).await;
-        let info = look(stream, consumer).await?;
-        let info = info.with_context(|| format!("the consumer {consumer} is gone"))?;
-        if is_drained(&info) || start.at.elapsed() >= limit {
-            break Seen::now(&info, meter)?;
+        sleep(pace).await;
+        let infos = look_at_all(consumers).await?;
+        ensure!(!infos.is_empty(), "{} is gone", names());
+        let seen = Seen::now(&infos, consumers.len(), meter)?;
+        if seen.drained || start.at.elapsed() >= limit {
+            break seen;
         }
     };
     Ok(Drained {
@@ -70,12 +80,13 @@ struct Seen {
 }
 
 impl Seen {
-    fn now(info: &Info, meter: &Meter<'_>) -> Result<Self> {
+    /// `consumers` is how many there will be.
+    fn now(infos: &[Info], consumers: usize, meter: &Meter<'_>) -> Result<Self> {
         Ok(Self {
             at: Instant::now(),
             // The streams here begin at sequence 1, and nothing is deleted from them.
-            acknowledged: info.ack_floor.stream_sequence,
-            drained: is_drained(info),
+            acknowledged: infos.iter().map(|info| info.ack_floor.stream_sequence).sum(),
+            drained: infos.len() == consumers && infos.iter().all(is_drained),
             usage: meter.read()?,
         })
     }
@@ -85,10 +96,36 @@ fn is_drained(info: &Info) -> bool {
     info.num_pending == 0 && info.num_ack_pending == 0 && info.delivered.consumer_sequence > 0
 }
 
-async fn look(stream: &Stream, consumer: &str) -> Result<Option<Info>> {
+/// Those that are there.
+async fn look_at_all(consumers: &[(&Stream, &str)]) -> Result<Vec<Info>> {
+    let mut infos = Vec::with_capacity(consumers.len());
+    for (stream, consumer) in consumers {
+        infos.extend(look(stream, consumer).await?);
+    }
+    Ok(infos)
+}
+
+/// `None` if it is not there.
+pub async fn look(stream: &Stream, consumer: &str) -> Result<Option<Info>> {
     match stream.consumer_info(consumer).await {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
         Err(error) => bail!("looking at the consumer {consumer}: {error}"),
     }
+}
+
+/// Removes all consumers of `stream`: one that is left would go on to cost the server something.
+pub async fn forget_consumers(stream: &Stream) -> Result<()> {
+    let names: Vec<String> = stream
+        .consumer_names()
+        .try_collect()
+        .await
+        .context("listing consumers")?;
+    for name in names {
+        stream
+            .delete_consumer(&name)
+            .await
+            .with_context(|| format!("removing the consumer {name}"))?;
+    }
+    Ok(())
 }

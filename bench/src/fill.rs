@@ -7,9 +7,12 @@ use async_nats::jetstream::stream::{Config, Stream};
 
 use crate::event::Event;
 
-/// Messages that are on their way into JetStream at once. It drops what it can't take in (10,000 by default), so there is
-/// a bound.
+/// Messages that are on their way into JetStream at once. It drops what it can't take in (10,000 or 128 MiB by default), so
+/// there is a bound.
 const CHUNK: usize = 5_000;
+
+/// Bytes of these.
+const CHUNK_BYTES: usize = 32 << 20;
 
 /// What a message has beside its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub async fn fill(
     };
     let filling = async {
         jetstream.create_stream(config).await?;
-        for chunk in events.chunks(CHUNK) {
+        for chunk in events.chunks(CHUNK.min(CHUNK_BYTES / size)) {
             store(jetstream, name, chunk, size, headers).await?;
         }
         let stream = jetstream.get_stream(name).await?;

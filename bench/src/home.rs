@@ -13,10 +13,16 @@ pub const CONSUMER: &str = "slipring-bench";
 
 /// A home with one module, the guest of the bench, which reads all of `stream`; `publish` are lines for the table `[publish]`.
 pub fn home(slipring: &Path, nats: &str, endpoint: &str, api_key: &str, stream: &str, publish: &str) -> Result<Home> {
-    let home = Home::new(slipring, nats, endpoint, api_key)?;
-    home.configure_more(&format!("[publish]\n{publish}"))?;
+    let home = bare(slipring, nats, endpoint, api_key, publish)?;
     let module = format!("stream = \"{stream}\"\ndeliver = \"all\"\n");
     home.add_module(MODULE, &guests::component("bench-guest")?, &module)?;
+    Ok(home)
+}
+
+/// A home without a module.
+pub fn bare(slipring: &Path, nats: &str, endpoint: &str, api_key: &str, publish: &str) -> Result<Home> {
+    let home = Home::new(slipring, nats, endpoint, api_key)?;
+    home.configure_more(&format!("[publish]\n{publish}"))?;
     Ok(home)
 }
 

@@ -1,5 +1,6 @@
-//! Measures the relay beside other ways to bring messages from JetStream to Centrifugo, on this machine and in one run. What is
-//! measured and how is in `BENCHMARKS.md`.
+//! Measures the relay beside other ways to bring messages from JetStream to Centrifugo, and how it grows and catches up, on this
+//! machine and in one run. What is measured and how is in `BENCHMARKS.md`. The pieces of the relay are measured in
+//! `benches/pieces.rs`, at the root.
 //!
 //! A benchmark is a file here with a folder of its own; the others are what benchmarks share:
 //!
@@ -12,11 +13,13 @@
 //! - [`machine`], [`report`], [`statistics`], [`table`], [`plot`]: what is said about it in the end.
 
 mod arrived;
+mod behind;
 mod centrifugo;
 mod clock;
 mod delay;
 mod event;
 mod fill;
+mod growth;
 mod home;
 mod latency;
 mod machine;
@@ -59,6 +62,10 @@ enum Bench {
     Latency,
     /// What subscribers notice when the module is replaced under load
     Swap,
+    /// Throughput, memory and starts by the number of modules, channels, workers and so on
+    Growth,
+    /// How long a backlog keeps subscribers from what is new, and what `conflate` and `max_age` do about it
+    Behind,
 }
 
 #[tokio::main]
@@ -94,6 +101,16 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = swap::run(options).await?;
         println!("{results}");
         report.swap = Some(results);
+    }
+    if matches!(bench, Bench::All | Bench::Growth) {
+        let results = growth::run(options).await?;
+        println!("{results}");
+        report.growth = Some(results);
+    }
+    if matches!(bench, Bench::All | Bench::Behind) {
+        let results = behind::run(options).await?;
+        println!("{results}");
+        report.behind = Some(results);
     }
     if let (Some(file), Some(results)) = (&options.plot, &report.throughput) {
         plot::write(results, &report.machine, file)?;

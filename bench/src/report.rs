@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::behind;
+use crate::growth;
 use crate::machine::Machine;
 use crate::{latency, swap, throughput};
 
@@ -18,6 +20,9 @@ pub struct Report {
     pub latency: Option<latency::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub swap: Option<swap::Results>,
+    pub growth: Option<growth::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<behind::Results>,
 }
 
 impl Report {
@@ -27,6 +32,8 @@ impl Report {
             throughput: None,
             latency: None,
             swap: None,
+            growth: None,
+            behind: None,
         }
     }
 

@@ -16,7 +16,7 @@ const COMMAND_BYTES: usize = 160;
 const HEAD: &[u8] = b"{\"commands\":[";
 const TAIL: &[u8] = b"]}";
 
-pub(super) fn write(request: &Request) -> Bytes {
+pub fn write(request: &Request) -> Bytes {
     let mut body = Body {
         buffer: Vec::with_capacity(HEAD.len() + request.size() + TAIL.len()),
     };

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::answer::{Position, Reply};
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     #[error("the reply is not the JSON of a batch")]
     Json(#[from] serde_json::Error),
     #[error("{found} replies to {expected} commands")]
@@ -64,7 +64,7 @@ struct Published<'a> {
 }
 
 /// The reply for each channel of each command. `channels` says how many each command has.
-pub(super) fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
+pub fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
     let Batch { replies } = serde_json::from_slice(body)?;
     if replies.len() != channels.len() {
         return Err(Unreadable::Count {

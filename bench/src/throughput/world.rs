@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use async_nats::jetstream::stream::Stream;
-use futures_util::TryStreamExt;
 use slipring_support::servers::NatsServer;
 
+use crate::clock;
 use crate::event::{self, Event};
 use crate::fill::{Headers, fill};
 use crate::home;
@@ -56,17 +56,7 @@ impl World {
 
     pub async fn forget_consumers(&self) -> Result<()> {
         for stream in [&self.plain, &self.with_headers] {
-            let names: Vec<String> = stream
-                .consumer_names()
-                .try_collect()
-                .await
-                .context("listing consumers")?;
-            for name in names {
-                stream
-                    .delete_consumer(&name)
-                    .await
-                    .with_context(|| format!("removing the consumer {name}"))?;
-            }
+            clock::forget_consumers(stream).await?;
         }
         Ok(())
     }

@@ -1,0 +1,136 @@
+//! One run: the relay starts, and everything is looked at until the backlog is behind it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use slipring_support::relay::Relay;
+use tokio::time::sleep;
+
+use super::newest::Newest;
+use super::probe::Probe;
+use super::{STREAM, Way, World};
+use crate::centrifugo::{Api, Target};
+use crate::clock;
+use crate::home::{self, CONSUMER, MODULE};
+
+/// Between two looks, each of which costs Centrifugo a few milliseconds.
+const PACE: Duration = Duration::from_millis(100);
+
+/// For the module to start on a busy machine, or to be refused.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Fewer messages a second than anything here works off.
+const SLOWEST: u64 = 2_000;
+
+#[derive(Debug)]
+pub enum Outcome {
+    Ran(Measured),
+    /// This relay can't be told to do so, and why.
+    Refused(String),
+}
+
+/// Times from the start of the relay's process on, where nothing else is said.
+#[derive(Debug)]
+pub struct Measured {
+    /// Until the median channel, and the last one, showed its newest state; `None` if not all do.
+    pub newest: Option<(Duration, Duration)>,
+    /// From the publishing of the first new message until its channel showed it, or a newer one.
+    pub probe: Option<Duration>,
+    /// Until something new came through within a second.
+    pub live: Option<Duration>,
+    /// Until all that had been waiting was acknowledged.
+    pub drained: Duration,
+    /// Of the backlog.
+    pub acknowledged: u64,
+    /// Of the backlog.
+    pub publications: u64,
+    pub probes: usize,
+    pub probes_seen: usize,
+    /// The relay's, in bytes.
+    pub peak_memory: u64,
+}
+
+/// `probe` is the key of the new messages.
+pub async fn run(world: &World, way: Way, probe: u32) -> Result<Outcome> {
+    // Versions need a history, of whatever size.
+    let target = Target::start(1, |_| ()).await?;
+    let home = home::home(
+        &world.slipring,
+        &world.nats.url(),
+        &target.endpoint(Api::Http, None),
+        target.centrifugo.api_key(),
+        STREAM,
+        "idempotency = false",
+    )?;
+    home.configure_module(
+        MODULE,
+        &format!("stream = \"{STREAM}\"\ndeliver = \"all\"\n{}\n", way.line),
+    )?;
+    let mut probe = Probe::subscribe(&target.centrifugo, probe).await?;
+    let backlog = world.stream.get_info().await?.state.last_sequence;
+
+    let start = Instant::now();
+    let relay = home.run().await?;
+    probe.publish(&world.jetstream).await?;
+    if let Some(refusal) = refusal(&relay).await? {
+        let asked_for = way.line.split(' ').next().unwrap_or_default();
+        ensure!(
+            refusal.contains("is not there yet"),
+            "{asked_for} was refused: {refusal}"
+        );
+        return Ok(Outcome::Refused(refusal));
+    }
+    let deadline = start + PATIENCE + Duration::from_secs(backlog / SLOWEST);
+    let mut newest = Newest::new(&world.revisions);
+    let mut drained = None;
+    let acknowledged = loop {
+        let next = Instant::now() + PACE;
+        newest.look(&target.centrifugo).await?;
+        probe.receive()?;
+        let info = clock::look(&world.stream, CONSUMER).await?;
+        let acknowledged = info.map_or(0, |info| info.ack_floor.stream_sequence);
+        if acknowledged >= backlog {
+            drained.get_or_insert_with(Instant::now);
+            if probe.log().live().is_some() {
+                break acknowledged;
+            }
+        }
+        if Instant::now() >= deadline {
+            let log = relay.log().join("\n");
+            bail!("{acknowledged} of {backlog} messages are acknowledged after a long time; the relay logged:\n{log}");
+        }
+        sleep(next.saturating_duration_since(Instant::now())).await;
+        probe.publish(&world.jetstream).await?;
+    };
+    newest.look(&target.centrifugo).await?;
+    if way.shows_all {
+        ensure!(newest.behind() == 0, "{} channels show an old state", newest.behind());
+    }
+    let since_start = |at: Instant| at - start;
+    Ok(Outcome::Ran(Measured {
+        newest: newest
+            .reached()
+            .filter(|_| newest.behind() == 0)
+            .map(|(median, last)| (since_start(median), since_start(last))),
+        probe: probe.log().first(),
+        live: probe.log().live().map(since_start),
+        drained: drained.map(since_start).context("it is drained")?,
+        acknowledged: acknowledged.min(world.messages as u64),
+        publications: newest.publications(),
+        probes: probe.log().published(),
+        probes_seen: probe.log().seen(),
+        peak_memory: relay.usage()?.peak_memory,
+    }))
+}
+
+/// Why the module does not run, once it is known whether it does.
+async fn refusal(relay: &Relay) -> Result<Option<String>> {
+    let status = relay
+        .status_when(PATIENCE, "the module to run, or to be refused", |status| {
+            let state = &status["modules"][0]["state"];
+            state == "running" || state == "failed"
+        })
+        .await?;
+    let module = &status["modules"][0];
+    Ok((module["state"] == "failed").then(|| module["reason"].as_str().unwrap_or_default().to_owned()))
+}

@@ -1,0 +1,216 @@
+//! What the pieces of the relay cost by themselves, so that a change's cost is seen early: run `make bench-pieces` before it and
+//! after it, since Criterion compares with the run before. What the relay does as a whole is measured in `bench/`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::Subject;
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::value::RawValue;
+use slipring::config::Order;
+use slipring::message::{Body, Message, Outcome, Publication};
+use slipring::publish::{self, Answer, Command, Position, Reply, Request, Scheduler};
+use slipring::transform::{self, Engine, Module};
+use slipring::window::{self, Arrival, Window};
+use slipring_support::guests;
+
+// As in the relay's own process.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Publications a request, by default.
+const BATCH: u64 = 512;
+
+/// Messages in the window, by default.
+const WINDOW: u64 = 8_192;
+
+/// As the messages of `bench/` are: some 200 bytes.
+const ORDER: &str = r#"{"id":17,"revision":3,"status":"paid","lines":[{"quantity":2,"price_cents":4500},{"quantity":1,"price_cents":990},{"quantity":3,"price_cents":1250}],"note":"lorem ipsum lorem ipsum lorem ipsum lorem"}"#;
+
+criterion_group!(pieces, scheduler, body, replies, window, transform);
+criterion_main!(pieces);
+
+/// A request, from what is pushed for it to what its answer concludes. As much is pushed as leaves, so that what waits, stays.
+fn scheduler(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("scheduler");
+    group.throughput(Throughput::Elements(BATCH));
+    let cases = [
+        ("strict", Order::Strict, 1_000, 0),
+        ("strict, 100,000 waiting", Order::Strict, 1_000, 100_000),
+        ("strict, 100,000 channels", Order::Strict, 100_000, 100_000),
+        ("batched", Order::Batched, 1_000, 0),
+        ("batched, 10 channels, 100,000 waiting", Order::Batched, 10, 100_000),
+    ];
+    for (name, order, channels, waiting) in cases {
+        let (mut scheduler, mut publications) = (new_scheduler(order), Publications::on(channels));
+        push(&mut scheduler, publications.take(waiting));
+        group.bench_function(name, |bencher| {
+            let pushed_and_answered = |publications| {
+                push(&mut scheduler, publications);
+                let now = Instant::now();
+                let request = scheduler.next_request(now).expect("something is ready");
+                scheduler.complete(now, request.id(), confirmed(&request))
+            };
+            bencher.iter_batched(|| publications.take(BATCH), pushed_and_answered, BatchSize::LargeInput);
+        });
+    }
+    group.finish();
+}
+
+/// What is sent to `/api/batch`.
+fn body(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("body");
+    let mut scheduler = new_scheduler(Order::Strict);
+    push(&mut scheduler, Publications::on(1_000).take(BATCH));
+    let request = scheduler.next_request(Instant::now()).expect("something is ready");
+    group.throughput(Throughput::Elements(request.len() as u64));
+    group.bench_function("of 512", |bencher| {
+        bencher.iter(|| publish::write_body(black_box(&request)));
+    });
+    group.finish();
+}
+
+/// What `/api/batch` answers.
+fn replies(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("replies");
+    group.throughput(Throughput::Elements(BATCH));
+    let reply = |offset| format!(r#"{{"publish":{{"offset":{offset},"epoch":"uVlfFSXk"}}}}"#);
+    let all: Vec<String> = (1..=BATCH).map(reply).collect();
+    let body = format!(r#"{{"replies":[{}]}}"#, all.join(","));
+    let channels = || all.iter().map(|_| 1);
+    group.bench_function("of 512", |bencher| {
+        bencher.iter(|| publish::read_replies(black_box(body.as_bytes()), channels()).expect("replies"));
+    });
+    group.finish();
+}
+
+/// From the arrival of each message to its ack, all of them in the window at once.
+fn window(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("window");
+    group.throughput(Throughput::Elements(WINDOW));
+    let messages: Vec<Arc<Message>> = (1..=WINDOW).map(|sequence| Arc::new(message(sequence))).collect();
+    let limits = window::Limits {
+        messages: WINDOW as usize,
+        bytes: usize::MAX,
+        age: Duration::from_secs(300),
+    };
+    let reply = Subject::from_static("$JS.ACK.BENCH.slipring-bench.1.17.17.1790000000123456789.8175");
+    group.bench_function("of 8,192", |bencher| {
+        bencher.iter(|| {
+            let mut window = Window::new(limits);
+            let now = Instant::now();
+            let mut tickets = Vec::with_capacity(messages.len());
+            for message in &messages {
+                match window.arrive(message, reply.clone(), now) {
+                    Arrival::New(ticket) => tickets.push(ticket),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let mut acks = 0;
+            for &ticket in &tickets {
+                window.expect(ticket, 1, 300);
+            }
+            for ticket in tickets {
+                window.conclude(ticket, Ok(())).expect("it was the only one");
+                acks += window.settle(ticket).len();
+            }
+            acks
+        });
+    });
+    group.finish();
+}
+
+/// One call of the guest of `bench/`, which parses an order and writes another one.
+fn transform(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("transform");
+    group.throughput(Throughput::Elements(1));
+    let wasm = guests::component("bench-guest").and_then(|file| Ok(std::fs::read(file)?));
+    let wasm = wasm.expect("the guest of the bench, which `make guests` builds");
+    let engine = Engine::new(None).expect("an engine");
+    let limits = transform::Limits::new(Duration::from_millis(100), 64 << 20);
+    let module = Module::load(&engine, "bench", &wasm, "{}", limits).expect("a good module");
+    let mut instance = module.instance();
+    let message = message(17);
+    group.bench_function("one call", |bencher| {
+        bencher.iter(|| match instance.call(black_box(&message)) {
+            Outcome::Publish(publications) => publications,
+            other => panic!("{other:?}"),
+        });
+    });
+    group.finish();
+}
+
+fn message(sequence: u64) -> Message {
+    Message {
+        subject: "BENCH.17".to_owned(),
+        payload: Bytes::from_static(ORDER.as_bytes()),
+        headers: Vec::new(),
+        stream: Arc::from("BENCH"),
+        sequence,
+        timestamp: 1_790_000_000_123_456_789,
+        deliveries: 1,
+    }
+}
+
+/// With the relay's defaults.
+fn new_scheduler(order: Order) -> Scheduler {
+    let limits = publish::Limits {
+        order,
+        max_batch: BATCH as usize,
+        max_request_bytes: 1 << 20,
+        max_in_flight: 8,
+    };
+    Scheduler::new(limits, 48)
+}
+
+/// In which each channel comes in its turn.
+struct Publications {
+    channels: Vec<String>,
+    next: usize,
+}
+
+impl Publications {
+    fn on(channels: usize) -> Self {
+        Self {
+            channels: (0..channels).map(|channel| format!("bench:{channel}")).collect(),
+            next: 0,
+        }
+    }
+
+    fn take(&mut self, count: u64) -> Vec<Publication> {
+        (0..count).map(|_| self.one()).collect()
+    }
+
+    fn one(&mut self) -> Publication {
+        let channel = &self.channels[self.next % self.channels.len()];
+        self.next += 1;
+        Publication {
+            channels: vec![Arc::from(channel.as_str())],
+            body: Body::Json(RawValue::from_string(ORDER.to_owned()).expect("an order is JSON")),
+            version: Some(self.next as u64),
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        }
+    }
+}
+
+fn push(scheduler: &mut Scheduler, publications: Vec<Publication>) {
+    for publication in publications {
+        scheduler.push(0, publication, Some("0123456789abcdef".to_owned()));
+    }
+}
+
+/// Each at a later position of its channel than the one before.
+fn confirmed(request: &Request) -> Answer {
+    let reply = |command: &Command| {
+        let offset = command.publication().version?;
+        Some(Position { offset, epoch: 7 })
+    };
+    Answer::Replies(request.commands().iter().map(reply).map(Reply::Confirmed).collect())
+}
