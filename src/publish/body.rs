@@ -211,7 +211,6 @@ mod tests {
             tags: vec![("k".to_owned(), "v".to_owned()), ("ü\n".to_owned(), "\\".to_owned())],
             delta: true,
             skip_history: true,
-            ..publication("0")
         };
         let body: Value = serde_json::from_str(&written([full])).unwrap();
         let expected = json!({ "commands": [{ "publish": {
