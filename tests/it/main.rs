@@ -10,6 +10,7 @@ mod dead_letters;
 mod delivery;
 mod directory;
 mod faults;
+mod grpc;
 mod incarnations;
 mod memory;
 mod numbers;
