@@ -17,8 +17,8 @@ use crate::options::Options;
 
 pub use results::Results;
 
-use results::{Run, Skipped};
-use way::{Outcome, WAYS, Way};
+use results::Run;
+use way::{Measured, WAYS, Way};
 use world::World;
 
 pub async fn run(options: &Options) -> Result<Results> {
@@ -40,36 +40,22 @@ pub async fn run(options: &Options) -> Result<Results> {
     for round in 1..=rounds {
         for &delay_ms in &options.delays {
             for &way in &ways {
-                if results.is_skipped(way.name) {
-                    continue;
-                }
                 let title = format!("round {round} of {rounds}, {}, {delay_ms} ms", way.title);
-                let outcome = one(&world, way, Duration::from_millis(delay_ms))
+                let measured = one(&world, way, Duration::from_millis(delay_ms))
                     .await
                     .with_context(|| title.clone())?;
-                match outcome {
-                    Outcome::Ran(measured) => {
-                        let run = Run::new(way.name, delay_ms, round, measured);
-                        println!("{title}: {run}");
-                        results.runs.push(run);
-                    }
-                    Outcome::Refused(why) => {
-                        println!("{title}: left out: {why}");
-                        results.skipped.push(Skipped {
-                            way: way.name.to_owned(),
-                            why,
-                        });
-                    }
-                }
+                let run = Run::new(way.name, delay_ms, round, measured);
+                println!("{title}: {run}");
+                results.runs.push(run);
             }
         }
     }
     Ok(results)
 }
 
-async fn one(world: &World, way: Way, delay: Duration) -> Result<Outcome> {
-    let outcome = way.run(world, delay).await;
+async fn one(world: &World, way: Way, delay: Duration) -> Result<Measured> {
+    let measured = way.run(world, delay).await;
     // A consumer that is left would go on to cost the server something.
     world.forget_consumers().await?;
-    outcome
+    measured
 }

@@ -10,7 +10,9 @@ fn every_way_delivers_in_order() {
     let runs = report["throughput"]["runs"].as_array().unwrap();
     for way in [
         "slipring-http",
+        "slipring-grpc",
         "slipring-keys-http",
+        "slipring-keys-grpc",
         "centrifugo",
         "ceiling-http",
         "ceiling-grpc",

@@ -20,6 +20,9 @@ use super::{
     Standby, secret, subject,
 };
 
+const NATS: &str = "nats://127.0.0.1:4222";
+const CENTRIFUGO: &str = "http://127.0.0.1:8000";
+
 /// The configuration in `text`, which is what the file `path` holds.
 pub fn parse(path: &Path, text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Problems> {
     let env: BTreeMap<String, String> = env.into_iter().collect();
@@ -48,7 +51,7 @@ pub fn parse(path: &Path, text: &str, env: impl IntoIterator<Item = (String, Str
 }
 
 fn nats(mut section: Section<'_>) -> Nats {
-    let servers = take_urls(&mut section, "servers", &["nats", "tls"], "nats://127.0.0.1:4222");
+    let servers = take_urls(&mut section, "servers", url(&["nats", "tls"], NATS), NATS);
     let nats = Nats {
         servers: servers.iter().map(|server| server.as_str().to_owned()).collect(),
         auth: nats_auth(&mut section),
@@ -165,7 +168,7 @@ fn centrifugo(mut section: Section<'_>) -> Centrifugo {
         ", since Centrifugo gives up its own answer after 10s",
     );
     let centrifugo = Centrifugo {
-        endpoints: take_urls(&mut section, "endpoints", &["http", "https"], "http://127.0.0.1:8000"),
+        endpoints: take_urls(&mut section, "endpoints", endpoint, CENTRIFUGO),
         api_key: secret::take(&mut section, "api_key", "api_key_file").map(|taken| taken.value),
         timeout: section.take("timeout", timeout).unwrap_or(Duration::from_secs(8)),
     };
@@ -275,19 +278,22 @@ fn shutdown(mut section: Section<'_>) -> Shutdown {
     Shutdown { grace }
 }
 
+/// Of one of Centrifugo's two APIs.
+fn endpoint(value: &DeValue<'_>) -> Parsed<Url> {
+    let url = url(&["http", "https", "grpc", "grpcs"], CENTRIFUGO)(value)?;
+    if url.scheme().starts_with("grpc") && !matches!(url.path(), "" | "/") {
+        return Err(Wrong::new("a URL such as \"grpc://127.0.0.1:10000\", since GRPC has no path").found_value(value));
+    }
+    Ok(url)
+}
+
 /// A list of at least one URL; `default` shows how they look, too.
 fn take_urls(
     section: &mut Section<'_>,
     key: &'static str,
-    schemes: &'static [&'static str],
+    parse: impl Fn(&DeValue<'_>) -> Parsed<Url>,
     default: &'static str,
 ) -> Vec<Url> {
-    let parse = |value: &DeValue<'_>| match value.as_str() {
-        Some(text) if text.starts_with("grpc://") && !text.contains('@') && schemes.contains(&"http") => {
-            Err(Wrong::new("an http:// or https:// URL: grpc:// is not there yet").found_value(value))
-        }
-        _ => url(schemes, default)(value),
-    };
     let Some(Taken { value: urls, place }) = section.take_list(key, parse) else {
         return Url::parse(default).into_iter().collect();
     };

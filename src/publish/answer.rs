@@ -1,5 +1,5 @@
 //! What can become of a request, as far as the scheduler has to tell it apart. Which status and which error means what is
-//! decided in `replies` and `centrifugo`; what follows from it, in the scheduler.
+//! decided in `replies` and `centrifugo`, for GRPC in the words of HTTP; what follows from it, in the scheduler.
 
 /// Centrifugo's `internal server error`: temporary, and ambiguous, since an engine that timed out may have executed the command.
 pub(super) const INTERNAL: u32 = 100;
@@ -8,7 +8,7 @@ pub(super) const INTERNAL: u32 = 100;
 pub enum Answer {
     /// One reply for each channel of each command, in the order of the request.
     Replies(Vec<Reply>),
-    /// HTTP 400 or 413: the request as it is cannot be taken, and nothing of it was executed.
+    /// HTTP 400 or 413, or what means the same over GRPC: the request as it is cannot be taken, and nothing of it was executed.
     Refused { status: u16, reason: String },
     /// HTTP 401, 403, 404 and the like: no request can succeed before somebody changes a configuration. Nothing was executed.
     Denied { reason: String },

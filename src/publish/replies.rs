@@ -1,5 +1,6 @@
-//! Reads what `/api/batch` replies. The shapes were measured on Centrifugo 6.9.1; a reply that does not have them, or not one for
-//! each command, is unreadable, which is to say that nobody knows what was executed.
+//! Reads what a batch replies: the JSON of `/api/batch`, and what its replies say in either API. The shapes were measured on
+//! Centrifugo 6.9.1; a reply that does not have them, or not one for each command, is unreadable, which is to say that nobody
+//! knows what was executed.
 
 use std::borrow::Cow;
 
@@ -22,50 +23,58 @@ pub enum Unreadable {
 #[derive(Deserialize)]
 struct Batch<'a> {
     #[serde(borrow, default)]
-    replies: Vec<Command<'a>>,
+    replies: Vec<CommandReply<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Command<'a> {
-    error: Option<Failure>,
+pub(super) struct CommandReply<'a> {
+    pub(super) error: Option<Failure>,
     #[serde(borrow)]
-    publish: Option<Published<'a>>,
+    pub(super) publish: Option<Published<'a>>,
     #[serde(borrow)]
-    broadcast: Option<Broadcast<'a>>,
+    pub(super) broadcast: Option<Broadcast<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Broadcast<'a> {
+pub(super) struct Broadcast<'a> {
     #[serde(borrow, default)]
-    responses: Vec<Response<'a>>,
+    pub(super) responses: Vec<Response<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Response<'a> {
-    error: Option<Failure>,
+pub(super) struct Response<'a> {
+    pub(super) error: Option<Failure>,
     #[serde(borrow)]
-    result: Option<Published<'a>>,
+    pub(super) result: Option<Published<'a>>,
 }
 
 #[derive(Deserialize, Clone)]
-struct Failure {
-    code: u32,
+pub(super) struct Failure {
+    pub(super) code: u32,
     #[serde(default)]
-    message: String,
+    pub(super) message: String,
 }
 
 /// Both fields are left out in a channel without history, and for `skip_history`.
 #[derive(Deserialize)]
-struct Published<'a> {
+pub(super) struct Published<'a> {
     #[serde(default)]
-    offset: u64,
+    pub(super) offset: u64,
     #[serde(borrow, default)]
-    epoch: Cow<'a, str>,
+    pub(super) epoch: Cow<'a, str>,
+}
+
+/// As [`gather`], from JSON.
+pub fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
+    let Batch { replies } = serde_json::from_slice(body)?;
+    gather(replies.into_iter(), channels)
 }
 
 /// The reply for each channel of each command. `channels` says how many each command has.
-pub fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
-    let Batch { replies } = serde_json::from_slice(body)?;
+pub(super) fn gather<'a>(
+    replies: impl ExactSizeIterator<Item = CommandReply<'a>>,
+    channels: impl ExactSizeIterator<Item = usize>,
+) -> Result<Vec<Reply>, Unreadable> {
     if replies.len() != channels.len() {
         return Err(Unreadable::Count {
             expected: channels.len(),
@@ -73,17 +82,17 @@ pub fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Resu
         });
     }
     let mut all = Vec::with_capacity(channels.len());
-    for (index, (command, channels)) in replies.into_iter().zip(channels).enumerate() {
+    for (index, (command, channels)) in replies.zip(channels).enumerate() {
         let shape = || Unreadable::Shape { index, channels };
         match command {
-            Command {
+            CommandReply {
                 error: Some(failure), ..
             } => all.extend(std::iter::repeat_n(Reply::from(failure), channels)),
-            Command {
+            CommandReply {
                 publish: Some(published),
                 ..
             } if channels == 1 => all.push(published.into()),
-            Command {
+            CommandReply {
                 broadcast: Some(Broadcast { responses }),
                 ..
             } if responses.len() == channels => {

@@ -10,10 +10,11 @@ use crate::message::Publication;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
 
+/// A clone shares its commands.
 #[derive(Debug, Clone)]
 pub struct Request {
     id: RequestId,
-    commands: Vec<Command>,
+    commands: Arc<[Command]>,
     size: usize,
 }
 
@@ -31,7 +32,11 @@ pub struct Command {
 impl Request {
     /// `size` is about what it takes when written, in bytes.
     pub(super) fn new(id: RequestId, commands: Vec<Command>, size: usize) -> Self {
-        Self { id, commands, size }
+        Self {
+            id,
+            commands: commands.into(),
+            size,
+        }
     }
 
     /// Commands nothing, so that its answer says only whether requests are taken.

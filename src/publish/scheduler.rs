@@ -36,7 +36,7 @@ use super::request::{Command, Request, RequestId};
 use crate::config::{self, Order};
 use crate::message::{Publication, Rejection};
 
-/// Centrifugo itself has no limit; common proxies and our memory do.
+/// Centrifugo itself has no limit over HTTP, and 4 MiB over GRPC; common proxies and our memory have one.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Of a channel after error 100.

@@ -7,16 +7,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use slipring_support::guests;
 use slipring_support::relay::Relay;
+use slipring_support::{Api, guests};
 
-use super::world::{SOON, World, module};
+use super::world::{SOON, World, module, over_both};
 
 const MESSAGES: u64 = 100_000;
 const CHANNELS: u64 = 1_000;
 
 /// For the whole of a run: some seconds on an idle machine.
 const LONG: Duration = Duration::from_secs(300);
+
+over_both!(
+    keeps_all_in_order_through_three_swaps,
+    keeps_all_in_order_through_five_restarts,
+);
 
 /// What the example `orders` makes of an order; `items` is the stream sequence, as [`order`] sets it.
 #[derive(Deserialize)]
@@ -34,8 +39,8 @@ fn order(sequence: u64) -> (String, String) {
     ("orders.paid".to_owned(), order)
 }
 
-async fn orders() -> Result<World> {
-    let world = World::start().await?;
+async fn orders(api: Api) -> Result<World> {
+    let world = World::start_over(api).await?;
     world.stream("ORDERS", &["orders.>"]).await?;
     world.publish((1..=MESSAGES).map(order)).await?;
     let toml = "stream = \"ORDERS\"\ndeliver = \"all\"\n";
@@ -71,9 +76,8 @@ async fn check_histories(world: &World) -> Result<BTreeMap<u64, View>> {
     Ok(views)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keeps_all_in_order_through_three_swaps() -> Result<()> {
-    let world = orders().await?;
+async fn keeps_all_in_order_through_three_swaps(api: Api) -> Result<()> {
+    let world = orders(api).await?;
     let start = Instant::now();
     let mut relay = world.run().await?;
     for (swap, guest) in (1..).zip(["orders-next", "orders", "orders-next"]) {
@@ -87,7 +91,7 @@ async fn keeps_all_in_order_through_three_swaps() -> Result<()> {
     // Past the capture of the test's output: a figure to see, not an assertion.
     writeln!(
         std::io::stderr(),
-        "{MESSAGES} messages on {CHANNELS} channels with three swaps: {seconds:.1} s, {:.0} messages/s",
+        "{MESSAGES} messages on {CHANNELS} channels with three swaps over {api:?}: {seconds:.1} s, {:.0} messages/s",
         MESSAGES as f64 / seconds
     )?;
     ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
@@ -103,9 +107,8 @@ async fn keeps_all_in_order_through_three_swaps() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keeps_all_in_order_through_five_restarts() -> Result<()> {
-    let world = orders().await?;
+async fn keeps_all_in_order_through_five_restarts(api: Api) -> Result<()> {
+    let world = orders(api).await?;
     let mut all_published = 0;
     for _ in 0..5 {
         let mut relay = world.run().await?;

@@ -10,12 +10,22 @@ use futures_util::{StreamExt, future};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use slipring_support::fake_centrifugo::{Answer, Batch, Command, Executed, FakeCentrifugo, Faults, Plan};
-use slipring_support::{eventually, guests};
+use slipring_support::{Api, eventually, guests};
 
-use super::world::{SOON, World, module};
+use super::world::{SOON, World, module, over_both};
 
 const STREAM: &str = "NOTIFICATIONS";
 const MODULE: &str = "notifications";
+
+over_both!(
+    whatever_fails_all_is_shown_once_and_in_order,
+    without_keys_first_appearances_are_in_order,
+    a_killed_relay_repeats_only_what_was_not_acked_and_keys_suppress_it,
+    when_an_endpoint_dies_the_other_one_takes_over_at_once,
+    a_publication_that_makes_a_batch_unreadable_is_found_and_dead_lettered,
+    batches_that_are_too_large_become_smaller_and_nothing_is_refused,
+    while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so,
+);
 
 /// The message with this number goes to these users, and says its number.
 type Events = BTreeMap<u64, BTreeSet<u32>>;
@@ -98,8 +108,8 @@ fn compare(shown: &BTreeMap<String, Vec<u64>>, expected: &BTreeMap<String, Vec<u
 }
 
 /// The events are in the stream, and the relay is not started yet.
-async fn world(fake: FakeCentrifugo, events: &Events) -> Result<World<FakeCentrifugo>> {
-    let world = World::start_fake(fake).await?;
+async fn world(api: Api, fake: FakeCentrifugo, events: &Events) -> Result<World<FakeCentrifugo>> {
+    let world = World::start_fake_over(api, fake).await?;
     world.stream(STREAM, &["notifications.>"]).await?;
     publish(&world, events).await?;
     let toml = format!("stream = \"{STREAM}\"\ndeliver = \"all\"\n");
@@ -133,10 +143,10 @@ async fn dead_letters(world: &World<FakeCentrifugo>) -> Result<Vec<async_nats::H
 }
 
 /// A relay through a Centrifugo that fails in all ways at random, until all is acked.
-async fn run_with_faults(seed: u64, publish: &str) -> Result<(FakeCentrifugo, Events)> {
+async fn run_with_faults(api: Api, seed: u64, publish: &str) -> Result<(FakeCentrifugo, Events)> {
     let events = events(seed, 2_000);
     let fake = FakeCentrifugo::start_with(Faults::mixed().seeded(seed)).await?;
-    let mut world = world(fake, &events).await?;
+    let mut world = world(api, fake, &events).await?;
     world.home.env("SLIPRING_CENTRIFUGO__TIMEOUT", "300ms");
     world.home.configure_more(publish)?;
     let mut relay = world.home.run().await?;
@@ -145,10 +155,9 @@ async fn run_with_faults(seed: u64, publish: &str) -> Result<(FakeCentrifugo, Ev
     Ok((world.centrifugo, events))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_fails_all_is_shown_once_and_in_order() -> Result<()> {
+async fn whatever_fails_all_is_shown_once_and_in_order(api: Api) -> Result<()> {
     let run = async |seed| {
-        let (fake, events) = run_with_faults(seed, "").await?;
+        let (fake, events) = run_with_faults(api, seed, "").await?;
         let executed = fake.executed();
         ensure!(
             executed.iter().any(|publication| !publication.shown),
@@ -162,11 +171,10 @@ async fn whatever_fails_all_is_shown_once_and_in_order() -> Result<()> {
 }
 
 /// Then what was repeated is seen, but never before what comes first.
-#[tokio::test(flavor = "multi_thread")]
-async fn without_keys_first_appearances_are_in_order() -> Result<()> {
+async fn without_keys_first_appearances_are_in_order(api: Api) -> Result<()> {
     let seed = fastrand::u64(..);
     let check = async {
-        let (fake, events) = run_with_faults(seed, "[publish]\nidempotency = false").await?;
+        let (fake, events) = run_with_faults(api, seed, "[publish]\nidempotency = false").await?;
         let shown = shown(&fake.executed())?;
         let expected = expected(&events);
         ensure!(shown != expected, "no fault made anything come twice");
@@ -175,8 +183,7 @@ async fn without_keys_first_appearances_are_in_order() -> Result<()> {
     check.await.with_context(|| format!("with the seed {seed}"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_relay_repeats_only_what_was_not_acked_and_keys_suppress_it() -> Result<()> {
+async fn a_killed_relay_repeats_only_what_was_not_acked_and_keys_suppress_it(api: Api) -> Result<()> {
     let events = events(7, 1_000);
     // Requests may overtake each other, so the first message need not be in the first one.
     let answered =
@@ -185,7 +192,7 @@ async fn a_killed_relay_repeats_only_what_was_not_acked_and_keys_suppress_it() -
         true => Plan::execute(),
         false => Plan::answer(Answer::Silence { executed: true }),
     });
-    let world = world(fake.await?, &events).await?;
+    let world = world(api, fake.await?, &events).await?;
     let mut relay = world.run().await?;
     let in_the_middle = async || -> Result<()> {
         let unanswered: BTreeSet<usize> = world
@@ -227,16 +234,15 @@ async fn a_killed_relay_repeats_only_what_was_not_acked_and_keys_suppress_it() -
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn when_an_endpoint_dies_the_other_one_takes_over_at_once() -> Result<()> {
+async fn when_an_endpoint_dies_the_other_one_takes_over_at_once(api: Api) -> Result<()> {
     let before = events(11, 500);
     let after: Events = events(12, 500)
         .into_iter()
         .map(|(number, users)| (500 + number, users))
         .collect();
     let (first, second) = (FakeCentrifugo::start().await?, FakeCentrifugo::start().await?);
-    let urls = format!("{},{}", first.url(), second.url());
-    let mut world = world(first, &before).await?;
+    let urls = format!("{},{}", first.endpoint(api), second.endpoint(api));
+    let mut world = world(api, first, &before).await?;
     world.home.env("SLIPRING_CENTRIFUGO__ENDPOINTS", urls);
     let relay = world.run().await?;
     world.all_acked(SOON, STREAM, MODULE).await?;
@@ -265,8 +271,7 @@ async fn when_an_endpoint_dies_the_other_one_takes_over_at_once() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_publication_that_makes_a_batch_unreadable_is_found_and_dead_lettered() -> Result<()> {
+async fn a_publication_that_makes_a_batch_unreadable_is_found_and_dead_lettered(api: Api) -> Result<()> {
     const POISON: u32 = 666;
     let mut events = events(21, 1_000);
     events.insert(500, BTreeSet::from([POISON]));
@@ -283,7 +288,7 @@ async fn a_publication_that_makes_a_batch_unreadable_is_found_and_dead_lettered(
         }),
         false => Plan::execute(),
     });
-    let world = world(fake.await?, &events).await?;
+    let world = world(api, fake.await?, &events).await?;
     let relay = world.run().await?;
     world.all_acked(SOON, STREAM, MODULE).await?;
 
@@ -304,8 +309,7 @@ async fn a_publication_that_makes_a_batch_unreadable_is_found_and_dead_lettered(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn batches_that_are_too_large_become_smaller_and_nothing_is_refused() -> Result<()> {
+async fn batches_that_are_too_large_become_smaller_and_nothing_is_refused(api: Api) -> Result<()> {
     const MOST: usize = 10;
     let events = events(31, 1_000);
     let fake = FakeCentrifugo::start_with(|batch| match batch.commands.len() > MOST {
@@ -315,7 +319,7 @@ async fn batches_that_are_too_large_become_smaller_and_nothing_is_refused() -> R
         }),
         false => Plan::execute(),
     });
-    let world = world(fake.await?, &events).await?;
+    let world = world(api, fake.await?, &events).await?;
     let relay = world.run().await?;
     world.all_acked(SOON, STREAM, MODULE).await?;
     let too_large = world
@@ -331,8 +335,7 @@ async fn batches_that_are_too_large_become_smaller_and_nothing_is_refused() -> R
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so() -> Result<()> {
+async fn while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so(api: Api) -> Result<()> {
     let events = events(41, 1_000);
     let denied = |_: &Batch| {
         Plan::answer(Answer::Status {
@@ -340,13 +343,13 @@ async fn while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so() -> Result
             executed: false,
         })
     };
-    let world = world(FakeCentrifugo::start_with(denied).await?, &events).await?;
+    let world = world(api, FakeCentrifugo::start_with(denied).await?, &events).await?;
     let mut relay = world.home.run().await?;
     relay.logs(SOON, "publishing is paused").await?;
     let troubled = |status: &Value| {
         status["centrifugo"]["trouble"]
             .as_str()
-            .is_some_and(|text| text.contains("401"))
+            .is_some_and(|text| text.contains("api_key_file"))
     };
     let status = relay.status_when(SOON, "its trouble in the status", troubled).await?;
     ensure!(status["ready"] == false, "{status}");

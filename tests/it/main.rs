@@ -11,6 +11,7 @@ mod dead_letters;
 mod delivery;
 mod directory;
 mod faults;
+mod grpc;
 mod incarnations;
 mod memory;
 mod numbers;

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
 use serde_json::{Value, json};
 use slipring_support::fake_centrifugo::{API_KEY, Command, FakeCentrifugo};
-use slipring_support::guests;
 use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::NatsServer;
 use slipring_support::subscriber::Subscriber;
+use slipring_support::{Api, guests};
 
 use super::numbers::{CHANNEL, counts, number_on, numbers, shows};
-use super::world::{SOON, World, binary, module, publish, unruly_toml};
+use super::world::{SOON, World, binary, module, over_both, publish, unruly_toml};
 
 /// The guest `unruly` with the fake Centrifugo, which remembers every command.
 struct Wire {
@@ -26,6 +26,10 @@ struct Wire {
 
 impl Wire {
     async fn start(config: &str, toml: &str) -> Result<Self> {
+        Self::start_over(Api::Http, config, toml).await
+    }
+
+    async fn start_over(api: Api, config: &str, toml: &str) -> Result<Self> {
         let (nats, centrifugo) = tokio::try_join!(NatsServer::start(), FakeCentrifugo::start())?;
         let jetstream = nats.jetstream().await?;
         let stream = jetstream::stream::Config {
@@ -34,7 +38,7 @@ impl Wire {
             ..Default::default()
         };
         jetstream.create_stream(stream).await?;
-        let home = Home::new(binary(), &nats.url(), &centrifugo.url(), API_KEY)?;
+        let home = Home::new(binary(), &nats.url(), &centrifugo.endpoint(api), API_KEY)?;
         home.configure_more(config)?;
         home.add_module("unruly", &guests::component("unruly")?, &unruly_toml(toml))?;
         let relay = home.run().await?;
@@ -79,9 +83,10 @@ async fn wish(world: &World, wishes: &[Value]) -> Result<()> {
     world.publish(messages).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_module_sets_is_what_centrifugo_is_asked_for() -> Result<()> {
-    let wire = Wire::start("", "").await?;
+over_both!(what_a_module_sets_is_what_centrifugo_is_asked_for);
+
+async fn what_a_module_sets_is_what_centrifugo_is_asked_for(api: Api) -> Result<()> {
+    let wire = Wire::start_over(api, "", "").await?;
     let commands = wire
         .send(&[
             json!({ "channels": ["plain"], "data": { "id": 1 } }),
@@ -102,7 +107,7 @@ async fn what_a_module_sets_is_what_centrifugo_is_asked_for() -> Result<()> {
         "{plain:?}"
     );
     ensure!(
-        plain.version.is_none() && plain.version_epoch.is_none() && plain.b64data.is_none(),
+        plain.version.is_none() && plain.version_epoch.is_none() && plain.b64data.is_none() && plain.binary.is_none(),
         "{plain:?}"
     );
     ensure!(
@@ -130,10 +135,11 @@ async fn what_a_module_sets_is_what_centrifugo_is_asked_for() -> Result<()> {
         "{broadcast:?}"
     );
     let binary = &commands["binary"];
-    ensure!(
-        binary.b64data.as_deref() == Some("AP+A") && binary.data.is_none(),
-        "{binary:?}"
-    );
+    let as_sent = match api {
+        Api::Http => binary.b64data.as_deref() == Some("AP+A"),
+        Api::Grpc => binary.binary.as_deref() == Some(&[0, 255, 128]),
+    };
+    ensure!(as_sent && binary.data.is_none(), "{binary:?}");
     let keys: Vec<_> = commands.values().map(|command| &command.idempotency_key).collect();
     let distinct: std::collections::HashSet<_> = keys.iter().collect();
     ensure!(distinct.len() == keys.len(), "each has a key of its own: {keys:?}");

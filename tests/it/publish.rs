@@ -4,12 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use slipring::config::{self, Order, Secret};
 use slipring::message::{Body, Publication};
 use slipring::publish::{Client, Concluded, Limits, Scheduler, idempotency_key};
+use slipring_support::Api;
 use slipring_support::servers::Centrifugo;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
+
+use super::world::over_both;
+
+over_both!(
+    strict,
+    batched,
+    options_mean_what_centrifugo_says,
+    goes_on_after_a_restart,
+);
 
 fn client(endpoints: &[&str], key: &str) -> Arc<Client> {
     let config = config::Centrifugo {
@@ -70,10 +81,22 @@ async fn publish(client: &Arc<Client>, order: Order, publications: Vec<Publicati
     concluded
 }
 
-async fn complete_and_in_order(order: Order) {
-    let server = Centrifugo::start().await.unwrap();
+/// What the API takes in no request: over HTTP, Centrifugo reads the JSON; over GRPC, 4 MiB is the limit of a message.
+fn poison(api: Api) -> (Body, &'static str) {
+    match api {
+        Api::Http => (json("[".repeat(20_000) + &"]".repeat(20_000)), "400"),
+        Api::Grpc => (json(format!("\"{}\"", "long".repeat(2 << 20))), "413"),
+    }
+}
+
+async fn complete_and_in_order(api: Api, order: Order) -> Result<()> {
+    let server = Centrifugo::start().await?;
     // The first endpoint is dead.
-    let client = client(&["http://127.0.0.1:9", &server.api_url()], server.api_key());
+    let dead = match api {
+        Api::Http => "http://127.0.0.1:9",
+        Api::Grpc => "grpc://127.0.0.1:9",
+    };
+    let client = client(&[dead, &server.endpoint(api)], server.api_key());
     let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let count = 20_000u64;
     let publications: Vec<_> = (0..count)
@@ -85,12 +108,12 @@ async fn complete_and_in_order(order: Order) {
             if n % 1000 == 0 {
                 channels.push("nope:1".to_owned());
             }
-            let deep = n == 7777;
-            for channel in channels.iter().filter(|c| !deep && !c.starts_with("nope")) {
+            let poisoned = n == 7777;
+            for channel in channels.iter().filter(|c| !poisoned && !c.starts_with("nope")) {
                 expected.entry(channel.clone()).or_default().push(n);
             }
-            let body = if deep {
-                json("[".repeat(20_000) + &"]".repeat(20_000))
+            let body = if poisoned {
+                poison(api).0
             } else {
                 json(format!("{{\"n\":{n}}}"))
             };
@@ -102,37 +125,35 @@ async fn complete_and_in_order(order: Order) {
     for Concluded { ticket, result } in &concluded {
         let code = result.as_ref().err().map(|rejection| &*rejection.code);
         let right = if *ticket == 7777 {
-            Some("400")
+            Some(poison(api).1)
         } else {
             (ticket % 1000 == 0).then_some("102")
         };
         assert_eq!(code, right, "{ticket}: {result:?}");
     }
     for (channel, numbers) in expected {
-        let history = server.history(&channel).await.unwrap();
+        let history = server.history(&channel).await?;
         let found: Vec<u64> = history
             .iter()
             .map(|p| p.json::<serde_json::Value>().unwrap()["n"].as_u64().unwrap())
             .collect();
         assert_eq!(found, numbers, "{channel}");
     }
+    Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn strict() {
-    complete_and_in_order(Order::Strict).await;
+async fn strict(api: Api) -> Result<()> {
+    complete_and_in_order(api, Order::Strict).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn batched() {
-    complete_and_in_order(Order::Batched).await;
+async fn batched(api: Api) -> Result<()> {
+    complete_and_in_order(api, Order::Batched).await
 }
 
 /// The answers that the options of a publication get, and what the history shows of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn options_mean_what_centrifugo_says() {
-    let server = Centrifugo::start().await.unwrap();
-    let client = client(&[&server.api_url()], server.api_key());
+async fn options_mean_what_centrifugo_says(api: Api) -> Result<()> {
+    let server = Centrifugo::start().await?;
+    let client = client(&[&server.endpoint(api)], server.api_key());
     let channel = ["orders:x".to_owned()];
     let one = |body: Body| publication(&channel, body);
     let text = |text: &str| one(json(text.to_owned()));
@@ -166,14 +187,15 @@ async fn options_mean_what_centrifugo_says() {
         [1],
         "Centrifugo takes no empty data, and says nothing of a version that is too low"
     );
-    let history = server.history("orders:x").await.unwrap();
+    let history = server.history("orders:x").await?;
     let texts: Vec<String> = history.iter().map(|publication| publication.text()).collect();
     assert_eq!(texts, ["{\"binary\":true}", "5", "{\"a\":1}"]);
     assert_eq!(history[0].tags["tag\""], "ü");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_and_a_wrong_path_are_denied_with_a_hint() {
+async fn a_wrong_key_and_a_wrong_address_are_told_with_a_hint() {
     let server = Centrifugo::start().await.unwrap();
     let limits = Limits {
         order: Order::Strict,
@@ -181,7 +203,7 @@ async fn a_wrong_key_and_a_wrong_path_are_denied_with_a_hint() {
         max_request_bytes: 1 << 20,
         max_in_flight: 1,
     };
-    let denied = async |client: Arc<Client>| {
+    let trouble = async |client: Arc<Client>| {
         let mut scheduler = Scheduler::new(limits, 1);
         scheduler.push(0, publication(&["orders:x".to_owned()], json("1".to_owned())), None);
         let request = scheduler.next_request(Instant::now()).unwrap();
@@ -192,8 +214,31 @@ async fn a_wrong_key_and_a_wrong_path_are_denied_with_a_hint() {
         );
         scheduler.trouble().map(str::to_owned).unwrap_or_default()
     };
-    let key = denied(client(&[&server.api_url()], "wrong")).await;
+    let key = trouble(client(&[&server.api_url()], "wrong")).await;
     assert!(key.contains("401") && key.contains("api_key_file"), "{key}");
-    let path = denied(client(&[&format!("{}/wrong", server.url())], server.api_key())).await;
+    let path = trouble(client(&[&format!("{}/wrong", server.url())], server.api_key())).await;
     assert!(path.contains("404") && path.contains("HTTP API"), "{path}");
+
+    let key = trouble(client(&[&server.grpc_url()], "wrong")).await;
+    assert!(key.contains("Unauthenticated") && key.contains("grpc_api.key"), "{key}");
+    let http_port = server.url().replace("http://", "grpc://");
+    let port = trouble(client(&[&http_port], server.api_key())).await;
+    assert!(port.contains(&http_port) && port.contains("grpc_api.port"), "{port}");
+}
+
+/// Centrifugo closes its connections in good order, and leaves none behind that lead nowhere.
+async fn goes_on_after_a_restart(api: Api) -> Result<()> {
+    let mut server = Centrifugo::start().await?;
+    let client = client(&[&server.endpoint(api)], server.api_key());
+    for number in 1..=3 {
+        let channels = ["plain:x".to_owned()];
+        let publications = (0..100).map(|n| publication(&channels, json(n.to_string())));
+        let concluded = publish(&client, Order::Batched, publications.collect()).await;
+        ensure!(
+            concluded.iter().all(|one| one.result.is_ok()),
+            "after {number} starts: {concluded:?}"
+        );
+        server.restart().await?;
+    }
+    Ok(())
 }

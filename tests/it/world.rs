@@ -7,16 +7,41 @@ use async_nats::jetstream::{self, consumer, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream as futures};
 use serde_json::{Value, json};
-use slipring_support::eventually;
 use slipring_support::fake_centrifugo::{self, FakeCentrifugo};
 use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::{Centrifugo, NatsServer};
+use slipring_support::{Api, eventually};
 
 /// For anything that should happen soon, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// Messages that are on their way into JetStream at once. It drops what it can't take in, so there is a bound.
 const PUBLISHING: usize = 2_000;
+
+/// Makes two tests of each function: one gets `Api::Http`, and one `Api::Grpc`.
+macro_rules! over_both {
+    ($($test:ident),+ $(,)?) => {
+        mod over_http {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() -> anyhow::Result<()> {
+                    super::$test(slipring_support::Api::Http).await
+                }
+            )+
+        }
+
+        mod over_grpc {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() -> anyhow::Result<()> {
+                    super::$test(slipring_support::Api::Grpc).await
+                }
+            )+
+        }
+    };
+}
+
+pub(crate) use over_both;
 
 /// `C` is the real Centrifugo, unless a test wants answers that it does not give on demand.
 pub struct World<C = Centrifugo> {
@@ -29,8 +54,13 @@ pub struct World<C = Centrifugo> {
 impl World {
     /// Servers that run and a relay that does not yet. Centrifugo knows the namespaces of the examples and `unruly`.
     pub async fn start() -> Result<Self> {
+        Self::start_over(Api::Http).await
+    }
+
+    /// The relay will speak this API of Centrifugo's.
+    pub async fn start_over(api: Api) -> Result<Self> {
         let centrifugo = Centrifugo::start_with(know_unruly).await?;
-        let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+        let (url, key) = (centrifugo.endpoint(api), centrifugo.api_key().to_owned());
         World::start_with(centrifugo, &url, &key).await
     }
 }
@@ -38,6 +68,11 @@ impl World {
 impl World<FakeCentrifugo> {
     pub async fn start_fake(centrifugo: FakeCentrifugo) -> Result<Self> {
         Self::start_fake_on(NatsServer::start().await?, centrifugo).await
+    }
+
+    pub async fn start_fake_over(api: Api, centrifugo: FakeCentrifugo) -> Result<Self> {
+        let url = centrifugo.endpoint(api);
+        World::start_with(centrifugo, &url, fake_centrifugo::API_KEY).await
     }
 
     pub async fn start_fake_on(nats: NatsServer, centrifugo: FakeCentrifugo) -> Result<Self> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::way::{Measured, Outcome};
+use super::way::Measured;
 use super::world::{PLAIN, SIZE, World};
 use crate::arrived::{Shape, arrived};
 use crate::centrifugo::{Api, Target};
@@ -14,7 +14,7 @@ use crate::home::{CONSUMER, home};
 use crate::meter::Meter;
 
 /// `keys`: whether publications carry idempotency keys.
-pub async fn run(world: &World, delay: Duration, api: Api, keys: bool) -> Result<Outcome> {
+pub async fn run(world: &World, delay: Duration, api: Api, keys: bool) -> Result<Measured> {
     let target = Target::start(world.history(), |_| ()).await?;
     let link = Link::unless_zero(&target.endpoint(api, None), delay)?;
     let endpoint = target.endpoint(api, link.as_ref());
@@ -27,13 +27,7 @@ pub async fn run(world: &World, delay: Duration, api: Api, keys: bool) -> Result
         &format!("idempotency = {keys}"),
     )?;
     world.nats.forget_peak_memory()?;
-    let mut relay = match home.run().await {
-        Ok(relay) => relay,
-        Err(error) if api == Api::Grpc && format!("{error:#}").contains("grpc:// is not there yet") => {
-            return Ok(Outcome::Refused("this relay does not speak GRPC yet".to_owned()));
-        }
-        Err(error) => return Err(error),
-    };
+    let mut relay = home.run().await?;
     let meter = Meter::default()
         .watch("nats-server", || world.nats.usage())
         .watch("slipring", || relay.usage())
@@ -45,5 +39,5 @@ pub async fn run(world: &World, delay: Duration, api: Api, keys: bool) -> Result
     relay.kill();
     let arrived = arrived(&target.centrifugo, &world.events, SIZE, Shape::Reshaped).await?;
     arrived.ensure_in_order(drained.all.then_some(world.events.len() as u64), drained.acknowledged)?;
-    Ok(Outcome::Ran(Measured::new(drained, arrived)))
+    Ok(Measured::new(drained, arrived))
 }

@@ -19,7 +19,6 @@ pub struct Results {
     pub channels: u32,
     pub limit_seconds: f64,
     pub runs: Vec<Run>,
-    pub skipped: Vec<Skipped>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,13 +39,6 @@ pub struct Run {
     pub used: BTreeMap<String, Used>,
 }
 
-/// A way that could not be measured.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Skipped {
-    pub way: String,
-    pub why: String,
-}
-
 impl Results {
     pub fn new(world: &World) -> Self {
         Self {
@@ -55,12 +47,7 @@ impl Results {
             channels: KEYS,
             limit_seconds: world.limit.as_secs_f64(),
             runs: Vec::new(),
-            skipped: Vec::new(),
         }
-    }
-
-    pub fn is_skipped(&self, way: &str) -> bool {
-        self.skipped.iter().any(|skipped| skipped.way == way)
     }
 
     /// In ascending order.
@@ -169,9 +156,6 @@ impl fmt::Display for Results {
                 _ => writeln!(f, "\n### A round trip of {delay_ms} ms more\n")?,
             }
             writeln!(f, "{}\n{}", self.rates(delay_ms), self.usage(delay_ms))?;
-        }
-        for Skipped { way, why } in &self.skipped {
-            writeln!(f, "{} was left out: {why}.", super::way::title(way))?;
         }
         Ok(())
     }

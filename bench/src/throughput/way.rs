@@ -126,14 +126,6 @@ const fn way(name: &'static str, title: &'static str, kind: Kind) -> Way {
     }
 }
 
-/// What became of a run.
-#[derive(Debug)]
-pub enum Outcome {
-    Ran(Measured),
-    /// This way is not there, and why.
-    Refused(String),
-}
-
 #[derive(Debug)]
 pub struct Measured {
     pub messages: u64,
@@ -157,17 +149,12 @@ impl Measured {
 }
 
 impl Way {
-    pub async fn run(self, world: &World, delay: Duration) -> Result<Outcome> {
+    pub async fn run(self, world: &World, delay: Duration) -> Result<Measured> {
         match self.kind {
             Kind::Relay { api, keys } => relay::run(world, delay, api, keys).await,
-            Kind::OwnConsumer => own_consumer::run(world, delay).await.map(Outcome::Ran),
-            Kind::Bento(output) => bento::run(world, delay, output).await.map(Outcome::Ran),
-            Kind::Ceiling { api, keys } => ceiling::run(world, delay, api, keys).await.map(Outcome::Ran),
+            Kind::OwnConsumer => own_consumer::run(world, delay).await,
+            Kind::Bento(output) => bento::run(world, delay, output).await,
+            Kind::Ceiling { api, keys } => ceiling::run(world, delay, api, keys).await,
         }
     }
-}
-
-/// How a way is called in tables.
-pub fn title(name: &str) -> &str {
-    WAYS.iter().find(|way| way.name == name).map_or(name, |way| way.title)
 }

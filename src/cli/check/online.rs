@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::config::{Centrifugo, Config};
 use crate::nats::{self, Nats};
+use crate::publish::Client;
 use crate::source::{self, FIRST_WITH_RESET, OLDEST, Server};
 
 /// What was asked of a server, and the answer.
@@ -105,6 +106,26 @@ async fn has_stream(nats: &Nats, name: &str) -> anyhow::Result<String> {
 }
 
 async fn centrifugo(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String> {
+    match endpoint.scheme() {
+        "grpc" | "grpcs" => over_grpc(endpoint, config).await,
+        _ => over_http(endpoint, config).await,
+    }
+}
+
+/// Whether it takes requests. Nothing is in the one that is sent.
+async fn over_grpc(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String> {
+    let config = Centrifugo {
+        endpoints: vec![endpoint.clone()],
+        api_key: config.api_key.clone(),
+        timeout: TIMEOUT,
+    };
+    match Client::new(&config)?.probe().await {
+        Ok(()) => Ok("Centrifugo's GRPC API".to_owned()),
+        Err(reason) => bail!("{reason}"),
+    }
+}
+
+async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String> {
     let mut url = endpoint.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().pop_if_empty();

@@ -63,7 +63,7 @@ fn every_key_is_read() {
     let config = config(
         r#"
         nats.servers = ["tls://a.example:4222", "nats://b.example"]
-        centrifugo = { endpoints = ["https://c.example/centrifugo"], timeout = "1s 500ms" }
+        centrifugo = { endpoints = ["https://c.example/centrifugo", "grpc://c.example", "grpcs://c.example:1"], timeout = "1s 500ms" }
         [modules]
         dir = "/srv/modules"
         cache_dir = "cache"
@@ -81,7 +81,15 @@ fn every_key_is_read() {
         "#,
     );
     assert_eq!(config.nats.servers, ["tls://a.example:4222", "nats://b.example"]);
-    assert_eq!(config.centrifugo.endpoints[0].as_str(), "https://c.example/centrifugo");
+    let endpoints: Vec<&str> = config.centrifugo.endpoints.iter().map(Url::as_str).collect();
+    assert_eq!(
+        endpoints,
+        [
+            "https://c.example/centrifugo",
+            "grpc://c.example",
+            "grpcs://c.example:1"
+        ]
+    );
     assert_eq!(config.centrifugo.timeout, Duration::from_millis(1_500));
     assert_eq!(
         config.modules,
@@ -110,7 +118,7 @@ server = ["nats://127.0.0.1:4222"]
 user = "relay"
 
 [centrifugo]
-endpoints = ["http://127.0.0.1:8000", "grpc://127.0.0.1:10000", 8000]
+endpoints = ["http://127.0.0.1:8000", "grpc://127.0.0.1:10000/api", "grpcs://c", 8000]
 api_key = "0f9c2a"
 timeout = "10s"
 
@@ -132,8 +140,8 @@ grace = 10
     assert_snapshot!(problems(text), @r#"
     slipring.toml:3:1: there is no key `nats.server`; did you mean `nats.servers`?
     slipring.toml:4:8: `nats.user` needs `nats.password_file` or SLIPRING_NATS__PASSWORD
-    slipring.toml:7:39: `centrifugo.endpoints` is "grpc://127.0.0.1:10000"; it must be an http:// or https:// URL: grpc:// is not there yet
-    slipring.toml:7:65: `centrifugo.endpoints` is 8000; it must be a URL such as "http://127.0.0.1:8000"
+    slipring.toml:7:39: `centrifugo.endpoints` is "grpc://127.0.0.1:10000/api"; it must be a URL such as "grpc://127.0.0.1:10000", since GRPC has no path
+    slipring.toml:7:82: `centrifugo.endpoints` is 8000; it must be a URL such as "http://127.0.0.1:8000"
     slipring.toml:8:1: `centrifugo.api_key` must not stand in this file; put the secret into a file of its own and name that with `api_key_file`, or set SLIPRING_CENTRIFUGO__API_KEY
     slipring.toml:9:11: `centrifugo.timeout` is "10s"; it must be a duration from "100ms" to "9s", since Centrifugo gives up its own answer after 10s
     slipring.toml:12:9: `publish.order` is "strikt"; it must be "strict" or "batched"

@@ -149,22 +149,6 @@ async fn sends_the_body_and_the_key_to_the_batch_api() {
     assert_eq!(*server.seen.lock().unwrap(), [expected]);
 }
 
-#[test]
-fn an_endpoint_may_be_written_in_several_ways() {
-    let check = |endpoint: &str, expected: &str| {
-        assert_eq!(batch_url(&Url::parse(endpoint).unwrap()).unwrap().as_str(), expected);
-    };
-    check("http://c:8000", "http://c:8000/api/batch");
-    check("http://c:8000/", "http://c:8000/api/batch");
-    check("http://c:8000/api", "http://c:8000/api/batch");
-    check("https://c/centrifugo/api/", "https://c/centrifugo/api/batch");
-    let error = batch_url(&Url::parse("grpc://c:10000").unwrap()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`grpc://c:10000` is not an endpoint of Centrifugo's HTTP API: `http://host:8000` would be one"
-    );
-}
-
 #[tokio::test]
 async fn refusals_carry_what_was_said() {
     let refused = |status, reason: &str| Answer::Refused {

@@ -1,8 +1,9 @@
-//! A Centrifugo that fails on demand: `/api/batch` as Centrifugo 6.9.1 answers it (sequential; a command that fails does not
-//! stop the next; keys and versions suppress), except for what a behaviour decides for each request. It remembers what it
-//! executed, which the relay cannot know after an ambiguous answer.
+//! A Centrifugo that fails on demand: `/api/batch`, and `Batch` over GRPC, as Centrifugo 6.9.1 answers them (sequential; a command
+//! that fails does not stop the next; keys and versions suppress), except for what a behaviour decides for each request. It
+//! remembers what it executed, which the relay cannot know after an ambiguous answer.
 
 mod behaviour;
+mod grpc;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -18,24 +19,28 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use behaviour::{Answer, Faults, OnCommand, Plan};
 pub use store::{Batch, Command, Executed};
 
+use crate::Api;
 use store::Store;
 
 /// The key that it wants.
 pub const API_KEY: &str = "the-key-of-the-fake";
 
+const HTTP_PATH: &str = "/api/batch";
+
 type Behaviour = Box<dyn FnMut(&Batch) -> Plan + Send>;
 
 pub struct FakeCentrifugo {
     address: SocketAddr,
+    grpc_address: SocketAddr,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    servers: [JoinHandle<()>; 2],
 }
 
 struct Shared {
@@ -51,26 +56,31 @@ impl FakeCentrifugo {
 
     /// One that asks `behaviour` what to do, in the order in which requests come in.
     pub async fn start_with(behaviour: impl FnMut(&Batch) -> Plan + Send + 'static) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .context("listening for the fake Centrifugo")?;
-        let address = listener.local_addr()?;
+        let listen = async || {
+            TcpListener::bind("127.0.0.1:0")
+                .await
+                .context("listening for the fake Centrifugo")
+        };
+        let (listener, grpc_listener) = (listen().await?, listen().await?);
+        let (address, grpc_address) = (listener.local_addr()?, grpc_listener.local_addr()?);
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Box::new(behaviour)),
             store: Mutex::default(),
         });
         let router = Router::new()
-            .route("/api/batch", post(batch))
+            .route(HTTP_PATH, post(batch))
             .fallback(not_found)
             .with_state(Arc::clone(&shared));
-        let server = tokio::spawn(async move {
-            // Ends only with the abort in `Drop`.
+        // They end only with the abort in `Drop`.
+        let http = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
+        let grpc = tokio::spawn(grpc::serve(grpc_listener, Arc::clone(&shared)));
         Ok(Self {
             address,
+            grpc_address,
             shared,
-            server,
+            servers: [http, grpc],
         })
     }
 
@@ -80,7 +90,15 @@ impl FakeCentrifugo {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.endpoint(Api::Http)
+    }
+
+    /// What the relay's `endpoints` take.
+    pub fn endpoint(&self, api: Api) -> String {
+        match api {
+            Api::Http => format!("http://{}", self.address),
+            Api::Grpc => format!("grpc://{}", self.grpc_address),
+        }
     }
 
     /// Every publication it executed, suppressed ones too, in the order of execution.
@@ -117,6 +135,14 @@ impl FakeCentrifugo {
         lock(&self.shared.store).requests.get(path).copied().unwrap_or_default()
     }
 
+    /// How many requests for a batch came this way, whatever became of them.
+    pub fn batch_requests(&self, api: Api) -> usize {
+        self.requests(match api {
+            Api::Http => HTTP_PATH,
+            Api::Grpc => grpc::PATH,
+        })
+    }
+
     /// The batches that could be read, in the order in which they came.
     pub fn batches(&self) -> Vec<Batch> {
         lock(&self.shared.store).batches.clone()
@@ -127,7 +153,7 @@ impl Drop for FakeCentrifugo {
     fn drop(&mut self) {
         // Connections that are open outlive the listener. What comes on them breaks, and nothing of it is executed.
         self.behave(|_| Plan::answer(Answer::Cut { executed: false }));
-        self.server.abort();
+        self.servers.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -151,9 +177,34 @@ async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
         // Somebody asks whether it is there. That is no batch, and the real one answers just this.
         return axum::Json(json!({})).into_response();
     }
+    match work(&shared, commands).await {
+        Worked::Replies(replies) => axum::Json(json!({ "replies": replies })).into_response(),
+        Worked::Status(status) => StatusCode::from_u16(status)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            .into_response(),
+        Worked::Silence => std::future::pending().await,
+        // The body is announced and never comes, so that the connection breaks.
+        Worked::Cut => {
+            let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut on purpose"))]);
+            ([(header::CONTENT_LENGTH, "100")], Body::from_stream(broken)).into_response()
+        }
+    }
+}
+
+/// What is to be answered, in whichever way it was asked.
+enum Worked {
+    Replies(Vec<Value>),
+    /// In the numbers of HTTP.
+    Status(u16),
+    Silence,
+    Cut,
+}
+
+async fn work(shared: &Arc<Shared>, commands: Vec<Command>) -> Worked {
     let batch = lock(&shared.store).admit(commands);
     let plan = (lock(&shared.behaviour))(&batch);
-    // Like the real one, it goes on when the client hangs up: axum drops a handler then, but not what the handler spawned.
+    let shared = Arc::clone(shared);
+    // Like the real one, it goes on when the client hangs up: a handler is dropped then, but not what the handler spawned.
     let work = tokio::spawn(async move {
         tokio::time::sleep(plan.delay).await;
         let replies = plan
@@ -163,17 +214,11 @@ async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
         (plan.answer, replies)
     });
     match work.await {
-        Ok((Answer::Replies, Some(replies))) => axum::Json(json!({ "replies": replies })).into_response(),
-        Ok((Answer::Status { status, .. }, _)) => StatusCode::from_u16(status)
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-            .into_response(),
-        Ok((Answer::Silence { .. }, _)) => std::future::pending().await,
-        // The body is announced and never comes, so that the connection breaks.
-        Ok((Answer::Cut { .. }, _)) => {
-            let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut on purpose"))]);
-            ([(header::CONTENT_LENGTH, "100")], Body::from_stream(broken)).into_response()
-        }
-        Ok((Answer::Replies, None)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok((Answer::Replies, Some(replies))) => Worked::Replies(replies),
+        Ok((Answer::Status { status, .. }, _)) => Worked::Status(status),
+        Ok((Answer::Silence { .. }, _)) => Worked::Silence,
+        Ok((Answer::Cut { .. }, _)) => Worked::Cut,
+        Ok((Answer::Replies, None)) | Err(_) => Worked::Status(500),
     }
 }
 

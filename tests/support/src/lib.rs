@@ -31,6 +31,13 @@ pub use usage::Usage;
 
 use std::path::{Path, PathBuf};
 
+/// The APIs of Centrifugo that publications can come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    Http,
+    Grpc,
+}
+
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -64,5 +64,9 @@ fn free_port() -> u16 {
 
 /// Whether a server gave up because its port was taken.
 fn port_was_taken(error: &anyhow::Error) -> bool {
-    format!("{error:#}").contains("address already in use")
+    let error = format!("{error:#}");
+    // The other one is what Centrifugo says of the port of its GRPC API, and no more.
+    ["address already in use", "cannot listen to address"]
+        .iter()
+        .any(|text| error.contains(text))
 }

@@ -29,11 +29,11 @@ pub enum OnCommand {
 pub enum Answer {
     /// HTTP 200 with a reply a command.
     Replies,
-    /// This HTTP status and an empty body.
+    /// This HTTP status and an empty body; over GRPC, the status that means the same.
     Status { status: u16, executed: bool },
     /// None, until the client gives up.
     Silence { executed: bool },
-    /// Half an answer, and the connection breaks.
+    /// Half an answer, or none over GRPC, and the connection breaks, with all that is under way on it.
     Cut { executed: bool },
 }
 

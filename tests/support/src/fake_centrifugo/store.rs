@@ -26,7 +26,11 @@ pub struct Command {
     #[serde(skip)]
     pub channels: Vec<String>,
     pub data: Option<Box<RawValue>>,
+    /// Over HTTP, what is not JSON.
     pub b64data: Option<String>,
+    /// Over GRPC, what is not JSON.
+    #[serde(skip)]
+    pub binary: Option<Vec<u8>>,
     pub idempotency_key: Option<String>,
     pub version: Option<u64>,
     pub version_epoch: Option<String>,
@@ -155,7 +159,7 @@ impl Store {
 
     /// The answer for one channel, as it stands in a broadcast.
     fn publish(&mut self, batch: usize, command: &Command, name: &str) -> Value {
-        if name.is_empty() || (command.data.is_none() && command.b64data.as_deref().unwrap_or_default().is_empty()) {
+        if name.is_empty() || !command.has_data() {
             return error(107);
         }
         let channel = self.channels.entry(name.to_owned()).or_default();
@@ -172,6 +176,14 @@ impl Store {
             at: Instant::now(),
         });
         result
+    }
+}
+
+impl Command {
+    fn has_data(&self) -> bool {
+        let base64 = self.b64data.as_deref().unwrap_or_default();
+        let binary = self.binary.as_deref().unwrap_or_default();
+        self.data.is_some() || !base64.is_empty() || !binary.is_empty()
     }
 }
 

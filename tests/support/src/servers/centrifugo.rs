@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, PORTS_TRIED, candidate_port, port_was_taken, tool};
 use crate::process::Process;
-use crate::{Publication, Usage, eventually};
+use crate::{Api, Publication, Usage, eventually};
 
 /// How many publications one request for a history asks for.
 const PAGE: usize = 10_000;
@@ -22,6 +22,7 @@ pub struct Centrifugo {
     // Before the directory, since it is dropped first.
     process: Option<Process>,
     port: u16,
+    grpc_port: u16,
     key: String,
     config: Value,
     dir: TempDir,
@@ -38,7 +39,9 @@ impl Centrifugo {
         let mut server = Self::prepare(edit)?;
         for _ in 1..PORTS_TRIED {
             match server.restart().await {
-                Err(error) if port_was_taken(&error) => server.port = candidate_port(),
+                Err(error) if port_was_taken(&error) => {
+                    (server.port, server.grpc_port) = (candidate_port(), candidate_port());
+                }
                 result => return result.map(|()| server),
             }
         }
@@ -54,6 +57,7 @@ impl Centrifugo {
         Ok(Self {
             process: None,
             port: candidate_port(),
+            grpc_port: candidate_port(),
             key,
             config,
             dir,
@@ -61,10 +65,11 @@ impl Centrifugo {
         })
     }
 
-    /// Starts it on the same port, with the same key; stops it first if it runs.
+    /// Starts it on the same ports, with the same key; stops it first if it runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.config["http_server"] = json!({ "address": "127.0.0.1", "port": self.port.to_string() });
+        self.config["grpc_api"]["port"] = self.grpc_port.into();
         let file = self.dir.path().join("config.json");
         std::fs::write(&file, self.config.to_string()).with_context(|| format!("writing {}", file.display()))?;
         let mut process = Process::spawn("Centrifugo", Command::new(tool("centrifugo")?).arg("-c").arg(&file))?;
@@ -78,10 +83,11 @@ impl Centrifugo {
         Ok(())
     }
 
-    /// Restarts it with another key for its HTTP API.
+    /// Restarts it with another key for both APIs.
     pub async fn restart_with_key(&mut self, key: &str) -> Result<()> {
         key.clone_into(&mut self.key);
         self.config["http_api"]["key"] = key.into();
+        self.config["grpc_api"]["key"] = key.into();
         self.restart().await
     }
 
@@ -110,6 +116,18 @@ impl Centrifugo {
     /// `http://127.0.0.1:PORT`, what the relay's `endpoints` take.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// `grpc://127.0.0.1:PORT`, which they take as well.
+    pub fn grpc_url(&self) -> String {
+        format!("grpc://127.0.0.1:{}", self.grpc_port)
+    }
+
+    pub fn endpoint(&self, api: Api) -> String {
+        match api {
+            Api::Http => self.url(),
+            Api::Grpc => self.grpc_url(),
+        }
     }
 
     /// The base of its HTTP API.
@@ -236,6 +254,7 @@ fn default_config(key: &str) -> Value {
     };
     json!({
         "http_api": { "key": key },
+        "grpc_api": { "enabled": true, "address": "127.0.0.1", "key": key },
         "health": { "enabled": true },
         "usage_stats": { "disabled": true },
         "client": {
@@ -264,9 +283,15 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_taken_is_recognised() {
         let first = Centrifugo::start().await.unwrap();
-        let mut second = Centrifugo::prepare(|_| ()).unwrap();
-        second.port = first.port;
-        let error = second.restart().await.unwrap_err();
-        assert!(port_was_taken(&error), "{error:#}");
+        let takes: [fn(&mut Centrifugo, &Centrifugo); 2] = [
+            |second, first| second.port = first.port,
+            |second, first| second.grpc_port = first.grpc_port,
+        ];
+        for take in takes {
+            let mut second = Centrifugo::prepare(|_| ()).unwrap();
+            take(&mut second, &first);
+            let error = second.restart().await.unwrap_err();
+            assert!(port_was_taken(&error), "{error:#}");
+        }
     }
 }

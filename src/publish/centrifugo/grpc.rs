@@ -1,0 +1,150 @@
+//! One endpoint of Centrifugo's GRPC API.
+
+mod status;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::Url;
+use tonic::Request as Call;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{self, Channel, ClientTlsConfig};
+
+use super::{Answer, CONNECT_TIMEOUT, ClientError, Request, chain};
+use crate::config;
+use crate::publish::replies;
+
+const METHOD: &str = "/centrifugal.centrifugo.api.CentrifugoApi/Batch";
+
+/// Centrifugo's own default.
+const DEFAULT_PORT: u16 = 10_000;
+
+/// The kernel asks an idle peer this often whether it is still there, so that nothing between forgets the connection. HTTP/2 has
+/// pings for that, but Centrifugo's library closes the connection of whoever sends more than one in five minutes (grpc-go's
+/// `keepalive.EnforcementPolicy`).
+const TCP_KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Of replies, in bytes: those to a request of 1 MiB for very many channels may take ten times as much as the request.
+const MAX_REPLIES: usize = 64 << 20;
+
+/// Enough for the replies of all requests in flight, so that none waits for permission to go on.
+const WINDOW: u32 = 4 << 20;
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    url: Url,
+    server: transport::Endpoint,
+    timeout: Duration,
+    authorization: Option<MetadataValue<Ascii>>,
+    connection: Mutex<Connection>,
+}
+
+/// HTTP/2: one connection carries all requests at once, and connects by itself when it is needed.
+#[derive(Debug)]
+struct Connection {
+    channel: Channel,
+    /// Counts the connections, so that only one of several requests that time out together makes a new one.
+    number: u64,
+}
+
+impl Endpoint {
+    pub(super) fn new(config: &config::Centrifugo, url: &Url) -> Result<Self, ClientError> {
+        let authorization = match &config.api_key {
+            Some(key) => {
+                let mut value =
+                    MetadataValue::try_from(format!("apikey {}", key.expose())).map_err(|_| ClientError::Key)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        let server = server(config, url)?;
+        Ok(Self {
+            url: url.clone(),
+            connection: Mutex::new(Connection {
+                channel: server.connect_lazy(),
+                number: 0,
+            }),
+            server,
+            timeout: config.timeout,
+            authorization,
+        })
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// `Err` says why the answer is ambiguous.
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer, String> {
+        let (channel, number) = self.connection();
+        match tokio::time::timeout(self.timeout, self.call(channel, request)).await {
+            Ok(Ok(response)) => replies::gather(response.replies.into_iter().map(Into::into), request.channels())
+                .map(Answer::Replies)
+                .map_err(|error| chain(&error)),
+            Ok(Err(status)) => status::judge(&status, &self.url),
+            Err(_) => {
+                self.abandon(number);
+                Err(format!("operation timed out after {:?}", self.timeout))
+            }
+        }
+    }
+
+    async fn call(&self, channel: Channel, request: &Request) -> Result<wire::BatchResponse, tonic::Status> {
+        let mut client = Grpc::new(channel).max_decoding_message_size(MAX_REPLIES);
+        client
+            .ready()
+            .await
+            .map_err(|error| tonic::Status::from_error(error.into()))?;
+        let mut call = Call::new(request.clone());
+        if let Some(authorization) = &self.authorization {
+            call.metadata_mut().insert("authorization", authorization.clone());
+        }
+        let method = PathAndQuery::from_static(METHOD);
+        let response = client.unary(call, method, wire::Batch::of(request)).await?;
+        Ok(response.into_inner())
+    }
+
+    fn connection(&self) -> (Channel, u64) {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        (connection.channel.clone(), connection.number)
+    }
+
+    /// The connection may lead nowhere, which TCP notices only after a quarter of an hour. The next request has a new one; those
+    /// that are under way end on the old one.
+    fn abandon(&self, number: u64) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.number == number {
+            *connection = Connection {
+                channel: self.server.connect_lazy(),
+                number: number + 1,
+            };
+        }
+    }
+}
+
+fn server(config: &config::Centrifugo, url: &Url) -> Result<transport::Endpoint, ClientError> {
+    let host = url.host_str().filter(|_| matches!(url.path(), "" | "/"));
+    let host = host.ok_or_else(|| ClientError::Endpoint(url.clone()))?;
+    let port = url.port().unwrap_or(DEFAULT_PORT);
+    let tls = url.scheme() == "grpcs";
+    let scheme = if tls { "https" } else { "http" };
+    let server = transport::Endpoint::from_shared(format!("{scheme}://{host}:{port}"))
+        .map_err(ClientError::Grpc)?
+        .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(TCP_KEEPALIVE))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW);
+    if tls {
+        let roots = ClientTlsConfig::new().with_native_roots();
+        server.tls_config(roots).map_err(ClientError::Grpc)
+    } else {
+        Ok(server)
+    }
+}

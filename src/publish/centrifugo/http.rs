@@ -1,0 +1,127 @@
+//! One endpoint of Centrifugo's HTTP API.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode, Url, redirect};
+
+use super::super::{body, replies};
+use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain};
+use crate::config;
+
+/// Centrifugo closes an idle connection after 30 s; a request sent at that moment would fail.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    client: reqwest::Client,
+    url: Url,
+}
+
+impl Endpoint {
+    pub(super) fn new(client: reqwest::Client, endpoint: &Url) -> Self {
+        let url = batch_url(endpoint);
+        Self { client, url }
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// `Err` says why the answer is ambiguous.
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer, String> {
+        let sent = self.client.post(self.url.clone()).body(body::write(request)).send();
+        let response = sent.await.map_err(|error| chain(&error.without_url()))?;
+        judge(response, &self.url, request).await
+    }
+}
+
+/// One is enough for all endpoints.
+pub(super) fn client(config: &config::Centrifugo) -> Result<reqwest::Client, ClientError> {
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    if let Some(key) = &config.api_key {
+        let mut key = HeaderValue::from_str(key.expose()).map_err(|_| ClientError::Key)?;
+        key.set_sensitive(true);
+        headers.insert("X-API-Key", key);
+    }
+    reqwest::Client::builder()
+        .default_headers(headers)
+        .http1_only()
+        .tcp_nodelay(true)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
+        .timeout(config.timeout)
+        // A key must not travel to where a proxy or a redirect points.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .build()
+        .map_err(ClientError::Http)
+}
+
+/// `Err` says why the answer is ambiguous.
+async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answer, String> {
+    let status = response.status();
+    let body = response.bytes().await.map_err(|error| chain(&error.without_url()))?;
+    let excerpt = || excerpt(status, &body);
+    match status {
+        StatusCode::OK => match replies::read(&body, request.channels()) {
+            Ok(replies) => Ok(Answer::Replies(replies)),
+            Err(error) => Err(format!("{}; {}", chain(&error), excerpt())),
+        },
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::Refused {
+            status: status.as_u16(),
+            reason: excerpt(),
+        }),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Err(excerpt()),
+        _ if status.is_redirection() || status.is_client_error() => {
+            let hint = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    "does `centrifugo.api_key_file` hold the value of Centrifugo's `http_api.key`?"
+                }
+                StatusCode::NOT_FOUND => {
+                    "is this the address, port and path of its HTTP API, and is `http_api` not disabled?"
+                }
+                _ => "is this the address of its HTTP API, and not of something before it?",
+            };
+            Ok(Answer::Denied {
+                reason: format!("Centrifugo at {url} lets nothing in ({}): {hint}", excerpt()),
+            })
+        }
+        _ => Err(excerpt()),
+    }
+}
+
+/// An endpoint may be given as `http://host`, with a path before the API, and with or without `/api` at the end.
+fn batch_url(endpoint: &Url) -> Url {
+    let base = endpoint.path().trim_end_matches('/');
+    let base = base.strip_suffix("/api").unwrap_or(base);
+    let mut url = endpoint.clone();
+    url.set_path(&format!("{base}/api/batch"));
+    url
+}
+
+fn excerpt(status: StatusCode, body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).trim().chars().take(MAX_EXCERPT).collect();
+    // "HTTP 400 Bad Request: Bad Request" says nothing more.
+    if text.is_empty() || status.canonical_reason() == Some(&text) {
+        format!("HTTP {status}")
+    } else {
+        format!("HTTP {status}: {text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_may_be_written_in_several_ways() {
+        let check = |endpoint: &str, expected: &str| {
+            assert_eq!(batch_url(&Url::parse(endpoint).unwrap()).as_str(), expected);
+        };
+        check("http://c:8000", "http://c:8000/api/batch");
+        check("http://c:8000/", "http://c:8000/api/batch");
+        check("http://c:8000/api", "http://c:8000/api/batch");
+        check("https://c/centrifugo/api/", "https://c/centrifugo/api/batch");
+    }
+}
