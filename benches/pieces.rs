@@ -162,6 +162,7 @@ fn new_scheduler(order: Order) -> Scheduler {
         max_batch: BATCH as usize,
         max_request_bytes: 1 << 20,
         max_in_flight: 8,
+        busy_batch: 32,
     };
     Scheduler::new(limits, 48)
 }

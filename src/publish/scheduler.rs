@@ -45,6 +45,12 @@ const CHANNEL_BACKOFF: Backoff = Backoff {
     longest: Duration::from_secs(30),
 };
 
+/// How long a few publications wait for more, while others are in flight: less than the requests take that make it worth while.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// Requests that carry fewer publications than this are no reason to wait: there is time for them.
+const BUSY_BATCH: usize = 32;
+
 /// How long a channel has one publication a request after a batch of it failed in the middle.
 const STRICT_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
@@ -57,6 +63,8 @@ pub struct Scheduler {
     /// Publications a request, now: halved by what speaks for smaller ones, doubled by each success.
     max_batch: usize,
     outage: Outage,
+    /// When the last request was given.
+    sent: Option<Instant>,
     rng: Rng,
     frozen: bool,
     carried: usize,
@@ -72,6 +80,9 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Requests.
     pub max_in_flight: usize,
+    /// While requests carry this many on average, a much smaller one waits for a moment, so that what each of them costs is shared by
+    /// more: under load the channels whose request is answered would otherwise go out again by ones and twos.
+    pub busy_batch: usize,
 }
 
 impl From<&config::Publish> for Limits {
@@ -81,6 +92,7 @@ impl From<&config::Publish> for Limits {
             max_batch: config.max_batch,
             max_request_bytes: MAX_REQUEST_BYTES,
             max_in_flight: config.max_in_flight,
+            busy_batch: BUSY_BATCH,
         }
     }
 }
@@ -109,6 +121,7 @@ impl Scheduler {
             next_id: 0,
             max_batch: limits.max_batch.max(1),
             outage: Outage::default(),
+            sent: None,
             rng: Rng::with_seed(seed),
             frozen: false,
             carried: 0,
@@ -135,6 +148,9 @@ impl Scheduler {
         if self.frozen || !self.has_slot() || !self.outage.allows_request(now) {
             return None;
         }
+        if self.lingers_until().is_some_and(|until| now < until) {
+            return None;
+        }
         let id = RequestId(self.next_id);
         let (items, bytes) = self.take_ready(id);
         if items.is_empty() {
@@ -142,6 +158,7 @@ impl Scheduler {
         }
         self.next_id += 1;
         self.outage.sent(id);
+        self.sent = Some(now);
         self.carried += items.len();
         let commands = items.iter().map(|&item| self.command(item)).collect();
         let request = Request::new(id, commands, bytes);
@@ -194,7 +211,8 @@ impl Scheduler {
             .outage
             .probe_at()
             .filter(|_| self.has_slot() && self.queues.may_be_ready());
-        [self.queues.next_timer(), probe].into_iter().flatten().min()
+        let linger = self.lingers_until().filter(|_| self.has_slot());
+        [self.queues.next_timer(), probe, linger].into_iter().flatten().min()
     }
 
     /// No request from now on: the pipeline is being halted. What is in flight may still be completed.
@@ -238,6 +256,16 @@ impl Scheduler {
 
     fn has_slot(&self) -> bool {
         self.in_flight.len() < self.limits.max_in_flight
+    }
+
+    /// Until when what is ready waits for more, unless a request is answered before: it is less than half of what the requests in flight
+    /// carry on average.
+    fn lingers_until(&self) -> Option<Instant> {
+        let (requests, ready) = (self.in_flight.len(), self.queues.ready());
+        let busy = requests > 0
+            && self.outage.reason().is_none()
+            && self.carried >= self.limits.busy_batch.saturating_mul(requests);
+        (busy && ready > 0 && 2 * ready * requests < self.carried).then_some(self.sent? + LINGER)
     }
 
     /// The oldest that are ready, as many as fit, and what they take in bytes.

@@ -55,6 +55,7 @@ async fn publish(client: &Arc<Client>, order: Order, publications: Vec<Publicati
         max_batch: 512,
         max_request_bytes: 1 << 20,
         max_in_flight: 8,
+        busy_batch: 32,
     };
     let mut scheduler = Scheduler::new(limits, 1);
     for (ticket, publication) in publications.into_iter().enumerate() {
@@ -202,6 +203,7 @@ async fn a_wrong_key_and_a_wrong_address_are_told_with_a_hint() {
         max_batch: 5,
         max_request_bytes: 1 << 20,
         max_in_flight: 1,
+        busy_batch: 32,
     };
     let trouble = async |client: Arc<Client>| {
         let mut scheduler = Scheduler::new(limits, 1);

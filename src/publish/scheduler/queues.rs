@@ -302,6 +302,11 @@ impl Queues {
         !self.ready.is_empty()
     }
 
+    /// How many are ready, or a few more.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Whether there is nothing left of anything.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {

@@ -26,6 +26,7 @@ fn bench(order: Order) -> Bench {
         max_batch: 8,
         max_request_bytes: 10_000,
         max_in_flight: 3,
+        busy_batch: usize::MAX,
     })
 }
 
@@ -199,6 +200,7 @@ fn what_did_not_fit_goes_next_unless_its_channel_is_in_flight() {
         max_batch: 2,
         max_request_bytes: 10_000,
         max_in_flight: 3,
+        busy_batch: usize::MAX,
     });
     bench.push_all("a a a b");
     let first = bench.sends("0@a 1@a");
@@ -215,6 +217,7 @@ fn slots_and_bytes_are_bounded() {
         max_batch: 8,
         max_request_bytes: 1_000,
         max_in_flight: 2,
+        busy_batch: usize::MAX,
     });
     bench.push_sized("a", 5_000, None);
     bench.push_sized("b", 300, None);
@@ -350,6 +353,7 @@ fn channels_without_work_take_no_memory() {
         max_batch: 100,
         max_request_bytes: 1 << 20,
         max_in_flight: 3,
+        busy_batch: usize::MAX,
     });
     for channel in 0..1_000 {
         bench.push(&format!("c{channel}+d{channel}"));
@@ -365,4 +369,30 @@ fn channels_without_work_take_no_memory() {
         "{:?}",
         bench.scheduler
     );
+}
+
+#[test]
+fn a_few_wait_for_more_while_much_is_in_flight_but_not_for_long() {
+    let mut bench = bench_with(Limits {
+        order: Order::Strict,
+        max_batch: 8,
+        max_request_bytes: 10_000,
+        max_in_flight: 3,
+        busy_batch: 4,
+    });
+    bench.push_all("a b c d e f");
+    let first = bench.sends("0@a 1@b 2@c 3@d 4@e 5@f");
+    bench.push_all("g h");
+    bench.sends_nothing();
+    bench.push("i");
+    let second = bench.sends("6@g 7@h 8@i");
+    bench.push("j");
+    bench.sleeps(1, 2);
+    bench.sends("9@j");
+    bench.gets(first, replies("ok ok ok ok ok ok"), "0 1 2 3 4 5");
+    bench.push("k");
+    bench.sends("10@k");
+    bench.gets(second, replies("ok ok ok"), "6 7 8");
+    bench.push("l");
+    bench.sends("11@l");
 }

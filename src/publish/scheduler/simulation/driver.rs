@@ -84,6 +84,7 @@ impl Driver {
             max_batch: rng.usize(1..12),
             max_request_bytes: 2_000,
             max_in_flight,
+            busy_batch: if seed.is_multiple_of(2) { 1 } else { usize::MAX },
         };
         let mut scheduler = Scheduler::new(limits, seed);
         scheduler.put_in(setup.bug);

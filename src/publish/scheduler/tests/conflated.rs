@@ -52,6 +52,7 @@ fn a_channel_that_changes_all_the_time_keeps_its_turn() {
         max_batch: 1,
         max_request_bytes: 10_000,
         max_in_flight: 3,
+        busy_batch: usize::MAX,
     });
     bench.push_newest("a", None);
     bench.push_newest("b", None);

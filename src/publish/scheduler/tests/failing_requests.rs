@@ -46,6 +46,7 @@ fn denied_pauses_everything_and_probes() {
         max_batch: 3,
         max_request_bytes: 10_000,
         max_in_flight: 2,
+        busy_batch: usize::MAX,
     });
     bench.push_all("a b");
     let first = bench.sends("0@a 1@b");
