@@ -23,8 +23,7 @@ use crate::options::Options;
 
 pub use results::Results;
 
-use results::{Run, Skipped};
-use run::Outcome;
+use results::Run;
 
 /// Bytes of a message.
 const SIZE: usize = 200;
@@ -92,29 +91,15 @@ pub async fn run(options: &Options) -> Result<Results> {
     let mut runs = 0;
     for round in 1..=rounds {
         for &way in &ways {
-            if results.is_skipped(way.name) {
-                continue;
-            }
             // A channel for the probes of this run alone.
             let probe = keys + runs;
             runs += 1;
             let title = format!("round {round} of {rounds}, {}", way.title);
             let outcome = run::run(&world, way, probe).await;
             clock::forget_consumers(&world.stream).await?;
-            match outcome.with_context(|| title.clone())? {
-                Outcome::Ran(measured) => {
-                    let run = Run::new(way, round, &measured);
-                    println!("{title}: {run}");
-                    results.runs.push(run);
-                }
-                Outcome::Refused(why) => {
-                    println!("{title}: left out: {why}");
-                    results.skipped.push(Skipped {
-                        way: way.name.to_owned(),
-                        why,
-                    });
-                }
-            }
+            let run = Run::new(way, round, &outcome.with_context(|| title.clone())?);
+            println!("{title}: {run}");
+            results.runs.push(run);
         }
     }
     Ok(results)

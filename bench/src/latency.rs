@@ -13,8 +13,8 @@ use crate::options::Options;
 
 pub use results::Results;
 
-use results::{Run, Skipped};
-use way::{Outcome, Trial, WAYS, Way};
+use results::Run;
+use way::{Trial, WAYS, Way};
 
 /// Messages a second.
 const RATES: [u32; 3] = [100, 1_000, 10_000];
@@ -47,9 +47,6 @@ pub async fn run(options: &Options) -> Result<Results> {
     for round in 1..=rounds {
         for &rate in rates {
             for &way in &ways {
-                if results.is_skipped(way.name) {
-                    continue;
-                }
                 let title = format!("round {round} of {rounds}, {}, {rate} messages/s", way.title);
                 let trial = Trial {
                     nats: &nats,
@@ -57,20 +54,10 @@ pub async fn run(options: &Options) -> Result<Results> {
                     rate,
                     time: WARM_UP + seconds,
                 };
-                match way.run(trial).await.with_context(|| title.clone())? {
-                    Outcome::Ran(measured) => {
-                        let run = Run::new(way.name, rate, round, measured, WARM_UP);
-                        println!("{title}: {run}");
-                        results.runs.push(run);
-                    }
-                    Outcome::Refused(why) => {
-                        println!("{title}: left out: {why}");
-                        results.skipped.push(Skipped {
-                            way: way.name.to_owned(),
-                            why,
-                        });
-                    }
-                }
+                let measured = way.run(trial).await.with_context(|| title.clone())?;
+                let run = Run::new(way.name, rate, round, measured, WARM_UP);
+                println!("{title}: {run}");
+                results.runs.push(run);
             }
         }
     }

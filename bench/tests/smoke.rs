@@ -34,7 +34,7 @@ fn every_way_delivers_in_order() {
 fn latency_is_measured_in_each_way() {
     let (report, said) = bench(&["latency"]);
     let runs = report["latency"]["runs"].as_array().unwrap();
-    for way in ["slipring-http", "centrifugo"] {
+    for way in ["slipring-http", "slipring-grpc", "centrifugo"] {
         for rate in [100, 1_000] {
             let run = runs.iter().find(|run| run["way"] == way && run["rate"] == rate);
             let run = run.unwrap_or_else(|| panic!("{way} at {rate}/s is missing: {runs:?}"));
@@ -112,11 +112,10 @@ fn what_is_new_comes_through_behind_a_backlog() {
     assert_eq!(max_age["publications"], 0, "{max_age}");
     assert_eq!(max_age["acknowledged"], messages, "{max_age}");
 
-    // Until the relay can conflate, this way is left out, and says so.
-    match of("conflate") {
-        Some(conflate) => assert!(conflate["publications"].as_u64().unwrap() <= messages, "{conflate}"),
-        None => assert_eq!(behind["skipped"][0]["way"], "conflate", "{behind}"),
-    }
+    let conflate = of("conflate").unwrap();
+    assert!(conflate["publications"].as_u64().unwrap() <= messages, "{conflate}");
+    assert_eq!(conflate["acknowledged"], messages, "{conflate}");
+
     for run in runs {
         assert!(run["live_seconds"].as_f64().unwrap() > 0.0, "{run}");
     }

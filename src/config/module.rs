@@ -31,7 +31,9 @@ impl ModuleConfig {
             conflate: false,
             version: VersionSource::Module,
             max_consecutive_rejects: 100,
-            window: 8_192,
+            // Enough to keep a thousand channels busy over a round trip of milliseconds; what it holds is most of what a busy module
+            // takes in memory.
+            window: 4_096,
             window_bytes: 32 << 20,
             window_age: Duration::from_secs(300),
             workers: 1,

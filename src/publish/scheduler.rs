@@ -80,8 +80,8 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Requests.
     pub max_in_flight: usize,
-    /// While requests carry this many on average, a much smaller one waits for a moment, so that what each of them costs is shared by
-    /// more: under load the channels whose request is answered would otherwise go out again by ones and twos.
+    /// While requests carry this many on average, one that is much smaller than all of them waits for a moment, so that what each costs
+    /// is shared by more: under load the channels whose request is answered would otherwise go out again by ones and twos.
     pub busy_batch: usize,
 }
 
@@ -258,14 +258,15 @@ impl Scheduler {
         self.in_flight.len() < self.limits.max_in_flight
     }
 
-    /// Until when what is ready waits for more, unless a request is answered before: it is less than half of what the requests in flight
-    /// carry on average.
+    /// Until when what is ready waits for more, unless a request is answered before: it is less than half of what all requests in flight
+    /// carry.
     fn lingers_until(&self) -> Option<Instant> {
         let (requests, ready) = (self.in_flight.len(), self.queues.ready());
         let busy = requests > 0
             && self.outage.reason().is_none()
             && self.carried >= self.limits.busy_batch.saturating_mul(requests);
-        (busy && ready > 0 && 2 * ready * requests < self.carried).then_some(self.sent? + LINGER)
+        let few = ready > 0 && ready < self.max_batch && 2 * ready < self.carried;
+        (busy && few).then_some(self.sent? + LINGER)
     }
 
     /// The oldest that are ready, as many as fit, and what they take in bytes.

@@ -17,7 +17,7 @@ const SIZE: usize = 1_024;
 /// Of each channel's history: the last ones say that all before came, in order, or they would be others.
 const KEPT: u64 = 3;
 
-/// Window: 8,192 messages or 32 MiB of them, by default. Each of them may be there as a message, as a publication, and in the
+/// Window: 4,096 messages or 32 MiB of them, by default. Each of them may be there as a message, as a publication, and in the
 /// body of a request; wasmtime, its compiled code and the guests take some 50 MiB. The backlog itself is larger than that.
 const BOUND: u64 = 128 << 20;
 
@@ -56,7 +56,7 @@ async fn a_backlog_neither_fills_the_memory_nor_keeps_the_processor_busy() -> Re
     let relay = world.home.run().await?;
     let full = |status: &Value| {
         let module = module(status, "notifications");
-        module["window_messages"] == 8_192 && module["transformed"] == 8_192 && status["ready"] == false
+        module["window_messages"] == 4_096 && module["transformed"] == 4_096 && status["ready"] == false
     };
     relay.status_when(SOON, "a full window", full).await?;
     let before = relay.usage()?;

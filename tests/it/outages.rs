@@ -20,10 +20,10 @@ const AWAY: Duration = Duration::from_secs(10);
 /// While there is something to do all the time, and before and after the outage.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// The window by default is 8,192 messages, of which the relay may hold three forms, beside wasmtime and the guest.
+/// The window by default is 4,096 messages, of which the relay may hold three forms, beside wasmtime and the guest.
 const MEMORY: u64 = 128 << 20;
 
-/// Messages that wait in the long one, six times the window.
+/// Messages that wait in the long one, twelve times the window.
 const WAITING: u64 = 50_000;
 
 /// Publishes all the time while a server is away; everything is shown in the end, once but for what Centrifugo forgot. Says how
@@ -107,7 +107,7 @@ async fn a_long_outage_with_more_messages_than_the_window_takes() -> Result<()> 
     arena.centrifugo_ended().await?;
     let start = Instant::now();
     messages::publish_many(&arena.jetstream, BEFORE + 1..=BEFORE + WAITING).await?;
-    let full = |status: &Value| module(status, "unruly")["window_messages"] == 8_192;
+    let full = |status: &Value| module(status, "unruly")["window_messages"] == 4_096;
     arena.relay(0)?.status_when(SOON, "a full window", full).await?;
     let (filled, cpu) = (Instant::now(), arena.relay(0)?.usage()?.cpu_time);
     while start.elapsed() < away {

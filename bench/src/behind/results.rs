@@ -15,7 +15,6 @@ pub struct Results {
     pub messages: usize,
     pub channels: u32,
     pub runs: Vec<Run>,
-    pub skipped: Vec<Skipped>,
 }
 
 /// Times from the start of the relay's process on, where nothing else is said.
@@ -45,25 +44,13 @@ pub struct Run {
     pub peak_memory: u64,
 }
 
-/// A way that could not be measured.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Skipped {
-    pub way: String,
-    pub why: String,
-}
-
 impl Results {
     pub fn new(messages: usize, channels: u32) -> Self {
         Self {
             messages,
             channels,
             runs: Vec::new(),
-            skipped: Vec::new(),
         }
-    }
-
-    pub fn is_skipped(&self, way: &str) -> bool {
-        self.skipped.iter().any(|skipped| skipped.way == way)
     }
 
     fn table(&self) -> String {
@@ -113,13 +100,6 @@ impl fmt::Display for Results {
             "\n## Falling behind\n\nA backlog of {messages} messages on {channels} channels when the relay starts.\n"
         )?;
         writeln!(f, "{}", self.table())?;
-        for Skipped { way, why } in &self.skipped {
-            let title = WAYS
-                .iter()
-                .find(|known| known.name == way)
-                .map_or(way.as_str(), |way| way.title);
-            writeln!(f, "{title} was left out: {why}.")?;
-        }
         Ok(())
     }
 }

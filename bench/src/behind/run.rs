@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use slipring_support::relay::Relay;
 use tokio::time::sleep;
 
 use super::newest::Newest;
@@ -21,13 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fewer messages a second than anything here works off.
 const SLOWEST: u64 = 2_000;
-
-#[derive(Debug)]
-pub enum Outcome {
-    Ran(Measured),
-    /// This relay can't be told to do so, and why.
-    Refused(String),
-}
 
 /// Times from the start of the relay's process on, where nothing else is said.
 #[derive(Debug)]
@@ -51,7 +43,7 @@ pub struct Measured {
 }
 
 /// `probe` is the key of the new messages.
-pub async fn run(world: &World, way: Way, probe: u32) -> Result<Outcome> {
+pub async fn run(world: &World, way: Way, probe: u32) -> Result<Measured> {
     // Versions need a history, of whatever size.
     let target = Target::start(1, |_| ()).await?;
     let home = home::home(
@@ -72,14 +64,6 @@ pub async fn run(world: &World, way: Way, probe: u32) -> Result<Outcome> {
     let start = Instant::now();
     let relay = home.run().await?;
     probe.publish(&world.jetstream).await?;
-    if let Some(refusal) = refusal(&relay).await? {
-        let asked_for = way.line.split(' ').next().unwrap_or_default();
-        ensure!(
-            refusal.contains("is not there yet"),
-            "{asked_for} was refused: {refusal}"
-        );
-        return Ok(Outcome::Refused(refusal));
-    }
     let deadline = start + PATIENCE + Duration::from_secs(backlog / SLOWEST);
     let mut newest = Newest::new(&world.revisions);
     let mut drained = None;
@@ -107,7 +91,7 @@ pub async fn run(world: &World, way: Way, probe: u32) -> Result<Outcome> {
         ensure!(newest.behind() == 0, "{} channels show an old state", newest.behind());
     }
     let since_start = |at: Instant| at - start;
-    Ok(Outcome::Ran(Measured {
+    Ok(Measured {
         newest: newest
             .reached()
             .filter(|_| newest.behind() == 0)
@@ -120,17 +104,5 @@ pub async fn run(world: &World, way: Way, probe: u32) -> Result<Outcome> {
         probes: probe.log().published(),
         probes_seen: probe.log().seen(),
         peak_memory: relay.usage()?.peak_memory,
-    }))
-}
-
-/// Why the module does not run, once it is known whether it does.
-async fn refusal(relay: &Relay) -> Result<Option<String>> {
-    let status = relay
-        .status_when(PATIENCE, "the module to run, or to be refused", |status| {
-            let state = &status["modules"][0]["state"];
-            state == "running" || state == "failed"
-        })
-        .await?;
-    let module = &status["modules"][0];
-    Ok((module["state"] == "failed").then(|| module["reason"].as_str().unwrap_or_default().to_owned()))
+    })
 }

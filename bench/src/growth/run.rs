@@ -18,8 +18,8 @@ use crate::event::Event;
 use crate::home;
 use crate::meter::{Meter, Used};
 
-/// Of a message: what is there by default, 32 MiB for 8,192.
-const WINDOW_BYTES: usize = 4_096;
+/// Of a message: what is there by default, 32 MiB for 4,096.
+const WINDOW_BYTES: usize = 8_192;
 
 /// Histories that are read afterwards, at most.
 const CHECKED: u32 = 2_000;

@@ -44,7 +44,7 @@ pub struct Relay {
 const RELAY: Relay = Relay {
     idle: 0,
     order: "strict",
-    window: 8_192,
+    window: 4_096,
     workers: 1,
 };
 
@@ -132,7 +132,7 @@ pub fn all(options: &Options) -> Vec<Series> {
             cases: of(
                 options,
                 &[
-                    (8_192, "8,192 (default)"),
+                    (4_096, "4,096 (default)"),
                     (256, "256"),
                     (1_024, "1,024"),
                     (65_536, "65,536"),

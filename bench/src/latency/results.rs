@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::way::{Measured, REFERENCE, WAYS, title};
+use super::way::{Measured, REFERENCE, WAYS};
 use crate::meter::Used;
 use crate::paced::{Delivery, KEYS, SIZE, at_most};
 use crate::statistics::{Spread, milliseconds, thousands};
@@ -22,7 +22,6 @@ pub struct Results {
     /// Of each run, after the warm-up.
     pub seconds: f64,
     pub runs: Vec<Run>,
-    pub skipped: Vec<Skipped>,
 }
 
 /// Times in microseconds, from just before the publish to the receipt.
@@ -45,13 +44,6 @@ pub struct Run {
     pub used: BTreeMap<String, Used>,
 }
 
-/// A way that could not be measured.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Skipped {
-    pub way: String,
-    pub why: String,
-}
-
 impl Results {
     pub fn new(time: Duration) -> Self {
         Self {
@@ -59,12 +51,7 @@ impl Results {
             channels: KEYS,
             seconds: time.as_secs_f64(),
             runs: Vec::new(),
-            skipped: Vec::new(),
         }
-    }
-
-    pub fn is_skipped(&self, way: &str) -> bool {
-        self.skipped.iter().any(|skipped| skipped.way == way)
     }
 
     fn of(&self, way: &str, rate: u32, number: impl Fn(&Run) -> f64) -> Option<Spread> {
@@ -133,9 +120,6 @@ impl fmt::Display for Results {
                 "In {late} of {} runs the publisher did not keep the pace: the machine was too busy for them to mean much.",
                 self.runs.len()
             )?;
-        }
-        for Skipped { way, why } in &self.skipped {
-            writeln!(f, "{} was left out: {why}.", title(way))?;
         }
         Ok(())
     }

@@ -65,14 +65,6 @@ pub struct Trial<'a> {
     pub time: Duration,
 }
 
-/// What became of a run.
-#[derive(Debug)]
-pub enum Outcome {
-    Ran(Measured),
-    /// This way is not there, and why.
-    Refused(String),
-}
-
 #[derive(Debug)]
 pub struct Measured {
     pub observed: Observed,
@@ -80,21 +72,16 @@ pub struct Measured {
 }
 
 impl Way {
-    pub async fn run(self, trial: Trial<'_>) -> Result<Outcome> {
+    pub async fn run(self, trial: Trial<'_>) -> Result<Measured> {
         match self.kind {
             Kind::Relay(api) => relay(trial, api).await,
-            Kind::OwnConsumer => own_consumer(trial).await.map(Outcome::Ran),
+            Kind::OwnConsumer => own_consumer(trial).await,
         }
     }
 }
 
-/// How a way is called in tables.
-pub fn title(name: &str) -> &str {
-    WAYS.iter().find(|way| way.name == name).map_or(name, |way| way.title)
-}
-
 /// The relay with its default settings, idempotency keys and all.
-async fn relay(trial: Trial<'_>, api: Api) -> Result<Outcome> {
+async fn relay(trial: Trial<'_>, api: Api) -> Result<Measured> {
     let load = trial.load(Headers::None);
     paced::empty_stream(trial.nats, STREAM).await?;
     let target = Target::start(load.events.len(), |_| ()).await?;
@@ -106,18 +93,11 @@ async fn relay(trial: Trial<'_>, api: Api) -> Result<Outcome> {
         STREAM,
         "",
     )?;
-    let relay = match home.run().await {
-        Ok(relay) => relay,
-        Err(error) if api == Api::Grpc && format!("{error:#}").contains("grpc:// is not there yet") => {
-            return Ok(Outcome::Refused("this relay does not speak GRPC yet".to_owned()));
-        }
-        Err(error) => return Err(error),
-    };
+    let relay = home.run().await?;
     relay.ready(PATIENCE).await?;
     let meter = trial.meter(&target).watch("slipring", || relay.usage());
-    let measured = measure(load, &target, &meter).await;
-    measured
-        .map(Outcome::Ran)
+    measure(load, &target, &meter)
+        .await
         .with_context(|| format!("the relay logged:\n{}", relay.log().join("\n")))
 }
 
