@@ -64,7 +64,7 @@ pub(super) struct Published<'a> {
     pub(super) epoch: Cow<'a, str>,
 }
 
-/// As [`gather`], from JSON.
+/// The reply for each channel of each command, from the JSON of a batch. `channels` says how many each command has.
 pub fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
     let Batch { replies } = serde_json::from_slice(body)?;
     gather(replies.into_iter(), channels)
