@@ -83,7 +83,7 @@ impl Output {
     batching:
       count: {size}
       period: 20ms"#,
-                input.replace('\n', "\n    ")
+                input.replace('\n', "\n      ")
             ),
         };
         let gather = match self {

@@ -72,14 +72,33 @@ impl NatsServer {
 
     /// Three that form a cluster, which may need a while to choose its leader.
     pub async fn start_cluster(version: NatsVersion) -> Result<[Self; 3]> {
+        for _ in 1..PORTS_TRIED {
+            match Self::try_cluster(version).await {
+                Err(error) if port_was_taken(&error) => {}
+                result => return result,
+            }
+        }
+        Self::try_cluster(version).await
+    }
+
+    async fn try_cluster(version: NatsVersion) -> Result<[Self; 3]> {
         let ports = [(); 3].map(|()| free_port());
         let routes = ports.map(|port| format!("nats://127.0.0.1:{port}")).join(", ");
         let node = async |number: usize| {
             let port = ports[number];
             let cluster = format!("cluster {{ name: cluster, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}");
-            Self::start_version_with(version, &format!("server_name: node-{number}\n{cluster}")).await
+            let mut node = Self::start_version_with(version, &format!("server_name: node-{number}\n{cluster}")).await?;
+            node.listens_for_routes().await?;
+            anyhow::Ok(node)
         };
         Ok([node(0).await?, node(1).await?, node(2).await?])
+    }
+
+    /// It says that it is ready before it opens the port for the other nodes, and ends if another program has taken that meanwhile.
+    async fn listens_for_routes(&mut self) -> Result<()> {
+        let process = self.process.as_mut().context("it does not run")?;
+        let listens = |line: &str| line.contains("Listening for route connections on");
+        process.line(PATIENCE, "its port for routes", listens).await.map(drop)
     }
 
     async fn first_start(mut self) -> Result<Self> {
