@@ -3,14 +3,21 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use async_nats::jetstream::stream;
 use tempfile::TempDir;
 
 use super::{PATIENCE, PORTS_TRIED, candidate_port, free_port, installed, port_was_taken, tool};
-use crate::Usage;
 use crate::process::Process;
 use crate::usage::forget_peak_memory;
+use crate::{Usage, eventually};
+
+/// For three nodes to find together, which takes a few seconds.
+const FORMING: Duration = Duration::from_secs(20);
+
+const CLUSTERS_TRIED: usize = 4;
 
 /// The minor versions that are there to be started, each at its newest patch or what `tools/` pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +79,10 @@ impl NatsServer {
 
     /// Three that form a cluster, which may need a while to choose its leader.
     pub async fn start_cluster(version: NatsVersion) -> Result<[Self; 3]> {
-        for _ in 1..PORTS_TRIED {
-            match Self::try_cluster(version).await {
-                Err(error) if port_was_taken(&error) => {}
-                result => return result,
+        // A port for routes may be taken meanwhile; and on a busy machine three nodes of 2.10 sometimes never all know each other.
+        for _ in 1..CLUSTERS_TRIED {
+            if let Ok(nodes) = Self::try_cluster(version).await {
+                return Ok(nodes);
             }
         }
         Self::try_cluster(version).await
@@ -91,7 +98,25 @@ impl NatsServer {
             node.listens_for_routes().await?;
             anyhow::Ok(node)
         };
-        Ok([node(0).await?, node(1).await?, node(2).await?])
+        let nodes = [node(0).await?, node(1).await?, node(2).await?];
+        nodes[0].places_three_replicas().await?;
+        Ok(nodes)
+    }
+
+    /// Waits until a stream with three replicas finds a place in its cluster.
+    async fn places_three_replicas(&self) -> Result<()> {
+        const STREAM: &str = "THREE_REPLICAS";
+        let jetstream = self.jetstream().await?;
+        let config = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["three.replicas".to_owned()],
+            num_replicas: 3,
+            ..Default::default()
+        };
+        let placed = async || jetstream.create_stream(config.clone()).await.map(drop);
+        eventually(FORMING, "the cluster to form", placed).await?;
+        jetstream.delete_stream(STREAM).await.context("deleting the stream")?;
+        Ok(())
     }
 
     /// It says that it is ready before it opens the port for the other nodes, and ends if another program has taken that meanwhile.
