@@ -35,9 +35,6 @@ const MAX_BATCH: usize = 1024;
 /// The least that is asked for in bytes, so that small messages don't make small pulls.
 const MIN_BYTES: usize = 64 * 1024;
 
-/// JetStream counts the subject, the ack subject and the headers of a message, too.
-const OVERHEAD: usize = 256;
-
 impl Credit {
     pub(crate) fn new() -> Self {
         Self {
@@ -93,9 +90,9 @@ impl Credit {
         self.bytes += ask.max_bytes.unwrap_or(0);
     }
 
-    /// A message of this size came.
+    /// A message came that JetStream counted as so many bytes: subject, ack subject, headers and payload. If this were more than
+    /// what JetStream took off the pull, more would be asked for than there is room.
     pub(crate) fn delivered(&mut self, size: usize) {
-        let size = size + OVERHEAD;
         self.messages = self.messages.saturating_sub(1);
         self.bytes = if self.messages == 0 {
             0
@@ -128,6 +125,11 @@ impl Credit {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ask(credit: &mut Credit, room: Room) -> Option<Ask> {
@@ -144,42 +146,70 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_asked_for_and_what_came_never_exceed_the_room() {
-        let mut credit = Credit::new();
-        let (mut held, mut held_bytes) = (0, 0);
-        let (window, window_bytes) = (5000, 4 << 20);
-        let mut asked = 0;
-        for size in (0..20_000).map(|n| 100 + (n * 7919) % 3000) {
-            let mut room = Room {
-                messages: window - held,
-                bytes: window_bytes - held_bytes,
-                empty: held == 0,
-            };
-            while let Some(next) = ask(&mut credit, room) {
-                asked += next.batch;
-                room.empty = false;
+    /// Hands out messages for pulls one by one, and takes their exact sizes off, as nats-server does (`nextWaiting` in `consumer.go`).
+    #[derive(Default)]
+    struct Server(VecDeque<Ask>);
+
+    impl Server {
+        /// A message of this size is next. Answers whether a pull takes it, once all those are told off that cannot.
+        fn deliver(&mut self, size: usize, credit: &mut Credit) -> bool {
+            while let Some(mut pull) = self.0.pop_front() {
+                if let Some(left) = &mut pull.max_bytes {
+                    if *left < size {
+                        credit.returned(pull.batch, *left);
+                        credit.next_is_larger(*left);
+                        continue;
+                    }
+                    *left -= size;
+                }
+                pull.batch -= 1;
+                credit.delivered(size);
+                match pull.batch {
+                    0 => credit.returned(0, pull.max_bytes.unwrap_or(0)),
+                    _ => self.0.push_back(pull),
+                }
+                return true;
             }
-            assert!(credit.messages <= window - held, "more messages are asked for than fit");
-            assert!(
-                credit.bytes <= window_bytes - held_bytes,
-                "more bytes are asked for than fit"
-            );
-            if asked == 0 {
-                (held, held_bytes) = (0, 0);
-                continue;
+            false
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_comes_than_there_is_room_for(
+            messages in 1..2_000_usize,
+            bytes in 4_000..4_000_000_usize,
+            sizes in vec(100..4_000_usize, 1..200),
+            // How many of those that came are done with before the next one comes.
+            done in vec(0..3_usize, 1..50),
+        ) {
+            let (mut credit, mut server) = (Credit::new(), Server::default());
+            let mut held = VecDeque::new();
+            let mut held_bytes = 0;
+            let mut stuck = 0;
+            for (size, done) in sizes.iter().cycle().zip(done.iter().cycle()).take(5_000) {
+                for size in held.drain(..(*done).min(held.len())) {
+                    held_bytes -= size;
+                }
+                let room = Room {
+                    messages: messages - held.len(),
+                    bytes: bytes - held_bytes,
+                    empty: held.is_empty(),
+                };
+                while let Some(next) = ask(&mut credit, room) {
+                    server.0.push_back(next);
+                }
+                if server.deliver(*size, &mut credit) {
+                    stuck = 0;
+                    held.push_back(*size);
+                    held_bytes += size;
+                } else {
+                    stuck += 1;
+                }
+                prop_assert!(held.len() <= messages, "{} messages came", held.len());
+                prop_assert!(held_bytes <= bytes, "{held_bytes} bytes came");
+                prop_assert!(stuck <= 2 * messages + 2 || !held.is_empty(), "nothing comes any more");
             }
-            if credit.bytes < size + OVERHEAD {
-                let (messages, bytes) = (credit.messages, credit.bytes);
-                credit.returned(messages, bytes);
-                credit.next_is_larger(bytes);
-                (asked, held, held_bytes) = (0, 0, 0);
-                continue;
-            }
-            credit.delivered(size);
-            asked -= 1;
-            held += 1;
-            held_bytes += size;
         }
     }
 

@@ -214,13 +214,17 @@ impl Epoch {
     }
 
     fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, EpochEnd> {
-        self.credit.delivered(message.length);
+        let mut size = message.length;
         if let Some(pin) = &self.pin {
-            let pinned = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID));
+            let headers = message.headers.as_ref();
+            let pinned = headers.and_then(|headers| headers.get(PIN_ID));
             if pinned.is_none_or(|id| id.as_str() != pin.id) {
                 return Err(EpochEnd::Unpinned);
             }
+            let alone = headers.is_some_and(|headers| headers.len() == 1);
+            size -= pin.header_size(alone);
         }
+        self.credit.delivered(size);
         let (consumer_sequence, delivery) = self.reader.read(message).map_err(EpochEnd::Foreign)?;
         self.contiguity.check(consumer_sequence)?;
         let oldest = *self.oldest.borrow();

@@ -95,6 +95,14 @@ impl Pin {
         }
     }
 
+    /// What the server adds to each delivery after it counted its size: the line that says who is pinned, and all that headers
+    /// have around them where there are no others.
+    pub(super) fn header_size(&self, alone: bool) -> usize {
+        let line = PIN_ID.len() + ": ".len() + self.id.len() + "\r\n".len();
+        let around = "NATS/1.0\r\n".len() + "\r\n".len();
+        if alone { line + around } else { line }
+    }
+
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
