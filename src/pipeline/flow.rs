@@ -8,6 +8,7 @@ use async_nats::Subject;
 use tracing::{info, warn};
 
 use self::catch_up::CatchUp;
+use self::gather::{Gather, Situation};
 use super::refusals::Refusals;
 use super::stamp::Stamp;
 use crate::admin::ModuleBoard;
@@ -25,6 +26,7 @@ const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < crate::source::ACK_WAIT.
 #[cfg(test)]
 mod bug;
 mod catch_up;
+mod gather;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +54,8 @@ pub(super) struct Flow {
     yielded: bool,
     /// Nothing is published yet, where only the newest state of a channel matters.
     catch_up: Option<CatchUp>,
+    /// Whether requests wait for what is newer, where only the newest state of a channel matters.
+    gather: Gather,
     /// Messages that the module has not answered for.
     transforming: usize,
     #[cfg(test)]
@@ -92,6 +96,7 @@ impl Flow {
             halting: false,
             yielded: false,
             catch_up: None,
+            gather: Gather::new(),
             transforming: 0,
             #[cfg(test)]
             bug: bug::State::default(),
@@ -118,7 +123,12 @@ impl Flow {
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
         let catch_up = self.catch_up.as_ref().filter(|_| self.transforming == 0);
         let waits_until = catch_up.and_then(CatchUp::until);
-        [self.scheduler.next_wakeup(), waits_until].into_iter().flatten().min()
+        let gathers = self.config.conflate && self.catch_up.is_none() && self.scheduler.waiting() > 0;
+        let gathers_until = self.gather.until().filter(|_| gathers);
+        [self.scheduler.next_wakeup(), waits_until, gathers_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
@@ -270,12 +280,32 @@ impl Flow {
 
     /// What to send now; its answer comes back as [`Flow::answered`].
     pub(super) fn next_request(&mut self, now: Instant) -> Option<Request> {
-        if !self.has_caught_up(now) {
+        if !self.has_caught_up(now) || self.gathers(now) {
             return None;
         }
-        let request = self.scheduler.next_request(now)?;
+        let Some(request) = self.scheduler.next_request(now) else {
+            self.gather.over(now);
+            return None;
+        };
         self.board.metrics().requested(request.len());
         Some(request)
+    }
+
+    /// Whether what could be sent waits for what is newer.
+    fn gathers(&mut self, now: Instant) -> bool {
+        if !self.config.conflate {
+            return false;
+        }
+        let ModuleConfig {
+            window, window_bytes, ..
+        } = *self.config;
+        let room = self.room(now);
+        let situation = Situation {
+            far_behind: self.pending > window as u64,
+            full: room.messages <= window / 4 || room.bytes <= window_bytes / 4,
+            in_flight: self.scheduler.in_flight(),
+        };
+        !self.gather.lets_go(now, situation)
     }
 
     fn has_caught_up(&mut self, now: Instant) -> bool {

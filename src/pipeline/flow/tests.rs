@@ -3,9 +3,15 @@ use bytes::Bytes;
 use super::*;
 use crate::admin::StatusBoard;
 use crate::config::Order;
+use crate::message::{Body, Publication};
 use crate::metrics::Metrics;
+use crate::publish::Reply;
 
 fn flow() -> Flow {
+    flow_with(ModuleConfig::new("orders", "ORDERS"))
+}
+
+fn flow_with(config: ModuleConfig) -> Flow {
     let publish = config::Publish {
         order: Order::Strict,
         idempotency: true,
@@ -13,13 +19,18 @@ fn flow() -> Flow {
         max_in_flight: 8,
     };
     let board = StatusBoard::new(Metrics::default()).module("orders");
-    let mut flow = Flow::new(board, Arc::new(ModuleConfig::new("orders", "ORDERS")), &publish, 1);
+    let mut flow = Flow::new(board, Arc::new(config), &publish, 1);
     assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
     flow
 }
 
 /// Delivers a message. Answers what is to be transformed.
 fn deliver(flow: &mut Flow, sequence: u64) -> Ticket {
+    deliver_before(flow, sequence, 0)
+}
+
+/// Delivers a message behind which the stream holds so many.
+fn deliver_before(flow: &mut Flow, sequence: u64, pending: u64) -> Ticket {
     let message = Message {
         subject: "orders.1".into(),
         payload: Bytes::new(),
@@ -32,7 +43,7 @@ fn deliver(flow: &mut Flow, sequence: u64) -> Ticket {
     let delivery = Delivery {
         message: Arc::new(message),
         reply: format!("ack.{sequence}").into(),
-        pending: 0,
+        pending,
     };
     let chunk = flow.deliver(Instant::now(), vec![delivery]);
     let [(ticket, _)] = chunk.as_slice() else {
@@ -79,4 +90,100 @@ fn who_yields_reports_nothing_as_in_progress() {
         flow.tick(late);
         assert_eq!(flow.take_effects().len(), reports);
     }
+}
+
+/// Delivers messages for a channel, behind which the stream holds so many, and transforms them.
+fn publish(flow: &mut Flow, channel: &str, sequences: std::ops::RangeInclusive<u64>, pending: u64) {
+    for sequence in sequences {
+        let publication = Publication {
+            channels: vec![channel.into()],
+            body: Body::Binary(Vec::new()),
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        };
+        let transformed = Transformed {
+            ticket: deliver_before(flow, sequence, pending),
+            outcome: Outcome::Publish(vec![publication]),
+            took: Duration::ZERO,
+        };
+        flow.transformed(Instant::now(), transformed);
+    }
+}
+
+fn conflating() -> Flow {
+    flow_with(ModuleConfig {
+        conflate: true,
+        window: 100,
+        ..ModuleConfig::new("orders", "ORDERS")
+    })
+}
+
+/// Confirms the request that goes out. Answers how many publications it had.
+fn sends(flow: &mut Flow, now: Instant) -> usize {
+    let Some(request) = flow.next_request(now) else {
+        return 0;
+    };
+    let replies = vec![Reply::Confirmed(None); request.len()];
+    flow.answered(now, request.id(), Answer::Replies(replies), Duration::ZERO);
+    assert!(flow.next_request(now).is_none());
+    request.len()
+}
+
+#[test]
+fn far_behind_a_conflating_flow_sends_once_a_window() {
+    let mut flow = conflating();
+    let now = Instant::now();
+    // The first one goes out at once, since nothing is known of the stream before.
+    publish(&mut flow, "orders:1", 1..=1, 1_000);
+    assert_eq!(sends(&mut flow, now), 1);
+    publish(&mut flow, "orders:1", 2..=2, 900);
+    publish(&mut flow, "orders:2", 3..=75, 900);
+    assert_eq!(sends(&mut flow, now), 0, "more comes");
+    publish(&mut flow, "orders:2", 76..=76, 900);
+    assert_eq!(sends(&mut flow, now), 2, "three quarters of the window are full");
+    assert!(flow.window().is_empty());
+}
+
+#[test]
+fn what_a_conflating_flow_holds_back_goes_out_in_time() {
+    let mut flow = conflating();
+    let now = Instant::now();
+    publish(&mut flow, "orders:1", 1..=1, 1_000);
+    assert_eq!(sends(&mut flow, now), 1);
+    publish(&mut flow, "orders:1", 2..=3, 1_000);
+    assert_eq!(sends(&mut flow, now), 0);
+    assert_eq!(flow.next_wakeup(), Some(now + gather::PATIENCE));
+    assert_eq!(sends(&mut flow, now + gather::PATIENCE), 1, "although no more comes");
+
+    publish(&mut flow, "orders:1", 4..=5, 1_000);
+    assert_eq!(sends(&mut flow, now + gather::PATIENCE), 0);
+    publish(&mut flow, "orders:1", 6..=6, 99);
+    assert_eq!(
+        sends(&mut flow, now + gather::PATIENCE),
+        1,
+        "the rest fits into the window"
+    );
+}
+
+#[test]
+fn the_next_burst_waits_for_the_answers_to_the_one_before_but_not_for_ever() {
+    let mut flow = conflating();
+    let now = Instant::now();
+    publish(&mut flow, "orders:1", 1..=1, 1_000);
+    let first = flow.next_request(now).expect("the first one goes out at once");
+    assert!(flow.next_request(now).is_none());
+    publish(&mut flow, "orders:2", 2..=80, 1_000);
+    assert!(flow.next_request(now).is_none(), "the first one is not answered");
+    let late = now + gather::PATIENCE;
+    assert!(flow.next_request(late).is_some(), "and may never be");
+    assert!(flow.next_request(late).is_none());
+
+    publish(&mut flow, "orders:1", 81..=90, 1_000);
+    let replies = vec![Reply::Confirmed(None)];
+    flow.answered(late, first.id(), Answer::Replies(replies), Duration::ZERO);
+    assert!(flow.next_request(late).is_none(), "the second one is not answered");
 }
