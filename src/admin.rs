@@ -1,6 +1,7 @@
-//! The HTTP side door, for people, probes and Prometheus. It only reads: nothing that can be asked here changes anything.
+//! The HTTP side door, for people, probes and Prometheus. All that it can change is which version of a module is at work.
 
 mod board;
+mod controls;
 mod status;
 
 use std::fmt::Write;
@@ -9,11 +10,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State as Shared};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -23,8 +24,14 @@ use tracing::info;
 use crate::config::{self, Secret};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
-pub use board::{ModuleBoard, StatusBoard};
-pub use status::{CentrifugoStatus, ModuleStatus, NatsStatus, State, Status};
+pub use board::{AtWork, ModuleBoard, StatusBoard};
+pub use controls::{Command, Controls, Verb};
+pub use status::{CentrifugoStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus};
+
+use controls::Unheard;
+
+/// A web page can make a browser send a request here, but not one with a header of its own.
+pub const COMMAND_HEADER: &str = "slipring-command";
 
 /// A scrape that is being answered may end; a client that reads nothing does not hold up the exit.
 const GRACE: Duration = Duration::from_secs(1);
@@ -34,6 +41,8 @@ const PATHS: &str = "\
 /readyz      200 when every pipeline runs, else 503 and why
 /metrics     OpenMetrics text, for Prometheus
 /api/status  what `slipring status` shows, as JSON
+POST /api/modules/NAME/rollback  back to the version before, as `slipring modules rollback NAME`
+POST /api/modules/NAME/retry     what the directory holds is tried again, as `slipring modules retry NAME`
 ";
 
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +69,7 @@ pub struct Admin {
 struct Served {
     board: StatusBoard,
     metrics: Metrics,
+    controls: Controls,
 }
 
 impl Admin {
@@ -85,8 +95,19 @@ impl Admin {
     }
 
     /// Until it is cancelled. Cancel it last, so that a drain can be watched.
-    pub async fn serve(self, board: StatusBoard, metrics: Metrics, cancel: CancellationToken) -> Result<(), Error> {
-        let router = router(Served { board, metrics }, self.token.as_ref());
+    pub async fn serve(
+        self,
+        board: StatusBoard,
+        metrics: Metrics,
+        controls: Controls,
+        cancel: CancellationToken,
+    ) -> Result<(), Error> {
+        let served = Served {
+            board,
+            metrics,
+            controls,
+        };
+        let router = router(served, self.token.as_ref());
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(cancel.clone().cancelled_owned());
         let patience_ends = async {
             cancel.cancelled().await;
@@ -105,6 +126,8 @@ fn router(served: Served, token: Option<&Secret>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
+        .route("/api/modules/{name}/rollback", post(rollback))
+        .route("/api/modules/{name}/retry", post(retry))
         .fallback((
             StatusCode::NOT_FOUND,
             format!("There is no such path; there are:\n{PATHS}"),
@@ -162,6 +185,33 @@ async fn ready(Shared(served): Shared<Served>) -> Response {
 
 async fn metrics(Shared(served): Shared<Served>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], served.metrics.encode()).into_response()
+}
+
+async fn rollback(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    command(&served.controls, &name, Verb::Rollback, &headers).await
+}
+
+async fn retry(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    command(&served.controls, &name, Verb::Retry, &headers).await
+}
+
+async fn command(controls: &Controls, name: &str, verb: Verb, headers: &HeaderMap) -> Response {
+    if !headers.contains_key(COMMAND_HEADER) {
+        let text = format!("The header `{COMMAND_HEADER}: 1` is missing, which says that no web page sent this.\n");
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    match controls.ask(name, verb).await {
+        Ok(Ok(done)) => format!("{done}\n").into_response(),
+        Ok(Err(reason)) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
+        Err(Unheard::Unknown(names)) => {
+            let text = format!("There is no module `{name}`; there are: {}\n", names.join(", "));
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+        Err(Unheard::Busy) => {
+            let text = format!("The module `{name}` is busy with another change, or is going; try again.\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
 }
 
 async fn status(Shared(served): Shared<Served>) -> Json<Status> {

@@ -6,6 +6,8 @@ mod canned;
 mod check;
 mod dead_letters;
 mod logging;
+mod modules;
+mod relay;
 mod report;
 mod run;
 mod status;
@@ -51,6 +53,7 @@ enum Command {
     Check(check::Args),
     Try(try_module::Args),
     Status(status::Args),
+    Modules(modules::Args),
     DeadLetters(dead_letters::Args),
 }
 
@@ -66,7 +69,7 @@ enum LogFormat {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration; ./slipring.toml if that is there and this is not given
-    #[arg(long, value_name = "FILE", env = "SLIPRING_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "SLIPRING_CONFIG")]
     config: Option<PathBuf>,
 }
 
@@ -130,6 +133,7 @@ impl Cli {
             Command::Check(args) => check::execute(args, output),
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
+            Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
         };
         match done {

@@ -104,6 +104,12 @@ pub struct Modules {
     pub dir: PathBuf,
     /// Where wasmtime keeps compiled code, so that a restart is quick. Private to this user.
     pub cache_dir: Option<PathBuf>,
+    /// Where the versions of modules that were at work are kept, for a rollback.
+    pub versions_dir: PathBuf,
+    /// How many of each module, the one at work among them.
+    pub keep_versions: usize,
+    /// Files that others than this user and root may change are not taken.
+    pub strict_permissions: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +185,14 @@ pub struct ModuleConfig {
     pub window_age: Duration,
     /// Threads that run the module.
     pub workers: usize,
+    /// The only file that is taken, in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Messages that a new version must treat as well as the old one before it takes over.
+    pub probe: usize,
+    /// How long a new version is watched once it has taken over.
+    pub watch: Duration,
+    /// Messages of this time that it may reject although the old one would not.
+    pub watch_max_rejects: u32,
     /// The JSON object that `init` gets.
     pub settings: String,
 }
@@ -190,6 +204,17 @@ pub enum Deliver {
     All,
     Sequence(u64),
     Since(jiff::Timestamp),
+}
+
+/// Whether a module's configuration allows the file with this hash. The error is a sentence.
+pub fn check_sha256(name: &str, config: &ModuleConfig, found: &str) -> anyhow::Result<()> {
+    match &config.sha256 {
+        Some(pinned) if pinned != found => anyhow::bail!(
+            "{name}.toml allows only the file with the SHA-256 {pinned}, and that of {name}.wasm is {found}; if the new file is meant, \
+             put its hash into `sha256`"
+        ),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -135,6 +135,12 @@ impl Collector for Modules {
             |m| &m.swaps_refused,
         )?;
         page.family(
+            "rollbacks",
+            None,
+            "Times that the version before took over again, by itself or by hand",
+            |m| &m.rollbacks,
+        )?;
+        page.family(
             "epochs",
             None,
             "Times that the consumer was reset and delivery began again at its ack floor",

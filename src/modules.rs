@@ -3,22 +3,26 @@
 
 mod keeper;
 mod lease;
+pub mod permissions;
+mod probe;
+pub mod versions;
 pub mod watch;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch as tokio_watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::admin::StatusBoard;
+use crate::admin::{Controls, StatusBoard};
+use crate::config;
 use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;
 use crate::transform::Engine;
 use keeper::Files;
 pub use lease::Leases;
+use versions::{Id, Version};
 use watch::{Change, Missing, Watch};
 
 /// What every keeper needs.
@@ -27,17 +31,20 @@ pub struct Context {
     pub engine: Engine,
     pub shared: Arc<Shared>,
     pub board: StatusBoard,
+    pub controls: Controls,
     pub shutdown: Shutdown,
     /// One module is compiled at a time, so that a directory full of new ones leaves a core to those that run.
     pub compiling: Semaphore,
     /// One module reads from a consumer at a time.
     pub leases: Arc<Leases>,
+    pub config: config::Modules,
 }
 
-/// Keeps the modules of `dir` until the shutdown, then drains them all.
-pub async fn run(context: Context, dir: &Path) {
+/// Keeps the modules of the directory until the shutdown, then drains them all.
+pub async fn run(context: Context) {
     let context = Arc::new(context);
-    let mut watch = Watch::new(dir);
+    let dir = &context.config.dir;
+    let mut watch = Watch::new(dir, context.config.strict_permissions);
     let complete = watch.complete();
     let mut known = false;
     let mut keepers: HashMap<String, tokio_watch::Sender<Files>> = HashMap::new();
@@ -82,15 +89,14 @@ fn files(change: Change) -> Option<(String, Files)> {
             wasm,
             wasm_sha256,
             toml,
-            ..
-        } => (
-            name,
-            Files::Present {
-                wasm,
+            toml_sha256,
+        } => {
+            let id = Id {
                 wasm_sha256,
-                toml,
-            },
-        ),
+                toml_sha256,
+            };
+            (name, Files::Present(Version { id, wasm, toml }))
+        }
         Change::Waiting { name, missing } => (name, Files::Missing(missing)),
         Change::Unreadable { name, path, error } => (name, Files::Unreadable(format!("{} {error}", path.display()))),
         Change::Gone { name } => (name, Files::Gone),

@@ -3,6 +3,7 @@
 
 mod flow;
 mod intake;
+mod recent;
 mod refusals;
 pub mod replay;
 mod run;
@@ -23,7 +24,9 @@ use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
 use crate::nats::Nats;
 use crate::publish::Client;
-use crate::transform::Module;
+use crate::transform::{Module, Trial};
+
+pub use recent::Recent;
 
 /// What made a fresh start necessary may be there again at once.
 const RENEW_DELAY: Duration = Duration::from_secs(1);
@@ -46,9 +49,17 @@ pub struct Shared {
 pub struct Assignment {
     pub module: Arc<Module>,
     pub config: Arc<ModuleConfig>,
+    /// The module has taken over from another one a short while ago.
+    pub trial: Option<Arc<Trial>>,
 }
 
 impl Assignment {
+    /// Whether both get the same messages.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        let (one, other) = (&self.config, &other.config);
+        (&one.stream, &one.subjects, &one.consumer) == (&other.stream, &other.subjects, &other.consumer)
+    }
+
     /// Whether the pipeline can go on with this one after the other, between two messages. What it reads from, and with how
     /// many threads, is settled when it starts.
     pub fn can_follow(&self, other: &Self) -> bool {
@@ -99,11 +110,17 @@ enum Ended {
 }
 
 impl Pipeline {
-    /// Starts it. `leave` ends it without draining; what remains is said.
-    pub fn start(shared: Arc<Shared>, assignment: Assignment, board: ModuleBoard, leave: CancellationToken) -> Self {
+    /// Starts it. What its module gets is put into `recent`. `leave` ends it without draining; what remains is said.
+    pub fn start(
+        shared: Arc<Shared>,
+        assignment: Assignment,
+        recent: Recent,
+        board: ModuleBoard,
+        leave: CancellationToken,
+    ) -> Self {
         let (assignments, receiver) = watch::channel(assignment);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(supervise(shared, receiver, board, stop.clone(), leave));
+        let task = tokio::spawn(supervise(shared, receiver, recent, board, stop.clone(), leave));
         Self {
             assignments,
             stop,
@@ -134,13 +151,14 @@ impl Pipeline {
 async fn supervise(
     shared: Arc<Shared>,
     mut assignments: watch::Receiver<Assignment>,
+    recent: Recent,
     board: ModuleBoard,
     stop: CancellationToken,
     leave: CancellationToken,
 ) {
     loop {
         board.set_state(State::Starting, None);
-        let ended = run::run(&shared, &mut assignments, &board, &stop, &leave).await;
+        let ended = run::run(&shared, &mut assignments, &recent, &board, &stop, &leave).await;
         match ended {
             Ended::Stopped => return,
             Ended::Renew(reason) => {

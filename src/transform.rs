@@ -2,7 +2,7 @@
 //!
 //! A [`Module`] is compiled, checked and tried when it is loaded; an [`Instance`] of it turns one message into one
 //! [`Outcome`](crate::message::Outcome), whatever the guest does; [`Workers`] run instances on plain threads and hand outcomes
-//! back in the order of the messages. Nothing here knows where messages come from or where publications go.
+//! back in the order of the messages; a [`Trial`] watches a version that is new. Nothing here knows where messages come from or where publications go.
 
 mod binary;
 mod bindings;
@@ -16,6 +16,7 @@ mod limits;
 mod module;
 mod outcome;
 mod random;
+mod trial;
 mod workers;
 
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use engine::{Engine, EngineError};
 pub use instance::Instance;
 pub use limits::Limits;
 pub use module::{LoadError, Module};
+pub use trial::{Trial, Verdict};
 pub use workers::{Chunk, Transformed, Workers};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{Timestamp, Unit};
 
-use super::status::{CentrifugoStatus, ModuleStatus, NatsStatus, State, Status};
+use super::status::{CentrifugoStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus};
 use crate::message::Stage;
 use crate::metrics::{Metrics, ModuleMetrics};
 
@@ -44,7 +44,17 @@ struct Facts {
     stream: Option<String>,
     consumer: Option<String>,
     last_refusal: Option<String>,
+    at_work: AtWork,
     trouble: Option<String>,
+}
+
+/// What is known of the version in use beside its hash.
+#[derive(Debug, Clone, Default)]
+pub struct AtWork {
+    pub toml_sha256: Option<String>,
+    pub since: Option<String>,
+    pub predecessor: Option<VersionStatus>,
+    pub rolled_back: Option<RolledBack>,
 }
 
 impl StatusBoard {
@@ -160,6 +170,7 @@ impl ModuleBoard {
             stream: None,
             consumer: None,
             last_refusal: None,
+            at_work: AtWork::default(),
             trouble: None,
         };
         Self {
@@ -194,9 +205,13 @@ impl ModuleBoard {
         facts.consumer = Some(consumer.to_owned());
     }
 
-    /// This module is in use: at the start, or again after a newer file was refused and taken back.
+    /// This module is in use.
     pub fn loaded(&self, sha256: &str) {
         self.metrics.set_sha256(Some(sha256));
+    }
+
+    /// What the directory holds is in use.
+    pub fn accepted(&self) {
         self.facts().last_refusal = None;
     }
 
@@ -207,6 +222,7 @@ impl ModuleBoard {
         let mut facts = self.facts();
         (facts.stream, facts.consumer) = (None, None);
         (facts.last_refusal, facts.trouble) = (None, None);
+        facts.at_work = AtWork::default();
     }
 
     /// This module has taken over.
@@ -219,6 +235,10 @@ impl ModuleBoard {
     pub fn refused(&self, reason: &str) {
         self.metrics.swap_refused();
         self.facts().last_refusal = Some(reason.to_owned());
+    }
+
+    pub fn set_at_work(&self, at_work: AtWork) {
+        self.facts().at_work = at_work;
     }
 
     /// Why this pipeline cannot publish anything (a wrong key, no answer), or `None` once it can again.
@@ -262,6 +282,11 @@ impl ModuleBoard {
             conflated: metrics.publications_conflated.get(),
             missed: metrics.missed.get(),
             retried: metrics.publish_retries.get(),
+            toml_sha256: facts.at_work.toml_sha256.clone(),
+            working_since: facts.at_work.since.clone(),
+            predecessor: facts.at_work.predecessor.clone(),
+            rolled_back: facts.at_work.rolled_back.clone(),
+            rollbacks: metrics.rollbacks.get(),
             swaps: metrics.swaps.get(),
             refused_swaps: metrics.swaps_refused.get(),
             last_refusal: facts.last_refusal.clone(),
@@ -418,6 +443,7 @@ mod tests {
         );
         assert_eq!(status.last_refusal.as_deref(), Some("no export `transform`"));
         orders.swapped("def");
+        orders.accepted();
         let status = board.status().modules.remove(0);
         assert_eq!(
             (status.refused_swaps, status.swaps, status.sha256.as_deref()),

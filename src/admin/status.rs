@@ -51,6 +51,15 @@ pub struct ModuleStatus {
     /// Removed from the stream before they could be read.
     pub missed: u64,
     pub retried: u64,
+    /// Of the settings in use.
+    pub toml_sha256: Option<String>,
+    /// When the version in use took over.
+    pub working_since: Option<String>,
+    /// The version that was in use before it, for a rollback.
+    pub predecessor: Option<VersionStatus>,
+    /// What the directory holds was in use and was rolled back, by itself or by hand.
+    pub rolled_back: Option<RolledBack>,
+    pub rollbacks: u64,
     pub swaps: u64,
     pub refused_swaps: u64,
     /// Why the newest file was refused, until a good one comes.
@@ -59,6 +68,23 @@ pub struct ModuleStatus {
     pub lag_seconds: Option<f64>,
     pub window_messages: u64,
     pub window_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VersionStatus {
+    pub sha256: String,
+    pub toml_sha256: String,
+    /// When it took over.
+    pub since: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RolledBack {
+    /// Of the version that the directory holds.
+    pub sha256: String,
+    pub toml_sha256: String,
+    pub at: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

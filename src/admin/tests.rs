@@ -26,7 +26,7 @@ async fn start(token: Option<&str>) -> Test {
     board.modules_known();
     let cancel = CancellationToken::new();
     let address = admin.address();
-    let server = tokio::spawn(admin.serve(board.clone(), metrics, cancel.clone()));
+    let server = tokio::spawn(admin.serve(board.clone(), metrics, Controls::default(), cancel.clone()));
     Test {
         address,
         board,

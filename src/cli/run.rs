@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{ConfigFile, Failure};
-use crate::admin::{Admin, StatusBoard};
+use crate::admin::{Admin, Controls, StatusBoard};
 use crate::config::Config;
 use crate::dead_letter::DeadLetters;
 use crate::metrics::Metrics;
@@ -56,7 +56,9 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     // First, so that it can be seen what the rest waits for; and last to go, so that a drain can be watched.
     let admin = Admin::bind(&config.admin).await?;
     let end_of_admin = CancellationToken::new();
-    let admin = tokio::spawn(admin.serve(board.clone(), metrics, end_of_admin.clone()));
+    let controls = Controls::default();
+    let serving = admin.serve(board.clone(), metrics, controls.clone(), end_of_admin.clone());
+    let admin = tokio::spawn(serving);
 
     // A client of its own, since the pipelines' one goes to them.
     let greeter = Client::new(&config.centrifugo)?;
@@ -67,7 +69,7 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
             std::future::pending::<()>().await;
         }
     };
-    let relay = relay(config, board, engine, centrifugo, shutdown);
+    let relay = relay(config, board, controls, engine, centrifugo, shutdown);
     tokio::pin!(relay);
     let mut admin = admin;
     tokio::select! {
@@ -100,6 +102,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
 async fn relay(
     config: &Config,
     board: StatusBoard,
+    controls: Controls,
     engine: Engine,
     centrifugo: Client,
     shutdown: Shutdown,
@@ -130,16 +133,18 @@ async fn relay(
         engine,
         shared,
         board,
+        controls,
         shutdown,
         compiling: Semaphore::new(1),
         leases: Arc::default(),
+        config: config.modules.clone(),
     };
     let last_words = async {
         now.cancelled().await;
         tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
-        () = modules::run(context, &config.modules.dir) => {}
+        () = modules::run(context) => {}
         () = note => {}
         () = last_words => warn!("left before all pipelines had ended"),
     }

@@ -13,7 +13,9 @@ use super::problem::{Place, Problems};
 use super::section::{Document, Section, Taken};
 use super::settings::to_json;
 use super::subject::{self, NAME_RULE, covers, is_name};
-use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, integer, number, one_of, quote, size};
+use super::value::{
+    GIB, KIB, MIB, Parsed, Wrong, as_u32, as_usize, boolean, duration, integer, number, one_of, quote, size,
+};
 use super::{Deliver, ModuleConfig, OnReject, VersionSource};
 
 impl ModuleConfig {
@@ -37,6 +39,10 @@ impl ModuleConfig {
             window_bytes: 32 << 20,
             window_age: Duration::from_secs(300),
             workers: 1,
+            sha256: None,
+            probe: 256,
+            watch: Duration::from_secs(60),
+            watch_max_rejects: 4,
             settings: "{}".to_owned(),
         }
     }
@@ -97,9 +103,7 @@ fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
         version: section.take("version", one_of(&VERSIONS)).unwrap_or(default.version),
         max_consecutive_rejects: section
             .take("max_consecutive_rejects", number(0..=u64::from(u32::MAX)))
-            .map_or(default.max_consecutive_rejects, |number| {
-                u32::try_from(number).unwrap_or(u32::MAX)
-            }),
+            .map_or(default.max_consecutive_rejects, as_u32),
         // async-nats drops what does not fit into a subscription's buffer of 65,536 messages.
         window: section
             .take("window", number(1..=65_536))
@@ -116,6 +120,14 @@ fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
         workers: section
             .take("workers", number(1..=64))
             .map_or(default.workers, as_usize),
+        sha256: section.take("sha256", sha256),
+        probe: section.take("probe", number(0..=4_096)).map_or(default.probe, as_usize),
+        watch: section
+            .take("watch", duration(Duration::ZERO..=Duration::from_secs(86_400), ""))
+            .unwrap_or(default.watch),
+        watch_max_rejects: section
+            .take("watch_max_rejects", number(0..=u64::from(u32::MAX)))
+            .map_or(default.watch_max_rejects, as_u32),
         settings: settings(&mut section).unwrap_or(default.settings),
         stream: default.stream,
     };
@@ -169,6 +181,15 @@ fn deliver(value: &DeValue<'_>) -> Parsed<Deliver> {
         let right = "\"new\", \"all\", { sequence = 42 } or { since = \"2026-11-01T00:00:00Z\" }";
         Wrong::new(right).found_value(value)
     })
+}
+
+fn sha256(value: &DeValue<'_>) -> Parsed<String> {
+    let digits = value
+        .as_str()
+        .filter(|text| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    digits
+        .map(str::to_ascii_lowercase)
+        .ok_or_else(|| Wrong::new("the 64 hexadecimal digits that `sha256sum` prints for the .wasm").found_value(value))
 }
 
 /// The table `[settings]` as the JSON that `init` gets.

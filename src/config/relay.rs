@@ -178,8 +178,14 @@ fn centrifugo(mut section: Section<'_>) -> Centrifugo {
 
 fn modules(mut section: Section<'_>, default_cache_dir: Option<PathBuf>) -> Modules {
     let dir = section.take_path("dir").map(|taken| taken.value);
+    let dir = dir.unwrap_or_else(|| section.relative("modules"));
+    let versions_dir = section.take_path("versions_dir").map(|taken| taken.value);
     let modules = Modules {
-        dir: dir.unwrap_or_else(|| section.relative("modules")),
+        // A leading dot: what is in there is not a module.
+        versions_dir: versions_dir.unwrap_or_else(|| dir.join(".versions")),
+        keep_versions: section.take("keep_versions", number(1..=100)).map_or(5, as_usize),
+        strict_permissions: section.take("strict_permissions", boolean).unwrap_or(false),
+        dir,
         cache_dir: match section.take_placed("cache_dir", cache_dir) {
             None => default_cache_dir,
             Some(Taken { value: None, .. }) => None,

@@ -27,6 +27,7 @@ pub struct ModuleMetrics {
     pub(super) dead_letters: Counter,
     pub(crate) swaps: Counter,
     pub(crate) swaps_refused: Counter,
+    pub(crate) rollbacks: Counter,
     pub(super) epochs: Counter,
 
     pub(crate) window_messages: Gauge,
@@ -137,6 +138,10 @@ impl ModuleMetrics {
         self.swaps.inc();
     }
 
+    pub fn rolled_back(&self) {
+        self.rollbacks.inc();
+    }
+
     pub fn swap_refused(&self) {
         self.swaps_refused.inc();
     }
@@ -210,6 +215,7 @@ impl Default for ModuleMetrics {
             dead_letters: Counter::default(),
             swaps: Counter::default(),
             swaps_refused: Counter::default(),
+            rollbacks: Counter::default(),
             epochs: Counter::default(),
             window_messages: Gauge::default(),
             window_bytes: Gauge::default(),

@@ -1,29 +1,31 @@
 //! Keeps one module: follows what its two files say, and never lets a bad new one touch what runs.
+//!
+//! A new version is compiled, checked and tried on the last messages beside the one that runs; then it takes over, and is watched
+//! for a while with the old one at hand.
 
-use std::path::Path;
+mod load;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::Context;
 use super::lease::{Lease, Taken};
+use super::versions::{Id, Version, Versions};
 use super::watch::Missing;
-use crate::admin::{ModuleBoard, State};
-use crate::config;
-use crate::pipeline::{Assignment, Pipeline};
-use crate::transform::{Limits, Module};
+use crate::admin::{AtWork, Command, ModuleBoard, RolledBack, State, Verb, VersionStatus};
+use crate::config::OnReject;
+use crate::pipeline::{Assignment, Pipeline, Recent};
+use crate::transform::{Trial, Verdict};
 
 /// What the directory holds of one module.
 #[derive(Debug, Clone)]
 pub(super) enum Files {
-    Present {
-        wasm: Arc<[u8]>,
-        wasm_sha256: String,
-        toml: String,
-    },
+    Present(Version),
     Missing(Missing),
     Unreadable(String),
     Gone,
@@ -36,68 +38,131 @@ struct Keeper {
     context: Arc<Context>,
     name: String,
     board: ModuleBoard,
+    versions: Versions,
+    /// What the module was given last.
+    recent: Recent,
+    /// What the directory holds, if that is a version.
+    present: Option<Version>,
     running: Option<Running>,
     /// A good module that waits until another one leaves its consumer.
-    blocked: Option<(Assignment, Taken)>,
+    blocked: Option<(Candidate, Taken)>,
+}
+
+/// A version that was loaded.
+#[derive(Debug, Clone)]
+struct Candidate {
+    id: Id,
+    assignment: Assignment,
 }
 
 struct Running {
     pipeline: Pipeline,
-    assignment: Assignment,
+    version: Candidate,
     lease: Lease,
+    /// The version is being watched.
+    probation: Option<Probation>,
+}
+
+struct Probation {
+    predecessor: Candidate,
+    trial: Arc<Trial>,
+    until: Instant,
+}
+
+/// What a keeper is woken by.
+enum Event {
+    /// The directory holds something else, or nobody looks any more.
+    Files {
+        closed: bool,
+    },
+    /// The version at work is not good enough.
+    Failed(Verdict),
+    /// The version at work has been watched for long enough.
+    Passed,
+    Command(Command),
+    Broken,
+    /// A consumer has become free.
+    Freed,
 }
 
 /// Follows `files` until their sender is gone, then drains.
 pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::Receiver<Files>) {
     let board = context.board.module(&name);
     let mut freed = context.leases.freed();
+    let mut commands = context.controls.register(&name);
+    let versions = Versions::open(context.config.versions_dir.clone(), &name, context.config.keep_versions);
     let mut keeper = Keeper {
         context,
         name,
         board,
+        versions,
+        recent: Recent::default(),
+        present: None,
         running: None,
         blocked: None,
     };
-    loop {
+    let mut closed = false;
+    while !closed {
         let newest = files.borrow_and_update().clone();
         // Before the consumer is asked for: what becomes free from here on is tried again.
         freed.mark_unchanged();
         keeper.follow(newest).await;
         loop {
-            tokio::select! {
-                biased;
-                changed = files.changed() => {
-                    if changed.is_err() {
-                        drop(keeper.stop().await);
-                        return;
-                    }
+            match keeper.next_event(&mut files, &mut commands, &mut freed).await {
+                Event::Files { closed: no_more } => {
+                    closed = no_more;
                     break;
                 }
-                () = broken(&mut keeper.running) => keeper.restart().await,
-                // The sender lives in the keeper's own context.
-                Ok(()) = freed.changed(), if keeper.blocked.is_some() => keeper.unblock().await,
+                Event::Failed(verdict) => keeper.fail(&verdict).await,
+                Event::Passed => keeper.pass(),
+                Event::Command(command) => keeper.obey(command).await,
+                Event::Broken => keeper.restart().await,
+                Event::Freed => keeper.unblock().await,
             }
         }
     }
+    drop(keeper.stop().await);
 }
 
 impl Keeper {
+    async fn next_event(
+        &mut self,
+        files: &mut watch::Receiver<Files>,
+        commands: &mut mpsc::Receiver<Command>,
+        freed: &mut watch::Receiver<()>,
+    ) -> Event {
+        let trial = self.probation().map(|probation| Arc::clone(&probation.trial));
+        let until = self.probation().map(|probation| probation.until);
+        tokio::select! {
+            biased;
+            // Before the files: what comes next is compared with what is at work.
+            verdict = failed(trial) => Event::Failed(verdict),
+            changed = files.changed() => Event::Files { closed: changed.is_err() },
+            Some(command) = commands.recv() => Event::Command(command),
+            () = over(until) => Event::Passed,
+            () = broken(&mut self.running) => Event::Broken,
+            // The sender lives in the keeper's own context.
+            Ok(()) = freed.changed(), if self.blocked.is_some() => Event::Freed,
+        }
+    }
+
+    fn probation(&self) -> Option<&Probation> {
+        self.running.as_ref()?.probation.as_ref()
+    }
+
     async fn follow(&mut self, files: Files) {
         if !matches!(files, Files::Gone) {
             // A module that was gone has no part of the board any more.
             self.board = self.context.board.module(&self.name);
         }
         self.blocked = None;
+        self.present = match &files {
+            Files::Present(version) => Some(version.clone()),
+            _ => None,
+        };
         match files {
-            Files::Present {
-                wasm,
-                wasm_sha256,
-                toml,
-            } => match self.load(wasm, &wasm_sha256, &toml).await {
-                Ok(assignment) => self.take(assignment).await,
-                Err(error) => self.refuse(&error),
-            },
-            Files::Unreadable(trouble) => self.refuse(&anyhow!(trouble)),
+            Files::Present(version) => self.follow_version(version).await,
+            Files::Unreadable(trouble) => self.refuse(&anyhow!(trouble)).await,
             Files::Missing(missing) => {
                 drop(self.stop().await);
                 let reason = format!("waiting for {}.{}", self.name, missing.extension());
@@ -108,63 +173,122 @@ impl Keeper {
             Files::Gone => {
                 // Whoever waits for its consumer starts after this was said.
                 let _lease = self.stop().await;
+                // Who puts it back means it.
+                self.versions.forgive();
                 info!(module = self.name, "the module was removed; its consumer stays");
                 self.context.board.remove(&self.name);
             }
         }
     }
 
-    /// Reads the configuration, compiles, checks and tries the module; the one that runs goes on meanwhile.
-    async fn load(&self, wasm: Arc<[u8]>, sha256: &str, toml: &str) -> anyhow::Result<Assignment> {
-        let file = format!("{}.toml", self.name);
-        let config = Arc::new(config::parse_module(Path::new(&file), toml)?);
-        if let Some(Running { assignment, .. }) = &self.running
-            && assignment.module.sha256() == sha256
-            && assignment.config == config
-        {
-            return Ok(assignment.clone());
+    async fn follow_version(&mut self, version: Version) {
+        if let Some(withdrawn) = self.versions.withdrawn().filter(|withdrawn| withdrawn.id == version.id) {
+            let reason = format!("it was rolled back at {}: {}", withdrawn.at, withdrawn.reason);
+            if self.running.is_none() {
+                error!(
+                    module = self.name,
+                    reason, "not starting the version that the directory holds but the one before it"
+                );
+                if let Err(error) = self.start_known().await {
+                    self.refuse(&error.context("the version before the one that was rolled back cannot be started"))
+                        .await;
+                }
+            }
+            return;
         }
-        let _one_at_a_time = self.context.compiling.acquire().await?;
-        let (engine, name) = (self.context.engine.clone(), self.name.clone());
-        let limits = Limits::new(config.timeout, config.memory);
-        let settings = config.settings.clone();
-        let loading = move || Module::load(&engine, &name, &wasm, &settings, limits);
-        let module = tokio::task::spawn_blocking(loading)
-            .await
-            .context("loading the module broke")?;
-        let module = module.with_context(|| format!("{}.wasm cannot be used", self.name))?;
-        Ok(Assignment { module, config })
+        if let Some(running) = self.running.as_ref().filter(|running| running.version.id == version.id) {
+            // What was refused was taken back.
+            let id = running.version.id.clone();
+            self.began(&id);
+            return;
+        }
+        match self.prepare(&version).await {
+            Ok(candidate) => self.take(candidate).await,
+            Err(error) => self.refuse(&error).await,
+        }
     }
 
-    async fn take(&mut self, assignment: Assignment) {
+    /// Compiles, checks and tries a version, and puts it where a rollback finds it; the one that runs goes on meanwhile.
+    async fn prepare(&mut self, version: &Version) -> anyhow::Result<Candidate> {
+        let candidate = self.load(version).await?;
+        loop {
+            self.probe(&candidate).await?;
+            // While that went on, the version that it was compared with may have failed.
+            let Some(failed) = self.probation().filter(|probation| probation.trial.has_failed()) else {
+                break;
+            };
+            let verdict = failed.trial.failure().await;
+            self.fail(&verdict).await;
+        }
+        self.versions.keep(version).await.with_context(|| {
+            format!(
+                "the new version could not be kept for a rollback in {}; make room there, or set `modules.versions_dir`",
+                self.context.config.versions_dir.display()
+            )
+        })?;
+        Ok(candidate)
+    }
+
+    /// Puts a version to work, after the one that runs.
+    async fn take(&mut self, candidate: Candidate) {
+        let probation = self
+            .running
+            .as_ref()
+            .and_then(|running| self.watched(&candidate, running));
+        self.put(candidate, probation).await;
+    }
+
+    /// How a version is watched that comes after the one that runs.
+    fn watched(&self, candidate: &Candidate, running: &Running) -> Option<Probation> {
+        let (new, old) = (&candidate.assignment, &running.version.assignment);
+        if new.config.watch.is_zero() || !new.reads_as(old) {
+            return None;
+        }
+        // One rejection halts it all.
+        let max_rejects = match new.config.on_reject {
+            OnReject::Halt => 0,
+            OnReject::DeadLetter | OnReject::Drop => new.config.watch_max_rejects,
+        };
+        Some(Probation {
+            predecessor: running.version.clone(),
+            trial: Trial::new(Arc::clone(&old.module), new.config.watch, max_rejects),
+            until: Instant::now() + new.config.watch,
+        })
+    }
+
+    async fn put(&mut self, mut candidate: Candidate, probation: Option<Probation>) {
+        candidate.assignment.trial = probation.as_ref().map(|probation| Arc::clone(&probation.trial));
+        let reads_as = |running: &Running| candidate.assignment.reads_as(&running.version.assignment);
+        if !self.running.as_ref().is_some_and(reads_as) {
+            self.recent.clear();
+        }
+        let assignment = &candidate.assignment;
         match &mut self.running {
-            Some(running) if assignment.can_follow(&running.assignment) => {
-                if Arc::ptr_eq(&assignment.module, &running.assignment.module) {
-                    // What was refused was taken back.
-                    self.board.loaded(assignment.module.sha256());
-                } else {
-                    running.pipeline.assign(assignment.clone());
-                    running.assignment = assignment;
-                }
+            Some(running) if assignment.can_follow(&running.version.assignment) => {
+                running.pipeline.assign(assignment.clone());
+                running.probation = probation;
+                let id = candidate.id.clone();
+                running.version = candidate;
+                self.began(&id);
             }
             // What it reads, and how much of it at once, has changed: finish there, then begin here.
             Some(running) if running.lease.is_for(&assignment.config) => {
                 if let Some(lease) = self.stop().await {
-                    self.start(assignment, lease);
+                    self.start(candidate, lease, probation);
                 }
             }
             _ => match self.context.leases.acquire(&self.name, &assignment.config) {
                 Ok(lease) => {
                     drop(self.stop().await);
-                    self.start(assignment, lease);
+                    self.start(candidate, lease, probation);
                 }
-                Err(taken) => self.block(assignment, taken),
+                Err(taken) => self.block(candidate, taken).await,
             },
         }
     }
 
     /// The consumer is another module's. What runs goes on until that one leaves it.
-    fn block(&mut self, assignment: Assignment, taken: Taken) {
+    async fn block(&mut self, candidate: Candidate, taken: Taken) {
         if taken.leaving {
             let reason = format!("waiting for the module `{}` to finish with the consumer", taken.by);
             info!(module = self.name, reason, "the module starts later");
@@ -172,28 +296,46 @@ impl Keeper {
                 self.board.set_state(State::Starting, Some(reason));
             }
         } else {
-            self.refuse(&anyhow!(taken.clone()));
+            self.say_refused(&anyhow!(taken.clone()));
         }
-        self.blocked = Some((assignment, taken));
+        self.blocked = Some((candidate, taken));
     }
 
     /// A consumer has become free, perhaps the one that is waited for.
     async fn unblock(&mut self) {
-        let Some((assignment, before)) = self.blocked.take() else {
+        let Some((candidate, before)) = self.blocked.take() else {
             return;
         };
-        match self.context.leases.acquire(&self.name, &assignment.config) {
-            Err(taken) if taken == before => self.blocked = Some((assignment, taken)),
-            Err(taken) => self.block(assignment, taken),
+        match self.context.leases.acquire(&self.name, &candidate.assignment.config) {
+            Err(taken) if taken == before => self.blocked = Some((candidate, taken)),
+            Err(taken) => self.block(candidate, taken).await,
             Ok(lease) => {
                 drop(self.stop().await);
-                self.start(assignment, lease);
+                self.start(candidate, lease, None);
             }
         }
     }
 
-    /// Says why the new files are not taken. What runs goes on.
-    fn refuse(&self, error: &anyhow::Error) {
+    /// Says why the new files are not taken. What runs goes on; if nothing does, what ran when the relay stopped goes on.
+    async fn refuse(&mut self, error: &anyhow::Error) {
+        self.say_refused(error);
+        let known = self.versions.current().map(|entry| entry.id.clone());
+        let other = known.is_some() && known != self.present.as_ref().map(|version| version.id.clone());
+        if self.running.is_none() && other {
+            match self.start_known().await {
+                Ok(()) => info!(module = self.name, "the version that was at work before goes on"),
+                Err(error) => {
+                    let error = &*error as &dyn std::error::Error;
+                    error!(
+                        module = self.name,
+                        error, "nor can the version that was at work before be started"
+                    );
+                }
+            }
+        }
+    }
+
+    fn say_refused(&self, error: &anyhow::Error) {
         let reason = format!("{error:#}");
         let goes_on = self.running.is_some();
         error!(
@@ -208,31 +350,51 @@ impl Keeper {
         }
     }
 
-    fn start(&mut self, assignment: Assignment, lease: Lease) {
+    fn start(&mut self, candidate: Candidate, lease: Lease, probation: Option<Probation>) {
+        let assignment = candidate.assignment.clone();
         info!(
             module = self.name,
-            sha256 = assignment.module.sha256(),
+            sha256 = &**assignment.module.sha256(),
             "starting the module"
         );
+        let id = candidate.id.clone();
         let shared = Arc::clone(&self.context.shared);
         let leave = self.context.shutdown.now.clone();
-        let pipeline = Pipeline::start(shared, assignment.clone(), self.board.clone(), leave);
+        let pipeline = Pipeline::start(shared, assignment, self.recent.clone(), self.board.clone(), leave);
         self.running = Some(Running {
             pipeline,
-            assignment,
+            version: candidate,
             lease,
+            probation,
         });
+        self.began(&id);
+    }
+
+    /// A version is at work.
+    fn began(&mut self, id: &Id) {
+        let is_present = self.present.as_ref().is_some_and(|version| version.id == *id);
+        self.versions.began(id, is_present);
+        if is_present {
+            self.board.accepted();
+        }
+        self.show_versions();
     }
 
     async fn restart(&mut self) {
-        let Some(Running { assignment, lease, .. }) = self.running.take() else {
+        let Some(Running {
+            version,
+            lease,
+            probation,
+            ..
+        }) = self.running.take()
+        else {
             return;
         };
         if self.context.shutdown.now.is_cancelled() {
             return;
         }
         tokio::time::sleep(RESTART_DELAY).await;
-        self.start(assignment, lease);
+        self.start(version, lease, probation);
     }
 
     /// Drains, and gives back the lease that the pipeline held to the end.
@@ -242,12 +404,149 @@ impl Keeper {
         pipeline.stop().await;
         Some(lease)
     }
+
+    /// The version at work rejected what it should not have.
+    async fn fail(&mut self, verdict: &Verdict) {
+        let Some(probation) = self.running.as_mut().and_then(|running| running.probation.take()) else {
+            return;
+        };
+        self.go_back(probation.predecessor, &verdict.to_string()).await;
+    }
+
+    fn pass(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.probation = None;
+            let assignment = &mut running.version.assignment;
+            // With it goes what is left of the old one.
+            assignment.trial = None;
+            running.pipeline.assign(assignment.clone());
+            info!(
+                module = self.name,
+                sha256 = &**running.version.assignment.module.sha256(),
+                "the new version has done well while it was watched"
+            );
+        }
+    }
+
+    async fn go_back(&mut self, to: Candidate, reason: &str) {
+        let bad = self.running.as_ref().map(|running| running.version.id.clone());
+        let Some(bad) = bad else { return };
+        error!(
+            module = self.name,
+            bad = bad.wasm_sha256,
+            good = to.id.wasm_sha256,
+            reason,
+            "rolled back to the version before; what was rejected meanwhile is in the dead letters, and `slipring dead-letters replay` \
+             mends it"
+        );
+        let files = self.present.as_ref().map_or(bad, |version| version.id.clone());
+        self.versions.rolled_back(files, reason);
+        self.board.metrics().rolled_back();
+        self.put(to, None).await;
+    }
+
+    async fn obey(&mut self, command: Command) {
+        let done = match command.verb {
+            Verb::Rollback => self.roll_back().await,
+            Verb::Retry => self.retry().await,
+        };
+        // Who asked may have gone.
+        let _ = command.answer.send(done.map_err(|error| format!("{error:#}")));
+    }
+
+    async fn roll_back(&mut self) -> anyhow::Result<String> {
+        let Some(predecessor) = self.versions.predecessor().cloned() else {
+            anyhow::bail!("no version of `{}` is known from before the one at work", self.name);
+        };
+        anyhow::ensure!(self.running.is_some(), "no version of `{}` is at work", self.name);
+        let candidate = match self.probation() {
+            Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
+            _ => self.load_known(&predecessor.id).await?,
+        };
+        self.go_back(candidate, "it was asked for").await;
+        Ok(format!(
+            "`{}` is back at {}, which was at work from {} on; the directory's files are taken again when they change, or with \
+             `slipring modules retry {}`",
+            self.name, predecessor.id.wasm_sha256, predecessor.since, self.name
+        ))
+    }
+
+    async fn retry(&mut self) -> anyhow::Result<String> {
+        let present = self.present.clone();
+        let present = present.with_context(|| format!("the directory holds no whole version of `{}`", self.name))?;
+        let is_at_work = |running: &Running| running.version.id == present.id;
+        anyhow::ensure!(
+            !self.running.as_ref().is_some_and(is_at_work),
+            "what the directory holds of `{}` is at work",
+            self.name
+        );
+        let candidate = match self.prepare(&present).await {
+            Ok(candidate) => candidate,
+            Err(error) => {
+                self.say_refused(&error);
+                return Err(error);
+            }
+        };
+        self.versions.forgive();
+        self.take(candidate).await;
+        Ok(format!("`{}` takes what the directory holds", self.name))
+    }
+
+    /// Puts the version to work that was when the relay stopped.
+    async fn start_known(&mut self) -> anyhow::Result<()> {
+        let id = self.versions.current().map(|entry| entry.id.clone());
+        let id = id.context("no version is known from before")?;
+        let candidate = self.load_known(&id).await?;
+        self.put(candidate, None).await;
+        Ok(())
+    }
+
+    async fn load_known(&self, id: &Id) -> anyhow::Result<Candidate> {
+        let version = self.versions.read(id).await;
+        let version = version.context("the files of the version before cannot be read")?;
+        self.load(&version).await
+    }
+
+    /// Tells the board what is known of versions.
+    fn show_versions(&self) {
+        let current = self.versions.current();
+        let version = |entry: &super::versions::Entry| VersionStatus {
+            sha256: entry.id.wasm_sha256.clone(),
+            toml_sha256: entry.id.toml_sha256.clone(),
+            since: entry.since.clone(),
+        };
+        self.board.set_at_work(AtWork {
+            toml_sha256: current.map(|entry| entry.id.toml_sha256.clone()),
+            since: current.map(|entry| entry.since.clone()),
+            predecessor: self.versions.predecessor().map(version),
+            rolled_back: self.versions.withdrawn().map(|withdrawn| RolledBack {
+                sha256: withdrawn.id.wasm_sha256.clone(),
+                toml_sha256: withdrawn.id.toml_sha256.clone(),
+                at: withdrawn.at.clone(),
+                reason: withdrawn.reason.clone(),
+            }),
+        });
+    }
 }
 
 /// Waits for the pipeline to end by itself.
 async fn broken(running: &mut Option<Running>) {
     match running {
         Some(running) => running.pipeline.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn failed(trial: Option<Arc<Trial>>) -> Verdict {
+    match trial {
+        Some(trial) => trial.failure().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
 }

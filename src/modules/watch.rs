@@ -83,17 +83,20 @@ pub struct Watch {
 #[derive(Debug)]
 struct Eyes {
     dir: PathBuf,
+    strict: bool,
     /// None: by polling alone.
     hints: Option<Hints>,
 }
 
 impl Watch {
     /// The directory need not exist yet. Must be called within a tokio runtime.
-    pub fn new(dir: &Path) -> Self {
-        Self::build(dir, POLL, true)
+    ///
+    /// If it is `strict`, what others than this user and root may change is not taken.
+    pub fn new(dir: &Path, strict: bool) -> Self {
+        Self::build(dir, strict, POLL, true)
     }
 
-    fn build(dir: &Path, poll: Duration, events: bool) -> Self {
+    fn build(dir: &Path, strict: bool, poll: Duration, events: bool) -> Self {
         // Events carry absolute paths. If the working directory is gone, the path stays relative and polling does the work.
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let wake = Arc::new(Notify::new());
@@ -103,7 +106,7 @@ impl Watch {
             wake,
             poll,
             next_look: Instant::now(),
-            eyes: Some(Eyes { dir, hints }),
+            eyes: Some(Eyes { dir, strict, hints }),
             looking: None,
             told: VecDeque::new(),
             all_seen: false,
@@ -156,7 +159,7 @@ impl Watch {
                 if let Some(hints) = &mut eyes.hints {
                     hints.attach();
                 }
-                let scan = scan::scan(&eyes.dir, &known);
+                let scan = scan::scan(&eyes.dir, &known, eyes.strict);
                 (eyes, scan)
             })
         });

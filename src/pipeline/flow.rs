@@ -68,7 +68,10 @@ pub(super) enum Effect {
     Ack(Subject),
     InProgress(Subject),
     /// Comes back as [`Flow::dead_lettered`].
-    DeadLetter(Ticket, Arc<Message>, Rejection),
+    ///
+    /// With the hash of the module that rejected the message, if one did; else Centrifugo refused what the module at work made
+    /// of it.
+    DeadLetter(Ticket, Arc<Message>, Rejection, Option<Arc<str>>),
     /// The run ends, to begin afresh.
     Renew(String),
     /// The run ends, until there is another module.
@@ -227,7 +230,12 @@ impl Flow {
             // It comes again once the pipeline resumes, behind the message that halted it.
             return;
         }
-        let Transformed { ticket, outcome, took } = transformed;
+        let Transformed {
+            ticket,
+            outcome,
+            sha256,
+            took,
+        } = transformed;
         self.board.metrics().transformed(took);
         let Some(message) = self.window.message(ticket).cloned() else {
             return;
@@ -238,7 +246,7 @@ impl Flow {
                 self.refusals.success(Stage::Transform);
                 self.settle(ticket);
             }
-            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection),
+            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, Some(sha256)),
             Outcome::Publish(publications) => match self.stamp().all(&message, publications) {
                 Ok(stamped) => {
                     self.refusals.success(Stage::Transform);
@@ -254,7 +262,7 @@ impl Flow {
                     #[cfg(test)]
                     self.ack_before_confirmation(ticket);
                 }
-                Err(rejection) => self.reject(now, ticket, message, rejection),
+                Err(rejection) => self.reject(now, ticket, message, rejection, Some(sha256)),
             },
         }
     }
@@ -265,7 +273,7 @@ impl Flow {
         match self.window.conclude(ticket, Ok(())) {
             None => {}
             Some(Conclusion::Confirmed) => self.settle(ticket),
-            Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection),
+            Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection, None),
         }
     }
 
@@ -345,12 +353,20 @@ impl Flow {
                     self.refusals.success(Stage::Publish);
                     self.settle(ticket);
                 }
-                Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection),
+                Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection, None),
             }
         }
     }
 
-    fn reject(&mut self, now: Instant, ticket: Ticket, message: Arc<Message>, rejection: Rejection) {
+    /// `by` the module with this hash, or by Centrifugo.
+    fn reject(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        message: Arc<Message>,
+        rejection: Rejection,
+        by: Option<Arc<str>>,
+    ) {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
@@ -383,7 +399,7 @@ impl Flow {
                     message.sequence, rejection.reason
                 ),
             ),
-            OnReject::DeadLetter => self.effects.push(Effect::DeadLetter(ticket, message, rejection)),
+            OnReject::DeadLetter => self.effects.push(Effect::DeadLetter(ticket, message, rejection, by)),
         }
     }
 

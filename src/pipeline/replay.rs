@@ -306,6 +306,7 @@ impl Run<'_> {
                 self.transforming += 1;
                 self.workers.submit(Chunk {
                     module: Arc::clone(&self.replay.assignment.module),
+                    trial: None,
                     messages: vec![(ticket, self.line.hold(ticket, message))],
                 });
             }

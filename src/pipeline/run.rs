@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use self::ending::{Ending, EndingKind};
 use super::flow::{Effect, Flow};
 use super::intake::{Intake, News};
-use super::{Assignment, Ended, Shared};
+use super::{Assignment, Ended, Recent, Shared};
 use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
@@ -37,6 +37,7 @@ const MAX_TRANSFORMING: usize = 512;
 struct Run<'a> {
     shared: &'a Arc<Shared>,
     board: &'a ModuleBoard,
+    recent: &'a Recent,
     assignment: Assignment,
     intake: Intake,
     flow: Flow,
@@ -76,6 +77,7 @@ enum Event {
 pub(super) async fn run(
     shared: &Arc<Shared>,
     assignments: &mut watch::Receiver<Assignment>,
+    recent: &Recent,
     board: &ModuleBoard,
     stop: &CancellationToken,
     leave: &CancellationToken,
@@ -89,6 +91,7 @@ pub(super) async fn run(
     let mut run = Run {
         shared,
         board,
+        recent,
         assignment,
         intake: Intake::open(shared.nats.clone(), Arc::clone(&config), shared.standby),
         flow: Flow::new(board.clone(), Arc::clone(&config), &shared.publish, fastrand::u64(..)),
@@ -228,14 +231,20 @@ impl Run<'_> {
     }
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
-        let messages = self.flow.deliver(Instant::now(), deliveries);
-        if !messages.is_empty() {
-            self.transforming += messages.len();
-            self.workers.submit(Chunk {
-                module: Arc::clone(&self.assignment.module),
-                messages,
-            });
+        let now = Instant::now();
+        let messages = self.flow.deliver(now, deliveries);
+        if messages.is_empty() {
+            return;
         }
+        let Assignment { module, config, trial } = &self.assignment;
+        self.recent
+            .extend(messages.iter().map(|(_, message)| message), config.probe);
+        self.transforming += messages.len();
+        self.workers.submit(Chunk {
+            module: Arc::clone(module),
+            trial: trial.as_ref().filter(|trial| trial.is_on(now)).cloned(),
+            messages,
+        });
     }
 
     /// Says what is lost to the stream's limits: raising them, or `max_age`, is up to a person.
@@ -275,10 +284,16 @@ impl Run<'_> {
             // Its owner stops this pipeline and starts another for such a change.
             return;
         }
+        let (old, new) = (&self.assignment, &assignment);
+        if Arc::ptr_eq(&old.module, &new.module) && old.config == new.config {
+            // Its trial is over.
+            self.assignment = assignment;
+            return;
+        }
         info!(
             module = self.board.name(),
-            old = self.assignment.module.sha256(),
-            new = assignment.module.sha256(),
+            old = &**self.assignment.module.sha256(),
+            new = &**assignment.module.sha256(),
             "swapped the module"
         );
         self.board.swapped(assignment.module.sha256());
@@ -296,7 +311,7 @@ impl Run<'_> {
             match effect {
                 Effect::Ack(reply) => acks.push(Ack::Done(reply)),
                 Effect::InProgress(reply) => acks.push(Ack::InProgress(reply)),
-                Effect::DeadLetter(ticket, message, rejection) => self.store(ticket, message, rejection),
+                Effect::DeadLetter(ticket, message, rejection, by) => self.store(ticket, message, rejection, by),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
                 Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
             }
@@ -327,13 +342,14 @@ impl Run<'_> {
     }
 
     /// Stores a dead letter, however long that takes.
-    fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection) {
+    fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Option<Arc<str>>) {
         let shared = Arc::clone(self.shared);
-        let (name, module) = (self.board.name().to_owned(), Arc::clone(&self.assignment.module));
+        let name = self.board.name().to_owned();
+        let sha256 = by.unwrap_or_else(|| Arc::clone(self.assignment.module.sha256()));
         self.dead_letters.spawn(async move {
             let sender = Sender {
                 module: &name,
-                sha256: module.sha256(),
+                sha256: &sha256,
             };
             shared.dead_letters.store(sender, &message, &rejection).await;
             ticket

@@ -23,7 +23,7 @@ pub struct Module {
     pub(super) pre: InstancePre<State>,
     pub(super) indices: TransformIndices,
     pub(super) log: Arc<Log>,
-    sha256: String,
+    sha256: Arc<str>,
 }
 
 /// Why a file cannot be a module. Each says what was found and what would be right, but not of which file.
@@ -100,7 +100,7 @@ impl Module {
             pre,
             indices,
             log: Arc::new(Log::new(name)),
-            sha256: hex(&Sha256::digest(wasm)),
+            sha256: hex(&Sha256::digest(wasm)).into(),
         });
         module
             .instance()
@@ -110,7 +110,7 @@ impl Module {
     }
 
     /// The file's, in hexadecimal digits.
-    pub fn sha256(&self) -> &str {
+    pub fn sha256(&self) -> &Arc<str> {
         &self.sha256
     }
 

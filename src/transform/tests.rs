@@ -2,6 +2,7 @@
 
 mod loading;
 mod misbehaviour;
+mod trial;
 mod unruly;
 pub(crate) mod wat;
 mod working;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::console::lock;
 use super::instance::Instance;
 use super::module::Module;
+use super::trial::Trial;
 use crate::message::{Message, Outcome};
 
 /// A guest takes up to 512 KiB of it (see `engine`), the host's own functions below and above it the rest.
@@ -23,6 +24,8 @@ const STACK: usize = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Chunk {
     pub module: Arc<Module>,
+    /// The module is new, and still has to show that it is good.
+    pub trial: Option<Arc<Trial>>,
     /// Each with the number by which its owner knows it.
     pub messages: Vec<(u64, Arc<Message>)>,
 }
@@ -31,6 +34,8 @@ pub struct Chunk {
 pub struct Transformed {
     pub ticket: u64,
     pub outcome: Outcome,
+    /// Of the module whose outcome it is.
+    pub sha256: Arc<str>,
     /// Retries included.
     pub took: Duration,
 }
@@ -78,14 +83,10 @@ impl Workers {
 }
 
 fn work(jobs: &mpsc::Receiver<Job>, results: &Results) {
-    let mut current: Option<Instance> = None;
+    let mut guests = Guests::default();
     for Job { number, chunk } in jobs {
-        let instance = match current.take() {
-            Some(instance) if Arc::ptr_eq(instance.module(), &chunk.module) => instance,
-            _ => chunk.module.instance(),
-        };
         let wanted = || !lock(&results.0).is_abandoned();
-        let transformed = transform(current.insert(instance), chunk.messages, wanted);
+        let transformed = transform(&mut guests, chunk, wanted);
         lock(&results.0).deliver(number, transformed);
         if !wanted() {
             return;
@@ -93,19 +94,76 @@ fn work(jobs: &mpsc::Receiver<Job>, results: &Results) {
     }
 }
 
-fn transform(
-    instance: &mut Instance,
-    messages: Vec<(u64, Arc<Message>)>,
-    wanted: impl Fn() -> bool,
-) -> Vec<Transformed> {
+fn transform(guests: &mut Guests, chunk: Chunk, wanted: impl Fn() -> bool) -> Vec<Transformed> {
+    let Chunk {
+        module,
+        trial,
+        messages,
+    } = chunk;
+    let trial = trial.as_deref();
+    guests.keep([Some(&module), trial.map(Trial::predecessor)]);
     let mut before = Instant::now();
     let one = |(ticket, message): (u64, Arc<Message>)| {
-        let outcome = instance.call(&message);
+        let (module, outcome) = match trial {
+            Some(trial) => guests.call_on_trial(&module, trial, &message),
+            None => (&module, guests.of(&module).call(&message)),
+        };
         let after = Instant::now();
         let took = after - std::mem::replace(&mut before, after);
-        Transformed { ticket, outcome, took }
+        Transformed {
+            ticket,
+            outcome,
+            sha256: module.sha256().clone(),
+            took,
+        }
     };
     messages.into_iter().take_while(|_| wanted()).map(one).collect()
+}
+
+/// A thread's instances: of the module at work, and of the one before it as long as that is needed.
+#[derive(Default)]
+struct Guests(Vec<Instance>);
+
+impl Guests {
+    /// Only of these modules.
+    fn keep(&mut self, modules: [Option<&Arc<Module>>; 2]) {
+        let is_kept = |instance: &Instance| {
+            let mut modules = modules.iter().flatten();
+            modules.any(|module| Arc::ptr_eq(module, instance.module()))
+        };
+        self.0.retain(is_kept);
+    }
+
+    fn of(&mut self, module: &Arc<Module>) -> &mut Instance {
+        let found = self
+            .0
+            .iter()
+            .position(|instance| Arc::ptr_eq(instance.module(), module));
+        let index = found.unwrap_or_else(|| {
+            self.0.push(module.instance());
+            self.0.len() - 1
+        });
+        &mut self.0[index]
+    }
+
+    /// What this module makes of the message, or the one before it once this one has failed.
+    fn call_on_trial<'a>(
+        &mut self,
+        module: &'a Arc<Module>,
+        trial: &'a Trial,
+        message: &Message,
+    ) -> (&'a Arc<Module>, Outcome) {
+        let predecessor = trial.predecessor();
+        if trial.has_failed() {
+            return (predecessor, self.of(predecessor).call(message));
+        }
+        let outcome = self.of(module).call(message);
+        if let Outcome::Reject(rejection) = &outcome {
+            let old = self.of(predecessor).call(message);
+            trial.compare(message, rejection, &old);
+        }
+        (module, outcome)
+    }
 }
 
 /// A thread's handle to the sequencer, which it closes if it panics.

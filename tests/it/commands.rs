@@ -13,16 +13,16 @@ use slipring_support::guests;
 use super::numbers::{counts, state};
 use super::world::{World, binary, module, unruly_toml};
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The error shows what it printed.
-fn exits(output: &Output, code: i32) -> Result<()> {
+pub fn exits(output: &Output, code: i32) -> Result<()> {
     let found = output.status.code();
     ensure!(
         found == Some(code),

@@ -21,5 +21,6 @@ mod publish;
 mod replay;
 mod standby;
 mod streams;
+mod swaps;
 mod versions;
 mod world;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::config::{self, ModuleConfig};
+use crate::modules::permissions;
 use crate::transform::{Engine, Limits, Module};
 
 #[derive(Debug, Serialize)]
@@ -39,11 +40,28 @@ struct Files {
 }
 
 /// By name.
-pub fn check_all(engine: &Engine, dir: &Path) -> anyhow::Result<Vec<Checked>> {
+pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Vec<Checked>> {
+    let dir = &config.dir;
     let found =
         find(dir).with_context(|| format!("cannot list the modules directory {} (`modules.dir`)", dir.display()))?;
     let mut modules: Vec<Checked> = found.iter().map(|(name, files)| check(engine, name, files)).collect();
     refuse_shared_consumers(&mut modules);
+    if config.strict_permissions {
+        let others_write = |path: &Path| {
+            let metadata = fs::metadata(path).ok()?;
+            let error = permissions::check(&metadata).err()?;
+            Some(format!("{} {error}", path.display()))
+        };
+        if let Some(error) = others_write(dir) {
+            anyhow::bail!("the modules directory {error}");
+        }
+        for (module, files) in modules.iter_mut().zip(found.values()) {
+            let paths = [&files.wasm, &files.toml].into_iter().flatten();
+            for error in paths.filter_map(|path| others_write(path)) {
+                module.fail([error]);
+            }
+        }
+    }
     Ok(modules)
 }
 
@@ -89,7 +107,12 @@ fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
     // Without its settings, `init` can't be judged.
     if let (Some(path), Some(config)) = (&files.wasm, &config) {
         match load(engine, name, path, config) {
-            Ok(module) => checked.sha256 = Some(module.sha256().to_owned()),
+            Ok(module) => {
+                if let Err(error) = config::check_sha256(name, config, module.sha256()) {
+                    checked.fail([error.to_string()]);
+                }
+                checked.sha256 = Some(module.sha256().to_string());
+            }
             Err(error) => checked.fail([format!("{}: {error:#}", path.display())]),
         }
     }

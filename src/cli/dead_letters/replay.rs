@@ -82,7 +82,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     show::no_such(&absent, reader)?;
 
     // All of them before the first is published: half a replay helps nobody.
-    let assignments = modules::load(&session.config.modules.dir, &chosen)?;
+    let assignments = modules::load(&session.config.modules, &chosen)?;
     let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
     let origins = Arc::new(session.runtime.block_on(Origins::look_up(&session.nats, streams))?);
     let centrifugo = Arc::new(Client::new(&session.config.centrifugo).context("cannot publish")?);

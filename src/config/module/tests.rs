@@ -42,6 +42,10 @@ fn every_key_of_a_module_is_read() {
         window_bytes = 65536
         window_age = "90s"
         workers = 4
+        sha256 = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
+        probe = 0
+        watch = "5m"
+        watch_max_rejects = 0
         [settings]
         currency = "EUR"
         since = 2026-11-01
@@ -64,6 +68,10 @@ fn every_key_of_a_module_is_read() {
         window_bytes: 65_536,
         window_age: Duration::from_secs(90),
         workers: 4,
+        sha256: Some("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned()),
+        probe: 0,
+        watch: Duration::from_secs(300),
+        watch_max_rejects: 0,
         settings: r#"{"currency":"EUR","nested":{"deep":{"yes":true}},"rates":[16,-1.5,18446744073709551615],"since":"2026-11-01"}"#
             .to_owned(),
     };

@@ -37,7 +37,10 @@ fn an_empty_file_gives_the_defaults() {
         config.modules,
         Modules {
             dir: "modules".into(),
-            cache_dir: None
+            cache_dir: None,
+            versions_dir: "modules/.versions".into(),
+            keep_versions: 5,
+            strict_permissions: false
         }
     );
     let publish = Publish {
@@ -67,6 +70,9 @@ fn every_key_is_read() {
         [modules]
         dir = "/srv/modules"
         cache_dir = "cache"
+        versions_dir = "/var/lib/slipring"
+        keep_versions = 2
+        strict_permissions = true
         [publish]
         order = "batched"
         idempotency = false
@@ -95,7 +101,10 @@ fn every_key_is_read() {
         config.modules,
         Modules {
             dir: "/srv/modules".into(),
-            cache_dir: Some("cache".into())
+            cache_dir: Some("cache".into()),
+            versions_dir: "/var/lib/slipring".into(),
+            keep_versions: 2,
+            strict_permissions: true
         }
     );
     let publish = Publish {
@@ -227,7 +236,10 @@ fn the_environment_goes_before_the_file() {
         config.modules,
         Modules {
             dir: "here".into(),
-            cache_dir: None
+            cache_dir: None,
+            versions_dir: "here/.versions".into(),
+            keep_versions: 5,
+            strict_permissions: false
         }
     );
 }

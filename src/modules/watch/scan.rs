@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
+use super::super::permissions;
+use super::super::versions::hex;
 
 /// The largest guests embed a language's runtime: componentize-py makes 18 to 38 MB. Five times that is a mistake, such as
 /// a core dump or an archive, and would be read into memory.
@@ -130,13 +131,9 @@ impl Kind {
 
 impl Whole {
     pub fn new(bytes: Vec<u8>) -> Self {
-        let sha256 = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         Self {
+            sha256: hex(&bytes),
             bytes: bytes.into(),
-            sha256,
         }
     }
 }
@@ -177,12 +174,12 @@ impl Signature {
     }
 }
 
-/// Files whose signature is the known one are not read.
-pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>) -> Scan {
+/// Files whose signature is the known one are not read. If it is `strict`, what others may change is as good as unreadable.
+pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>, strict: bool) -> Scan {
     let started = Instant::now();
-    let files = list(dir).map(|parts| {
+    let files = list(dir, strict).map(|parts| {
         let look_at = |part: Part| {
-            let sight = look(&part.path(dir), part.kind, known.get(&part));
+            let sight = look(&part.path(dir), part.kind, known.get(&part), strict);
             (part, sight)
         };
         parts.into_iter().map(look_at).collect()
@@ -195,7 +192,7 @@ pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>) -> Scan {
 }
 
 /// All or nothing: half a listing would make modules disappear.
-fn list(dir: &Path) -> Result<Vec<Part>, String> {
+fn list(dir: &Path, strict: bool) -> Result<Vec<Part>, String> {
     let trouble = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => format!("the modules directory {} does not exist", dir.display()),
         ErrorKind::NotADirectory => format!(
@@ -204,6 +201,10 @@ fn list(dir: &Path) -> Result<Vec<Part>, String> {
         ),
         _ => format!("the modules directory {} cannot be read: {error}", dir.display()),
     };
+    if strict {
+        let metadata = fs::metadata(dir).map_err(trouble)?;
+        permissions::check(&metadata).map_err(|error| format!("the modules directory {} {error}", dir.display()))?;
+    }
     let mut parts = Vec::new();
     for entry in fs::read_dir(dir).map_err(trouble)? {
         parts.extend(Part::of(&entry.map_err(trouble)?.file_name()));
@@ -211,7 +212,7 @@ fn list(dir: &Path) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-fn look(path: &Path, kind: Kind, known: Option<&Signature>) -> Sight {
+fn look(path: &Path, kind: Kind, known: Option<&Signature>, strict: bool) -> Sight {
     let unreadable = |error: String| Sight::Looked {
         content: Content::Unreadable(error),
         signature: None,
@@ -234,6 +235,9 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>) -> Sight {
             "a device, a pipe or a socket"
         };
         return unreadable(format!("is {what}; a file is needed"));
+    }
+    if strict && let Err(error) = permissions::check(&metadata) {
+        return unreadable(error);
     }
     if metadata.len() > kind.max_bytes() {
         return unreadable(too_large(metadata.len(), kind));
@@ -290,12 +294,17 @@ fn too_large(bytes: u64, kind: Kind) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
     fn content_of(dir: &Path, file: &str) -> Content {
         let part = Part::of(OsStr::new(file)).expect("a module's file");
-        match scan(dir, &BTreeMap::new()).files.expect("a directory").remove(&part) {
+        match scan(dir, &BTreeMap::new(), false)
+            .files
+            .expect("a directory")
+            .remove(&part)
+        {
             Some(Sight::Looked { content, .. }) => content,
             Some(Sight::Unchanged) => panic!("{file} should have been read"),
             None => Content::Absent,
@@ -330,7 +339,7 @@ mod tests {
         fs::write(dir.path().join("orders.toml"), "a = 1").unwrap();
         let part = Part::of(OsStr::new("orders.toml")).unwrap();
         let mut known = BTreeMap::new();
-        match scan(dir.path(), &known).files.unwrap().remove(&part) {
+        match scan(dir.path(), &known, false).files.unwrap().remove(&part) {
             Some(Sight::Looked {
                 content: Content::Whole(whole),
                 signature: Some(signature),
@@ -347,12 +356,12 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(
-            scan(dir.path(), &known).files.unwrap()[&part],
+            scan(dir.path(), &known, false).files.unwrap()[&part],
             Sight::Unchanged
         ));
         fs::write(dir.path().join("orders.toml"), "a = 10").unwrap();
         assert!(matches!(
-            scan(dir.path(), &known).files.unwrap()[&part],
+            scan(dir.path(), &known, false).files.unwrap()[&part],
             Sight::Looked { .. }
         ));
     }
@@ -383,7 +392,7 @@ mod tests {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        let sights = scan(dir.path(), &BTreeMap::new()).files.unwrap();
+        let sights = scan(dir.path(), &BTreeMap::new(), false).files.unwrap();
         assert!(
             sights
                 .values()
@@ -419,12 +428,46 @@ mod tests {
     }
 
     #[test]
+    fn what_others_may_change_is_not_taken_if_it_is_to_be_strict() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("orders.toml");
+        fs::write(&file, "a = 1").unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let part = Part::of(OsStr::new("orders.toml")).unwrap();
+        let sight = |strict| {
+            scan(dir.path(), &BTreeMap::new(), strict)
+                .files
+                .map(|mut files| files.remove(&part))
+        };
+        let is_unreadable = |sight: &Option<Sight>| {
+            let Some(Sight::Looked { content, .. }) = sight else {
+                return false;
+            };
+            matches!(content, Content::Unreadable(error) if error.contains("mode 0666"))
+        };
+        mode(dir.path(), 0o755);
+        mode(&file, 0o666);
+        assert!(!is_unreadable(&sight(false).unwrap()));
+        assert!(is_unreadable(&sight(true).unwrap()));
+        mode(&file, 0o644);
+        assert!(!is_unreadable(&sight(true).unwrap()));
+        mode(dir.path(), 0o775);
+        let trouble = sight(true).unwrap_err();
+        assert!(trouble.contains("may be written to by others (mode 0775)"), "{trouble}");
+        assert!(sight(false).is_ok());
+    }
+
+    #[test]
     fn a_missing_directory_is_not_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
-        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new()).files.unwrap_err();
+        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new(), false)
+            .files
+            .unwrap_err();
         assert!(trouble.ends_with("modules does not exist"), "{trouble}");
         fs::write(dir.path().join("modules"), "").unwrap();
-        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new()).files.unwrap_err();
+        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new(), false)
+            .files
+            .unwrap_err();
         assert!(trouble.ends_with("is not a directory"), "{trouble}");
     }
 }

@@ -22,7 +22,7 @@ impl Test {
     fn new(poll: Duration, events: bool, prepare: impl FnOnce(&Path)) -> Self {
         let root = tempfile::tempdir().unwrap();
         prepare(root.path());
-        let watch = Watch::build(&root.path().join("modules"), poll, events);
+        let watch = Watch::build(&root.path().join("modules"), false, poll, events);
         Self { root, watch }
     }
 

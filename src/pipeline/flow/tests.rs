@@ -57,6 +57,7 @@ fn settle(flow: &mut Flow, sequence: u64) {
     let transformed = Transformed {
         ticket: deliver(flow, sequence),
         outcome: Outcome::Drop,
+        sha256: "any".into(),
         took: Duration::ZERO,
     };
     flow.transformed(Instant::now(), transformed);
@@ -108,6 +109,7 @@ fn publish(flow: &mut Flow, channel: &str, sequences: std::ops::RangeInclusive<u
         let transformed = Transformed {
             ticket: deliver_before(flow, sequence, pending),
             outcome: Outcome::Publish(vec![publication]),
+            sha256: "any".into(),
             took: Duration::ZERO,
         };
         flow.transformed(Instant::now(), transformed);

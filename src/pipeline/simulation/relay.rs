@@ -334,6 +334,7 @@ impl Relay {
                         Transformed {
                             ticket,
                             outcome,
+                            sha256: "simulated".into(),
                             took: Duration::ZERO,
                         },
                     );
@@ -399,7 +400,7 @@ impl Relay {
                     world.count("in progress");
                     self.send(world, ToServer::InProgress(address(&reply).1));
                 }
-                Effect::DeadLetter(ticket, message, _) => {
+                Effect::DeadLetter(ticket, message, ..) => {
                     world.count("dead letter");
                     run.dead_letters.insert(ticket);
                     self.store(run, world, ticket, number(&message));

@@ -152,6 +152,7 @@ fn chunk(module: &Arc<Module>, sequences: std::ops::Range<u64>) -> Chunk {
         .collect();
     Chunk {
         module: Arc::clone(module),
+        trial: None,
         messages,
     }
 }

@@ -5,29 +5,34 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use tracing::warn;
 
 use super::super::super::Failure;
 use super::super::count;
 use super::Chosen;
 use crate::config;
+use crate::modules::versions::{self, Id, Version};
 use crate::pipeline::Assignment;
 use crate::transform::{Engine, Limits, Module};
 
 /// In the order of their names, one for each module that has letters.
-pub fn load(dir: &Path, chosen: &Chosen) -> Result<Vec<Assignment>, Failure> {
+///
+/// What was rolled back is not used, though the directory holds it.
+pub fn load(config: &config::Modules, chosen: &Chosen) -> Result<Vec<Assignment>, Failure> {
     let engine = Engine::new(None).context("cannot load modules")?;
     chosen
         .iter()
-        .map(|(name, letters)| load_one(&engine, dir, name, letters.len()))
+        .map(|(name, letters)| load_one(&engine, config, name, letters.len()))
         .collect()
 }
 
-fn load_one(engine: &Engine, dir: &Path, name: &str, letters: usize) -> Result<Assignment, Failure> {
+fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usize) -> Result<Assignment, Failure> {
+    let dir = &modules.dir;
     // It comes from a subject, which may hold what no file of ours is called.
     let toml = Path::new(&format!("{name}.toml")).to_owned();
     let is_name = config::module_name(&toml).is_ok_and(|found| found == name);
-    let (wasm, toml) = (dir.join(format!("{name}.wasm")), dir.join(&toml));
-    if !is_name || !wasm.exists() || !toml.exists() {
+    let (wasm_path, toml_path) = (dir.join(format!("{name}.wasm")), dir.join(&toml));
+    if !is_name || !wasm_path.exists() || !toml_path.exists() {
         let (letters, dir) = (count(letters), dir.display());
         return Err(anyhow!(
             "the module {name} of {letters} is not in the modules directory {dir}, where {name}.wasm and {name}.toml should \
@@ -35,13 +40,28 @@ fn load_one(engine: &Engine, dir: &Path, name: &str, letters: usize) -> Result<A
         )
         .into());
     }
-    let config = config::load_module(&toml)?;
-    let doing = || format!("cannot load the module {}", wasm.display());
-    let bytes = fs::read(&wasm).with_context(doing)?;
+    let doing = || format!("cannot load the module {}", wasm_path.display());
+    let wasm = fs::read(&wasm_path).with_context(doing)?;
+    let toml = fs::read_to_string(&toml_path).with_context(|| format!("cannot read {}", toml_path.display()))?;
+    let at_work = versions::instead_of(&modules.versions_dir, name, &Id::of(&wasm, &toml));
+    let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is at work"))?;
+    let (wasm, toml) = match at_work {
+        Some(Version { id, wasm, toml }) => {
+            warn!(
+                module = name,
+                sha256 = id.wasm_sha256,
+                "what the directory holds was rolled back: the version at work replays instead"
+            );
+            (wasm, toml)
+        }
+        None => (wasm.into(), toml),
+    };
+    let config = config::parse_module(&toml_path, &toml)?;
     let limits = Limits::new(config.timeout, config.memory);
-    let module = Module::load(engine, name, &bytes, &config.settings, limits).with_context(doing)?;
+    let module = Module::load(engine, name, &wasm, &config.settings, limits).with_context(doing)?;
     Ok(Assignment {
         module,
         config: Arc::new(config),
+        trial: None,
     })
 }

@@ -24,6 +24,10 @@ struct Settings {
     r#loop: bool,
     /// Goes into every publication as the tag `mark`, so that a test can tell which settings made it.
     mark: Option<String>,
+    /// Rejects every message from this sequence on, as a version does that turns out to be bad.
+    refuse_from: Option<u64>,
+    /// Traps, and does not say no, from this sequence on.
+    trap_from: Option<u64>,
 }
 
 #[init]
@@ -40,6 +44,13 @@ fn prepare(settings: Settings) -> Result<Settings> {
 
 #[transform]
 fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
+    if settings.refuse_from.is_some_and(|from| message.sequence >= from) {
+        bail!("this version is bad");
+    }
+    assert!(
+        settings.trap_from.is_none_or(|from| message.sequence < from),
+        "this version is bad"
+    );
     let wish = message.subject.rsplit('.').next().unwrap_or_default();
     let output = match wish {
         "ok" => ok(message)?,

@@ -1,0 +1,232 @@
+//! `slipring modules`: which version of each module is at work in a running relay, and the way back to the one before.
+
+use std::io::Write;
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Failure;
+use super::relay::Address;
+use super::table::align;
+
+/// Show which version of each module is at work, and go back to the one before
+///
+/// A version is a .wasm and its .toml. Asks the relay at the address that `admin.listen` of the configuration names. One line a
+/// module: the hashes of both files, since when the version is at work, and which one was at work before it. What was refused
+/// or rolled back is told below, with the reason.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+A new version is tried on the last messages before it takes over, and watched for
+a while afterwards (`probe`, `watch` and `watch_max_rejects` in the module's .toml).
+
+Examples:
+  slipring modules
+  slipring modules --json | jq '.[] | select(.rolled_back)'
+  slipring modules rollback orders
+  slipring modules retry orders")]
+pub struct Args {
+    #[command(flatten)]
+    relay: Address,
+    /// Print what is known as JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Go back to the version that was at work before
+    ///
+    /// Its files are kept in `modules.versions_dir`. What the modules directory holds stays there, and is not taken again until
+    /// it changes, or until `slipring modules retry`.
+    Rollback {
+        /// The module
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Take what the modules directory holds, after a rollback or a refusal
+    ///
+    /// It is tried as every new version is, and may be refused again.
+    Retry {
+        /// The module
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let relay = args.relay.find()?;
+    match &args.verb {
+        Some(Verb::Rollback { name }) => writeln!(notes, "{}", relay.command(name, "rollback")?)?,
+        Some(Verb::Retry { name }) => writeln!(notes, "{}", relay.command(name, "retry")?)?,
+        None => {
+            let mut status = relay.status()?;
+            let modules = status["modules"].take();
+            if args.json {
+                writeln!(output, "{:#}", Value::Array(versions(&modules)))?;
+            } else {
+                let modules =
+                    Vec::<Module>::deserialize(modules).context("what was answered is not the status of a relay")?;
+                write!(output, "{}", render(&modules))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What of a module's status is about its versions.
+const FIELDS: [&str; 11] = [
+    "name",
+    "state",
+    "sha256",
+    "toml_sha256",
+    "working_since",
+    "predecessor",
+    "rolled_back",
+    "rollbacks",
+    "swaps",
+    "refused_swaps",
+    "last_refusal",
+];
+
+fn versions(modules: &Value) -> Vec<Value> {
+    let of = |module: &Value| {
+        FIELDS
+            .map(|field| (field.to_owned(), module[field].clone()))
+            .into_iter()
+            .collect()
+    };
+    modules.as_array().into_iter().flatten().map(of).collect()
+}
+
+/// What an older or newer relay leaves out is empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Module {
+    name: String,
+    state: String,
+    sha256: Option<String>,
+    toml_sha256: Option<String>,
+    working_since: Option<String>,
+    predecessor: Option<Version>,
+    rolled_back: Option<RolledBack>,
+    last_refusal: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    sha256: String,
+    toml_sha256: String,
+    since: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RolledBack {
+    sha256: String,
+    toml_sha256: String,
+    at: String,
+    reason: String,
+}
+
+fn render(modules: &[Module]) -> String {
+    if modules.is_empty() {
+        return "no modules\n".to_owned();
+    }
+    let head = ["MODULE", "STATE", "WASM", "TOML", "SINCE", "BEFORE (WASM, TOML, SINCE)"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(modules.iter().map(row));
+    let mut text = align(&rows);
+    let mut remarks = String::new();
+    for Module {
+        name,
+        rolled_back,
+        last_refusal,
+        ..
+    } in modules
+    {
+        if let Some(RolledBack {
+            sha256,
+            toml_sha256,
+            at,
+            reason,
+        }) = rolled_back
+        {
+            let (wasm, toml) = (short(sha256), short(toml_sha256));
+            remarks.push_str(&format!(
+                "{name}: {wasm} with {toml} was rolled back at {at}: {reason}\n"
+            ));
+        }
+        if let Some(refusal) = last_refusal {
+            remarks.push_str(&format!("{name}: its last new version was refused: {refusal}\n"));
+        }
+    }
+    if !remarks.is_empty() {
+        text.push('\n');
+        text.push_str(&remarks);
+    }
+    text
+}
+
+fn row(module: &Module) -> Vec<String> {
+    let hash = |hash: &Option<String>| hash.as_deref().map_or("-", short).to_owned();
+    vec![
+        module.name.clone(),
+        module.state.clone(),
+        hash(&module.sha256),
+        hash(&module.toml_sha256),
+        module.working_since.clone().unwrap_or_else(|| "-".to_owned()),
+        match &module.predecessor {
+            Some(Version {
+                sha256,
+                toml_sha256,
+                since,
+            }) => format!("{} {} {since}", short(sha256), short(toml_sha256)),
+            None => "-".to_owned(),
+        },
+    ]
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const MODULES: &str = r#"[
+        {"name":"bills","state":"failed","sha256":null,"last_refusal":"the file is empty"},
+        {"name":"orders","state":"running","sha256":"0123456789abcdef","toml_sha256":"abcdef0123456789","working_since":"2026-11-01T08:00:01Z",
+         "predecessor":{"sha256":"00112233445566","toml_sha256":"abcdef0123456789","since":"2026-10-01T08:00:00Z"},
+         "rolled_back":{"sha256":"ffeeddccbbaa99","toml_sha256":"abcdef0123456789","at":"2026-11-01T12:00:00Z","reason":"it was asked for"},
+         "rollbacks":1,"received":7}]"#;
+
+    #[test]
+    fn each_module_has_a_line_and_what_went_wrong_a_sentence() {
+        let modules: Vec<Module> = serde_json::from_str(MODULES).unwrap();
+        assert_snapshot!(render(&modules), @r"
+        MODULE  STATE    WASM          TOML          SINCE                 BEFORE (WASM, TOML, SINCE)
+        bills   failed   -             -             -                     -
+        orders  running  0123456789ab  abcdef012345  2026-11-01T08:00:01Z  001122334455 abcdef012345 2026-10-01T08:00:00Z
+
+        bills: its last new version was refused: the file is empty
+        orders: ffeeddccbbaa with abcdef012345 was rolled back at 2026-11-01T12:00:00Z: it was asked for
+        ");
+        assert_snapshot!(render(&[]), @"no modules");
+    }
+
+    #[test]
+    fn programs_get_what_is_about_versions() {
+        let versions = versions(&serde_json::from_str(MODULES).unwrap());
+        assert_eq!(versions[1]["rolled_back"]["reason"], "it was asked for");
+        assert_eq!(versions[1]["rollbacks"], 1);
+        assert_eq!(versions[1].as_object().unwrap().len(), FIELDS.len());
+    }
+}

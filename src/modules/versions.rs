@@ -1,0 +1,244 @@
+//! The versions of one module that were at work, on disk by their hashes, so that there is a way back: from a version that turns
+//! out to be bad, and after a restart as well.
+//!
+//! ```text
+//! <modules.versions_dir>/orders/record.json    which versions, and which one was withdrawn
+//!                               <hash>.wasm
+//!                               <hash>.toml
+//! ```
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use files::Files;
+
+/// A module and its settings, by their hashes in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Id {
+    pub wasm_sha256: String,
+    pub toml_sha256: String,
+}
+
+/// With the content of both files.
+#[derive(Debug, Clone)]
+pub struct Version {
+    pub id: Id,
+    pub wasm: Arc<[u8]>,
+    pub toml: String,
+}
+
+/// A version that was at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    #[serde(flatten)]
+    pub id: Id,
+    /// When it took over, RFC 3339.
+    pub since: String,
+}
+
+/// The version whose files are in the directory and which is not at work, since it was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Withdrawn {
+    #[serde(flatten)]
+    pub id: Id,
+    /// RFC 3339.
+    pub at: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Record {
+    /// The last one is at work.
+    versions: Vec<Entry>,
+    withdrawn: Option<Withdrawn>,
+}
+
+#[derive(Debug)]
+pub(super) struct Versions {
+    name: String,
+    keep: usize,
+    record: Record,
+    files: Files,
+    /// Those that could not be put on disk.
+    held: Vec<Version>,
+    /// There is no writing here, which was said.
+    read_only: bool,
+}
+
+impl Versions {
+    /// What is known from earlier runs. A record that can't be read is left alone, and begun anew with the next version.
+    pub fn open(dir: PathBuf, name: &str, keep: usize) -> Self {
+        let files = Files::new(dir.join(name));
+        let record = files.read_record().unwrap_or_else(|error| {
+            warn!(
+                module = name,
+                error = &error as &dyn std::error::Error,
+                "what is known of earlier versions cannot be read; there is no rollback to them"
+            );
+            Record::default()
+        });
+        Self {
+            name: name.to_owned(),
+            keep: keep.max(1),
+            record,
+            files,
+            held: Vec::new(),
+            read_only: false,
+        }
+    }
+
+    /// The version at work, or that was when the relay stopped.
+    pub fn current(&self) -> Option<&Entry> {
+        self.record.versions.last()
+    }
+
+    /// The one that was at work before it.
+    pub fn predecessor(&self) -> Option<&Entry> {
+        self.record.versions.iter().nth_back(1)
+    }
+
+    pub fn withdrawn(&self) -> Option<&Withdrawn> {
+        self.record.withdrawn.as_ref()
+    }
+
+    /// Puts the version's files where a rollback finds them. An error means that there would be no way back to it. A place that
+    /// can't be written to at all, such as a read-only volume, is none: then versions are kept as long as the process lives.
+    pub async fn keep(&mut self, version: &Version) -> io::Result<()> {
+        if !self.read_only {
+            let (files, kept) = (self.files.clone(), version.clone());
+            let written = tokio::task::spawn_blocking(move || files.write(&kept));
+            match written.await.map_err(io::Error::other)? {
+                Ok(()) => return Ok(()),
+                Err(error) if !is_read_only(&error) => return Err(error),
+                Err(error) => {
+                    self.read_only = true;
+                    warn!(
+                        module = self.name,
+                        dir = %self.files.dir().display(),
+                        %error,
+                        "versions are not kept on disk: a rollback is possible until the relay stops. `modules.versions_dir` names another place"
+                    );
+                }
+            }
+        }
+        if self.held.iter().all(|held| held.id != version.id) {
+            self.held.push(version.clone());
+        }
+        Ok(())
+    }
+
+    /// The version has taken over. If it `is_present` in the directory, nothing there is withdrawn any more.
+    pub fn began(&mut self, id: &Id, is_present: bool) {
+        let known = self.current().is_some_and(|entry| entry.id == *id);
+        if !known {
+            self.record.versions.push(Entry {
+                id: id.clone(),
+                since: now(),
+            });
+        }
+        let withdrawn = self.record.withdrawn.take_if(|_| is_present);
+        if !known || withdrawn.is_some() {
+            self.save();
+        }
+    }
+
+    /// The version at work was withdrawn, and the one before it takes over. The directory holds these `files`.
+    pub fn rolled_back(&mut self, files: Id, reason: &str) {
+        self.record.versions.pop();
+        self.record.withdrawn = Some(Withdrawn {
+            id: files,
+            at: now(),
+            reason: reason.to_owned(),
+        });
+        self.save();
+    }
+
+    /// What was withdrawn may take over again.
+    pub fn forgive(&mut self) {
+        if self.record.withdrawn.take().is_some() {
+            self.save();
+        }
+    }
+
+    /// The files of a version. Those on disk are what they were, or an error.
+    pub async fn read(&self, id: &Id) -> io::Result<Version> {
+        if let Some(held) = self.held.iter().find(|held| held.id == *id) {
+            return Ok(held.clone());
+        }
+        let (files, id) = (self.files.clone(), id.clone());
+        tokio::task::spawn_blocking(move || files.read(id))
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    /// Puts the record on disk and removes what is too old.
+    fn save(&mut self) {
+        let versions = &mut self.record.versions;
+        versions.drain(..versions.len().saturating_sub(self.keep));
+        let listed = self.record.versions.iter().map(|entry| &entry.id);
+        let named: BTreeSet<String> = listed
+            .flat_map(|id| [format!("{}.wasm", id.wasm_sha256), format!("{}.toml", id.toml_sha256)])
+            .collect();
+        let versions = &self.record.versions;
+        self.held
+            .retain(|held| versions.iter().any(|entry| entry.id == held.id));
+        if self.read_only {
+            return;
+        }
+        if let Err(error) = self.files.write_record(&self.record, &named) {
+            warn!(
+                module = self.name,
+                dir = %self.files.dir().display(),
+                %error,
+                "which versions were at work could not be put down; after a restart the relay does not know of this one"
+            );
+        }
+    }
+}
+
+/// The version at work instead of this one, which is what the modules directory holds; `None`: this one is, or would be. For whoever
+/// does what a relay would, beside it.
+pub fn instead_of(versions_dir: &Path, name: &str, present: &Id) -> io::Result<Option<Version>> {
+    let files = Files::new(versions_dir.join(name));
+    let record = files.read_record()?;
+    let is_withdrawn = record.withdrawn.is_some_and(|withdrawn| withdrawn.id == *present);
+    let at_work = record.versions.last().filter(|_| is_withdrawn);
+    at_work.map(|entry| files.read(entry.id.clone())).transpose()
+}
+
+impl Id {
+    pub fn of(wasm: &[u8], toml: &str) -> Self {
+        Self {
+            wasm_sha256: hex(wasm),
+            toml_sha256: hex(toml.as_bytes()),
+        }
+    }
+}
+
+/// The SHA-256, in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+    )
+}
+
+fn now() -> String {
+    let now = jiff::Timestamp::now();
+    now.round(jiff::Unit::Millisecond).unwrap_or(now).to_string()
+}

@@ -1,0 +1,112 @@
+//! One module's versions as files. A file is there with its whole content or not at all. Blocking I/O.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::{Id, Record, Version, hex};
+
+const RECORD: &str = "record.json";
+
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn read_record(&self) -> io::Result<Record> {
+        match fs::read(self.dir.join(RECORD)) {
+            Ok(json) => {
+                serde_json::from_slice(&json).map_err(|error| invalid(&self.dir.join(RECORD), &error.to_string()))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Ok(Record::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// And removes the files of versions that are not `named`.
+    pub fn write_record(&self, record: &Record, named: &BTreeSet<String>) -> io::Result<()> {
+        self.put(RECORD, &serde_json::to_vec_pretty(record)?)?;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != RECORD && !named.contains(&name) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of its files that are not there yet.
+    pub fn write(&self, version: &Version) -> io::Result<()> {
+        // What is in there may be secret, and is run: it is this user's alone.
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let Id {
+            wasm_sha256,
+            toml_sha256,
+        } = &version.id;
+        for (name, content) in [
+            (format!("{wasm_sha256}.wasm"), &*version.wasm),
+            (format!("{toml_sha256}.toml"), version.toml.as_bytes()),
+        ] {
+            let there = fs::metadata(self.dir.join(&name));
+            if !there.is_ok_and(|metadata| metadata.len() == content.len() as u64) {
+                self.put(&name, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn read(&self, id: Id) -> io::Result<Version> {
+        let wasm = self.get(&format!("{}.wasm", id.wasm_sha256), &id.wasm_sha256)?;
+        let path = self.dir.join(format!("{}.toml", id.toml_sha256));
+        let toml = self.get(&format!("{}.toml", id.toml_sha256), &id.toml_sha256)?;
+        let toml = String::from_utf8(toml).map_err(|error| invalid(&path, &error.to_string()))?;
+        Ok(Version {
+            id,
+            wasm: wasm.into(),
+            toml,
+        })
+    }
+
+    fn get(&self, name: &str, sha256: &str) -> io::Result<Vec<u8>> {
+        let path = self.dir.join(name);
+        let bytes =
+            fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let found = hex(&bytes);
+        if found != sha256 {
+            return Err(invalid(&path, &format!("its SHA-256 is {found}: it was changed")));
+        }
+        Ok(bytes)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = self.dir.join(format!("{name}.tmp"));
+        let written = File::create(&temporary).and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        });
+        written
+            .and_then(|()| fs::rename(&temporary, self.dir.join(name)))
+            .inspect_err(|_| {
+                // It takes the room that is missing.
+                let _ = fs::remove_file(&temporary);
+            })
+    }
+}
+
+fn invalid(path: &Path, why: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("{}: {why}", path.display()))
+}

@@ -1,0 +1,132 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn version(wasm: &str, toml: &str) -> Version {
+    Version {
+        id: Id::of(wasm.as_bytes(), toml),
+        wasm: wasm.as_bytes().into(),
+        toml: toml.to_owned(),
+    }
+}
+
+fn open(dir: &Path) -> Versions {
+    Versions::open(dir.to_owned(), "orders", 2)
+}
+
+async fn work(versions: &mut Versions, version: &Version) {
+    versions.keep(version).await.unwrap();
+    versions.began(&version.id, true);
+}
+
+fn id(entry: Option<&Entry>) -> Option<Id> {
+    entry.map(|entry| entry.id.clone())
+}
+
+#[tokio::test]
+async fn the_way_back_is_known_after_a_restart_and_no_longer_than_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second, third) = (version("1", "a"), version("1", "b"), version("2", "b"));
+    let mut versions = open(dir.path());
+    assert_eq!((versions.current(), versions.predecessor()), (None, None));
+    work(&mut versions, &first).await;
+    work(&mut versions, &second).await;
+    work(&mut versions, &second).await;
+
+    let mut versions = open(dir.path());
+    assert_eq!(id(versions.current()), Some(second.id.clone()));
+    assert_eq!(id(versions.predecessor()), Some(first.id.clone()));
+    let read = versions.read(&first.id).await.unwrap();
+    assert_eq!((&*read.wasm, read.toml.as_str()), (&b"1"[..], "a"));
+
+    work(&mut versions, &third).await;
+    let files: BTreeSet<_> = fs::read_dir(dir.path().join("orders"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let kept = [
+        "record.json".to_owned(),
+        format!("{}.wasm", hex(b"1")),
+        format!("{}.wasm", hex(b"2")),
+        format!("{}.toml", hex(b"b")),
+    ];
+    assert_eq!(files, BTreeSet::from(kept));
+    assert_eq!(
+        open(dir.path()).read(&first.id).await.unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_stays_so_until_something_else_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, bad, mended) = (version("1", "a"), version("2", "a"), version("3", "a"));
+    let mut versions = open(dir.path());
+    work(&mut versions, &old).await;
+    work(&mut versions, &bad).await;
+    versions.rolled_back(bad.id.clone(), "it is bad");
+    versions.began(&old.id, false);
+    assert_eq!(id(versions.current()), Some(old.id.clone()));
+    assert_eq!(versions.predecessor(), None);
+
+    let mut versions = open(dir.path());
+    let withdrawn = versions.withdrawn().unwrap();
+    assert_eq!((&withdrawn.id, withdrawn.reason.as_str()), (&bad.id, "it is bad"));
+    let at_work = |present: &Version| instead_of(dir.path(), "orders", &present.id).unwrap();
+    assert_eq!(at_work(&bad).map(|version| version.id), Some(old.id.clone()));
+    assert!(at_work(&mended).is_none() && at_work(&old).is_none());
+
+    work(&mut versions, &mended).await;
+    assert_eq!(open(dir.path()).withdrawn(), None);
+    assert_eq!(id(open(dir.path()).predecessor()), Some(old.id));
+}
+
+#[tokio::test]
+async fn what_was_changed_on_disk_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = version("1", "a");
+    let mut versions = open(dir.path());
+    work(&mut versions, &version).await;
+    let file = dir.path().join(format!("orders/{}.wasm", version.id.wasm_sha256));
+    fs::write(&file, "2").unwrap();
+    let error = versions.read(&version.id).await.unwrap_err().to_string();
+    assert!(error.contains("it was changed"), "{error}");
+
+    fs::write(dir.path().join("orders/record.json"), "{").unwrap();
+    assert_eq!(open(dir.path()).current(), None);
+}
+
+#[tokio::test]
+async fn without_a_place_to_write_to_a_rollback_is_possible_until_the_end() {
+    // A file of the system, in which not even root makes a directory.
+    let dir = Path::new("/proc/self");
+    let mut versions = open(dir);
+    let (first, second) = (version("1", "a"), version("2", "a"));
+    let kept = versions.keep(&first).await;
+    if let Err(error) = kept {
+        assert!(!is_read_only(&error), "{error}");
+    }
+    versions.read_only = true;
+    work(&mut versions, &first).await;
+    work(&mut versions, &second).await;
+    let predecessor = id(versions.predecessor()).unwrap();
+    assert_eq!(versions.read(&predecessor).await.unwrap().toml, "a");
+    versions.rolled_back(second.id.clone(), "it is bad");
+    assert!(versions.read(&second.id).await.is_err(), "it is not kept for nothing");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_leaves_nothing_half_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = version("1", "a");
+    let mut versions = open(dir.path());
+    let kept = dir.path().join("orders");
+    fs::create_dir(&kept).unwrap();
+    let name = format!("{}.wasm", version.id.wasm_sha256);
+    std::os::unix::fs::symlink("/dev/full", kept.join(format!("{name}.tmp"))).unwrap();
+    let error = versions.keep(&version).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
+    versions.keep(&version).await.unwrap();
+}

@@ -1,0 +1,105 @@
+//! A version of a module that has just taken over, with the one before it at hand: what the new one rejects is shown to the old
+//! one, and when the old one would have accepted too much of it, the new one is out.
+//!
+//! The workers look at each message, so that a bad version touches no more of them than it was allowed to.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::module::Module;
+use crate::message::{Message, Outcome, Rejection};
+
+/// Shared by the workers, and by whoever puts the old version back.
+#[derive(Debug)]
+pub struct Trial {
+    predecessor: Arc<Module>,
+    until: Instant,
+    max_rejects: u32,
+    rejects: AtomicU32,
+    failed: CancellationToken,
+    verdict: std::sync::OnceLock<Verdict>,
+}
+
+/// Why a version failed its trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Messages that it rejected and its predecessor would not have.
+    rejects: u32,
+    /// The last of them, in its stream.
+    sequence: u64,
+    reason: String,
+}
+
+impl Trial {
+    /// It fails with the first message more than `max_rejects`.
+    pub fn new(predecessor: Arc<Module>, time: Duration, max_rejects: u32) -> Arc<Self> {
+        Arc::new(Self {
+            predecessor,
+            until: Instant::now() + time,
+            max_rejects,
+            rejects: AtomicU32::new(0),
+            failed: CancellationToken::new(),
+            verdict: std::sync::OnceLock::new(),
+        })
+    }
+
+    /// The old version takes over again as soon as its owner hears of the failure; until then the trial stays.
+    pub fn is_on(&self, now: Instant) -> bool {
+        now < self.until || self.has_failed()
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_cancelled()
+    }
+
+    /// Waits until it has failed, which it mostly does not.
+    pub async fn failure(&self) -> Verdict {
+        loop {
+            self.failed.cancelled().await;
+            if let Some(verdict) = self.verdict.get() {
+                return verdict.clone();
+            }
+        }
+    }
+
+    pub(super) fn predecessor(&self) -> &Arc<Module> {
+        &self.predecessor
+    }
+
+    /// The new version rejected this message, and the old one made this of it.
+    pub(super) fn compare(&self, message: &Message, rejection: &Rejection, old: &Outcome) {
+        if matches!(old, Outcome::Reject(_)) {
+            return;
+        }
+        let rejects = self.rejects.fetch_add(1, Ordering::Relaxed) + 1;
+        if rejects > self.max_rejects {
+            let verdict = Verdict {
+                rejects,
+                sequence: message.sequence,
+                reason: rejection.reason.clone(),
+            };
+            // Of several threads the first one tells.
+            let _ = self.verdict.set(verdict);
+            self.failed.cancel();
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rejects,
+            sequence,
+            reason,
+        } = self;
+        let messages = if *rejects == 1 { "message" } else { "messages" };
+        write!(
+            f,
+            "it rejected {rejects} {messages} that the version before accepts, the last one (sequence {sequence}) because: {reason}"
+        )
+    }
+}

@@ -1,0 +1,438 @@
+//! A version that is bad does no harm: it is refused before it takes over, or rolled back soon after; and whatever is exchanged how
+//! often, under load, nothing is lost and every channel keeps its order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use slipring_support::relay::Relay;
+use slipring_support::{eventually, guests};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::commands::{exits, stderr, stdout};
+use super::world::{SOON, World, module, publish, unruly_toml};
+
+const CHANNELS: u64 = 20;
+
+/// Messages that come all the time, numbered by their sequence; each channel gets every twentieth.
+struct Load {
+    sent: Arc<AtomicU64>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Load {
+    /// Some two thousand a second, so that there is always something under way.
+    fn start<C>(world: &World<C>) -> Self {
+        let (sent, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let (jetstream, counter, stopped) = (world.jetstream.clone(), Arc::clone(&sent), stop.clone());
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            while !stopped.is_cancelled() {
+                ticks.tick().await;
+                let first = counter.load(Ordering::SeqCst) + 1;
+                let numbers = first..first + CHANNELS;
+                publish(&jetstream, numbers.map(|number| ("unruly.publish", wish(number)))).await?;
+                counter.fetch_add(CHANNELS, Ordering::SeqCst);
+            }
+            Ok(())
+        });
+        Self { sent, stop, task }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many more were sent.
+    async fn more(&self, messages: u64) {
+        let enough = self.sent() + messages;
+        while self.sent() < enough {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Answers how many there were.
+    async fn end(self) -> Result<u64> {
+        self.stop.cancel();
+        self.task.await??;
+        Ok(self.sent.load(Ordering::SeqCst))
+    }
+}
+
+fn wish(number: u64) -> String {
+    json!([{ "channels": [channel(number)], "data": number }]).to_string()
+}
+
+fn channel(number: u64) -> String {
+    format!("unruly:{}", number % CHANNELS)
+}
+
+/// A relay whose module has published something already, under load.
+async fn at_work(toml: &str) -> Result<(World, Relay, Load)> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly(toml)?;
+    let relay = world.run().await?;
+    let load = Load::start(&world);
+    load.more(500).await;
+    relay
+        .status_when(SOON, "300 publications", |status| {
+            module(status, "unruly")["published"].as_u64() >= Some(300)
+        })
+        .await?;
+    Ok((world, relay, load))
+}
+
+fn mark(mark: &str) -> String {
+    format!("[settings]\nmark = {mark:?}")
+}
+
+/// Changes the module's settings.
+fn configure<C>(world: &World<C>, toml: &str) -> Result<()> {
+    world.home.configure_module("unruly", &unruly_toml(toml))
+}
+
+/// What was published, by number, as the mark of the version that did.
+async fn shown(world: &World) -> Result<BTreeMap<u64, String>> {
+    let mut marks = BTreeMap::new();
+    for number in 0..CHANNELS {
+        let mut last = None;
+        for publication in world.centrifugo.history(&channel(number)).await? {
+            let number: u64 = publication.json()?;
+            ensure!(last < Some(number), "{number} came after {last:?}");
+            last = Some(number);
+            let mark = publication.tags.get("mark").cloned().unwrap_or_default();
+            ensure!(marks.insert(number, mark).is_none(), "{number} came twice");
+        }
+    }
+    Ok(marks)
+}
+
+/// All that was sent was published in order, but for these; each mark made one unbroken run, and they came in this order.
+async fn all_shown(world: &World, sent: u64, without: &[u64], marks: &[&str]) -> Result<()> {
+    let shown = shown(world).await?;
+    let missing: Vec<u64> = (1..=sent)
+        .filter(|number| !shown.contains_key(number) && !without.contains(number))
+        .collect();
+    ensure!(missing.is_empty(), "these are missing: {missing:?}");
+    ensure!(
+        shown.len() + without.len() == sent as usize,
+        "{} were shown",
+        shown.len()
+    );
+    let mut runs: Vec<&str> = shown.values().map(String::as_str).collect();
+    runs.dedup();
+    ensure!(runs == marks, "{runs:?}");
+    Ok(())
+}
+
+/// Waits until the relay has nothing left to do.
+async fn drained(world: &World) -> Result<()> {
+    world.all_acked(SOON, "UNRULY", "unruly").await
+}
+
+async fn unruly_when(relay: &Relay, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+    let status = relay
+        .status_when(SOON, what, |status| holds(module(status, "unruly")))
+        .await?;
+    Ok(module(&status, "unruly").clone())
+}
+
+fn text<'a>(module: &'a Value, field: &str) -> &'a str {
+    module[field].as_str().unwrap_or_default()
+}
+
+/// Runs `slipring` against this relay.
+fn slipring<C>(world: &World<C>, relay: &Relay, arguments: &[&str]) -> Result<Output> {
+    let arguments = [arguments, &["--url", relay.url()]].concat();
+    world.home.command(arguments).output().context("running slipring")
+}
+
+/// The numbers of the messages in the dead letters.
+fn dead_letters<C>(world: &World<C>) -> Result<Vec<u64>> {
+    let output = world.home.command(["dead-letters", "list", "--json"]).output()?;
+    exits(&output, 0)?;
+    let sequence = |line: &str| -> Result<u64> {
+        let letter: Value = serde_json::from_str(line)?;
+        letter["sequence"]
+            .as_u64()
+            .with_context(|| format!("a sequence in {line}"))
+    };
+    stdout(&output).lines().map(sequence).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_swapped_between_two_messages() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("1")).await?;
+    configure(&world, &mark("2"))?;
+    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["1", "2"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_swaps_in_a_second_lose_nothing() -> Result<()> {
+    let (world, _relay, load) = at_work(&mark("0")).await?;
+    for number in 1..=10 {
+        configure(&world, &mark(&number.to_string()))?;
+        load.more(200).await;
+    }
+    // The last one wins, whichever of the others were seen.
+    eventually(SOON, "the last one at work", async || {
+        let last = world.centrifugo.history("unruly:0").await?.pop();
+        let last = last.context("a publication")?;
+        ensure!(last.tags["mark"] == "10", "{last:?}");
+        anyhow::Ok(())
+    })
+    .await?;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    let shown = shown(&world).await?;
+    ensure!(shown.len() as u64 == sent, "{} of {sent}", shown.len());
+    let marks: Vec<u64> = shown.values().map(|mark| mark.parse()).collect::<Result<_, _>>()?;
+    ensure!(marks.is_sorted(), "no version comes back: {marks:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_does_worse_on_the_last_messages_is_refused() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("good")).await?;
+    let before = unruly_when(&relay, "a version", |unruly| unruly["toml_sha256"].is_string()).await?;
+    for (times, bad, how) in [
+        (1, "refuse_from = 1", "was rejected because: this version is bad"),
+        (2, "trap_from = 1", "was rejected because: panicked"),
+    ] {
+        configure(&world, &format!("{}\n{bad}", mark("bad")))?;
+        let unruly = unruly_when(&relay, "the refusal", |unruly| unruly["refused_swaps"] == times).await?;
+        let refusal = text(&unruly, "last_refusal");
+        ensure!(refusal.contains(how), "{refusal}");
+        ensure!(
+            refusal.contains("the new version rejects 256 of the last 256 messages, and the one at work does not")
+                && refusal.contains("`probe = 0` in unruly.toml takes it nevertheless"),
+            "{refusal}"
+        );
+        ensure!(
+            unruly["toml_sha256"] == before["toml_sha256"] && unruly["rejected"] == 0,
+            "{unruly}"
+        );
+    }
+    let unruly = module(&relay.status().await?, "unruly").clone();
+    ensure!(unruly["refused_swaps"] == 2 && unruly["swaps"] == 0, "{unruly}");
+    let output = slipring(&world, &relay, &["modules"])?;
+    exits(&output, 0)?;
+    ensure!(
+        stdout(&output).contains("unruly: its last new version was refused: "),
+        "{output:?}"
+    );
+
+    load.more(200).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["good"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result<()> {
+    let (world, mut relay, load) = at_work(&mark("old")).await?;
+    let old = unruly_when(&relay, "a version", |unruly| unruly["toml_sha256"].is_string()).await?;
+    // Good when it is tried.
+    let from = load.sent() + 3_000;
+    configure(
+        &world,
+        &format!("watch_max_rejects = 7\n{}\nrefuse_from = {from}", mark("new")),
+    )?;
+    let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    ensure!(unruly["toml_sha256"] == old["toml_sha256"], "{unruly}");
+    let reason = text(&unruly["rolled_back"], "reason");
+    ensure!(
+        reason.contains("it rejected 8 messages that the version before accepts")
+            && reason.contains("this version is bad"),
+        "{reason}"
+    );
+    ensure!(relay.logged("rolled back to the version before"), "{:#?}", relay.log());
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+
+    // One more than it was allowed to, and no other.
+    let touched: Vec<u64> = (from..from + 8).collect();
+    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
+    all_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
+
+    // The directory still holds the bad version; a restart does not take it.
+    relay.stop(SOON).await?;
+    let relay = world.run().await?;
+    let unruly = unruly_when(&relay, "the old version", |unruly| {
+        unruly["toml_sha256"] == old["toml_sha256"]
+    })
+    .await?;
+    ensure!(unruly["rolled_back"]["toml_sha256"].is_string(), "{unruly}");
+    let output = slipring(&world, &relay, &["modules"])?;
+    exits(&output, 0)?;
+    ensure!(stdout(&output).contains("was rolled back at "), "{output:?}");
+
+    // Nor does a replay: what is at work mends the letters.
+    let output = world
+        .home
+        .command(["dead-letters", "replay", "--module", "unruly"])
+        .output()?;
+    exits(&output, 0)?;
+    ensure!(dead_letters(&world)?.is_empty(), "they are replayed");
+    let late = world
+        .centrifugo
+        .history(&channel(from))
+        .await?
+        .pop()
+        .context("a publication")?;
+    ensure!(late.json::<u64>()? == from && late.tags["mark"] == "old", "{late:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -> Result<()> {
+    let (world, relay, load) = at_work(&format!("on_reject = \"halt\"\n{}", mark("old"))).await?;
+    let from = load.sent() + 3_000;
+    let bad = format!("on_reject = \"halt\"\n{}\nrefuse_from = {from}", mark("new"));
+    configure(&world, &bad)?;
+    unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["old", "new", "old"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_can_go_back_and_forth() -> Result<()> {
+    let (world, mut relay, load) = at_work(&mark("1")).await?;
+    let output = slipring(&world, &relay, &["modules", "rollback", "unruly"])?;
+    exits(&output, 1)?;
+    ensure!(
+        stderr(&output).contains("no version of `unruly` is known from before"),
+        "{output:?}"
+    );
+    let output = slipring(&world, &relay, &["modules", "rollback", "orders"])?;
+    exits(&output, 1)?;
+    ensure!(
+        stderr(&output).contains("There is no module `orders`; there are: unruly"),
+        "{output:?}"
+    );
+
+    configure(&world, &mark("2"))?;
+    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
+    load.more(100).await;
+    // The way back is known after a restart, too.
+    relay.stop(SOON).await?;
+    let relay = world.run().await?;
+    load.more(100).await;
+    exits(&slipring(&world, &relay, &["modules", "rollback", "unruly"])?, 0)?;
+    unruly_when(&relay, "the old version", |unruly| unruly["swaps"] == 1).await?;
+    load.more(100).await;
+    exits(&slipring(&world, &relay, &["modules", "retry", "unruly"])?, 0)?;
+    let unruly = unruly_when(&relay, "the new version", |unruly| unruly["swaps"] == 2).await?;
+    ensure!(unruly["rolled_back"].is_null() && unruly["rollbacks"] == 1, "{unruly}");
+    let output = slipring(&world, &relay, &["modules", "retry", "unruly"])?;
+    exits(&output, 1)?;
+    ensure!(
+        stderr(&output).contains("what the directory holds of `unruly` is at work"),
+        "{output:?}"
+    );
+    load.more(100).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["1", "2", "1", "2"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("1")).await?;
+    // What is written there finds the disk full.
+    let toml = unruly_toml(&mark("2"));
+    let hash = sha256(toml.as_bytes());
+    let kept = world.home.modules().join(".versions/unruly");
+    symlink("/dev/full", kept.join(format!("{hash}.toml.tmp")))?;
+    world.home.configure_module("unruly", &toml)?;
+    let full = |unruly: &Value| text(unruly, "last_refusal").contains("No space left on device");
+    let unruly = unruly_when(&relay, "the refusal", full).await?;
+    let refusal = text(&unruly, "last_refusal");
+    ensure!(
+        refusal.starts_with("the new version could not be kept for a rollback in ")
+            && refusal.contains("make room there"),
+        "{refusal}"
+    );
+    load.more(100).await;
+    // There is room again.
+    exits(&slipring(&world, &relay, &["modules", "retry", "unruly"])?, 0)?;
+    load.more(100).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["1", "2"]).await
+}
+
+/// In hexadecimal digits.
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_pinned_file_is_taken() -> Result<()> {
+    let wasm = guests::component("unruly")?;
+    let pinned = format!("sha256 = \"{}\"\n", sha256(&fs::read(&wasm)?));
+    let (world, relay, load) = at_work(&(pinned + &mark("1"))).await?;
+    world.home.replace_wasm("unruly", &guests::component("orders")?)?;
+    let refused =
+        |unruly: &Value| text(unruly, "last_refusal").starts_with("unruly.toml allows only the file with the SHA-256 ");
+    unruly_when(&relay, "the refusal", refused).await?;
+    let output = world.home.command(["check"]).output()?;
+    exits(&output, 1)?;
+    ensure!(
+        stdout(&output).contains("unruly.toml allows only the file with"),
+        "{output:?}"
+    );
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["1"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_may_write_is_not_taken_if_that_is_asked_for() -> Result<()> {
+    let mut world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.home.env("SLIPRING_MODULES__STRICT_PERMISSIONS", "true");
+    let mode = |mode| fs::set_permissions(world.home.modules(), fs::Permissions::from_mode(mode));
+    world.add_unruly(&mark("1"))?;
+    mode(0o777)?;
+    let output = world.home.command(["check"]).output()?;
+    exits(&output, 1)?;
+    ensure!(
+        stderr(&output).contains("may be written to by others (mode 0777)"),
+        "{output:?}"
+    );
+    let mut relay = world.home.run().await?;
+    relay.logs(SOON, "may be written to by others (mode 0777)").await?;
+    mode(0o755)?;
+    relay.ready(SOON).await?;
+    // Now it is the file.
+    let file = world.home.modules().join("unruly.toml");
+    fs::write(&file, unruly_toml(&mark("2")))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
+    let refused = |unruly: &Value| text(unruly, "last_refusal").contains("may be written to by others (mode 0666)");
+    unruly_when(&relay, "the refusal", refused).await?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+    unruly_when(&relay, "the swap", |unruly| unruly["swaps"] == 1)
+        .await
+        .map(drop)
+}
