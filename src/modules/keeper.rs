@@ -90,7 +90,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::
     let board = context.board.module(&name);
     let mut freed = context.leases.freed();
     let mut commands = context.controls.register(&name);
-    let versions = Versions::open(context.config.versions_dir.clone(), &name, context.config.keep_versions);
+    let versions = Versions::open(&context.config.versions_dir, &name, context.config.keep_versions);
     let mut keeper = Keeper {
         context,
         name,

@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ pub(super) struct Versions {
 
 impl Versions {
     /// What is known from earlier runs. A record that can't be read is left alone, and begun anew with the next version.
-    pub fn open(dir: PathBuf, name: &str, keep: usize) -> Self {
+    pub fn open(dir: &Path, name: &str, keep: usize) -> Self {
         let files = Files::new(dir.join(name));
         let record = files.read_record().unwrap_or_else(|error| {
             warn!(

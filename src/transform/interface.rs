@@ -1,6 +1,8 @@
 //! Whether a component fits the world `slipring:transform`, judged by names, so that what is missing or too much can be named.
 //! The types behind the names are wasmtime's to check.
 
+use std::cmp::Ordering;
+
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
@@ -31,6 +33,9 @@ pub(super) fn check(engine: &wasmtime::Engine, component: &Component) -> Result<
         .filter(|name| !provided(name))
         .map(str::to_owned)
         .collect();
+    if let Some((found, age)) = unknown.iter().find_map(|import| other_version(import)) {
+        return Err(LoadError::Interface { found, age });
+    }
     if !unknown.is_empty() {
         return Err(LoadError::Imports(unknown));
     }
@@ -47,6 +52,19 @@ pub(super) fn check(engine: &wasmtime::Engine, component: &Component) -> Result<
     Ok(())
 }
 
+/// The world that this is an import of, if that is ours in another version, and how old it is.
+fn other_version(import: &str) -> Option<(String, &'static str)> {
+    let (package, own) = WORLD.split_once('@')?;
+    let (_, version) = import.strip_prefix(package)?.strip_prefix('/')?.split_once('@')?;
+    let numbers = |version: &str| version.split('.').map(str::parse).collect::<Result<Vec<u64>, _>>();
+    let age = match numbers(version).ok()?.cmp(&numbers(own).ok()?) {
+        Ordering::Less => "an older",
+        Ordering::Equal => return None,
+        Ordering::Greater => "a newer",
+    };
+    Some((format!("`{package}@{version}`"), age))
+}
+
 fn provided(import: &str) -> bool {
     if import == TYPES || import == DIAGNOSTICS {
         return true;
@@ -61,6 +79,26 @@ fn provided(import: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_version_of_the_interface_is_told_from_an_unknown_import() {
+        let told = |import: &str| other_version(import).map(|(world, age)| format!("{age} {world}"));
+        assert_eq!(
+            told("slipring:transform/types@0.2.0").as_deref(),
+            Some("a newer `slipring:transform@0.2.0`")
+        );
+        assert_eq!(
+            told("slipring:transform/types@0.0.9").as_deref(),
+            Some("an older `slipring:transform@0.0.9`")
+        );
+        for import in [
+            "slipring:transform/other@0.1.0",
+            "slipring:transform/types",
+            "wasi:io/poll@0.3.0",
+        ] {
+            assert_eq!(told(import), None, "{import}");
+        }
+    }
 
     #[test]
     fn provides_wasi_0_2_and_its_own_interfaces_of_this_version() {

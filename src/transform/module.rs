@@ -60,6 +60,11 @@ pub enum LoadError {
         quoted(.0)
     )]
     Imports(Vec<String>),
+    #[error(
+        "the module was built for {found}, {age} interface than `{WORLD}`, which this relay has: \
+         build it with the slipring-sdk of the relay's version, or take a relay of the module's"
+    )]
+    Interface { found: String, age: &'static str },
     #[error("what the module imports does not fit what the relay provides: {0}")]
     Link(String),
     #[error(

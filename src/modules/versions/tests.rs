@@ -12,7 +12,7 @@ fn version(wasm: &str, toml: &str) -> Version {
 }
 
 fn open(dir: &Path) -> Versions {
-    Versions::open(dir.to_owned(), "orders", 2)
+    Versions::open(dir, "orders", 2)
 }
 
 async fn work(versions: &mut Versions, version: &Version) {

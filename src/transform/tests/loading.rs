@@ -61,12 +61,26 @@ fn imports_that_are_not_provided_are_all_named() {
     let imports = r#"
         (import "wasi:http/types@0.2.0" (instance))
         (import "wasi:cli/environment@0.2.0" (instance))
-        (import "slipring:transform/types@0.2.0" (instance))
+        (import "slipring:transform/other@0.1.0" (instance))
         (core instance $host)"#;
     check(
         &component(imports, "(core module $core)", ""),
-        "the module imports `wasi:http/types@0.2.0`, `slipring:transform/types@0.2.0`, which the relay does not provide",
+        "the module imports `wasi:http/types@0.2.0`, `slipring:transform/other@0.1.0`, which the relay does not provide",
     );
+}
+
+#[test]
+fn a_module_of_another_interface_version_is_told_what_to_do() {
+    let check_version = |version: &str, age: &str| {
+        let imports = format!(r#"(import "slipring:transform/types@{version}" (instance)) {NOTHING}"#);
+        let expected = format!(
+            "the module was built for `slipring:transform@{version}`, {age} interface than `slipring:transform@0.1.0`, which this relay \
+             has: build it with the slipring-sdk of the relay's version"
+        );
+        check(&component(&imports, "(core module $core)", ""), &expected);
+    };
+    check_version("0.2.0", "a newer");
+    check_version("0.0.1", "an older");
 }
 
 #[test]
