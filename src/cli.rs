@@ -8,6 +8,7 @@ mod dead_letters;
 mod logging;
 mod report;
 mod run;
+mod sample;
 mod status;
 mod table;
 mod try_module;

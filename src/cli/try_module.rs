@@ -1,7 +1,5 @@
 //! `slipring try`: what does a module make of these messages? JSON lines in, publications out, no server.
 
-mod line;
-
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +9,7 @@ use anyhow::{Context, anyhow};
 
 use super::Failure;
 use super::report::{self, Source};
+use super::sample;
 use crate::config::{self, ModuleConfig, VersionSource};
 use crate::message::{Message, Outcome};
 use crate::transform::{Engine, Instance, Limits, Module};
@@ -110,7 +109,7 @@ fn run(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let message = match line::parse(&line, number, &config.stream) {
+        let message = match sample::parse(&line, number, &config.stream) {
             Ok(message) => message,
             Err(error) => {
                 summary.unreadable += 1;

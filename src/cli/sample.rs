@@ -1,4 +1,4 @@
-//! A message as a line of JSON.
+//! A message as people write it, in JSON: a line that `slipring try` reads, the `message` of a case.
 
 use std::collections::BTreeMap;
 
@@ -6,45 +6,62 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::message::Message;
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+pub struct Sample {
     subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
-    #[serde(default, deserialize_with = "null_is_a_value")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_a_value",
+        skip_serializing_if = "Option::is_none"
+    )]
     data: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<u32>,
 }
 
 /// The message in `line`, the `number`th of its file.
 pub fn parse(line: &[u8], number: u64, stream: &str) -> anyhow::Result<Message> {
-    let line: Line = serde_json::from_slice(line).context("this is not a message")?;
-    let payload = match (line.payload, line.data, line.payload_base64) {
-        (Some(text), None, None) => text.into_bytes(),
-        (None, Some(data), None) => data.to_string().into_bytes(),
-        (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
-        _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
-    };
-    Ok(Message {
-        subject: line.subject,
-        payload: Bytes::from(payload),
-        headers: headers(line.headers)?,
-        stream: line.stream.as_deref().unwrap_or(stream).into(),
-        sequence: line.sequence.unwrap_or(number),
-        timestamp: line.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
-        deliveries: line.deliveries.unwrap_or(1),
-    })
+    let sample: Sample = serde_json::from_slice(line).context("this is not a message")?;
+    sample.message(number, stream)
+}
+
+impl Sample {
+    /// The message; `number` and `stream` are those of one that does not name its own.
+    pub fn message(self, number: u64, stream: &str) -> anyhow::Result<Message> {
+        let payload = match (self.payload, self.data, self.payload_base64) {
+            (Some(text), None, None) => text.into_bytes(),
+            (None, Some(data), None) => data.to_string().into_bytes(),
+            (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
+            _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
+        };
+        Ok(Message {
+            subject: self.subject,
+            payload: Bytes::from(payload),
+            headers: headers(self.headers)?,
+            stream: self.stream.as_deref().unwrap_or(stream).into(),
+            sequence: self.sequence.unwrap_or(number),
+            timestamp: self.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
+            deliveries: self.deliveries.unwrap_or(1),
+        })
+    }
 }
 
 fn headers(headers: BTreeMap<String, Value>) -> anyhow::Result<Vec<(String, String)>> {
