@@ -3,14 +3,20 @@
 
 #[cfg(test)]
 mod canned;
+mod case;
 mod check;
 mod dead_letters;
+mod difference;
 mod logging;
+mod palette;
+mod project;
 mod report;
 mod run;
+mod runner;
 mod sample;
 mod status;
 mod table;
+mod test_cases;
 mod try_module;
 
 use std::env;
@@ -51,6 +57,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Try(try_module::Args),
+    Test(test_cases::Args),
     Status(status::Args),
     DeadLetters(dead_letters::Args),
 }
@@ -130,6 +137,7 @@ impl Cli {
             Command::Run(args) => run::execute(args),
             Command::Check(args) => check::execute(args, output),
             Command::Try(args) => try_module::execute(args, output, notes),
+            Command::Test(args) => test_cases::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
         };

@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 /// The stream of messages that do not name theirs.
-const STREAM: &str = "TRY";
+pub const STREAM: &str = "TRY";
 
 /// How many lines ended how.
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
-fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
+pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
     let doing = || format!("cannot load the module {}", path.display());
     let wasm = fs::read(path).with_context(doing)?;
     let engine = Engine::new(None).with_context(doing)?;
@@ -125,7 +125,7 @@ fn run(
 }
 
 /// The version as the relay sets it. Its epoch is when the stream was created, and there is none.
-fn with_version(source: VersionSource, message: &Message, outcome: Outcome) -> Outcome {
+pub fn with_version(source: VersionSource, message: &Message, outcome: Outcome) -> Outcome {
     match (source, outcome) {
         (VersionSource::Sequence, Outcome::Publish(mut publications)) => {
             for publication in &mut publications {
