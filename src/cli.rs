@@ -8,6 +8,7 @@ mod check;
 mod dead_letters;
 mod difference;
 mod logging;
+mod new;
 mod palette;
 mod project;
 mod report;
@@ -56,6 +57,7 @@ Exit codes:
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    New(new::Args),
     Try(try_module::Args),
     Test(test_cases::Args),
     Status(status::Args),
@@ -136,6 +138,7 @@ impl Cli {
         let done = match &self.command {
             Command::Run(args) => run::execute(args),
             Command::Check(args) => check::execute(args, output),
+            Command::New(args) => new::execute(args, output, notes),
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Test(args) => test_cases::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
