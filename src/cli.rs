@@ -6,6 +6,7 @@ mod canned;
 mod case;
 mod check;
 mod dead_letters;
+mod dev;
 mod difference;
 mod logging;
 mod new;
@@ -60,6 +61,7 @@ enum Command {
     New(new::Args),
     Try(try_module::Args),
     Test(test_cases::Args),
+    Dev(dev::Args),
     Status(status::Args),
     DeadLetters(dead_letters::Args),
 }
@@ -141,6 +143,7 @@ impl Cli {
             Command::New(args) => new::execute(args, output, notes),
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Test(args) => test_cases::execute(args, output, notes),
+            Command::Dev(args) => dev::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
         };
