@@ -4,12 +4,14 @@
 #[cfg(test)]
 mod canned;
 mod check;
+mod connection;
 mod dead_letters;
 mod logging;
 mod report;
 mod run;
 mod sample;
 mod status;
+pub mod stored;
 mod table;
 mod try_module;
 
