@@ -6,6 +6,7 @@ mod canned;
 mod check;
 mod connection;
 mod dead_letters;
+mod input;
 mod logging;
 mod report;
 mod run;
@@ -13,6 +14,7 @@ mod sample;
 mod status;
 pub mod stored;
 mod table;
+mod timing;
 mod try_module;
 
 use std::env;
@@ -118,7 +120,7 @@ impl Cli {
         let filter = env::var("SLIPRING_LOG").ok();
         let default = match self.command {
             // Who asks for a list has no use for a line about the connection.
-            Command::DeadLetters(_) => logging::QUIET_FILTER,
+            Command::DeadLetters(_) | Command::Try(_) => logging::QUIET_FILTER,
             _ => logging::DEFAULT_FILTER,
         };
         logging::start(self.log_format, filter.as_deref().unwrap_or(default))

@@ -17,12 +17,14 @@ use crate::message::{Body, Message, Outcome, Publication};
 pub enum Source {
     /// The line with this number.
     Line(u64),
+    /// The message with this sequence in its stream.
+    Sequence(u64),
     /// The dead letter with this number.
     DeadLetter(u64),
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, D> {
     #[serde(flatten)]
     source: Source,
     subject: &'a str,
@@ -35,6 +37,8 @@ struct Line<'a> {
     channel: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(flatten)]
+    details: D,
 }
 
 /// What is not set is left out.
@@ -60,6 +64,17 @@ struct Published<'a> {
 }
 
 pub fn write(output: &mut dyn Write, source: Source, message: &Message, outcome: &Outcome) -> io::Result<()> {
+    write_with(output, source, message, outcome, &())
+}
+
+/// With more fields behind those that are always there.
+pub fn write_with(
+    output: &mut dyn Write,
+    source: Source,
+    message: &Message,
+    outcome: &Outcome,
+    details: &impl Serialize,
+) -> io::Result<()> {
     let mut report = Line {
         source,
         subject: &message.subject,
@@ -68,6 +83,7 @@ pub fn write(output: &mut dyn Write, source: Source, message: &Message, outcome:
         code: None,
         channel: None,
         reason: None,
+        details,
     };
     match outcome {
         Outcome::Publish(publications) => report.publications = Some(publications.iter().map(published).collect()),
@@ -107,7 +123,7 @@ fn published(publication: &Publication) -> Published<'_> {
 
 /// A module may format its JSON over several lines; a line of the output is one line. A line break can stand between JSON's
 /// tokens only: within a text it is escaped.
-fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
+pub fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
     if !json.get().contains(['\n', '\r']) {
         return Cow::Borrowed(json);
     }

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod signals;
+mod stored;
 
 use std::path::Path;
 use std::process::{Command, Output};
