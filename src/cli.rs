@@ -5,9 +5,11 @@
 mod canned;
 mod case;
 mod check;
+mod connection;
 mod dead_letters;
 mod dev;
 mod difference;
+mod input;
 mod logging;
 mod new;
 mod palette;
@@ -17,8 +19,10 @@ mod run;
 mod runner;
 mod sample;
 mod status;
+pub mod stored;
 mod table;
 mod test_cases;
+mod timing;
 mod try_module;
 
 use std::env;
@@ -127,7 +131,7 @@ impl Cli {
         let filter = env::var("SLIPRING_LOG").ok();
         let default = match self.command {
             // Who asks for a list has no use for a line about the connection.
-            Command::DeadLetters(_) => logging::QUIET_FILTER,
+            Command::DeadLetters(_) | Command::Try(_) => logging::QUIET_FILTER,
             _ => logging::DEFAULT_FILTER,
         };
         logging::start(self.log_format, filter.as_deref().unwrap_or(default))

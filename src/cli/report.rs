@@ -17,17 +17,21 @@ use crate::message::{Body, Message, Outcome, Publication};
 pub enum Source {
     /// The line with this number.
     Line(u64),
+    /// The message with this sequence in its stream.
+    Sequence(u64),
     /// The dead letter with this number.
     DeadLetter(u64),
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, D> {
     #[serde(flatten)]
     source: Source,
     subject: &'a str,
     #[serde(flatten)]
     report: Report<'a>,
+    #[serde(flatten)]
+    details: D,
 }
 
 /// What became of a message: as it is printed, and as a person may write it. What is not set is left out.
@@ -76,10 +80,22 @@ pub struct Published<'a> {
 }
 
 pub fn write(output: &mut dyn Write, source: Source, message: &Message, outcome: &Outcome) -> io::Result<()> {
+    write_with(output, source, message, outcome, &())
+}
+
+/// With more fields behind those that are always there.
+pub fn write_with(
+    output: &mut dyn Write,
+    source: Source,
+    message: &Message,
+    outcome: &Outcome,
+    details: &impl Serialize,
+) -> io::Result<()> {
     let line = Line {
         source,
         subject: &message.subject,
         report: Report::of(outcome),
+        details,
     };
     serde_json::to_writer(&mut *output, &line)?;
     output.write_all(b"\n")
@@ -136,7 +152,7 @@ fn published(publication: &Publication) -> Published<'_> {
 
 /// A module may format its JSON over several lines; a line of the output is one line. A line break can stand between JSON's
 /// tokens only: within a text it is escaped.
-fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
+pub fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
     if !json.get().contains(['\n', '\r']) {
         return Cow::Borrowed(json);
     }

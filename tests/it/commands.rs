@@ -3,6 +3,7 @@
 mod dead_letters;
 mod new;
 mod signals;
+mod stored;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -67,7 +67,10 @@ async fn what_new_prints_is_copied_and_works() -> Result<()> {
     exits(&made, 0)?;
     let printed = stdout(&made);
     let steps: Vec<&str> = printed.lines().collect();
-    ensure!(steps.first() == Some(&"cd my-shop") && steps.last() == Some(&"slipring dev"), "{printed}");
+    ensure!(
+        steps.first() == Some(&"cd my-shop") && steps.last() == Some(&"slipring dev"),
+        "{printed}"
+    );
     // So that the same versions are built as everywhere else here, and nothing is asked of the network.
     let shop = desk.path("my-shop");
     std::fs::copy(workspace().join("Cargo.lock"), shop.join("Cargo.lock"))?;
@@ -76,7 +79,11 @@ async fn what_new_prints_is_copied_and_works() -> Result<()> {
     let done = desk.shell(&desk.path(""), &all_but_dev)?;
     exits(&done, 0)?;
     ensure!(stdout(&done).contains("test result: ok. 1 passed"), "{}", stdout(&done));
-    ensure!(stdout(&done).ends_with("ok       draft\nok       no-status\nok       paid\n"), "{}", stdout(&done));
+    ensure!(
+        stdout(&done).ends_with("ok       draft\nok       no-status\nok       paid\n"),
+        "{}",
+        stdout(&done)
+    );
     ensure!(stderr(&done).contains("3 cases: 3 passed\n"), "{}", stderr(&done));
 
     develops(&desk, &shop).await?;
@@ -87,15 +94,20 @@ async fn what_new_prints_is_copied_and_works() -> Result<()> {
 async fn develops(desk: &Desk, shop: &Path) -> Result<()> {
     let source = shop.join("src/lib.rs");
     let mut dev = desk.dev(shop)?;
-    let says = async |dev: &mut Process, what: &str| {
-        dev.line(A_BUILD, what, |line| line.contains(what)).await.map(drop)
-    };
+    let says =
+        async |dev: &mut Process, what: &str| dev.line(A_BUILD, what, |line| line.contains(what)).await.map(drop);
     says(&mut dev, "3 cases: 3 passed, 0 failed").await?;
-    replace(&source, "status: order.status }", "status: order.status.to_uppercase() }")?;
+    replace(
+        &source,
+        "status: order.status }",
+        "status: order.status.to_uppercase() }",
+    )?;
     says(&mut dev, "3 cases: 2 passed, 1 failed, 1 changed").await?;
     let shown = dev.log();
     ensure!(
-        shown.iter().any(|line| line.starts_with("    +") && line.contains("\"status\": \"PAID\"")),
+        shown
+            .iter()
+            .any(|line| line.starts_with("    +") && line.contains("\"status\": \"PAID\"")),
         "{shown:#?}"
     );
     replace(&source, "let view = View", "let view: = View")?;
@@ -121,19 +133,28 @@ fn refuses_what_is_wrong(desk: &Desk, shop: &Path) -> Result<()> {
         "{}",
         stdout(&output)
     );
-    ensure!(stderr(&output).ends_with("1 of 3 cases failed\n"), "{}", stderr(&output));
+    ensure!(
+        stderr(&output).ends_with("1 of 3 cases failed\n"),
+        "{}",
+        stderr(&output)
+    );
 
     replace(&shop.join("src/lib.rs"), "fn order(", "fn order")?;
     let output = desk.shell(shop, "slipring test")?;
     exits(&output, 1)?;
     ensure!(stdout(&output).is_empty(), "no case was run: {}", stdout(&output));
     ensure!(
-        stderr(&output).contains("error: ") && stderr(&output).ends_with("does not build: mend what cargo names above\n"),
+        stderr(&output).contains("error: ")
+            && stderr(&output).ends_with("does not build: mend what cargo names above\n"),
         "{}",
         stderr(&output)
     );
     let again = desk.shell(&desk.path(""), "slipring new my-shop")?;
     exits(&again, 1)?;
-    ensure!(stderr(&again) == "my-shop is there already: choose another name, or remove it\n", "{}", stderr(&again));
+    ensure!(
+        stderr(&again) == "my-shop is there already: choose another name, or remove it\n",
+        "{}",
+        stderr(&again)
+    );
     Ok(())
 }
