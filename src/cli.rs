@@ -8,6 +8,7 @@ mod check;
 mod connection;
 mod dead_letters;
 mod dev;
+mod diff;
 mod difference;
 mod input;
 mod logging;
@@ -66,6 +67,7 @@ enum Command {
     Try(try_module::Args),
     Test(test_cases::Args),
     Dev(dev::Args),
+    Diff(diff::Args),
     Status(status::Args),
     DeadLetters(dead_letters::Args),
 }
@@ -131,7 +133,7 @@ impl Cli {
         let filter = env::var("SLIPRING_LOG").ok();
         let default = match self.command {
             // Who asks for a list has no use for a line about the connection.
-            Command::DeadLetters(_) | Command::Try(_) => logging::QUIET_FILTER,
+            Command::DeadLetters(_) | Command::Diff(_) | Command::Try(_) => logging::QUIET_FILTER,
             _ => logging::DEFAULT_FILTER,
         };
         logging::start(self.log_format, filter.as_deref().unwrap_or(default))
@@ -148,6 +150,7 @@ impl Cli {
             Command::Try(args) => try_module::execute(args, output, notes),
             Command::Test(args) => test_cases::execute(args, output, notes),
             Command::Dev(args) => dev::execute(args, output, notes),
+            Command::Diff(args) => diff::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
         };

@@ -5,7 +5,7 @@ mod remove;
 mod replay;
 mod select;
 mod show;
-mod text;
+pub mod text;
 
 use std::io::Write;
 

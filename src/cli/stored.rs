@@ -116,6 +116,14 @@ impl Stored {
         Ok(Messages::read(|sender| feed.run(sender)))
     }
 
+    /// In words, when it has nothing that matches.
+    pub fn holds_nothing(&self, subjects: &[String]) -> String {
+        match subjects {
+            [] => format!("the stream `{}` holds no message", self.name),
+            subjects => format!("the stream `{}` holds no message of {}", self.name, subjects.join(", ")),
+        }
+    }
+
     fn retention(&self) -> RetentionPolicy {
         self.stream.cached_info().config.retention
     }

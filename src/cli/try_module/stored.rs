@@ -77,14 +77,18 @@ pub fn execute(
         let message = runtime.block_on(stored.message(sequence))?;
         trial.run(&message, MEASURED_CALLS, &mut output)?;
         trial.tell_of_subjects(&message, notes)?;
-    } else {
+    }
+    if let Some(count) = args.last {
         let subjects = match args.subject.is_empty() {
             true => &config.subjects,
             false => &args.subject,
         };
-        let mut messages = runtime.block_on(stored.last(args.last.unwrap_or(1), subjects))?;
+        let mut messages = runtime.block_on(stored.last(count, subjects))?;
         while let Some(message) = runtime.block_on(messages.next())? {
             trial.run(&message, 1, &mut output)?;
+        }
+        if trial.summary.messages == 0 {
+            writeln!(notes, "{}", stored.holds_nothing(subjects))?;
         }
     }
     output.flush()?;

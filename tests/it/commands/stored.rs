@@ -221,3 +221,237 @@ async fn try_says_what_is_not_there() -> Result<()> {
     );
     Ok(())
 }
+
+fn diff<C>(world: &World<C>, arguments: &[&str]) -> Result<Value> {
+    let output = run(
+        world,
+        &[&["diff", "modules/orders.wasm"], arguments, &["--json"]].concat(),
+    )?;
+    exits(&output, 0)?;
+    serde_json::from_slice(&output.stdout).context("an object")
+}
+
+/// Which changes there are, and how many of each.
+fn changed(report: &Value) -> Vec<(&str, u64)> {
+    let changed = report["changed"].as_object().into_iter().flatten();
+    changed
+        .filter_map(|(change, count)| Some((change.as_str(), count.as_u64()?)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn diff_counts_what_changes_and_shows_some_of_it() -> Result<()> {
+    let world = orders().await?;
+    // The currency comes in, and `lost` is passed on.
+    let report = diff(&world, &["next.wasm", "--last", "10000"])?;
+    ensure!(report["messages"] == 43 && report["same"] == 2, "{report:#}");
+    ensure!(
+        changed(&report) == [("data", 40), ("no_longer_rejected", 1)],
+        "{report:#}"
+    );
+    let examples = report["examples"].as_array().context("examples")?;
+    ensure!(examples.len() == 4, "{report:#}");
+    ensure!(
+        examples[0]["sequence"] == 1
+            && examples[0]["old"]["publications"][0]["data"]["currency"].is_null()
+            && examples[0]["new"]["publications"][0]["data"]["currency"] == "EUR",
+        "{report:#}"
+    );
+    for side in ["old", "new"] {
+        ensure!(
+            report[side]["median_us"].as_f64().is_some_and(|time| time > 0.0),
+            "{report:#}"
+        );
+        ensure!(report[side]["memory_bytes"].as_u64() > Some(0), "{report:#}");
+    }
+    let report = diff(&world, &["next.wasm", "--last", "3", "--examples", "0"])?;
+    ensure!(
+        report["messages"] == 3 && changed(&report) == [("no_longer_rejected", 1)],
+        "{report:#}"
+    );
+    let report = diff(&world, &["next.wasm", "--subject", "bills.*"])?;
+    ensure!(report["messages"] == 1, "{report:#}");
+
+    let output = run(
+        &world,
+        &["diff", "modules/orders.wasm", "next.wasm", "--subject", "orders.none"],
+    )?;
+    exits(&output, 0)?;
+    ensure!(
+        stderr(&output).ends_with("the stream `ORDERS` holds no message of orders.none\n"),
+        "{}",
+        stderr(&output)
+    );
+
+    let output = run(&world, &["diff", "modules/orders.wasm", "next.wasm", "--examples", "1"])?;
+    exits(&output, 0)?;
+    let said = "next.wasm has no .toml beside it: modules/orders.toml applies to both\n";
+    ensure!(stderr(&output) == said, "{}", stderr(&output));
+    let text = stdout(&output);
+    for line in [
+        "43 messages compared: 2 the same, 41 changed",
+        "changed data, 1 of 40:",
+        "  message 1, orders.paid",
+        "    +         \"currency\": \"EUR\",",
+        "no longer rejected, 1 of 1:",
+    ] {
+        ensure!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    ensure!(consumers(&world, "ORDERS").await? == 0, "nothing is left behind");
+
+    let differ = ["diff", "modules/orders.wasm", "next.wasm", "--exit-code"];
+    let output = run(&world, &differ)?;
+    exits(&output, 1)?;
+    ensure!(stderr(&output).ends_with("41 of 43 changed\n"), "{}", stderr(&output));
+    let same = ["diff", "modules/orders.wasm", "modules/orders.wasm", "--exit-code"];
+    let output = run(&world, &same)?;
+    exits(&output, 0)?;
+    ensure!(
+        stdout(&output).starts_with("43 messages compared: none changed"),
+        "{}",
+        stdout(&output)
+    );
+    ensure!(stderr(&output).contains("are the same module"), "{}", stderr(&output));
+    Ok(())
+}
+
+/// A module whose settings differ is another module, as is one that takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn diff_tells_settings_traps_and_time_outs_apart() -> Result<()> {
+    let world = World::start_with((), NOWHERE, "no key").await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    let messages = ["ok", "panic", "loop", "drop", "reject", "ok"].map(|wish| (format!("unruly.{wish}"), "1"));
+    world.publish(messages).await?;
+    world.add_unruly("")?;
+    let wasm = guests::component("unruly")?;
+    world.home.add_module(
+        "marked",
+        &wasm,
+        &unruly_toml("timeout = \"50ms\"\nsettings.mark = \"new\""),
+    )?;
+    let unruly = |arguments: &[&str]| -> Result<Value> {
+        let output = run(&world, &[&["diff", "--json"], arguments].concat())?;
+        exits(&output, 0)?;
+        serde_json::from_slice(&output.stdout).context("an object")
+    };
+    let report = unruly(&["modules/unruly.wasm", "modules/marked.wasm"])?;
+    ensure!(changed(&report) == [("tags", 2)], "{report:#}");
+    // The orders' module knows none of these messages.
+    world
+        .home
+        .add_module("orders", &guests::component("orders")?, &unruly_toml(""))?;
+    let report = unruly(&["modules/orders.wasm", "modules/unruly.wasm"])?;
+    let expected = [
+        ("newly_timed_out", 1),
+        ("newly_trapped", 1),
+        ("no_longer_rejected", 3),
+        ("rejected_otherwise", 1),
+    ];
+    ensure!(changed(&report) == expected, "{report:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn diff_takes_messages_of_a_file_and_names_its_bad_lines() -> Result<()> {
+    let world = World::start_with((), NOWHERE, "no key").await?;
+    let home = world.home.path();
+    for (name, guest) in [("old", "orders"), ("new", "orders-next")] {
+        std::fs::copy(guests::component(guest)?, home.join(name).with_extension("wasm"))?;
+    }
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/orders/samples.jsonl");
+    let samples = samples.to_str().context("a path that is text")?;
+    let output = run(&world, &["diff", "old.wasm", "new.wasm", "--cases", samples, "--json"])?;
+    exits(&output, 0)?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(
+        report["messages"] == 6 && changed(&report) == [("data", 5)],
+        "{report:#}"
+    );
+    ensure!(report["examples"][0]["line"] == 2, "{report:#}");
+
+    let bad = "{\"subject\":\"a\",\"data\":1}\nnonsense\n\n{\"subject\":\"a\"}\n";
+    std::fs::write(home.join("bad.jsonl"), bad)?;
+    let output = run(&world, &["diff", "old.wasm", "new.wasm", "--cases", "bad.jsonl"])?;
+    exits(&output, 1)?;
+    let said = stderr(&output);
+    ensure!(
+        said.contains("line 2: this is not a message") && said.contains("line 4: a message must have one of"),
+        "{said}"
+    );
+    ensure!(said.ends_with("2 lines are not messages\n"), "{said}");
+    ensure!(stdout(&output).starts_with("1 message compared"), "{}", stdout(&output));
+
+    for (arguments, code, said) in [
+        (&["old.wasm", "new.wasm"][..], 2, "compare on which messages?"),
+        (
+            &["old.wasm", "new.wasm", "--cases", "no.jsonl"],
+            1,
+            "cannot read messages from no.jsonl",
+        ),
+        (
+            &["old.wasm", "no.wasm", "--cases", samples],
+            1,
+            "cannot load the module no.wasm",
+        ),
+        (
+            &["old.wasm", "bad.jsonl", "--cases", samples],
+            1,
+            "cannot load the module bad.jsonl",
+        ),
+        (
+            &["old.wasm", "new.wasm", "--stream", "NONE"],
+            1,
+            "there is no stream `NONE`; there is none at all",
+        ),
+        (
+            &["old.wasm", "new.wasm", "--cases", samples, "--stream", "NONE"],
+            2,
+            "cannot be used with",
+        ),
+    ] {
+        let output = run(&world, &[&["diff"], arguments].concat())?;
+        exits(&output, code)?;
+        ensure!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
+    }
+    std::fs::write(home.join("new.toml"), "stream = 5\n")?;
+    let output = run(&world, &["diff", "old.wasm", "new.wasm", "--cases", samples])?;
+    exits(&output, 78)?;
+    ensure!(
+        stderr(&output).contains("new.toml:1:10: `stream` is 5"),
+        "{}",
+        stderr(&output)
+    );
+    Ok(())
+}
+
+/// Ten thousand large messages go through both without being held.
+#[tokio::test(flavor = "multi_thread")]
+async fn diff_holds_a_bounded_part_of_the_stream() -> Result<()> {
+    let world = World::start_with((), NOWHERE, "no key").await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    let payload = format!("\"{}\"", "x".repeat(50_000));
+    world
+        .publish((0..4_000).map(|_| ("unruly.ok", payload.clone())))
+        .await?;
+    world.add_unruly("")?;
+    let mut process = world.home.start([
+        "diff",
+        "--json",
+        "--last",
+        "10000",
+        "modules/unruly.wasm",
+        "modules/unruly.wasm",
+    ])?;
+    let mut peak = 0;
+    eventually(SOON, "it to end", async || {
+        if let Ok(usage) = process.usage() {
+            peak = peak.max(usage.peak_memory);
+        }
+        ensure!(process.exited().is_some(), "it runs");
+        Ok(())
+    })
+    .await?;
+    ensure!(peak > 0 && peak < 150 << 20, "{} MiB of the stream's 190", peak >> 20);
+    Ok(())
+}
