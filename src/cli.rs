@@ -3,15 +3,29 @@
 
 #[cfg(test)]
 mod canned;
+mod case;
 mod check;
+mod connection;
 mod dead_letters;
+mod dev;
+mod diff;
+mod difference;
+mod input;
 mod logging;
 mod modules;
+mod new;
+mod palette;
+mod project;
 mod relay;
 mod report;
 mod run;
+mod runner;
+mod sample;
 mod status;
+pub mod stored;
 mod table;
+mod test_cases;
+mod timing;
 mod try_module;
 
 use std::env;
@@ -51,7 +65,11 @@ Exit codes:
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    New(new::Args),
     Try(try_module::Args),
+    Test(test_cases::Args),
+    Dev(dev::Args),
+    Diff(diff::Args),
     Status(status::Args),
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
@@ -118,7 +136,7 @@ impl Cli {
         let filter = env::var("SLIPRING_LOG").ok();
         let default = match self.command {
             // Who asks for a list has no use for a line about the connection.
-            Command::DeadLetters(_) => logging::QUIET_FILTER,
+            Command::DeadLetters(_) | Command::Diff(_) | Command::Try(_) => logging::QUIET_FILTER,
             _ => logging::DEFAULT_FILTER,
         };
         logging::start(self.log_format, filter.as_deref().unwrap_or(default))
@@ -131,7 +149,11 @@ impl Cli {
         let done = match &self.command {
             Command::Run(args) => run::execute(args),
             Command::Check(args) => check::execute(args, output),
+            Command::New(args) => new::execute(args, output, notes),
             Command::Try(args) => try_module::execute(args, output, notes),
+            Command::Test(args) => test_cases::execute(args, output, notes),
+            Command::Dev(args) => dev::execute(args, output, notes),
+            Command::Diff(args) => diff::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
             Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),

@@ -4,7 +4,6 @@
 mod header;
 mod letter;
 mod parts;
-mod raw;
 mod read;
 mod store;
 

@@ -1,6 +1,8 @@
 //! The connection to NATS, shared by all pipelines: it waits for a server at the start, connects again by itself, and tells
 //! whoever asks when a connection was lost, since no delivery of the old connection may be relied on after that.
 
+pub mod raw;
+
 use std::time::Duration;
 
 use async_nats::jetstream;

@@ -11,6 +11,8 @@ mod run;
 mod simulation;
 mod stamp;
 
+pub use self::stamp::{Stamp, keyed};
+
 use std::sync::Arc;
 use std::time::Duration;
 

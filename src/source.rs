@@ -20,6 +20,7 @@ pub use contiguity::Contiguity;
 #[cfg(test)]
 pub(crate) use credit::Credit;
 pub use credit::Room;
+pub use delivery::{Reader as DeliveryReader, headers};
 pub use epoch::{Epoch, EpochEnd};
 pub use pin::{Lease, Pin};
 pub use retention::Missed;

@@ -5,19 +5,19 @@ mod remove;
 mod replay;
 mod select;
 mod show;
-mod text;
+pub mod text;
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
 use tokio::runtime::Runtime;
 
+use super::connection::connect;
 use super::{ConfigFile, Failure};
 use crate::config::Config;
 use crate::dead_letter::Reader;
-use crate::nats::{self, Nats};
+use crate::nats::Nats;
 
 /// Look at what could not be published, replay it, remove it
 ///
@@ -45,9 +45,6 @@ enum Verb {
     Remove(remove::Args),
 }
 
-/// How long NATS may take to let us in. The relay itself would wait for ever.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     match &args.verb {
         Verb::List(args) => list::execute(args, output, notes),
@@ -70,7 +67,11 @@ impl Session {
     fn open(config: &ConfigFile) -> Result<Self, Failure> {
         let config = config.load()?;
         let runtime = Runtime::new().context("starting the tokio runtime failed")?;
-        let (nats, reader) = runtime.block_on(connect(&config))?;
+        let (nats, reader) = runtime.block_on(async {
+            let nats = connect(&config.nats).await?;
+            let reader = Reader::open(&nats, &config.dead_letters.stream).await?;
+            anyhow::Ok((nats, reader))
+        })?;
         Ok(Self {
             runtime,
             config,
@@ -84,16 +85,6 @@ impl Session {
         let stream = &self.config.dead_letters.stream;
         format!("there are no dead letters: the stream {stream} does not exist")
     }
-}
-
-async fn connect(config: &Config) -> anyhow::Result<(Nats, Option<Reader>)> {
-    let connecting = tokio::time::timeout(TIMEOUT, nats::connect(&config.nats)).await;
-    let nats = connecting.with_context(|| {
-        let servers = config.nats.servers.join(", ");
-        format!("no connection to NATS at {servers} within {TIMEOUT:?}")
-    })??;
-    let reader = Reader::open(&nats, &config.dead_letters.stream).await?;
-    Ok((nats, reader))
 }
 
 /// `1 dead letter`, `2 dead letters`.

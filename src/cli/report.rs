@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::message::{Body, Message, Outcome, Publication};
@@ -17,70 +17,111 @@ use crate::message::{Body, Message, Outcome, Publication};
 pub enum Source {
     /// The line with this number.
     Line(u64),
+    /// The message with this sequence in its stream.
+    Sequence(u64),
     /// The dead letter with this number.
     DeadLetter(u64),
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, D> {
     #[serde(flatten)]
     source: Source,
     subject: &'a str,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    publications: Option<Vec<Published<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channel: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    #[serde(flatten)]
+    report: Report<'a>,
+    #[serde(flatten)]
+    details: D,
 }
 
-/// What is not set is left out.
-#[derive(Serialize)]
-struct Published<'a> {
-    channels: Vec<&'a str>,
+/// What became of a message: as it is printed, and as a person may write it. What is not set is left out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report<'a> {
+    pub outcome: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Cow<'a, RawValue>>,
+    pub publications: Option<Vec<Published<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    binary_base64: Option<String>,
+    pub code: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Publish,
+    Drop,
+    Reject,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published<'a> {
+    pub channels: Vec<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "null_is_data", skip_serializing_if = "Option::is_none")]
+    pub data: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binary_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    version_epoch: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tags: BTreeMap<&'a str, &'a str>,
+    version_epoch: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<&'a str>,
-    #[serde(skip_serializing_if = "is_false")]
+    idempotency_key: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_false")]
     delta: bool,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
     skip_history: bool,
 }
 
 pub fn write(output: &mut dyn Write, source: Source, message: &Message, outcome: &Outcome) -> io::Result<()> {
-    let mut report = Line {
+    write_with(output, source, message, outcome, &())
+}
+
+/// With more fields behind those that are always there.
+pub fn write_with(
+    output: &mut dyn Write,
+    source: Source,
+    message: &Message,
+    outcome: &Outcome,
+    details: &impl Serialize,
+) -> io::Result<()> {
+    let line = Line {
         source,
         subject: &message.subject,
-        outcome: "publish",
-        publications: None,
-        code: None,
-        channel: None,
-        reason: None,
+        report: Report::of(outcome),
+        details,
     };
-    match outcome {
-        Outcome::Publish(publications) => report.publications = Some(publications.iter().map(published).collect()),
-        Outcome::Drop => report.outcome = "drop",
-        Outcome::Reject(rejection) => {
-            report.outcome = "reject";
-            report.code = Some(&rejection.code);
-            report.channel = rejection.channel.as_deref();
-            report.reason = Some(&rejection.reason);
-        }
-    }
-    serde_json::to_writer(&mut *output, &report)?;
+    serde_json::to_writer(&mut *output, &line)?;
     output.write_all(b"\n")
+}
+
+impl<'a> Report<'a> {
+    pub fn of(outcome: &'a Outcome) -> Self {
+        let mut report = Self {
+            outcome: Kind::Publish,
+            publications: None,
+            code: None,
+            channel: None,
+            reason: None,
+        };
+        match outcome {
+            Outcome::Publish(publications) => report.publications = Some(publications.iter().map(published).collect()),
+            Outcome::Drop => report.outcome = Kind::Drop,
+            Outcome::Reject(rejection) => {
+                report.outcome = Kind::Reject;
+                report.code = Some(rejection.code.as_ref().into());
+                report.channel = rejection.channel.as_deref().map(Cow::from);
+                report.reason = Some(rejection.reason.as_str().into());
+            }
+        }
+        report
+    }
 }
 
 fn published(publication: &Publication) -> Published<'_> {
@@ -89,17 +130,21 @@ fn published(publication: &Publication) -> Published<'_> {
         Body::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
     };
     Published {
-        channels: publication.channels.iter().map(AsRef::as_ref).collect(),
+        channels: publication
+            .channels
+            .iter()
+            .map(|channel| channel.as_ref().into())
+            .collect(),
         data,
         binary_base64,
         version: publication.version,
-        version_epoch: publication.version_epoch.as_deref(),
+        version_epoch: publication.version_epoch.as_deref().map(Cow::from),
         tags: publication
             .tags
             .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .map(|(name, value)| (name.into(), value.into()))
             .collect(),
-        idempotency_key: publication.idempotency_key.as_deref(),
+        idempotency_key: publication.idempotency_key.as_deref().map(Cow::from),
         delta: publication.delta,
         skip_history: publication.skip_history,
     }
@@ -107,11 +152,16 @@ fn published(publication: &Publication) -> Published<'_> {
 
 /// A module may format its JSON over several lines; a line of the output is one line. A line break can stand between JSON's
 /// tokens only: within a text it is escaped.
-fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
+pub fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
     if !json.get().contains(['\n', '\r']) {
         return Cow::Borrowed(json);
     }
     RawValue::from_string(json.get().replace(['\n', '\r'], " ")).map_or(Cow::Borrowed(json), Cow::Owned)
+}
+
+/// `null` is JSON like any other; serde takes it for a field that is not there.
+fn null_is_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'static, RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(|json| Some(Cow::Owned(json)))
 }
 
 /// In the form that serde wants.

@@ -1,29 +1,38 @@
-//! `slipring try`: what does a module make of these messages? JSON lines in, publications out, no server.
+//! `slipring try`: what does a module make of these messages? They come as lines of JSON, or from a stream.
 
-mod line;
+mod requests;
+mod stored;
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
-use super::Failure;
+use super::input::Lines;
 use super::report::{self, Source};
+use super::{ConfigFile, Failure};
 use crate::config::{self, ModuleConfig, VersionSource};
 use crate::message::{Message, Outcome};
-use crate::transform::{Engine, Instance, Limits, Module};
+use crate::transform::{Engine, Limits, Module};
 
-/// Show what a module makes of messages, without a server
+/// Show what a module makes of messages, of a file or of a stream
 ///
 /// Reads messages as JSON, one a line, runs the module on each, and prints one line of JSON a message: what Centrifugo would be
 /// sent, or that the message was dropped, or rejected and why. If the module's .toml is beside it, its settings and limits
-/// apply; there is no need for one.
+/// apply; there is no need for one. No server is asked.
+///
+/// With --seq or --last the messages are those that a JetStream stream holds, and nothing there changes: no message is
+/// acknowledged and no consumer moves. Then each line also has the `requests` that the relay would send to Centrifugo, with its
+/// idempotency keys (as the JSON of /api/batch; over GRPC it is the same as protobuf), how long the call took (`call_us`: with
+/// --seq the median of many calls), and the memory that the module had (`memory_bytes`). NATS and `publish` are as slipring.toml
+/// says. `max_age` does not count.
 ///
 /// A rejected message is a result: the exit code is 0. A line that is not a message is named, the others go on, and the exit
 /// code is 1. Whatever the module prints appears on standard error.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("stored").args(["seq", "last"]))]
 #[command(after_long_help = "\
 A message has a `subject` and one of
   data            any JSON, which becomes the payload
@@ -39,20 +48,36 @@ and may have
 
 Examples:
   slipring try modules/orders.wasm samples.jsonl
-  echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' | slipring try orders.wasm | jq .publications")]
+  echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' | slipring try orders.wasm | jq .publications
+  slipring try --stream ORDERS --seq 42 modules/orders.wasm | jq .
+  slipring try --last 1000 modules/orders.wasm | jq -c 'select(.outcome == \"reject\")'")]
 pub struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]
     module: PathBuf,
     /// The messages; standard input if this is not given or `-`
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", conflicts_with = "stored")]
     messages: Option<PathBuf>,
+    /// The message of the stream that has this sequence
+    #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    seq: Option<u64>,
+    /// The last so many messages of the stream, oldest first
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    last: Option<u64>,
+    /// The stream; the .toml's if this is not given
+    #[arg(long, value_name = "STREAM", requires = "stored")]
+    stream: Option<String>,
+    /// Only messages of this subject, which may have wildcards and be given several times; the .toml's if this is not given
+    #[arg(long, value_name = "SUBJECT", requires = "last")]
+    subject: Vec<String>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 /// The stream of messages that do not name theirs.
-const STREAM: &str = "TRY";
+pub const STREAM: &str = "TRY";
 
-/// How many lines ended how.
+/// How many messages ended how.
 #[derive(Debug, Default)]
 struct Summary {
     messages: u64,
@@ -60,36 +85,41 @@ struct Summary {
     publications: usize,
     dropped: u64,
     rejected: u64,
-    unreadable: u64,
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let name = args.module.file_stem().unwrap_or_default().to_string_lossy();
     let config_file = args.module.with_extension("toml");
+    let is_stored = args.seq.is_some() || args.last.is_some();
     let config = match config_file.exists() {
         true => config::load_module(&config_file)?,
+        false if is_stored && args.stream.is_none() => {
+            let file = config_file.display();
+            return Err(Failure::Usage(format!(
+                "which stream? Name it with --stream: there is no {file} that does"
+            )));
+        }
         false => ModuleConfig::new(&name, STREAM),
     };
     let module = load(&args.module, &name, &config)?;
-    let input: Box<dyn BufRead> = match &args.messages {
-        Some(path) if path.as_os_str() != "-" => {
-            let doing = || format!("cannot read messages from {}", path.display());
-            Box::new(BufReader::new(File::open(path).with_context(doing)?))
-        }
-        _ => Box::new(io::stdin().lock()),
-    };
+    if is_stored {
+        return stored::execute(args, &module, &config, output, notes);
+    }
+    let mut lines = Lines::open(args.messages.as_deref(), &config.stream)?;
+    let mut instance = module.instance();
     let mut output = BufWriter::new(output);
-    let summary = run(&mut module.instance(), &config, input, &mut output, notes)?;
+    let mut summary = Summary::default();
+    while let Some((number, message)) = lines.next(notes)? {
+        let outcome = with_version(config.version, &message, instance.call(&message));
+        summary.count(&outcome);
+        report::write(&mut output, Source::Line(number), &message, &outcome)?;
+    }
     output.flush()?;
     writeln!(notes, "{summary}")?;
-    match summary.unreadable {
-        0 => Ok(()),
-        1 => Err(anyhow!("1 line is not a message").into()),
-        lines => Err(anyhow!("{lines} lines are not messages").into()),
-    }
+    Ok(lines.verdict()?)
 }
 
-fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
+pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
     let doing = || format!("cannot load the module {}", path.display());
     let wasm = fs::read(path).with_context(doing)?;
     let engine = Engine::new(None).with_context(doing)?;
@@ -97,36 +127,8 @@ fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Mo
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }
 
-fn run(
-    instance: &mut Instance,
-    config: &ModuleConfig,
-    input: impl BufRead,
-    output: &mut dyn Write,
-    notes: &mut dyn Write,
-) -> io::Result<Summary> {
-    let mut summary = Summary::default();
-    for (number, line) in (1..).zip(input.split(b'\n')) {
-        let line = line?;
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let message = match line::parse(&line, number, &config.stream) {
-            Ok(message) => message,
-            Err(error) => {
-                summary.unreadable += 1;
-                writeln!(notes, "line {number}: {error:#}")?;
-                continue;
-            }
-        };
-        let outcome = with_version(config.version, &message, instance.call(&message));
-        summary.count(&outcome);
-        report::write(output, Source::Line(number), &message, &outcome)?;
-    }
-    Ok(summary)
-}
-
 /// The version as the relay sets it. Its epoch is when the stream was created, and there is none.
-fn with_version(source: VersionSource, message: &Message, outcome: Outcome) -> Outcome {
+pub fn with_version(source: VersionSource, message: &Message, outcome: Outcome) -> Outcome {
     match (source, outcome) {
         (VersionSource::Sequence, Outcome::Publish(mut publications)) => {
             for publication in &mut publications {
@@ -161,7 +163,6 @@ impl std::fmt::Display for Summary {
             publications,
             dropped,
             rejected,
-            ..
         } = self;
         write!(
             f,
@@ -202,6 +203,11 @@ mod tests {
         let args = Args {
             module: path("orders.wasm"),
             messages: Some(path("samples.jsonl")),
+            seq: None,
+            last: None,
+            stream: None,
+            subject: Vec::new(),
+            config: ConfigFile { config: None },
         };
         let (mut output, mut notes) = (Vec::new(), Vec::new());
         let end = match execute(&args, &mut output, &mut notes) {

@@ -12,10 +12,10 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
+use super::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
-use super::{SUBJECT_PREFIX, raw};
-use crate::nats::Nats;
+use crate::nats::{Nats, raw};
 
 /// Messages asked for at once while all are gone through, without their payloads.
 const BATCH: usize = 500;
@@ -288,7 +288,7 @@ impl std::fmt::Debug for Scan {
 
 fn read(message: &raw::Message) -> Letter {
     Letter::read(
-        message.number,
+        message.sequence,
         message.stored,
         &message.subject,
         &message.headers,

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use crate::config::VersionSource;
-use crate::message::{Message, Publication, Rejection, Stage};
+use crate::message::{Message, Outcome, Publication, Rejection, Stage};
 use crate::publish::idempotency_key;
 
 /// The same for all messages of a stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stamp<'a> {
-    pub(super) module: &'a str,
+pub struct Stamp<'a> {
+    pub module: &'a str,
     /// When the stream was created, nanoseconds since 1970.
-    pub(super) created: i128,
-    pub(super) idempotency: bool,
-    pub(super) version: VersionSource,
+    pub created: i128,
+    pub idempotency: bool,
+    pub version: VersionSource,
 }
 
 impl Stamp<'_> {
     /// The publications of one message, each with its key.
-    pub(super) fn all(
+    pub fn all(
         &self,
         message: &Message,
         publications: Vec<Publication>,
@@ -40,6 +40,17 @@ impl Stamp<'_> {
         Ok(publications.into_iter().enumerate().map(stamp).collect())
     }
 
+    /// What the relay makes of an outcome of the module.
+    pub fn outcome(&self, message: &Message, outcome: Outcome) -> Outcome {
+        let Outcome::Publish(publications) = outcome else {
+            return outcome;
+        };
+        match self.all(message, publications) {
+            Ok(stamped) => Outcome::Publish(keyed(stamped)),
+            Err(rejection) => Outcome::Reject(rejection),
+        }
+    }
+
     fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
         if self.version == VersionSource::Sequence {
             publication.version = Some(message.sequence);
@@ -48,6 +59,15 @@ impl Stamp<'_> {
         let key = || idempotency_key(self.module, self.created, message.sequence, message.timestamp, index);
         (publication, self.idempotency.then(key))
     }
+}
+
+/// Each with the key that Centrifugo gets: the module's own, or the relay's.
+pub fn keyed(stamped: Vec<(Publication, Option<String>)>) -> Vec<Publication> {
+    let keyed = stamped.into_iter().map(|(mut publication, key)| {
+        publication.idempotency_key = publication.idempotency_key.or(key);
+        publication
+    });
+    keyed.collect()
 }
 
 fn published_twice(publications: &[Publication]) -> Option<Arc<str>> {

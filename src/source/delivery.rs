@@ -11,7 +11,7 @@ use crate::message::Message;
 
 /// Reads the deliveries of one stream.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub struct Reader {
     stream: Arc<str>,
     /// What the client wants to have beside a message before it reads its ack subject. A clone of it for each message cost as much
     /// as the reading, so that there is one, which is lent and comes back.
@@ -19,7 +19,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(stream: &str, context: jetstream::Context) -> Self {
+    pub fn new(stream: &str, context: jetstream::Context) -> Self {
         Self {
             stream: Arc::from(stream),
             context: Some(context),
@@ -27,7 +27,7 @@ impl Reader {
     }
 
     /// The consumer sequence and the delivery. What is wrong with one that is not JetStream's, in words.
-    pub(super) fn read(&mut self, message: async_nats::Message) -> Result<(u64, Delivery), String> {
+    pub fn read(&mut self, message: async_nats::Message) -> Result<(u64, Delivery), String> {
         let Some(context) = self.context.take() else {
             return Err("reading the one before it was broken off".to_owned());
         };
@@ -85,7 +85,7 @@ impl From<jetstream::message::Info<'_>> for Facts {
 }
 
 /// The headers by name, since the client does not keep their order; values of one name stay in theirs.
-fn headers(map: &HeaderMap) -> Vec<(String, String)> {
+pub fn headers(map: &HeaderMap) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = map
         .iter()
         // The server's, not the message's.

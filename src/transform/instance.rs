@@ -18,15 +18,26 @@ use crate::message::{Message, Outcome};
 pub struct Instance {
     module: Arc<Module>,
     guest: Option<Guest>,
+    memory: usize,
 }
 
 impl Instance {
     pub(super) fn new(module: Arc<Module>) -> Self {
-        Self { module, guest: None }
+        Self {
+            module,
+            guest: None,
+            memory: 0,
+        }
     }
 
     pub fn module(&self) -> &Arc<Module> {
         &self.module
+    }
+
+    /// What the guest of the last call had at its end, all its memories together, in bytes. Since a memory never shrinks, it is the
+    /// most that it had so far.
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     /// Whatever the guest does, there is an outcome. After a trap or a time-out the message is tried once more on a fresh
@@ -54,7 +65,9 @@ impl Instance {
             Some(guest) => guest,
             None => Guest::start(&self.module)?,
         };
-        let returned = guest.call(&self.module, message)?;
+        let returned = guest.call(&self.module, message);
+        self.memory = guest.memory();
+        let returned = returned?;
         if guest.has_grown() {
             tracing::debug!(
                 module = self.module.name,

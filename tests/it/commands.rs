@@ -1,7 +1,9 @@
 //! The commands as people use them: what they print and how they exit.
 
 mod dead_letters;
+mod new;
 mod signals;
+mod stored;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -20,6 +20,7 @@ mod outages;
 mod publish;
 mod replay;
 mod standby;
+mod stored;
 mod streams;
 mod swaps;
 mod versions;

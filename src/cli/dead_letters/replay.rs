@@ -16,6 +16,7 @@ use super::select::Selection;
 use super::{Session, count, show};
 use crate::dead_letter::{Letter, Opened, Reader};
 use crate::message::{Message, Outcome, Rejection, Stage};
+use crate::pipeline::keyed;
 use crate::pipeline::replay::{News, Origins, Replay};
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
@@ -212,13 +213,7 @@ fn stamped(replay: &Replay, message: &Message, outcome: Outcome) -> Outcome {
     };
     match replay.stamp(message, publications) {
         Err(rejection) => Outcome::Reject(rejection),
-        Ok(stamped) => {
-            let keyed = stamped.into_iter().map(|(mut publication, key)| {
-                publication.idempotency_key = publication.idempotency_key.or(key);
-                publication
-            });
-            Outcome::Publish(keyed.collect())
-        }
+        Ok(stamped) => Outcome::Publish(keyed(stamped)),
     }
 }
 

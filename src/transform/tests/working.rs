@@ -20,6 +20,24 @@ fn a_message_becomes_a_publication() {
 }
 
 #[test]
+fn the_memory_that_a_call_had_is_known() {
+    const PAGE: usize = 64 * 1024;
+    let guest = Guest {
+        transform: "(if (i64.eq (local.get $sequence) (i64.const 2)) (then (drop (memory.grow (i32.const 3)))))
+            (if (i64.eq (local.get $sequence) (i64.const 3)) (then (drop (memory.grow (i32.const 1))) (unreachable)))
+            (call $result (i32.const 0) (i32.const 0) (i32.const 0))",
+        ..Guest::default()
+    };
+    let mut instance = guest.instance();
+    let mut after = |sequence| {
+        instance.call(&message(sequence));
+        instance.memory() / PAGE
+    };
+    // The trap is tried again, on an instance that is new.
+    assert_eq!([after(1), after(2), after(1), after(3)], [2, 5, 5, 3]);
+}
+
+#[test]
 fn a_guest_sees_all_of_its_message() {
     // Answers each field as an error: the payload by itself, the others by the delivery count that asks for them.
     let field = |deliveries: u32| {

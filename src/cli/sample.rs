@@ -1,4 +1,4 @@
-//! A message as a line of JSON.
+//! A message as people write it, in JSON: a line that `slipring try` reads, the `message` of a case.
 
 use std::collections::BTreeMap;
 
@@ -6,45 +6,102 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::message::Message;
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+pub struct Sample {
     subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
-    #[serde(default, deserialize_with = "null_is_a_value")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_a_value",
+        skip_serializing_if = "Option::is_none"
+    )]
     data: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<u32>,
 }
 
 /// The message in `line`, the `number`th of its file.
 pub fn parse(line: &[u8], number: u64, stream: &str) -> anyhow::Result<Message> {
-    let line: Line = serde_json::from_slice(line).context("this is not a message")?;
-    let payload = match (line.payload, line.data, line.payload_base64) {
-        (Some(text), None, None) => text.into_bytes(),
-        (None, Some(data), None) => data.to_string().into_bytes(),
-        (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
-        _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
-    };
-    Ok(Message {
-        subject: line.subject,
-        payload: Bytes::from(payload),
-        headers: headers(line.headers)?,
-        stream: line.stream.as_deref().unwrap_or(stream).into(),
-        sequence: line.sequence.unwrap_or(number),
-        timestamp: line.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
-        deliveries: line.deliveries.unwrap_or(1),
-    })
+    let sample: Sample = serde_json::from_slice(line).context("this is not a message")?;
+    sample.message(number, stream)
+}
+
+impl Sample {
+    /// As a person would write it. A message of `stream` need not name it.
+    pub fn of(message: &Message, stream: &str) -> Self {
+        let mut sample = Self {
+            subject: message.subject.clone(),
+            payload: None,
+            data: serde_json::from_slice(&message.payload).ok(),
+            payload_base64: None,
+            headers: BTreeMap::new(),
+            sequence: Some(message.sequence),
+            timestamp: Some(time(message.timestamp)),
+            stream: (*message.stream != *stream).then(|| message.stream.to_string()),
+            deliveries: (message.deliveries != 1).then_some(message.deliveries),
+        };
+        if sample.data.is_none() {
+            match std::str::from_utf8(&message.payload) {
+                Ok(text) => sample.payload = Some(text.to_owned()),
+                Err(_) => sample.payload_base64 = Some(STANDARD.encode(&message.payload)),
+            }
+        }
+        for (name, value) in &message.headers {
+            let value = Value::from(value.as_str());
+            match sample.headers.get_mut(name) {
+                None => drop(sample.headers.insert(name.clone(), value)),
+                Some(Value::Array(values)) => values.push(value),
+                Some(first) => *first = Value::Array(vec![first.take(), value]),
+            }
+        }
+        sample
+    }
+
+    /// The payload, if it is JSON.
+    pub fn data_mut(&mut self) -> Option<&mut Value> {
+        self.data.as_mut()
+    }
+
+    /// A value is a text or a list of texts.
+    pub fn headers_mut(&mut self) -> &mut BTreeMap<String, Value> {
+        &mut self.headers
+    }
+
+    /// The message; `number` and `stream` are those of one that does not name its own.
+    pub fn message(self, number: u64, stream: &str) -> anyhow::Result<Message> {
+        let payload = match (self.payload, self.data, self.payload_base64) {
+            (Some(text), None, None) => text.into_bytes(),
+            (None, Some(data), None) => data.to_string().into_bytes(),
+            (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
+            _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
+        };
+        Ok(Message {
+            subject: self.subject,
+            payload: Bytes::from(payload),
+            headers: headers(self.headers)?,
+            stream: self.stream.as_deref().unwrap_or(stream).into(),
+            sequence: self.sequence.unwrap_or(number),
+            timestamp: self.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
+            deliveries: self.deliveries.unwrap_or(1),
+        })
+    }
 }
 
 fn headers(headers: BTreeMap<String, Value>) -> anyhow::Result<Vec<(String, String)>> {
@@ -78,6 +135,11 @@ fn nanoseconds(timestamp: &Value) -> anyhow::Result<u64> {
              be before"
         )
     })
+}
+
+fn time(nanoseconds: u64) -> Value {
+    let time = jiff::Timestamp::from_nanosecond(nanoseconds.into());
+    time.map_or_else(|_| nanoseconds.into(), |time| time.to_string().into())
 }
 
 /// `null` is JSON like any other; serde takes it for a field that is not there.
@@ -132,6 +194,27 @@ mod tests {
         };
         assert_eq!(message(line), expected);
         assert_eq!(message(r#"{"subject":"s","payload":"","timestamp":5}"#).timestamp, 5);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_as_the_same() {
+        let headers =
+            [("A", "1"), ("B", "2"), ("B", "3"), ("B", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for payload in [&b"{\"id\":[7,null]}"[..], b"null", b"", b"hello", b"\xff\0"] {
+            let message = Message {
+                subject: "s".to_owned(),
+                payload: Bytes::from_static(payload),
+                headers: headers.to_vec(),
+                stream: "ORDERS".into(),
+                sequence: 9,
+                timestamp: 1_793_520_000_123_456_789,
+                deliveries: 2,
+            };
+            for stream in ["ORDERS", "TRY"] {
+                let text = serde_json::to_string(&Sample::of(&message, stream)).unwrap();
+                assert_eq!(parse(text.as_bytes(), 7, stream).unwrap(), message, "{text}");
+            }
+        }
     }
 
     #[test]

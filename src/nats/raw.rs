@@ -1,4 +1,4 @@
-//! One message of a stream, by its sequence.
+//! One message of a stream, by its sequence, without a consumer.
 //!
 //! async-nats (0.51) does this too, but of a header that has several values it keeps only the last one; and what it removes is
 //! also overwritten on the disk, which takes nats-server several times as long.
@@ -18,20 +18,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) number: u64,
-    pub(super) stored: Timestamp,
-    pub(super) subject: String,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Bytes,
+pub struct Message {
+    pub sequence: u64,
+    pub stored: Timestamp,
+    pub subject: String,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
 }
 
 /// `None`: the stream does not hold it.
-pub(super) async fn get(
-    jetstream: &Context,
-    stream: &str,
-    sequence: u64,
-) -> Result<Option<Message>, async_nats::Error> {
+pub async fn get(jetstream: &Context, stream: &str, sequence: u64) -> Result<Option<Message>, async_nats::Error> {
     #[derive(Deserialize)]
     struct Got {
         message: RawMessage,
@@ -45,7 +41,7 @@ pub(super) async fn get(
 }
 
 /// Says whether the stream held it.
-pub(super) async fn remove(jetstream: &Context, stream: &str, sequence: u64) -> Result<bool, async_nats::Error> {
+pub async fn remove(jetstream: &Context, stream: &str, sequence: u64) -> Result<bool, async_nats::Error> {
     #[derive(Deserialize)]
     struct Removed {
         success: bool,
@@ -62,7 +58,7 @@ pub(super) async fn remove(jetstream: &Context, stream: &str, sequence: u64) -> 
 fn decode(message: RawMessage) -> Result<Message, async_nats::Error> {
     let headers = STANDARD.decode(message.headers.unwrap_or_default())?;
     Ok(Message {
-        number: message.sequence,
+        sequence: message.sequence,
         stored: Timestamp::from_nanosecond(message.time.unix_timestamp_nanos())?,
         subject: message.subject,
         headers: parse(std::str::from_utf8(&headers)?),

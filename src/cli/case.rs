@@ -1,0 +1,270 @@
+//! A case: a message, and what a module should make of it; one JSON document a file. People write and review it, hence all that
+//! is wrong with it is told with its place.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::report::{Kind, Report};
+use super::sample::Sample;
+use crate::message::{Message, Outcome};
+
+#[derive(Debug)]
+pub struct Case {
+    pub message: Message,
+    /// A JSON object, instead of the settings in the module's `.toml`.
+    pub settings: Option<String>,
+    /// `None`: nobody has said yet what is right.
+    pub expect: Option<Expectation>,
+}
+
+/// What a module should make of a message, or what it made of it, in the form of a case's `expect`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    outcome: Kind,
+    /// As [`Report`] has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publications: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The file as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    message: Sample,
+    settings: Option<Map<String, Value>>,
+    expect: Option<Report<'static>>,
+}
+
+/// The file as it is written again: what was there stays letter by letter.
+#[derive(Serialize, Deserialize)]
+struct Text<'a> {
+    #[serde(borrow)]
+    message: &'a RawValue,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    settings: Option<&'a RawValue>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    expect: Option<&'a Expectation>,
+}
+
+/// A file that is new.
+#[derive(Serialize)]
+struct Fresh<'a> {
+    message: &'a Sample,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<&'a Expectation>,
+}
+
+/// The case files in a directory, by name. Hidden files are an editor's.
+pub fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot list the cases in {}", dir.display()))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot list the cases in {}", dir.display()))?
+            .path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What the file is called in a list.
+pub fn name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Case {
+    /// `stream` is that of a message that does not name its own.
+    pub fn read(path: &Path, stream: &str) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read the case {}", path.display()))?;
+        Self::parse(path, &text, stream)
+    }
+
+    fn parse(path: &Path, text: &str, stream: &str) -> anyhow::Result<Self> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let document: Document = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|error| misplaced(path, &error.path().to_string(), error.inner()))?;
+        deserializer.end().map_err(|error| misplaced(path, ".", &error))?;
+        let place = || path.display().to_string();
+        let message = document
+            .message
+            .message(1, stream)
+            .with_context(|| format!("{}: in `message`", place()))?;
+        let expect = document
+            .expect
+            .as_ref()
+            .map(Expectation::written)
+            .transpose()
+            .with_context(|| format!("{}: in `expect`", place()))?;
+        Ok(Self {
+            message,
+            settings: document.settings.map(|settings| Value::Object(settings).to_string()),
+            expect,
+        })
+    }
+}
+
+impl Expectation {
+    pub fn of(outcome: &Outcome) -> Self {
+        Self::from_report(&Report::of(outcome))
+    }
+
+    /// Of what a person wrote, which may be of the right form and still say nothing that can happen.
+    fn written(report: &Report<'_>) -> anyhow::Result<Self> {
+        let given = [
+            ("publications", report.publications.is_some()),
+            ("code", report.code.is_some()),
+            ("channel", report.channel.is_some()),
+            ("reason", report.reason.is_some()),
+        ];
+        let allowed = match report.outcome {
+            Kind::Publish => &["publications"][..],
+            Kind::Drop => &[],
+            Kind::Reject => &["code", "channel", "reason"],
+        };
+        if let Some((field, _)) = given.iter().find(|(field, given)| *given && !allowed.contains(field)) {
+            bail!(
+                "`{field}` does not go with this `outcome`: publish has `publications`, reject has `code`, `channel` and `reason`"
+            );
+        }
+        for (index, publication) in report.publications.iter().flatten().enumerate() {
+            let one = publication.data.is_some() != publication.binary_base64.is_some();
+            ensure!(
+                one,
+                "`publications[{index}]` must have one of `data` and `binary_base64`"
+            );
+            ensure!(
+                !publication.channels.is_empty(),
+                "`publications[{index}].channels` must name a channel"
+            );
+        }
+        let none = report.publications.as_ref().is_none_or(Vec::is_empty);
+        ensure!(
+            report.outcome != Kind::Publish || !none,
+            "with the `outcome` publish there must be `publications`, at least one"
+        );
+        Ok(Self::from_report(report))
+    }
+
+    fn from_report(report: &Report<'_>) -> Self {
+        let publications = report.publications.as_ref().map(|publications| {
+            // Their JSON was checked when they were made or read.
+            serde_json::to_value(publications).unwrap_or_default()
+        });
+        let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        Self {
+            outcome: report.outcome,
+            publications,
+            code: text(&report.code),
+            channel: text(&report.channel),
+            reason: text(&report.reason),
+        }
+    }
+
+    /// Whether a module that made `made` did right. Of a rejection only what is written down counts: where a panic happened
+    /// moves with every line above it.
+    pub fn allows(&self, made: &Self) -> bool {
+        *self == made.beside(self)
+    }
+
+    /// What to show of it next to what was `expected`: not what that does not care about.
+    pub fn beside(&self, expected: &Self) -> Self {
+        let mut shown = self.clone();
+        if (self.outcome, expected.outcome) == (Kind::Reject, Kind::Reject) {
+            shown.code = shown.code.filter(|_| expected.code.is_some());
+            shown.channel = shown.channel.filter(|_| expected.channel.is_some());
+            shown.reason = shown.reason.filter(|_| expected.reason.is_some());
+        }
+        shown
+    }
+
+    /// A line for each publication, or one that says what happened instead.
+    pub fn lines(&self) -> Vec<String> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        match self.outcome {
+            Kind::Drop => vec!["dropped".to_owned()],
+            Kind::Reject => vec![format!("rejected ({}): {}", text(&self.code), text(&self.reason))],
+            Kind::Publish => {
+                let publications = self.publications.as_ref().and_then(Value::as_array);
+                publications.into_iter().flatten().map(Value::to_string).collect()
+            }
+        }
+    }
+
+    /// As it stands in a case.
+    pub fn pretty(&self) -> String {
+        pretty(self)
+    }
+}
+
+/// Makes what the module made of it what is expected, and touches nothing else in the file.
+pub fn accept(path: &Path, made: &Expectation) -> anyhow::Result<()> {
+    let doing = || format!("cannot update the case {}", path.display());
+    let text = fs::read_to_string(path).with_context(doing)?;
+    replace(path, &with_expect(&text, made).with_context(doing)?).with_context(doing)
+}
+
+fn with_expect(text: &str, expect: &Expectation) -> serde_json::Result<String> {
+    let text = Text {
+        expect: Some(expect),
+        ..serde_json::from_str(text)?
+    };
+    Ok(pretty(&text) + "\n")
+}
+
+/// Writes a case that is not there yet.
+pub fn create(path: &Path, message: &Sample, expect: Option<&Expectation>) -> anyhow::Result<()> {
+    let doing = || format!("cannot write the case {}", path.display());
+    replace(path, &(pretty(&Fresh { message, expect }) + "\n")).with_context(doing)
+}
+
+/// In one step: a full disk must not cost a case that was good.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let hidden = format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy());
+    let new = path.with_file_name(hidden);
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .inspect_err(|_| drop(fs::remove_file(&new)))
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("texts, numbers and what was JSON before are JSON")
+}
+
+/// serde_json puts the place at the end of a sentence; people and editors look for it at the beginning.
+fn misplaced(path: &Path, field: &str, error: &serde_json::Error) -> anyhow::Error {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let what = text
+        .strip_suffix(&format!(" at line {line} column {column}"))
+        .unwrap_or(&text);
+    let of = match (error.is_data(), field) {
+        (false, _) => "this is not JSON: ".to_owned(),
+        (true, ".") => String::new(),
+        (true, field) => format!("`{field}`: "),
+    };
+    anyhow!("{}:{line}:{column}: {of}{what}", path.display())
+}

@@ -1,0 +1,246 @@
+//! `slipring dev`: the module is built and its cases are run whenever something is saved.
+//!
+//! All happens on one plain thread: building and running modules block. What else there is (signals, the file system's events,
+//! messages) arrives as [`Event`]s from other threads.
+
+mod files;
+mod screen;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use self::files::Files;
+use self::screen::Screen;
+use super::Failure;
+use super::case;
+use super::palette::Palette;
+use super::project::{CASES, Project};
+use super::runner::Runner;
+use super::test_cases::no_cases;
+
+/// Build a module and run its cases on every save
+///
+/// Watches the module's folder. When something is saved it builds the module, runs the cases in `cases/`, and shows what each
+/// becomes: all of it the first time, from then on what is different from before the save. A case or the module's .toml that
+/// changes is taken up without a build. A build that fails is shown as the compiler prints it, and the last module that was built
+/// stays.
+///
+/// What .gitignore names is not watched, nor are `target` and `node_modules`. Ctrl-C ends it.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring dev
+  slipring dev ../shop")]
+pub struct Args {
+    /// The folder of the module, or a module that something else builds
+    #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
+    module: PathBuf,
+}
+
+#[derive(Debug)]
+enum Event {
+    /// Something happened in the folder.
+    Hint,
+    Stop,
+}
+
+/// Events that may wait while a build runs.
+const WAITING: usize = 1_000;
+
+/// One save makes several events, and an editor may write several files: they are answered by one look, this long after the
+/// first.
+const HINT_DELAY: Duration = Duration::from_millis(100);
+
+/// How often the folder is looked at without any event.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What a change asks for; each of them what those before it do, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    Run,
+    Load,
+    Build,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let project = Project::at(&args.module)?;
+    let runtime = Runtime::new().context("starting the tokio runtime failed")?;
+    let stop = CancellationToken::new();
+    let (sender, events) = sync_channel(WAITING);
+    stop_on_signals(&runtime, &stop, sender.clone())?;
+    run(&project, sender, &events, &stop, output, notes)
+}
+
+/// From here on Ctrl-C and SIGTERM only say so.
+fn stop_on_signals(runtime: &Runtime, stop: &CancellationToken, events: SyncSender<Event>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _context = runtime.enter();
+    let doing = "catching signals failed";
+    let mut interrupt = signal(SignalKind::interrupt()).context(doing)?;
+    let mut terminate = signal(SignalKind::terminate()).context(doing)?;
+    let stop = stop.clone();
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+        // A full channel has woken the other side already, which looks at the token, too.
+        let _ = events.try_send(Event::Stop);
+    });
+    Ok(())
+}
+
+fn run(
+    project: &Project,
+    hints: SyncSender<Event>,
+    events: &Receiver<Event>,
+    stop: &CancellationToken,
+    output: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<(), Failure> {
+    let wake = move || drop(hints.try_send(Event::Hint));
+    let mut files = Files::new(&project.dir, !project.is_built_here(), wake);
+    let mut session = Session {
+        project,
+        screen: Screen::new(Palette::of_stdout()),
+        runner: None,
+        made_by_builds: Repeated::default(),
+    };
+    let mut work = Some(Work::Build);
+    let mut look_at = Instant::now() + POLL;
+    while !stop.is_cancelled() {
+        if let Some(todo) = work.take() {
+            session.round(todo, stop, output, notes)?;
+            if todo == Work::Build {
+                work = session.after_build(&files.look(), notes)?;
+            }
+        } else if Instant::now() >= look_at {
+            work = session.work(&files.look());
+            look_at = Instant::now() + POLL;
+        } else {
+            match events.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
+                Ok(Event::Hint) => look_at = look_at.min(Instant::now() + HINT_DELAY),
+                Ok(Event::Stop) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+    writeln!(notes, "stopped")?;
+    Ok(())
+}
+
+struct Session<'a> {
+    project: &'a Project,
+    screen: Screen,
+    /// The last module that could be built and loaded.
+    runner: Option<Runner>,
+    made_by_builds: Repeated,
+}
+
+/// What changed while builds ran, build after build.
+#[derive(Debug, Default)]
+struct Repeated {
+    files: BTreeSet<PathBuf>,
+    times: u32,
+}
+
+/// A person may well save a file during one build, and the next; not during this many.
+const SAVES_DURING_BUILDS: u32 = 3;
+
+impl Session<'_> {
+    fn round(
+        &mut self,
+        work: Work,
+        stop: &CancellationToken,
+        output: &mut dyn Write,
+        notes: &mut dyn Write,
+    ) -> io::Result<()> {
+        let now = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
+        let begun = Instant::now();
+        let mut how = "loaded".to_owned();
+        if work == Work::Build && self.project.is_built_here() {
+            writeln!(notes, "{now} building")?;
+            match self.project.build(|| stop.is_cancelled()) {
+                Ok(Some(())) => how = format!("built in {:.1} s", begun.elapsed().as_secs_f64()),
+                Ok(None) => return Ok(()),
+                Err(error) => return writeln!(notes, "{error:#}"),
+            }
+        }
+        if work >= Work::Load {
+            match load(self.project) {
+                Ok(runner) => {
+                    let wasm = &runner.built().wasm;
+                    let kib = fs::metadata(wasm).map_or(0, |metadata| metadata.len() / 1024);
+                    writeln!(notes, "{now} {}: {how}, {kib} KiB", wasm.display())?;
+                    self.runner = Some(runner);
+                }
+                Err(failure) => return writeln!(notes, "{failure}"),
+            }
+        }
+        let Some(runner) = &mut self.runner else { return Ok(()) };
+        let dir = self.project.path(CASES);
+        match case::list(&dir) {
+            Ok(files) if files.is_empty() => writeln!(notes, "{}", no_cases(&dir)),
+            Ok(files) => {
+                output.write_all(self.screen.show(&files, runner).as_bytes())?;
+                output.flush()
+            }
+            Err(error) => writeln!(notes, "{error:#}"),
+        }
+    }
+
+    /// What is to be done for these files.
+    fn work(&self, changed: &BTreeSet<PathBuf>) -> Option<Work> {
+        let toml = self.runner.as_ref().and_then(|runner| runner.built().toml.file_name());
+        changed
+            .iter()
+            .map(|path| {
+                let path = path.strip_prefix(&self.project.dir).unwrap_or(path);
+                if path.starts_with(CASES) {
+                    Work::Run
+                } else if toml.is_some_and(|toml| path == Path::new(toml)) {
+                    Work::Load
+                } else {
+                    Work::Build
+                }
+            })
+            .max()
+    }
+
+    /// What changed during a build was saved meanwhile, or it is what the build makes: then it would be built for ever.
+    fn after_build(&mut self, changed: &BTreeSet<PathBuf>, notes: &mut dyn Write) -> io::Result<Option<Work>> {
+        let repeated = &mut self.made_by_builds;
+        if changed.is_empty() || *changed != repeated.files {
+            repeated.times = 0;
+            repeated.files.clone_from(changed);
+        }
+        repeated.times += 1;
+        if changed.is_empty() || repeated.times < SAVES_DURING_BUILDS {
+            return Ok(self.work(changed));
+        }
+        let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
+        writeln!(
+            notes,
+            "each build changes {}; that is not taken for a save. A line in .gitignore keeps it from being looked at",
+            names.join(", ")
+        )?;
+        Ok(None)
+    }
+}
+
+fn load(project: &Project) -> Result<Runner, Failure> {
+    let mut runner = Runner::new(project.built()?)?;
+    runner.module()?;
+    Ok(runner)
+}

@@ -1,0 +1,203 @@
+//! What changed in a module's folder, by content. Events of the file system only say when to look again, and a poll looks anyway,
+//! because network file systems send none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What tools make and no one writes, even where no .gitignore says so.
+const MADE: [&str; 3] = ["target", "node_modules", "__pycache__"];
+
+pub struct Files {
+    dir: PathBuf,
+    /// Whether a module in the folder comes from elsewhere, so that its change means something.
+    modules_count: bool,
+    known: BTreeMap<PathBuf, Seen>,
+    hints: Option<Hints>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    stamp: Stamp,
+    content: u64,
+}
+
+/// As long as this is the same, the content need not be read again. Not only the time of writing: tools set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    inode: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Events of each directory that is looked at. What is ignored makes the most of them, so nothing is watched recursively.
+struct Hints {
+    watcher: RecommendedWatcher,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    /// What is there now is known. `wake` is called from another thread when it is time to look.
+    pub fn new(dir: &Path, modules_count: bool, wake: impl Fn() + Send + 'static) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Opening and reading are reported too, our own among them.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                wake();
+            }
+        });
+        let mut files = Self {
+            dir: dir.to_owned(),
+            modules_count,
+            known: BTreeMap::new(),
+            // Without them it is polled.
+            hints: watcher.ok().map(|watcher| Hints {
+                watcher,
+                watched: BTreeSet::new(),
+            }),
+        };
+        files.look();
+        files
+    }
+
+    /// The files that are new, changed or gone since the last look, as the folder was named.
+    pub fn look(&mut self) -> BTreeSet<PathBuf> {
+        let (mut found, mut dirs) = (BTreeMap::new(), BTreeSet::new());
+        let walk = WalkBuilder::new(&self.dir)
+            // Only its own .gitignore files say what counts, not those of the folders that it happens to lie in.
+            .parents(false)
+            .require_git(false)
+            .filter_entry(|entry| !MADE.iter().any(|made| entry.file_name() == *made))
+            .build();
+        for entry in walk.flatten() {
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            if metadata.is_dir() {
+                dirs.insert(entry.into_path());
+            } else if self.counts(entry.path())
+                && let Some(seen) = self.see(entry.path(), &metadata)
+            {
+                found.insert(entry.into_path(), seen);
+            }
+        }
+        if let Some(hints) = &mut self.hints {
+            hints.attach(dirs);
+        }
+        let known = std::mem::replace(&mut self.known, found);
+        let content = |files: &BTreeMap<PathBuf, Seen>, path: &PathBuf| files.get(path).map(|seen| seen.content);
+        let all: BTreeSet<&PathBuf> = known.keys().chain(self.known.keys()).collect();
+        all.into_iter()
+            .filter(|path| content(&known, path) != content(&self.known, path))
+            .cloned()
+            .collect()
+    }
+
+    /// What a build makes is no reason for another one.
+    fn counts(&self, path: &Path) -> bool {
+        let made = path.extension().is_some_and(|extension| extension == "wasm") && !self.modules_count;
+        !made && path.file_name().is_some_and(|name| name != "Cargo.lock")
+    }
+
+    fn see(&self, path: &Path, metadata: &Metadata) -> Option<Seen> {
+        let stamp = Stamp {
+            len: metadata.len(),
+            inode: metadata.ino(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        };
+        match self.known.get(path) {
+            Some(seen) if seen.stamp == stamp => Some(*seen),
+            _ => Some(Seen {
+                stamp,
+                content: xxh3_64(&fs::read(path).ok()?),
+            }),
+        }
+    }
+}
+
+impl Hints {
+    fn attach(&mut self, dirs: BTreeSet<PathBuf>) {
+        for dir in dirs.difference(&self.watched) {
+            // It may be gone again, or there are too many; the poll sees what happens in it.
+            let _ = self.watcher.watch(dir, RecursiveMode::NonRecursive);
+        }
+        // The watch of a directory that is gone ends by itself.
+        self.watched = dirs;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    #[test]
+    fn content_counts_and_what_is_made_does_not() {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        folder.write(".gitignore", "/out\n");
+        let source = folder.write("src/lib.rs", "1");
+        let mut files = Files::new(folder.0.path(), false, || {});
+        assert_eq!(files.look(), BTreeSet::new());
+
+        folder.write("src/lib.rs", "1");
+        for made in [
+            "target/x",
+            "out/x",
+            "node_modules/x",
+            ".hidden",
+            "shop.wasm",
+            "Cargo.lock",
+        ] {
+            folder.write(made, "made");
+        }
+        assert_eq!(files.look(), BTreeSet::new(), "the same again is no change");
+
+        folder.write("src/lib.rs", "2");
+        let case = folder.write("cases/a.json", "{}");
+        assert_eq!(files.look(), BTreeSet::from([source.clone(), case]));
+        fs::remove_file(&source).unwrap();
+        assert_eq!(files.look(), BTreeSet::from([source]));
+        assert_eq!(files.look(), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_module_that_nothing_builds_here_counts() {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let mut files = Files::new(folder.0.path(), true, || {});
+        let module = folder.write("shop.wasm", "1");
+        assert_eq!(files.look(), BTreeSet::from([module]));
+    }
+
+    #[test]
+    fn a_save_is_told_in_new_folders_too() {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let (told, waked) = mpsc::channel();
+        let mut files = Files::new(folder.0.path(), false, move || drop(told.send(())));
+        let wakes = || waked.recv_timeout(Duration::from_secs(10)).expect("an event");
+        folder.write("src/a/lib.rs", "1");
+        wakes();
+        files.look();
+        while waked.try_recv().is_ok() {}
+        folder.write("src/a/lib.rs", "2");
+        wakes();
+    }
+}

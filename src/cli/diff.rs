@@ -1,0 +1,255 @@
+//! `slipring diff`: what would another module make of the same messages? Both run over them, message by message, and nothing is
+//! published.
+
+mod compare;
+mod show;
+mod speed;
+mod tally;
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use tokio::runtime::Runtime;
+
+use self::tally::Tally;
+use super::connection::connect;
+use super::input::Lines;
+use super::palette::Palette;
+use super::report::Source;
+use super::stored::Stored;
+use super::timing::timed;
+use super::{ConfigFile, Failure, try_module};
+use crate::config::{self, ModuleConfig};
+use crate::message::{Message, Outcome};
+use crate::pipeline::Stamp;
+use crate::transform::Instance;
+
+/// Compare what two modules make of the same messages
+///
+/// Runs both over the last messages of a JetStream stream, or over messages of a file, and says for how many the outcome is the
+/// same, and for the others what changed: the channels, the data, the version, the tags, the options (`delta`, `skip_history`, the
+/// module's own idempotency key), how many publications there are, their order on a channel; what is newly dropped or published;
+/// what is newly rejected, by the module's word, a trap (a panic, too much memory) or a time-out, and what is no longer. A message
+/// may count under several of these. JSON is compared by value: spaces and the order of keys are no change. If the new module is
+/// clearly slower or faster, that is told, too.
+///
+/// Nothing is published, and nothing in the stream changes: no message is acknowledged and no consumer moves. Each module has the
+/// settings and limits of the .toml beside it; one that has none takes the other's. NATS is as slipring.toml says.
+///
+/// The exit code is 0, whether they differ or not; with --exit-code it is 1 if they do, for scripts. A line of a file that is not a
+/// message is named, the others go on, and the exit code is 1.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring diff modules/orders.wasm target/wasm32-wasip2/release/orders.wasm
+  slipring diff orders-1.wasm orders-2.wasm --stream ORDERS --last 10000 --examples 1
+  slipring diff orders-1.wasm orders-2.wasm --cases samples.jsonl --exit-code
+  slipring diff orders-1.wasm orders-2.wasm --json | jq .changed
+
+A line of the file is a message as `slipring try --help` describes it.")]
+pub struct Args {
+    /// The module as it is
+    #[arg(value_name = "OLD.wasm")]
+    old: PathBuf,
+    /// The module as it would be
+    #[arg(value_name = "NEW.wasm")]
+    new: PathBuf,
+    /// The stream; that of the old module's .toml if this is not given
+    #[arg(long, value_name = "STREAM")]
+    stream: Option<String>,
+    /// The last so many messages of the stream
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    last: u64,
+    /// Only messages of this subject, which may have wildcards and be given several times; the .toml's if this is not given
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Vec<String>,
+    /// Messages of this file instead, one a line; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "last", "subject"])]
+    cases: Option<PathBuf>,
+    /// Show at most so many messages of each kind of change
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    examples: usize,
+    /// Print one JSON object, for programs
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 if they differ
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// One of the two.
+struct Side {
+    instance: Instance,
+    config: ModuleConfig,
+}
+
+struct Comparison {
+    old: Side,
+    new: Side,
+    /// Of the old module's .toml.
+    stream: Option<String>,
+    /// When the stream was created. `None`: the messages are from a file.
+    created: Option<i128>,
+    tally: Tally,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let mut comparison = load(args, notes)?;
+    let unreadable = match &args.cases {
+        Some(file) => comparison.run_file(file, notes)?,
+        None => {
+            comparison.run_stream(args, notes)?;
+            Ok(())
+        }
+    };
+    let tally = &comparison.tally;
+    let mut output = BufWriter::new(output);
+    match args.json {
+        true => writeln!(output, "{}", show::json(tally).map_err(|error| anyhow!(error))?)?,
+        false => write!(output, "{}", show::text(tally, &Palette::of_stdout()))?,
+    }
+    output.flush()?;
+    unreadable?;
+    match tally.changed() {
+        changed if changed > 0 && args.exit_code => Err(anyhow!("{changed} of {} changed", tally.messages).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Both have the name of the old one, by which the relay would know either: a module's random numbers come from it.
+fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
+    let name = args.old.file_stem().unwrap_or_default().to_string_lossy();
+    let (old, new) = (configuration(&args.old)?, configuration(&args.new)?);
+    if let (Some(_), None) | (None, Some(_)) = (&old, &new) {
+        let (with, without) = match old {
+            Some(_) => (&args.old, &args.new),
+            None => (&args.new, &args.old),
+        };
+        let (with, without) = (with.with_extension("toml"), without.display());
+        writeln!(
+            notes,
+            "{without} has no .toml beside it: {} applies to both",
+            with.display()
+        )?;
+    }
+    let stream = old.as_ref().or(new.as_ref()).map(|config| config.stream.clone());
+    let default = || ModuleConfig::new(&name, try_module::STREAM);
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (Some(one), None) | (None, Some(one)) => (one.clone(), one),
+        (None, None) => (default(), default()),
+    };
+    let side = |path: &Path, config: ModuleConfig| {
+        let module = try_module::load(path, &name, &config)?;
+        Ok::<_, Failure>(Side {
+            instance: module.instance(),
+            config,
+        })
+    };
+    let (old, new) = (side(&args.old, old)?, side(&args.new, new)?);
+    if old.instance.module().sha256() == new.instance.module().sha256() {
+        writeln!(
+            notes,
+            "{} and {} are the same module",
+            args.old.display(),
+            args.new.display()
+        )?;
+    }
+    Ok(Comparison {
+        old,
+        new,
+        stream,
+        created: None,
+        tally: Tally::new(args.examples),
+    })
+}
+
+fn configuration(module: &Path) -> Result<Option<ModuleConfig>, Failure> {
+    let file = module.with_extension("toml");
+    Ok(file.exists().then(|| config::load_module(&file)).transpose()?)
+}
+
+impl Comparison {
+    /// Says whether there were lines that are not messages.
+    fn run_file(&mut self, file: &Path, notes: &mut dyn Write) -> anyhow::Result<anyhow::Result<()>> {
+        let mut lines = Lines::open(Some(file), &self.old.config.stream)?;
+        while let Some((number, message)) = lines.next(notes)? {
+            self.add(Source::Line(number), &message);
+        }
+        Ok(lines.verdict())
+    }
+
+    fn run_stream(&mut self, args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
+        let Some(stream) = args.stream.as_ref().or(self.stream.as_ref()) else {
+            let wrong = "compare on which messages? Name a stream with --stream, or a file with --cases: neither module has a \
+                         .toml beside it that names a stream";
+            return Err(Failure::Usage(wrong.to_owned()));
+        };
+        let subjects = match args.subject.is_empty() {
+            true => self.old.config.subjects.clone(),
+            false => args.subject.clone(),
+        };
+        let relay = args.config.load()?;
+        let runtime = Runtime::new().context("starting the tokio runtime failed")?;
+        let (stored, mut messages) = runtime.block_on(async {
+            let nats = connect(&relay.nats).await?;
+            let stored = Stored::open(&nats, stream).await?;
+            let messages = stored.last(args.last, &subjects).await?;
+            anyhow::Ok((stored, messages))
+        })?;
+        self.created = Some(stored.created());
+        // Calls block, so they are made out here and not in a task.
+        while let Some(message) = runtime.block_on(messages.next())? {
+            self.add(Source::Sequence(message.sequence), &message);
+        }
+        if self.tally.messages == 0 {
+            writeln!(notes, "{}", stored.holds_nothing(&subjects))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, source: Source, message: &Message) {
+        let Self { old, new, tally, .. } = self;
+        if tally.messages == 0 {
+            // The first call starts the instance as well.
+            old.instance.call(message);
+            new.instance.call(message);
+        }
+        // Each is the first as often as the other: the second one finds the message in the processor's cache.
+        let ((old_outcome, old_took), (new_outcome, new_took)) = match tally.messages % 2 {
+            0 => {
+                let first = timed(&mut old.instance, message);
+                (first, timed(&mut new.instance, message))
+            }
+            _ => {
+                let first = timed(&mut new.instance, message);
+                (timed(&mut old.instance, message), first)
+            }
+        };
+        if let (Some(old), Some(new)) = (old_took, new_took) {
+            tally.speed.add(old, new);
+        }
+        tally.old_memory = tally.old_memory.max(old.instance.memory());
+        tally.new_memory = tally.new_memory.max(new.instance.memory());
+        let old_outcome = completed(old, self.created, message, old_outcome);
+        let new_outcome = completed(new, self.created, message, new_outcome);
+        tally.add(source, message, &old_outcome, &new_outcome);
+    }
+}
+
+/// With the version that the relay adds. Its keys are the same for both.
+fn completed(side: &Side, created: Option<i128>, message: &Message, outcome: Outcome) -> Outcome {
+    let Some(created) = created else {
+        return try_module::with_version(side.config.version, message, outcome);
+    };
+    let stamp = Stamp {
+        module: side.instance.module().name(),
+        created,
+        idempotency: false,
+        version: side.config.version,
+    };
+    stamp.outcome(message, outcome)
+}

@@ -1,0 +1,304 @@
+//! How a difference looks: for people, and as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::compare::Change;
+use super::speed::{Took, Verdict};
+use super::tally::{Example, Tally};
+use crate::cli::dead_letters::text::printable;
+use crate::cli::difference;
+use crate::cli::palette::Palette;
+use crate::cli::report::Source;
+use crate::cli::table::align;
+use crate::cli::timing::microseconds;
+
+/// Counts, then examples.
+pub fn text(tally: &Tally, palette: &Palette) -> String {
+    let changed = match tally.changed() {
+        0 => "none changed".to_owned(),
+        changed => format!("{} the same, {changed} changed", tally.same),
+    };
+    let mut text = format!("{} compared: {changed}\n", messages(tally.messages));
+    let rows: Vec<Vec<String>> = tally
+        .changed
+        .iter()
+        .map(|(change, count)| vec![format!("  {}", change.words()), count.to_string()])
+        .collect();
+    text.push_str(&align(&rows));
+    if let Some(line) = speed(tally) {
+        text.push_str(&format!("{line}\n"));
+    }
+    for (change, count) in &tally.changed {
+        let examples: Vec<&Example> = tally.examples_of(*change).collect();
+        if examples.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("\n{}, {} of {count}:\n", change.words(), examples.len()));
+        for example in examples {
+            let place = match example.source {
+                Source::Line(number) => format!("line {number}"),
+                Source::Sequence(number) | Source::DeadLetter(number) => format!("message {number}"),
+            };
+            text.push_str(&format!("  {place}, {}\n", printable(&example.subject)));
+            text.push_str(&difference::render(
+                &pretty(&example.old),
+                &pretty(&example.new),
+                palette,
+            ));
+        }
+    }
+    text
+}
+
+/// Only where the one is clearly slower than the other.
+fn speed(tally: &Tally) -> Option<String> {
+    let word = match tally.speed.verdict() {
+        Verdict::Same => return None,
+        Verdict::Slower => "slower",
+        Verdict::Faster => "faster",
+    };
+    let (old, new) = tally.speed.took()?;
+    Some(format!(
+        "  {word}: {:.1?} a call instead of {:.1?} (medians), {:.1?} for all instead of {:.1?}",
+        new.median, old.median, new.total, old.total
+    ))
+}
+
+fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        _ => format!("{count} messages"),
+    }
+}
+
+fn pretty(outcome: &Value) -> String {
+    // JSON escapes what could do something to a terminal, but for what follows ASCII's control characters.
+    printable(&format!("{outcome:#}\n"))
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    messages: u64,
+    same: u64,
+    changed: BTreeMap<Change, u64>,
+    slower: bool,
+    old: Side,
+    new: Side,
+    examples: &'a [Example],
+}
+
+/// One of the modules.
+#[derive(Serialize)]
+struct Side {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_us: Option<f64>,
+    memory_bytes: usize,
+}
+
+/// All counts are there, also those that are 0.
+pub fn json(tally: &Tally) -> serde_json::Result<String> {
+    let took = tally.speed.took();
+    let side = |took: Option<Took>, memory_bytes| Side {
+        median_us: took.map(|took| microseconds(took.median)),
+        total_us: took.map(|took| microseconds(took.total)),
+        memory_bytes,
+    };
+    let count = |change: Change| (change, tally.changed.get(&change).copied().unwrap_or(0));
+    serde_json::to_string_pretty(&Whole {
+        messages: tally.messages,
+        same: tally.same,
+        changed: Change::ALL.into_iter().map(count).collect(),
+        slower: tally.speed.verdict() == Verdict::Slower,
+        old: side(took.map(|(old, _)| old), tally.old_memory),
+        new: side(took.map(|(_, new)| new), tally.new_memory),
+        examples: &tally.examples,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use insta::assert_snapshot;
+
+    use super::super::tally::tests::{message, published};
+    use super::*;
+    use crate::message::Outcome;
+
+    fn tally() -> Tally {
+        let mut tally = Tally::new(2);
+        let old = published("orders:7", r#"{"id":7,"total":900,"status":"paid"}"#);
+        for (sequence, new) in (41..).zip([
+            old.clone(),
+            published("orders:7", r#"{"id":7,"total":950,"status":"paid"}"#),
+            published("order:7", r#"{"id":7,"total":900,"status":"paid"}"#),
+            Outcome::Drop,
+            Outcome::Drop,
+            Outcome::Drop,
+        ]) {
+            tally.add(Source::Sequence(sequence), &message(sequence), &old, &new);
+        }
+        tally
+    }
+
+    #[test]
+    fn people_see_counts_and_then_what_changed() {
+        assert_snapshot!(text(&tally(), &Palette::default()), @r#"
+        6 messages compared: 1 the same, 5 changed
+          newly dropped    3
+          changed channel  1
+          changed data     1
+
+        newly dropped, 2 of 3:
+          message 44, orders.44
+              {
+            -   "outcome": "publish",
+            -   "publications": [
+            -     {
+            -       "channels": [
+            -         "orders:7"
+            -       ],
+            -       "data": {
+            -         "id": 7,
+            -         "status": "paid",
+            -         "total": 900
+            -       }
+            -     }
+            -   ]
+            +   "outcome": "drop"
+              }
+          message 45, orders.45
+              {
+            -   "outcome": "publish",
+            -   "publications": [
+            -     {
+            -       "channels": [
+            -         "orders:7"
+            -       ],
+            -       "data": {
+            -         "id": 7,
+            -         "status": "paid",
+            -         "total": 900
+            -       }
+            -     }
+            -   ]
+            +   "outcome": "drop"
+              }
+
+        changed channel, 1 of 1:
+          message 43, orders.43
+                "publications": [
+                  {
+                    "channels": [
+            -         "orders:7"
+            +         "order:7"
+                    ],
+                    "data": {
+                      "id": 7,
+
+        changed data, 1 of 1:
+          message 42, orders.42
+                    "data": {
+                      "id": 7,
+                      "status": "paid",
+            -         "total": 900
+            +         "total": 950
+                    }
+                  }
+                ]
+        "#);
+    }
+
+    #[test]
+    fn who_is_clearly_slower_is_told() {
+        let mut tally = Tally::new(0);
+        for time in 0..100 {
+            tally
+                .speed
+                .add(Duration::from_micros(5), Duration::from_micros(12 + time % 3));
+        }
+        tally.messages = 100;
+        tally.same = 100;
+        assert_snapshot!(text(&tally, &Palette::default()), @r#"
+        100 messages compared: none changed
+          slower: 13.0µs a call instead of 5.0µs (medians), 1.3ms for all instead of 500.0µs
+        "#);
+    }
+
+    #[test]
+    fn programs_get_every_count_and_the_examples() {
+        let mut tally = tally();
+        tally.examples.truncate(1);
+        assert_snapshot!(json(&tally).unwrap(), @r#"
+        {
+          "messages": 6,
+          "same": 1,
+          "changed": {
+            "newly_trapped": 0,
+            "newly_timed_out": 0,
+            "newly_rejected": 0,
+            "newly_dropped": 3,
+            "newly_published": 0,
+            "no_longer_rejected": 0,
+            "rejected_otherwise": 0,
+            "publications": 0,
+            "channels": 1,
+            "data": 1,
+            "version": 0,
+            "tags": 0,
+            "options": 0,
+            "order": 0
+          },
+          "slower": false,
+          "old": {
+            "memory_bytes": 0
+          },
+          "new": {
+            "memory_bytes": 0
+          },
+          "examples": [
+            {
+              "change": "data",
+              "sequence": 42,
+              "subject": "orders.42",
+              "old": {
+                "outcome": "publish",
+                "publications": [
+                  {
+                    "channels": [
+                      "orders:7"
+                    ],
+                    "data": {
+                      "id": 7,
+                      "status": "paid",
+                      "total": 900
+                    }
+                  }
+                ]
+              },
+              "new": {
+                "outcome": "publish",
+                "publications": [
+                  {
+                    "channels": [
+                      "orders:7"
+                    ],
+                    "data": {
+                      "id": 7,
+                      "status": "paid",
+                      "total": 950
+                    }
+                  }
+                ]
+              }
+            }
+          ]
+        }
+        "#);
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether one module is slower than another: both ran on the same messages, one after the other, so that whatever else the
+//! machine did fell upon both.
+
+use std::time::Duration;
+
+use crate::cli::timing::median;
+
+/// Of the medians, below which nobody would notice.
+const NOTABLE: f64 = 1.1;
+
+/// How far from one half the share of calls that took longer has to be, in standard deviations of a coin's: 4 come by chance once in
+/// 16,000 times.
+const CERTAIN: f64 = 4.0;
+
+/// Of the calls of both that came to a result.
+#[derive(Debug, Default)]
+pub struct Speed {
+    old: Vec<Duration>,
+    new: Vec<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Same,
+    Slower,
+    Faster,
+}
+
+/// Of all calls of one module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    pub median: Duration,
+    pub total: Duration,
+}
+
+impl Speed {
+    pub fn add(&mut self, old: Duration, new: Duration) {
+        self.old.push(old);
+        self.new.push(new);
+    }
+
+    /// The old one's and the new one's. `None`: there were no such calls.
+    pub fn took(&self) -> Option<(Took, Took)> {
+        took(&self.old).zip(took(&self.new))
+    }
+
+    /// What can't be told from chance, or is too little to matter, is the same.
+    pub fn verdict(&self) -> Verdict {
+        let Some((old, new)) = self.took() else {
+            return Verdict::Same;
+        };
+        let pairs = self.old.iter().zip(&self.new);
+        let slower = pairs.clone().filter(|(old, new)| new > old).count() as f64;
+        let faster = pairs.filter(|(old, new)| new < old).count() as f64;
+        let certainty = (slower - faster) / (slower + faster).max(1.0).sqrt();
+        let ratio = new.median.as_secs_f64() / old.median.as_secs_f64().max(f64::MIN_POSITIVE);
+        if certainty > CERTAIN && ratio > NOTABLE {
+            Verdict::Slower
+        } else if certainty < -CERTAIN && ratio < 1.0 / NOTABLE {
+            Verdict::Faster
+        } else {
+            Verdict::Same
+        }
+    }
+}
+
+fn took(times: &[Duration]) -> Option<Took> {
+    Some(Took {
+        median: median(times.to_vec())?,
+        total: times.iter().sum(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(calls: u64, old: impl Fn(u64) -> u64, new: impl Fn(u64) -> u64) -> Verdict {
+        let mut speed = Speed::default();
+        for call in 0..calls {
+            speed.add(Duration::from_nanos(old(call)), Duration::from_nanos(new(call)));
+        }
+        speed.verdict()
+    }
+
+    /// Some noise, the same each time.
+    fn noise(call: u64) -> u64 {
+        call.wrapping_mul(6_364_136_223_846_793_005).rotate_left(17) % 2_000
+    }
+
+    #[test]
+    fn twice_the_time_is_slower_and_half_of_it_faster() {
+        let (one, two) = (|call| 5_000 + noise(call), |call| 10_000 + noise(call + 1));
+        assert_eq!(verdict(100, one, two), Verdict::Slower);
+        assert_eq!(verdict(100, two, one), Verdict::Faster);
+    }
+
+    #[test]
+    fn noise_and_little_and_few_calls_say_nothing() {
+        assert_eq!(
+            verdict(10_000, |call| 5_000 + noise(call), |call| 5_000 + noise(call + 1)),
+            Verdict::Same
+        );
+        assert_eq!(verdict(10_000, |_| 5_000, |_| 5_100), Verdict::Same, "2 percent");
+        assert_eq!(verdict(10, |_| 5_000, |_| 10_000), Verdict::Same, "ten calls");
+        assert_eq!(verdict(0, |_| 0, |_| 0), Verdict::Same);
+        // One call in a hundred waits for the machine.
+        assert_eq!(
+            verdict(100, |_| 5_000, |call| if call == 7 { 9_000_000 } else { 5_000 }),
+            Verdict::Same
+        );
+    }
+
+    #[test]
+    fn median_and_total_are_of_all_calls() {
+        let mut speed = Speed::default();
+        for time in [1, 2, 9] {
+            speed.add(Duration::from_millis(time), Duration::from_millis(2 * time));
+        }
+        let (old, new) = speed.took().unwrap();
+        assert_eq!(
+            (old.median, old.total),
+            (Duration::from_millis(2), Duration::from_millis(12))
+        );
+        assert_eq!(
+            (new.median, new.total),
+            (Duration::from_millis(4), Duration::from_millis(24))
+        );
+    }
+}

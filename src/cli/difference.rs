@@ -1,0 +1,62 @@
+//! What differs between two texts, line by line, for people.
+
+use similar::{ChangeTag, TextDiff};
+
+use super::palette::Palette;
+
+/// Lines shown around a change.
+const CONTEXT: usize = 3;
+
+/// The lines that are only in `old` begin with `-`, those only in `new` with `+`. Every line is indented by four.
+pub fn render(old: &str, new: &str, palette: &Palette) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let diff = TextDiff::from_slices(&old, &new);
+    let mut text = String::new();
+    for (index, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
+        if index > 0 {
+            text.push_str("      …\n");
+        }
+        for change in group.iter().flat_map(|operation| diff.iter_changes(operation)) {
+            let (sign, style) = match change.tag() {
+                ChangeTag::Delete => ('-', palette.removed),
+                ChangeTag::Insert => ('+', palette.added),
+                ChangeTag::Equal => (' ', palette.faint),
+            };
+            text.push_str(&format!("    {style}{sign} {}{style:#}\n", change.value()));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn changes_are_marked_with_what_is_around_them() {
+        let old = "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk";
+        let new = "a\nB\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n";
+        assert_snapshot!(render(old, new, &Palette::default()), @r"
+          a
+        - b
+        + B
+          c
+          d
+          e
+          …
+          i
+          j
+          k
+        + l
+        ");
+        assert_eq!(render("a\n", "a", &Palette::default()), "");
+    }
+
+    #[test]
+    fn colours_end_with_their_line() {
+        let text = render("a", "b", &Palette::coloured());
+        assert_eq!(text, "    \u{1b}[31m- a\u{1b}[0m\n    \u{1b}[32m+ b\u{1b}[0m\n");
+    }
+}

@@ -1,0 +1,164 @@
+//! `slipring new`: a folder with a module that builds, passes its test and its cases, and asks to be changed.
+
+mod language;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::builder::PossibleValuesParser;
+
+use self::language::{LANGUAGES, Language};
+use super::Failure;
+use crate::config;
+
+/// Make a module to begin with
+///
+/// Makes the folder NAME: a module that builds, a unit test, cases for `slipring test`, and NAME.toml, the module's own
+/// configuration. It prints what to type next.
+///
+/// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet: it is taken from the checkout of Slipring that
+/// this program was built from, or from where --sdk says.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring new shop
+  slipring new ~/modules/shop --sdk ~/slipring/guest-sdk")]
+pub struct Args {
+    /// The folder to make; its last part is the module's name
+    #[arg(value_name = "NAME")]
+    path: PathBuf,
+    /// The language to write it in
+    #[arg(long, value_name = "LANGUAGE", default_value = "rust", value_parser = PossibleValuesParser::new(LANGUAGES.map(|language| language.name)))]
+    lang: String,
+    /// Where the crate slipring-sdk is, or a checkout of Slipring
+    #[arg(long, value_name = "DIR")]
+    sdk: Option<PathBuf>,
+}
+
+/// The crate of this program's own checkout.
+const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-sdk");
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let language = LANGUAGES.into_iter().find(|language| language.name == args.lang);
+    let language = language.context("the language is one of those that the command line allows")?;
+    let name = name(&args.path, &language)?;
+    if args.path.exists() {
+        return Err(anyhow!(
+            "{} is there already: choose another name, or remove it",
+            args.path.display()
+        )
+        .into());
+    }
+    let sdk = sdk(args.sdk.as_deref())?;
+    let values = Values {
+        name: name.to_owned(),
+        stream: name.to_uppercase().replace('-', "_"),
+        sdk: toml::Value::from(sdk.display().to_string()).to_string(),
+    };
+    make(&args.path, &language, &values).with_context(|| format!("cannot make the folder {}", args.path.display()))?;
+    writeln!(notes, "made the module {name} in {}; next:", args.path.display())?;
+    writeln!(output, "cd {}", quoted(&args.path))?;
+    for step in (language.steps)() {
+        writeln!(output, "{step}")?;
+    }
+    Ok(())
+}
+
+fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let wrong = |rule: &str| Failure::Usage(format!("the name {name:?} must {rule}"));
+    (language.check)(name).map_err(|rule| wrong(&rule))?;
+    config::module_name(path).map_err(Failure::Usage)
+}
+
+/// Absolute, since the new folder may be moved.
+fn sdk(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let dir = given.unwrap_or(Path::new(SDK));
+    let checkout = dir.join("guest-sdk");
+    let found = [dir, &checkout].into_iter().find(|dir| is_sdk(dir));
+    found.and_then(|dir| fs::canonicalize(dir).ok()).ok_or_else(|| {
+        let wrong = match given {
+            Some(dir) => format!("the crate slipring-sdk is not in {}", dir.display()),
+            None => format!(
+                "the crate slipring-sdk is not on crates.io yet, and the checkout that this program was built from is gone \
+                 ({SDK} is not there)"
+            ),
+        };
+        Failure::Usage(format!("{wrong}: name a checkout of Slipring with --sdk DIR"))
+    })
+}
+
+fn is_sdk(dir: &Path) -> bool {
+    let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+    let manifest: Result<toml::Table, _> = manifest.parse();
+    manifest.is_ok_and(|manifest| {
+        manifest
+            .get("package")
+            .and_then(|package| package.get("name")?.as_str())
+            == Some("slipring-sdk")
+    })
+}
+
+/// What goes into the templates.
+struct Values {
+    name: String,
+    stream: String,
+    /// The path, as a text in TOML.
+    sdk: String,
+}
+
+impl Values {
+    fn fill(&self, text: &str) -> String {
+        text.replace("{{name}}", &self.name)
+            .replace("{{file}}", &self.name.replace('-', "_"))
+            .replace("{{stream}}", &self.stream)
+            .replace("{{sdk}}", &format!("{{ path = {} }}", self.sdk))
+    }
+}
+
+/// Whole or not at all: made under another name beside it, and renamed in the end.
+fn make(path: &Path, language: &Language, values: &Values) -> anyhow::Result<()> {
+    let unfinished = path.with_file_name(format!(".{}.unfinished", values.name));
+    fs::create_dir(&unfinished)?;
+    let made = fill(&unfinished, language, values).and_then(|()| Ok(fs::rename(&unfinished, path)?));
+    if made.is_err() {
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    made
+}
+
+fn fill(dir: &Path, language: &Language, values: &Values) -> anyhow::Result<()> {
+    for template in language.templates {
+        template.write(dir, |text| values.fill(text))?;
+    }
+    let manifest = dir.join("Cargo.toml");
+    if manifest.exists() && is_below_a_manifest(dir) {
+        let own = "\n# So that the Cargo.toml further up does not claim this crate. To make it a member there, take this out.\n[workspace]\n";
+        let text = fs::read_to_string(&manifest)?;
+        fs::write(&manifest, text + own)?;
+    }
+    Ok(())
+}
+
+/// Cargo takes a Cargo.toml in any folder above for the workspace's, and complains if the crate is not a member of it.
+fn is_below_a_manifest(dir: &Path) -> bool {
+    let absolute = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    absolute
+        .ancestors()
+        .skip(1)
+        .any(|above| above.join("Cargo.toml").exists())
+}
+
+/// For a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@~".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}

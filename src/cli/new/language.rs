@@ -1,0 +1,158 @@
+//! The languages that `slipring new` knows: each is a folder of templates beside this file, with one entry here.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::super::project::{TARGET, target_is_installed};
+
+#[derive(Debug)]
+pub struct Language {
+    pub name: &'static str,
+    pub templates: &'static [Template],
+    /// Whether a module can be called this, beyond the rule for all modules. The error completes "NAME must …".
+    pub check: fn(&str) -> Result<(), String>,
+    /// What to type in the new folder, in this order.
+    pub steps: fn() -> Vec<String>,
+}
+
+/// A file to be made. In its path and its text, `{{name}}` and the like are replaced.
+#[derive(Debug)]
+pub struct Template {
+    pub path: &'static str,
+    pub text: &'static str,
+    pub executable: bool,
+}
+
+pub const LANGUAGES: [Language; 1] = [RUST];
+
+const RUST: Language = Language {
+    name: "rust",
+    templates: &[
+        Template::file("Cargo.toml", include_str!("rust/Cargo.toml.in")),
+        Template::file("src/lib.rs", include_str!("rust/lib.rs.in")),
+        Template::file("{{name}}.toml", include_str!("rust/NAME.toml.in")),
+        Template::file("cases/paid.json", include_str!("rust/cases/paid.json.in")),
+        Template::file("cases/draft.json", include_str!("rust/cases/draft.json.in")),
+        Template::file("cases/no-status.json", include_str!("rust/cases/no-status.json.in")),
+        Template::file("README.md", include_str!("rust/README.md.in")),
+        Template::file(".gitignore", include_str!("rust/gitignore.in")),
+    ],
+    check: crate_name,
+    steps: || {
+        let target = (!target_is_installed()).then(|| format!("rustup target add {TARGET}"));
+        let always = ["cargo test", "slipring test", "slipring dev"];
+        target.into_iter().chain(always.map(str::to_owned)).collect()
+    },
+};
+
+/// Words of the language, and the crates that the new one uses or that every one has.
+const NOT_FOR_CRATES: [&str; 60] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "serde",
+    "slipring-sdk",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
+    "proc_macro",
+    "slipring_sdk",
+];
+
+fn crate_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(fits) {
+        return Err(
+            "begin with a letter and hold only letters, digits, `-` and `_`: it becomes the name of a crate".to_owned(),
+        );
+    }
+    if NOT_FOR_CRATES.contains(&name) {
+        return Err("be another: Rust or the new crate needs this one itself".to_owned());
+    }
+    Ok(())
+}
+
+impl Template {
+    const fn file(path: &'static str, text: &'static str) -> Self {
+        Self {
+            path,
+            text,
+            executable: false,
+        }
+    }
+
+    /// Makes the file below `dir`.
+    pub fn write(&self, dir: &Path, fill: impl Fn(&str) -> String) -> io::Result<()> {
+        let path = dir.join(fill(self.path));
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, fill(self.text))?;
+        if self.executable {
+            make_executable(&path)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn make_executable(_: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,124 @@
+use clap::Parser;
+
+use super::super::case::{self, Case};
+use super::*;
+
+fn new(path: &Path, sdk: Option<&str>) -> (Result<(), Failure>, String) {
+    let args = Args {
+        path: path.to_owned(),
+        lang: "rust".to_owned(),
+        sdk: sdk.map(PathBuf::from),
+    };
+    let mut output = Vec::new();
+    let result = execute(&args, &mut output, &mut std::io::sink());
+    (result, String::from_utf8(output).unwrap())
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_module_has_all_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my-shop");
+    let (result, output) = new(&path, None);
+    result.unwrap();
+    assert_eq!(files(dir.path()), ["my-shop"]);
+    let expected = [".gitignore", "Cargo.toml", "README.md", "cases", "my-shop.toml", "src"];
+    assert_eq!(files(&path), expected);
+    for file in ["Cargo.toml", "README.md", "my-shop.toml", "src/lib.rs"] {
+        let text = fs::read_to_string(path.join(file)).unwrap();
+        assert!(!text.contains("{{") && !text.contains("}}"), "{file}: {text}");
+    }
+    assert!(fs::read_to_string(path.join("README.md")).unwrap().lines().count() <= 10);
+    assert!(
+        output.starts_with(&format!("cd {}\n", path.display())) && output.contains("\nslipring test\n"),
+        "{output}"
+    );
+
+    let config = config::load_module(&path.join("my-shop.toml")).unwrap();
+    assert_eq!(
+        (config.stream.as_str(), config.subjects.as_slice()),
+        ("MY_SHOP", &["my-shop.>".to_owned()][..])
+    );
+    let cases = case::list(&path.join("cases")).unwrap();
+    assert_eq!(cases.len(), 3);
+    for file in cases {
+        assert!(Case::read(&file, "S").unwrap().expect.is_some(), "{}", file.display());
+    }
+    let manifest: toml::Table = fs::read_to_string(path.join("Cargo.toml")).unwrap().parse().unwrap();
+    let sdk = manifest["dependencies"]["slipring-sdk"]["path"].as_str().unwrap();
+    assert!(is_sdk(Path::new(sdk)), "{sdk}");
+}
+
+#[test]
+fn a_crate_below_another_has_a_workspace_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("Cargo.toml"), "[workspace]\n").unwrap();
+    let path = dir.path().join("shop");
+    new(&path, None).0.unwrap();
+    let manifest: toml::Table = fs::read_to_string(path.join("Cargo.toml")).unwrap().parse().unwrap();
+    assert!(manifest.contains_key("workspace"));
+}
+
+#[test]
+fn nothing_is_made_where_something_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |name: &str, sdk: Option<&str>, code: u8, expected: &str| {
+        let (result, output) = new(&dir.path().join(name), sdk);
+        let failure = result.unwrap_err();
+        let error = failure.to_string().replace(&dir.path().display().to_string(), "DIR");
+        assert!(error.contains(expected), "{error}");
+        assert_eq!((failure.exit_code(), output.as_str()), (code, ""));
+    };
+    for name in ["7up", "my.shop", "my shop", "café", "-x", ".."] {
+        refused(
+            name,
+            None,
+            2,
+            "must begin with a letter and hold only letters, digits, `-` and `_`",
+        );
+    }
+    for name in ["fn", "serde", "test"] {
+        refused(name, None, 2, "must be another");
+    }
+    refused(
+        "shop",
+        Some("/nowhere"),
+        2,
+        "the crate slipring-sdk is not in /nowhere: name a checkout of Slipring with --sdk DIR",
+    );
+    refused(
+        "none/shop",
+        None,
+        1,
+        "cannot make the folder DIR/none/shop: No such file",
+    );
+    fs::create_dir(dir.path().join("there")).unwrap();
+    refused("there", None, 1, "DIR/there is there already");
+    assert_eq!(files(dir.path()), ["there"]);
+}
+
+#[test]
+fn a_language_that_is_not_there_is_refused_with_those_that_are() {
+    let error = crate::cli::Cli::try_parse_from(["slipring", "new", "shop", "--lang", "cobol"]).unwrap_err();
+    assert!(error.to_string().contains("[possible values: rust"), "{error}");
+}
+
+#[test]
+fn a_checkout_is_as_good_as_the_crate_in_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(sdk(Some(root)).unwrap(), sdk(None).unwrap());
+}
+
+#[test]
+fn a_path_is_quoted_for_a_shell() {
+    assert_eq!(quoted(Path::new("../my-shop")), "../my-shop");
+    assert_eq!(quoted(Path::new("it's here/shop")), r"'it'\''s here/shop'");
+}

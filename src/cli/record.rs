@@ -1,0 +1,238 @@
+//! `slipring record`: cases of messages that JetStream holds, with what the module makes of them now.
+
+mod redact;
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use tokio::runtime::Runtime;
+
+use self::redact::Redaction;
+use super::case;
+use super::connection::connect;
+use super::project::{CASES, Project};
+use super::runner::Runner;
+use super::sample::Sample;
+use super::stored::Stored;
+use super::test_cases::cases;
+use super::{ConfigFile, Failure};
+use crate::config::Config;
+use crate::dead_letter::Reader;
+use crate::message::Message;
+use crate::nats::Nats;
+
+/// Make cases of real messages
+///
+/// Reads messages that a JetStream stream holds, or dead letters, and writes a case for each, with what the module makes of it now
+/// as `expect`: look at that before you commit it. Where there is no module, the cases have no `expect`. Nothing changes in
+/// JetStream: no message is acknowledged and no consumer moves.
+///
+/// Cases are committed and read by many. --redact replaces what must not be in them: a text by \"redacted\", a number by 0, all in
+/// it where it is an object. The case has what the module makes of the redacted message. A message whose payload is not JSON
+/// can't be searched for fields, and is left out then. Subjects are never redacted.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").args(["last", "seq", "dead_letter"]).required(true))]
+#[command(after_long_help = "\
+A field to redact is the name of a header, or of a key in the payload, wherever it is;
+`customer.email` is the key `email` of what `customer` is, in lists, too.
+
+Examples:
+  slipring record --last 50
+  slipring record --stream ORDERS --last 50 --subject 'orders.*.paid' --redact customer.email --redact Authorization
+  slipring record --seq 42
+  slipring record --dead-letter 17
+  slipring record ../shop --last 10 --into ../shop/more-cases")]
+pub struct Args {
+    /// The folder of the module, or a module that is built already
+    #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
+    module: PathBuf,
+    /// The stream; the .toml's if this is not given
+    #[arg(long, value_name = "STREAM", conflicts_with = "dead_letter")]
+    stream: Option<String>,
+    /// The last so many messages of the stream
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    last: Option<u64>,
+    /// The message of the stream that has this sequence; may be given several times
+    #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    seq: Vec<u64>,
+    /// The dead letter that has this number in `slipring dead-letters list`; may be given several times
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    dead_letter: Vec<u64>,
+    /// Only messages of this subject, which may have wildcards and be given several times; the .toml's if this is not given
+    #[arg(long, value_name = "SUBJECT", requires = "last")]
+    subject: Vec<String>,
+    /// A field to redact; may be given several times
+    #[arg(long, value_name = "FIELD", value_parser = field)]
+    redact: Vec<String>,
+    /// Where the cases go; `cases` in the module's folder if this is not given
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Run what was built before
+    #[arg(long)]
+    no_build: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+fn field(text: &str) -> Result<String, String> {
+    match text.split('.').any(str::is_empty) {
+        true => Err("it must be keys with dots between them, such as customer.email".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// How many became what.
+#[derive(Debug, Default)]
+struct Summary {
+    written: usize,
+    there_already: usize,
+    left_out: usize,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let config = args.config.load()?;
+    let project = Project::find(&args.module)?;
+    let mut runner = match &project {
+        Some(project) => Some(runner(project, args.no_build)?),
+        None => {
+            let dir = args.module.display();
+            writeln!(notes, "there is no module in {dir}: the cases say nothing of what is expected")?;
+            None
+        }
+    };
+    let runtime = Runtime::new().context("starting the tokio runtime failed")?;
+    let found = runtime.block_on(find(args, &config, runner.as_ref(), notes))?;
+    let default = project.map_or_else(|| args.module.join(CASES), |project| project.path(CASES));
+    let into = args.into.clone().unwrap_or(default);
+    fs::create_dir_all(&into).with_context(|| format!("cannot make the directory {}", into.display()))?;
+
+    let stream = runner.as_ref().map_or("", |runner| runner.stream()).to_owned();
+    let mut redaction = Redaction::new(&args.redact);
+    let mut summary = Summary::default();
+    for found in &found {
+        let file = into.join(format!("{}.json", found.name));
+        let mut sample = Sample::of(&found.message, &stream);
+        if !redaction.apply(&mut sample) {
+            writeln!(notes, "{}: its payload is not JSON, so that it can't be redacted; it is left out", found.name)?;
+            summary.left_out += 1;
+        } else if file.exists() {
+            writeln!(notes, "{} is there already, and stays as it is", file.display())?;
+            summary.there_already += 1;
+        } else {
+            let expect = match &mut runner {
+                // Of what will be read again, which is not what was stored where it was redacted.
+                Some(runner) => Some(runner.make(&sample.clone().message(1, &stream)?)?),
+                None => None,
+            };
+            case::create(&file, &sample, expect.as_ref())?;
+            writeln!(output, "{}", file.display())?;
+            summary.written += 1;
+        }
+    }
+    output.flush()?;
+    for line in redaction.tell(found.len()) {
+        writeln!(notes, "{line}")?;
+    }
+    writeln!(notes, "{summary}")?;
+    Ok(())
+}
+
+fn runner(project: &Project, no_build: bool) -> Result<Runner, Failure> {
+    if !no_build {
+        project.build(|| false)?;
+    }
+    let mut runner = Runner::new(project.built()?)?;
+    runner.module()?;
+    Ok(runner)
+}
+
+/// A message, and what its case is called.
+struct Found {
+    name: String,
+    message: Arc<Message>,
+}
+
+async fn find(
+    args: &Args,
+    config: &Config,
+    runner: Option<&Runner>,
+    notes: &mut dyn Write,
+) -> Result<Vec<Found>, Failure> {
+    if !args.dead_letter.is_empty() {
+        let nats = connect(&config.nats).await?;
+        return dead_letters(args, config, &nats, notes).await;
+    }
+    let of_module = runner.filter(|runner| runner.built().toml.exists()).map(Runner::config);
+    let stream = args.stream.as_deref().or(of_module.map(|config| config.stream.as_str()));
+    let stream = stream.ok_or_else(|| {
+        Failure::Usage("which stream? Name it with --stream: there is no .toml of a module that does".to_owned())
+    })?;
+    let nats = connect(&config.nats).await?;
+    let stored = Stored::open(&nats, stream).await?;
+    let mut messages = Vec::new();
+    for &sequence in &args.seq {
+        messages.push(Arc::new(stored.message(sequence).await?));
+    }
+    if let Some(count) = args.last {
+        // Those of the .toml belong to its own stream.
+        let of_module = of_module.filter(|config| config.stream == stream).map_or(&[][..], |config| &config.subjects);
+        let subjects = if args.subject.is_empty() { of_module } else { &args.subject };
+        let mut last = stored.last(count, subjects).await?;
+        while let Some(message) = last.next().await? {
+            messages.push(message);
+        }
+        if messages.is_empty() {
+            let of = if subjects.is_empty() { String::new() } else { format!(" of {}", subjects.join(", ")) };
+            return Err(anyhow!("the stream {stream} holds no message{of}").into());
+        }
+    }
+    let found = |message: Arc<Message>| Found {
+        name: format!("{}-{}", message.stream, message.sequence),
+        message,
+    };
+    Ok(messages.into_iter().map(found).collect())
+}
+
+async fn dead_letters(
+    args: &Args,
+    config: &Config,
+    nats: &Nats,
+    notes: &mut dyn Write,
+) -> Result<Vec<Found>, Failure> {
+    let stream = &config.dead_letters.stream;
+    let reader = Reader::open(nats, stream).await.map_err(anyhow::Error::from)?;
+    let reader = reader.with_context(|| format!("there are no dead letters: the stream {stream} does not exist"))?;
+    let mut found = Vec::new();
+    for &number in &args.dead_letter {
+        let letter = reader.find(number).await.map_err(anyhow::Error::from)?;
+        let opened = match letter {
+            Some(letter) => reader.fetch(letter.numbers()).await.map_err(anyhow::Error::from)?,
+            None => None,
+        };
+        let opened = opened.with_context(|| format!("there is no dead letter {number} in {stream}"))?;
+        let message = opened.message().with_context(|| format!("the dead letter {number} is no message"))?;
+        let letter = &opened.letter;
+        writeln!(notes, "dead letter {number} of {}: {} ({})", letter.module, letter.reason, letter.code)?;
+        found.push(Found {
+            name: format!("dead-letter-{number}"),
+            message: Arc::new(message),
+        });
+    }
+    Ok(found)
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} written", cases(self.written))?;
+        if self.there_already > 0 {
+            write!(f, ", {} there already", self.there_already)?;
+        }
+        if self.left_out > 0 {
+            write!(f, ", {} left out", self.left_out)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Takes out of messages what must not lie in a repository. What is left has the same shape, so that a module can read it.
+
+use serde_json::Value;
+
+use super::super::sample::Sample;
+
+/// What stands where a text was.
+const PLACEHOLDER: &str = "redacted";
+
+/// The fields to redact, and what they were found in.
+#[derive(Debug)]
+pub struct Redaction {
+    fields: Vec<Field>,
+}
+
+#[derive(Debug)]
+struct Field {
+    path: String,
+    values: usize,
+    messages: usize,
+}
+
+impl Redaction {
+    /// A path is the keys that lead to a value, with dots between them: `customer.email`.
+    pub fn new(paths: &[String]) -> Self {
+        let field = |path: &String| Field {
+            path: path.clone(),
+            values: 0,
+            messages: 0,
+        };
+        Self {
+            fields: paths.iter().map(field).collect(),
+        }
+    }
+
+    /// Whether the message may be kept: it may not when its payload is not JSON and could hold any of the fields.
+    pub fn apply(&mut self, sample: &mut Sample) -> bool {
+        let mut safe = true;
+        for field in &mut self.fields {
+            let in_headers = redact_headers(sample, &field.path);
+            let in_data = match sample.data_mut() {
+                Some(data) => {
+                    let keys: Vec<&str> = field.path.split('.').collect();
+                    redact(data, &keys)
+                }
+                None => {
+                    safe &= in_headers > 0;
+                    0
+                }
+            };
+            field.values += in_headers + in_data;
+            field.messages += usize::from(in_headers + in_data > 0);
+        }
+        safe
+    }
+
+    /// What was redacted, a line each, and warnings of what was not found.
+    pub fn tell(&self, messages: usize) -> Vec<String> {
+        let line = |field: &Field| {
+            let Field {
+                path, values, messages: of, ..
+            } = field;
+            match values {
+                0 => format!("warning: nothing is called `{path}` in any of the {messages} messages, so it redacted nothing"),
+                _ => format!("redacted `{path}`: {values} values, in {of} of {messages} messages"),
+            }
+        };
+        self.fields.iter().map(line).collect()
+    }
+}
+
+/// Names of headers are told apart by case in NATS, not by people.
+fn redact_headers(sample: &mut Sample, name: &str) -> usize {
+    let found = sample.headers_mut().iter_mut().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| blank(value)).sum()
+}
+
+/// Wherever the keys follow one another, at any depth. A list counts as each of its elements. Returns how many values were
+/// replaced.
+fn redact(value: &mut Value, keys: &[&str]) -> usize {
+    match value {
+        Value::Array(values) => values.iter_mut().map(|value| redact(value, keys)).sum(),
+        Value::Object(object) => {
+            let here = object.get_mut(keys[0]).map_or(0, |found| redact_below(found, &keys[1..]));
+            here + object.values_mut().map(|value| redact(value, keys)).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+/// The same, where the keys must follow at once.
+fn redact_below(value: &mut Value, keys: &[&str]) -> usize {
+    let Some((first, rest)) = keys.split_first() else {
+        return blank(value);
+    };
+    match value {
+        Value::Array(values) => values.iter_mut().map(|value| redact_below(value, keys)).sum(),
+        Value::Object(object) => object.get_mut(*first).map_or(0, |found| redact_below(found, rest)),
+        _ => 0,
+    }
+}
+
+/// Everything in it becomes a fixed value of its own type. Nothing that was blank before counts, so that overlapping paths do
+/// not count twice.
+fn blank(value: &mut Value) -> usize {
+    let blanked = match value {
+        Value::Array(values) => return values.iter_mut().map(blank).sum(),
+        Value::Object(object) => return object.values_mut().map(blank).sum(),
+        Value::Null => return 0,
+        Value::String(_) => Value::from(PLACEHOLDER),
+        Value::Number(_) => Value::from(0),
+        Value::Bool(_) => Value::from(false),
+    };
+    let changed = *value != blanked;
+    *value = blanked;
+    usize::from(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    use super::*;
+    use crate::message::Message;
+
+    fn sample(payload: &str) -> Sample {
+        let headers = [("Trace", "a"), ("Trace", "b"), ("Kind", "order")];
+        let message = Message {
+            subject: "orders.7".to_owned(),
+            payload: payload.to_owned().into(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            stream: "ORDERS".into(),
+            sequence: 42,
+            timestamp: 0,
+            deliveries: 1,
+        };
+        Sample::of(&message, "ORDERS")
+    }
+
+    /// The message, what is said of it, and whether it may be kept.
+    fn check(payload: &str, paths: &[&str]) -> String {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let mut redaction = Redaction::new(&paths);
+        let mut sample = sample(payload);
+        let kept = redaction.apply(&mut sample);
+        let text = serde_json::to_string(&sample).unwrap();
+        format!("{text}\n{}\nkept: {kept}", redaction.tell(1).join("\n"))
+    }
+
+    #[test]
+    fn a_path_is_found_at_any_depth_and_through_lists() {
+        let payload = json!({
+            "email": "a@example.org",
+            "customer": { "email": "b@example.org", "name": "B", "age": 7, "vip": true, "note": null },
+            "lines": [{ "customer": { "email": "c@example.org" } }, { "price": 5, "tags": ["x", 1] }],
+        });
+        let payload = payload.to_string();
+        assert_snapshot!(check(&payload, &["customer.email"]), @"");
+        assert_snapshot!(check(&payload, &["email", "lines.price", "tags"]), @"");
+        assert_snapshot!(check(&payload, &["customer"]), @"");
+    }
+
+    #[test]
+    fn headers_are_fields_too_and_what_is_not_found_is_a_warning() {
+        assert_snapshot!(check("{}", &["trace", "mail"]), @"");
+    }
+
+    #[test]
+    fn what_cannot_be_searched_is_not_kept() {
+        assert!(check("hello a@example.org", &["email"]).ends_with("kept: false"));
+        assert!(check("hello", &["trace"]).ends_with("kept: true"));
+        assert!(check("hello", &["trace", "email"]).ends_with("kept: false"));
+        assert!(check("hello", &[]).ends_with("kept: true"));
+    }
+}

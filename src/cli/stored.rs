@@ -1,0 +1,323 @@
+//! The messages of a stream, read beside whoever else reads it: nothing is acknowledged or removed, no durable consumer is made,
+//! and the consumers that there are do not notice.
+//!
+//! A stream that keeps its messages whoever has read them is read with a consumer that the server forgets by itself. On one whose
+//! messages leave when they are acknowledged such a consumer would have a say in that, or is not allowed; so what it holds is
+//! asked for message by message.
+
+mod begin;
+mod feed;
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::{RetentionPolicy, State, Stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use self::feed::{Feed, HELD, INACTIVE};
+use crate::config::covers;
+use crate::message::Message;
+use crate::nats::{Nats, raw};
+use crate::source::headers;
+
+/// Questions to the server at once, where each message is one.
+const READ_AHEAD: usize = 16;
+
+/// Streams that are named to somebody who named one that is not there.
+const MAX_NAMED: usize = 20;
+
+/// One stream. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    nats: Nats,
+    stream: Stream,
+    name: Arc<str>,
+}
+
+impl Stored {
+    /// The error for a stream that is not there names those that are.
+    pub async fn open(nats: &Nats, stream: &str) -> anyhow::Result<Self> {
+        let found = match nats.jetstream.get_stream(stream).await {
+            Ok(found) => found,
+            Err(error) => {
+                return Err(match error.kind() {
+                    GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                        no_stream(nats, stream).await
+                    }
+                    _ => anyhow::Error::new(error).context(format!("looking up the stream `{stream}` failed")),
+                });
+            }
+        };
+        Ok(Self {
+            nats: nats.clone(),
+            stream: found,
+            name: stream.into(),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When the stream was created, nanoseconds since 1970: part of the relay's idempotency keys and versions.
+    pub fn created(&self) -> i128 {
+        self.stream.cached_info().created.unix_timestamp_nanos()
+    }
+
+    /// The message with this sequence. The error for one that is not there says what the stream holds.
+    pub async fn message(&self, sequence: u64) -> anyhow::Result<Message> {
+        match self.get(sequence).await? {
+            Some(message) => Ok(message),
+            None => Err(absent(&self.name, sequence, &self.state().await?)),
+        }
+    }
+
+    /// The last `count` messages whose subjects match one of `subjects` (none: all), oldest first; fewer, if it has no more. What
+    /// comes meanwhile does not count. Only a few more messages than these are read, however many there are.
+    pub async fn last(&self, count: u64, subjects: &[String]) -> anyhow::Result<Messages> {
+        let doing = || format!("looking for the last {count} messages of `{}` failed", self.name);
+        let state = self.state().await?;
+        if state.messages == 0 || count == 0 {
+            return Ok(Messages::read(|_| async { Ok(()) }));
+        }
+        if !self.keeps_what_was_read() {
+            let sequences = self.sequences_of_the_last(count, subjects, &state).await;
+            let sequences = sequences.with_context(doing)?;
+            let stored = self.clone();
+            return Ok(Messages::read(async move |sender| {
+                stored.read_each(sequences, sender).await
+            }));
+        }
+        let matching_from = async |first| self.matching_from(first, subjects).await;
+        let begin = begin::find(state.first_sequence, state.last_sequence, count, matching_from);
+        let begin = begin.await.with_context(doing)?;
+        let feed = Feed::last(self.clone(), subjects.to_vec(), begin, count).await;
+        let feed = feed.with_context(doing)?;
+        Ok(Messages::read(|sender| feed.run(sender)))
+    }
+
+    /// What arrives from now on and matches; it never ends by itself. After an interruption it goes on with what arrived meanwhile.
+    pub async fn tap(&self, subjects: &[String]) -> anyhow::Result<Messages> {
+        let name = &self.name;
+        if self.retention() == RetentionPolicy::WorkQueue {
+            bail!(
+                "the stream `{name}` is a work queue, where each message goes to one consumer: nobody can watch it without \
+                 taking something away; read what it holds, or tap a stream that has it as its source"
+            );
+        }
+        let begin = self.state().await?.last_sequence + 1;
+        let feed = Feed::live(self.clone(), subjects.to_vec(), begin).await;
+        let feed = feed.with_context(|| format!("tapping the stream `{name}` failed"))?;
+        Ok(Messages::read(|sender| feed.run(sender)))
+    }
+
+    /// In words, when it has nothing that matches.
+    pub fn holds_nothing(&self, subjects: &[String]) -> String {
+        match subjects {
+            [] => format!("the stream `{}` holds no message", self.name),
+            subjects => format!("the stream `{}` holds no message of {}", self.name, subjects.join(", ")),
+        }
+    }
+
+    fn retention(&self) -> RetentionPolicy {
+        self.stream.cached_info().config.retention
+    }
+
+    fn keeps_what_was_read(&self) -> bool {
+        self.retention() == RetentionPolicy::Limits
+    }
+
+    /// As it is now.
+    async fn state(&self) -> anyhow::Result<State> {
+        let info = self.stream.get_info().await;
+        let info = info.with_context(|| format!("asking for the state of the stream `{}` failed", self.name))?;
+        Ok(info.state)
+    }
+
+    async fn get(&self, sequence: u64) -> anyhow::Result<Option<Message>> {
+        // JetStream takes 0 for a question that lacks its number.
+        if sequence == 0 {
+            return Ok(None);
+        }
+        let got = raw::get(&self.nats.jetstream, &self.name, sequence).await;
+        let got = got.map_err(|error| {
+            anyhow!(error).context(format!("reading the message {sequence} of `{}` failed", self.name))
+        })?;
+        Ok(got.map(|raw| Message {
+            subject: raw.subject,
+            payload: raw.payload,
+            headers: headers(&raw.headers),
+            stream: Arc::clone(&self.name),
+            sequence: raw.sequence,
+            timestamp: u64::try_from(raw.stored.as_nanosecond()).unwrap_or(0),
+            deliveries: 1,
+        }))
+    }
+
+    /// A consumer of what matches from this sequence on.
+    async fn consumer(&self, first: u64, subjects: &[String]) -> anyhow::Result<Consumer<pull::Config>> {
+        let config = pull::Config {
+            description: Some("slipring reads along".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
+            ack_policy: AckPolicy::None,
+            filter_subjects: subjects.to_vec(),
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: INACTIVE,
+            ..Default::default()
+        };
+        let consumer = self.stream.create_consumer(config).await;
+        consumer.context("making a consumer for the time of reading failed")
+    }
+
+    async fn remove(&self, consumer: &Consumer<pull::Config>) {
+        // The server does it as well, after a while.
+        let _ = self.stream.delete_consumer(&consumer.cached_info().name).await;
+    }
+
+    /// How many messages match from this sequence on.
+    async fn matching_from(&self, first: u64, subjects: &[String]) -> anyhow::Result<u64> {
+        let consumer = self.consumer(first, subjects).await?;
+        self.remove(&consumer).await;
+        Ok(consumer.cached_info().num_pending)
+    }
+
+    /// Only the sequences, since the messages may be large and come oldest first.
+    async fn sequences_of_the_last(&self, count: u64, subjects: &[String], state: &State) -> anyhow::Result<Vec<u64>> {
+        let matches =
+            |message: &Message| subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
+        let sequences = (state.first_sequence..=state.last_sequence).rev();
+        let found = stream::iter(sequences)
+            .map(|sequence| self.get(sequence))
+            .buffered(READ_AHEAD)
+            .try_filter_map(async |message| Ok(message.filter(&matches).map(|message| message.sequence)))
+            .take(usize::try_from(count).unwrap_or(usize::MAX));
+        let mut found: Vec<u64> = found.try_collect().await?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Those that are still there.
+    async fn read_each(&self, sequences: Vec<u64>, sender: mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
+        let got = stream::iter(sequences).map(|sequence| self.get(sequence));
+        let mut got = std::pin::pin!(got.buffered(READ_AHEAD));
+        while let Some(message) = got.try_next().await? {
+            if let Some(message) = message
+                && sender.send(Arc::new(message)).await.is_err()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Messages as they are read, in the order of the stream. A few are read ahead.
+#[derive(Debug)]
+pub struct Messages {
+    receiver: mpsc::Receiver<Arc<Message>>,
+    /// `None`: it has ended, and said how.
+    reading: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Messages {
+    /// Whatever `read` sends; it ends when nobody listens any more.
+    fn read<F>(read: impl FnOnce(mpsc::Sender<Arc<Message>>) -> F) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(HELD);
+        Self {
+            receiver,
+            reading: Some(tokio::spawn(read(sender))),
+        }
+    }
+
+    /// The next one; `None` at the end. May be dropped at any time without losing a message.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Arc<Message>>> {
+        if let Some(message) = self.receiver.recv().await {
+            return Ok(Some(message));
+        }
+        let Some(reading) = &mut self.reading else {
+            return Ok(None);
+        };
+        let ended = reading.await;
+        self.reading = None;
+        ended.context("reading the stream broke, a bug in Slipring")??;
+        Ok(None)
+    }
+}
+
+fn absent(stream: &str, sequence: u64, state: &State) -> anyhow::Error {
+    let State {
+        messages,
+        first_sequence: first,
+        last_sequence: last,
+        ..
+    } = state;
+    let holds = match messages {
+        0 if *last == 0 => "nothing was ever stored in it".to_owned(),
+        0 => format!("it is empty; its last message was {last}"),
+        1 => format!("it holds one, {first}"),
+        messages if (*first..=*last).contains(&sequence) => {
+            format!("it holds {messages} from {first} to {last}, and this one was removed")
+        }
+        messages => format!("it holds {messages} from {first} to {last}"),
+    };
+    anyhow!("there is no message {sequence} in the stream `{stream}`: {holds}")
+}
+
+async fn no_stream(nats: &Nats, stream: &str) -> anyhow::Error {
+    let names: Result<Vec<String>, _> = nats.jetstream.stream_names().take(MAX_NAMED + 1).try_collect().await;
+    let others = match names {
+        // Whoever may read one stream need not be allowed to list them all.
+        Err(_) => String::new(),
+        Ok(names) if names.is_empty() => "; there is none at all".to_owned(),
+        Ok(mut names) => {
+            let more = if names.len() > MAX_NAMED { ", …" } else { "" };
+            names.truncate(MAX_NAMED);
+            names.sort();
+            format!("; there are {}{more}", names.join(", "))
+        }
+    };
+    anyhow!("there is no stream `{stream}`{others}")
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(messages: u64, first: u64, last: u64, sequence: u64) -> String {
+        let state = json!({
+            "messages": messages, "bytes": 0, "first_seq": first, "last_seq": last, "consumer_count": 0,
+            "first_ts": "2026-11-01T00:00:00Z", "last_ts": "2026-11-01T00:00:00Z",
+        });
+        absent("ORDERS", sequence, &serde_json::from_value(state).unwrap()).to_string()
+    }
+
+    #[test]
+    fn a_message_that_is_not_there_says_what_is() {
+        let told = [
+            told(0, 0, 0, 1),
+            told(0, 6, 5, 1),
+            told(1, 5, 5, 6),
+            told(3, 5, 7, 8),
+            told(3, 5, 9, 7),
+        ];
+        assert_snapshot!(told.join("\n"), @r"
+        there is no message 1 in the stream `ORDERS`: nothing was ever stored in it
+        there is no message 1 in the stream `ORDERS`: it is empty; its last message was 5
+        there is no message 6 in the stream `ORDERS`: it holds one, 5
+        there is no message 8 in the stream `ORDERS`: it holds 3 from 5 to 7
+        there is no message 7 in the stream `ORDERS`: it holds 3 from 5 to 9, and this one was removed
+        ");
+    }
+}

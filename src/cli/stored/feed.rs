@@ -1,0 +1,203 @@
+//! Reads on in a stream with a consumer of its own, and makes another one when that is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use async_nats::jetstream::consumer::{Consumer, pull};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::Stored;
+use crate::message::Message;
+use crate::source::DeliveryReader;
+
+/// Messages asked for at once. They may be large.
+const BATCH: usize = 128;
+
+/// Messages that were read and not taken yet, beside those that were asked for.
+pub const HELD: usize = 64;
+
+/// How long the server keeps a consumer that nobody asks.
+pub const INACTIVE: Duration = Duration::from_secs(30);
+
+/// How long a request for what is yet to arrive waits.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// How long the server may take for what it has, or to say that it has nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is tried again when nothing is read, and after which pause.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct Feed {
+    stored: Stored,
+    subjects: Vec<String>,
+    consumer: Consumer<pull::Config>,
+    reader: DeliveryReader,
+    /// Where another consumer would begin.
+    next: u64,
+    /// Messages before those that are wanted.
+    skip: u64,
+    /// Messages that are wanted. `None`: all that will ever come.
+    left: Option<u64>,
+}
+
+/// Whether there is more to read.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    More,
+    Done,
+}
+
+impl Feed {
+    /// The last `count` of those that match from `begin` on now.
+    pub async fn last(stored: Stored, subjects: Vec<String>, begin: u64, count: u64) -> anyhow::Result<Self> {
+        let mut feed = Self::live(stored, subjects, begin).await?;
+        let matching = feed.consumer.cached_info().num_pending;
+        feed.skip = matching.saturating_sub(count);
+        feed.left = Some(matching.min(count));
+        Ok(feed)
+    }
+
+    /// All that match from `begin` on, for ever.
+    pub async fn live(stored: Stored, subjects: Vec<String>, begin: u64) -> anyhow::Result<Self> {
+        Ok(Self {
+            consumer: stored.consumer(begin, &subjects).await?,
+            reader: DeliveryReader::new(&stored.name, stored.nats.jetstream.clone()),
+            stored,
+            subjects,
+            next: begin,
+            skip: 0,
+            left: None,
+        })
+    }
+
+    /// Ends when all is read or nobody listens; or when it has failed several times without reading anything in between.
+    pub async fn run(mut self, sender: mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
+        let mut failures = 0;
+        loop {
+            let before = self.next;
+            let error = match self.read(&sender).await {
+                Ok(()) => {
+                    self.stored.remove(&self.consumer).await;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if self.next != before {
+                failures = 0;
+            }
+            failures += 1;
+            debug!(
+                error = format!("{error:#}"),
+                failures, "reading on with another consumer"
+            );
+            if let Err(error) = self.renew(&sender, error, &mut failures).await {
+                return Err(error.context(format!("reading the stream `{}` failed", self.stored.name)));
+            }
+        }
+    }
+
+    /// A new consumer where the old one stood, in the end.
+    async fn renew(
+        &mut self,
+        sender: &mpsc::Sender<Arc<Message>>,
+        mut error: anyhow::Error,
+        failures: &mut u32,
+    ) -> anyhow::Result<()> {
+        while *failures < ATTEMPTS && !sender.is_closed() {
+            sleep(PAUSE).await;
+            // While there is no connection nothing is tried: it may take as long as it likes, and the log says so.
+            let mut link = self.stored.nats.link.clone();
+            tokio::select! {
+                _ = link.wait_for(|link| link.connected) => {}
+                () = sender.closed() => return Ok(()),
+            }
+            match self.stored.consumer(self.next, &self.subjects).await {
+                Ok(consumer) => {
+                    self.consumer = consumer;
+                    return Ok(());
+                }
+                Err(again) => error = again,
+            }
+            *failures += 1;
+        }
+        Err(error)
+    }
+
+    /// Reads until all is read or nobody listens.
+    async fn read(&mut self, sender: &mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
+        let mut link = self.stored.nats.link.clone();
+        link.borrow_and_update();
+        let mut received = 0;
+        while self.left != Some(0) {
+            let wanted = self.left.map_or(BATCH as u64, |left| left.saturating_add(self.skip));
+            let wanted = usize::try_from(wanted).unwrap_or(BATCH).min(BATCH);
+            let asking = async {
+                match self.left {
+                    // Answered at once, even if there is nothing.
+                    Some(_) => Ok(self.consumer.fetch().max_messages(wanted).messages().await?),
+                    None => {
+                        let waiting = self.consumer.batch().max_messages(wanted).expires(WAIT);
+                        anyhow::Ok(waiting.messages().await?)
+                    }
+                }
+            };
+            let mut batch = timeout(PATIENCE, asking)
+                .await
+                .context("the server does not answer")??;
+            let patience = if self.left.is_some() { PATIENCE } else { WAIT + PATIENCE };
+            let before = received;
+            loop {
+                let next = tokio::select! {
+                    next = timeout(patience, batch.next()) => next.context("the server went silent")?,
+                    _ = link.changed() => bail!("the connection to NATS was lost"),
+                    () = sender.closed() => return Ok(()),
+                };
+                let Some(message) = next else { break };
+                let message = message.map_err(|error| anyhow!(error))?.message;
+                received += 1;
+                if self.take(message, received, sender).await? == Progress::Done {
+                    return Ok(());
+                }
+            }
+            // What was there at the beginning may have been removed meanwhile, and a consumer deleted.
+            if received == before {
+                let info = self.consumer.info().await?;
+                if self.left.is_some() && info.num_pending == 0 {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &mut self,
+        message: async_nats::Message,
+        expected: u64,
+        sender: &mpsc::Sender<Arc<Message>>,
+    ) -> anyhow::Result<Progress> {
+        let (number, delivery) = self.reader.read(message).map_err(|error| anyhow!(error))?;
+        if number != expected {
+            bail!("message {number} of the consumer came where {expected} was due");
+        }
+        self.next = delivery.message.sequence + 1;
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else if sender.send(delivery.message).await.is_err() {
+            return Ok(Progress::Done);
+        } else if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        match self.left {
+            Some(left) if left == 0 || delivery.pending == 0 => Ok(Progress::Done),
+            _ => Ok(Progress::More),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! `slipring test`: does a module make of its cases what is expected? The very file that will be deployed is what runs.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail};
+use serde::Serialize;
+
+use super::Failure;
+use super::case::{self, Case, Expectation};
+use super::difference;
+use super::palette::Palette;
+use super::project::{CASES, Project};
+use super::runner::Runner;
+
+/// Run a module's cases, and show what differs from what they expect
+///
+/// A case is a file cases/NAME.json: a message, and what the module should make of it. The module is built first (a crate with
+/// cargo for wasm32-wasip2, another folder with its executable `build`), and then the file that was built runs, as in the relay:
+/// with the settings and limits of its .toml.
+///
+/// A case without `expect` fails, until --update has written down what the module makes of it; look at that before you commit it.
+///
+/// Exits with 1 if a case failed.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+A case:
+  {
+    \"message\": { \"subject\": \"orders.7\", \"data\": { \"id\": 7, \"status\": \"paid\" } },
+    \"expect\": {
+      \"outcome\": \"publish\",
+      \"publications\": [ { \"channels\": [\"orders:7\"], \"data\": { \"status\": \"paid\" } } ]
+    }
+  }
+
+  message   as a line that `slipring try` reads; its help names all fields
+  settings  optional: instead of the [settings] in the module's .toml
+  expect    as `slipring try` prints it: { \"outcome\": \"drop\" }, or
+            { \"outcome\": \"reject\", \"reason\": \"…\" }; of a rejection only
+            what is written down counts
+
+Examples:
+  slipring test
+  slipring test --filter draft
+  slipring test --update
+  slipring test ../shop --json | jq 'select(.result != \"passed\")'
+  slipring test modules/orders.wasm --cases ~/orders/cases")]
+pub struct Args {
+    /// The folder of the module, or a module that is built already
+    #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
+    module: PathBuf,
+    /// Where the cases are; `cases` beside the module if this is not given
+    #[arg(long, value_name = "DIR")]
+    cases: Option<PathBuf>,
+    /// Only the cases whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Make what the module makes now what is expected
+    #[arg(long)]
+    update: bool,
+    /// Run what was built before
+    #[arg(long)]
+    no_build: bool,
+    /// Print a line of JSON for each case, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a case went.
+#[derive(Debug)]
+enum Verdict {
+    Passed,
+    /// What was expected differs, or nothing was.
+    Failed {
+        made: Expectation,
+        expected: Option<Expectation>,
+    },
+    /// What was made is expected from now on.
+    Updated {
+        made: Expectation,
+    },
+    /// It can't be read or run.
+    Broken(anyhow::Error),
+}
+
+/// How many cases ended how.
+#[derive(Debug, Default)]
+struct Summary {
+    passed: usize,
+    updated: usize,
+    failed: usize,
+    without_expectation: usize,
+    broken: usize,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    let project = Project::at(&args.module)?;
+    let files = find(args, &project)?;
+    if !args.no_build {
+        project.build(|| false)?;
+    }
+    let mut runner = Runner::new(project.built()?)?;
+    // A module that does not load fails once, not once a case.
+    let module = runner.module()?;
+    let sha256 = module.sha256();
+    writeln!(
+        notes,
+        "testing {}, sha256 {}",
+        runner.built().wasm.display(),
+        sha256.get(..12).unwrap_or(sha256)
+    )?;
+    let mut summary = Summary::default();
+    for file in &files {
+        let verdict = judge(file, &mut runner, args.update);
+        summary.count(&verdict);
+        let shown = match args.json {
+            true => json(&case::name(file), &verdict),
+            false => render(&case::name(file), &verdict, &Palette::of_stdout()),
+        };
+        output.write_all(shown.as_bytes())?;
+    }
+    output.flush()?;
+    summary.end(notes)
+}
+
+/// The case files that are asked for. None at all is not a success: it is what a wrong directory looks like.
+fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
+    let dir = args.cases.clone().unwrap_or_else(|| project.path(CASES));
+    let all = case::list(&dir)?;
+    if all.is_empty() {
+        return Err(no_cases(&dir));
+    }
+    let Some(text) = &args.filter else {
+        return Ok(all);
+    };
+    let names: Vec<String> = all.iter().map(|file| case::name(file)).collect();
+    let chosen: Vec<PathBuf> = all.into_iter().filter(|file| case::name(file).contains(text)).collect();
+    if chosen.is_empty() {
+        bail!(
+            "the name of no case in {} contains {text:?}; there are {}",
+            dir.display(),
+            names.join(", ")
+        );
+    }
+    Ok(chosen)
+}
+
+/// Says how to make one.
+pub fn no_cases(dir: &Path) -> anyhow::Error {
+    anyhow!(
+        "there are no cases in {dir}. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": {{\"id\": 7}}}}}}, then \
+         `slipring test --update` adds what the module makes of it. Or make them of real messages: `slipring record --stream ORDERS \
+         --last 10`",
+        dir = dir.display(),
+        file = dir.join("first.json").display()
+    )
+}
+
+fn judge(file: &Path, runner: &mut Runner, update: bool) -> Verdict {
+    let ran = Case::read(file, runner.stream()).and_then(|case| Ok((runner.run(&case)?, case.expect)));
+    match ran {
+        Err(error) => Verdict::Broken(error),
+        Ok((made, Some(expected))) if expected.allows(&made) => Verdict::Passed,
+        Ok((made, _)) if update => match case::accept(file, &made) {
+            Ok(()) => Verdict::Updated { made },
+            Err(error) => Verdict::Broken(error),
+        },
+        Ok((made, expected)) => Verdict::Failed { made, expected },
+    }
+}
+
+fn render(name: &str, verdict: &Verdict, palette: &Palette) -> String {
+    let Palette { good, bad, note, .. } = palette;
+    match verdict {
+        Verdict::Passed => format!("{good}ok{good:#}       {name}\n"),
+        Verdict::Updated { .. } => format!("{note}updated{note:#}  {name}\n"),
+        Verdict::Broken(error) => format!("{bad}FAILED{bad:#}   {name}: {error:#}\n"),
+        Verdict::Failed { made, expected: None } => format!(
+            "{bad}FAILED{bad:#}   {name}: it has no `expect`; this is what the module makes of it\n{}",
+            difference::render("", &made.pretty(), palette)
+        ),
+        Verdict::Failed {
+            made,
+            expected: Some(expected),
+        } => format!(
+            "{bad}FAILED{bad:#}   {name}: - is expected, + was made\n{}",
+            difference::render(&expected.pretty(), &made.beside(expected).pretty(), palette)
+        ),
+    }
+}
+
+/// What `--json` prints of a case.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    case: &'a str,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<&'a Expectation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'a Expectation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn json(name: &str, verdict: &Verdict) -> String {
+    let mut line = Line {
+        case: name,
+        result: "passed",
+        made: None,
+        expected: None,
+        error: None,
+    };
+    match verdict {
+        Verdict::Passed => {}
+        Verdict::Failed { made, expected } => {
+            line.result = "failed";
+            line.made = Some(made);
+            line.expected = expected.as_ref();
+        }
+        Verdict::Updated { made } => {
+            line.result = "updated";
+            line.made = Some(made);
+        }
+        Verdict::Broken(error) => {
+            line.result = "broken";
+            line.error = Some(format!("{error:#}"));
+        }
+    }
+    serde_json::to_string(&line).expect("texts and JSON are JSON") + "\n"
+}
+
+impl Summary {
+    fn count(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Passed => self.passed += 1,
+            Verdict::Updated { .. } => self.updated += 1,
+            Verdict::Failed { expected: Some(_), .. } => self.failed += 1,
+            Verdict::Failed { expected: None, .. } => self.without_expectation += 1,
+            Verdict::Broken(_) => self.broken += 1,
+        }
+    }
+
+    fn end(&self, notes: &mut dyn Write) -> Result<(), Failure> {
+        let wrong = self.failed + self.without_expectation + self.broken;
+        let all = self.passed + self.updated + wrong;
+        if wrong == 0 {
+            let updated = match self.updated {
+                0 => String::new(),
+                updated => format!(", {updated} updated: look at them before you commit them"),
+            };
+            writeln!(notes, "{}: {} passed{updated}", cases(all), self.passed)?;
+            return Ok(());
+        }
+        // `--update` would not mend what can't be read.
+        let advice = match self.failed + self.without_expectation {
+            0 => "",
+            _ => "; if what was made is right, `slipring test --update` writes it down",
+        };
+        Err(anyhow!("{wrong} of {} failed{advice}", cases(all)).into())
+    }
+}
+
+/// `1 case`, `2 cases`.
+pub fn cases(count: usize) -> String {
+    match count {
+        1 => "1 case".to_owned(),
+        _ => format!("{count} cases"),
+    }
+}

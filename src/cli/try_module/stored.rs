@@ -1,0 +1,166 @@
+//! Messages of a stream: what the module makes of them, in how much time and memory, and what Centrifugo would be sent.
+
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::runtime::Runtime;
+
+use super::requests::requests;
+use super::{Args, Summary};
+use crate::cli::Failure;
+use crate::cli::connection::connect;
+use crate::cli::report::{self, Source, on_one_line};
+use crate::cli::stored::Stored;
+use crate::cli::timing::{median, microseconds, timed};
+use crate::config::{Config, ModuleConfig, covers};
+use crate::message::{Message, Outcome};
+use crate::pipeline::Stamp;
+use crate::transform::{Instance, Module};
+
+/// A message that was asked for by its sequence is given to the module again and again for so long, or so often.
+const MEASURED_FOR: Duration = Duration::from_millis(200);
+const MEASURED_CALLS: usize = 100;
+
+/// What is printed of a message beside its outcome.
+#[derive(Debug, Serialize)]
+struct Details<'a> {
+    requests: Vec<Cow<'a, RawValue>>,
+    /// `None`: the call came to no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_us: Option<f64>,
+    memory_bytes: usize,
+}
+
+/// What a relay with this configuration would make of the stream.
+struct Trial<'a> {
+    config: &'a ModuleConfig,
+    relay: &'a Config,
+    instance: Instance,
+    /// When the stream was created.
+    created: i128,
+    summary: Summary,
+    times: Vec<Duration>,
+    memory: usize,
+}
+
+pub fn execute(
+    args: &Args,
+    module: &Arc<Module>,
+    config: &ModuleConfig,
+    output: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<(), Failure> {
+    let relay = args.config.load()?;
+    let runtime = Runtime::new().context("starting the tokio runtime failed")?;
+    let stream = args.stream.as_deref().unwrap_or(&config.stream);
+    let stored = runtime.block_on(async {
+        let nats = connect(&relay.nats).await?;
+        Stored::open(&nats, stream).await
+    })?;
+    let mut trial = Trial {
+        config,
+        relay: &relay,
+        instance: module.instance(),
+        created: stored.created(),
+        summary: Summary::default(),
+        times: Vec::new(),
+        memory: 0,
+    };
+    let mut output = BufWriter::new(output);
+    // Calls block, so they are made out here and not in a task.
+    if let Some(sequence) = args.seq {
+        let message = runtime.block_on(stored.message(sequence))?;
+        trial.run(&message, MEASURED_CALLS, &mut output)?;
+        trial.tell_of_subjects(&message, notes)?;
+    }
+    if let Some(count) = args.last {
+        let subjects = match args.subject.is_empty() {
+            true => &config.subjects,
+            false => &args.subject,
+        };
+        let mut messages = runtime.block_on(stored.last(count, subjects))?;
+        while let Some(message) = runtime.block_on(messages.next())? {
+            trial.run(&message, 1, &mut output)?;
+        }
+        if trial.summary.messages == 0 {
+            writeln!(notes, "{}", stored.holds_nothing(subjects))?;
+        }
+    }
+    output.flush()?;
+    trial.tell(notes)?;
+    Ok(())
+}
+
+impl Trial<'_> {
+    fn run(&mut self, message: &Message, calls: usize, output: &mut dyn Write) -> io::Result<()> {
+        if self.summary.messages == 0 {
+            // The first call starts the instance as well.
+            self.instance.call(message);
+        }
+        let (outcome, took) = timed(&mut self.instance, message);
+        let memory = self.instance.memory();
+        let mut times = Vec::from_iter(took);
+        let begun = Instant::now();
+        while !times.is_empty() && times.len() < calls && begun.elapsed() < MEASURED_FOR {
+            times.extend(timed(&mut self.instance, message).1);
+        }
+        let stamp = Stamp {
+            module: self.instance.module().name(),
+            created: self.created,
+            idempotency: self.relay.publish.idempotency,
+            version: self.config.version,
+        };
+        let outcome = stamp.outcome(message, outcome);
+        let publications = match &outcome {
+            Outcome::Publish(publications) => publications.as_slice(),
+            _ => &[],
+        };
+        let requests = requests(&self.relay.publish, self.config, publications);
+        let details = Details {
+            requests: requests.iter().map(|body| on_one_line(body)).collect(),
+            call_us: median(times.clone()).map(microseconds),
+            memory_bytes: memory,
+        };
+        self.summary.count(&outcome);
+        self.times.append(&mut times);
+        self.memory = self.memory.max(memory);
+        report::write_with(output, Source::Sequence(message.sequence), message, &outcome, &details)
+    }
+
+    fn tell(self, notes: &mut dyn Write) -> io::Result<()> {
+        writeln!(notes, "{}", self.summary)?;
+        let calls = self.times.len();
+        if let Some(median) = median(self.times) {
+            let of = if calls == 1 { "once" } else { "median" };
+            let (used, limit) = (mebibytes(self.memory), mebibytes(self.config.memory));
+            writeln!(
+                notes,
+                "a call took {median:.1?} ({of} of {calls}; {:?} is the limit), the module's memory came to {used} ({limit} is the limit)",
+                self.config.timeout
+            )?;
+        }
+        Ok(())
+    }
+
+    fn tell_of_subjects(&self, message: &Message, notes: &mut dyn Write) -> io::Result<()> {
+        let subjects = &self.config.subjects;
+        let matches = subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
+        if !matches {
+            let (subject, subjects) = (&message.subject, subjects.join(", "));
+            writeln!(
+                notes,
+                "the relay would not give it this message: the subject {subject} matches none of the .toml's: {subjects}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn mebibytes(bytes: usize) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,160 @@
+//! From an empty folder to a module whose cases pass, as a person types it: what `slipring new` prints is run as it is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use slipring_support::process::Process;
+use slipring_support::workspace;
+
+use super::super::world::binary;
+use super::{exits, stderr, stdout};
+
+/// A build of the crate and all it needs, on a busy machine.
+const A_BUILD: Duration = Duration::from_secs(300);
+
+/// Where modules are written, with a shell that knows `slipring`.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::TempDir::with_prefix("slipring-new-")?))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What was built once is there the next time.
+    fn prepare(&self, command: &mut Command, dir: &Path) -> Result<()> {
+        let programs = Path::new(binary()).parent().context("a directory")?.to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)))?;
+        command
+            .current_dir(dir)
+            .env("PATH", path)
+            .env("NO_COLOR", "1")
+            .env("CARGO_TARGET_DIR", workspace().join("target/new-modules"));
+        Ok(())
+    }
+
+    fn shell(&self, dir: &Path, script: &str) -> Result<Output> {
+        let mut command = Command::new("sh");
+        command.args(["-ec", script]);
+        self.prepare(&mut command, dir)?;
+        command.output().context("running a shell")
+    }
+
+    fn dev(&self, dir: &Path) -> Result<Process> {
+        let mut command = Command::new(binary());
+        command.arg("dev");
+        self.prepare(&mut command, dir)?;
+        Process::spawn("slipring dev", &mut command)
+    }
+}
+
+fn replace(file: &Path, from: &str, to: &str) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    ensure!(text.contains(from), "{from:?} is not in {text}");
+    std::fs::write(file, text.replace(from, to)).context("saving")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_new_prints_is_copied_and_works() -> Result<()> {
+    let desk = Desk::new()?;
+    let made = desk.shell(&desk.path(""), "slipring new my-shop")?;
+    exits(&made, 0)?;
+    let printed = stdout(&made);
+    let steps: Vec<&str> = printed.lines().collect();
+    ensure!(
+        steps.first() == Some(&"cd my-shop") && steps.last() == Some(&"slipring dev"),
+        "{printed}"
+    );
+    // So that the same versions are built as everywhere else here, and nothing is asked of the network.
+    let shop = desk.path("my-shop");
+    std::fs::copy(workspace().join("Cargo.lock"), shop.join("Cargo.lock"))?;
+
+    let all_but_dev = steps[..steps.len() - 1].join("\n");
+    let done = desk.shell(&desk.path(""), &all_but_dev)?;
+    exits(&done, 0)?;
+    ensure!(stdout(&done).contains("test result: ok. 1 passed"), "{}", stdout(&done));
+    ensure!(
+        stdout(&done).ends_with("ok       draft\nok       no-status\nok       paid\n"),
+        "{}",
+        stdout(&done)
+    );
+    ensure!(stderr(&done).contains("3 cases: 3 passed\n"), "{}", stderr(&done));
+
+    develops(&desk, &shop).await?;
+    refuses_what_is_wrong(&desk, &shop)
+}
+
+/// The last step: a save that changes something, one that does not build, and Ctrl-C.
+async fn develops(desk: &Desk, shop: &Path) -> Result<()> {
+    let source = shop.join("src/lib.rs");
+    let mut dev = desk.dev(shop)?;
+    let says =
+        async |dev: &mut Process, what: &str| dev.line(A_BUILD, what, |line| line.contains(what)).await.map(drop);
+    says(&mut dev, "3 cases: 3 passed, 0 failed").await?;
+    replace(
+        &source,
+        "status: order.status }",
+        "status: order.status.to_uppercase() }",
+    )?;
+    says(&mut dev, "3 cases: 2 passed, 1 failed, 1 changed").await?;
+    let shown = dev.log();
+    ensure!(
+        shown
+            .iter()
+            .any(|line| line.starts_with("    +") && line.contains("\"status\": \"PAID\"")),
+        "{shown:#?}"
+    );
+    replace(&source, "let view = View", "let view: = View")?;
+    says(&mut dev, "error: expected type, found `=`").await?;
+    says(&mut dev, "the crate in . does not build: mend what cargo names above").await?;
+    replace(&source, "let view: = View", "let view = View")?;
+    replace(&source, "order.status.to_uppercase()", "order.status")?;
+    says(&mut dev, "3 cases: 3 passed, 0 failed, 1 changed").await?;
+    dev.interrupt()?;
+    let status = dev.wait(A_BUILD).await?;
+    ensure!(status.code() == Some(0), "{status}");
+    Ok(())
+}
+
+/// A crate that does not build, and a case with a typo: each with what is to be done.
+fn refuses_what_is_wrong(desk: &Desk, shop: &Path) -> Result<()> {
+    replace(&shop.join("cases/paid.json"), "\"subject\"", "\"sujbect\"")?;
+    let output = desk.shell(shop, "slipring test")?;
+    exits(&output, 1)?;
+    ensure!(
+        stdout(&output).contains("FAILED   paid: cases/paid.json:3:")
+            && stdout(&output).contains("unknown field `sujbect`, expected one of `subject`, "),
+        "{}",
+        stdout(&output)
+    );
+    ensure!(
+        stderr(&output).ends_with("1 of 3 cases failed\n"),
+        "{}",
+        stderr(&output)
+    );
+
+    replace(&shop.join("src/lib.rs"), "fn order(", "fn order")?;
+    let output = desk.shell(shop, "slipring test")?;
+    exits(&output, 1)?;
+    ensure!(stdout(&output).is_empty(), "no case was run: {}", stdout(&output));
+    ensure!(
+        stderr(&output).contains("error: ")
+            && stderr(&output).ends_with("does not build: mend what cargo names above\n"),
+        "{}",
+        stderr(&output)
+    );
+    let again = desk.shell(&desk.path(""), "slipring new my-shop")?;
+    exits(&again, 1)?;
+    ensure!(
+        stderr(&again) == "my-shop is there already: choose another name, or remove it\n",
+        "{}",
+        stderr(&again)
+    );
+    Ok(())
+}
