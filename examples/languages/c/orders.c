@@ -9,18 +9,18 @@ typedef struct {
   const char *status;
 } order;
 
-static bool read_order(json object, order *found, transform_string_t *reason) {
-  json status, lines;
+static bool read_order(yyjson_val *object, order *found, transform_string_t *reason) {
+  yyjson_val *status, *lines, *line;
   if (!whole(object, "id", UINT64_MAX, &found->id, reason)) return false;
   if (!whole(object, "revision", UINT64_MAX, &found->revision, reason)) return false;
-  if (!field(object, "status", JSMN_STRING, &status, reason)) return false;
+  if (!field(object, "status", YYJSON_TYPE_STR, &status, reason)) return false;
   for (size_t i = 0; i < sizeof STATUSES / sizeof *STATUSES; i++) {
-    if (is(status, STATUSES[i])) found->status = STATUSES[i];
+    if (yyjson_equals_str(status, STATUSES[i])) found->status = STATUSES[i];
   }
   if (!found->status) return reject(reason, "status: none of draft, paid, shipped, delivered");
-  if (!field(object, "lines", JSMN_ARRAY, &lines, reason)) return false;
-  int end = behind(lines);
-  for (json line = {lines.text, lines.tokens, lines.at + 1, end}; line.at < end; line.at = behind(line)) {
+  if (!field(object, "lines", YYJSON_TYPE_ARR, &lines, reason)) return false;
+  size_t index, count;
+  yyjson_arr_foreach(lines, index, count, line) {
     uint64_t quantity, price_cents;
     if (!whole(line, "quantity", UINT32_MAX, &quantity, reason)) return false;
     if (!whole(line, "price_cents", UINT32_MAX, &price_cents, reason)) return false;
@@ -48,16 +48,15 @@ bool exports_transform_init(transform_string_t *settings, transform_string_t *re
 // An empty list drops the message; false rejects it, and says why.
 bool exports_transform_transform(transform_message_t *message, transform_list_publication_t *publications,
                                  transform_string_t *reason) {
-  json object;
-  jsmntok_t *tokens;
+  yyjson_doc *document = parse(message, reason);
   order order = {0};
-  bool good = parse(message, &object, &tokens, reason) && read_order(object, &order, reason);
+  bool good = document && read_order(yyjson_doc_get_root(document), &order, reason);
   if (good && strcmp(order.status, "draft") == 0) {
     drop(publications);
   } else if (good) {
     show(&order, publications);
   }
-  free(tokens);
+  yyjson_doc_free(document);
   transform_message_free(message);
   return good;
 }
