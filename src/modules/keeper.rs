@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Context;
 use super::lease::{Lease, Taken};
@@ -33,6 +33,10 @@ pub(super) enum Files {
 
 /// A pipeline that breaks, which only a bug makes it do, is started again after this pause.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// How often a module's record is looked at. Where several relays share a directory, what one of them rolls back must not come back
+/// when another takes over.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
 
 struct Keeper {
     context: Arc<Context>,
@@ -83,6 +87,8 @@ enum Event {
     Broken,
     /// A consumer has become free.
     Freed,
+    /// It is time to look what other relays on the same directory have put to work.
+    Others,
 }
 
 /// Follows `files` until their sender is gone, then drains.
@@ -118,6 +124,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::
                 Event::Command(command) => keeper.obey(command).await,
                 Event::Broken => keeper.restart().await,
                 Event::Freed => keeper.unblock().await,
+                Event::Others => keeper.follow_others().await,
             }
         }
     }
@@ -143,6 +150,7 @@ impl Keeper {
             () = broken(&mut self.running) => Event::Broken,
             // The sender lives in the keeper's own context.
             Ok(()) = freed.changed(), if self.blocked.is_some() => Event::Freed,
+            () = tokio::time::sleep(LOOK_AROUND), if self.running.is_some() => Event::Others,
         }
     }
 
@@ -220,12 +228,21 @@ impl Keeper {
             let verdict = failed.trial.failure().await;
             self.fail(&verdict).await;
         }
-        self.versions.keep(version).await.with_context(|| {
-            format!(
+        if let Err(error) = self.versions.keep(version).await {
+            let error = anyhow::Error::new(error).context(format!(
                 "the new version could not be kept for a rollback in {}; make room there, or set `modules.versions_dir`",
                 self.context.config.versions_dir.display()
-            )
-        })?;
+            ));
+            if self.running.is_some() {
+                return Err(error);
+            }
+            // There is nothing that it could spoil.
+            warn!(
+                module = self.name,
+                error = &*error as &dyn std::error::Error,
+                "there will be no way back to this version"
+            );
+        }
         Ok(candidate)
     }
 
@@ -443,6 +460,36 @@ impl Keeper {
         self.versions.rolled_back(files, reason);
         self.board.metrics().rolled_back();
         self.put(to, None).await;
+    }
+
+    /// Puts to work what another relay on the same directory has, if that is something else.
+    async fn follow_others(&mut self) {
+        if !self.versions.refresh().await {
+            return;
+        }
+        let (Some(running), Some(current)) = (&self.running, self.versions.current()) else {
+            return;
+        };
+        if running.version.id == current.id {
+            self.show_versions();
+            return;
+        }
+        let id = current.id.clone();
+        info!(
+            module = self.name,
+            sha256 = id.wasm_sha256,
+            "another relay has gone to this version, and so does this one"
+        );
+        match self.load_known(&id).await {
+            Ok(candidate) => self.put(candidate, None).await,
+            Err(error) => {
+                let error = &*error as &dyn std::error::Error;
+                error!(
+                    module = self.name,
+                    error, "the version of the other relay cannot be taken"
+                );
+            }
+        }
     }
 
     async fn obey(&mut self, command: Command) {

@@ -74,6 +74,8 @@ pub(super) struct Versions {
     held: Vec<Version>,
     /// There is no writing here, which was said.
     read_only: bool,
+    /// The record on disk is older than ours.
+    unsaved: bool,
 }
 
 impl Versions {
@@ -95,6 +97,23 @@ impl Versions {
             files,
             held: Vec::new(),
             read_only: false,
+            unsaved: false,
+        }
+    }
+
+    /// Looks whether another relay on the same directory has put down something else, and takes that over. Answers whether it has.
+    pub async fn refresh(&mut self) -> bool {
+        if self.read_only || self.unsaved {
+            return false;
+        }
+        let files = self.files.clone();
+        match tokio::task::spawn_blocking(move || files.read_record()).await {
+            Ok(Ok(record)) if record != self.record => {
+                self.record = record;
+                true
+            }
+            // What can't be read was complained of when it was opened, or is in the middle of going.
+            _ => false,
         }
     }
 
@@ -196,7 +215,9 @@ impl Versions {
         if self.read_only {
             return;
         }
-        if let Err(error) = self.files.write_record(&self.record, &named) {
+        let written = self.files.write_record(&self.record, &named);
+        self.unsaved = written.is_err();
+        if let Err(error) = written {
             warn!(
                 module = self.name,
                 dir = %self.files.dir().display(),

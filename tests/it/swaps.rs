@@ -77,7 +77,13 @@ fn channel(number: u64) -> String {
 
 /// A relay whose module has published something already, under load.
 async fn at_work(toml: &str) -> Result<(World, Relay, Load)> {
+    at_work_with("", toml).await
+}
+
+/// The same with more lines for the relay's own configuration.
+async fn at_work_with(config: &str, toml: &str) -> Result<(World, Relay, Load)> {
     let world = World::start().await?;
+    world.home.configure_more(config)?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly(toml)?;
     let relay = world.run().await?;
@@ -156,7 +162,7 @@ fn slipring<C>(world: &World<C>, relay: &Relay, arguments: &[&str]) -> Result<Ou
     world.home.command(arguments).output().context("running slipring")
 }
 
-/// The numbers of the messages in the dead letters.
+/// The numbers of the messages in the dead letters, the lowest first: they are stored beside each other.
 fn dead_letters<C>(world: &World<C>) -> Result<Vec<u64>> {
     let output = world.home.command(["dead-letters", "list", "--json"]).output()?;
     exits(&output, 0)?;
@@ -166,7 +172,9 @@ fn dead_letters<C>(world: &World<C>) -> Result<Vec<u64>> {
             .as_u64()
             .with_context(|| format!("a sequence in {line}"))
     };
-    stdout(&output).lines().map(sequence).collect()
+    let mut sequences: Vec<u64> = stdout(&output).lines().map(sequence).collect::<Result<_>>()?;
+    sequences.sort_unstable();
+    Ok(sequences)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,6 +344,31 @@ async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -
     let sent = load.end().await?;
     drained(&world).await?;
     all_shown(&world, sent, &[], &["old", "new", "old"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
+    let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"4s\"", &mark("old")).await?;
+    let second = world.run().await?;
+    let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
+    let from = load.sent() + 3_000;
+    configure(&world, &format!("{}\nrefuse_from = {from}", mark("new")))?;
+    unruly_when(&first, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    unruly_when(&second, "the old version there, too", |unruly| {
+        unruly["toml_sha256"] == old["toml_sha256"] && unruly["rolled_back"].is_object()
+    })
+    .await?;
+    first.stop(SOON).await?;
+    unruly_when(&second, "the other one to take over", |unruly| {
+        unruly["state"] == "running"
+    })
+    .await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    let touched: Vec<u64> = (from..from + 5).collect();
+    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
+    all_shown(&world, sent, &touched, &["old", "new", "old"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,21 @@ async fn what_was_withdrawn_stays_so_until_something_else_comes() {
 }
 
 #[tokio::test]
+async fn what_another_relay_puts_down_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (version("1", "a"), version("2", "a"));
+    let (mut one, mut other) = (open(dir.path()), open(dir.path()));
+    work(&mut one, &old).await;
+    assert!(other.refresh().await && !other.refresh().await && !one.refresh().await);
+    work(&mut one, &new).await;
+    other.refresh().await;
+    one.rolled_back(new.id.clone(), "it is bad");
+    assert!(other.refresh().await);
+    assert_eq!(id(other.current()), Some(old.id));
+    assert_eq!(other.withdrawn().map(|withdrawn| &withdrawn.id), Some(&new.id));
+}
+
+#[tokio::test]
 async fn what_was_changed_on_disk_is_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     let version = version("1", "a");
