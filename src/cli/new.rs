@@ -1,6 +1,7 @@
 //! `slipring new`: a folder with a module that builds, passes its test and its cases, and asks to be changed.
 
 mod language;
+mod others;
 #[cfg(test)]
 mod tests;
 
@@ -21,11 +22,13 @@ use crate::config;
 /// configuration. It prints what to type next.
 ///
 /// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet: it is taken from the checkout of Slipring that
-/// this program was built from, or from where --sdk says.
+/// this program was built from, or from where --sdk says. In any other language the module has a file `build`, which says what
+/// it needs and fetches what it can.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   slipring new shop
+  slipring new shop --lang go
   slipring new ~/modules/shop --sdk ~/slipring/guest-sdk")]
 pub struct Args {
     /// The folder to make; its last part is the module's name
@@ -53,7 +56,15 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         )
         .into());
     }
-    let sdk = sdk(args.sdk.as_deref())?;
+    let sdk = match (language.needs_sdk, args.sdk.as_deref()) {
+        (true, given) => sdk(given)?,
+        (false, None) => PathBuf::new(),
+        (false, Some(_)) => {
+            return Err(Failure::Usage(
+                "--sdk is for a module in Rust: no other needs it".to_owned(),
+            ));
+        }
+    };
     let values = Values {
         name: name.to_owned(),
         stream: name.to_uppercase().replace('-', "_"),
