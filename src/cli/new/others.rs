@@ -96,7 +96,6 @@ pub const C: Language = Language {
     templates: &[
         Template::file("app.c", include_str!("c/app.c.in")),
         Template::file("slipring.h", include_str!("../../../examples/languages/c/slipring.h")),
-        Template::file("jsmn.h", include_str!("../../../examples/languages/c/jsmn.h")),
         Template::file("transform.h", include_str!("../../../examples/languages/c/transform.h")),
         Template::file("transform.c", include_str!("../../../examples/languages/c/transform.c")),
         Template::file(
