@@ -1,6 +1,7 @@
 //! `slipring new`: a folder with a module that builds, passes its test and its cases, and asks to be changed.
 
 mod language;
+mod others;
 #[cfg(test)]
 mod tests;
 
@@ -21,11 +22,13 @@ use crate::config;
 /// configuration. It prints what to type next.
 ///
 /// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet: it is taken from the checkout of Slipring that
-/// this program was built from, or from where --sdk says.
+/// this program was built from, or from where --sdk says. In any other language the module has a file `build`, which says what
+/// it needs and fetches what it can.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   slipring new shop
+  slipring new shop --lang go
   slipring new ~/modules/shop --sdk ~/slipring/guest-sdk")]
 pub struct Args {
     /// The folder to make; its last part is the module's name
@@ -53,17 +56,19 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         )
         .into());
     }
-    let wants_sdk = language
-        .templates
-        .iter()
-        .any(|template| template.text.contains(SDK_HERE));
+    let sdk = match (language.needs_sdk, args.sdk.as_deref()) {
+        (true, given) => Some(sdk(given)?),
+        (false, None) => None,
+        (false, Some(_)) => {
+            return Err(Failure::Usage(
+                "--sdk is for a module in Rust: no other needs it".to_owned(),
+            ));
+        }
+    };
     let values = Values {
         name: name.to_owned(),
         stream: name.to_uppercase().replace('-', "_"),
-        sdk: match wants_sdk {
-            true => Some(sdk(args.sdk.as_deref())?),
-            false => None,
-        },
+        sdk,
     };
     make(&args.path, &language, &values).with_context(|| format!("cannot make the folder {}", args.path.display()))?;
     writeln!(notes, "made the module {name} in {}; next:", args.path.display())?;

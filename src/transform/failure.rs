@@ -97,11 +97,17 @@ fn panic_text(stderr: &str) -> Option<&str> {
     Some(text.find("\nnote: ").map_or(text, |end| &text[..end]))
 }
 
+/// Go's runtime prints the stack of each goroutine below it.
+fn panic_of_go(stderr: &str) -> Option<&str> {
+    let is_panic = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
+    stderr.lines().find(is_panic)
+}
+
 /// An abort without a panic says its last words on standard error as well, such as "memory allocation of 8 bytes failed".
 fn with_words(reason: String, words: &LastWords) -> String {
     let is_word = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
-    let text = panic_text(&words.stderr).or_else(|| words.stderr.lines().rev().find(is_word));
-    match text {
+    let text = panic_text(&words.stderr).or_else(|| panic_of_go(&words.stderr));
+    match text.or_else(|| words.stderr.lines().rev().find(is_word)) {
         Some(text) => format!("{reason}; its last words: {text}"),
         None => reason,
     }
@@ -192,6 +198,18 @@ mod tests {
             &words,
             "trap",
             "trapped: wasm `unreachable` instruction executed; its last words: last",
+        );
+    }
+
+    #[test]
+    fn a_panic_in_go_is_found_above_its_stack() {
+        let words =
+            stderr("hm\npanic: no such order\n\ngoroutine 19 [running]:\nmain.orders(...)\n\torders/orders.go:39\n");
+        check(
+            wasmtime::Error::new(I32Exit(2)),
+            &words,
+            "exit",
+            "exited with status 2 instead of returning; its last words: panic: no such order",
         );
     }
 

@@ -34,6 +34,12 @@ macro_rules! in_each_language {
                 async fn publishes_the_same() -> anyhow::Result<()> {
                     super::publishes_the_same(stringify!($language)).await
                 }
+
+                #[test]
+                #[ignore = "fetches tools: make test-languages"]
+                fn begins_with_what_new_makes() -> anyhow::Result<()> {
+                    super::begins_with_what_new_makes(stringify!($language))
+                }
             }
         )+
 
@@ -158,4 +164,37 @@ fn order(number: u64) -> (String, String) {
     let lines = format!(r#"[{{"sku":"A-1","quantity":{number},"price_cents":450}}]"#);
     let order = format!(r#"{{"id":{id},"revision":{revision},"status":"{status}","lines":{lines}}}"#);
     (format!("orders.{status}"), order)
+}
+
+/// What `slipring new` prints is copied and works, up to the last step, which goes on until somebody ends it.
+fn begins_with_what_new_makes(language: &str) -> Result<()> {
+    let desk = tempfile::TempDir::with_prefix("slipring-new-")?;
+    let made = shell(desk.path(), &format!("slipring new my-shop --lang {language}"))?;
+    let steps = made.strip_suffix("slipring dev\n").context("the last step")?;
+    let passed = shell(desk.path(), steps)?;
+    ensure!(
+        passed.ends_with("ok       draft\nok       no-status\nok       paid\n"),
+        "{passed}"
+    );
+    Ok(())
+}
+
+/// Answers what it prints; as a person would have it, with the relay in the PATH.
+fn shell(dir: &Path, script: &str) -> Result<String> {
+    let programs = Path::new(binary()).parent().context("a directory")?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)))?;
+    let mut command = Command::new("sh");
+    command
+        .args(["-ec", script])
+        .current_dir(dir)
+        .env("PATH", path)
+        .env("NO_COLOR", "1");
+    let output = command.output().context("running a shell")?;
+    let (stdout, stderr) = (
+        String::from_utf8(output.stdout)?,
+        String::from_utf8_lossy(&output.stderr),
+    );
+    ensure!(output.status.success(), "{script}: {}\n{stdout}{stderr}", output.status);
+    Ok(stdout)
 }

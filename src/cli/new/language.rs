@@ -5,10 +5,13 @@ use std::io;
 use std::path::Path;
 
 use super::super::project::{TARGET, target_is_installed};
+use super::others::{C, GO, JAVASCRIPT, PYTHON};
 
 #[derive(Debug)]
 pub struct Language {
     pub name: &'static str,
+    /// Whether a module needs the crate slipring-sdk.
+    pub needs_sdk: bool,
     pub templates: &'static [Template],
     /// Whether a module can be called this, beyond the rule for all modules. The error completes "NAME must …".
     pub check: fn(&str) -> Result<(), String>,
@@ -24,10 +27,11 @@ pub struct Template {
     pub executable: bool,
 }
 
-pub const LANGUAGES: [Language; 1] = [RUST];
+pub const LANGUAGES: [Language; 5] = [RUST, JAVASCRIPT, PYTHON, GO, C];
 
 const RUST: Language = Language {
     name: "rust",
+    needs_sdk: true,
     templates: &[
         Template::file("Cargo.toml", include_str!("rust/Cargo.toml.in")),
         Template::file("src/lib.rs", include_str!("rust/lib.rs.in")),
@@ -111,24 +115,36 @@ const NOT_FOR_CRATES: [&str; 60] = [
 ];
 
 fn crate_name(name: &str) -> Result<(), String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(fits) {
-        return Err(
-            "begin with a letter and hold only letters, digits, `-` and `_`: it becomes the name of a crate".to_owned(),
-        );
-    }
+    plain_name(name).map_err(|rule| format!("{rule}: it becomes the name of a crate"))?;
     if NOT_FOR_CRATES.contains(&name) {
         return Err("be another: Rust or the new crate needs this one itself".to_owned());
     }
     Ok(())
 }
 
+/// One that is a name in any language and any shell.
+pub fn plain_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    match name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(fits) {
+        true => Ok(()),
+        false => Err("begin with a letter and hold only letters, digits, `-` and `_`".to_owned()),
+    }
+}
+
 impl Template {
-    const fn file(path: &'static str, text: &'static str) -> Self {
+    pub const fn file(path: &'static str, text: &'static str) -> Self {
         Self {
             path,
             text,
             executable: false,
+        }
+    }
+
+    pub const fn script(path: &'static str, text: &'static str) -> Self {
+        Self {
+            path,
+            text,
+            executable: true,
         }
     }
 

@@ -4,9 +4,13 @@ use super::super::case::{self, Case};
 use super::*;
 
 fn new(path: &Path, sdk: Option<&str>) -> (Result<(), Failure>, String) {
+    new_in("rust", path, sdk)
+}
+
+fn new_in(language: &str, path: &Path, sdk: Option<&str>) -> (Result<(), Failure>, String) {
     let args = Args {
         path: path.to_owned(),
-        lang: "rust".to_owned(),
+        lang: language.to_owned(),
         sdk: sdk.map(PathBuf::from),
     };
     let mut output = Vec::new();
@@ -55,6 +59,36 @@ fn a_module_has_all_it_needs() {
     let manifest: toml::Table = fs::read_to_string(path.join("Cargo.toml")).unwrap().parse().unwrap();
     let sdk = manifest["dependencies"]["slipring-sdk"]["path"].as_str().unwrap();
     assert!(is_sdk(Path::new(sdk)), "{sdk}");
+}
+
+/// `make test-languages` builds them.
+#[test]
+fn a_module_in_another_language_builds_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    for language in LANGUAGES.into_iter().filter(|language| !language.needs_sdk) {
+        let path = dir.path().join(format!("my-{}", language.name));
+        let (result, output) = new_in(language.name, &path, None);
+        result.unwrap();
+        assert!(
+            output.starts_with(&format!("cd {}\n", path.display())) && output.ends_with("\nslipring dev\n"),
+            "{output}"
+        );
+        for template in language.templates {
+            let file = path.join(template.path.replace("{{name}}", &format!("my-{}", language.name)));
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(!text.contains("{{"), "{}: {text}", file.display());
+        }
+        assert!(
+            super::super::project::Project::find(&path)
+                .unwrap()
+                .unwrap()
+                .is_built_here()
+        );
+        assert!(fs::read_to_string(path.join("README.md")).unwrap().lines().count() <= 10);
+
+        let (result, _) = new_in(language.name, &dir.path().join("other"), Some("/nowhere"));
+        assert_eq!(result.unwrap_err().exit_code(), 2);
+    }
 }
 
 #[test]
