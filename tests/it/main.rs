@@ -13,6 +13,7 @@ mod directory;
 mod faults;
 mod grpc;
 mod incarnations;
+mod manual;
 mod memory;
 mod numbers;
 mod options;
