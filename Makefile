@@ -11,6 +11,8 @@ EXAMPLES := orders notifications telemetry
 # The guests as components; and two of them as core modules, which the relay turns into components itself.
 COMPONENTS := $(addprefix -p ,$(EXAMPLES) orders-next unruly bench-guest)
 CORE_MODULES := -p orders -p unruly
+# Each a folder in examples/languages, with an executable `build`.
+LANGUAGES := js python go c
 
 .PHONY: help
 help: ## show this
@@ -37,6 +39,19 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cargo test --workspace --test it --test clients -- --ignored javascript_client
 
+.PHONY: test-languages
+test-languages: tools guests languages ## modules in JavaScript, Python, Go and C do what those in Rust do (needs Node.js and Python)
+	cd examples/languages/go && go vet ./... && GOOS=wasip1 GOARCH=wasm go vet ./... && go test ./...
+	cargo test --workspace --test it languages -- --ignored
+
+# Each fetches the tools of its language into its own folder.
+.PHONY: languages
+languages: $(LANGUAGES:%=examples/languages/%/orders.wasm)
+
+.PHONY: $(LANGUAGES:%=examples/languages/%/orders.wasm)
+$(LANGUAGES:%=examples/languages/%/orders.wasm):
+	@$(@D)/build
+
 .PHONY: take-over
 take-over: tools guests ## how long a second relay takes when the active one is killed (KILLS=10)
 	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture take_over_times
@@ -61,6 +76,10 @@ bench: tools guests ## every way side by side, measured (BENCH="throughput --rou
 .PHONY: bench-pieces
 bench-pieces: guests ## scheduler, window, one transform call and so on, each alone, compared with the run before (PIECES=scheduler)
 	cargo bench --workspace --bench pieces -- $(PIECES)
+
+.PHONY: bench-languages
+bench-languages: guests languages ## what a module costs in each language: the table of examples/languages/README.md
+	cargo bench --workspace --bench languages
 
 .PHONY: lint
 lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences

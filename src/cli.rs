@@ -16,6 +16,7 @@ mod modules;
 mod new;
 mod palette;
 mod project;
+mod record;
 mod relay;
 mod report;
 mod run;
@@ -70,6 +71,7 @@ enum Command {
     Test(test_cases::Args),
     Dev(dev::Args),
     Diff(diff::Args),
+    Record(record::Args),
     Status(status::Args),
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
@@ -136,7 +138,9 @@ impl Cli {
         let filter = env::var("SLIPRING_LOG").ok();
         let default = match self.command {
             // Who asks for a list has no use for a line about the connection.
-            Command::DeadLetters(_) | Command::Diff(_) | Command::Try(_) => logging::QUIET_FILTER,
+            Command::DeadLetters(_) | Command::Dev(_) | Command::Diff(_) | Command::Record(_) | Command::Try(_) => {
+                logging::QUIET_FILTER
+            }
             _ => logging::DEFAULT_FILTER,
         };
         logging::start(self.log_format, filter.as_deref().unwrap_or(default))
@@ -154,6 +158,7 @@ impl Cli {
             Command::Test(args) => test_cases::execute(args, output, notes),
             Command::Dev(args) => dev::execute(args, output, notes),
             Command::Diff(args) => diff::execute(args, output, notes),
+            Command::Record(args) => record::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
             Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),

@@ -57,8 +57,12 @@ pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
             Err(error) => {
                 let delay = connect_delay(attempt as usize);
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                let error = &error as &dyn std::error::Error;
-                warn!(servers, error, delay_ms, "cannot connect to NATS, will try again");
+                warn!(
+                    servers,
+                    error = &error as &dyn std::error::Error,
+                    delay_ms,
+                    "cannot connect to NATS, will try again"
+                );
                 tokio::time::sleep(delay).await;
                 attempt += 1;
             }

@@ -5,6 +5,7 @@
 
 mod files;
 mod screen;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -12,21 +13,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use self::files::Files;
 use self::screen::Screen;
-use super::Failure;
+use self::tap::Tap;
 use super::case;
 use super::palette::Palette;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::test_cases::no_cases;
+use super::{ConfigFile, Failure};
+use crate::config;
+use crate::message::Message;
 
 /// Build a module and run its cases on every save
 ///
@@ -35,22 +40,40 @@ use super::test_cases::no_cases;
 /// changes is taken up without a build. A build that fails is shown as the compiler prints it, and the last module that was built
 /// stays.
 ///
+/// With --nats it also shows what the module makes of the messages of its stream as they arrive. Which stream, and which subjects
+/// of it, the module's .toml says; where NATS is, slipring.toml. Nothing is acknowledged or published, and no consumer moves.
+///
 /// What .gitignore names is not watched, nor are `target` and `node_modules`. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   slipring dev
-  slipring dev ../shop")]
+  slipring dev ../shop
+  SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring dev --nats")]
 pub struct Args {
     /// The folder of the module, or a module that something else builds
     #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
+    /// Show what the module makes of the messages of its stream, as they arrive
+    #[arg(long)]
+    nats: bool,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 #[derive(Debug)]
 enum Event {
     /// Something happened in the folder.
     Hint,
+    /// The stream is read from now on.
+    Tapped,
+    Message {
+        message: Arc<Message>,
+        /// Messages before it that there was no time for.
+        skipped: u64,
+    },
+    /// The stream is not read.
+    Trouble(String),
     Stop,
 }
 
@@ -74,11 +97,21 @@ enum Work {
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let project = Project::at(&args.module)?;
+    let nats = match args.nats {
+        true => Some(args.config.load()?.nats),
+        false => None,
+    };
     let runtime = Runtime::new().context("starting the tokio runtime failed")?;
     let stop = CancellationToken::new();
     let (sender, events) = sync_channel(WAITING);
     stop_on_signals(&runtime, &stop, sender.clone())?;
-    run(&project, sender, &events, &stop, output, notes)
+    let live = nats.map(|nats| Live {
+        runtime: runtime.handle().clone(),
+        nats,
+        events: sender.clone(),
+        tap: None,
+    });
+    run(&project, live, sender, &events, &stop, output, notes)
 }
 
 /// From here on Ctrl-C and SIGTERM only say so.
@@ -103,6 +136,7 @@ fn stop_on_signals(runtime: &Runtime, stop: &CancellationToken, events: SyncSend
 
 fn run(
     project: &Project,
+    live: Option<Live>,
     hints: SyncSender<Event>,
     events: &Receiver<Event>,
     stop: &CancellationToken,
@@ -115,6 +149,7 @@ fn run(
         project,
         screen: Screen::new(Palette::of_stdout()),
         runner: None,
+        live,
         made_by_builds: Repeated::default(),
     };
     let mut work = Some(Work::Build);
@@ -131,6 +166,9 @@ fn run(
         } else {
             match events.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
                 Ok(Event::Hint) => look_at = look_at.min(Instant::now() + HINT_DELAY),
+                Ok(Event::Tapped) => session.tapped(notes)?,
+                Ok(Event::Message { message, skipped }) => session.show(&message, skipped, output, notes)?,
+                Ok(Event::Trouble(trouble)) => writeln!(notes, "{trouble}")?,
                 Ok(Event::Stop) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -145,7 +183,17 @@ struct Session<'a> {
     screen: Screen,
     /// The last module that could be built and loaded.
     runner: Option<Runner>,
+    live: Option<Live>,
     made_by_builds: Repeated,
+}
+
+/// What it takes to read the module's stream.
+struct Live {
+    runtime: Handle,
+    nats: config::Nats,
+    events: SyncSender<Event>,
+    /// `None`: nobody has said which stream, so far.
+    tap: Option<Tap>,
 }
 
 /// What changed while builds ran, build after build.
@@ -183,6 +231,9 @@ impl Session<'_> {
                     let wasm = &runner.built().wasm;
                     let kib = fs::metadata(wasm).map_or(0, |metadata| metadata.len() / 1024);
                     writeln!(notes, "{now} {}: {how}, {kib} KiB", wasm.display())?;
+                    if let Some(live) = &mut self.live {
+                        live.follow(&runner, notes)?;
+                    }
                     self.runner = Some(runner);
                 }
                 Err(failure) => return writeln!(notes, "{failure}"),
@@ -194,6 +245,37 @@ impl Session<'_> {
             Ok(files) if files.is_empty() => writeln!(notes, "{}", no_cases(&dir)),
             Ok(files) => {
                 output.write_all(self.screen.show(&files, runner).as_bytes())?;
+                output.flush()
+            }
+            Err(error) => writeln!(notes, "{error:#}"),
+        }
+    }
+
+    fn tapped(&self, notes: &mut dyn Write) -> io::Result<()> {
+        let Some(runner) = &self.runner else { return Ok(()) };
+        let (stream, subjects) = (&runner.config().stream, &runner.config().subjects);
+        let of = if subjects.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", subjects.join(", "))
+        };
+        writeln!(notes, "what arrives in {stream}{of} is shown from now on")
+    }
+
+    fn show(
+        &mut self,
+        message: &Message,
+        skipped: u64,
+        output: &mut dyn Write,
+        notes: &mut dyn Write,
+    ) -> io::Result<()> {
+        if skipped > 0 {
+            writeln!(notes, "{skipped} messages came too fast to be shown")?;
+        }
+        let Some(runner) = &mut self.runner else { return Ok(()) };
+        match runner.make(message) {
+            Ok(made) => {
+                output.write_all(screen::live(message, &made).as_bytes())?;
                 output.flush()
             }
             Err(error) => writeln!(notes, "{error:#}"),
@@ -236,6 +318,25 @@ impl Session<'_> {
             names.join(", ")
         )?;
         Ok(None)
+    }
+}
+
+impl Live {
+    /// Reads what the module reads, which its `.toml` says.
+    fn follow(&mut self, runner: &Runner, notes: &mut dyn Write) -> io::Result<()> {
+        if !runner.built().toml.exists() {
+            self.tap = None;
+            return writeln!(
+                notes,
+                "--nats shows nothing yet: {} does not say which `stream`",
+                runner.built().toml.display()
+            );
+        }
+        let config = runner.config();
+        if !self.tap.as_ref().is_some_and(|tap| tap.fits(config)) {
+            self.tap = Some(Tap::open(&self.runtime, &self.nats, config, self.events.clone()));
+        }
+        Ok(())
     }
 }
 

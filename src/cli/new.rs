@@ -53,11 +53,17 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         )
         .into());
     }
-    let sdk = sdk(args.sdk.as_deref())?;
+    let wants_sdk = language
+        .templates
+        .iter()
+        .any(|template| template.text.contains(SDK_HERE));
     let values = Values {
         name: name.to_owned(),
         stream: name.to_uppercase().replace('-', "_"),
-        sdk: toml::Value::from(sdk.display().to_string()).to_string(),
+        sdk: match wants_sdk {
+            true => Some(sdk(args.sdk.as_deref())?),
+            false => None,
+        },
     };
     make(&args.path, &language, &values).with_context(|| format!("cannot make the folder {}", args.path.display()))?;
     writeln!(notes, "made the module {name} in {}; next:", args.path.display())?;
@@ -107,16 +113,26 @@ fn is_sdk(dir: &Path) -> bool {
 struct Values {
     name: String,
     stream: String,
-    /// The path, as a text in TOML.
-    sdk: String,
+    /// Where the crate is, for languages that want it.
+    sdk: Option<PathBuf>,
 }
+
+/// What stands in a template for the SDK, as a dependency in TOML.
+const SDK_HERE: &str = "{{sdk}}";
 
 impl Values {
     fn fill(&self, text: &str) -> String {
-        text.replace("{{name}}", &self.name)
+        let text = text
+            .replace("{{name}}", &self.name)
             .replace("{{file}}", &self.name.replace('-', "_"))
-            .replace("{{stream}}", &self.stream)
-            .replace("{{sdk}}", &format!("{{ path = {} }}", self.sdk))
+            .replace("{{stream}}", &self.stream);
+        match &self.sdk {
+            Some(path) => {
+                let path = toml::Value::from(path.display().to_string());
+                text.replace(SDK_HERE, &format!("{{ path = {path} }}"))
+            }
+            None => text,
+        }
     }
 }
 

@@ -99,7 +99,10 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         Some(project) => Some(runner(project, args.no_build)?),
         None => {
             let dir = args.module.display();
-            writeln!(notes, "there is no module in {dir}: the cases say nothing of what is expected")?;
+            writeln!(
+                notes,
+                "there is no module in {dir}: the cases say nothing of what is expected"
+            )?;
             None
         }
     };
@@ -116,7 +119,11 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         let file = into.join(format!("{}.json", found.name));
         let mut sample = Sample::of(&found.message, &stream);
         if !redaction.apply(&mut sample) {
-            writeln!(notes, "{}: its payload is not JSON, so that it can't be redacted; it is left out", found.name)?;
+            writeln!(
+                notes,
+                "{}: its payload is not JSON, so that it can't be redacted; it is left out",
+                found.name
+            )?;
             summary.left_out += 1;
         } else if file.exists() {
             writeln!(notes, "{} is there already, and stays as it is", file.display())?;
@@ -166,7 +173,10 @@ async fn find(
         return dead_letters(args, config, &nats, notes).await;
     }
     let of_module = runner.filter(|runner| runner.built().toml.exists()).map(Runner::config);
-    let stream = args.stream.as_deref().or(of_module.map(|config| config.stream.as_str()));
+    let stream = args
+        .stream
+        .as_deref()
+        .or(of_module.map(|config| config.stream.as_str()));
     let stream = stream.ok_or_else(|| {
         Failure::Usage("which stream? Name it with --stream: there is no .toml of a module that does".to_owned())
     })?;
@@ -178,14 +188,24 @@ async fn find(
     }
     if let Some(count) = args.last {
         // Those of the .toml belong to its own stream.
-        let of_module = of_module.filter(|config| config.stream == stream).map_or(&[][..], |config| &config.subjects);
-        let subjects = if args.subject.is_empty() { of_module } else { &args.subject };
+        let of_module = of_module
+            .filter(|config| config.stream == stream)
+            .map_or(&[][..], |config| &config.subjects);
+        let subjects = if args.subject.is_empty() {
+            of_module
+        } else {
+            &args.subject
+        };
         let mut last = stored.last(count, subjects).await?;
         while let Some(message) = last.next().await? {
             messages.push(message);
         }
         if messages.is_empty() {
-            let of = if subjects.is_empty() { String::new() } else { format!(" of {}", subjects.join(", ")) };
+            let of = if subjects.is_empty() {
+                String::new()
+            } else {
+                format!(" of {}", subjects.join(", "))
+            };
             return Err(anyhow!("the stream {stream} holds no message{of}").into());
         }
     }
@@ -196,12 +216,7 @@ async fn find(
     Ok(messages.into_iter().map(found).collect())
 }
 
-async fn dead_letters(
-    args: &Args,
-    config: &Config,
-    nats: &Nats,
-    notes: &mut dyn Write,
-) -> Result<Vec<Found>, Failure> {
+async fn dead_letters(args: &Args, config: &Config, nats: &Nats, notes: &mut dyn Write) -> Result<Vec<Found>, Failure> {
     let stream = &config.dead_letters.stream;
     let reader = Reader::open(nats, stream).await.map_err(anyhow::Error::from)?;
     let reader = reader.with_context(|| format!("there are no dead letters: the stream {stream} does not exist"))?;
@@ -213,9 +228,15 @@ async fn dead_letters(
             None => None,
         };
         let opened = opened.with_context(|| format!("there is no dead letter {number} in {stream}"))?;
-        let message = opened.message().with_context(|| format!("the dead letter {number} is no message"))?;
+        let message = opened
+            .message()
+            .with_context(|| format!("the dead letter {number} is no message"))?;
         let letter = &opened.letter;
-        writeln!(notes, "dead letter {number} of {}: {} ({})", letter.module, letter.reason, letter.code)?;
+        writeln!(
+            notes,
+            "dead letter {number} of {}: {} ({})",
+            letter.module, letter.reason, letter.code
+        )?;
         found.push(Found {
             name: format!("dead-letter-{number}"),
             message: Arc::new(message),

@@ -72,6 +72,8 @@ pub(super) enum Effect {
     /// With the hash of the module that rejected the message, if one did; else Centrifugo refused what the module at work made
     /// of it.
     DeadLetter(Ticket, Arc<Message>, Rejection, Option<Arc<str>>),
+    /// Centrifugo refused for good what became of this message.
+    Refused(Arc<Message>, Rejection),
     /// The run ends, to begin afresh.
     Renew(String),
     /// The run ends, until there is another module.
@@ -377,7 +379,11 @@ impl Flow {
             return;
         }
         let stage = rejection.stage;
-        self.board.metrics().rejected(rejection.stage);
+        self.board.metrics().rejected(stage);
+        if stage == Stage::Publish {
+            self.effects
+                .push(Effect::Refused(Arc::clone(&message), rejection.clone()));
+        }
         let in_a_row = self.refusals.rejected(now, self.board.name(), &message, &rejection);
         let max = self.config.max_consecutive_rejects;
         if in_a_row > max {

@@ -312,6 +312,7 @@ impl Run<'_> {
                 Effect::Ack(reply) => acks.push(Ack::Done(reply)),
                 Effect::InProgress(reply) => acks.push(Ack::InProgress(reply)),
                 Effect::DeadLetter(ticket, message, rejection, by) => self.store(ticket, message, rejection, by),
+                Effect::Refused(message, rejection) => self.judge(message, rejection),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
                 Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
             }
@@ -332,6 +333,14 @@ impl Run<'_> {
                 };
                 (request.id(), answer, start.elapsed())
             });
+        }
+    }
+
+    /// Whether what Centrifugo refused is the fault of a new version.
+    fn judge(&self, message: Arc<Message>, rejection: Rejection) {
+        let trial = self.assignment.trial.clone();
+        if let Some(trial) = trial.filter(|trial| trial.is_on(Instant::now())) {
+            tokio::task::spawn_blocking(move || trial.refused(&message, &rejection));
         }
     }
 

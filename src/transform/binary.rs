@@ -3,15 +3,21 @@
 
 use std::borrow::Cow;
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as ADAPTER,
+};
 use wasmparser::{Parser, Payload};
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
 
+use super::failure;
+use super::interface::{INIT, TRANSFORM};
 use super::module::LoadError;
 
 const MAGIC: &[u8] = b"\0asm";
 const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
 const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
-const PREVIEW1: &str = "wasi_snapshot_preview1";
+const WIT: &str = include_str!("../../guest-sdk/wit/transform.wit");
 
 /// The bytes of a component.
 pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
@@ -35,34 +41,78 @@ pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     }
 }
 
-/// A core module that carries the type section of its world becomes a component.
+/// A core module becomes a component of the world that its type section names. Without such a section, as Go's linker makes
+/// it, it counts as one of [`WORLD`] if it exports that world's functions.
 fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let mut typed = false;
-    let mut preview1 = None;
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(|error| damaged(&error))? {
-            Payload::CustomSection(section) => typed |= section.name().starts_with("component-type"),
-            Payload::ImportSection(imports) => {
-                for import in imports.into_imports() {
-                    let import = import.map_err(|error| damaged(&error))?;
-                    if import.module == PREVIEW1 {
-                        preview1.get_or_insert_with(|| format!("{PREVIEW1}.{}", import.name));
-                    }
-                }
-            }
-            _ => {}
-        }
+    let core = Core::read(wasm).map_err(|error| damaged(&error))?;
+    let wasm = match core {
+        Core { typed: true, .. } => Cow::Borrowed(wasm),
+        Core {
+            init: true,
+            transform: true,
+            ..
+        } => Cow::Owned(with_type(wasm).map_err(|error| failed(&error))?),
+        _ => return Err(LoadError::Untyped),
+    };
+    let mut encoder = ComponentEncoder::default().validate(true).module(&wasm);
+    if core.preview1 {
+        encoder = encoder.and_then(|encoder| encoder.adapter(PREVIEW1, ADAPTER));
     }
-    if let Some(import) = preview1 {
-        return Err(LoadError::Preview1(import));
-    }
-    if !typed {
-        return Err(LoadError::Untyped);
-    }
-    let encoder = ComponentEncoder::default().validate(true).module(wasm);
     encoder
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| LoadError::Encode(format!("{error:#}")))
+        .map_err(|error| failed(&error))
+}
+
+/// What of a core module decides how it becomes a component.
+#[derive(Default)]
+struct Core {
+    /// Carries a type section.
+    typed: bool,
+    /// Imports from WASI as it was before components.
+    preview1: bool,
+    init: bool,
+    transform: bool,
+}
+
+impl Core {
+    fn read(wasm: &[u8]) -> wasmparser::Result<Self> {
+        let mut core = Self::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::CustomSection(section) => core.typed |= section.name().starts_with("component-type"),
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        core.preview1 |= import?.module == PREVIEW1;
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        match export?.name {
+                            INIT => core.init = true,
+                            TRANSFORM => core.transform = true,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(core)
+    }
+}
+
+/// Whether the functions are of the types that the world has is seen when the component is made.
+fn with_type(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_source("transform.wit", WIT)?;
+    let world = resolve.select_world(&[package], Some("transform"))?;
+    let mut wasm = wasm.to_vec();
+    wit_component::embed_component_metadata(&mut wasm, &resolve, world, StringEncoding::UTF8)?;
+    Ok(wasm)
+}
+
+fn failed(error: &anyhow::Error) -> LoadError {
+    LoadError::Encode(failure::one_line(&format!("{error:#}")))
 }
 
 fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
@@ -164,19 +214,45 @@ mod tests {
         assert!(error.starts_with("the file is damaged or cut short: "), "{error}");
     }
 
+    const MEMORY: &str = r#"(memory (export "memory") 1) (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)"#;
+    const INIT: &str = r#"(func (export "init") (param i32 i32) (result i32) unreachable)"#;
+    const TRANSFORM: &str = r#"(func (export "transform")
+        (param i32 i32 i32 i32 i32 i32 i32 i32 i64 i64 i32) (result i32) unreachable)"#;
+
+    fn core(fields: &[&str]) -> Vec<u8> {
+        wat::parse_str(format!("(module {})", fields.concat())).expect("valid text")
+    }
+
     #[test]
-    fn core_modules_of_another_kind_are_refused() {
-        let module = wat::parse_str("(module)").expect("valid text");
-        let error = component(&module).expect_err("refused").to_string();
+    fn a_core_module_without_a_type_is_known_by_its_exports() {
+        component(&core(&[MEMORY, INIT, TRANSFORM])).expect("a component");
+        let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+        component(&core(&[exit, MEMORY, INIT, TRANSFORM])).expect("a component");
+        let unknown = r#"(import "wasi_snapshot_preview1" "proc_spawn" (func))"#;
+        let error = component(&core(&[unknown, MEMORY, INIT, TRANSFORM]))
+            .expect_err("refused")
+            .to_string();
         assert!(
-            error.contains("does not say what its functions are") && error.contains("wasm32-wasip2"),
+            error.starts_with("the core module cannot be made a component: ") && error.contains("proc_spawn"),
             "{error}"
         );
-        let module =
-            wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).expect("valid text");
-        let error = component(&module).expect_err("refused").to_string();
+    }
+
+    #[test]
+    fn core_modules_of_another_kind_are_refused() {
+        for fields in [&[][..], &[MEMORY, INIT], &[MEMORY, TRANSFORM]] {
+            let error = component(&core(fields)).expect_err("refused").to_string();
+            assert!(
+                error.contains("does not say what its functions are") && error.contains("`init` and `transform`"),
+                "{error}"
+            );
+        }
+        let other = r#"(func (export "transform"))"#;
+        let error = component(&core(&[MEMORY, INIT, other]))
+            .expect_err("refused")
+            .to_string();
         assert!(
-            error.contains("`wasi_snapshot_preview1.fd_write`") && error.contains("wasm32-wasip2"),
+            error.starts_with("the core module cannot be made a component: ") && error.contains("transform"),
             "{error}"
         );
     }

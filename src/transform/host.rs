@@ -142,8 +142,9 @@ fn datetime(nanoseconds: u64) -> clocks::wall_clock::Datetime {
 
 /// Epochs do not interrupt calls to the host, so a guest that could wait would hold its thread for as long as it likes.
 impl clocks::monotonic_clock::Host for State {
+    /// Never zero, as it is while there is no message yet: Go's runtime takes that for a broken clock, and ends.
     fn now(&mut self) -> Result<u64> {
-        Ok(self.now)
+        Ok(self.now.max(1))
     }
 
     fn resolution(&mut self) -> Result<u64> {

@@ -9,8 +9,8 @@ use wasmtime::component::types::ComponentItem;
 use super::module::LoadError;
 
 /// The exports of the world.
-const INIT: &str = "init";
-const TRANSFORM: &str = "transform";
+pub(super) const INIT: &str = "init";
+pub(super) const TRANSFORM: &str = "transform";
 
 pub(super) const WORLD: &str = "slipring:transform@0.1.0";
 pub(super) const DIAGNOSTICS: &str = "slipring:transform/diagnostics@0.1.0";

@@ -41,15 +41,10 @@ pub enum LoadError {
     )]
     Version([u8; 4]),
     #[error(
-        "the file is a core module that does not say what its functions are: it lacks the type section of `{WORLD}`. \
-         Build it with slipring-sdk, with --target wasm32-wasip2"
+        "the file is a core module that does not say what its functions are: it has neither the type section of `{WORLD}` nor \
+         its exports `init` and `transform`. In Rust, build it with slipring-sdk, with --target wasm32-wasip2"
     )]
     Untyped,
-    #[error(
-        "the file is a core module that imports `{0}`, which is WASI before components. \
-         Build it with --target wasm32-wasip2"
-    )]
-    Preview1(String),
     #[error("the core module cannot be made a component: {0}")]
     Encode(String),
     #[error("the module cannot be compiled: {0}")]

@@ -72,9 +72,26 @@ impl Trial {
 
     /// The new version rejected this message, and the old one made this of it.
     pub(super) fn compare(&self, message: &Message, rejection: &Rejection, old: &Outcome) {
-        if matches!(old, Outcome::Reject(_)) {
-            return;
+        if !matches!(old, Outcome::Reject(_)) {
+            self.count(message, rejection);
         }
+    }
+
+    /// Centrifugo refused for good what was made of this message. That is the new version's fault if the old one, which is called
+    /// here, publishes the message and not on that channel. Blocks as long.
+    pub fn refused(&self, message: &Message, rejection: &Rejection) {
+        let Outcome::Publish(publications) = self.predecessor.instance().call(message) else {
+            return;
+        };
+        let mut channels = publications.iter().flat_map(|publication| &publication.channels);
+        if let Some(channel) = &rejection.channel
+            && channels.all(|known| known != channel)
+        {
+            self.count(message, rejection);
+        }
+    }
+
+    fn count(&self, message: &Message, rejection: &Rejection) {
         let rejects = self.rejects.fetch_add(1, Ordering::Relaxed) + 1;
         if rejects > self.max_rejects {
             let verdict = Verdict {
@@ -99,7 +116,7 @@ impl fmt::Display for Verdict {
         let messages = if *rejects == 1 { "message" } else { "messages" };
         write!(
             f,
-            "it rejected {rejects} {messages} that the version before accepts, the last one (sequence {sequence}) because: {reason}"
+            "{rejects} {messages} were rejected that would not have been with the version before, the last one (sequence {sequence}) because: {reason}"
         )
     }
 }

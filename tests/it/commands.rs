@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod new;
+mod record;
 mod signals;
 mod stored;
 

@@ -13,6 +13,7 @@ mod directory;
 mod faults;
 mod grpc;
 mod incarnations;
+mod languages;
 mod manual;
 mod memory;
 mod numbers;

@@ -255,7 +255,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     ensure!(unruly["toml_sha256"] == old["toml_sha256"], "{unruly}");
     let reason = text(&unruly["rolled_back"], "reason");
     ensure!(
-        reason.contains("it rejected 8 messages that the version before accepts")
+        reason.contains("8 messages were rejected that would not have been with the version before")
             && reason.contains("this version is bad"),
         "{reason}"
     );
@@ -295,6 +295,33 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
         .pop()
         .context("a publication")?;
     ensure!(late.json::<u64>()? == from && late.tags["mark"] == "old", "{late:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("old")).await?;
+    let from = load.sent() + 3_000;
+    configure(&world, &format!("{}\nlost_from = {from}", mark("new")))?;
+    let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    let reason = text(&unruly["rolled_back"], "reason");
+    ensure!(reason.contains("nowhere:1"), "{reason}");
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    // What was under way while Centrifugo answered is among them.
+    let touched = dead_letters(&world)?;
+    ensure!(
+        touched.len() >= 5 && touched.iter().all(|number| *number >= from),
+        "{touched:?}"
+    );
+    all_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
+    let output = world
+        .home
+        .command(["dead-letters", "replay", "--module", "unruly"])
+        .output()?;
+    exits(&output, 0)?;
+    ensure!(dead_letters(&world)?.is_empty(), "they are replayed");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::super::difference;
 use super::super::palette::Palette;
 use super::super::runner::Runner;
 use super::super::test_cases::cases;
+use crate::message::Message;
 
 #[derive(Debug)]
 pub struct Screen {
@@ -113,6 +114,18 @@ fn same(before: &Shown, now: &Shown) -> bool {
         (Shown::Made { made: before, .. }, Shown::Made { made: now, .. }) => before == now,
         (before, now) => before == now,
     }
+}
+
+/// A message of the stream, and what it becomes.
+pub fn live(message: &Message, made: &Expectation) -> String {
+    // Subjects may hold what moves a terminal's cursor.
+    let subject = message.subject.replace(char::is_control, "?");
+    format!(
+        "{}:{}  {subject}\n{}",
+        message.stream,
+        message.sequence,
+        indented(&made.lines())
+    )
 }
 
 fn indented(lines: &[String]) -> String {

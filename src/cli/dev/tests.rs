@@ -48,7 +48,7 @@ impl Dev {
         let (stop, said) = (CancellationToken::new(), Shared::default());
         let thread = {
             let (hints, stop, mut output) = (sender.clone(), stop.clone(), said.clone());
-            thread::spawn(move || run(&project, hints, &events, &stop, &mut output.clone(), &mut output))
+            thread::spawn(move || run(&project, None, hints, &events, &stop, &mut output.clone(), &mut output))
         };
         Self {
             dir,

@@ -212,6 +212,8 @@ fn is_reordered(pairs: &[(usize, usize)], old: &[Publication], new: &[Publicatio
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use serde_json::value::RawValue;
 
     use super::*;
@@ -249,7 +251,7 @@ mod tests {
     fn what_is_the_same_by_value_is_the_same() {
         let old = publication(&["a"], r#"{"id": 7, "name": "ü"}"#);
         check(
-            &[old.clone()],
+            slice::from_ref(&old),
             &[publication(&["a"], r#"{"name":"\u00fc","id":7}"#)],
             &[],
         );
@@ -317,7 +319,7 @@ mod tests {
                 &[Change::Options],
             ),
         ] {
-            check(&[old.clone()], &[new], expected);
+            check(slice::from_ref(&old), &[new], expected);
         }
     }
 
@@ -328,8 +330,8 @@ mod tests {
             publication(&["b"], "2"),
             publication(&["c"], "1"),
         );
-        check(&[a.clone(), b.clone()], &[b.clone()], &[Change::Publications]);
-        check(&[a.clone()], &[a.clone(), b.clone()], &[Change::Publications]);
+        check(&[a.clone(), b.clone()], slice::from_ref(&b), &[Change::Publications]);
+        check(slice::from_ref(&a), &[a.clone(), b.clone()], &[Change::Publications]);
         check(&[a.clone(), b.clone()], &[b.clone(), c], &[Change::Channels]);
         let other = publication(&["a"], "3");
         check(&[a.clone(), b.clone(), other.clone()], &[b, other, a], &[Change::Data]);

@@ -58,11 +58,13 @@ impl Redaction {
     pub fn tell(&self, messages: usize) -> Vec<String> {
         let line = |field: &Field| {
             let Field {
-                path, values, messages: of, ..
+                path,
+                values,
+                messages: of,
             } = field;
             match values {
-                0 => format!("warning: nothing is called `{path}` in any of the {messages} messages, so it redacted nothing"),
-                _ => format!("redacted `{path}`: {values} values, in {of} of {messages} messages"),
+                0 => format!("warning: none of the messages has a `{path}`, so it redacted nothing"),
+                _ => format!("redacted `{path}` in {of} of {messages} messages, values: {values}"),
             }
         };
         self.fields.iter().map(line).collect()
@@ -71,7 +73,10 @@ impl Redaction {
 
 /// Names of headers are told apart by case in NATS, not by people.
 fn redact_headers(sample: &mut Sample, name: &str) -> usize {
-    let found = sample.headers_mut().iter_mut().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+    let found = sample
+        .headers_mut()
+        .iter_mut()
+        .filter(|(header, _)| header.eq_ignore_ascii_case(name));
     found.map(|(_, value)| blank(value)).sum()
 }
 
@@ -81,7 +86,9 @@ fn redact(value: &mut Value, keys: &[&str]) -> usize {
     match value {
         Value::Array(values) => values.iter_mut().map(|value| redact(value, keys)).sum(),
         Value::Object(object) => {
-            let here = object.get_mut(keys[0]).map_or(0, |found| redact_below(found, &keys[1..]));
+            let here = object
+                .get_mut(keys[0])
+                .map_or(0, |found| redact_below(found, &keys[1..]));
             here + object.values_mut().map(|value| redact(value, keys)).sum::<usize>()
         }
         _ => 0,
@@ -100,20 +107,17 @@ fn redact_below(value: &mut Value, keys: &[&str]) -> usize {
     }
 }
 
-/// Everything in it becomes a fixed value of its own type. Nothing that was blank before counts, so that overlapping paths do
-/// not count twice.
+/// Everything in it becomes a fixed value of its own type. Returns how many values that were.
 fn blank(value: &mut Value) -> usize {
-    let blanked = match value {
-        Value::Array(values) => return values.iter_mut().map(blank).sum(),
-        Value::Object(object) => return object.values_mut().map(blank).sum(),
-        Value::Null => return 0,
-        Value::String(_) => Value::from(PLACEHOLDER),
-        Value::Number(_) => Value::from(0),
-        Value::Bool(_) => Value::from(false),
-    };
-    let changed = *value != blanked;
-    *value = blanked;
-    usize::from(changed)
+    match value {
+        Value::Array(values) => return values.iter_mut().map(blank).sum::<usize>().max(1),
+        Value::Object(object) => return object.values_mut().map(blank).sum::<usize>().max(1),
+        Value::Null => {}
+        Value::String(text) => PLACEHOLDER.clone_into(text),
+        Value::Number(number) => *number = 0.into(),
+        Value::Bool(bool) => *bool = false,
+    }
+    1
 }
 
 #[cfg(test)]
@@ -129,7 +133,9 @@ mod tests {
         let message = Message {
             subject: "orders.7".to_owned(),
             payload: payload.to_owned().into(),
-            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
             stream: "ORDERS".into(),
             sequence: 42,
             timestamp: 0,
@@ -156,14 +162,38 @@ mod tests {
             "lines": [{ "customer": { "email": "c@example.org" } }, { "price": 5, "tags": ["x", 1] }],
         });
         let payload = payload.to_string();
-        assert_snapshot!(check(&payload, &["customer.email"]), @"");
-        assert_snapshot!(check(&payload, &["email", "lines.price", "tags"]), @"");
-        assert_snapshot!(check(&payload, &["customer"]), @"");
+        assert_snapshot!(check(&payload, &["customer.email"]), @r#"
+        {"subject":"orders.7","data":{"customer":{"age":7,"email":"redacted","name":"B","note":null,"vip":true},"email":"a@example.org","lines":[{"customer":{"email":"redacted"}},{"price":5,"tags":["x",1]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
+        redacted `customer.email` in 1 of 1 messages, values: 2
+        kept: true
+        "#);
+        assert_snapshot!(check(&payload, &["email", "lines.price", "tags"]), @r#"
+        {"subject":"orders.7","data":{"customer":{"age":7,"email":"redacted","name":"B","note":null,"vip":true},"email":"redacted","lines":[{"customer":{"email":"redacted"}},{"price":0,"tags":["redacted",0]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
+        redacted `email` in 1 of 1 messages, values: 3
+        redacted `lines.price` in 1 of 1 messages, values: 1
+        redacted `tags` in 1 of 1 messages, values: 2
+        kept: true
+        "#);
+        assert_snapshot!(check(&payload, &["customer"]), @r#"
+        {"subject":"orders.7","data":{"customer":{"age":0,"email":"redacted","name":"redacted","note":null,"vip":false},"email":"a@example.org","lines":[{"customer":{"email":"redacted"}},{"price":5,"tags":["x",1]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
+        redacted `customer` in 1 of 1 messages, values: 6
+        kept: true
+        "#);
     }
 
     #[test]
     fn headers_are_fields_too_and_what_is_not_found_is_a_warning() {
-        assert_snapshot!(check("{}", &["trace", "mail"]), @"");
+        assert!(
+            check(r#"{"a":false,"b":null,"c":{}}"#, &["a", "b", "c"])
+                .find("warning")
+                .is_none()
+        );
+        assert_snapshot!(check("{}", &["trace", "mail"]), @r#"
+        {"subject":"orders.7","data":{},"headers":{"Kind":"order","Trace":["redacted","redacted"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
+        redacted `trace` in 1 of 1 messages, values: 2
+        warning: none of the messages has a `mail`, so it redacted nothing
+        kept: true
+        "#);
     }
 
     #[test]

@@ -405,6 +405,7 @@ impl Relay {
                     run.dead_letters.insert(ticket);
                     self.store(run, world, ticket, number(&message));
                 }
+                Effect::Refused(..) => {}
                 Effect::Renew(reason) => {
                     world.tell(|| format!("flow {} is renewed: {reason}", run.id));
                     world.count("renewed");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::{Chunk, Module, Transformed, Trial, Workers};
 use super::message;
 use super::wat::{Guest, limits};
-use crate::message::Outcome;
+use crate::message::{Outcome, Rejection, Stage};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -81,6 +81,23 @@ fn a_trial_ends() {
     assert!(!trial.has_failed());
 }
 
+#[test]
+fn what_centrifugo_refuses_counts_if_the_old_version_would_not_have_published_it_there() {
+    // Publishes on the channel `a`.
+    let trial = Trial::new(rejects_above(50), MINUTE, 0);
+    let refusal = |channel: &str| Rejection {
+        stage: Stage::Publish,
+        code: "102".into(),
+        channel: Some(channel.into()),
+        reason: "unknown channel".to_owned(),
+    };
+    trial.refused(&message(1), &refusal("a"));
+    trial.refused(&message(51), &refusal("nowhere"));
+    assert!(!trial.has_failed());
+    trial.refused(&message(1), &refusal("nowhere"));
+    assert!(trial.has_failed());
+}
+
 #[tokio::test]
 async fn the_verdict_says_what_happened() {
     let (old, new) = (rejects_above(1_000), rejects_above(0));
@@ -91,6 +108,6 @@ async fn the_verdict_says_what_happened() {
         .expect("it runs");
     assert_eq!(
         trial.failure().await.to_string(),
-        "it rejected 2 messages that the version before accepts, the last one (sequence 2) because: a"
+        "2 messages were rejected that would not have been with the version before, the last one (sequence 2) because: a"
     );
 }

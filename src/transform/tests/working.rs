@@ -108,6 +108,20 @@ fn random_numbers_and_time_are_the_message_s_in_every_call() {
 }
 
 #[test]
+fn the_clock_runs_before_the_first_message() {
+    let guest = Guest {
+        imports: r#"
+            (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
+            (core func $now (canon lower (func $clock "now")))
+            (core instance $host (export "now" (func $now)))"#,
+        more: r#"(import "host" "now" (func $now (result i64)))"#,
+        init: "(if (i64.eqz (call $now)) (then unreachable)) (call $result (i32.const 0) (i32.const 0) (i32.const 0))",
+        ..Guest::default()
+    };
+    guest.load(limits()).expect("a clock that is not zero");
+}
+
+#[test]
 fn outcomes_come_in_the_order_of_the_chunks() {
     // The lower the sequence the longer it takes, so that without reordering the last chunks would come first.
     let guest = Guest {

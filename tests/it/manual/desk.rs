@@ -203,23 +203,20 @@ impl Desk {
         Ok(())
     }
 
-    /// Lines with `-` go, lines with `+` come, others say where.
+    /// Lines with `-` go, lines with `+` come, others say where; `@@` begins another place.
     fn change(&mut self, path: &Path, change: &str) -> Result<()> {
-        let side = |gone: char| -> String {
-            let lines = change.lines().filter(|line| !line.starts_with(gone));
-            lines
-                .map(|line| format!("{}\n", line.get(1..).unwrap_or_default()))
-                .collect()
-        };
-        let (before, after) = (side('+'), side('-'));
         let file = self.here.join(path);
-        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", path.display()))?;
-        ensure!(
-            text.matches(&before).count() == 1,
-            "{} does not hold once\n{before}",
-            path.display()
-        );
-        std::fs::write(&file, text.replace(&before, &after))?;
+        let mut text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", path.display()))?;
+        for place in change.split("@@\n") {
+            let (before, after) = (side(place, '+'), side(place, '-'));
+            ensure!(
+                text.matches(&before).count() == 1,
+                "{} does not hold once\n{before}",
+                path.display()
+            );
+            text = text.replace(&before, &after);
+        }
+        std::fs::write(&file, text)?;
         self.note_edit(path, change);
         Ok(())
     }
@@ -243,6 +240,14 @@ impl Desk {
         let folder = self.folder.path().display().to_string();
         manual_addresses(&self.addresses, printed).replace(&folder, "~")
     }
+}
+
+/// A change without its lines that are `other`.
+fn side(change: &str, other: char) -> String {
+    let lines = change.lines().filter(|line| !line.starts_with(other));
+    lines
+        .map(|line| format!("{}\n", line.get(1..).unwrap_or_default()))
+        .collect()
 }
 
 fn manual_addresses(addresses: &[(&'static str, String)], printed: &str) -> String {

@@ -6,9 +6,9 @@
 //! | `sh fails` | it must exit with 1 |
 //! | `sh until` | typed again until it prints what the page says |
 //! | `sh terminal=NAME` | goes on in a terminal of its own |
-//! | `sh not-run` | only shown |
+//! | `LANGUAGE not-run` | only shown |
 //! | `LANGUAGE file=PATH` | saved there |
-//! | `diff file=PATH` | changed there |
+//! | `diff file=PATH` | changed there; `@@` stands between two places |
 //! | `text` | what the command before prints; `…` stands for any text, a line of it for any lines |
 //! | `text terminal=NAME` | what appears next in that terminal |
 
@@ -66,7 +66,7 @@ impl Block {
 fn kind(info: &str) -> Result<Kind> {
     let (language, what) = info.split_once(' ').unwrap_or((info, ""));
     Ok(match (language, what, what.split_once('=')) {
-        ("sh", "not-run", _) | (_, "not-run", _) => Kind::NotRun,
+        (_, "not-run", _) => Kind::NotRun,
         ("sh", "" | "fails" | "until", _) => Kind::Command {
             fails: what == "fails",
             until: what == "until",

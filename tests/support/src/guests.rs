@@ -37,6 +37,20 @@ pub fn core_module(name: &str) -> Result<PathBuf> {
     find(&BUILT, name, "wasm32-unknown-unknown", &["orders", "unruly"])
 }
 
+/// The languages of `examples/languages`, each of which has the transform of `orders`.
+pub const LANGUAGES: [&str; 4] = ["js", "python", "go", "c"];
+
+/// The transform of `orders`, written in one of [`LANGUAGES`]. Its tools are for `make test-languages` to fetch, not for us.
+pub fn in_language(language: &str) -> Result<PathBuf> {
+    let file = crate::workspace().join(format!("examples/languages/{language}/orders.wasm"));
+    ensure!(
+        file.exists(),
+        "{} is not there: `make languages` builds it",
+        file.display()
+    );
+    Ok(file)
+}
+
 fn find(built: &OnceLock<Built>, name: &str, target: &str, guests: &[&str]) -> Result<PathBuf> {
     let built = built.get_or_init(|| build(target, guests).map_err(|error| format!("{error:#}")));
     let files = built.as_ref().map_err(|error| anyhow!("{error}"))?;

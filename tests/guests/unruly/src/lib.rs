@@ -28,6 +28,8 @@ struct Settings {
     refuse_from: Option<u64>,
     /// Traps, and does not say no, from this sequence on.
     trap_from: Option<u64>,
+    /// Publishes to a namespace that does not exist, from this sequence on.
+    lost_from: Option<u64>,
 }
 
 #[init]
@@ -51,6 +53,9 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
         settings.trap_from.is_none_or(|from| message.sequence < from),
         "this version is bad"
     );
+    if settings.lost_from.is_some_and(|from| message.sequence >= from) {
+        return Ok(marked(Publication::json_text("nowhere:1", "1").into(), settings));
+    }
     let wish = message.subject.rsplit('.').next().unwrap_or_default();
     let output = match wish {
         "ok" => ok(message)?,

@@ -1,0 +1,73 @@
+// Between the bindings in transform.h and C: JSON in, publications and rejections out.
+
+#ifndef SLIPRING_H
+#define SLIPRING_H
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transform.h"
+#include "yyjson.h"
+
+// The bindings want to be linked with an object file that says which world this is of. It is not here: the relay knows by the
+// exports.
+void __component_type_object_force_link_transform(void) {}
+
+// Rejects the message, with the reason: `return reject(reason, …)`.
+static inline bool reject(transform_string_t *reason, const char *format, ...) {
+  char text[256];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  // What is returned is freed by the bindings: nothing static may be given to them.
+  transform_string_dup(reason, text);
+  return false;
+}
+
+// The value of a field; if there is none, or none of this type, the message is rejected.
+static inline bool field(yyjson_val *object, const char *name, yyjson_type type, yyjson_val **value, transform_string_t *reason) {
+  *value = yyjson_obj_get(object, name);
+  if (!*value) return reject(reason, "%s: missing", name);
+  if (yyjson_get_type(*value) != type) return reject(reason, "%s: of the wrong type", name);
+  return true;
+}
+
+// The same for a whole number.
+static inline bool whole(yyjson_val *object, const char *name, uint64_t maximum, uint64_t *number, transform_string_t *reason) {
+  yyjson_val *value = yyjson_obj_get(object, name);
+  if (!value) return reject(reason, "%s: missing", name);
+  if (!yyjson_is_uint(value) || yyjson_get_uint(value) > maximum) {
+    return reject(reason, "%s: not a whole number up to %" PRIu64, name, maximum);
+  }
+  *number = yyjson_get_uint(value);
+  return true;
+}
+
+// The payload as JSON, which the caller frees with `yyjson_doc_free`, or a rejection.
+static inline yyjson_doc *parse(const transform_message_t *message, transform_string_t *reason) {
+  yyjson_read_err error;
+  yyjson_doc *document = yyjson_read_opts((char *)message->payload.ptr, message->payload.len, 0, NULL, &error);
+  if (!document) reject(reason, "the payload is not JSON: %s at byte %zu", error.msg, error.pos);
+  return document;
+}
+
+static inline void drop(transform_list_publication_t *publications) { *publications = (transform_list_publication_t){NULL, 0}; }
+
+// Makes it all that is published: `data`, a JSON text, on `channel`. What else it shall have is set in what is returned.
+static inline transform_publication_t *publish(transform_list_publication_t *publications, const char *channel, const char *data) {
+  transform_publication_t *publication = calloc(1, sizeof *publication);
+  transform_string_t *name = malloc(sizeof *name);
+  if (!publication || !name) abort();
+  transform_string_dup(name, channel);
+  publication->channels = (transform_list_string_t){name, 1};
+  publication->body.tag = SLIPRING_TRANSFORM_TYPES_BODY_JSON;
+  transform_string_dup(&publication->body.val.json, data);
+  *publications = (transform_list_publication_t){publication, 1};
+  return publication;
+}
+
+#endif

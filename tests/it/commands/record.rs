@@ -1,0 +1,300 @@
+//! `slipring record`: cases of messages that a real server holds. And `slipring dev --nats`, which looks at them as they arrive.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::HeaderMap;
+use serde_json::{Value, json};
+use slipring_support::eventually;
+
+use super::super::world::{SOON, World};
+use super::{exits, stderr, stdout};
+
+const MODULE: &str = "modules/unruly.wasm";
+
+/// A world with the guest `unruly` and its stream, and messages in it.
+async fn world_with(messages: &[(&'static str, &'static str)]) -> Result<World> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>", "other.>"]).await?;
+    world.add_unruly("subjects = [\"unruly.>\"]")?;
+    world.publish(messages.iter().copied()).await?;
+    Ok(world)
+}
+
+fn slipring(world: &World, arguments: &[&str]) -> Result<Output> {
+    world
+        .home
+        .command(arguments.iter().copied())
+        .output()
+        .context("running slipring")
+}
+
+fn record(world: &World, arguments: &[&str]) -> Result<Output> {
+    slipring(world, &[&["record", MODULE], arguments].concat())
+}
+
+fn case(world: &World, name: &str) -> Result<Value> {
+    let path = world.home.path().join("modules/cases").join(name);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{name}: {text}"))
+}
+
+fn recorded(world: &World) -> BTreeSet<String> {
+    let files = std::fs::read_dir(world.home.path().join("modules/cases"));
+    let names = files.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_passes_and_says_what_the_module_makes_of_it() -> Result<()> {
+    let world = world_with(&[
+        ("unruly.ok", r#"{"id":1}"#),
+        ("unruly.drop", "a text"),
+        ("other.ok", r#"{"id":3}"#),
+        ("unruly.reject", "no"),
+        ("unruly.ok", r#"{"id":5}"#),
+    ])
+    .await?;
+    let output = record(&world, &["--last", "3"])?;
+    exits(&output, 0)?;
+    let files = ["UNRULY-2.json", "UNRULY-4.json", "UNRULY-5.json"];
+    let written: Vec<PathBuf> = stdout(&output).lines().map(PathBuf::from).collect();
+    ensure!(
+        written == files.map(|file| PathBuf::from("modules/cases").join(file)),
+        "the last three that the module reads: {written:?}"
+    );
+    ensure!(stderr(&output).ends_with("3 cases written\n"), "{}", stderr(&output));
+    let published = case(&world, "UNRULY-5.json")?;
+    let message = &published["message"];
+    ensure!(
+        message["subject"] == "unruly.ok" && message["data"] == json!({ "id": 5 }) && message["sequence"] == 5,
+        "{published}"
+    );
+    ensure!(
+        message["timestamp"].is_string() && message.get("stream").is_none(),
+        "{published}"
+    );
+    let expected =
+        json!({ "outcome": "publish", "publications": [{ "channels": ["unruly:ok"], "data": { "id": 5 } }] });
+    ensure!(published["expect"] == expected, "{published}");
+    ensure!(case(&world, "UNRULY-2.json")?["expect"] == json!({ "outcome": "drop" }));
+    ensure!(case(&world, "UNRULY-4.json")?["expect"]["reason"] == "rejected as asked: no");
+    let tested = slipring(&world, &["test", MODULE])?;
+    exits(&tested, 0)?;
+
+    let again = record(&world, &["--seq", "5", "--seq", "3"])?;
+    exits(&again, 0)?;
+    ensure!(
+        stderr(&again).contains("UNRULY-5.json is there already, and stays as it is\n")
+            && stderr(&again).ends_with("1 case written, 1 there already\n"),
+        "{}",
+        stderr(&again)
+    );
+    let stream = world.jetstream.get_stream("UNRULY").await?;
+    ensure!(stream.cached_info().state.consumer_count == 0, "nothing of it stays");
+    ensure!(stream.cached_info().state.messages == 5, "nothing was taken");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_redacted_is_in_no_case() -> Result<()> {
+    let world = world_with(&[("unruly.drop", "secret@example.org, no JSON")]).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert("Authorization", "secret");
+    let payload = r#"{"customer":{"email":"secret@example.org","age":7},"id":7}"#;
+    world
+        .jetstream
+        .publish_with_headers("unruly.ok", headers, payload.into())
+        .await?
+        .await?;
+    let fields = [
+        "--redact",
+        "customer.email",
+        "--redact",
+        "authorization",
+        "--redact",
+        "phone",
+    ];
+    let output = record(&world, &[&["--last", "10"][..], &fields].concat())?;
+    exits(&output, 0)?;
+    ensure!(
+        recorded(&world) == BTreeSet::from(["UNRULY-2.json".to_owned()]),
+        "{:?}",
+        recorded(&world)
+    );
+    let case = case(&world, "UNRULY-2.json")?;
+    ensure!(!case.to_string().contains("secret"), "{case}");
+    let data = json!({ "customer": { "email": "redacted", "age": 7 }, "id": 7 });
+    ensure!(
+        case["message"]["data"] == data && case["message"]["headers"]["Authorization"] == "redacted",
+        "{case}"
+    );
+    ensure!(
+        case["expect"]["publications"][0]["data"] == data,
+        "what it makes of the redacted message: {case}"
+    );
+    for words in [
+        "UNRULY-1: its payload is not JSON, so that it can't be redacted; it is left out\n",
+        "redacted `customer.email` in 1 of 2 messages, values: 1\n",
+        "warning: none of the messages has a `phone`, so it redacted nothing\n",
+        "1 case written, 1 left out\n",
+    ] {
+        ensure!(
+            stderr(&output).contains(words),
+            "{words:?} is not in {}",
+            stderr(&output)
+        );
+    }
+    exits(&slipring(&world, &["test", MODULE])?, 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_becomes_a_case() -> Result<()> {
+    let world = world_with(&[("unruly.reject", r#"{"id":7}"#)]).await?;
+    let mut relay = world.run().await?;
+    eventually(SOON, "a dead letter", async || {
+        world.jetstream.get_stream("SLIPRING_DEAD_LETTERS").await.map(drop)
+    })
+    .await?;
+    world.all_acked(SOON, "UNRULY", "unruly").await?;
+    relay.stop(SOON).await?;
+    let output = record(&world, &["--dead-letter", "1"])?;
+    exits(&output, 0)?;
+    ensure!(
+        stderr(&output).contains("dead letter 1 of unruly: rejected as asked: {\"id\":7} (rejected)\n"),
+        "{}",
+        stderr(&output)
+    );
+    let case = case(&world, "dead-letter-1.json")?;
+    ensure!(
+        case["message"]["subject"] == "unruly.reject" && case["message"]["sequence"] == 1,
+        "{case}"
+    );
+    ensure!(
+        case["message"]["headers"].is_null(),
+        "none of the letter's own headers: {case}"
+    );
+    ensure!(case["expect"]["outcome"] == "reject", "{case}");
+    exits(&slipring(&world, &["test", MODULE])?, 0)?;
+    let none = record(&world, &["--dead-letter", "2"])?;
+    exits(&none, 1)?;
+    ensure!(
+        stderr(&none).ends_with("there is no dead letter 2 in SLIPRING_DEAD_LETTERS\n"),
+        "{}",
+        stderr(&none)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_module_cases_are_samples_and_what_is_not_there_is_named() -> Result<()> {
+    let world = world_with(&[("unruly.ok", "1")]).await?;
+    let output = slipring(
+        &world,
+        &["record", "--stream", "UNRULY", "--last", "1", "--into", "samples"],
+    )?;
+    exits(&output, 0)?;
+    ensure!(
+        stderr(&output).starts_with("there is no module in .: "),
+        "{}",
+        stderr(&output)
+    );
+    let text = std::fs::read_to_string(world.home.path().join("samples/UNRULY-1.json"))?;
+    let sample: Value = serde_json::from_str(&text)?;
+    ensure!(
+        sample["message"]["stream"] == "UNRULY" && sample.get("expect").is_none(),
+        "{sample}"
+    );
+
+    let refused = |arguments: &[&str], code: i32, words: &str| -> Result<()> {
+        let output = slipring(&world, &[&["record"], arguments].concat())?;
+        exits(&output, code)?;
+        ensure!(
+            stderr(&output).contains(words),
+            "{words:?} is not in {}",
+            stderr(&output)
+        );
+        Ok(())
+    };
+    refused(&["--last", "1"], 2, "which stream? Name it with --stream")?;
+    refused(&["--stream", "UNRULY"], 2, "--last <COUNT>")?;
+    refused(
+        &["--stream", "ORDERS", "--last", "1"],
+        1,
+        "there is no stream `ORDERS`; there are UNRULY",
+    )?;
+    refused(
+        &[MODULE, "--seq", "9"],
+        1,
+        "there is no message 9 in the stream `UNRULY`",
+    )?;
+    refused(
+        &[MODULE, "--last", "1", "--subject", "unruly.x"],
+        1,
+        "the stream UNRULY holds no message of unruly.x",
+    )?;
+    refused(
+        &[MODULE, "--last", "1", "--redact", "a..b"],
+        2,
+        "such as customer.email",
+    )?;
+    refused(
+        &[MODULE, "--dead-letter", "1"],
+        1,
+        "there are no dead letters: the stream SLIPRING_DEAD_LETTERS does not exist",
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_shows_what_arrives_and_touches_nothing() -> Result<()> {
+    let world = world_with(&[("unruly.ok", "0")]).await?;
+    std::fs::create_dir(world.home.path().join("modules/cases"))?;
+    let mut dev = world.home.start(["dev", MODULE, "--nats"])?;
+    let says = async |dev: &mut slipring_support::process::Process, what: &str| {
+        dev.line(SOON, what, |line| line.contains(what)).await.map(drop)
+    };
+    says(&mut dev, "what arrives in UNRULY (unruly.>) is shown from now on").await?;
+    world
+        .publish([("other.ok", "1"), ("unruly.ok", "{\"id\":2}"), ("unruly.drop", "3")])
+        .await?;
+    says(&mut dev, "    dropped").await?;
+    let shown = dev.log();
+    let begin = shown
+        .iter()
+        .position(|line| line == "UNRULY:3  unruly.ok")
+        .with_context(|| format!("{shown:#?}"))?;
+    ensure!(
+        shown[begin + 1..]
+            == [
+                "    {\"channels\":[\"unruly:ok\"],\"data\":{\"id\":2}}",
+                "UNRULY:4  unruly.drop",
+                "    dropped"
+            ],
+        "{shown:#?}"
+    );
+
+    // The settings that are saved apply to what comes next.
+    world.home.configure_module(
+        "unruly",
+        "stream = \"UNRULY\"\nsubjects = [\"other.>\"]\nsettings.mark = \"new\"",
+    )?;
+    says(&mut dev, "what arrives in UNRULY (other.>) is shown from now on").await?;
+    world.publish([("other.ok", "5")]).await?;
+    says(
+        &mut dev,
+        "{\"channels\":[\"unruly:ok\"],\"data\":5,\"tags\":{\"mark\":\"new\"}}",
+    )
+    .await?;
+    dev.interrupt()?;
+    let status = dev.wait(SOON).await?;
+    ensure!(status.code() == Some(0), "{status}");
+    let stream = world.jetstream.get_stream("UNRULY").await?;
+    ensure!(
+        stream.cached_info().state.messages == 5,
+        "nothing was taken: {:?}",
+        stream.cached_info().state
+    );
+    Ok(())
+}

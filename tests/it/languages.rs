@@ -1,0 +1,161 @@
+//! The transform of `orders` in other languages makes what the one in Rust makes. `make test-languages` builds those modules and
+//! runs these tests.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use slipring_support::guests::{self, LANGUAGES};
+use slipring_support::workspace;
+
+use super::world::{World, binary};
+
+/// Compiling an interpreter takes a while on a busy machine.
+const LONG: Duration = Duration::from_secs(300);
+
+/// For the relay: so many messages, on so many channels.
+const MESSAGES: u64 = 500;
+const CHANNELS: u64 = 10;
+
+macro_rules! in_each_language {
+    ($($language:ident),+ $(,)?) => {
+        $(
+            mod $language {
+                #[test]
+                #[ignore = "needs the modules: make test-languages"]
+                fn tries_the_same() -> anyhow::Result<()> {
+                    super::tries_the_same(stringify!($language))
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                #[ignore = "needs the modules: make test-languages"]
+                async fn publishes_the_same() -> anyhow::Result<()> {
+                    super::publishes_the_same(stringify!($language)).await
+                }
+            }
+        )+
+
+        #[test]
+        fn no_language_is_forgotten() {
+            assert_eq!([$(stringify!($language)),+], LANGUAGES);
+        }
+    };
+}
+
+in_each_language!(js, python, go, c);
+
+/// What `slipring try` prints: for the samples, for an order larger than any buffer between the relay and a module, and for
+/// orders that are none.
+fn tries_the_same(language: &str) -> Result<()> {
+    let samples = std::fs::read_to_string(workspace().join("examples/orders/samples.jsonl"))?;
+    let mut messages: Vec<Value> = samples.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let line = json!({ "sku": "Ä-😀", "quantity": 3, "price_cents": u32::MAX });
+    let lines: Vec<&Value> = vec![&line; 2_000];
+    messages.push(message(
+        json!({ "id": 19, "revision": 1, "status": "paid", "lines": lines }),
+    ));
+    let good = messages.len();
+    messages.extend([
+        json!({ "subject": "orders.paid", "payload": "nonsense" }),
+        json!({ "subject": "orders.paid", "payload": "" }),
+        json!({ "subject": "orders.paid", "payload_base64": "/w==" }),
+        message(&json!(null)),
+        message(&json!([])),
+        message(&json!({ "id": 17, "status": "paid", "lines": [] })),
+        message(&json!({ "id": 17, "revision": 1, "status": "paid" })),
+        message(&json!({ "id": 17, "revision": 1, "status": "lost", "lines": [] })),
+        message(&json!({ "id": -17, "revision": 1, "status": "paid", "lines": [] })),
+        message(&json!({ "id": "17", "revision": 1, "status": "paid", "lines": [] })),
+        message(&json!({ "id": 17, "revision": 1, "status": "paid", "lines": [{ "quantity": 1 }] })),
+        message(
+            &json!({ "id": 17, "revision": 1, "status": "paid", "lines": [{ "quantity": 1.5, "price_cents": 1 }] }),
+        ),
+    ]);
+
+    let of_rust = outcomes(&guests::component("orders")?, &messages)?;
+    let outcomes = outcomes(&guests::in_language(language)?, &messages)?;
+    ensure!(
+        outcomes[..good] == of_rust[..good],
+        "{:#?} instead of {:#?}",
+        &outcomes[..good],
+        &of_rust[..good]
+    );
+    for (rejection, of_rust) in outcomes[good..].iter().zip(&of_rust[good..]) {
+        // Each has its own words for the reason.
+        ensure!(
+            of_rust["outcome"] == "reject" && rejection["outcome"] == "reject" && rejection["code"] == "rejected",
+            "{rejection} instead of {of_rust}"
+        );
+        ensure!(
+            rejection["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
+            "{rejection}"
+        );
+    }
+    Ok(())
+}
+
+fn message(order: &Value) -> Value {
+    json!({ "subject": "orders.paid", "data": order })
+}
+
+/// One for each message.
+fn outcomes(wasm: &Path, messages: &[Value]) -> Result<Vec<Value>> {
+    let lines: String = messages.iter().map(|message| format!("{message}\n")).collect();
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), lines)?;
+    let mut command = Command::new(binary());
+    let output = command
+        .arg("try")
+        .arg(wasm)
+        .arg(file.path())
+        .output()
+        .context("running slipring")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcomes = String::from_utf8(output.stdout)?;
+    let outcomes: Vec<Value> = outcomes.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(outcomes.len() == messages.len(), "{outcomes:#?}");
+    Ok(outcomes)
+}
+
+/// The same histories, through the relay and Centrifugo.
+async fn publishes_the_same(language: &str) -> Result<()> {
+    let of_rust = histories(&guests::component("orders")?).await?;
+    let histories = histories(&guests::in_language(language)?).await?;
+    ensure!(histories == of_rust, "{histories:#?} instead of {of_rust:#?}");
+    let published: usize = histories.iter().map(Vec::len).sum();
+    // Every fourth is a draft.
+    ensure!(
+        published as u64 == MESSAGES - MESSAGES / 4,
+        "{published} were published"
+    );
+    Ok(())
+}
+
+/// What the channels hold in the end, each in its order, as texts.
+async fn histories(wasm: &Path) -> Result<Vec<Vec<String>>> {
+    let world = World::start().await?;
+    world.stream("ORDERS", &["orders.>"]).await?;
+    world.publish((0..MESSAGES).map(order)).await?;
+    world
+        .home
+        .add_module("orders", wasm, "stream = \"ORDERS\"\ndeliver = \"all\"\n")?;
+    let relay = world.home.run().await?;
+    relay.ready(LONG).await?;
+    world.all_acked(LONG, "ORDERS", "orders").await?;
+    let mut histories = Vec::new();
+    for id in 0..CHANNELS {
+        let history = world.centrifugo.history(&format!("orders:{id}")).await?;
+        histories.push(history.iter().map(|publication| publication.text()).collect());
+    }
+    Ok(histories)
+}
+
+fn order(number: u64) -> (String, String) {
+    let status = ["draft", "paid", "shipped", "delivered"][number as usize % 4];
+    let (id, revision) = (number / 4 % CHANNELS, number + 1);
+    let lines = format!(r#"[{{"sku":"A-1","quantity":{number},"price_cents":450}}]"#);
+    let order = format!(r#"{{"id":{id},"revision":{revision},"status":"{status}","lines":{lines}}}"#);
+    (format!("orders.{status}"), order)
+}
