@@ -94,7 +94,7 @@ impl Desk {
             Kind::Command { until: true, .. } => {
                 let output = output.context("it must be followed by what is waited for")?;
                 let mut last = String::new();
-                let typed = async || {
+                let typed = async || -> Result<()> {
                     last = self.shell(&block.text, false)?;
                     ensure!(matches(&output.text, &last), "it printed\n{last}");
                     Ok(())
@@ -113,7 +113,8 @@ impl Desk {
             }
             Kind::Terminal(name) => {
                 self.note(&block.text, "");
-                let mut command = self.command(&block.text);
+                // So that what is ended with the terminal is the command and not its shell.
+                let mut command = self.command(&format!("exec {}", block.text));
                 let process = Process::spawn(name, &mut command)?;
                 self.terminals.insert(name.clone(), Terminal { process, seen: 0 });
                 Ok(())
