@@ -54,7 +54,7 @@ fn tries_the_same(language: &str) -> Result<()> {
     let line = json!({ "sku": "Ä-😀", "quantity": 3, "price_cents": u32::MAX });
     let lines: Vec<&Value> = vec![&line; 2_000];
     messages.push(message(
-        json!({ "id": 19, "revision": 1, "status": "paid", "lines": lines }),
+        &json!({ "id": 19, "revision": 1, "status": "paid", "lines": lines }),
     ));
     let good = messages.len();
     messages.extend([
