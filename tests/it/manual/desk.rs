@@ -79,12 +79,8 @@ impl Desk {
                 wrong.push(format!("{}:{}: {error:#}", page.name, block.line));
             }
         }
-        for (name, terminal) in self.terminals {
-            let _ = writeln!(
-                self.transcript,
-                "--- the terminal {name}\n{}",
-                terminal.process.log().join("\n")
-            );
+        if !wrong.is_empty() {
+            wrong.extend(self.terminals.values().map(|terminal| terminal.process.tail()));
         }
         Ok((self.transcript, wrong))
     }
