@@ -1,0 +1,115 @@
+//! The manual in `docs/`, typed as a reader types it: every block of its pages is run, written or compared, in their order. A page
+//! has an empty folder and servers of its own. With `--nocapture` it shows what was typed and what came back; MANUAL_PAGE=testing.md
+//! runs one page.
+
+mod desk;
+mod expected;
+mod page;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use slipring_support::workspace;
+
+use self::desk::Desk;
+use self::page::{Kind, Page};
+
+/// Blocks that are shown and not run, in all pages: installing, starting the servers, and a CI's own file.
+const NOT_RUN: usize = 3;
+
+/// In the order of the index.
+const PAGES: [&str; 10] = [
+    "first-transform.md",
+    "fan-out.md",
+    "versions.md",
+    "drop-and-reject.md",
+    "settings.md",
+    "testing.md",
+    "debugging.md",
+    "swapping.md",
+    "size-and-speed.md",
+    "limits.md",
+];
+
+const RECORDING: &str = "recording.md";
+
+fn docs() -> PathBuf {
+    workspace().join("docs")
+}
+
+/// What the recording is made from; `docs/recording.md` holds what came back.
+fn script() -> Result<Page> {
+    Page::read(&workspace().join("tests/it/manual/recording.md"))
+}
+
+/// One test and not one a page: they all build a crate of the same name, and share what they build.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manual_does_what_it_says() -> Result<()> {
+    let only = std::env::var("MANUAL_PAGE").ok();
+    let mut wrong = Vec::new();
+    for name in PAGES
+        .into_iter()
+        .filter(|name| only.as_deref().is_none_or(|only| only == *name))
+    {
+        let page = Page::read(&docs().join(name))?;
+        let begun = Instant::now();
+        let (transcript, problems) = Desk::open().await?.follow(&page).await?;
+        println!("--- {name}, {:.1} s\n{transcript}", begun.elapsed().as_secs_f64());
+        wrong.extend(problems);
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn what_is_not_run_is_counted_and_every_page_is_in_the_index() -> Result<()> {
+    let mut not_run = 0;
+    for name in PAGES {
+        let page = Page::read(&docs().join(name))?;
+        not_run += page.blocks.iter().filter(|block| block.kind == Kind::NotRun).count();
+    }
+    ensure!(not_run == NOT_RUN, "{not_run} blocks are marked as not run");
+    let index = std::fs::read_to_string(docs().join("README.md"))?;
+    let mut there = Vec::new();
+    for entry in std::fs::read_dir(docs())? {
+        there.push(entry?.file_name().into_string().ok().context("a name in UTF-8")?);
+    }
+    there.sort();
+    let mut known = Vec::from(PAGES);
+    known.extend(["README.md", RECORDING]);
+    known.sort_unstable();
+    ensure!(there == known, "docs/ holds {there:?}, and {known:?} are known here");
+    let linked = |name: &&str| *name == "README.md" || index.contains(&format!("]({name})"));
+    ensure!(
+        known.iter().all(linked),
+        "each of {known:?} must be linked from the index"
+    );
+    Ok(())
+}
+
+/// Prints the text of `docs/recording.md`.
+#[tokio::test(flavor = "multi_thread")]
+async fn recording() -> Result<()> {
+    let (transcript, problems) = Desk::open().await?.follow(&script()?).await?;
+    println!("{transcript}");
+    ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
+}
+
+/// What came back differs from time to time; what was typed does not.
+#[test]
+fn the_recording_is_of_its_script() -> Result<()> {
+    let file = docs().join(RECORDING);
+    let recorded = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    for block in script()?.blocks {
+        if let Kind::Command { .. } | Kind::Terminal(_) = block.kind {
+            let missing = block.lines().find(|line| !recorded.contains(&format!("$ {line}\n")));
+            ensure!(
+                missing.is_none(),
+                "docs/{RECORDING} does not show {missing:?}: record it anew"
+            );
+        }
+    }
+    Ok(())
+}
