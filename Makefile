@@ -107,6 +107,10 @@ guests: prerequisites ## the guests, as WebAssembly
 .PHONY: tools
 tools: servers ## what tests and demo start: nats-server (older ones, too) and centrifugo in .tools, the Rust targets of the guests
 	@tools/install-older-nats
+# The manual's pages use them.
+	@missing=; for tool in curl jq python3; do command -v $$tool >/dev/null || missing+=" $$tool"; done; \
+	[[ -z $$missing ]] || { command -v apt-get >/dev/null && apt-get install -y -qq$$missing; } || \
+	{ echo "needed by the test of the manual, and not there:$$missing" >&2; exit 1; }
 
 .PHONY: servers
 servers: prerequisites
