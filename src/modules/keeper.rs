@@ -190,18 +190,7 @@ impl Keeper {
     }
 
     async fn follow_version(&mut self, version: Version) {
-        if let Some(withdrawn) = self.versions.withdrawn().filter(|withdrawn| withdrawn.id == version.id) {
-            let reason = format!("it was rolled back at {}: {}", withdrawn.at, withdrawn.reason);
-            if self.running.is_none() {
-                error!(
-                    module = self.name,
-                    reason, "not starting the version that the directory holds but the one before it"
-                );
-                if let Err(error) = self.start_known().await {
-                    self.refuse(&error.context("the version before the one that was rolled back cannot be started"))
-                        .await;
-                }
-            }
+        if self.is_withdrawn(&version).await {
             return;
         }
         if let Some(running) = self.running.as_ref().filter(|running| running.version.id == version.id) {
@@ -211,9 +200,41 @@ impl Keeper {
             return;
         }
         match self.prepare(&version).await {
-            Ok(candidate) => self.take(candidate).await,
+            Ok(candidate) => {
+                // Another relay on the same directory may have been quicker, and gone back already.
+                self.versions.refresh().await;
+                if !self.is_withdrawn(&version).await {
+                    self.take(candidate).await;
+                }
+            }
             Err(error) => self.refuse(&error).await,
         }
+    }
+
+    /// Whether the version was rolled back. If nothing runs, the one before it is started.
+    async fn is_withdrawn(&mut self, version: &Version) -> bool {
+        let withdrawn = self.versions.withdrawn();
+        let Some(withdrawn) = withdrawn.filter(|withdrawn| withdrawn.id == version.id) else {
+            return false;
+        };
+        let reason = format!("it was rolled back at {}: {}", withdrawn.at, withdrawn.reason);
+        if self.running.is_some() {
+            info!(
+                module = self.name,
+                reason, "not taking the version that the directory holds"
+            );
+            self.show_versions();
+            return true;
+        }
+        error!(
+            module = self.name,
+            reason, "not starting the version that the directory holds but the one before it"
+        );
+        if let Err(error) = self.start_known().await {
+            self.refuse(&error.context("the version before the one that was rolled back cannot be started"))
+                .await;
+        }
+        true
     }
 
     /// Compiles, checks and tries a version, and puts it where a rollback finds it; the one that runs goes on meanwhile.

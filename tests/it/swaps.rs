@@ -348,7 +348,7 @@ async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
-    let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"4s\"", &mark("old")).await?;
+    let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
     let second = world.run().await?;
     let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
     let from = load.sent() + 3_000;
