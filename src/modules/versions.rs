@@ -103,6 +103,9 @@ impl Versions {
 
     /// Looks whether another relay on the same directory has put down something else, and takes that over. Answers whether it has.
     pub async fn refresh(&mut self) -> bool {
+        if self.unsaved {
+            self.save();
+        }
         if self.read_only || self.unsaved {
             return false;
         }

@@ -38,12 +38,18 @@ impl Files {
 
     /// And removes the files of versions that are not `named`.
     pub fn write_record(&self, record: &Record, named: &BTreeSet<String>) -> io::Result<()> {
-        self.put(RECORD, &serde_json::to_vec_pretty(record)?)?;
+        // Another relay may be at it, too.
+        let temporary = format!("{RECORD}.{}.tmp", std::process::id());
+        self.put(RECORD, &temporary, &serde_json::to_vec_pretty(record)?)?;
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != RECORD && !named.contains(&name) {
-                fs::remove_file(entry.path())?;
+            if name == RECORD || name.ends_with(".tmp") || named.contains(&name) {
+                continue;
+            }
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
         Ok(())
@@ -61,10 +67,16 @@ impl Files {
             (format!("{wasm_sha256}.wasm"), &*version.wasm),
             (format!("{toml_sha256}.toml"), version.toml.as_bytes()),
         ] {
-            let there = fs::metadata(self.dir.join(&name));
-            if !there.is_ok_and(|metadata| metadata.len() == content.len() as u64) {
-                self.put(&name, content)?;
+            let is_there = || {
+                let metadata = fs::metadata(self.dir.join(&name));
+                metadata.is_ok_and(|metadata| metadata.len() == content.len() as u64)
+            };
+            if is_there() {
+                continue;
             }
+            // Another relay may have put it there meanwhile.
+            self.put(&name, &format!("{name}.tmp"), content)
+                .or_else(|error| if is_there() { Ok(()) } else { Err(error) })?;
         }
         Ok(())
     }
@@ -92,8 +104,8 @@ impl Files {
         Ok(bytes)
     }
 
-    fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let temporary = self.dir.join(format!("{name}.tmp"));
+    fn put(&self, name: &str, temporary: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = self.dir.join(temporary);
         let written = File::create(&temporary).and_then(|mut file| {
             file.write_all(content)?;
             file.sync_all()
