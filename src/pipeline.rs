@@ -56,6 +56,11 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// Whether both are the same version, though one may be watched and the other not.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.module, &other.module) && self.config == other.config
+    }
+
     /// Whether both get the same messages.
     pub fn reads_as(&self, other: &Self) -> bool {
         let (one, other) = (&self.config, &other.config);
@@ -149,6 +154,17 @@ impl Pipeline {
     }
 }
 
+/// Waits for another version: that the one at work is not watched any more does not make it better.
+async fn another(assignments: &mut watch::Receiver<Assignment>) -> Result<(), watch::error::RecvError> {
+    let halted = assignments.borrow().clone();
+    loop {
+        assignments.changed().await?;
+        if !assignments.borrow_and_update().is_same(&halted) {
+            return Ok(());
+        }
+    }
+}
+
 /// Runs the pipeline again and again until it is told to stop.
 async fn supervise(
     shared: Arc<Shared>,
@@ -178,7 +194,7 @@ async fn supervise(
                 );
                 board.set_state(State::Halted, Some(reason));
                 tokio::select! {
-                    changed = assignments.changed() => if changed.is_err() { return },
+                    changed = another(&mut assignments) => if changed.is_err() { return },
                     () = stop.cancelled() => return,
                     () = leave.cancelled() => return,
                 }

@@ -8,6 +8,7 @@ use super::*;
 struct Test {
     address: SocketAddr,
     board: StatusBoard,
+    controls: Controls,
     cancel: CancellationToken,
     server: JoinHandle<Result<(), Error>>,
 }
@@ -26,10 +27,12 @@ async fn start(token: Option<&str>) -> Test {
     board.modules_known();
     let cancel = CancellationToken::new();
     let address = admin.address();
-    let server = tokio::spawn(admin.serve(board.clone(), metrics, Controls::default(), cancel.clone()));
+    let controls = Controls::default();
+    let server = tokio::spawn(admin.serve(board.clone(), metrics, controls.clone(), cancel.clone()));
     Test {
         address,
         board,
+        controls,
         cancel,
         server,
     }
@@ -38,8 +41,12 @@ async fn start(token: Option<&str>) -> Test {
 impl Test {
     /// The status line's code, the headers and the body.
     async fn get(&self, path: &str, headers: &str) -> (u16, String, String) {
+        self.ask("GET", path, headers).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         timeout(Duration::from_secs(10), stream.read_to_string(&mut answer))
@@ -54,6 +61,36 @@ impl Test {
             .expect("a status code");
         (code, head.to_owned(), body.to_owned())
     }
+}
+
+#[tokio::test]
+async fn a_command_needs_its_header_and_a_module_that_hears_it() {
+    let test = start(None).await;
+    let mut commands = test.controls.register("orders");
+    let path = "/api/modules/orders/rollback";
+    let (code, _, body) = test.ask("POST", path, "").await;
+    assert_eq!(code, 403, "as a web page would send it: {body}");
+    assert!(commands.try_recv().is_err());
+    let (code, ..) = test.get(path, "slipring-command: 1\r\n").await;
+    assert_eq!(code, 405);
+    let (code, _, body) = test
+        .ask("POST", "/api/modules/bills/retry", "slipring-command: 1\r\n")
+        .await;
+    assert_eq!(
+        (code, body.as_str()),
+        (404, "There is no module `bills`; there are: orders\n")
+    );
+
+    let keeper = tokio::spawn(async move {
+        let Command { verb, answer } = commands.recv().await.unwrap();
+        assert_eq!(verb, Verb::Rollback);
+        answer.send(Err("no version is known".to_owned())).unwrap();
+    });
+    let (code, _, body) = test.ask("POST", path, "slipring-command: 1\r\n").await;
+    assert_eq!((code, body.as_str()), (409, "no version is known\n"));
+    keeper.await.unwrap();
+    let (code, ..) = test.ask("POST", path, "slipring-command: 1\r\n").await;
+    assert_eq!(code, 503, "its keeper has ended");
 }
 
 #[tokio::test]

@@ -284,8 +284,7 @@ impl Run<'_> {
             // Its owner stops this pipeline and starts another for such a change.
             return;
         }
-        let (old, new) = (&self.assignment, &assignment);
-        if Arc::ptr_eq(&old.module, &new.module) && old.config == new.config {
+        if assignment.is_same(&self.assignment) {
             // Its trial is over.
             self.assignment = assignment;
             return;

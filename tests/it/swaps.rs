@@ -347,6 +347,23 @@ async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_watch_does_not_resume_a_pipeline_that_is_halted() -> Result<()> {
+    let halting = |text: &str| format!("on_reject = \"halt\"\nwatch = \"2s\"\n{}", mark(text));
+    let (world, mut relay, load) = at_work(&halting("1")).await?;
+    configure(&world, &halting("2"))?;
+    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
+    // Both versions reject it.
+    world.publish([("unruly.reject", "no")]).await?;
+    unruly_when(&relay, "the halt", |unruly| unruly["state"] == "halted").await?;
+    relay.logs(SOON, "has done well while it was watched").await?;
+    load.end().await?;
+    let unruly = module(&relay.status().await?, "unruly").clone();
+    ensure!(unruly["state"] == "halted" && unruly["rollbacks"] == 0, "{unruly}");
+    ensure!(!relay.logged("resuming the halted pipeline"), "{:#?}", relay.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
     let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
     let second = world.run().await?;

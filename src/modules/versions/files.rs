@@ -1,14 +1,22 @@
 //! One module's versions as files. A file is there with its whole content or not at all. Blocking I/O.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, DirEntry, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Id, Record, Version, hex};
 
 const RECORD: &str = "record.json";
+
+/// A file that is younger may be of a version that another relay on the same directory is about to put to work.
+pub(super) const YOUNG: Duration = Duration::from_secs(600);
+
+/// Records of this process, so that each has a temporary file of its own.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug, Clone)]
 pub(super) struct Files {
@@ -39,12 +47,13 @@ impl Files {
     /// And removes the files of versions that are not `named`.
     pub fn write_record(&self, record: &Record, named: &BTreeSet<String>) -> io::Result<()> {
         // Another relay may be at it, too.
-        let temporary = format!("{RECORD}.{}.tmp", std::process::id());
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{RECORD}.{}.{number}.tmp", std::process::id());
         self.put(RECORD, &temporary, &serde_json::to_vec_pretty(record)?)?;
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == RECORD || name.ends_with(".tmp") || named.contains(&name) {
+            if name == RECORD || named.contains(&name) || is_young(&entry) {
                 continue;
             }
             match fs::remove_file(entry.path()) {
@@ -117,6 +126,13 @@ impl Files {
                 let _ = fs::remove_file(&temporary);
             })
     }
+}
+
+/// What has no time, or one in the future, counts as young.
+fn is_young(entry: &DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+    age.is_none_or(|age| age < YOUNG)
 }
 
 fn invalid(path: &Path, why: &str) -> io::Error {

@@ -1,5 +1,7 @@
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::SystemTime;
 
 use super::*;
 
@@ -40,6 +42,11 @@ async fn the_way_back_is_known_after_a_restart_and_no_longer_than_wanted() {
     let read = versions.read(&first.id).await.unwrap();
     assert_eq!((&*read.wasm, read.toml.as_str()), (&b"1"[..], "a"));
 
+    // Long after the first one was put there.
+    for entry in fs::read_dir(dir.path().join("orders")).unwrap() {
+        let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - files::YOUNG).unwrap();
+    }
     work(&mut versions, &third).await;
     let files: BTreeSet<_> = fs::read_dir(dir.path().join("orders"))
         .unwrap()
@@ -95,6 +102,28 @@ async fn what_another_relay_puts_down_is_seen() {
     assert!(other.refresh().await);
     assert_eq!(id(other.current()), Some(old.id));
     assert_eq!(other.withdrawn().map(|withdrawn| &withdrawn.id), Some(&new.id));
+}
+
+#[test]
+fn relays_on_one_directory_do_not_get_in_each_other_s_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (version("1", "a"), version("2", "a"));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut versions = open(dir.path());
+                for version in [&old, &new].into_iter().cycle().take(100) {
+                    versions.files.write(version).unwrap();
+                    versions.began(&version.id, true);
+                    assert!(!versions.unsaved);
+                }
+            });
+        }
+    });
+    let versions = open(dir.path());
+    for entry in [versions.current(), versions.predecessor()] {
+        versions.files.read(entry.unwrap().id.clone()).unwrap();
+    }
 }
 
 #[tokio::test]
