@@ -35,7 +35,8 @@ use crate::transform::Instance;
 /// clearly slower or faster, that is told, too.
 ///
 /// Nothing is published, and nothing in the stream changes: no message is acknowledged and no consumer moves. Each module has the
-/// settings and limits of the .toml beside it; one that has none takes the other's. NATS is as slipring.toml says.
+/// settings and limits of the .toml beside it; one that has none takes the other's. `max_age` does not
+/// count. NATS is as slipring.toml says.
 ///
 /// The exit code is 0, whether they differ or not; with --exit-code it is 1 if they do, for scripts. A line of a file that is not a
 /// message is named, the others go on, and the exit code is 1.

@@ -78,7 +78,10 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
     output.flush()?;
     if found == 0 {
-        writeln!(notes, "no dead letter in {} is like that", reader.name())?;
+        match args.filter == Filter::default() {
+            true => writeln!(notes, "there are no dead letters in {}", reader.name())?,
+            false => writeln!(notes, "no dead letter in {} is like that", reader.name())?,
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::config;
 use crate::dead_letter::{Letter, ReadError, Reader};
 
 /// All that are given must hold.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct Filter {
     /// Only those of this module
     #[arg(long, value_name = "NAME", value_parser = module)]
