@@ -112,8 +112,8 @@ enum Ended {
     Stopped,
     /// It needs a fresh start.
     Renew(String),
-    /// It waits for another module: what follows in the stream must not overtake the message that halted it.
-    Halted(String),
+    /// It waits for another module than this: what follows in the stream must not overtake the message that halted it.
+    Halted(String, Assignment),
 }
 
 impl Pipeline {
@@ -155,14 +155,16 @@ impl Pipeline {
 }
 
 /// Waits for another version: that the one at work is not watched any more does not make it better.
-async fn another(assignments: &mut watch::Receiver<Assignment>) -> Result<(), watch::error::RecvError> {
-    let halted = assignments.borrow().clone();
-    loop {
+///
+/// It may have come while the run was ending.
+async fn another(
+    assignments: &mut watch::Receiver<Assignment>,
+    halted: &Assignment,
+) -> Result<(), watch::error::RecvError> {
+    while assignments.borrow_and_update().is_same(halted) {
         assignments.changed().await?;
-        if !assignments.borrow_and_update().is_same(&halted) {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Runs the pipeline again and again until it is told to stop.
@@ -187,19 +189,53 @@ async fn supervise(
                     () = leave.cancelled() => return,
                 }
             }
-            Ended::Halted(reason) => {
+            Ended::Halted(reason, halted) => {
                 error!(
                     module = board.name(),
                     reason, "the pipeline is halted until its module or its .toml is replaced; nothing is lost"
                 );
                 board.set_state(State::Halted, Some(reason));
                 tokio::select! {
-                    changed = another(&mut assignments) => if changed.is_err() { return },
+                    changed = another(&mut assignments, &halted) => if changed.is_err() { return },
                     () = stop.cancelled() => return,
                     () = leave.cancelled() => return,
                 }
                 info!(module = board.name(), "resuming the halted pipeline");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::transform::Trial;
+    use crate::transform::tests::wat::{Guest, limits};
+
+    fn assignment() -> Assignment {
+        Assignment {
+            module: Guest::default().load(limits()).unwrap(),
+            config: Arc::new(ModuleConfig::new("orders", "ORDERS")),
+            trial: None,
+        }
+    }
+
+    #[test]
+    fn only_another_version_resumes_a_halted_pipeline_whenever_it_came() {
+        let (old, new) = (assignment(), assignment());
+        let (sender, mut assignments) = watch::channel(new.clone());
+        let resumes = |assignments: &mut _| another(assignments, &new).now_or_never().is_some();
+        assert!(!resumes(&mut assignments));
+        let trial = Trial::new(Arc::clone(&old.module), Duration::from_secs(60), 0);
+        sender.send_replace(Assignment {
+            trial: Some(trial),
+            ..new.clone()
+        });
+        assert!(!resumes(&mut assignments), "that it is watched makes it no other");
+        sender.send_replace(old);
+        assert!(resumes(&mut assignments));
+        assert!(resumes(&mut assignments), "although it was seen before");
     }
 }

@@ -86,7 +86,10 @@ pub(super) async fn run(
     let config = Arc::clone(&assignment.config);
     let (workers, mut outcomes) = match Workers::spawn(board.name(), config.workers) {
         Ok(spawned) => spawned,
-        Err(error) => return Ended::Halted(format!("starting {} worker threads failed: {error}", config.workers)),
+        Err(error) => {
+            let reason = format!("starting {} worker threads failed: {error}", config.workers);
+            return Ended::Halted(reason, assignment);
+        }
     };
     let mut run = Run {
         shared,

@@ -80,7 +80,7 @@ impl Run<'_> {
             Some(Ending {
                 kind: EndingKind::Halt(reason),
                 ..
-            }) => Ended::Halted(reason),
+            }) => Ended::Halted(reason, self.assignment),
             Some(Ending {
                 kind: EndingKind::Renew(reason),
                 ..
