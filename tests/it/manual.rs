@@ -1,6 +1,6 @@
 //! The manual in `docs/`, typed as a reader types it: every block of its pages is run, written or compared, in their order. A page
-//! has an empty folder and servers of its own. With `--nocapture` it shows what was typed and what came back; MANUAL_PAGE=testing.md
-//! runs one page.
+//! has an empty folder and servers of its own. MANUAL_PAGE=testing.md runs one page, and with `--nocapture` shows what was typed and
+//! what came back, as it does of a page that does not do what it says.
 
 mod desk;
 mod expected;
@@ -55,7 +55,10 @@ async fn the_manual_does_what_it_says() -> Result<()> {
         let page = Page::read(&docs().join(name))?;
         let begun = Instant::now();
         let (transcript, problems) = Desk::open().await?.follow(&page).await?;
-        println!("--- {name}, {:.1} s\n{transcript}", begun.elapsed().as_secs_f64());
+        println!("--- {name}, {:.1} s", begun.elapsed().as_secs_f64());
+        if only.is_some() || !problems.is_empty() {
+            println!("{}\n{transcript}", problems.join("\n"));
+        }
         wrong.extend(problems);
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));

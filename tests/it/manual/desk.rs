@@ -19,8 +19,9 @@ use super::super::world::binary;
 use super::expected::{contains, matches};
 use super::page::{Block, Kind, Page};
 
-/// For a terminal to show something, which may be after a build, or a command to print what the page says.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For a terminal to show something, or a command to print what the page says. Long, since it may be after a build of everything,
+/// beside all other tests.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Of Centrifugo, in the manual.
 const API_KEY: &str = "keep-this-secret";
