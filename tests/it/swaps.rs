@@ -432,13 +432,14 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     let (world, relay, load) = at_work(&mark("1")).await?;
-    // What is written there finds the disk full.
+    // What is to be written there finds its place taken: a disk cannot be filled on demand.
     let toml = unruly_toml(&mark("2"));
     let hash = sha256(toml.as_bytes());
     let kept = world.home.modules().join(".versions/unruly");
-    symlink("/dev/full", kept.join(format!("{hash}.toml.tmp")))?;
+    let in_the_way = kept.join(format!("{hash}.toml"));
+    fs::create_dir(&in_the_way)?;
     world.home.configure_module("unruly", &toml)?;
-    let full = |unruly: &Value| text(unruly, "last_refusal").contains("No space left on device");
+    let full = |unruly: &Value| text(unruly, "last_refusal").contains("Is a directory");
     let unruly = unruly_when(&relay, "the refusal", full).await?;
     let refusal = text(&unruly, "last_refusal");
     ensure!(
@@ -447,7 +448,7 @@ async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
         "{refusal}"
     );
     load.more(100).await;
-    // There is room again.
+    fs::remove_dir(&in_the_way)?;
     exits(&slipring(&world, &relay, &["modules", "retry", "unruly"])?, 0)?;
     load.more(100).await;
     let sent = load.end().await?;

@@ -5,7 +5,6 @@ use std::fs::{self, DirBuilder, DirEntry, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Id, Record, Version, hex};
@@ -15,17 +14,18 @@ const RECORD: &str = "record.json";
 /// A file that is younger may be of a version that another relay on the same directory is about to put to work.
 pub(super) const YOUNG: Duration = Duration::from_secs(600);
 
-/// Records of this process, so that each has a temporary file of its own.
-static WRITTEN: AtomicU64 = AtomicU64::new(0);
-
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     dir: PathBuf,
+    /// Ends the names of temporary files: another relay on this directory may write the same file at the same time, and process
+    /// ids are not different between containers.
+    pub(super) temporary: String,
 }
 
 impl Files {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        let temporary = format!(".{:016x}.tmp", fastrand::u64(..));
+        Self { dir, temporary }
     }
 
     pub fn dir(&self) -> &Path {
@@ -46,10 +46,7 @@ impl Files {
 
     /// And removes the files of versions that are not `named`.
     pub fn write_record(&self, record: &Record, named: &BTreeSet<String>) -> io::Result<()> {
-        // Another relay may be at it, too.
-        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!("{RECORD}.{}.{number}.tmp", std::process::id());
-        self.put(RECORD, &temporary, &serde_json::to_vec_pretty(record)?)?;
+        self.put(RECORD, &serde_json::to_vec_pretty(record)?)?;
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -76,16 +73,11 @@ impl Files {
             (format!("{wasm_sha256}.wasm"), &*version.wasm),
             (format!("{toml_sha256}.toml"), version.toml.as_bytes()),
         ] {
-            let is_there = || {
-                let metadata = fs::metadata(self.dir.join(&name));
-                metadata.is_ok_and(|metadata| metadata.len() == content.len() as u64)
-            };
-            if is_there() {
+            let found = fs::metadata(self.dir.join(&name));
+            if found.is_ok_and(|found| found.len() == content.len() as u64) {
                 continue;
             }
-            // Another relay may have put it there meanwhile.
-            self.put(&name, &format!("{name}.tmp"), content)
-                .or_else(|error| if is_there() { Ok(()) } else { Err(error) })?;
+            self.put(&name, content)?;
         }
         Ok(())
     }
@@ -113,8 +105,8 @@ impl Files {
         Ok(bytes)
     }
 
-    fn put(&self, name: &str, temporary: &str, content: &[u8]) -> io::Result<()> {
-        let temporary = self.dir.join(temporary);
+    fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = self.dir.join(format!("{name}{}", self.temporary));
         let written = File::create(&temporary).and_then(|mut file| {
             file.write_all(content)?;
             file.sync_all()

@@ -167,8 +167,8 @@ async fn a_full_disk_is_an_error_and_leaves_nothing_half_written() {
     let mut versions = open(dir.path());
     let kept = dir.path().join("orders");
     fs::create_dir(&kept).unwrap();
-    let name = format!("{}.wasm", version.id.wasm_sha256);
-    std::os::unix::fs::symlink("/dev/full", kept.join(format!("{name}.tmp"))).unwrap();
+    let name = format!("{}.wasm{}", version.id.wasm_sha256, versions.files.temporary);
+    std::os::unix::fs::symlink("/dev/full", kept.join(name)).unwrap();
     let error = versions.keep(&version).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
