@@ -112,8 +112,9 @@ enum Ended {
     Stopped,
     /// It needs a fresh start.
     Renew(String),
-    /// It waits for another module than this: what follows in the stream must not overtake the message that halted it.
-    Halted(String, Assignment),
+    /// It waits for another module than the one with this hash: what follows in the stream must not overtake the message that halted
+    /// it.
+    Halted(String, Arc<str>),
 }
 
 impl Pipeline {
@@ -156,12 +157,13 @@ impl Pipeline {
 
 /// Waits for another version: that the one at work is not watched any more does not make it better.
 ///
-/// It may have come while the run was ending.
+/// It may have come while the run was ending. Every load of a module has its hash at another address, so that the same file with
+/// other settings is another version.
 async fn another(
     assignments: &mut watch::Receiver<Assignment>,
-    halted: &Assignment,
+    halted: &Arc<str>,
 ) -> Result<(), watch::error::RecvError> {
-    while assignments.borrow_and_update().is_same(halted) {
+    while Arc::ptr_eq(assignments.borrow_and_update().module.sha256(), halted) {
         assignments.changed().await?;
     }
     Ok(())
@@ -226,7 +228,7 @@ mod tests {
     fn only_another_version_resumes_a_halted_pipeline_whenever_it_came() {
         let (old, new) = (assignment(), assignment());
         let (sender, mut assignments) = watch::channel(new.clone());
-        let resumes = |assignments: &mut _| another(assignments, &new).now_or_never().is_some();
+        let resumes = |assignments: &mut _| another(assignments, new.module.sha256()).now_or_never().is_some();
         assert!(!resumes(&mut assignments));
         let trial = Trial::new(Arc::clone(&old.module), Duration::from_secs(60), 0);
         sender.send_replace(Assignment {

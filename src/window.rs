@@ -86,6 +86,8 @@ enum State {
     Open {
         message: Arc<Message>,
         outstanding: Option<usize>,
+        /// Whose publications they are, once there are some.
+        by: Option<Arc<str>>,
         rejection: Option<Rejection>,
         refused: usize,
     },
@@ -111,8 +113,8 @@ pub enum Arrival {
 #[derive(Debug)]
 pub enum Conclusion {
     Confirmed,
-    /// Centrifugo refused at least one for good. The message is settled once its rejection is dealt with.
-    Rejected(Arc<Message>, Rejection),
+    /// Centrifugo refused at least one for good, which this module made. The message is settled once its rejection is dealt with.
+    Rejected(Arc<Message>, Rejection, Arc<str>),
 }
 
 impl Window {
@@ -150,6 +152,7 @@ impl Window {
                 state: State::Open {
                     message: Arc::clone(message),
                     outstanding: None,
+                    by: None,
                     rejection: None,
                     refused: 0,
                 },
@@ -185,15 +188,18 @@ impl Window {
         }
     }
 
-    /// The message became this many publications, which take so many bytes.
-    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize) {
+    /// The message became this many publications, which take so many bytes, `by` this module.
+    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize, by: Arc<str>) {
         if let Some(Entry {
-            state: State::Open { outstanding, .. },
+            state: State::Open {
+                outstanding, by: maker, ..
+            },
             made,
             ..
         }) = self.entry(ticket)
         {
             *outstanding = Some(publications);
+            *maker = Some(by);
             *made = bytes;
             self.bytes += bytes;
             self.made += bytes;
@@ -207,6 +213,7 @@ impl Window {
                 State::Open {
                     message,
                     outstanding: Some(open),
+                    by: Some(by),
                     rejection,
                     refused,
                 },
@@ -231,7 +238,7 @@ impl Window {
                 " (the first of {refused} refused publications of this message)"
             ));
         }
-        Some(Conclusion::Rejected(Arc::clone(message), rejection))
+        Some(Conclusion::Rejected(Arc::clone(message), rejection, Arc::clone(by)))
     }
 
     /// Everything the message became is confirmed, dead-lettered or dropped. Answers where to ack now, in the order of the

@@ -67,17 +67,15 @@ pub(super) struct Flow {
 pub(super) enum Effect {
     Ack(Subject),
     InProgress(Subject),
-    /// Comes back as [`Flow::dead_lettered`].
-    ///
-    /// With the hash of the module that rejected the message, if one did; else Centrifugo refused what the module at work made
-    /// of it.
-    DeadLetter(Ticket, Arc<Message>, Rejection, Option<Arc<str>>),
-    /// Centrifugo refused for good what became of this message.
-    Refused(Arc<Message>, Rejection),
+    /// Comes back as [`Flow::dead_lettered`]. With the hash of the module that rejected the message, or made of it what Centrifugo
+    /// refused.
+    DeadLetter(Ticket, Arc<Message>, Rejection, Arc<str>),
+    /// Centrifugo refused for good what the module with this hash made of this message.
+    Refused(Arc<Message>, Rejection, Arc<str>),
     /// The run ends, to begin afresh.
     Renew(String),
-    /// The run ends, until there is another module.
-    Halt(String),
+    /// The run ends, until there is another module than the one with this hash.
+    Halt(String, Arc<str>),
 }
 
 impl Flow {
@@ -248,12 +246,12 @@ impl Flow {
                 self.refusals.success(Stage::Transform);
                 self.settle(ticket);
             }
-            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, Some(sha256)),
+            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, sha256),
             Outcome::Publish(publications) => match self.stamp().all(&message, publications) {
                 Ok(stamped) => {
                     self.refusals.success(Stage::Transform);
                     let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
-                    self.window.expect(ticket, stamped.len(), bytes);
+                    self.window.expect(ticket, stamped.len(), bytes, sha256);
                     for (publication, key) in stamped {
                         if !self.config.conflate {
                             self.scheduler.push(ticket, publication, key);
@@ -264,7 +262,7 @@ impl Flow {
                     #[cfg(test)]
                     self.ack_before_confirmation(ticket);
                 }
-                Err(rejection) => self.reject(now, ticket, message, rejection, Some(sha256)),
+                Err(rejection) => self.reject(now, ticket, message, rejection, sha256),
             },
         }
     }
@@ -275,7 +273,7 @@ impl Flow {
         match self.window.conclude(ticket, Ok(())) {
             None => {}
             Some(Conclusion::Confirmed) => self.settle(ticket),
-            Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection, None),
+            Some(Conclusion::Rejected(message, rejection, by)) => self.reject(now, ticket, message, rejection, by),
         }
     }
 
@@ -355,20 +353,13 @@ impl Flow {
                     self.refusals.success(Stage::Publish);
                     self.settle(ticket);
                 }
-                Some(Conclusion::Rejected(message, rejection)) => self.reject(now, ticket, message, rejection, None),
+                Some(Conclusion::Rejected(message, rejection, by)) => self.reject(now, ticket, message, rejection, by),
             }
         }
     }
 
-    /// `by` the module with this hash, or by Centrifugo.
-    fn reject(
-        &mut self,
-        now: Instant,
-        ticket: Ticket,
-        message: Arc<Message>,
-        rejection: Rejection,
-        by: Option<Arc<str>>,
-    ) {
+    /// `by` the module with this hash, or by Centrifugo what that made.
+    fn reject(&mut self, now: Instant, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
@@ -381,8 +372,8 @@ impl Flow {
         let stage = rejection.stage;
         self.board.metrics().rejected(stage);
         if stage == Stage::Publish {
-            self.effects
-                .push(Effect::Refused(Arc::clone(&message), rejection.clone()));
+            let refused = Effect::Refused(Arc::clone(&message), rejection.clone(), Arc::clone(&by));
+            self.effects.push(refused);
         }
         let in_a_row = self.refusals.rejected(now, self.board.name(), &message, &rejection);
         let max = self.config.max_consecutive_rejects;
@@ -393,6 +384,7 @@ impl Flow {
                     "more than {max} messages in a row were rejected, the last one (sequence {}) because: {}",
                     message.sequence, rejection.reason
                 ),
+                by,
             );
             return;
         }
@@ -404,6 +396,7 @@ impl Flow {
                     "the message with sequence {} was rejected, and `on_reject` is `halt`: {}",
                     message.sequence, rejection.reason
                 ),
+                by,
             ),
             OnReject::DeadLetter => self.effects.push(Effect::DeadLetter(ticket, message, rejection, by)),
         }
@@ -411,12 +404,12 @@ impl Flow {
 
     /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
     /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
-    fn halt(&mut self, stage: Stage, reason: String) {
+    fn halt(&mut self, stage: Stage, reason: String, by: Arc<str>) {
         self.halting = true;
         if stage == Stage::Publish {
             self.scheduler.freeze();
         }
-        self.effects.push(Effect::Halt(reason));
+        self.effects.push(Effect::Halt(reason, by));
     }
 
     /// Another relay may read by now. Nothing more goes out, and no ack either: the sequence that it names may be another message's

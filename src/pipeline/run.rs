@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -47,6 +47,8 @@ struct Run<'a> {
     max_transforming: usize,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
+    /// Looks whether what Centrifugo refused is the fault of a new version.
+    judging: Option<JoinHandle<()>>,
     acks: Acks,
     /// Until when nobody else publishes, where there is standby.
     lease: Option<Lease>,
@@ -88,7 +90,7 @@ pub(super) async fn run(
         Ok(spawned) => spawned,
         Err(error) => {
             let reason = format!("starting {} worker threads failed: {error}", config.workers);
-            return Ended::Halted(reason, assignment);
+            return Ended::Halted(reason, Arc::clone(assignment.module.sha256()));
         }
     };
     let mut run = Run {
@@ -103,6 +105,7 @@ pub(super) async fn run(
         max_transforming: MAX_TRANSFORMING * config.workers.max(1),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
+        judging: None,
         acks: Acks::start(shared.nats.client.clone()),
         lease: None,
         missed_through: 0,
@@ -308,18 +311,19 @@ impl Run<'_> {
         if !holds(self.lease.as_ref()) {
             self.yield_to_others();
         }
-        let mut acks = Vec::new();
+        let (mut acks, mut refused) = (Vec::new(), Vec::new());
         for effect in self.flow.take_effects() {
             match effect {
                 Effect::Ack(reply) => acks.push(Ack::Done(reply)),
                 Effect::InProgress(reply) => acks.push(Ack::InProgress(reply)),
                 Effect::DeadLetter(ticket, message, rejection, by) => self.store(ticket, message, rejection, by),
-                Effect::Refused(message, rejection) => self.judge(message, rejection),
+                Effect::Refused(message, rejection, by) => refused.push((message, rejection, by)),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
-                Effect::Halt(reason) => self.end_with(EndingKind::Halt(reason)),
+                Effect::Halt(reason, by) => self.end_with(EndingKind::Halt(reason, by)),
             }
         }
         self.acks.send(acks);
+        self.judge(refused);
         while let Some(request) = self.flow.next_request(Instant::now()) {
             let (shared, lease) = (Arc::clone(self.shared), self.lease.clone());
             self.requests.spawn(async move {
@@ -338,11 +342,18 @@ impl Run<'_> {
         }
     }
 
-    /// Whether what Centrifugo refused is the fault of a new version.
-    fn judge(&self, message: Arc<Message>, rejection: Rejection) {
-        let trial = self.assignment.trial.clone();
-        if let Some(trial) = trial.filter(|trial| trial.is_on(Instant::now())) {
-            tokio::task::spawn_blocking(move || trial.refused(&message, &rejection));
+    /// Whether what Centrifugo refused is the fault of a new version. What is refused while that is found out is not looked at: it
+    /// would pile up where the old version is slow.
+    fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Arc<str>)>) {
+        let Assignment { module, trial, .. } = &self.assignment;
+        refused.retain(|(.., by)| Arc::ptr_eq(by, module.sha256()));
+        let trial = trial.clone().filter(|trial| trial.is_on(Instant::now()));
+        let busy = self.judging.as_ref().is_some_and(|judging| !judging.is_finished());
+        if let Some(trial) = trial
+            && !refused.is_empty()
+            && !busy
+        {
+            self.judging = Some(tokio::task::spawn_blocking(move || trial.refused(&refused)));
         }
     }
 
@@ -353,14 +364,13 @@ impl Run<'_> {
     }
 
     /// Stores a dead letter, however long that takes.
-    fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Option<Arc<str>>) {
+    fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
         let shared = Arc::clone(self.shared);
         let name = self.board.name().to_owned();
-        let sha256 = by.unwrap_or_else(|| Arc::clone(self.assignment.module.sha256()));
         self.dead_letters.spawn(async move {
             let sender = Sender {
                 module: &name,
-                sha256: &sha256,
+                sha256: &by,
             };
             shared.dead_letters.store(sender, &message, &rejection).await;
             ticket

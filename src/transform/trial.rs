@@ -70,28 +70,33 @@ impl Trial {
         &self.predecessor
     }
 
-    /// The new version rejected this message, and the old one made this of it.
-    pub(super) fn compare(&self, message: &Message, rejection: &Rejection, old: &Outcome) {
-        if !matches!(old, Outcome::Reject(_)) {
-            self.count(message, rejection);
-        }
+    /// The new version rejected this message, and the old one made this of it. Whether that stands: another thread may have seen the
+    /// last one that it was allowed.
+    pub(super) fn allows(&self, message: &Message, rejection: &Rejection, old: &Outcome) -> bool {
+        matches!(old, Outcome::Reject(_)) || self.count(message, rejection) <= self.max_rejects + 1
     }
 
-    /// Centrifugo refused for good what was made of this message. That is the new version's fault if the old one, which is called
+    /// Centrifugo refused for good what was made of these messages. That is the new version's fault if the old one, which is called
     /// here, publishes the message and not on that channel. Blocks as long.
-    pub fn refused(&self, message: &Message, rejection: &Rejection) {
-        let Outcome::Publish(publications) = self.predecessor.instance().call(message) else {
-            return;
-        };
-        let mut channels = publications.iter().flat_map(|publication| &publication.channels);
-        if let Some(channel) = &rejection.channel
-            && channels.all(|known| known != channel)
-        {
-            self.count(message, rejection);
+    pub fn refused<T>(&self, refused: &[(Arc<Message>, Rejection, T)]) {
+        let mut instance = self.predecessor.instance();
+        for (message, rejection, _) in refused {
+            if self.has_failed() {
+                return;
+            }
+            let Outcome::Publish(publications) = instance.call(message) else {
+                continue;
+            };
+            let mut channels = publications.iter().flat_map(|publication| &publication.channels);
+            if let Some(channel) = &rejection.channel
+                && channels.all(|known| known != channel)
+            {
+                self.count(message, rejection);
+            }
         }
     }
 
-    fn count(&self, message: &Message, rejection: &Rejection) {
+    fn count(&self, message: &Message, rejection: &Rejection) -> u32 {
         let rejects = self.rejects.fetch_add(1, Ordering::Relaxed) + 1;
         if rejects > self.max_rejects {
             let verdict = Verdict {
@@ -103,6 +108,7 @@ impl Trial {
             let _ = self.verdict.set(verdict);
             self.failed.cancel();
         }
+        rejects
     }
 }
 

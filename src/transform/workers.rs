@@ -20,7 +20,7 @@ use crate::message::{Message, Outcome};
 /// A guest takes up to 512 KiB of it (see `engine`), the host's own functions below and above it the rest.
 const STACK: usize = 2 * 1024 * 1024;
 
-/// Messages for one version of a module. A swap happens between two chunks.
+/// Messages for one version of a module. A swap happens between two chunks; only what fails its trial ends in the middle of one.
 #[derive(Debug)]
 pub struct Chunk {
     pub module: Arc<Module>,
@@ -34,7 +34,7 @@ pub struct Chunk {
 pub struct Transformed {
     pub ticket: u64,
     pub outcome: Outcome,
-    /// Of the module whose outcome it is.
+    /// Of the module whose outcome it is. Its address says which load of the module.
     pub sha256: Arc<str>,
     /// Retries included.
     pub took: Duration,
@@ -160,7 +160,9 @@ impl Guests {
         let outcome = self.of(module).call(message);
         if let Outcome::Reject(rejection) = &outcome {
             let old = self.of(predecessor).call(message);
-            trial.compare(message, rejection, &old);
+            if !trial.allows(message, rejection, &old) {
+                return (predecessor, old);
+            }
         }
         (module, outcome)
     }

@@ -116,6 +116,36 @@ fn publish(flow: &mut Flow, channel: &str, sequences: std::ops::RangeInclusive<u
     }
 }
 
+#[test]
+fn what_centrifugo_refuses_is_put_down_to_the_module_that_made_it() {
+    let mut flow = flow_with(ModuleConfig {
+        on_reject: OnReject::Halt,
+        ..ModuleConfig::new("orders", "ORDERS")
+    });
+    publish(&mut flow, "orders:1", 1..=1, 0);
+    let now = Instant::now();
+    let request = flow.next_request(now).unwrap();
+    // By now another one is at work.
+    let ticket = deliver(&mut flow, 2);
+    let transformed = Transformed {
+        ticket,
+        outcome: Outcome::Drop,
+        sha256: "the next".into(),
+        took: Duration::ZERO,
+    };
+    flow.transformed(now, transformed);
+    let refused = Reply::Failed {
+        code: 102,
+        message: "unknown channel".to_owned(),
+    };
+    flow.answered(now, request.id(), Answer::Replies(vec![refused]), Duration::ZERO);
+    let effects = flow.take_effects();
+    let [Effect::Refused(_, _, refused), Effect::Halt(_, halted)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!((&**refused, &**halted), ("any", "any"));
+}
+
 fn conflating() -> Flow {
     flow_with(ModuleConfig {
         conflate: true,

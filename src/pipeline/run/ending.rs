@@ -1,5 +1,7 @@
 //! How a run comes to its end: why, how long it may take, and what remains.
 
+use std::sync::Arc;
+
 use tracing::{debug, warn};
 
 use super::Run;
@@ -19,7 +21,8 @@ pub(super) enum EndingKind {
     /// What was delivered is finished, then the pipeline starts afresh.
     Renew(String),
     /// What is before the message that halted it is finished as far as the order allows.
-    Halt(String),
+    /// With the hash of the module that it waits to be rid of.
+    Halt(String, Arc<str>),
     /// Nothing more is published: another relay may be at it.
     Yield,
 }
@@ -31,7 +34,7 @@ impl Run<'_> {
 
     /// The first ending counts, except that a halt goes before a drain: it publishes less.
     pub(super) fn end_with(&mut self, kind: EndingKind) {
-        if self.ending.is_some() && !matches!(kind, EndingKind::Halt(_)) {
+        if self.ending.is_some() && !matches!(kind, EndingKind::Halt(..)) {
             return;
         }
         debug!(module = self.board.name(), ?kind, "the run is ending");
@@ -53,7 +56,7 @@ impl Run<'_> {
     pub(super) fn is_done(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
         let quiet = self.requests.is_empty() && self.dead_letters.is_empty();
-        let halting = matches!(ending.kind, EndingKind::Halt(_) | EndingKind::Yield);
+        let halting = matches!(ending.kind, EndingKind::Halt(..) | EndingKind::Yield);
         let drained = self.flow.is_drained() && (halting || self.transforming == 0);
         (quiet && drained) || tokio::time::Instant::now() >= ending.deadline
     }
@@ -78,9 +81,9 @@ impl Run<'_> {
         }
         match self.ending {
             Some(Ending {
-                kind: EndingKind::Halt(reason),
+                kind: EndingKind::Halt(reason, by),
                 ..
-            }) => Ended::Halted(reason, self.assignment),
+            }) => Ended::Halted(reason, by),
             Some(Ending {
                 kind: EndingKind::Renew(reason),
                 ..

@@ -411,7 +411,7 @@ impl Relay {
                     world.count("renewed");
                     run.end_with(Ending::Renew, world.now + self.grace);
                 }
-                Effect::Halt(reason) => {
+                Effect::Halt(reason, _) => {
                     world.tell(|| format!("flow {} is halted: {reason}", run.id));
                     world.count("halted");
                     run.halted = true;

@@ -57,11 +57,12 @@ fn a_bad_version_touches_no_more_than_it_may() {
 }
 
 #[test]
-fn with_several_workers_those_under_way_are_more() {
-    let trial = Trial::new(rejects_above(1_000), MINUTE, 4);
-    let became = run(&rejects_above(20), &trial, 4);
-    let rejected = became.iter().filter(|(rejected, _)| *rejected).count();
-    assert!((5..=8).contains(&rejected), "{rejected}");
+fn it_is_no_more_with_several_workers() {
+    for _ in 0..20 {
+        let trial = Trial::new(rejects_above(1_000), MINUTE, 4);
+        let became = run(&rejects_above(20), &trial, 4);
+        assert_eq!(became.iter().filter(|(rejected, _)| *rejected).count(), 5);
+    }
 }
 
 #[test]
@@ -91,10 +92,10 @@ fn what_centrifugo_refuses_counts_if_the_old_version_would_not_have_published_it
         channel: Some(channel.into()),
         reason: "unknown channel".to_owned(),
     };
-    trial.refused(&message(1), &refusal("a"));
-    trial.refused(&message(51), &refusal("nowhere"));
+    let refused = |sequence, channel| (Arc::new(message(sequence)), refusal(channel), ());
+    trial.refused(&[refused(1, "a"), refused(51, "nowhere")]);
     assert!(!trial.has_failed());
-    trial.refused(&message(1), &refusal("nowhere"));
+    trial.refused(&[refused(1, "nowhere")]);
     assert!(trial.has_failed());
 }
 
