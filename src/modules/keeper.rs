@@ -97,7 +97,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::
     let board = context.board.module(&name);
     let mut freed = context.leases.freed();
     let mut commands = context.controls.register(&name);
-    let versions = Versions::open(&context.config.versions_dir, &name, context.config.keep_versions);
+    let versions = Versions::open(&context.config, &name);
     let mut keeper = Keeper {
         context,
         name,
@@ -208,7 +208,24 @@ impl Keeper {
                     self.take(candidate).await;
                 }
             }
-            Err(error) => self.refuse(&error).await,
+            Err(error) => {
+                self.refuse(&error).await;
+                self.veto(&version.id, &error);
+            }
+        }
+    }
+
+    /// Another relay on the same directory may have put a version to work that is refused here: one that stands by has seen no
+    /// messages to try it on. It goes back, too.
+    fn veto(&mut self, refused: &Id, error: &anyhow::Error) {
+        let at_work = self.running.as_ref().map(|running| running.version.id.clone());
+        let is_current = self.versions.current().is_some_and(|entry| entry.id == *refused);
+        if let Some(at_work) = at_work.filter(|at_work| at_work != refused)
+            && is_current
+        {
+            let reason = format!("another relay refused it: {error:#}");
+            self.versions.rolled_back(&at_work, refused.clone(), &reason);
+            self.show_versions();
         }
     }
 
@@ -232,8 +249,7 @@ impl Keeper {
             reason, "not starting the version that the directory holds but the one before it"
         );
         if let Err(error) = self.start_known().await {
-            self.refuse(&error.context("the version before the one that was rolled back cannot be started"))
-                .await;
+            self.say_refused(&error.context("the version before the one that was rolled back cannot be started"));
         }
         true
     }
@@ -270,31 +286,41 @@ impl Keeper {
 
     /// Puts a version to work, after the one that runs.
     async fn take(&mut self, candidate: Candidate) {
-        let probation = self
-            .running
-            .as_ref()
-            .and_then(|running| self.watched(&candidate, running));
+        // Since it was last looked at, files were put on disk.
+        if let Some(failed) = self.probation().filter(|probation| probation.trial.has_failed()) {
+            let verdict = failed.trial.failure().await;
+            self.fail(&verdict).await;
+        }
+        let predecessor = match self.proven() {
+            Some(proven) => Some(proven.clone()),
+            None => self.last_known(&candidate.id).await,
+        };
+        let probation = predecessor.and_then(|predecessor| watched(&candidate, predecessor));
         self.put(candidate, probation).await;
     }
 
-    /// How a version is watched that comes after the one that runs.
-    fn watched(&self, candidate: &Candidate, running: &Running) -> Option<Probation> {
-        let (new, old) = (&candidate.assignment, &running.version.assignment);
-        if new.config.watch.is_zero() || !new.reads_as(old) {
-            return None;
-        }
-        // One rejection halts it all.
-        let max_rejects = match new.config.on_reject {
-            OnReject::Halt => 0,
-            OnReject::DeadLetter | OnReject::Drop => new.config.watch_max_rejects,
-        };
-        Some(Probation {
-            predecessor: running.version.clone(),
-            trial: Trial::new(Arc::clone(&old.module), new.config.watch, max_rejects),
-            until: Instant::now() + new.config.watch,
-        })
+    /// What a new version is compared with: the one that runs, or, while that is watched itself, the one before it.
+    fn proven(&self) -> Option<&Candidate> {
+        let running = self.running.as_ref()?;
+        let probation = running.probation.as_ref();
+        Some(probation.map_or(&running.version, |probation| &probation.predecessor))
     }
 
+    /// Where nothing runs: what was at work when the relay stopped, or the module became incomplete, if that was another version.
+    async fn last_known(&self, new: &Id) -> Option<Candidate> {
+        let id = self.versions.current().map(|entry| &entry.id).filter(|id| *id != new)?;
+        match self.load_known(id).await {
+            Ok(known) => Some(known),
+            Err(error) => {
+                let error = &*error as &dyn std::error::Error;
+                info!(
+                    module = self.name,
+                    error, "the version that was at work before cannot be loaded, so the new one is not watched"
+                );
+                None
+            }
+        }
+    }
     async fn put(&mut self, mut candidate: Candidate, probation: Option<Probation>) {
         candidate.assignment.trial = probation.as_ref().map(|probation| Arc::clone(&probation.trial));
         let reads_as = |running: &Running| candidate.assignment.reads_as(&running.version.assignment);
@@ -443,6 +469,24 @@ impl Keeper {
         pipeline.stop().await;
         Some(lease)
     }
+}
+
+/// How a version is watched that comes after this one.
+fn watched(candidate: &Candidate, predecessor: Candidate) -> Option<Probation> {
+    let (new, old) = (&candidate.assignment, &predecessor.assignment);
+    if new.config.watch.is_zero() || !new.reads_as(old) {
+        return None;
+    }
+    // One more halts it all.
+    let max_rejects = match new.config.on_reject {
+        OnReject::Halt => 0,
+        OnReject::DeadLetter | OnReject::Drop => new.config.watch_max_rejects.min(new.config.max_consecutive_rejects),
+    };
+    Some(Probation {
+        trial: Trial::new(Arc::clone(&old.module), new.config.watch, max_rejects),
+        until: Instant::now() + new.config.watch,
+        predecessor,
+    })
 }
 
 /// Waits for the pipeline to end by itself.

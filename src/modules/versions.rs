@@ -13,7 +13,6 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,8 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use files::Files;
+
+use crate::config;
 
 /// A module and its settings, by their hashes in hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +81,8 @@ pub(super) struct Versions {
 
 impl Versions {
     /// What is known from earlier runs. A record that can't be read is left alone, and begun anew with the next version.
-    pub fn open(dir: &Path, name: &str, keep: usize) -> Self {
-        let files = Files::new(dir.join(name));
+    pub fn open(config: &config::Modules, name: &str) -> Self {
+        let files = Files::new(config.versions_dir.join(name), config.strict_permissions);
         let record = files.read_record().unwrap_or_else(|error| {
             warn!(
                 module = name,
@@ -92,7 +93,7 @@ impl Versions {
         });
         Self {
             name: name.to_owned(),
-            keep: keep.max(1),
+            keep: config.keep_versions.max(1),
             record,
             files,
             held: Vec::new(),
@@ -175,9 +176,19 @@ impl Versions {
         }
     }
 
-    /// The version at work was withdrawn, and the one before it takes over. The directory holds these `files`.
-    pub fn rolled_back(&mut self, files: Id, reason: &str) {
-        self.record.versions.pop();
+    /// Whether this version is, or was before the one at work.
+    pub fn knows(&self, id: &Id) -> bool {
+        self.record.versions.iter().any(|entry| entry.id == *id)
+    }
+
+    /// The version at work was withdrawn, and what came after the version `to` with it, which takes over. The directory holds these
+    /// `files`.
+    pub fn rolled_back(&mut self, to: &Id, files: Id, reason: &str) {
+        let versions = &mut self.record.versions;
+        match versions.iter().rposition(|entry| entry.id == *to) {
+            Some(index) => versions.truncate(index + 1),
+            None => drop(versions.pop()),
+        }
         self.record.withdrawn = Some(Withdrawn {
             id: files,
             at: now(),
@@ -233,8 +244,8 @@ impl Versions {
 
 /// The version at work instead of this one, which is what the modules directory holds; `None`: this one is, or would be. For whoever
 /// does what a relay would, beside it.
-pub fn instead_of(versions_dir: &Path, name: &str, present: &Id) -> io::Result<Option<Version>> {
-    let files = Files::new(versions_dir.join(name));
+pub fn instead_of(config: &config::Modules, name: &str, present: &Id) -> io::Result<Option<Version>> {
+    let files = Files::new(config.versions_dir.join(name), config.strict_permissions);
     let record = files.read_record()?;
     let is_withdrawn = record.withdrawn.is_some_and(|withdrawn| withdrawn.id == *present);
     let at_work = record.versions.last().filter(|_| is_withdrawn);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -386,6 +386,91 @@ async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
     let touched: Vec<u64> = (from..from + 5).collect();
     ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
     all_shown(&world, sent, &touched, &["old", "new", "old"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_relay_at_work_refuses_is_put_down_by_the_one_that_stands_by() -> Result<()> {
+    let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
+    let second = world.run().await?;
+    let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
+    // The one that stands by has seen no message to try it on.
+    configure(&world, &format!("{}\nrefuse_from = 1", mark("new")))?;
+    unruly_when(&first, "the refusal", |unruly| {
+        unruly["refused_swaps"].as_u64() >= Some(1)
+    })
+    .await?;
+    for relay in [&first, &second] {
+        unruly_when(relay, "the old version in both", |unruly| {
+            unruly["toml_sha256"] == old["toml_sha256"] && unruly["rolled_back"].is_object()
+        })
+        .await?;
+    }
+    load.more(500).await;
+    first.stop(SOON).await?;
+    unruly_when(&second, "the other one to take over", |unruly| {
+        unruly["state"] == "running"
+    })
+    .await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    all_shown(&world, sent, &[], &["old"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_came_while_the_relay_was_down_is_watched() -> Result<()> {
+    let (world, mut relay, load) = at_work(&mark("old")).await?;
+    relay.stop(SOON).await?;
+    let from = load.sent() + 1_000;
+    configure(&world, &format!("{}\nrefuse_from = {from}", mark("new")))?;
+    let relay = world.run().await?;
+    unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    let touched: Vec<u64> = (from..from + 5).collect();
+    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
+    all_shown(&world, sent, &touched, &["old", "new", "old"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("1")).await?;
+    let from = load.sent() + 6_000;
+    // Both have the same fault, which shows later.
+    for (swaps, text) in [(1, "2"), (2, "3")] {
+        configure(&world, &format!("{}\nrefuse_from = {from}", mark(text)))?;
+        unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == swaps).await?;
+        load.more(100).await;
+    }
+    unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    let touched: Vec<u64> = (from..from + 5).collect();
+    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
+    all_shown(&world, sent, &touched, &["1", "2", "3", "1"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_withdrawn_is_what_failed_and_not_what_the_directory_holds_by_then() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("old")).await?;
+    let from = load.sent() + 3_000;
+    configure(&world, &format!("{}\nrefuse_from = {from}", mark("bad")))?;
+    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
+    let bad = module(&relay.status().await?, "unruly")["toml_sha256"].clone();
+    // Refused at once, and it stays in the directory.
+    world.home.configure_module("unruly", "stream = 7")?;
+    unruly_when(&relay, "the refusal", |unruly| unruly["refused_swaps"] == 1).await?;
+    let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
+    ensure!(unruly["rolled_back"]["toml_sha256"] == bad, "{unruly}");
+    configure(&world, &mark("mended"))?;
+    unruly_when(&relay, "the mended one", |unruly| unruly["swaps"] == 3).await?;
+    load.more(500).await;
+    let sent = load.end().await?;
+    drained(&world).await?;
+    let touched: Vec<u64> = (from..from + 5).collect();
+    all_shown(&world, sent, &touched, &["old", "bad", "old", "mended"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,10 +37,11 @@ impl Keeper {
         })
     }
 
-    /// Tries it on what the version at work was given last. Where that reads other messages, there is nothing to compare.
+    /// Tries it on what the version at work was given last, beside the last one that is proven. Where that reads other messages, there
+    /// is nothing to compare.
     pub(super) async fn probe(&self, candidate: &Candidate) -> anyhow::Result<()> {
-        let Some(running) = &self.running else { return Ok(()) };
-        let (new, old) = (&candidate.assignment, &running.version.assignment);
+        let Some(proven) = self.proven() else { return Ok(()) };
+        let (new, old) = (&candidate.assignment, &proven.assignment);
         if new.config.probe == 0 || !new.reads_as(old) {
             return Ok(());
         }

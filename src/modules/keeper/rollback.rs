@@ -16,7 +16,9 @@ impl Keeper {
         let Some(probation) = self.running.as_mut().and_then(|running| running.probation.take()) else {
             return;
         };
-        self.go_back(probation.predecessor, &verdict.to_string()).await;
+        let Some(running) = &self.running else { return };
+        let bad = running.version.id.clone();
+        self.go_back(probation.predecessor, bad, &verdict.to_string()).await;
     }
 
     pub(super) fn pass(&mut self) {
@@ -34,50 +36,61 @@ impl Keeper {
         }
     }
 
-    async fn go_back(&mut self, to: Candidate, reason: &str) {
-        let bad = self.running.as_ref().map(|running| running.version.id.clone());
-        let Some(bad) = bad else { return };
+    /// Puts an earlier version to work; `files` are not taken again by themselves.
+    async fn go_back(&mut self, to: Candidate, files: Id, reason: &str) {
         error!(
             module = self.name,
-            bad = bad.wasm_sha256,
+            bad = files.wasm_sha256,
             good = to.id.wasm_sha256,
             reason,
             "rolled back to the version before; what was rejected meanwhile is in the dead letters, and `slipring dead-letters replay` \
              mends it"
         );
-        let files = self.present.as_ref().map_or(bad, |version| version.id.clone());
-        self.versions.rolled_back(files, reason);
+        self.blocked = None;
+        self.versions.rolled_back(&to.id, files, reason);
         self.board.metrics().rolled_back();
         self.put(to, None).await;
     }
 
-    /// Puts to work what another relay on the same directory has, if that is something else.
+    /// Goes where another relay on the same directory has gone: back at once, forward only if the new version does well here, too.
     pub(super) async fn follow_others(&mut self) {
-        if !self.versions.refresh().await {
-            return;
-        }
+        let is_news = self.versions.refresh().await;
         let (Some(running), Some(current)) = (&self.running, self.versions.current()) else {
             return;
         };
-        if running.version.id == current.id {
-            self.show_versions();
-            return;
+        let (at_work, current) = (&running.version.id, current.id.clone());
+        if *at_work == current {
+            if is_news {
+                self.show_versions();
+            }
+        } else if self.versions.withdrawn().is_some() && !self.versions.knows(at_work) {
+            self.follow_back(&current, is_news).await;
+        } else if is_news && let Some(version) = self.present.clone().filter(|version| version.id == current) {
+            self.follow_version(version).await;
         }
-        let id = current.id.clone();
-        info!(
-            module = self.name,
-            sha256 = id.wasm_sha256,
-            "another relay has gone to this version, and so does this one"
-        );
-        match self.load_known(&id).await {
-            Ok(candidate) => self.put(candidate, None).await,
-            Err(error) => {
+    }
+
+    /// It is tried again and again; what stands in the way is told once.
+    async fn follow_back(&mut self, id: &Id, is_news: bool) {
+        match self.load_known(id).await {
+            Ok(candidate) => {
+                info!(
+                    module = self.name,
+                    sha256 = id.wasm_sha256,
+                    "another relay has gone back to this version, and so does this one"
+                );
+                self.blocked = None;
+                self.put(candidate, None).await;
+            }
+            Err(error) if is_news => {
                 let error = &*error as &dyn Error;
                 error!(
                     module = self.name,
-                    error, "the version of the other relay cannot be taken"
+                    error,
+                    "another relay has gone back to an earlier version, which cannot be taken here, and is tried again"
                 );
             }
+            Err(_) => {}
         }
     }
 
@@ -94,12 +107,15 @@ impl Keeper {
         let Some(predecessor) = self.versions.predecessor().cloned() else {
             anyhow::bail!("no version of `{}` is known from before the one at work", self.name);
         };
-        anyhow::ensure!(self.running.is_some(), "no version of `{}` is at work", self.name);
+        let at_work = self.running.as_ref().map(|running| running.version.id.clone());
+        let at_work = at_work.with_context(|| format!("no version of `{}` is at work", self.name))?;
         let candidate = match self.probation() {
             Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
             _ => self.load_known(&predecessor.id).await?,
         };
-        self.go_back(candidate, "it was asked for").await;
+        // Whatever the directory holds, which may be another one that was refused.
+        let files = self.present.as_ref().map_or(at_work, |version| version.id.clone());
+        self.go_back(candidate, files, "it was asked for").await;
         Ok(format!(
             "`{}` is back at {}, which was at work from {} on; the directory's files are taken again when they change, or with \
              `slipring modules retry {}`",
@@ -123,7 +139,6 @@ impl Keeper {
                 return Err(error);
             }
         };
-        self.versions.forgive();
         self.take(candidate).await;
         Ok(format!("`{}` takes what the directory holds", self.name))
     }
@@ -137,7 +152,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn load_known(&self, id: &Id) -> anyhow::Result<Candidate> {
+    pub(super) async fn load_known(&self, id: &Id) -> anyhow::Result<Candidate> {
         let version = self.versions.read(id).await;
         let version = version.context("the files of the version before cannot be read")?;
         self.load(&version).await

@@ -1,13 +1,14 @@
 //! One module's versions as files. A file is there with its whole content or not at all. Blocking I/O.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, DirEntry, File};
+use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Id, Record, Version, hex};
+use crate::modules::permissions;
 
 const RECORD: &str = "record.json";
 
@@ -17,15 +18,20 @@ pub(super) const YOUNG: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     dir: PathBuf,
+    /// Nothing is taken that others may change: it is run.
+    strict: bool,
     /// Ends the names of temporary files: another relay on this directory may write the same file at the same time, and process
     /// ids are not different between containers.
     pub(super) temporary: String,
 }
 
 impl Files {
-    pub fn new(dir: PathBuf) -> Self {
-        let temporary = format!(".{:016x}.tmp", fastrand::u64(..));
-        Self { dir, temporary }
+    pub fn new(dir: PathBuf, strict: bool) -> Self {
+        Self {
+            dir,
+            strict,
+            temporary: format!(".{:016x}.tmp", fastrand::u64(..)),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -73,16 +79,18 @@ impl Files {
             (format!("{wasm_sha256}.wasm"), &*version.wasm),
             (format!("{toml_sha256}.toml"), version.toml.as_bytes()),
         ] {
-            let found = fs::metadata(self.dir.join(&name));
-            if found.is_ok_and(|found| found.len() == content.len() as u64) {
-                continue;
+            if !self.renew(&name, content.len() as u64) {
+                self.put(&name, content)?;
             }
-            self.put(&name, content)?;
         }
         Ok(())
     }
 
     pub fn read(&self, id: Id) -> io::Result<Version> {
+        if self.strict {
+            self.check_permissions(&self.dir)?;
+            self.check_permissions(&self.dir.join(RECORD))?;
+        }
         let wasm = self.get(&format!("{}.wasm", id.wasm_sha256), &id.wasm_sha256)?;
         let path = self.dir.join(format!("{}.toml", id.toml_sha256));
         let toml = self.get(&format!("{}.toml", id.toml_sha256), &id.toml_sha256)?;
@@ -96,6 +104,9 @@ impl Files {
 
     fn get(&self, name: &str, sha256: &str) -> io::Result<Vec<u8>> {
         let path = self.dir.join(name);
+        if self.strict {
+            self.check_permissions(&path)?;
+        }
         let bytes =
             fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         let found = hex(&bytes);
@@ -103,6 +114,21 @@ impl Files {
             return Err(invalid(&path, &format!("its SHA-256 is {found}: it was changed")));
         }
         Ok(bytes)
+    }
+
+    fn check_permissions(&self, path: &Path) -> io::Result<()> {
+        permissions::check(&fs::metadata(path)?)
+            .map_err(|why| io::Error::new(ErrorKind::PermissionDenied, format!("{} {why}", path.display())))
+    }
+
+    /// Whether the file is there. It counts as young again: nothing names it before its version is at work.
+    fn renew(&self, name: &str, len: u64) -> bool {
+        let renew = || {
+            let file = OpenOptions::new().write(true).open(self.dir.join(name))?;
+            file.set_modified(SystemTime::now())?;
+            Ok::<_, io::Error>(file.metadata()?.len() == len)
+        };
+        renew().unwrap_or(false)
     }
 
     fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::SystemTime;
@@ -13,8 +14,18 @@ fn version(wasm: &str, toml: &str) -> Version {
     }
 }
 
+fn config(dir: &Path, keep: usize) -> config::Modules {
+    config::Modules {
+        dir: dir.to_owned(),
+        versions_dir: dir.to_owned(),
+        keep_versions: keep,
+        cache_dir: None,
+        strict_permissions: false,
+    }
+}
+
 fn open(dir: &Path) -> Versions {
-    Versions::open(dir, "orders", 2)
+    Versions::open(&config(dir, 2), "orders")
 }
 
 async fn work(versions: &mut Versions, version: &Version) {
@@ -43,10 +54,7 @@ async fn the_way_back_is_known_after_a_restart_and_no_longer_than_wanted() {
     assert_eq!((&*read.wasm, read.toml.as_str()), (&b"1"[..], "a"));
 
     // Long after the first one was put there.
-    for entry in fs::read_dir(dir.path().join("orders")).unwrap() {
-        let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
-        file.set_modified(SystemTime::now() - files::YOUNG).unwrap();
-    }
+    grow_old(dir.path());
     work(&mut versions, &third).await;
     let files: BTreeSet<_> = fs::read_dir(dir.path().join("orders"))
         .unwrap()
@@ -65,6 +73,42 @@ async fn the_way_back_is_known_after_a_restart_and_no_longer_than_wanted() {
     );
 }
 
+fn grow_old(dir: &Path) {
+    for entry in fs::read_dir(dir.join("orders")).unwrap() {
+        let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - files::YOUNG).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_about_to_be_put_to_work_again_is_not_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, bad, other) = (version("1", "a"), version("2", "b"), version("3", "c"));
+    let mut versions = open(dir.path());
+    work(&mut versions, &old).await;
+    work(&mut versions, &bad).await;
+    versions.rolled_back(&old.id, bad.id.clone(), "it is bad");
+    grow_old(dir.path());
+    versions.keep(&bad).await.unwrap();
+    // Another relay puts something else down.
+    work(&mut open(dir.path()), &other).await;
+    versions.began(&bad.id, true);
+    versions.read(&bad.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_came_between_goes_with_what_is_withdrawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second, third) = (version("1", "a"), version("2", "a"), version("3", "a"));
+    let mut versions = Versions::open(&config(dir.path(), 5), "orders");
+    for version in [&first, &second, &third] {
+        work(&mut versions, version).await;
+    }
+    versions.rolled_back(&first.id, third.id.clone(), "it is bad");
+    assert_eq!(id(versions.current()), Some(first.id.clone()));
+    assert!(versions.knows(&first.id) && !versions.knows(&second.id) && !versions.knows(&third.id));
+}
+
 #[tokio::test]
 async fn what_was_withdrawn_stays_so_until_something_else_comes() {
     let dir = tempfile::tempdir().unwrap();
@@ -72,7 +116,7 @@ async fn what_was_withdrawn_stays_so_until_something_else_comes() {
     let mut versions = open(dir.path());
     work(&mut versions, &old).await;
     work(&mut versions, &bad).await;
-    versions.rolled_back(bad.id.clone(), "it is bad");
+    versions.rolled_back(&old.id, bad.id.clone(), "it is bad");
     versions.began(&old.id, false);
     assert_eq!(id(versions.current()), Some(old.id.clone()));
     assert_eq!(versions.predecessor(), None);
@@ -80,7 +124,7 @@ async fn what_was_withdrawn_stays_so_until_something_else_comes() {
     let mut versions = open(dir.path());
     let withdrawn = versions.withdrawn().unwrap();
     assert_eq!((&withdrawn.id, withdrawn.reason.as_str()), (&bad.id, "it is bad"));
-    let at_work = |present: &Version| instead_of(dir.path(), "orders", &present.id).unwrap();
+    let at_work = |present: &Version| instead_of(&config(dir.path(), 2), "orders", &present.id).unwrap();
     assert_eq!(at_work(&bad).map(|version| version.id), Some(old.id.clone()));
     assert!(at_work(&mended).is_none() && at_work(&old).is_none());
 
@@ -98,7 +142,7 @@ async fn what_another_relay_puts_down_is_seen() {
     assert!(other.refresh().await && !other.refresh().await && !one.refresh().await);
     work(&mut one, &new).await;
     other.refresh().await;
-    one.rolled_back(new.id.clone(), "it is bad");
+    one.rolled_back(&old.id, new.id.clone(), "it is bad");
     assert!(other.refresh().await);
     assert_eq!(id(other.current()), Some(old.id));
     assert_eq!(other.withdrawn().map(|withdrawn| &withdrawn.id), Some(&new.id));
@@ -142,6 +186,28 @@ async fn what_was_changed_on_disk_is_not_taken() {
 }
 
 #[tokio::test]
+async fn what_others_may_change_is_not_taken_if_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = version("1", "a");
+    let strict = config::Modules {
+        strict_permissions: true,
+        ..config(dir.path(), 2)
+    };
+    let mut versions = Versions::open(&strict, "orders");
+    work(&mut versions, &version).await;
+    versions.read(&version.id).await.unwrap();
+    for name in [".", "record.json", &format!("{}.wasm", version.id.wasm_sha256)] {
+        let path = dir.path().join("orders").join(name);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = versions.read(&version.id).await.unwrap_err().to_string();
+        assert!(error.contains("may be written to by others (mode 0777)"), "{error}");
+        assert!(open(dir.path()).read(&version.id).await.is_ok());
+        fs::set_permissions(&path, before).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn without_a_place_to_write_to_a_rollback_is_possible_until_the_end() {
     // A file of the system, in which not even root makes a directory.
     let dir = Path::new("/proc/self");
@@ -156,7 +222,7 @@ async fn without_a_place_to_write_to_a_rollback_is_possible_until_the_end() {
     work(&mut versions, &second).await;
     let predecessor = id(versions.predecessor()).unwrap();
     assert_eq!(versions.read(&predecessor).await.unwrap().toml, "a");
-    versions.rolled_back(second.id.clone(), "it is bad");
+    versions.rolled_back(&first.id, second.id.clone(), "it is bad");
     assert!(versions.read(&second.id).await.is_err(), "it is not kept for nothing");
 }
 

@@ -43,7 +43,7 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     let doing = || format!("cannot load the module {}", wasm_path.display());
     let wasm = fs::read(&wasm_path).with_context(doing)?;
     let toml = fs::read_to_string(&toml_path).with_context(|| format!("cannot read {}", toml_path.display()))?;
-    let at_work = versions::instead_of(&modules.versions_dir, name, &Id::of(&wasm, &toml));
+    let at_work = versions::instead_of(modules, name, &Id::of(&wasm, &toml));
     let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is at work"))?;
     let (wasm, toml) = match at_work {
         Some(Version { id, wasm, toml }) => {
