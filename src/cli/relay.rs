@@ -95,7 +95,14 @@ impl Relay {
         }
         self.runtime.block_on(async {
             let response = request.send().await.map_err(reqwest::Error::without_url);
-            let response = response.with_context(|| format!("no relay answers at {url} (is it running?)"))?;
+            let response = response.map_err(|error| {
+                let doing = if error.is_timeout() && !error.is_connect() {
+                    format!("the relay at {url} has not answered yet; what was asked for may still be done (`slipring modules` shows it)")
+                } else {
+                    format!("no relay answers at {url} (is it running?)")
+                };
+                anyhow::Error::new(error).context(doing)
+            })?;
             let status = response.status();
             if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 bail!(
