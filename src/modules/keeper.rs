@@ -183,7 +183,7 @@ impl Keeper {
                 // Whoever waits for its consumer starts after this was said.
                 let _lease = self.stop().await;
                 // Who puts it back means it.
-                self.versions.forgive();
+                self.versions.forgive().await;
                 info!(module = self.name, "the module was removed; its consumer stays");
                 self.context.board.remove(&self.name);
             }
@@ -197,7 +197,7 @@ impl Keeper {
         if let Some(running) = self.running.as_ref().filter(|running| running.version.id == version.id) {
             // What was refused was taken back.
             let id = running.version.id.clone();
-            self.began(&id);
+            self.began(&id).await;
             return;
         }
         match self.prepare(&version).await {
@@ -210,21 +210,21 @@ impl Keeper {
             }
             Err(error) => {
                 self.refuse(&error).await;
-                self.veto(&version.id, &error);
+                self.veto(&version.id, &error).await;
             }
         }
     }
 
     /// Another relay on the same directory may have put a version to work that is refused here: one that stands by has seen no
     /// messages to try it on. It goes back, too.
-    fn veto(&mut self, refused: &Id, error: &anyhow::Error) {
+    async fn veto(&mut self, refused: &Id, error: &anyhow::Error) {
         let at_work = self.running.as_ref().map(|running| running.version.id.clone());
         let is_current = self.versions.current().is_some_and(|entry| entry.id == *refused);
         if let Some(at_work) = at_work.filter(|at_work| at_work != refused)
             && is_current
         {
             let reason = format!("another relay refused it: {error:#}");
-            self.versions.rolled_back(&at_work, refused.clone(), &reason);
+            self.versions.rolled_back(&at_work, refused.clone(), &reason).await;
             self.show_versions();
         }
     }
@@ -334,18 +334,18 @@ impl Keeper {
                 running.probation = probation;
                 let id = candidate.id.clone();
                 running.version = candidate;
-                self.began(&id);
+                self.began(&id).await;
             }
             // What it reads, and how much of it at once, has changed: finish there, then begin here.
             Some(running) if running.lease.is_for(&assignment.config) => {
                 if let Some(lease) = self.stop().await {
-                    self.start(candidate, lease, probation);
+                    self.start(candidate, lease, probation).await;
                 }
             }
             _ => match self.context.leases.acquire(&self.name, &assignment.config) {
                 Ok(lease) => {
                     drop(self.stop().await);
-                    self.start(candidate, lease, probation);
+                    self.start(candidate, lease, probation).await;
                 }
                 Err(taken) => self.block(candidate, taken).await,
             },
@@ -376,7 +376,7 @@ impl Keeper {
             Err(taken) => self.block(candidate, taken).await,
             Ok(lease) => {
                 drop(self.stop().await);
-                self.start(candidate, lease, None);
+                self.start(candidate, lease, None).await;
             }
         }
     }
@@ -415,7 +415,7 @@ impl Keeper {
         }
     }
 
-    fn start(&mut self, candidate: Candidate, lease: Lease, probation: Option<Probation>) {
+    async fn start(&mut self, candidate: Candidate, lease: Lease, probation: Option<Probation>) {
         let assignment = candidate.assignment.clone();
         info!(
             module = self.name,
@@ -432,13 +432,13 @@ impl Keeper {
             lease,
             probation,
         });
-        self.began(&id);
+        self.began(&id).await;
     }
 
     /// A version is at work.
-    fn began(&mut self, id: &Id) {
+    async fn began(&mut self, id: &Id) {
         let is_present = self.present.as_ref().is_some_and(|version| version.id == *id);
-        self.versions.began(id, is_present);
+        self.versions.began(id, is_present).await;
         if is_present {
             self.board.accepted();
         }
@@ -459,7 +459,7 @@ impl Keeper {
             return;
         }
         tokio::time::sleep(RESTART_DELAY).await;
-        self.start(version, lease, probation);
+        self.start(version, lease, probation).await;
     }
 
     /// Drains, and gives back the lease that the pipeline held to the end.

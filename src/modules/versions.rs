@@ -57,7 +57,7 @@ pub(super) struct Withdrawn {
     pub reason: String,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Record {
     /// The last one is at work.
@@ -105,7 +105,7 @@ impl Versions {
     /// Looks whether another relay on the same directory has put down something else, and takes that over. Answers whether it has.
     pub async fn refresh(&mut self) -> bool {
         if self.unsaved {
-            self.save();
+            self.save().await;
         }
         if self.read_only || self.unsaved {
             return false;
@@ -162,7 +162,7 @@ impl Versions {
     }
 
     /// The version has taken over. If it `is_present` in the directory, nothing there is withdrawn any more.
-    pub fn began(&mut self, id: &Id, is_present: bool) {
+    pub async fn began(&mut self, id: &Id, is_present: bool) {
         let known = self.current().is_some_and(|entry| entry.id == *id);
         if !known {
             self.record.versions.push(Entry {
@@ -172,7 +172,7 @@ impl Versions {
         }
         let withdrawn = self.record.withdrawn.take_if(|_| is_present);
         if !known || withdrawn.is_some() {
-            self.save();
+            self.save().await;
         }
     }
 
@@ -183,7 +183,7 @@ impl Versions {
 
     /// The version at work was withdrawn, and what came after the version `to` with it, which takes over. The directory holds these
     /// `files`.
-    pub fn rolled_back(&mut self, to: &Id, files: Id, reason: &str) {
+    pub async fn rolled_back(&mut self, to: &Id, files: Id, reason: &str) {
         let versions = &mut self.record.versions;
         match versions.iter().rposition(|entry| entry.id == *to) {
             Some(index) => versions.truncate(index + 1),
@@ -194,13 +194,13 @@ impl Versions {
             at: now(),
             reason: reason.to_owned(),
         });
-        self.save();
+        self.save().await;
     }
 
     /// What was withdrawn may take over again.
-    pub fn forgive(&mut self) {
+    pub async fn forgive(&mut self) {
         if self.record.withdrawn.take().is_some() {
-            self.save();
+            self.save().await;
         }
     }
 
@@ -216,7 +216,7 @@ impl Versions {
     }
 
     /// Puts the record on disk and removes what is too old.
-    fn save(&mut self) {
+    async fn save(&mut self) {
         let versions = &mut self.record.versions;
         versions.drain(..versions.len().saturating_sub(self.keep));
         let listed = self.record.versions.iter().map(|entry| &entry.id);
@@ -229,7 +229,9 @@ impl Versions {
         if self.read_only {
             return;
         }
-        let written = self.files.write_record(&self.record, &named);
+        let (files, record) = (self.files.clone(), self.record.clone());
+        let written = tokio::task::spawn_blocking(move || files.write_record(&record, &named)).await;
+        let written = written.unwrap_or_else(|broken| Err(io::Error::other(broken)));
         self.unsaved = written.is_err();
         if let Err(error) = written {
             warn!(

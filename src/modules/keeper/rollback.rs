@@ -47,7 +47,7 @@ impl Keeper {
              mends it"
         );
         self.blocked = None;
-        self.versions.rolled_back(&to.id, files, reason);
+        self.versions.rolled_back(&to.id, files, reason).await;
         self.board.metrics().rolled_back();
         self.put(to, None).await;
     }

@@ -1,7 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::thread;
 use std::time::SystemTime;
 
 use super::*;
@@ -30,7 +29,7 @@ fn open(dir: &Path) -> Versions {
 
 async fn work(versions: &mut Versions, version: &Version) {
     versions.keep(version).await.unwrap();
-    versions.began(&version.id, true);
+    versions.began(&version.id, true).await;
 }
 
 fn id(entry: Option<&Entry>) -> Option<Id> {
@@ -87,12 +86,12 @@ async fn what_is_about_to_be_put_to_work_again_is_not_too_old() {
     let mut versions = open(dir.path());
     work(&mut versions, &old).await;
     work(&mut versions, &bad).await;
-    versions.rolled_back(&old.id, bad.id.clone(), "it is bad");
+    versions.rolled_back(&old.id, bad.id.clone(), "it is bad").await;
     grow_old(dir.path());
     versions.keep(&bad).await.unwrap();
     // Another relay puts something else down.
     work(&mut open(dir.path()), &other).await;
-    versions.began(&bad.id, true);
+    versions.began(&bad.id, true).await;
     versions.read(&bad.id).await.unwrap();
 }
 
@@ -104,7 +103,7 @@ async fn what_came_between_goes_with_what_is_withdrawn() {
     for version in [&first, &second, &third] {
         work(&mut versions, version).await;
     }
-    versions.rolled_back(&first.id, third.id.clone(), "it is bad");
+    versions.rolled_back(&first.id, third.id.clone(), "it is bad").await;
     assert_eq!(id(versions.current()), Some(first.id.clone()));
     assert!(versions.knows(&first.id) && !versions.knows(&second.id) && !versions.knows(&third.id));
 }
@@ -116,8 +115,8 @@ async fn what_was_withdrawn_stays_so_until_something_else_comes() {
     let mut versions = open(dir.path());
     work(&mut versions, &old).await;
     work(&mut versions, &bad).await;
-    versions.rolled_back(&old.id, bad.id.clone(), "it is bad");
-    versions.began(&old.id, false);
+    versions.rolled_back(&old.id, bad.id.clone(), "it is bad").await;
+    versions.began(&old.id, false).await;
     assert_eq!(id(versions.current()), Some(old.id.clone()));
     assert_eq!(versions.predecessor(), None);
 
@@ -142,31 +141,31 @@ async fn what_another_relay_puts_down_is_seen() {
     assert!(other.refresh().await && !other.refresh().await && !one.refresh().await);
     work(&mut one, &new).await;
     other.refresh().await;
-    one.rolled_back(&old.id, new.id.clone(), "it is bad");
+    one.rolled_back(&old.id, new.id.clone(), "it is bad").await;
     assert!(other.refresh().await);
     assert_eq!(id(other.current()), Some(old.id));
     assert_eq!(other.withdrawn().map(|withdrawn| &withdrawn.id), Some(&new.id));
 }
 
-#[test]
-fn relays_on_one_directory_do_not_get_in_each_other_s_way() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn relays_on_one_directory_do_not_get_in_each_other_s_way() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (version("1", "a"), version("2", "a"));
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                let mut versions = open(dir.path());
-                for version in [&old, &new].into_iter().cycle().take(100) {
-                    versions.files.write(version).unwrap();
-                    versions.began(&version.id, true);
-                    assert!(!versions.unsaved);
-                }
-            });
-        }
+    let relays = (0..4).map(|_| {
+        let (mut versions, both) = (open(dir.path()), [old.clone(), new.clone()]);
+        tokio::spawn(async move {
+            for version in both.iter().cycle().take(100) {
+                work(&mut versions, version).await;
+                assert!(!versions.unsaved);
+            }
+        })
     });
+    for relay in relays.collect::<Vec<_>>() {
+        relay.await.unwrap();
+    }
     let versions = open(dir.path());
     for entry in [versions.current(), versions.predecessor()] {
-        versions.files.read(entry.unwrap().id.clone()).unwrap();
+        versions.read(&entry.unwrap().id).await.unwrap();
     }
 }
 
@@ -222,7 +221,7 @@ async fn without_a_place_to_write_to_a_rollback_is_possible_until_the_end() {
     work(&mut versions, &second).await;
     let predecessor = id(versions.predecessor()).unwrap();
     assert_eq!(versions.read(&predecessor).await.unwrap().toml, "a");
-    versions.rolled_back(&first.id, second.id.clone(), "it is bad");
+    versions.rolled_back(&first.id, second.id.clone(), "it is bad").await;
     assert!(versions.read(&second.id).await.is_err(), "it is not kept for nothing");
 }
 
