@@ -1,18 +1,18 @@
 //! A version that is bad does no harm: it is refused before it takes over, or rolled back soon after; and whatever is exchanged how
 //! often, under load, nothing is lost and every channel keeps its order.
 
+mod trust;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use slipring_support::eventually;
 use slipring_support::relay::Relay;
-use slipring_support::{eventually, guests};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -122,8 +122,14 @@ async fn shown(world: &World) -> Result<BTreeMap<u64, String>> {
     Ok(marks)
 }
 
-/// All that was sent was published in order, but for these; each mark made one unbroken run, and they came in this order.
-async fn all_shown(world: &World, sent: u64, without: &[u64], marks: &[&str]) -> Result<()> {
+/// Ends the load. All that was sent was published in order, but for these; each mark made one unbroken run, and they came in this
+/// order.
+async fn all_shown(world: &World, load: Load, without: &[u64], marks: &[&str]) -> Result<()> {
+    let sent = finish(world, load).await?;
+    all_of_them_shown(world, sent, without, marks).await
+}
+
+async fn all_of_them_shown(world: &World, sent: u64, without: &[u64], marks: &[&str]) -> Result<()> {
     let shown = shown(world).await?;
     let missing: Vec<u64> = (1..=sent)
         .filter(|number| !shown.contains_key(number) && !without.contains(number))
@@ -140,9 +146,11 @@ async fn all_shown(world: &World, sent: u64, without: &[u64], marks: &[&str]) ->
     Ok(())
 }
 
-/// Waits until the relay has nothing left to do.
-async fn drained(world: &World) -> Result<()> {
-    world.all_acked(SOON, "UNRULY", "unruly").await
+/// Ends the load, and waits until the relay has nothing left to do. Answers how many messages there were.
+async fn finish(world: &World, load: Load) -> Result<u64> {
+    let sent = load.end().await?;
+    world.all_acked(SOON, "UNRULY", "unruly").await?;
+    Ok(sent)
 }
 
 async fn unruly_when(relay: &Relay, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
@@ -156,10 +164,24 @@ fn text<'a>(module: &'a Value, field: &str) -> &'a str {
     module[field].as_str().unwrap_or_default()
 }
 
-/// Runs `slipring` against this relay.
-fn slipring<C>(world: &World<C>, relay: &Relay, arguments: &[&str]) -> Result<Output> {
-    let arguments = [arguments, &["--url", relay.url()]].concat();
-    world.home.command(arguments).output().context("running slipring")
+/// Runs `slipring modules`, which ends with this code and says this.
+fn modules<C>(world: &World<C>, relay: &Relay, arguments: &[&str], code: i32, words: &str) -> Result<()> {
+    let arguments = [&["modules"], arguments, &["--url", relay.url()]].concat();
+    let output = world.home.command(arguments).output().context("running slipring")?;
+    exits(&output, code)?;
+    ensure!(
+        (stdout(&output) + &stderr(&output)).contains(words),
+        "{words:?} is not in {output:?}"
+    );
+    Ok(())
+}
+
+/// Replays the dead letters, after which there are none.
+fn replay<C>(world: &World<C>) -> Result<()> {
+    let replay = ["dead-letters", "replay", "--module", "unruly"];
+    exits(&world.home.command(replay).output()?, 0)?;
+    ensure!(dead_letters(world)?.is_empty(), "they are replayed");
+    Ok(())
 }
 
 /// The numbers of the messages in the dead letters, the lowest first: they are stored beside each other.
@@ -183,9 +205,7 @@ async fn settings_are_swapped_between_two_messages() -> Result<()> {
     configure(&world, &mark("2"))?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["1", "2"]).await
+    all_shown(&world, load, &[], &["1", "2"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,8 +223,7 @@ async fn ten_swaps_in_a_second_lose_nothing() -> Result<()> {
         anyhow::Ok(())
     })
     .await?;
-    let sent = load.end().await?;
-    drained(&world).await?;
+    let sent = finish(&world, load).await?;
     let shown = shown(&world).await?;
     ensure!(shown.len() as u64 == sent, "{} of {sent}", shown.len());
     let marks: Vec<u64> = shown.values().map(|mark| mark.parse()).collect::<Result<_, _>>()?;
@@ -236,17 +255,10 @@ async fn a_version_that_does_worse_on_the_last_messages_is_refused() -> Result<(
     }
     let unruly = module(&relay.status().await?, "unruly").clone();
     ensure!(unruly["refused_swaps"] == 2 && unruly["swaps"] == 0, "{unruly}");
-    let output = slipring(&world, &relay, &["modules"])?;
-    exits(&output, 0)?;
-    ensure!(
-        stdout(&output).contains("unruly: its last new version was refused: "),
-        "{output:?}"
-    );
+    modules(&world, &relay, &[], 0, "unruly: its last new version was refused: ")?;
 
     load.more(200).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["good"]).await
+    all_shown(&world, load, &[], &["good"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,13 +281,11 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     );
     ensure!(relay.logged("rolled back to the version before"), "{:#?}", relay.log());
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
 
     // One more than it was allowed to, and no other.
     let touched: Vec<u64> = (from..from + 8).collect();
+    all_shown(&world, load, &touched, &["old", "new", "old"]).await?;
     ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    all_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
 
     // The directory still holds the bad version; a restart does not take it.
     relay.stop(SOON).await?;
@@ -285,17 +295,10 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     })
     .await?;
     ensure!(unruly["rolled_back"]["toml_sha256"].is_string(), "{unruly}");
-    let output = slipring(&world, &relay, &["modules"])?;
-    exits(&output, 0)?;
-    ensure!(stdout(&output).contains("was rolled back at "), "{output:?}");
+    modules(&world, &relay, &[], 0, "was rolled back at ")?;
 
     // Nor does a replay: what is at work mends the letters.
-    let output = world
-        .home
-        .command(["dead-letters", "replay", "--module", "unruly"])
-        .output()?;
-    exits(&output, 0)?;
-    ensure!(dead_letters(&world)?.is_empty(), "they are replayed");
+    replay(&world)?;
     let late = world
         .centrifugo
         .history(&channel(from))
@@ -315,22 +318,15 @@ async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result
     let reason = text(&unruly["rolled_back"], "reason");
     ensure!(reason.contains("nowhere:1"), "{reason}");
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
+    let sent = finish(&world, load).await?;
     // What was under way while Centrifugo answered is among them.
     let touched = dead_letters(&world)?;
     ensure!(
         touched.len() >= 5 && touched.iter().all(|number| *number >= from),
         "{touched:?}"
     );
-    all_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
-    let output = world
-        .home
-        .command(["dead-letters", "replay", "--module", "unruly"])
-        .output()?;
-    exits(&output, 0)?;
-    ensure!(dead_letters(&world)?.is_empty(), "they are replayed");
-    Ok(())
+    all_of_them_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
+    replay(&world)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,9 +337,7 @@ async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -
     configure(&world, &bad)?;
     unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["old", "new", "old"]).await
+    all_shown(&world, load, &[], &["old", "new", "old"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,11 +375,10 @@ async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
     })
     .await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
     let touched: Vec<u64> = (from..from + 5).collect();
+    all_shown(&world, load, &touched, &["old", "new", "old"]).await?;
     ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    all_shown(&world, sent, &touched, &["old", "new", "old"]).await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,9 +405,7 @@ async fn what_the_relay_at_work_refuses_is_put_down_by_the_one_that_stands_by() 
     })
     .await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["old"]).await
+    all_shown(&world, load, &[], &["old"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -426,11 +417,10 @@ async fn a_version_that_came_while_the_relay_was_down_is_watched() -> Result<()>
     let relay = world.run().await?;
     unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
     let touched: Vec<u64> = (from..from + 5).collect();
+    all_shown(&world, load, &touched, &["old", "new", "old"]).await?;
     ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    all_shown(&world, sent, &touched, &["old", "new", "old"]).await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -445,11 +435,10 @@ async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
     }
     unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
     let touched: Vec<u64> = (from..from + 5).collect();
+    all_shown(&world, load, &touched, &["1", "2", "3", "1"]).await?;
     ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    all_shown(&world, sent, &touched, &["1", "2", "3", "1"]).await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -467,27 +456,29 @@ async fn what_is_withdrawn_is_what_failed_and_not_what_the_directory_holds_by_th
     configure(&world, &mark("mended"))?;
     unruly_when(&relay, "the mended one", |unruly| unruly["swaps"] == 3).await?;
     load.more(500).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
     let touched: Vec<u64> = (from..from + 5).collect();
-    all_shown(&world, sent, &touched, &["old", "bad", "old", "mended"]).await
+    all_shown(&world, load, &touched, &["old", "bad", "old", "mended"]).await?;
+    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_can_go_back_and_forth() -> Result<()> {
     let (world, mut relay, load) = at_work(&mark("1")).await?;
-    let output = slipring(&world, &relay, &["modules", "rollback", "unruly"])?;
-    exits(&output, 1)?;
-    ensure!(
-        stderr(&output).contains("no version of `unruly` is known from before"),
-        "{output:?}"
-    );
-    let output = slipring(&world, &relay, &["modules", "rollback", "orders"])?;
-    exits(&output, 1)?;
-    ensure!(
-        stderr(&output).contains("There is no module `orders`; there are: unruly"),
-        "{output:?}"
-    );
+    modules(
+        &world,
+        &relay,
+        &["rollback", "unruly"],
+        1,
+        "no version of `unruly` is known from before",
+    )?;
+    modules(
+        &world,
+        &relay,
+        &["rollback", "orders"],
+        1,
+        "There is no module `orders`; there are: unruly",
+    )?;
 
     configure(&world, &mark("2"))?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
@@ -496,22 +487,21 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
     relay.stop(SOON).await?;
     let relay = world.run().await?;
     load.more(100).await;
-    exits(&slipring(&world, &relay, &["modules", "rollback", "unruly"])?, 0)?;
+    modules(&world, &relay, &["rollback", "unruly"], 0, "")?;
     unruly_when(&relay, "the old version", |unruly| unruly["swaps"] == 1).await?;
     load.more(100).await;
-    exits(&slipring(&world, &relay, &["modules", "retry", "unruly"])?, 0)?;
+    modules(&world, &relay, &["retry", "unruly"], 0, "")?;
     let unruly = unruly_when(&relay, "the new version", |unruly| unruly["swaps"] == 2).await?;
     ensure!(unruly["rolled_back"].is_null() && unruly["rollbacks"] == 1, "{unruly}");
-    let output = slipring(&world, &relay, &["modules", "retry", "unruly"])?;
-    exits(&output, 1)?;
-    ensure!(
-        stderr(&output).contains("what the directory holds of `unruly` is at work"),
-        "{output:?}"
-    );
+    modules(
+        &world,
+        &relay,
+        &["retry", "unruly"],
+        1,
+        "what the directory holds of `unruly` is at work",
+    )?;
     load.more(100).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["1", "2", "1", "2"]).await
+    all_shown(&world, load, &[], &["1", "2", "1", "2"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -534,11 +524,9 @@ async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     );
     load.more(100).await;
     fs::remove_dir(&in_the_way)?;
-    exits(&slipring(&world, &relay, &["modules", "retry", "unruly"])?, 0)?;
+    modules(&world, &relay, &["retry", "unruly"], 0, "")?;
     load.more(100).await;
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["1", "2"]).await
+    all_shown(&world, load, &[], &["1", "2"]).await
 }
 
 /// In hexadecimal digits.
@@ -548,54 +536,4 @@ fn sha256(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_pinned_file_is_taken() -> Result<()> {
-    let wasm = guests::component("unruly")?;
-    let pinned = format!("sha256 = \"{}\"\n", sha256(&fs::read(&wasm)?));
-    let (world, relay, load) = at_work(&(pinned + &mark("1"))).await?;
-    world.home.replace_wasm("unruly", &guests::component("orders")?)?;
-    let refused =
-        |unruly: &Value| text(unruly, "last_refusal").starts_with("unruly.toml allows only the file with the SHA-256 ");
-    unruly_when(&relay, "the refusal", refused).await?;
-    let output = world.home.command(["check"]).output()?;
-    exits(&output, 1)?;
-    ensure!(
-        stdout(&output).contains("unruly.toml allows only the file with"),
-        "{output:?}"
-    );
-    let sent = load.end().await?;
-    drained(&world).await?;
-    all_shown(&world, sent, &[], &["1"]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_others_may_write_is_not_taken_if_that_is_asked_for() -> Result<()> {
-    let mut world = World::start().await?;
-    world.stream("UNRULY", &["unruly.>"]).await?;
-    world.home.env("SLIPRING_MODULES__STRICT_PERMISSIONS", "true");
-    let mode = |mode| fs::set_permissions(world.home.modules(), fs::Permissions::from_mode(mode));
-    world.add_unruly(&mark("1"))?;
-    mode(0o777)?;
-    let output = world.home.command(["check"]).output()?;
-    exits(&output, 1)?;
-    ensure!(
-        stderr(&output).contains("may be written to by others (mode 0777)"),
-        "{output:?}"
-    );
-    let mut relay = world.home.run().await?;
-    relay.logs(SOON, "may be written to by others (mode 0777)").await?;
-    mode(0o755)?;
-    relay.ready(SOON).await?;
-    // Now it is the file.
-    let file = world.home.modules().join("unruly.toml");
-    fs::write(&file, unruly_toml(&mark("2")))?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
-    let refused = |unruly: &Value| text(unruly, "last_refusal").contains("may be written to by others (mode 0666)");
-    unruly_when(&relay, "the refusal", refused).await?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
-    unruly_when(&relay, "the swap", |unruly| unruly["swaps"] == 1)
-        .await
-        .map(drop)
 }
