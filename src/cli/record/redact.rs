@@ -1,4 +1,4 @@
-//! Takes out of messages what must not lie in a repository. What is left has the same shape, so that a module can read it.
+//! Takes out of messages what must not lie in a repository. A value keeps its type, so that a module can read what is left.
 
 use serde_json::Value;
 
@@ -33,25 +33,23 @@ impl Redaction {
         }
     }
 
-    /// Whether the message may be kept: it may not when its payload is not JSON and could hold any of the fields.
+    /// Whether the message may be kept: only an object or a list can be searched, and anything else could hold any of the
+    /// fields.
     pub fn apply(&mut self, sample: &mut Sample) -> bool {
-        let mut safe = true;
+        let searchable = |data: &mut Value| data.is_object() || data.is_array();
+        if !self.fields.is_empty() && !sample.data_mut().is_some_and(searchable) {
+            return false;
+        }
         for field in &mut self.fields {
             let in_headers = redact_headers(sample, &field.path);
-            let in_data = match sample.data_mut() {
-                Some(data) => {
-                    let keys: Vec<&str> = field.path.split('.').collect();
-                    redact(data, &keys)
-                }
-                None => {
-                    safe &= in_headers > 0;
-                    0
-                }
-            };
+            let in_data = sample.data_mut().map_or(0, |data| {
+                let keys: Vec<&str> = field.path.split('.').collect();
+                redact(data, &keys)
+            });
             field.values += in_headers + in_data;
             field.messages += usize::from(in_headers + in_data > 0);
         }
-        safe
+        true
     }
 
     /// What was redacted, a line each, and warnings of what was not found.
@@ -107,11 +105,12 @@ fn redact_below(value: &mut Value, keys: &[&str]) -> usize {
     }
 }
 
-/// Everything in it becomes a fixed value of its own type. Returns how many values that were.
+/// It becomes a fixed value of its own type, a list one of each element. An object is emptied, because its keys may be what
+/// nobody may read: `{"alice@example.org": {}}`. Returns how many values were replaced.
 fn blank(value: &mut Value) -> usize {
     match value {
         Value::Array(values) => return values.iter_mut().map(blank).sum::<usize>().max(1),
-        Value::Object(object) => return object.values_mut().map(blank).sum::<usize>().max(1),
+        Value::Object(object) => object.clear(),
         Value::Null => {}
         Value::String(text) => PLACEHOLDER.clone_into(text),
         Value::Number(number) => *number = 0.into(),
@@ -175,8 +174,8 @@ mod tests {
         kept: true
         "#);
         assert_snapshot!(check(&payload, &["customer"]), @r#"
-        {"subject":"orders.7","data":{"customer":{"age":0,"email":"redacted","name":"redacted","note":null,"vip":false},"email":"a@example.org","lines":[{"customer":{"email":"redacted"}},{"price":5,"tags":["x",1]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
-        redacted `customer` in 1 of 1 messages, values: 6
+        {"subject":"orders.7","data":{"customer":{},"email":"a@example.org","lines":[{"customer":{}},{"price":5,"tags":["x",1]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
+        redacted `customer` in 1 of 1 messages, values: 2
         kept: true
         "#);
     }
@@ -197,10 +196,20 @@ mod tests {
     }
 
     #[test]
+    fn no_key_of_what_is_redacted_stays() {
+        let payload = r#"{"customers":{"alice@example.org":{"age":7}},"lists":[[{"bob@example.org":1},7]]}"#;
+        let shown = check(payload, &["customers", "lists"]);
+        assert!(shown.contains(r#""data":{"customers":{},"lists":[[{},0]]}"#), "{shown}");
+    }
+
+    #[test]
     fn what_cannot_be_searched_is_not_kept() {
-        assert!(check("hello a@example.org", &["email"]).ends_with("kept: false"));
-        assert!(check("hello", &["trace"]).ends_with("kept: true"));
-        assert!(check("hello", &["trace", "email"]).ends_with("kept: false"));
-        assert!(check("hello", &[]).ends_with("kept: true"));
+        for payload in ["hello a@example.org", r#""a@example.org""#, "491701234567", "null"] {
+            assert!(check(payload, &["email"]).ends_with("kept: false"), "{payload}");
+            let with_header = check(payload, &["trace"]);
+            assert!(with_header.ends_with("kept: false"), "{with_header}");
+            assert!(check(payload, &[]).ends_with("kept: true"), "{payload}");
+        }
+        assert!(check("[]", &["email"]).ends_with("kept: true"));
     }
 }
