@@ -11,6 +11,7 @@ mod dev;
 mod diff;
 mod difference;
 mod input;
+mod json;
 mod logging;
 mod modules;
 mod new;

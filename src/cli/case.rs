@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::report::{Kind, Report};
+use super::json::Json;
+use super::report::{Kind, Published, Report};
 use super::sample::Sample;
 use crate::message::{Message, Outcome};
 
@@ -27,12 +29,12 @@ pub struct Case {
 }
 
 /// What a module should make of a message, or what it made of it, in the form of a case's `expect`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Expectation {
     outcome: Kind,
-    /// As [`Report`] has them.
+    /// The fields of each, as [`Report`] has them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    publications: Option<Value>,
+    publications: Option<Vec<BTreeMap<String, Json>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,10 +172,8 @@ impl Expectation {
     }
 
     fn from_report(report: &Report<'_>) -> Self {
-        let publications = report.publications.as_ref().map(|publications| {
-            // Their JSON was checked when they were made or read.
-            serde_json::to_value(publications).unwrap_or_default()
-        });
+        let publications = report.publications.as_deref();
+        let publications = publications.map(|publications| publications.iter().map(fields).collect());
         let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
         Self {
             outcome: report.outcome,
@@ -208,8 +208,8 @@ impl Expectation {
             Kind::Drop => vec!["dropped".to_owned()],
             Kind::Reject => vec![format!("rejected ({}): {}", text(&self.code), text(&self.reason))],
             Kind::Publish => {
-                let publications = self.publications.as_ref().and_then(Value::as_array);
-                publications.into_iter().flatten().map(Value::to_string).collect()
+                let line = |publication| serde_json::to_string(publication).expect(JSON_AGAIN);
+                self.publications.iter().flatten().map(line).collect()
             }
         }
     }
@@ -251,7 +251,17 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn pretty(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("texts, numbers and what was JSON before are JSON")
+    serde_json::to_string_pretty(value).expect(JSON_AGAIN)
+}
+
+/// Why writing it can't fail.
+const JSON_AGAIN: &str = "texts, numbers and what was JSON before are JSON";
+
+/// Not by way of a [`Value`], which can't hold all that a module may publish.
+fn fields(publication: &Published<'_>) -> BTreeMap<String, Json> {
+    let text = serde_json::to_string(publication).expect(JSON_AGAIN);
+    let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).expect(JSON_AGAIN);
+    fields.into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
 /// serde_json puts the place at the end of a sentence; people and editors look for it at the beginning.

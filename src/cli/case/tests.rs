@@ -108,6 +108,33 @@ fn json_is_compared_by_value() {
     assert!(!same.allows(&expectation(&more)), "a version that nobody expects");
 }
 
+/// The host lets a module publish all of these.
+#[test]
+fn json_that_no_value_holds_is_compared_as_text() {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let case = |data: &str| {
+        format!(
+            r#"{{"message":{{"subject":"s","data":1}},"expect":{{"outcome":"publish","publications":[{{"channels":["a"],"data":{data}}}]}}}}"#
+        )
+    };
+    let made = |data: &str| parse(&case(data)).unwrap().expect.unwrap();
+    for (data, other) in [
+        ("1e999", "1e998"),
+        (&deep, "null"),
+        ("{\"wei\": 1000000000000000000001}", "{\"wei\": 1000000000000000000000}"),
+        ("null", "1e999"),
+    ] {
+        assert!(
+            made(data).allows(&made(data)) && !made(data).allows(&made(other)),
+            "{data}"
+        );
+        let updated = with_expect(&case(other), &made(data)).unwrap();
+        assert!(updated.contains(data), "{updated}");
+        assert_eq!(parse(&updated).unwrap().expect, Some(made(data)));
+        assert!(made(data).lines()[0].contains(data), "{data}");
+    }
+}
+
 #[test]
 fn of_a_rejection_only_what_is_written_down_counts() {
     let any = expectation(&json!({ "outcome": "reject" }));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::cli::json;
 use crate::message::{Body, Outcome, Publication, Rejection};
 
 /// In the order in which they are shown: what loses or adds messages first.
@@ -177,18 +177,10 @@ fn compare(old: &Publication, new: &Publication, changes: &mut BTreeSet<Change>)
     );
 }
 
-/// By value: neither spaces nor the order of keys count.
 fn is_same_data(old: &Body, new: &Body) -> bool {
     match (old, new) {
         (Body::Binary(old), Body::Binary(new)) => old == new,
-        (Body::Json(old), Body::Json(new)) if old.get() == new.get() => true,
-        (Body::Json(old), Body::Json(new)) => {
-            let value = |text: &str| serde_json::from_str::<Value>(text).ok();
-            // What can't be read (numbers beyond any range) is compared as text.
-            value(old.get())
-                .zip(value(new.get()))
-                .is_some_and(|(old, new)| old == new)
-        }
+        (Body::Json(old), Body::Json(new)) => json::is_same(old.get(), new.get()),
         _ => false,
     }
 }
@@ -283,6 +275,7 @@ mod tests {
             (publication(&["a", "b"], "1"), &[Change::Channels]),
             (publication(&["a"], "1.0"), &[Change::Data]),
             (publication(&["b"], "2"), &[Change::Channels, Change::Data]),
+            (publication(&["a"], "1e999"), &[Change::Data]),
             (
                 Publication {
                     body: Body::Binary(b"1".to_vec()),
@@ -321,6 +314,18 @@ mod tests {
         ] {
             check(slice::from_ref(&old), &[new], expected);
         }
+    }
+
+    #[test]
+    fn numbers_that_no_float_tells_apart_are_told_apart() {
+        let old = publication(&["a"], r#"{"wei":1000000000000000000000}"#);
+        let new = publication(&["a"], r#"{"wei":1000000000000000000001}"#);
+        check(slice::from_ref(&old), &[new], &[Change::Data]);
+        check(
+            &[old],
+            &[publication(&["a"], r#"{"wei": 1000000000000000000000}"#)],
+            &[],
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::compare::{Change, changes};
 use super::speed::Speed;
+use crate::cli::json::held;
 use crate::cli::report::{Report, Source};
 use crate::message::{Message, Outcome};
 
@@ -75,9 +76,9 @@ impl Tally {
 }
 
 fn json(outcome: &Outcome) -> serde_json::Value {
-    let report = Report::of(outcome);
-    // JSON may hold numbers beyond any range.
-    serde_json::to_value(&report).unwrap_or_else(|_| serde_json::to_string(&report).unwrap_or_default().into())
+    let text = serde_json::to_string(&Report::of(outcome)).expect("texts and what was JSON before are JSON");
+    // What differs may be what a value would not show.
+    held(&text).unwrap_or_else(|| text.into())
 }
 
 #[cfg(test)]
