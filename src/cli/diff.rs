@@ -21,7 +21,7 @@ use super::stored::Stored;
 use super::timing::timed;
 use super::{ConfigFile, Failure, try_module};
 use crate::config::{self, ModuleConfig};
-use crate::message::{Message, Outcome};
+use crate::message::Message;
 use crate::pipeline::Stamp;
 use crate::transform::Instance;
 
@@ -235,22 +235,14 @@ impl Comparison {
         }
         tally.old_memory = tally.old_memory.max(old.instance.memory());
         tally.new_memory = tally.new_memory.max(new.instance.memory());
-        let old_outcome = completed(old, self.created, message, old_outcome);
-        let new_outcome = completed(new, self.created, message, new_outcome);
+        let old_outcome = old.stamp(self.created).outcome(message, old_outcome);
+        let new_outcome = new.stamp(self.created).outcome(message, new_outcome);
         tally.add(source, message, &old_outcome, &new_outcome);
     }
 }
 
-/// With the version that the relay adds. Its keys are the same for both.
-fn completed(side: &Side, created: Option<i128>, message: &Message, outcome: Outcome) -> Outcome {
-    let Some(created) = created else {
-        return try_module::with_version(side.config.version, message, outcome);
-    };
-    let stamp = Stamp {
-        module: side.instance.module().name(),
-        created,
-        idempotency: false,
-        version: side.config.version,
-    };
-    stamp.outcome(message, outcome)
+impl Side {
+    fn stamp(&self, created: Option<i128>) -> Stamp<'_> {
+        try_module::stamp(self.instance.module().name(), created, self.config.version)
+    }
 }

@@ -65,7 +65,8 @@ impl Runner {
     /// On an instance of its own: no message depends on another.
     fn call(&self, module: &Arc<Module>, message: &Message) -> Expectation {
         let outcome = module.instance().call(message);
-        Expectation::of(&try_module::with_version(self.config.version, message, outcome))
+        let stamp = try_module::stamp(module.name(), None, self.config.version);
+        Expectation::of(&stamp.outcome(message, outcome))
     }
 
     fn module_with(&mut self, settings: &str) -> anyhow::Result<Arc<Module>> {

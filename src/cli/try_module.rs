@@ -14,7 +14,8 @@ use super::input::Lines;
 use super::report::{self, Source};
 use super::{ConfigFile, Failure};
 use crate::config::{self, ModuleConfig, VersionSource};
-use crate::message::{Message, Outcome};
+use crate::message::Outcome;
+use crate::pipeline::Stamp;
 use crate::transform::{Engine, Limits, Module};
 
 /// Show what a module makes of messages, of a file or of a stream
@@ -107,10 +108,11 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
     let mut lines = Lines::open(args.messages.as_deref(), &config.stream)?;
     let mut instance = module.instance();
+    let stamp = stamp(&name, None, config.version);
     let mut output = BufWriter::new(output);
     let mut summary = Summary::default();
     while let Some((number, message)) = lines.next(notes)? {
-        let outcome = with_version(config.version, &message, instance.call(&message));
+        let outcome = stamp.outcome(&message, instance.call(&message));
         summary.count(&outcome);
         report::write(&mut output, Source::Line(number), &message, &outcome)?;
     }
@@ -127,17 +129,13 @@ pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Ar
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }
 
-/// The version as the relay sets it. Its epoch is when the stream was created, and there is none.
-pub fn with_version(source: VersionSource, message: &Message, outcome: Outcome) -> Outcome {
-    match (source, outcome) {
-        (VersionSource::Sequence, Outcome::Publish(mut publications)) => {
-            for publication in &mut publications {
-                publication.version = Some(message.sequence);
-                publication.version_epoch = None;
-            }
-            Outcome::Publish(publications)
-        }
-        (_, outcome) => outcome,
+/// What the relay makes of outcomes, but for its keys: nobody wrote them.
+pub fn stamp(name: &str, created: Option<i128>, version: VersionSource) -> Stamp<'_> {
+    Stamp {
+        module: name,
+        created,
+        idempotency: false,
+        version,
     }
 }
 
@@ -272,6 +270,24 @@ mod tests {
         ---
         modules/orders.toml:1:10: `stream` is 5; it must be a text that is not empty
         exit code 78
+        "#);
+    }
+
+    #[test]
+    fn what_the_relay_would_reject_is_rejected() {
+        let twice = Guest {
+            transform: "(local.set $at (call $allocate (i32.const 8) (i32.const 160)))
+                (memory.copy (local.get $at) (call $publication) (i32.const 80))
+                (memory.copy (i32.add (local.get $at) (i32.const 80)) (local.get $at) (i32.const 80))
+                (call $result (i32.const 0) (local.get $at) (i32.const 2))",
+            ..Guest::default()
+        };
+        let message = "{\"subject\":\"a\",\"data\":{},\"sequence\":42}";
+        assert_snapshot!(run(&twice, Some("stream = 'ORDERS'\nversion = 'sequence'"), message), @r#"
+        {"line":1,"subject":"a","outcome":"reject","code":"version","channel":"a","reason":"the module made two publications on the channel `a` of one message, and with `version = \"sequence\"` both would have the same version, so that Centrifugo would show only the first"}
+        ---
+        1 read: 0 published (publications: 0), 0 dropped, 1 rejected
+        exit code 0
         "#);
     }
 

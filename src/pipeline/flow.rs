@@ -280,7 +280,7 @@ impl Flow {
     fn stamp(&self) -> Stamp<'_> {
         Stamp {
             module: self.board.name(),
-            created: self.stream.map_or(0, |stream| stream.created),
+            created: Some(self.stream.map_or(0, |stream| stream.created)),
             idempotency: self.idempotency,
             version: self.config.version,
         }

@@ -146,7 +146,7 @@ impl Replay {
         }
         let stamp = Stamp {
             module: self.assignment.module.name(),
-            created: identity.map_or(0, |identity| identity.created),
+            created: Some(identity.map_or(0, |identity| identity.created)),
             idempotency: self.publish.idempotency,
             version,
         };

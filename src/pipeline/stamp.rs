@@ -10,8 +10,9 @@ use crate::publish::idempotency_key;
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp<'a> {
     pub module: &'a str,
-    /// When the stream was created, nanoseconds since 1970.
-    pub created: i128,
+    /// When the stream was created, nanoseconds since 1970. `None`: the messages are of no stream, and so their versions have no
+    /// epoch.
+    pub created: Option<i128>,
     pub idempotency: bool,
     pub version: VersionSource,
 }
@@ -54,9 +55,10 @@ impl Stamp<'_> {
     fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
         if self.version == VersionSource::Sequence {
             publication.version = Some(message.sequence);
-            publication.version_epoch = Some(self.created.to_string());
+            publication.version_epoch = self.created.map(|created| created.to_string());
         }
-        let key = || idempotency_key(self.module, self.created, message.sequence, message.timestamp, index);
+        let created = self.created.unwrap_or(0);
+        let key = || idempotency_key(self.module, created, message.sequence, message.timestamp, index);
         (publication, self.idempotency.then(key))
     }
 }
@@ -86,7 +88,7 @@ mod tests {
 
     const STAMP: Stamp<'static> = Stamp {
         module: "orders",
-        created: 5,
+        created: Some(5),
         idempotency: true,
         version: VersionSource::Module,
     };
@@ -147,9 +149,13 @@ mod tests {
             .map(|(one, _)| (one.version, one.version_epoch.as_deref()))
             .collect();
         assert_eq!(versions, [(Some(42), Some("5")); 2]);
-        let rejection = stamp
-            .all(&message(), vec![publication("a"), publication("a")])
-            .unwrap_err();
-        assert_eq!((&*rejection.code, rejection.channel.as_deref()), ("version", Some("a")));
+        let of_no_stream = Stamp { created: None, ..stamp };
+        let stamped = of_no_stream.all(&message(), vec![publication("a")]).unwrap();
+        assert_eq!((stamped[0].0.version, &stamped[0].0.version_epoch), (Some(42), &None));
+        for stamp in [stamp, of_no_stream] {
+            let twice = vec![publication("a"), publication("a")];
+            let rejection = stamp.all(&message(), twice).unwrap_err();
+            assert_eq!((&*rejection.code, rejection.channel.as_deref()), ("version", Some("a")));
+        }
     }
 }

@@ -111,7 +111,7 @@ impl Trial<'_> {
         }
         let stamp = Stamp {
             module: self.instance.module().name(),
-            created: self.created,
+            created: Some(self.created),
             idempotency: self.relay.publish.idempotency,
             version: self.config.version,
         };
