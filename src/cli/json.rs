@@ -63,10 +63,14 @@ fn keys(value: &Value) -> usize {
     }
 }
 
+/// A whole number has to stay one, too: few read `1e21` where they want one.
 fn is_held(number: &str) -> bool {
-    let held = number.parse::<Number>().ok().map(|held| held.to_string());
-    let (written, held) = (decimal(number), held.as_deref().and_then(decimal));
-    written.is_some() && written == held
+    let Ok(held) = number.parse::<Number>() else {
+        return false;
+    };
+    let becomes_a_float = held.is_f64() && !number.contains(['.', 'e', 'E']);
+    let written = decimal(number);
+    !becomes_a_float && written.is_some() && written == decimal(&held.to_string())
 }
 
 /// Whether it is negative, its digits from the first that counts to the last, and the power of ten to multiply them with. `None`:
@@ -140,6 +144,7 @@ mod tests {
         let (deep, deeper) = (nested(200), nested(201));
         for (one, other) in [
             ("1000000000000000000001", "1000000000000000000000"),
+            ("1000000000000000000000", "1e21"),
             ("[0.12345678901234567890]", "[0.12345678901234567891]"),
             ("1e999", "1e998"),
             ("1e-999", "0.0"),

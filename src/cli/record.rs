@@ -32,8 +32,8 @@ use crate::nats::Nats;
 ///
 /// Cases are committed and read by many. --redact replaces what must not be in them: a text by "redacted", a number by 0, an
 /// object by an empty one, since its keys can tell as much, a list by one of as many such values. The case has what the module
-/// makes of the redacted message. A message whose payload is no JSON object or list can't be searched for fields, and is left out
-/// then. Subjects are never redacted.
+/// makes of the redacted message. A message whose payload is no JSON object or list, or has a key twice or a number that would be
+/// rounded, can't be searched for fields, and is left out then. Subjects are never redacted.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").args(["last", "seq", "dead_letter"]).required(true))]
 #[command(after_long_help = "\
@@ -122,7 +122,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         if !redaction.apply(&mut sample) {
             writeln!(
                 notes,
-                "{}: its payload is no JSON object or list, so that it can't be redacted; it is left out",
+                "{}: its payload can't be redacted: it is no JSON object or list, or has a key twice or a number that would be \
+                 rounded; it is left out",
                 found.name
             )?;
             summary.left_out += 1;

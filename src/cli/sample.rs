@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::json::held;
 use crate::message::Message;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,12 +45,13 @@ pub fn parse(line: &[u8], number: u64, stream: &str) -> anyhow::Result<Message> 
 }
 
 impl Sample {
-    /// As a person would write it. A message of `stream` need not name it.
+    /// As a person would write it: JSON as `data`, unless that would change what it says. A message of `stream` need not name it.
     pub fn of(message: &Message, stream: &str) -> Self {
+        let text = std::str::from_utf8(&message.payload);
         let mut sample = Self {
             subject: message.subject.clone(),
             payload: None,
-            data: serde_json::from_slice(&message.payload).ok(),
+            data: text.ok().and_then(held),
             payload_base64: None,
             headers: BTreeMap::new(),
             sequence: Some(message.sequence),
@@ -58,7 +60,7 @@ impl Sample {
             deliveries: (message.deliveries != 1).then_some(message.deliveries),
         };
         if sample.data.is_none() {
-            match std::str::from_utf8(&message.payload) {
+            match text {
                 Ok(text) => sample.payload = Some(text.to_owned()),
                 Err(_) => sample.payload_base64 = Some(STANDARD.encode(&message.payload)),
             }
@@ -74,7 +76,7 @@ impl Sample {
         sample
     }
 
-    /// The payload, if it is JSON.
+    /// The payload, if it is JSON that is held without loss.
     pub fn data_mut(&mut self) -> Option<&mut Value> {
         self.data.as_mut()
     }
@@ -200,7 +202,16 @@ mod tests {
     fn what_is_written_is_read_again_as_the_same() {
         let headers =
             [("A", "1"), ("B", "2"), ("B", "3"), ("B", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for payload in [&b"{\"id\":[7,null]}"[..], b"null", b"", b"hello", b"\xff\0"] {
+        for payload in [
+            &b"{\"id\":[7,null]}"[..],
+            b"{\"wei\":1000000000000000000000}",
+            b"{\"id\":7,\"id\":8}",
+            b"[1e999, 0.12345678901234567890]",
+            b"null",
+            b"",
+            b"hello",
+            b"\xff\0",
+        ] {
             let message = Message {
                 subject: "s".to_owned(),
                 payload: Bytes::from_static(payload),

@@ -136,7 +136,7 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         "what it makes of the redacted message: {case}"
     );
     for words in [
-        "UNRULY-1: its payload is no JSON object or list, so that it can't be redacted; it is left out\n",
+        "UNRULY-1: its payload can't be redacted: it is no JSON object or list, or has a key twice or a number that would be rounded; it is left out\n",
         "redacted `customer.email` in 1 of 2 messages, values: 1\n",
         "warning: none of the messages has a `phone`, so it redacted nothing\n",
         "1 case written, 1 left out\n",
