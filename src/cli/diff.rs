@@ -9,7 +9,7 @@ mod tally;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use tokio::runtime::Runtime;
 
 use self::tally::Tally;
@@ -38,8 +38,8 @@ use crate::transform::Instance;
 /// settings and limits of the .toml beside it; one that has none takes the other's. `max_age` does not
 /// count. NATS is as slipring.toml says.
 ///
-/// The exit code is 0, whether they differ or not; with --exit-code it is 1 if they do, for scripts. A line of a file that is not a
-/// message is named, the others go on, and the exit code is 1.
+/// The exit code is 0, whether they differ or not; with --exit-code it is 1 if they do, or if there was no message, for scripts. A
+/// line of a file that is not a message is named, the others go on, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -74,7 +74,7 @@ pub struct Args {
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
-    /// Exit with 1 if they differ
+    /// Exit with 1 if they differ, or if nothing was compared
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
@@ -114,10 +114,21 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
     output.flush()?;
     unreadable?;
-    match tally.changed() {
-        changed if changed > 0 && args.exit_code => Err(anyhow!("{changed} of {} changed", tally.messages).into()),
-        _ => Ok(()),
+    match args.exit_code {
+        true => Ok(verdict(tally)?),
+        false => Ok(()),
     }
+}
+
+/// For scripts. To have compared nothing is not a success: it is what a wrong subject or an empty file looks like.
+fn verdict(tally: &Tally) -> anyhow::Result<()> {
+    ensure!(
+        tally.messages > 0,
+        "nothing was compared, so that --exit-code can't say whether they differ"
+    );
+    let changed = tally.changed();
+    ensure!(changed == 0, "{changed} of {} changed", tally.messages);
+    Ok(())
 }
 
 /// Both have the name of the old one, by which the relay would know either: a module's random numbers come from it.

@@ -17,11 +17,15 @@ use crate::cli::timing::microseconds;
 
 /// Counts, then examples.
 pub fn text(tally: &Tally, palette: &Palette) -> String {
-    let changed = match tally.changed() {
-        0 => "none changed".to_owned(),
-        changed => format!("{} the same, {changed} changed", tally.same),
+    let mut text = match (tally.messages, tally.changed()) {
+        (0, _) => "nothing was compared: there was no message\n".to_owned(),
+        (all, 0) => format!("{} compared: none changed\n", messages(all)),
+        (all, changed) => format!(
+            "{} compared: {} the same, {changed} changed\n",
+            messages(all),
+            tally.same
+        ),
     };
-    let mut text = format!("{} compared: {changed}\n", messages(tally.messages));
     let rows: Vec<Vec<String>> = tally
         .changed
         .iter()
@@ -212,6 +216,11 @@ mod tests {
                   }
                 ]
         "#);
+    }
+
+    #[test]
+    fn nothing_is_not_the_same() {
+        assert_snapshot!(text(&Tally::new(2), &Palette::default()), @"nothing was compared: there was no message");
     }
 
     #[test]

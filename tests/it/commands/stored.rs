@@ -273,14 +273,21 @@ async fn diff_counts_what_changes_and_shows_some_of_it() -> Result<()> {
     let report = diff(&world, &["next.wasm", "--subject", "bills.*"])?;
     ensure!(report["messages"] == 1, "{report:#}");
 
-    let output = run(
-        &world,
-        &["diff", "modules/orders.wasm", "next.wasm", "--subject", "orders.none"],
-    )?;
+    let none = ["diff", "modules/orders.wasm", "next.wasm", "--subject", "orders.none"];
+    let output = run(&world, &none)?;
     exits(&output, 0)?;
     ensure!(
         stderr(&output).ends_with("the stream `ORDERS` holds no message of orders.none\n"),
         "{}",
+        stderr(&output)
+    );
+    let output = run(&world, &[&none[..], &["--exit-code"]].concat())?;
+    exits(&output, 1)?;
+    ensure!(
+        stdout(&output) == "nothing was compared: there was no message\n"
+            && stderr(&output).ends_with("nothing was compared, so that --exit-code can't say whether they differ\n"),
+        "{}{}",
+        stdout(&output),
         stderr(&output)
     );
 
