@@ -108,6 +108,14 @@ impl Project {
         !matches!(self.kind, Kind::File(_))
     }
 
+    /// The module that something else builds.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::File(wasm) => Some(wasm),
+            Kind::Script | Kind::Crate => None,
+        }
+    }
+
     /// Builds it. What the compiler says goes to standard error as it comes. `None`: it was given up, since `stop` said so.
     pub fn build(&self, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
         let mut command = match self.kind {

@@ -2,6 +2,7 @@
 //! because network file systems send none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,16 @@ use ignore::WalkBuilder;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::super::project::CASES;
+
 /// What tools make and no one writes, even where no .gitignore says so.
 const MADE: [&str; 3] = ["target", "node_modules", "__pycache__"];
 
 pub struct Files {
     dir: PathBuf,
-    /// Whether a module in the folder comes from elsewhere, so that its change means something.
-    modules_count: bool,
+    /// The names in the folder of a module that something else builds: the module, its `.toml`, its cases. `None`: it is built here,
+    /// and everything counts that no build makes.
+    only: Option<[OsString; 3]>,
     known: BTreeMap<PathBuf, Seen>,
     hints: Option<Hints>,
 }
@@ -43,8 +47,9 @@ struct Hints {
 }
 
 impl Files {
-    /// What is there now is known. `wake` is called from another thread when it is time to look.
-    pub fn new(dir: &Path, modules_count: bool, wake: impl Fn() + Send + 'static) -> Self {
+    /// What is there now is known. `module` is that which something else builds. `wake` is called from another thread when it is time
+    /// to look.
+    pub fn new(dir: &Path, module: Option<&Path>, wake: impl Fn() + Send + 'static) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Opening and reading are reported too, our own among them.
             if !event.is_ok_and(|event| event.kind.is_access()) {
@@ -53,7 +58,10 @@ impl Files {
         });
         let mut files = Self {
             dir: dir.to_owned(),
-            modules_count,
+            only: module.map(|module| {
+                let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+                [name(module), name(&module.with_extension("toml")), CASES.into()]
+            }),
             known: BTreeMap::new(),
             // Without them it is polled.
             hints: watcher.ok().map(|watcher| Hints {
@@ -68,11 +76,18 @@ impl Files {
     /// The files that are new, changed or gone since the last look, as the folder was named.
     pub fn look(&mut self) -> BTreeSet<PathBuf> {
         let (mut found, mut dirs) = (BTreeMap::new(), BTreeSet::new());
+        let only = self.only.clone();
         let walk = WalkBuilder::new(&self.dir)
+            // A module that is built already is what a .gitignore names.
+            .standard_filters(only.is_none())
+            .hidden(true)
             // Only its own .gitignore files say what counts, not those of the folders that it happens to lie in.
             .parents(false)
             .require_git(false)
-            .filter_entry(|entry| !MADE.iter().any(|made| entry.file_name() == *made))
+            .filter_entry(move |entry| match &only {
+                Some(names) => entry.depth() != 1 || names.iter().any(|name| name == entry.file_name()),
+                None => !MADE.iter().any(|made| entry.file_name() == *made),
+            })
             .build();
         for entry in walk.flatten() {
             let Ok(metadata) = fs::metadata(entry.path()) else {
@@ -100,7 +115,7 @@ impl Files {
 
     /// What a build makes is no reason for another one.
     fn counts(&self, path: &Path) -> bool {
-        let made = path.extension().is_some_and(|extension| extension == "wasm") && !self.modules_count;
+        let made = path.extension().is_some_and(|extension| extension == "wasm") && self.only.is_none();
         !made && path.file_name().is_some_and(|name| name != "Cargo.lock")
     }
 
@@ -155,7 +170,7 @@ mod tests {
         let folder = Folder(tempfile::tempdir().unwrap());
         folder.write(".gitignore", "/out\n");
         let source = folder.write("src/lib.rs", "1");
-        let mut files = Files::new(folder.0.path(), false, || {});
+        let mut files = Files::new(folder.0.path(), None, || {});
         assert_eq!(files.look(), BTreeSet::new());
 
         folder.write("src/lib.rs", "1");
@@ -180,18 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_nothing_builds_here_counts() {
+    fn a_module_that_nothing_builds_here_counts_and_what_belongs_to_it() {
         let folder = Folder(tempfile::tempdir().unwrap());
-        let mut files = Files::new(folder.0.path(), true, || {});
-        let module = folder.write("shop.wasm", "1");
-        assert_eq!(files.look(), BTreeSet::from([module]));
+        folder.write(".gitignore", "/shop.wasm\n*.json\n");
+        let mut files = Files::new(folder.0.path(), Some(Path::new("shop.wasm")), || {});
+        for other in ["other.wasm", "shop.js", "src/shop.wasm", "cases/.a.json.new"] {
+            folder.write(other, "1");
+        }
+        assert_eq!(files.look(), BTreeSet::new());
+        let counts = ["shop.wasm", "shop.toml", "cases/a.json"].map(|name| folder.write(name, "1"));
+        assert_eq!(files.look(), BTreeSet::from(counts));
     }
 
     #[test]
     fn a_save_is_told_in_new_folders_too() {
         let folder = Folder(tempfile::tempdir().unwrap());
         let (told, waked) = mpsc::channel();
-        let mut files = Files::new(folder.0.path(), false, move || {
+        let mut files = Files::new(folder.0.path(), None, move || {
             // Nobody listens any more once the test is over.
             let _ = told.send(());
         });
