@@ -41,17 +41,15 @@ impl Tap {
     }
 }
 
-/// Until it is aborted. The same trouble is told once.
+/// Until it is aborted.
 async fn tap(nats: config::Nats, stream: String, subjects: Vec<String>, events: SyncSender<Event>) {
-    let mut told = String::new();
+    let mut told = None;
     loop {
-        let trouble = match follow(&nats, &stream, &subjects, &events).await {
+        let trouble = match follow(&nats, &stream, &subjects, &events, &mut told).await {
             Ok(()) => format!("the tap of {stream} ended"),
             Err(error) => format!("{error:#}"),
         };
-        if trouble != told && events.try_send(Event::Trouble(trouble.clone())).is_ok() {
-            told = trouble;
-        }
+        tell(Event::Trouble(trouble), &mut told, &events);
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
@@ -61,10 +59,11 @@ async fn follow(
     stream: &str,
     subjects: &[String],
     events: &SyncSender<Event>,
+    told: &mut Option<String>,
 ) -> anyhow::Result<()> {
     let nats = connect(nats).await?;
     let mut messages = Stored::open(&nats, stream).await?.tap(subjects).await?;
-    let _ = events.try_send(Event::Tapped);
+    tell(Event::Tapped, told, events);
     let mut skipped = 0;
     while let Some(message) = messages.next().await? {
         // Nobody reads as fast as a busy stream writes, and a build takes its time: what there is no room for is counted.
@@ -78,4 +77,38 @@ async fn follow(
         };
     }
     Ok(())
+}
+
+/// The same trouble is told once, until the stream was read in between. `told` is what was told last, if that was trouble.
+fn tell(event: Event, told: &mut Option<String>, events: &SyncSender<Event>) {
+    let trouble = match &event {
+        Event::Trouble(trouble) => Some(trouble.clone()),
+        _ => None,
+    };
+    let is_news = trouble.is_none() || trouble != *told;
+    if is_news && events.try_send(event).is_ok() {
+        *told = trouble;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn trouble_that_comes_back_is_told_again() {
+        let (sender, events) = sync_channel(10);
+        let mut told = None;
+        let trouble = || Event::Trouble("there is no stream `ORDERS`".to_owned());
+        for event in [trouble(), trouble(), Event::Tapped, trouble(), trouble()] {
+            tell(event, &mut told, &sender);
+        }
+        let told: Vec<bool> = events
+            .try_iter()
+            .map(|event| matches!(event, Event::Trouble(_)))
+            .collect();
+        assert_eq!(told, [true, false, true]);
+    }
 }
