@@ -80,9 +80,20 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
 }
 
 fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {
+    let wrong = |rule: &str| {
+        Failure::Usage(match path.file_name() {
+            Some(name) => format!("the name {name:?} must {rule}"),
+            None => format!(
+                "{} does not end with the module's name, which must {rule}",
+                path.display()
+            ),
+        })
+    };
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let wrong = |rule: &str| Failure::Usage(format!("the name {name:?} must {rule}"));
     (language.check)(name).map_err(|rule| wrong(&rule))?;
+    if name.eq_ignore_ascii_case("cargo") {
+        return Err(wrong("be another: its .toml would be a crate's manifest"));
+    }
     config::module_name(path).map_err(Failure::Usage)
 }
 
@@ -141,9 +152,10 @@ impl Values {
     }
 }
 
-/// Whole or not at all: made under another name beside it, and renamed in the end.
+/// Whole or not at all: made under another name beside it, and renamed in the end. It is a new name each time, since one that was
+/// killed leaves its own behind.
 fn make(path: &Path, language: &Language, values: &Values) -> anyhow::Result<()> {
-    let unfinished = path.with_file_name(format!(".{}.unfinished", values.name));
+    let unfinished = path.with_file_name(format!(".{}.{:08x}.unfinished", values.name, fastrand::u32(..)));
     fs::create_dir(&unfinished)?;
     let made = fill(&unfinished, language, values).and_then(|()| Ok(fs::rename(&unfinished, path)?));
     if made.is_err() {

@@ -51,7 +51,8 @@ const RUST: Language = Language {
 };
 
 /// Words of the language, and the crates that the new one uses or that every one has.
-const NOT_FOR_CRATES: [&str; 60] = [
+const NOT_FOR_CRATES: [&str; 61] = [
+    "Self",
     "abstract",
     "alloc",
     "as",

@@ -119,9 +119,17 @@ fn nothing_is_made_where_something_is_wrong() {
             "must begin with a letter and hold only letters, digits, `-` and `_`",
         );
     }
-    for name in ["fn", "serde", "test"] {
+    for name in [
+        "fn", "serde", "test", "Self", "self", "super", "crate", "Cargo", "cargo",
+    ] {
         refused(name, None, 2, "must be another");
     }
+    refused(
+        "..",
+        None,
+        2,
+        "DIR/.. does not end with the module's name, which must begin",
+    );
     refused(
         "shop",
         Some("/nowhere"),
@@ -137,6 +145,27 @@ fn nothing_is_made_where_something_is_wrong() {
     fs::create_dir(dir.path().join("there")).unwrap();
     refused("there", None, 1, "DIR/there is there already");
     assert_eq!(files(dir.path()), ["there"]);
+}
+
+#[test]
+fn a_folder_that_was_left_unfinished_is_in_nobody_s_way() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(".shop.unfinished")).unwrap();
+    new(&dir.path().join("shop"), None).0.unwrap();
+    assert_eq!(files(dir.path()), [".shop.unfinished", "shop"]);
+}
+
+#[test]
+fn no_module_writes_over_a_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    for language in LANGUAGES {
+        let (result, _) = new_in(language.name, &dir.path().join("Cargo"), None);
+        let error = result.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the name \"Cargo\" must be another: its .toml would be a crate's manifest"
+        );
+    }
 }
 
 #[test]
