@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::super::project::{TARGET, target_is_installed};
@@ -157,19 +158,8 @@ impl Template {
         }
         fs::write(&path, fill(self.text))?;
         if self.executable {
-            make_executable(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         }
         Ok(())
     }
-}
-
-#[cfg(unix)]
-fn make_executable(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> io::Result<()> {
-    Ok(())
 }
