@@ -27,9 +27,10 @@ demo: servers guests ## real servers, the relay and a subscriber, on free ports 
 test: tools guests ## every test, the documentation's examples too, against real servers
 	cargo test --workspace
 
-# Not `$$SECONDS`: bash counts in that.
-SECONDS := 60
+# SECONDS is for the command line, `make sim SECONDS=600`. Not `$$SECONDS` in a recipe, nor `?=`, which would take it from the
+# environment: bash counts in that.
 .PHONY: sim
+sim: SECONDS := 60
 sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SECONDS=600; SIM_BASE=1 is the first seed)
 	SIM_SECONDS=$(SECONDS) cargo test --workspace --lib pipeline::simulation::report::as_many -- --nocapture
 
@@ -57,12 +58,12 @@ take-over: tools guests ## how long a second relay takes when the active one is 
 	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture take_over_times
 
 .PHONY: chaos
-chaos: SECONDS ?= 120
+chaos: SECONDS := 120
 chaos: tools guests ## kill, cut and stall everything at random for a while (SECONDS=120, SEED=a number)
 	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) cargo test --workspace --test it chaos -- --nocapture
 
 .PHONY: outage
-outage: SECONDS ?= 360
+outage: SECONDS := 360
 outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting (SECONDS=360)
 	OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
 
@@ -106,11 +107,11 @@ guests: prerequisites ## the guests, as WebAssembly
 
 .PHONY: tools
 tools: servers ## what tests and demo start: nats-server (older ones, too) and centrifugo in .tools, the Rust targets of the guests
-	@tools/install-older-nats
-# The manual's pages use them.
+# The manual's pages use them, and so does what follows.
 	@missing=; for tool in curl jq python3; do command -v $$tool >/dev/null || missing+=" $$tool"; done; \
 	[[ -z $$missing ]] || { command -v apt-get >/dev/null && apt-get install -y -qq$$missing; } || \
 	{ echo "needed by the test of the manual, and not there:$$missing" >&2; exit 1; }
+	@tools/install-older-nats
 
 .PHONY: servers
 servers: prerequisites
