@@ -176,6 +176,18 @@ fn begins_with_what_new_makes(language: &str) -> Result<()> {
         passed.ends_with("ok       draft\nok       no-status\nok       paid\n"),
         "{passed}"
     );
+
+    let shop = desk.path().join("my-shop");
+    for (case, order) in [
+        ("no-id", json!({ "revision": 1, "status": "paid" })),
+        ("no-revision", json!({ "id": 7, "status": "paid" })),
+        ("other-id", json!({ "id": "7", "revision": 1, "status": "paid" })),
+    ] {
+        let expect = json!({ "outcome": "reject", "code": "rejected" });
+        let text = json!({ "message": message(&order), "expect": expect }).to_string();
+        std::fs::write(shop.join("cases").join(format!("{case}.json")), text)?;
+    }
+    shell(&shop, "slipring test --no-build")?;
     Ok(())
 }
 
