@@ -43,8 +43,8 @@ use crate::message::Message;
 /// With --nats it also shows what the module makes of the messages of its stream as they arrive. Which stream, and which subjects
 /// of it, the module's .toml says; where NATS is, slipring.toml. Nothing is acknowledged or published, and no consumer moves.
 ///
-/// What .gitignore names is not watched, nor are `target` and `node_modules`. Of a folder in which something else builds the module,
-/// only the module, its .toml and `cases/` are. Ctrl-C ends it.
+/// What .gitignore names is not watched, nor are `target` and `node_modules`. Beside a MODULE.wasm only its .toml and `cases/` are.
+/// Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

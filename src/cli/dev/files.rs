@@ -18,7 +18,7 @@ const MADE: [&str; 3] = ["target", "node_modules", "__pycache__"];
 
 pub struct Files {
     dir: PathBuf,
-    /// The names in the folder of a module that something else builds: the module, its `.toml`, its cases. `None`: it is built here,
+    /// What counts in the folder of a module that something else builds: itself, its `.toml`, its cases. `None`: it is built here,
     /// and everything counts that no build makes.
     only: Option<[OsString; 3]>,
     known: BTreeMap<PathBuf, Seen>,
@@ -47,8 +47,8 @@ struct Hints {
 }
 
 impl Files {
-    /// What is there now is known. `module` is that which something else builds. `wake` is called from another thread when it is time
-    /// to look.
+    /// What is there now is known. `module` is one that something else builds. `wake` is called from another thread when it is
+    /// time to look.
     pub fn new(dir: &Path, module: Option<&Path>, wake: impl Fn() + Send + 'static) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Opening and reading are reported too, our own among them.
