@@ -98,6 +98,7 @@ fn window(criterion: &mut Criterion) {
         age: Duration::from_secs(300),
     };
     let reply = Subject::from_static("$JS.ACK.BENCH.slipring-bench.1.17.17.1790000000123456789.8175");
+    let by: Arc<str> = "the module".into();
     group.bench_function("of 8,192", |bencher| {
         bencher.iter(|| {
             let mut window = Window::new(limits);
@@ -111,7 +112,7 @@ fn window(criterion: &mut Criterion) {
             }
             let mut acks = 0;
             for &ticket in &tickets {
-                window.expect(ticket, 1, 300);
+                window.expect(ticket, 1, 300, Arc::clone(&by));
             }
             for ticket in tickets {
                 window.conclude(ticket, Ok(())).expect("it was the only one");
