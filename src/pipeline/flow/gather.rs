@@ -1,7 +1,7 @@
 //! Far behind, what waits for a channel is most likely outdated by what still has to come. So where only the newest counts, requests
 //! wait until as much has come as the window takes, and then go out in one burst; the next one follows when that is answered.
 //!
-//! Measured with a backlog of 1,000,000 messages on 1,000 channels (`slipring-bench behind`, 2 cores): BENCHMARKS.md.
+//! Measured with a backlog of 1,000,000 messages on 1,000 channels (`make bench BENCH=behind`): BENCHMARKS.md.
 
 use std::time::{Duration, Instant};
 
