@@ -125,7 +125,7 @@ pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Ar
     let doing = || format!("cannot load the module {}", path.display());
     let wasm = fs::read(path).with_context(doing)?;
     let engine = Engine::new(None).with_context(doing)?;
-    let limits = Limits::new(config.timeout, config.memory);
+    let limits = Limits::from(config);
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }
 
@@ -174,7 +174,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::transform::tests::wat::Guest;
+    use crate::transform::tests::wat::{Guest, TWICE};
 
     /// Publishes; drops the second message of the stream and rejects the third.
     fn guest() -> Guest<'static> {
@@ -276,10 +276,7 @@ mod tests {
     #[test]
     fn what_the_relay_would_reject_is_rejected() {
         let twice = Guest {
-            transform: "(local.set $at (call $allocate (i32.const 8) (i32.const 160)))
-                (memory.copy (local.get $at) (call $publication) (i32.const 80))
-                (memory.copy (i32.add (local.get $at) (i32.const 80)) (local.get $at) (i32.const 80))
-                (call $result (i32.const 0) (local.get $at) (i32.const 2))",
+            transform: TWICE,
             ..Guest::default()
         };
         let message = "{\"subject\":\"a\",\"data\":{},\"sequence\":42}";

@@ -72,7 +72,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::transform::tests::wat::{Guest, limits};
+    use crate::transform::Limits;
+    use crate::transform::tests::wat::{Guest, TWICE, limits};
 
     const REJECT: &str = "(call $result (i32.const 1) (i32.const 16) (i32.const 1))";
     const DROP: &str = "(call $result (i32.const 0) (i32.const 0) (i32.const 0))";
@@ -81,11 +82,15 @@ mod tests {
     const LOOP: &str = "(loop (br 0)) unreachable";
 
     fn module(transform: &str) -> Arc<Module> {
+        module_with(transform, limits())
+    }
+
+    fn module_with(transform: &str, limits: Limits) -> Arc<Module> {
         let guest = Guest {
             transform,
             ..Guest::default()
         };
-        guest.load(limits()).unwrap()
+        guest.load(limits).unwrap()
     }
 
     fn messages(count: u64) -> Vec<Arc<Message>> {
@@ -111,6 +116,24 @@ mod tests {
         assert!(passes(REJECT, PUBLISH) && passes(REJECT, REJECT));
         assert!(!passes(REJECT, TRAP));
         assert!(passes(TRAP, TRAP) && passes(TRAP, REJECT));
+    }
+
+    #[test]
+    fn what_cannot_be_versioned_by_the_sequence_is_worse() {
+        let versioned = |transform| {
+            let limits = Limits {
+                one_a_channel: true,
+                ..limits()
+            };
+            module_with(transform, limits)
+        };
+        let messages = messages(3);
+        assert!(probe(&versioned(PUBLISH), &versioned(TWICE), &messages).is_err());
+        assert!(
+            probe(&module(TWICE), &versioned(TWICE), &messages).is_err(),
+            "settings alone"
+        );
+        assert_eq!(probe(&versioned(PUBLISH), &module(TWICE), &messages), Ok(3));
     }
 
     #[test]

@@ -247,23 +247,21 @@ impl Flow {
                 self.settle(ticket);
             }
             Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, sha256),
-            Outcome::Publish(publications) => match self.stamp().all(&message, publications) {
-                Ok(stamped) => {
-                    self.refusals.success(Stage::Transform);
-                    let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
-                    self.window.expect(ticket, stamped.len(), bytes, sha256);
-                    for (publication, key) in stamped {
-                        if !self.config.conflate {
-                            self.scheduler.push(ticket, publication, key);
-                        } else if let Some(obsolete) = self.scheduler.push_newest(ticket, publication, key) {
-                            self.conflated(now, obsolete);
-                        }
+            Outcome::Publish(publications) => {
+                self.refusals.success(Stage::Transform);
+                let stamped = self.stamp().all(&message, publications);
+                let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
+                self.window.expect(ticket, stamped.len(), bytes, sha256);
+                for (publication, key) in stamped {
+                    if !self.config.conflate {
+                        self.scheduler.push(ticket, publication, key);
+                    } else if let Some(obsolete) = self.scheduler.push_newest(ticket, publication, key) {
+                        self.conflated(now, obsolete);
                     }
-                    #[cfg(test)]
-                    self.ack_before_confirmation(ticket);
                 }
-                Err(rejection) => self.reject(now, ticket, message, rejection, sha256),
-            },
+                #[cfg(test)]
+                self.ack_before_confirmation(ticket);
+            }
         }
     }
 

@@ -150,7 +150,7 @@ impl Replay {
             idempotency: self.publish.idempotency,
             version,
         };
-        stamp.all(message, publications)
+        Ok(stamp.all(message, publications))
     }
 
     /// Replays the letters, each given by its numbers, in this order. Returns how many are left when it was told to stop.

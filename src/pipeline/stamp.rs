@@ -1,9 +1,7 @@
 //! What the relay adds to a publication: its idempotency key, and its version where that is the relay's to give.
 
-use std::sync::Arc;
-
 use crate::config::VersionSource;
-use crate::message::{Message, Outcome, Publication, Rejection, Stage};
+use crate::message::{Message, Outcome, Publication};
 use crate::publish::idempotency_key;
 
 /// The same for all messages of a stream.
@@ -19,36 +17,16 @@ pub struct Stamp<'a> {
 
 impl Stamp<'_> {
     /// The publications of one message, each with its key.
-    pub fn all(
-        &self,
-        message: &Message,
-        publications: Vec<Publication>,
-    ) -> Result<Vec<(Publication, Option<String>)>, Rejection> {
-        if self.version == VersionSource::Sequence
-            && let Some(channel) = published_twice(&publications)
-        {
-            return Err(Rejection {
-                stage: Stage::Transform,
-                code: "version".into(),
-                reason: format!(
-                    "the module made two publications on the channel `{channel}` of one message, and with `version = \
-                     \"sequence\"` both would have the same version, so that Centrifugo would show only the first"
-                ),
-                channel: Some(channel),
-            });
-        }
+    pub fn all(&self, message: &Message, publications: Vec<Publication>) -> Vec<(Publication, Option<String>)> {
         let stamp = |(index, publication)| self.one(message, index, publication);
-        Ok(publications.into_iter().enumerate().map(stamp).collect())
+        publications.into_iter().enumerate().map(stamp).collect()
     }
 
     /// What the relay makes of an outcome of the module.
     pub fn outcome(&self, message: &Message, outcome: Outcome) -> Outcome {
-        let Outcome::Publish(publications) = outcome else {
-            return outcome;
-        };
-        match self.all(message, publications) {
-            Ok(stamped) => Outcome::Publish(keyed(stamped)),
-            Err(rejection) => Outcome::Reject(rejection),
+        match outcome {
+            Outcome::Publish(publications) => Outcome::Publish(keyed(self.all(message, publications))),
+            other => other,
         }
     }
 
@@ -70,13 +48,6 @@ pub fn keyed(stamped: Vec<(Publication, Option<String>)>) -> Vec<Publication> {
         publication
     });
     keyed.collect()
-}
-
-fn published_twice(publications: &[Publication]) -> Option<Arc<str>> {
-    let mut channels: Vec<_> = publications.iter().flat_map(|one| &one.channels).collect();
-    channels.sort_unstable();
-    let twice = channels.windows(2).find(|pair| pair[0] == pair[1])?;
-    Some(Arc::clone(twice[0]))
 }
 
 #[cfg(test)]
@@ -120,7 +91,7 @@ mod tests {
 
     #[test]
     fn each_publication_of_a_message_has_a_key_of_its_own() {
-        let stamped = STAMP.all(&message(), vec![publication("a"), publication("a")]).unwrap();
+        let stamped = STAMP.all(&message(), vec![publication("a"), publication("a")]);
         let keys: Vec<_> = stamped.iter().map(|(_, key)| key.clone().unwrap()).collect();
         assert_eq!(keys[0], idempotency_key("orders", 5, 42, 7, 0));
         assert_eq!(keys[1], idempotency_key("orders", 5, 42, 7, 1));
@@ -133,29 +104,24 @@ mod tests {
             idempotency: false,
             ..STAMP
         };
-        let stamped = stamp.all(&message(), vec![publication("a")]).unwrap();
+        let stamped = stamp.all(&message(), vec![publication("a")]);
         assert_eq!(stamped[0].1, None);
     }
 
     #[test]
-    fn the_sequence_is_a_version_for_one_publication_a_channel() {
+    fn the_sequence_is_a_version_of_the_stream_s_epoch() {
         let stamp = Stamp {
             version: VersionSource::Sequence,
             ..STAMP
         };
-        let stamped = stamp.all(&message(), vec![publication("a"), publication("b")]).unwrap();
+        let stamped = stamp.all(&message(), vec![publication("a"), publication("b")]);
         let versions: Vec<_> = stamped
             .iter()
             .map(|(one, _)| (one.version, one.version_epoch.as_deref()))
             .collect();
         assert_eq!(versions, [(Some(42), Some("5")); 2]);
         let of_no_stream = Stamp { created: None, ..stamp };
-        let stamped = of_no_stream.all(&message(), vec![publication("a")]).unwrap();
+        let stamped = of_no_stream.all(&message(), vec![publication("a")]);
         assert_eq!((stamped[0].0.version, &stamped[0].0.version_epoch), (Some(42), &None));
-        for stamp in [stamp, of_no_stream] {
-            let twice = vec![publication("a"), publication("a")];
-            let rejection = stamp.all(&message(), twice).unwrap_err();
-            assert_eq!((&*rejection.code, rejection.channel.as_deref()), ("version", Some("a")));
-        }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use super::engine::TICK;
+use crate::config::{ModuleConfig, VersionSource};
 
-/// The first two are the module's own settings; the others are the same for every module.
+/// What a module may take, and what of it may come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Of one call.
@@ -22,6 +23,9 @@ pub struct Limits {
     pub max_channels: usize,
     /// Bytes that one message may become. It is also what a guest may hand over in any single call to the host.
     pub max_output: usize,
+    /// Whether a channel may have only one publication of a message: both would have the message's sequence as their version, and
+    /// Centrifugo would show only the first.
+    pub one_a_channel: bool,
 }
 
 impl Limits {
@@ -38,6 +42,16 @@ impl Limits {
             max_publications: Self::MAX_PUBLICATIONS,
             max_channels: Self::MAX_CHANNELS,
             max_output: Self::MAX_OUTPUT,
+            one_a_channel: false,
+        }
+    }
+}
+
+impl From<&ModuleConfig> for Limits {
+    fn from(config: &ModuleConfig) -> Self {
+        Self {
+            one_a_channel: config.version == VersionSource::Sequence,
+            ..Self::new(config.timeout, config.memory)
         }
     }
 }

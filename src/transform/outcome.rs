@@ -38,9 +38,34 @@ fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec
         ));
     }
     let numbered = publications.into_iter().enumerate();
-    numbered
+    let checked: Vec<Publication> = numbered
         .map(|(index, publication)| check_one(publication, Place { index, count }))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let twice = if limits.one_a_channel {
+        published_twice(&checked)
+    } else {
+        None
+    };
+    match twice {
+        None => Ok(checked),
+        Some(channel) => {
+            let reason = format!(
+                "the module made two publications on the channel `{channel}` of one message, and with `version = \
+                 \"sequence\"` both would have the same version, so that Centrifugo would show only the first"
+            );
+            Err(Rejection {
+                channel: Some(channel),
+                ..reject("version", reason)
+            })
+        }
+    }
+}
+
+fn published_twice(publications: &[Publication]) -> Option<Arc<str>> {
+    let mut channels: Vec<_> = publications.iter().flat_map(|one| &one.channels).collect();
+    channels.sort_unstable();
+    let twice = channels.windows(2).find(|pair| pair[0] == pair[1])?;
+    Some(Arc::clone(twice[0]))
 }
 
 fn check_one(publication: wit::Publication, place: Place) -> Result<Publication, Rejection> {
@@ -230,6 +255,21 @@ mod tests {
         let reason = "the publication was refused: version 9007199254740992 is too large: \
                       Centrifugo compares versions up to 2^53 - 1";
         refused(vec![with(MAX_VERSION)], "version", reason);
+    }
+
+    #[test]
+    fn where_the_sequence_is_the_version_a_channel_has_one_publication() {
+        let limits = Limits {
+            one_a_channel: true,
+            ..Limits::new(Duration::from_millis(100), 1)
+        };
+        let checked = |channels: [&[&str]; 2]| check(Ok(channels.map(|names| publication(names, "1")).into()), &limits);
+        assert!(matches!(checked([&["a"], &["b", "c"]]), Outcome::Publish(_)));
+        let Outcome::Reject(rejection) = checked([&["a", "b"], &["c", "b"]]) else {
+            panic!("not rejected")
+        };
+        assert_eq!((&*rejection.code, rejection.channel.as_deref()), ("version", Some("b")));
+        published(vec![publication(&["a"], "1"), publication(&["a"], "2")]);
     }
 
     #[test]

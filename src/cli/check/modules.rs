@@ -136,7 +136,7 @@ fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
 
 fn load(engine: &Engine, name: &str, path: &Path, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
     let wasm = fs::read(path).context("the file can't be read")?;
-    let limits = Limits::new(config.timeout, config.memory);
+    let limits = Limits::from(config);
     Ok(Module::load(engine, name, &wasm, &config.settings, limits)?)
 }
 

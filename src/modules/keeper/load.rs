@@ -22,7 +22,7 @@ impl Keeper {
         config::check_sha256(name, &config, &version.id.wasm_sha256)?;
         let _one_at_a_time = self.context.compiling.acquire().await?;
         let (engine, wasm) = (self.context.engine.clone(), Arc::clone(&version.wasm));
-        let limits = Limits::new(config.timeout, config.memory);
+        let limits = Limits::from(&*config);
         let (name, settings) = (name.clone(), config.settings.clone());
         let loading = move || Module::load(&engine, &name, &wasm, &settings, limits);
         let module = spawn_blocking(loading).await.context("loading the module broke")?;

@@ -99,6 +99,12 @@ impl Guest<'_> {
     }
 }
 
+/// A transform that makes two publications on one channel.
+pub const TWICE: &str = "(local.set $at (call $allocate (i32.const 8) (i32.const 160)))
+    (memory.copy (local.get $at) (call $publication) (i32.const 80))
+    (memory.copy (i32.add (local.get $at) (i32.const 80)) (local.get $at) (i32.const 80))
+    (call $result (i32.const 0) (local.get $at) (i32.const 2))";
+
 /// A time-out that well-behaved guests keep on a loaded machine, too.
 pub fn limits() -> Limits {
     Limits::new(Duration::from_secs(5), 4 * 1024 * 1024)

@@ -57,7 +57,7 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
         None => (wasm.into(), toml),
     };
     let config = config::parse_module(&toml_path, &toml)?;
-    let limits = Limits::new(config.timeout, config.memory);
+    let limits = Limits::from(&config);
     let module = Module::load(engine, name, &wasm, &config.settings, limits).with_context(doing)?;
     Ok(Assignment {
         module,
