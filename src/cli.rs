@@ -23,6 +23,7 @@ mod report;
 mod run;
 mod runner;
 mod sample;
+mod selection;
 mod status;
 pub mod stored;
 mod table;

@@ -17,6 +17,7 @@ use super::connection::connect;
 use super::input::Lines;
 use super::palette::Palette;
 use super::report::Source;
+use super::selection::Selection;
 use super::stored::Stored;
 use super::timing::timed;
 use super::{ConfigFile, Failure, try_module};
@@ -90,8 +91,8 @@ struct Side {
 struct Comparison {
     old: Side,
     new: Side,
-    /// Of the old module's .toml.
-    stream: Option<String>,
+    /// Of the old module's `.toml`, or else of the new one's.
+    named: Option<ModuleConfig>,
     /// When the stream was created. `None`: the messages are from a file.
     created: Option<i128>,
     tally: Tally,
@@ -147,7 +148,7 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
             with.display()
         )?;
     }
-    let stream = old.as_ref().or(new.as_ref()).map(|config| config.stream.clone());
+    let named = old.as_ref().or(new.as_ref()).cloned();
     let default = || ModuleConfig::new(&name, try_module::STREAM);
     let (old, new) = match (old, new) {
         (Some(old), Some(new)) => (old, new),
@@ -173,7 +174,7 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
     Ok(Comparison {
         old,
         new,
-        stream,
+        named,
         created: None,
         tally: Tally::new(args.examples),
     })
@@ -195,30 +196,28 @@ impl Comparison {
     }
 
     fn run_stream(&mut self, args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
-        let Some(stream) = args.stream.as_ref().or(self.stream.as_ref()) else {
+        let named = self.named.as_ref();
+        let Some(Selection { stream, subjects }) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
             let wrong = "compare on which messages? Name a stream with --stream, or a file with --cases: neither module has a \
                          .toml beside it that names a stream";
             return Err(Failure::Usage(wrong.to_owned()));
-        };
-        let subjects = match args.subject.is_empty() {
-            true => self.old.config.subjects.clone(),
-            false => args.subject.clone(),
         };
         let relay = args.config.load()?;
         let runtime = Runtime::new().context("starting the tokio runtime failed")?;
         let (stored, mut messages) = runtime.block_on(async {
             let nats = connect(&relay.nats).await?;
             let stored = Stored::open(&nats, stream).await?;
-            let messages = stored.last(args.last, &subjects).await?;
+            let messages = stored.last(args.last, subjects).await?;
             anyhow::Ok((stored, messages))
         })?;
         self.created = Some(stored.created());
+        let nothing = stored.holds_nothing(subjects);
         // Calls block, so they are made out here and not in a task.
         while let Some(message) = runtime.block_on(messages.next())? {
             self.add(Source::Sequence(message.sequence), &message);
         }
         if self.tally.messages == 0 {
-            writeln!(notes, "{}", stored.holds_nothing(&subjects))?;
+            writeln!(notes, "{nothing}")?;
         }
         Ok(())
     }

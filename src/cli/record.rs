@@ -16,6 +16,7 @@ use super::connection::connect;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::sample::Sample;
+use super::selection::Selection;
 use super::stored::Stored;
 use super::test_cases::cases;
 use super::{ConfigFile, Failure};
@@ -175,11 +176,8 @@ async fn find(
         return dead_letters(args, config, &nats, notes).await;
     }
     let of_module = runner.filter(|runner| runner.built().toml.exists()).map(Runner::config);
-    let stream = args
-        .stream
-        .as_deref()
-        .or(of_module.map(|config| config.stream.as_str()));
-    let stream = stream.ok_or_else(|| {
+    let selection = Selection::new(args.stream.as_deref(), &args.subject, of_module);
+    let Selection { stream, subjects } = selection.ok_or_else(|| {
         Failure::Usage("which stream? Name it with --stream: there is no .toml of a module that does".to_owned())
     })?;
     let nats = connect(&config.nats).await?;
@@ -189,26 +187,12 @@ async fn find(
         messages.push(Arc::new(stored.message(sequence).await?));
     }
     if let Some(count) = args.last {
-        // Those of the .toml belong to its own stream.
-        let of_module = of_module
-            .filter(|config| config.stream == stream)
-            .map_or(&[][..], |config| &config.subjects);
-        let subjects = if args.subject.is_empty() {
-            of_module
-        } else {
-            &args.subject
-        };
         let mut last = stored.last(count, subjects).await?;
         while let Some(message) = last.next().await? {
             messages.push(message);
         }
         if messages.is_empty() {
-            let of = if subjects.is_empty() {
-                String::new()
-            } else {
-                format!(" of {}", subjects.join(", "))
-            };
-            return Err(anyhow!("the stream {stream} holds no message{of}").into());
+            return Err(anyhow!(stored.holds_nothing(subjects)).into());
         }
     }
     let found = |message: Arc<Message>| Found {

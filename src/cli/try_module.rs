@@ -12,6 +12,7 @@ use anyhow::Context;
 
 use super::input::Lines;
 use super::report::{self, Source};
+use super::selection::Selection;
 use super::{ConfigFile, Failure};
 use crate::config::{self, ModuleConfig, VersionSource};
 use crate::message::Outcome;
@@ -92,19 +93,24 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let name = args.module.file_stem().unwrap_or_default().to_string_lossy();
     let config_file = args.module.with_extension("toml");
     let is_stored = args.seq.is_some() || args.last.is_some();
-    let config = match config_file.exists() {
-        true => config::load_module(&config_file)?,
-        false if is_stored && args.stream.is_none() => {
-            let file = config_file.display();
-            return Err(Failure::Usage(format!(
+    let named = config_file
+        .exists()
+        .then(|| config::load_module(&config_file))
+        .transpose()?;
+    let selection = is_stored.then(|| {
+        let selection = Selection::new(args.stream.as_deref(), &args.subject, named.as_ref());
+        let file = config_file.display();
+        selection.ok_or_else(|| {
+            Failure::Usage(format!(
                 "which stream? Name it with --stream: there is no {file} that does"
-            )));
-        }
-        false => ModuleConfig::new(&name, STREAM),
-    };
+            ))
+        })
+    });
+    let selection = selection.transpose()?;
+    let config = named.clone().unwrap_or_else(|| ModuleConfig::new(&name, STREAM));
     let module = load(&args.module, &name, &config)?;
-    if is_stored {
-        return stored::execute(args, &module, &config, output, notes);
+    if let Some(selection) = selection {
+        return stored::execute(args, selection, &module, &config, output, notes);
     }
     let mut lines = Lines::open(args.messages.as_deref(), &config.stream)?;
     let mut instance = module.instance();

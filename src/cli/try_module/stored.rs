@@ -15,6 +15,7 @@ use super::{Args, Summary};
 use crate::cli::Failure;
 use crate::cli::connection::connect;
 use crate::cli::report::{self, Source, on_one_line};
+use crate::cli::selection::Selection;
 use crate::cli::stored::Stored;
 use crate::cli::timing::{median, microseconds, timed};
 use crate::config::{Config, ModuleConfig, covers};
@@ -50,6 +51,7 @@ struct Trial<'a> {
 
 pub fn execute(
     args: &Args,
+    Selection { stream, subjects }: Selection<'_>,
     module: &Arc<Module>,
     config: &ModuleConfig,
     output: &mut dyn Write,
@@ -57,7 +59,6 @@ pub fn execute(
 ) -> Result<(), Failure> {
     let relay = args.config.load()?;
     let runtime = Runtime::new().context("starting the tokio runtime failed")?;
-    let stream = args.stream.as_deref().unwrap_or(&config.stream);
     let stored = runtime.block_on(async {
         let nats = connect(&relay.nats).await?;
         Stored::open(&nats, stream).await
@@ -76,13 +77,9 @@ pub fn execute(
     if let Some(sequence) = args.seq {
         let message = runtime.block_on(stored.message(sequence))?;
         trial.run(&message, MEASURED_CALLS, &mut output)?;
-        trial.tell_of_subjects(&message, notes)?;
+        tell_of_subjects(subjects, &message, notes)?;
     }
     if let Some(count) = args.last {
-        let subjects = match args.subject.is_empty() {
-            true => &config.subjects,
-            false => &args.subject,
-        };
         let mut messages = runtime.block_on(stored.last(count, subjects))?;
         while let Some(message) = runtime.block_on(messages.next())? {
             trial.run(&message, 1, &mut output)?;
@@ -146,19 +143,19 @@ impl Trial<'_> {
         }
         Ok(())
     }
+}
 
-    fn tell_of_subjects(&self, message: &Message, notes: &mut dyn Write) -> io::Result<()> {
-        let subjects = &self.config.subjects;
-        let matches = subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
-        if !matches {
-            let (subject, subjects) = (&message.subject, subjects.join(", "));
-            writeln!(
-                notes,
-                "the relay would not give it this message: the subject {subject} matches none of the .toml's: {subjects}"
-            )?;
-        }
-        Ok(())
+/// `--subject` does not go with `--seq`, so that these are the module's, if it reads this stream.
+fn tell_of_subjects(subjects: &[String], message: &Message, notes: &mut dyn Write) -> io::Result<()> {
+    let matches = subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
+    if !matches {
+        let (subject, subjects) = (&message.subject, subjects.join(", "));
+        writeln!(
+            notes,
+            "the relay would not give it this message: the subject {subject} matches none of the .toml's: {subjects}"
+        )?;
     }
+    Ok(())
 }
 
 fn mebibytes(bytes: usize) -> String {

@@ -233,7 +233,7 @@ async fn without_a_module_cases_are_samples_and_what_is_not_there_is_named() -> 
     refused(
         &[MODULE, "--last", "1", "--subject", "unruly.x"],
         1,
-        "the stream UNRULY holds no message of unruly.x",
+        "the stream `UNRULY` holds no message of unruly.x",
     )?;
     refused(
         &[MODULE, "--last", "1", "--redact", "a..b"],
