@@ -2,6 +2,7 @@
 //! often, under load, nothing is lost and every channel keeps its order.
 
 mod trust;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -122,13 +123,17 @@ async fn shown(world: &World) -> Result<BTreeMap<u64, String>> {
     Ok(marks)
 }
 
-/// Ends the load. All that was sent was published in order, but for these; each mark made one unbroken run, and they came in this
-/// order.
-async fn all_shown(world: &World, load: Load, without: &[u64], marks: &[&str]) -> Result<()> {
+/// Ends the load. All that was sent was published in order, but for what is in the dead letters, and that is this; each mark made
+/// one unbroken run, and they came in this order.
+async fn all_shown(world: &World, load: Load, dead: impl IntoIterator<Item = u64>, marks: &[&str]) -> Result<()> {
     let sent = finish(world, load).await?;
-    all_of_them_shown(world, sent, without, marks).await
+    let dead: Vec<u64> = dead.into_iter().collect();
+    let letters = dead_letters(world)?;
+    ensure!(letters == dead, "{letters:?} are in the dead letters, and not {dead:?}");
+    all_of_them_shown(world, sent, &letters, marks).await
 }
 
+/// The same of so many that were sent.
 async fn all_of_them_shown(world: &World, sent: u64, without: &[u64], marks: &[&str]) -> Result<()> {
     let shown = shown(world).await?;
     let missing: Vec<u64> = (1..=sent)
@@ -205,7 +210,7 @@ async fn settings_are_swapped_between_two_messages() -> Result<()> {
     configure(&world, &mark("2"))?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
     load.more(500).await;
-    all_shown(&world, load, &[], &["1", "2"]).await
+    all_shown(&world, load, [], &["1", "2"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,208 +263,7 @@ async fn a_version_that_does_worse_on_the_last_messages_is_refused() -> Result<(
     modules(&world, &relay, &[], 0, "unruly: its last new version was refused: ")?;
 
     load.more(200).await;
-    all_shown(&world, load, &[], &["good"]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result<()> {
-    let (world, mut relay, load) = at_work(&mark("old")).await?;
-    let old = unruly_when(&relay, "a version", |unruly| unruly["toml_sha256"].is_string()).await?;
-    // Good when it is tried.
-    let from = load.sent() + 3_000;
-    configure(
-        &world,
-        &format!("watch_max_rejects = 7\n{}\nrefuse_from = {from}", mark("new")),
-    )?;
-    let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    ensure!(unruly["toml_sha256"] == old["toml_sha256"], "{unruly}");
-    let reason = text(&unruly["rolled_back"], "reason");
-    ensure!(
-        reason.contains("8 messages were rejected that would not have been with the version before")
-            && reason.contains("this version is bad"),
-        "{reason}"
-    );
-    ensure!(relay.logged("rolled back to the version before"), "{:#?}", relay.log());
-    load.more(500).await;
-
-    // One more than it was allowed to, and no other.
-    let touched: Vec<u64> = (from..from + 8).collect();
-    all_shown(&world, load, &touched, &["old", "new", "old"]).await?;
-    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-
-    // The directory still holds the bad version; a restart does not take it.
-    relay.stop(SOON).await?;
-    let relay = world.run().await?;
-    let unruly = unruly_when(&relay, "the old version", |unruly| {
-        unruly["toml_sha256"] == old["toml_sha256"]
-    })
-    .await?;
-    ensure!(unruly["rolled_back"]["toml_sha256"].is_string(), "{unruly}");
-    modules(&world, &relay, &[], 0, "was rolled back at ")?;
-
-    // Nor does a replay: what is at work mends the letters.
-    replay(&world)?;
-    let late = world
-        .centrifugo
-        .history(&channel(from))
-        .await?
-        .pop()
-        .context("a publication")?;
-    ensure!(late.json::<u64>()? == from && late.tags["mark"] == "old", "{late:?}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result<()> {
-    let (world, relay, load) = at_work(&mark("old")).await?;
-    let from = load.sent() + 3_000;
-    configure(&world, &format!("{}\nlost_from = {from}", mark("new")))?;
-    let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    let reason = text(&unruly["rolled_back"], "reason");
-    ensure!(reason.contains("nowhere:1"), "{reason}");
-    load.more(500).await;
-    let sent = finish(&world, load).await?;
-    // What was under way while Centrifugo answered is among them.
-    let touched = dead_letters(&world)?;
-    ensure!(
-        touched.len() >= 5 && touched.iter().all(|number| *number >= from),
-        "{touched:?}"
-    );
-    all_of_them_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
-    replay(&world)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -> Result<()> {
-    let (world, relay, load) = at_work(&format!("on_reject = \"halt\"\n{}", mark("old"))).await?;
-    let from = load.sent() + 3_000;
-    let bad = format!("on_reject = \"halt\"\n{}\nrefuse_from = {from}", mark("new"));
-    configure(&world, &bad)?;
-    unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    load.more(500).await;
-    all_shown(&world, load, &[], &["old", "new", "old"]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_watch_does_not_resume_a_pipeline_that_is_halted() -> Result<()> {
-    let halting = |text: &str| format!("on_reject = \"halt\"\nwatch = \"2s\"\n{}", mark(text));
-    let (world, mut relay, load) = at_work(&halting("1")).await?;
-    configure(&world, &halting("2"))?;
-    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
-    // Both versions reject it.
-    world.publish([("unruly.reject", "no")]).await?;
-    unruly_when(&relay, "the halt", |unruly| unruly["state"] == "halted").await?;
-    relay.logs(SOON, "has done well while it was watched").await?;
-    load.end().await?;
-    let unruly = module(&relay.status().await?, "unruly").clone();
-    ensure!(unruly["state"] == "halted" && unruly["rollbacks"] == 0, "{unruly}");
-    ensure!(!relay.logged("resuming the halted pipeline"), "{:#?}", relay.log());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
-    let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
-    let second = world.run().await?;
-    let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
-    let from = load.sent() + 3_000;
-    configure(&world, &format!("{}\nrefuse_from = {from}", mark("new")))?;
-    unruly_when(&first, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    unruly_when(&second, "the old version there, too", |unruly| {
-        unruly["toml_sha256"] == old["toml_sha256"] && unruly["rolled_back"].is_object()
-    })
-    .await?;
-    first.stop(SOON).await?;
-    unruly_when(&second, "the other one to take over", |unruly| {
-        unruly["state"] == "running"
-    })
-    .await?;
-    load.more(500).await;
-    let touched: Vec<u64> = (from..from + 5).collect();
-    all_shown(&world, load, &touched, &["old", "new", "old"]).await?;
-    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_relay_at_work_refuses_is_put_down_by_the_one_that_stands_by() -> Result<()> {
-    let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
-    let second = world.run().await?;
-    let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
-    // The one that stands by has seen no message to try it on.
-    configure(&world, &format!("{}\nrefuse_from = 1", mark("new")))?;
-    unruly_when(&first, "the refusal", |unruly| {
-        unruly["refused_swaps"].as_u64() >= Some(1)
-    })
-    .await?;
-    for relay in [&first, &second] {
-        unruly_when(relay, "the old version in both", |unruly| {
-            unruly["toml_sha256"] == old["toml_sha256"] && unruly["rolled_back"].is_object()
-        })
-        .await?;
-    }
-    load.more(500).await;
-    first.stop(SOON).await?;
-    unruly_when(&second, "the other one to take over", |unruly| {
-        unruly["state"] == "running"
-    })
-    .await?;
-    load.more(500).await;
-    all_shown(&world, load, &[], &["old"]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_came_while_the_relay_was_down_is_watched() -> Result<()> {
-    let (world, mut relay, load) = at_work(&mark("old")).await?;
-    relay.stop(SOON).await?;
-    let from = load.sent() + 1_000;
-    configure(&world, &format!("{}\nrefuse_from = {from}", mark("new")))?;
-    let relay = world.run().await?;
-    unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    load.more(500).await;
-    let touched: Vec<u64> = (from..from + 5).collect();
-    all_shown(&world, load, &touched, &["old", "new", "old"]).await?;
-    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
-    let (world, relay, load) = at_work(&mark("1")).await?;
-    let from = load.sent() + 6_000;
-    // Both have the same fault, which shows later.
-    for (swaps, text) in [(1, "2"), (2, "3")] {
-        configure(&world, &format!("{}\nrefuse_from = {from}", mark(text)))?;
-        unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == swaps).await?;
-        load.more(100).await;
-    }
-    unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    load.more(500).await;
-    let touched: Vec<u64> = (from..from + 5).collect();
-    all_shown(&world, load, &touched, &["1", "2", "3", "1"]).await?;
-    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_withdrawn_is_what_failed_and_not_what_the_directory_holds_by_then() -> Result<()> {
-    let (world, relay, load) = at_work(&mark("old")).await?;
-    let from = load.sent() + 3_000;
-    configure(&world, &format!("{}\nrefuse_from = {from}", mark("bad")))?;
-    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
-    let bad = module(&relay.status().await?, "unruly")["toml_sha256"].clone();
-    // Refused at once, and it stays in the directory.
-    world.home.configure_module("unruly", "stream = 7")?;
-    unruly_when(&relay, "the refusal", |unruly| unruly["refused_swaps"] == 1).await?;
-    let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    ensure!(unruly["rolled_back"]["toml_sha256"] == bad, "{unruly}");
-    configure(&world, &mark("mended"))?;
-    unruly_when(&relay, "the mended one", |unruly| unruly["swaps"] == 3).await?;
-    load.more(500).await;
-    let touched: Vec<u64> = (from..from + 5).collect();
-    all_shown(&world, load, &touched, &["old", "bad", "old", "mended"]).await?;
-    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
-    Ok(())
+    all_shown(&world, load, [], &["good"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -501,7 +305,7 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
         "what the directory holds of `unruly` is at work",
     )?;
     load.more(100).await;
-    all_shown(&world, load, &[], &["1", "2", "1", "2"]).await
+    all_shown(&world, load, [], &["1", "2", "1", "2"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -526,7 +330,7 @@ async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     fs::remove_dir(&in_the_way)?;
     modules(&world, &relay, &["retry", "unruly"], 0, "")?;
     load.more(100).await;
-    all_shown(&world, load, &[], &["1", "2"]).await
+    all_shown(&world, load, [], &["1", "2"]).await
 }
 
 /// In hexadecimal digits.

@@ -26,7 +26,7 @@ async fn only_the_pinned_file_is_taken() -> Result<()> {
         stdout(&output).contains("unruly.toml allows only the file with"),
         "{output:?}"
     );
-    all_shown(&world, load, &[], &["1"]).await
+    all_shown(&world, load, [], &["1"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
