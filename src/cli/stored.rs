@@ -7,6 +7,7 @@
 
 mod begin;
 mod feed;
+mod gaps;
 
 use std::sync::Arc;
 
@@ -191,13 +192,26 @@ impl Stored {
     async fn sequences_of_the_last(&self, count: u64, subjects: &[String], state: &State) -> anyhow::Result<Vec<u64>> {
         let matches =
             |message: &Message| subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
-        let sequences = (state.first_sequence..=state.last_sequence).rev();
-        let found = stream::iter(sequences)
-            .map(|sequence| self.get(sequence))
-            .buffered(READ_AHEAD)
-            .try_filter_map(async |message| Ok(message.filter(&matches).map(|message| message.sequence)))
-            .take(usize::try_from(count).unwrap_or(usize::MAX));
-        let mut found: Vec<u64> = found.try_collect().await?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let next = async |sequence| {
+            let next = raw::next(&self.nats.jetstream, &self.name, sequence).await;
+            next.map(|message| message.map(|message| message.sequence))
+                .map_err(|error| anyhow!(error))
+        };
+        let mut found = Vec::new();
+        let mut last = state.last_sequence;
+        while found.len() < count
+            && let Some(held) = gaps::last_held(state.first_sequence..=last, next).await?
+        {
+            // Several at once, since where there is one there are more, most likely.
+            let few = held.saturating_sub(READ_AHEAD as u64 - 1).max(state.first_sequence);
+            let messages = stream::iter((few..=held).rev()).map(|sequence| self.get(sequence));
+            let messages: Vec<_> = messages.buffered(READ_AHEAD).try_collect().await?;
+            let matching = messages.into_iter().flatten().filter(&matches);
+            found.extend(matching.map(|message| message.sequence));
+            last = few - 1;
+        }
+        found.truncate(count);
         found.reverse();
         Ok(found)
     }

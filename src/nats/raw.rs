@@ -28,12 +28,25 @@ pub struct Message {
 
 /// `None`: the stream does not hold it.
 pub async fn get(jetstream: &Context, stream: &str, sequence: u64) -> Result<Option<Message>, async_nats::Error> {
+    ask(jetstream, stream, &json!({ "seq": sequence })).await
+}
+
+/// The first one that the stream holds from this sequence on. `None`: it holds none.
+pub async fn next(jetstream: &Context, stream: &str, sequence: u64) -> Result<Option<Message>, async_nats::Error> {
+    ask(jetstream, stream, &json!({ "seq": sequence, "next_by_subj": ">" })).await
+}
+
+async fn ask(
+    jetstream: &Context,
+    stream: &str,
+    request: &serde_json::Value,
+) -> Result<Option<Message>, async_nats::Error> {
     #[derive(Deserialize)]
     struct Got {
         message: RawMessage,
     }
     let subject = format!("STREAM.MSG.GET.{stream}");
-    match jetstream.request(subject, &json!({ "seq": sequence })).await? {
+    match jetstream.request(subject, request).await? {
         Response::Ok(Got { message }) => decode(message).map(Some),
         Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Response::Err { error } => Err(error.into()),

@@ -182,6 +182,25 @@ async fn where_acknowledged_messages_leave_nothing_does_because_it_was_read() ->
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_in_a_queue_is_found_across_the_gaps() -> Result<()> {
+    for version in [NatsVersion::V2_10, NatsVersion::V2_15] {
+        let (_server, nats, stream) = holding(version, stream::RetentionPolicy::WorkQueue, rarely()).await?;
+        stream.purge().filter("orders.often").await?;
+        let stored = Stored::open(&nats, STREAM).await?;
+        let received = || nats.client.statistics().in_messages.load(Ordering::Relaxed);
+        let before = received();
+        let found = all(stored.last(3, &[]).await?).await?;
+        ensure!(found == [48_000, 49_000, 50_000], "{found:?}");
+        // Two for each doubling of each gap, and those around what was found.
+        let asked = received() - before;
+        ensure!(asked < 150, "{asked} answers");
+        let found = all(stored.last(100, &filters(&["orders.rare"])).await?).await?;
+        ensure!(found.len() == 50 && found.is_sorted(), "{found:?}");
+    }
+    Ok(())
+}
+
 /// What a consumer delivers and what is got by its sequence are the same message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_whole_however_it_is_read() -> Result<()> {
