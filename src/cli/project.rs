@@ -143,7 +143,7 @@ impl Project {
         }
         let dir = self.dir.display();
         match self.kind {
-            Kind::Crate if !target_is_installed() => bail!(
+            Kind::Crate if !target_is_installed(&self.dir) => bail!(
                 "the crate in {dir} does not build, since Rust's target {TARGET} is not installed: `rustup target add {TARGET}`"
             ),
             Kind::Crate => bail!("the crate in {dir} does not build: mend what cargo names above"),
@@ -283,10 +283,12 @@ struct CargoTarget {
     crate_types: Vec<String>,
 }
 
-/// Whether Rust can build for [`TARGET`]; yes if it can't be found out.
-pub fn target_is_installed() -> bool {
+/// Whether Rust can build for [`TARGET`] in this folder, which may choose a toolchain of its own (`rust-toolchain.toml`); yes if it
+/// can't be found out.
+pub fn target_is_installed(dir: &Path) -> bool {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(dir)
         .stderr(Stdio::null())
         .output();
     match output {

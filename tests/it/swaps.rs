@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use slipring_support::eventually;
 use slipring_support::relay::Relay;
+use slipring_support::{eventually, guests};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -306,6 +306,34 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
     )?;
     load.more(100).await;
     all_shown(&world, load, [], &["1", "2", "1", "2"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_that_another_module_stands_in_is_taken_when_it_is_free() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("1")).await?;
+    finish(&world, load).await?;
+    let old = module(&relay.status().await?, "unruly")["toml_sha256"].clone();
+    let running = |toml: &str| {
+        let hash = sha256(unruly_toml(toml).as_bytes());
+        move |unruly: &Value| unruly["toml_sha256"] == hash.as_str() && unruly["state"] == "running"
+    };
+    let elsewhere = "consumer = \"elsewhere\"";
+    configure(&world, elsewhere)?;
+    unruly_when(&relay, "the other consumer", running(elsewhere)).await?;
+    let taker = unruly_toml("consumer = \"slipring-unruly\"");
+    world.home.add_module("taker", &guests::component("unruly")?, &taker)?;
+    relay
+        .status_when(SOON, "the module that takes the consumer", |status| {
+            module(status, "taker")["state"] == "running"
+        })
+        .await?;
+    let told = "`unruly` goes there as soon as it can, which is not now: its consumer `slipring-unruly` of the stream `UNRULY` is \
+                already read by the module `taker`";
+    modules(&world, &relay, &["rollback", "unruly"], 1, told)?;
+    unruly_when(&relay, "what ran to go on", running(elsewhere)).await?;
+    world.home.remove_module("taker")?;
+    unruly_when(&relay, "the old version", |unruly| unruly["toml_sha256"] == old).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

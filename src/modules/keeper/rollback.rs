@@ -116,6 +116,7 @@ impl Keeper {
         // Whatever the directory holds, which may be another one that was refused.
         let files = self.present.as_ref().map_or(at_work, |version| version.id.clone());
         self.go_back(candidate, files, "it was asked for").await;
+        self.is_not_blocked()?;
         Ok(format!(
             "`{}` is back at {}, which was at work from {} on; the directory's files are taken again when they change, or with \
              `slipring modules retry {}`",
@@ -140,7 +141,19 @@ impl Keeper {
             }
         };
         self.take(candidate).await;
+        self.is_not_blocked()?;
         Ok(format!("`{}` takes what the directory holds", self.name))
+    }
+
+    /// What was asked for happens later, if something is in its way.
+    fn is_not_blocked(&self) -> anyhow::Result<()> {
+        match &self.blocked {
+            None => Ok(()),
+            Some((_, taken)) => anyhow::bail!(
+                "`{}` goes there as soon as it can, which is not now: {taken}",
+                self.name
+            ),
+        }
     }
 
     /// Puts the version to work that was when the relay stopped.
