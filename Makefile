@@ -20,8 +20,8 @@ help: ## show this
 
 .PHONY: demo
 demo: servers guests ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
-	cargo build --bin slipring
-	cargo run --example demo
+	cargo build --workspace --bin slipring --example demo
+	$${CARGO_TARGET_DIR:-target}/debug/examples/demo
 
 .PHONY: test
 test: tools guests ## every test, the documentation's examples too, against real servers
