@@ -3,7 +3,7 @@
 
 pub mod raw;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::{ConnectOptions, Event};
@@ -32,10 +32,22 @@ pub struct Link {
 pub enum ConnectError {
     #[error("reading the NATS credentials failed")]
     Credentials(#[source] std::io::Error),
+    #[error(
+        "no connection to NATS at {servers} within {limit:?}; is it running, and is that what `nats.servers` should be?"
+    )]
+    Unreachable {
+        servers: String,
+        limit: Duration,
+        /// Of the last attempt, if one has ended.
+        source: Option<async_nats::ConnectError>,
+    },
 }
 
 /// The longest pause between two attempts to connect.
 const MAX_CONNECT_DELAY: Duration = Duration::from_secs(5);
+
+/// How often the relay says that there is still no server.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// async-nats drops messages when a subscription's buffer is full; no window is larger than this.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
@@ -45,28 +57,51 @@ const CLIENT_CAPACITY: usize = 16_384;
 
 /// Connects, and waits for a server if there is none. Ends early only for what no waiting can mend.
 pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
-    let (sender, link) = watch::channel(Link::default());
     let servers = config.servers.join(", ");
-    let mut attempt = 0_u32;
-    let client = loop {
-        match options(config, sender.clone())?
-            .connect(config.servers.as_slice())
-            .await
+    let mut said: Option<(String, Instant)> = None;
+    connect_by(config, |error| {
+        let text = error.to_string();
+        // What goes on as it was is told again now and then.
+        if said
+            .as_ref()
+            .is_none_or(|(before, when)| *before != text || when.elapsed() >= SAY_AGAIN)
         {
-            Ok(client) => break client,
-            Err(error) => {
-                let delay = connect_delay(attempt as usize);
-                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                warn!(
-                    servers,
-                    error = &error as &dyn std::error::Error,
-                    delay_ms,
-                    "cannot connect to NATS, will try again"
-                );
-                tokio::time::sleep(delay).await;
-                attempt += 1;
-            }
+            warn!(
+                servers,
+                error = text,
+                "cannot connect to NATS, will try again; `nats.servers` says where it is"
+            );
+            said = Some((text, Instant::now()));
         }
+    })
+    .await
+}
+
+/// Connects, and does not wait for longer than this.
+pub async fn connect_within(config: &Config, limit: Duration) -> Result<Nats, ConnectError> {
+    let mut last = None;
+    let connecting = connect_by(config, |error| last = Some(error));
+    match tokio::time::timeout(limit, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(ConnectError::Unreachable {
+            servers: config.servers.join(", "),
+            limit,
+            source: last,
+        }),
+    }
+}
+
+async fn connect_by(config: &Config, mut failed: impl FnMut(async_nats::ConnectError)) -> Result<Nats, ConnectError> {
+    let (sender, link) = watch::channel(Link::default());
+    let mut attempt = 0;
+    let client = loop {
+        let options = options(config, sender.clone())?;
+        match options.connect(config.servers.as_slice()).await {
+            Ok(client) => break client,
+            Err(error) => failed(error),
+        }
+        tokio::time::sleep(connect_delay(attempt)).await;
+        attempt += 1;
     };
     let server = client.server_info();
     info!(

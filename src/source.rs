@@ -16,6 +16,7 @@ mod retention;
 mod server;
 
 pub use acks::{Ack, Acks};
+pub use consumer::holds_subjects;
 pub use contiguity::Contiguity;
 #[cfg(test)]
 pub(crate) use credit::Credit;

@@ -5,7 +5,7 @@ mod online;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -76,11 +76,15 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
         ..Report::default()
     };
     if args.online {
-        let streams: BTreeSet<String> = report
-            .modules
-            .iter()
-            .filter_map(|module| module.stream.clone())
-            .collect();
+        let mut streams: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for module in &report.modules {
+            if let Some(stream) = &module.stream {
+                streams
+                    .entry(stream.clone())
+                    .or_default()
+                    .extend(module.subjects.clone());
+            }
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         report.servers = runtime.block_on(online::ask(&config, &streams));
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::config;
 use crate::nats::{self, Nats};
 
@@ -11,10 +9,5 @@ use crate::nats::{self, Nats};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub async fn connect(config: &config::Nats) -> anyhow::Result<Nats> {
-    let connecting = tokio::time::timeout(TIMEOUT, nats::connect(config)).await;
-    let nats = connecting.with_context(|| {
-        let servers = config.servers.join(", ");
-        format!("no connection to NATS at {servers} within {TIMEOUT:?}")
-    })??;
-    Ok(nats)
+    Ok(nats::connect_within(config, TIMEOUT).await?)
 }

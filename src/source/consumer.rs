@@ -6,7 +6,7 @@
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{self, AckPolicy, Consumer, DeliverPolicy, FromConsumer, ReplayPolicy, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{self, RetentionPolicy, Stream};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
@@ -69,19 +69,25 @@ async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Strea
             },
             _ => SourceError::request(format!("looking up the stream `{}`", config.stream), error),
         })?;
-    let held = &stream.cached_info().config;
-    // What a mirror or a sourced stream holds can't be told from its own subjects.
-    if held.mirror.is_none() && held.sources.as_ref().is_none_or(Vec::is_empty) {
-        let foreign = |wanted: &&String| !held.subjects.iter().any(|subject| overlap(subject, wanted));
-        if let Some(subject) = config.subjects.iter().find(foreign) {
-            return Err(SourceError::NoSubject {
-                stream: config.stream.clone(),
-                subject: subject.clone(),
-                subjects: held.subjects.join(", "),
-            });
-        }
-    }
+    holds_subjects(&stream.cached_info().config, &config.subjects)?;
     Ok(stream)
+}
+
+/// Whether a message of each of these subjects may be in the stream. What a mirror or a sourced stream holds can't be told from its
+/// own subjects.
+pub fn holds_subjects(stream: &stream::Config, subjects: &[String]) -> Result<(), SourceError> {
+    if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty()) {
+        return Ok(());
+    }
+    let foreign = |wanted: &&String| !stream.subjects.iter().any(|subject| overlap(subject, wanted));
+    match subjects.iter().find(foreign) {
+        None => Ok(()),
+        Some(subject) => Err(SourceError::NoSubject {
+            stream: stream.name.clone(),
+            subject: subject.clone(),
+            subjects: stream.subjects.join(", "),
+        }),
+    }
 }
 
 /// Where a new consumer begins: where its module's `.toml` says, unless it was deleted while this process read from it.

@@ -213,6 +213,16 @@ async fn check_says_which_modules_would_run() -> Result<()> {
     );
     world.stream("UNRULY", &["unruly.>"]).await?;
     exits(&check(&["--online"])?, 0)?;
+    world
+        .home
+        .configure_module("good", &unruly_toml("subjects = [\"orders.>\"]"))?;
+    let output = check(&["--online"])?;
+    exits(&output, 1)?;
+    ensure!(
+        stdout(&output).contains("the stream `UNRULY` never holds a message of the subject `orders.>`"),
+        "{}",
+        stdout(&output)
+    );
 
     world.home.configure_more("[shutdown]\ngrace = \"soon\"\ngrave = 1")?;
     let output = check(&[])?;

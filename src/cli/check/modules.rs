@@ -17,6 +17,9 @@ pub struct Checked {
     pub name: String,
     pub state: State,
     pub stream: Option<String>,
+    /// Of the stream; none: all.
+    #[serde(skip)]
+    pub subjects: Vec<String>,
     pub consumer: Option<String>,
     pub sha256: Option<String>,
     /// Why it is not good; a sentence each.
@@ -91,6 +94,7 @@ fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
         name: name.to_owned(),
         state: State::Good,
         stream: None,
+        subjects: Vec::new(),
         consumer: None,
         sha256: None,
         reasons: Vec::new(),
@@ -118,6 +122,7 @@ fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
     }
     if let Some(config) = config {
         checked.stream = Some(config.stream);
+        checked.subjects = config.subjects;
         checked.consumer = Some(config.consumer);
     }
     let missing = match (&files.wasm, &files.toml) {

@@ -1,6 +1,6 @@
 //! `slipring check --online`: do both servers answer, and do they have what the relay needs? Changes nothing on either.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -28,28 +28,24 @@ pub struct Finding {
 /// How long a server may take. The relay itself would wait for ever.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks NATS, also for the streams, and every endpoint of Centrifugo.
-pub async fn ask(config: &Config, streams: &BTreeSet<String>) -> Vec<Finding> {
+/// Asks NATS, also for the streams and what modules read of them, and every endpoint of Centrifugo.
+pub async fn ask(config: &Config, streams: &BTreeMap<String, Vec<String>>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match tokio::time::timeout(TIMEOUT, nats::connect(&config.nats)).await {
-        Ok(Ok(nats)) => {
+    match nats::connect_within(&config.nats, TIMEOUT).await {
+        Ok(nats) => {
             findings.push(Finding::new("nats", jetstream(&nats).await));
             if config.standby.is_some() {
                 let fit = source::can_stand_by(&nats).map(|()| "the server can tell which relay reads".to_owned());
                 findings.push(Finding::new("standby", fit.map_err(Into::into)));
             }
-            for stream in streams {
+            for (stream, subjects) in streams {
                 findings.push(Finding::new(
                     format!("stream {stream}"),
-                    has_stream(&nats, stream).await,
+                    has_stream(&nats, stream, subjects).await,
                 ));
             }
         }
-        Ok(Err(error)) => findings.push(Finding::new("nats", Err(error.into()))),
-        Err(_) => {
-            let error = anyhow::anyhow!("no connection to {} within {TIMEOUT:?}", config.nats.servers.join(", "));
-            findings.push(Finding::new("nats", Err(error)));
-        }
+        Err(error) => findings.push(Finding::new("nats", Err(error.into()))),
     }
     for endpoint in &config.centrifugo.endpoints {
         findings.push(Finding::new(
@@ -83,13 +79,14 @@ fn with_its_version(version: &str, server: Server) -> anyhow::Result<String> {
     }
 }
 
-async fn has_stream(nats: &Nats, name: &str) -> anyhow::Result<String> {
+async fn has_stream(nats: &Nats, name: &str, subjects: &[String]) -> anyhow::Result<String> {
     let answer = tokio::time::timeout(TIMEOUT, nats.jetstream.get_stream(name))
         .await
         .context("no answer")?;
     match answer {
         Ok(stream) => {
             let info = stream.cached_info();
+            source::holds_subjects(&info.config, subjects)?;
             Ok(format!(
                 "{} messages, subjects {}",
                 info.state.messages,
