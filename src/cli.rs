@@ -33,7 +33,7 @@ mod try_module;
 
 use std::env;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -96,6 +96,11 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Whether none was named, and there is none.
+    fn is_absent(&self) -> bool {
+        self.config.is_none() && !Path::new(config::DEFAULT_FILE).exists()
+    }
+
     fn load(&self) -> Result<Config, Failure> {
         // What is not UTF-8 can't be one of ours.
         let env =

@@ -136,18 +136,11 @@ fn verdict(tally: &Tally) -> anyhow::Result<()> {
 fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
     let name = args.old.file_stem().unwrap_or_default().to_string_lossy();
     let (old, new) = (configuration(&args.old)?, configuration(&args.new)?);
-    if let (Some(_), None) | (None, Some(_)) = (&old, &new) {
-        let (with, without) = match old {
-            Some(_) => (&args.old, &args.new),
-            None => (&args.new, &args.old),
-        };
-        let (with, without) = (with.with_extension("toml"), without.display());
-        writeln!(
-            notes,
-            "{without} has no .toml beside it: {} applies to both",
-            with.display()
-        )?;
-    }
+    let applies_to_both = match (&old, &new) {
+        (Some(_), None) => Some((&args.old, &args.new)),
+        (None, Some(_)) => Some((&args.new, &args.old)),
+        _ => None,
+    };
     let named = old.as_ref().or(new.as_ref()).cloned();
     let default = || ModuleConfig::new(&name, try_module::STREAM);
     let (old, new) = match (old, new) {
@@ -163,6 +156,14 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
         })
     };
     let (old, new) = (side(&args.old, old)?, side(&args.new, new)?);
+    if let Some((with, without)) = applies_to_both {
+        let (with, without) = (with.with_extension("toml"), without.display());
+        writeln!(
+            notes,
+            "{without} has no .toml beside it: {} applies to both",
+            with.display()
+        )?;
+    }
     if old.instance.module().sha256() == new.instance.module().sha256() {
         writeln!(
             notes,

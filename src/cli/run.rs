@@ -42,6 +42,13 @@ pub(super) struct Args {
 
 pub(super) fn execute(args: &Args) -> Result<(), Failure> {
     let config = args.config.load()?;
+    if args.config.is_absent() {
+        let dir = std::env::current_dir().unwrap_or_default();
+        info!(
+            dir = %dir.display(),
+            "there is no slipring.toml here: every key has its default, or what the environment says"
+        );
+    }
     let runtime = tokio::runtime::Runtime::new().context("starting the tokio runtime failed")?;
     Ok(runtime.block_on(async { run(&config, Shutdown::on_signals().context("catching signals failed")?).await })?)
 }

@@ -122,7 +122,9 @@ fn render(status: &Status) -> String {
         if let (Some(reason), true) = (&module.reason, module.state != "running") {
             remarks.push_str(&format!("{} is {}: {reason}\n", module.name, module.state));
         }
-        if let Some(refusal) = &module.last_refusal {
+        let refusal = module.last_refusal.as_ref();
+        // Where nothing runs, it is the reason.
+        if let Some(refusal) = refusal.filter(|refusal| Some(*refusal) != module.reason.as_ref()) {
             remarks.push_str(&format!("{}: its last new file was refused: {refusal}\n", module.name));
         }
     }

@@ -8,9 +8,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::input::Lines;
+use super::project::TARGET;
 use super::report::{self, Source};
 use super::selection::Selection;
 use super::{ConfigFile, Failure};
@@ -129,6 +130,12 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
 
 pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
     let doing = || format!("cannot load the module {}", path.display());
+    ensure!(
+        !path.is_dir(),
+        "{} is a folder: name the module in it, such as {}",
+        path.display(),
+        path.join(format!("target/{TARGET}/release/{name}.wasm")).display()
+    );
     let wasm = fs::read(path).with_context(doing)?;
     let engine = Engine::new(None).with_context(doing)?;
     let limits = Limits::from(config);

@@ -220,7 +220,7 @@ async fn a_wrong_api_key() -> Result<()> {
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly("")?;
     let mut relay = world.home.run().await?;
-    let hint = "does `centrifugo.api_key_file` hold the value of Centrifugo's `http_api.key`?";
+    let hint = "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?";
     // Said once before there is a message to publish, and again when there is one.
     let line = relay
         .logs(SOON, "Centrifugo cannot be published to, will try again")

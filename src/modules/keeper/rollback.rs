@@ -18,7 +18,16 @@ impl Keeper {
         };
         let Some(running) = &self.running else { return };
         let bad = running.version.id.clone();
-        self.go_back(probation.predecessor, bad, &verdict.to_string()).await;
+        let reason = verdict.to_string();
+        error!(
+            module = self.name,
+            bad = bad.wasm_sha256,
+            good = probation.predecessor.id.wasm_sha256,
+            reason,
+            "rolled back to the version before; what was rejected meanwhile is in the dead letters, and `slipring dead-letters replay` \
+             mends it"
+        );
+        self.go_back(probation.predecessor, bad, &reason).await;
     }
 
     pub(super) fn pass(&mut self) {
@@ -38,14 +47,6 @@ impl Keeper {
 
     /// Puts an earlier version to work; `files` are not taken again by themselves.
     async fn go_back(&mut self, to: Candidate, files: Id, reason: &str) {
-        error!(
-            module = self.name,
-            bad = files.wasm_sha256,
-            good = to.id.wasm_sha256,
-            reason,
-            "rolled back to the version before; what was rejected meanwhile is in the dead letters, and `slipring dead-letters replay` \
-             mends it"
-        );
         self.blocked = None;
         self.versions.rolled_back(&to.id, files, reason).await;
         self.board.metrics().rolled_back();
@@ -114,7 +115,16 @@ impl Keeper {
             _ => self.load_known(&predecessor.id).await?,
         };
         // Whatever the directory holds, which may be another one that was refused.
-        let files = self.present.as_ref().map_or(at_work, |version| version.id.clone());
+        let files = self
+            .present
+            .as_ref()
+            .map_or(at_work.clone(), |version| version.id.clone());
+        info!(
+            module = self.name,
+            from = at_work.wasm_sha256,
+            to = predecessor.id.wasm_sha256,
+            "going back to the version before, as somebody asked for"
+        );
         self.go_back(candidate, files, "it was asked for").await;
         self.is_not_blocked()?;
         Ok(format!(

@@ -76,7 +76,7 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
         _ if status.is_redirection() || status.is_client_error() => {
             let hint = match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    "does `centrifugo.api_key_file` hold the value of Centrifugo's `http_api.key`?"
+                    "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?"
                 }
                 StatusCode::NOT_FOUND => {
                     "is this the address, port and path of its HTTP API, and is `http_api` not disabled?"

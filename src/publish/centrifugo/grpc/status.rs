@@ -23,7 +23,7 @@ pub(super) fn judge(status: &Status, url: &Url) -> Result<Answer, String> {
         // A proxy that knows nothing of GRPC, in tonic's words.
         Code::Unknown if status.message().ends_with("HTTP status code 413") => Ok(refused(413)),
         Code::Unauthenticated | Code::PermissionDenied => Ok(denied(
-            "does `centrifugo.api_key_file` hold the value of Centrifugo's `grpc_api.key`?",
+            "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `grpc_api.key`?",
         )),
         Code::Unimplemented | Code::NotFound => Ok(denied(
             "is this the address and port of its GRPC API (`grpc_api.port`, 10000 by default)?",
