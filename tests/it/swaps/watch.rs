@@ -9,12 +9,15 @@ use super::{
     replay, text, unruly_when,
 };
 
+/// Messages that are sent while a version is put to work, at the most: four seconds of them, for a machine that is busy with other things.
+const SWAP: u64 = 8_000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result<()> {
     let (world, mut relay, load) = at_work(&mark("old")).await?;
     let old = unruly_when(&relay, "a version", |unruly| unruly["toml_sha256"].is_string()).await?;
     // Good when it is tried.
-    let from = load.sent() + 3_000;
+    let from = load.sent() + SWAP;
     configure(
         &world,
         &format!("watch_max_rejects = 7\n{}\nrefuse_from = {from}", mark("new")),
@@ -58,7 +61,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result<()> {
     let (world, relay, load) = at_work(&mark("old")).await?;
-    let from = load.sent() + 3_000;
+    let from = load.sent() + SWAP;
     configure(&world, &format!("{}\nlost_from = {from}", mark("new")))?;
     let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     let reason = text(&unruly["rolled_back"], "reason");
@@ -78,7 +81,7 @@ async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_whose_rejection_halts_the_pipeline_is_rolled_back_at_once() -> Result<()> {
     let (world, relay, load) = at_work(&format!("on_reject = \"halt\"\n{}", mark("old"))).await?;
-    let from = load.sent() + 3_000;
+    let from = load.sent() + SWAP;
     let bad = format!("on_reject = \"halt\"\n{}\nrefuse_from = {from}", mark("new"));
     configure(&world, &bad)?;
     unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
@@ -108,7 +111,7 @@ async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
     let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
     let second = world.run().await?;
     let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
-    let from = load.sent() + 3_000;
+    let from = load.sent() + SWAP;
     configure(&world, &format!("{}\nrefuse_from = {from}", mark("new")))?;
     unruly_when(&first, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     unruly_when(&second, "the old version there, too", |unruly| {
@@ -166,7 +169,7 @@ async fn a_version_that_came_while_the_relay_was_down_is_watched() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
     let (world, relay, load) = at_work(&mark("1")).await?;
-    let from = load.sent() + 6_000;
+    let from = load.sent() + 2 * SWAP;
     // Both have the same fault, which shows later.
     for (swaps, text) in [(1, "2"), (2, "3")] {
         configure(&world, &format!("{}\nrefuse_from = {from}", mark(text)))?;
@@ -181,7 +184,7 @@ async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_withdrawn_is_what_failed_and_not_what_the_directory_holds_by_then() -> Result<()> {
     let (world, relay, load) = at_work(&mark("old")).await?;
-    let from = load.sent() + 3_000;
+    let from = load.sent() + SWAP;
     configure(&world, &format!("{}\nrefuse_from = {from}", mark("bad")))?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
     let bad = module(&relay.status().await?, "unruly")["toml_sha256"].clone();
