@@ -3,10 +3,10 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::world::{SOON, module};
+use super::super::world::{SOON, module, unruly_toml};
 use super::{
     all_of_them_shown, all_shown, at_work, at_work_with, channel, configure, dead_letters, finish, mark, modules,
-    replay, text, unruly_when,
+    replay, sha256, text, unruly_when,
 };
 
 /// Messages that are sent while a version is put to work, at the most: four seconds of them, for a machine that is busy with other things.
@@ -185,14 +185,15 @@ async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
 async fn what_is_withdrawn_is_what_failed_and_not_what_the_directory_holds_by_then() -> Result<()> {
     let (world, relay, load) = at_work(&mark("old")).await?;
     let from = load.sent() + SWAP;
-    configure(&world, &format!("{}\nrefuse_from = {from}", mark("bad")))?;
+    let bad = format!("{}\nrefuse_from = {from}", mark("bad"));
+    configure(&world, &bad)?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
-    let bad = module(&relay.status().await?, "unruly")["toml_sha256"].clone();
     // Refused at once, and it stays in the directory.
     world.home.configure_module("unruly", "stream = 7")?;
     unruly_when(&relay, "the refusal", |unruly| unruly["refused_swaps"] == 1).await?;
     let unruly = unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
-    ensure!(unruly["rolled_back"]["toml_sha256"] == bad, "{unruly}");
+    let bad = sha256(unruly_toml(&bad).as_bytes());
+    ensure!(unruly["rolled_back"]["toml_sha256"] == bad.as_str(), "{unruly}");
     configure(&world, &mark("mended"))?;
     unruly_when(&relay, "the mended one", |unruly| unruly["swaps"] == 3).await?;
     load.more(500).await;
