@@ -220,7 +220,7 @@ impl Session<'_> {
         let mut how = "loaded".to_owned();
         if work == Work::Build && self.project.is_built_here() {
             writeln!(notes, "{now} building")?;
-            match self.project.build(|| stop.is_cancelled()) {
+            match self.project.build_until(|| stop.is_cancelled()) {
                 Ok(Some(())) => how = format!("built in {:.1} s", begun.elapsed().as_secs_f64()),
                 Ok(None) => return Ok(()),
                 Err(error) => return writeln!(notes, "{error:#}"),

@@ -8,12 +8,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
 use super::Failure;
@@ -117,8 +119,20 @@ impl Project {
         }
     }
 
-    /// Builds it. What the compiler says goes to standard error as it comes. `None`: it was given up, since `stop` said so.
-    pub fn build(&self, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
+    /// Builds it. What the compiler says goes to standard error as it comes.
+    pub fn build(&self) -> anyhow::Result<()> {
+        self.run_build(|command| command.status().map(Some)).map(|_| ())
+    }
+
+    /// The same, until `stop` says that nobody waits for it any more: then all that it started is killed, and this is `None`.
+    pub fn build_until(&self, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
+        self.run_build(|command| run_until(command, stop))
+    }
+
+    fn run_build(
+        &self,
+        run: impl FnOnce(&mut Command) -> io::Result<Option<ExitStatus>>,
+    ) -> anyhow::Result<Option<()>> {
         let mut command = match self.kind {
             Kind::File(_) => return Ok(Some(())),
             // A path with a slash is not looked up in PATH, and is relative to where we are, not to the folder.
@@ -135,7 +149,7 @@ impl Project {
             .stdin(Stdio::null())
             .stdout(Stdio::from(io::stderr()));
         let what = command.get_program().display().to_string();
-        let Some(status) = run(&mut command, stop).with_context(|| cannot_start(&what))? else {
+        let Some(status) = run(&mut command).with_context(|| cannot_start(&what))? else {
             return Ok(None);
         };
         if status.success() {
@@ -309,16 +323,17 @@ fn cannot_start(what: &str) -> String {
     }
 }
 
-/// To the end, or until `stop` says that nobody waits for it any more; then it is killed.
-fn run(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
-    let mut child = command.spawn()?;
+/// To the end, or until `stop`. In a process group of its own, so that what a script started ends with it; Ctrl-C in a terminal
+/// does not reach that group, which is why `stop` must know of it.
+fn run_until(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
+    let mut child = command.process_group(0).spawn()?;
     loop {
         if let Some(status) = child.try_wait()? {
-            // Ctrl-C reaches what we started as well, and it may be the first to end.
-            return Ok(Some(status).filter(|_| !stop()));
+            return Ok(Some(status));
         }
         if stop() {
-            child.kill()?;
+            // Not waited for yet, so its id is still its own.
+            kill_process_group(Pid::from_child(&child), Signal::KILL)?;
             child.wait()?;
             return Ok(None);
         }

@@ -152,7 +152,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
 
 fn runner(project: &Project, no_build: bool) -> Result<Runner, Failure> {
     if !no_build {
-        project.build(|| false)?;
+        project.build()?;
     }
     let mut runner = Runner::new(project.built()?)?;
     runner.module()?;

@@ -100,7 +100,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let project = Project::at(&args.module)?;
     let files = find(args, &project)?;
     if !args.no_build {
-        project.build(|| false)?;
+        project.build()?;
     }
     let mut runner = Runner::new(project.built()?)?;
     // A module that does not load fails once, not once a case.

@@ -1,4 +1,5 @@
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -29,10 +30,6 @@ impl Folder {
 }
 
 const MANIFEST: &str = "[package]\nname = 'my-shop'\nedition = '2024'\n[lib]\ncrate-type = ['cdylib']\n[workspace]\n";
-
-fn never() -> bool {
-    false
-}
 
 #[test]
 fn a_crate_s_module_lies_where_cargo_says() {
@@ -79,7 +76,7 @@ fn a_script_builds_what_it_likes_and_leaves_a_module() {
         folder.error(project.built()),
         "there is no .wasm file in DIR: its `build` must leave the module there, as NAME.wasm"
     );
-    assert_eq!(project.build(never).unwrap(), Some(()));
+    assert_eq!(project.build().unwrap(), ());
     let path = |name: &str| folder.path().join(name);
     let built = project.built().unwrap();
     assert_eq!(
@@ -97,15 +94,39 @@ fn a_script_builds_what_it_likes_and_leaves_a_module() {
 }
 
 #[test]
-fn a_build_that_fails_is_told_and_one_that_is_given_up_is_killed() {
+fn a_build_that_fails_is_told() {
     let folder = Folder::with(&[("build", "#!/bin/sh\nexit 3\n")]);
     let project = Project::at(folder.path()).unwrap();
     assert_eq!(
-        folder.error(project.build(never)),
+        folder.error(project.build()),
         "DIR/build failed (exit status: 3): mend what it says above"
     );
-    let folder = Folder::with(&[("build", "#!/bin/sh\nexec sleep 1000\n")]);
-    assert_eq!(Project::at(folder.path()).unwrap().build(|| true).unwrap(), None);
+    assert_eq!(
+        folder.error(project.build_until(|| false)),
+        folder.error(project.build())
+    );
+}
+
+/// A script is a shell, mostly, and what compiles is a process that it started.
+#[test]
+fn a_build_that_is_given_up_ends_with_all_that_it_started() {
+    let script = "#!/bin/sh\nexec 3> alive\n(sleep 20; echo survived >&3) &\nwait\n";
+    let folder = Folder::with(&[("build", script)]);
+    let alive = folder.path().join("alive");
+    assert!(Command::new("mkfifo").arg(&alive).status().unwrap().success());
+    let started = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let words = scope.spawn(|| {
+            // It opens once somebody has it open for writing, and ends once nobody has.
+            let mut alive = fs::File::open(&alive).unwrap();
+            started.store(true, Ordering::Relaxed);
+            io::read_to_string(&mut alive).unwrap()
+        });
+        let project = Project::at(folder.path()).unwrap();
+        let given_up = project.build_until(|| started.load(Ordering::Relaxed)).unwrap();
+        assert_eq!(given_up, None);
+        assert_eq!(words.join().unwrap(), "");
+    });
 }
 
 #[test]
