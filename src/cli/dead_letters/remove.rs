@@ -29,6 +29,7 @@ pub struct Args {
 }
 
 pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
+    args.selection.check()?;
     let session = Session::open(&args.config)?;
     let Some(reader) = &session.reader else {
         // None of the numbers is there; of none there is nothing to remove.

@@ -67,6 +67,7 @@ struct Waiting {
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+    args.selection.check()?;
     let session = Session::open(&args.config)?;
     let Some(reader) = &session.reader else {
         return match args.selection.numbers.is_empty() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
+use super::super::Failure;
 use crate::config;
 use crate::dead_letter::{Letter, ReadError, Reader};
 
@@ -41,7 +42,7 @@ enum Stage {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Selection {
     /// Their numbers, as `slipring dead-letters list` shows them
-    #[arg(value_name = "NUMBER", conflicts_with_all = ["Filter", "all"], required_unless_present_any = ["Filter", "all"])]
+    #[arg(value_name = "NUMBER", conflicts_with_all = ["Filter", "all"])]
     pub numbers: Vec<u64>,
     #[command(flatten)]
     pub filter: Filter,
@@ -78,6 +79,18 @@ impl Filter {
 }
 
 impl Selection {
+    /// All of them is not what silence means.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.numbers.is_empty() && !self.all && self.filter == Filter::default() {
+            return Err(Failure::Usage(
+                "which dead letters? Give their numbers, as `slipring dead-letters list` shows them, or a filter such as \
+                 `--module NAME`, or `--all`"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// Gives `each` those that are chosen. Returns the numbers that are none.
     pub async fn scan(&self, reader: &Reader, mut each: impl FnMut(Letter)) -> Result<Vec<u64>, ReadError> {
         if self.numbers.is_empty() {
@@ -161,11 +174,22 @@ mod tests {
 
     #[test]
     fn one_way_of_choosing_is_needed_and_no_more() {
-        assert_eq!(parse("1 2").unwrap().numbers, [1, 2]);
-        assert!(parse("--all").unwrap().all);
-        assert!(parse("--module orders --stage publish --code 102 --reason no --since 2h --until 1h").is_ok());
+        let chosen = |line: &str| {
+            let selection = parse(line).unwrap();
+            selection.check().map(|()| selection)
+        };
+        assert_eq!(chosen("1 2").unwrap().numbers, [1, 2]);
+        assert!(chosen("--all").unwrap().all);
+        for line in [
+            "--code 102",
+            "--module orders --stage publish --code 102 --reason no --since 2h --until 1h",
+        ] {
+            assert!(chosen(line).is_ok(), "{line}");
+        }
+        let failure = chosen("").unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.to_string().contains("`--all`"), "{failure}");
         for wrong in [
-            "",
             "1 --all",
             "1 --module orders",
             "--all --code trap",
