@@ -118,7 +118,7 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     // With all its causes: this is the one place where the chain is printed.
-    #[error("{0:#}")]
+    #[error("{}", told_once(.0))]
     Failed(#[from] anyhow::Error),
 }
 
@@ -178,6 +178,20 @@ impl Cli {
     }
 }
 
+/// The error and its causes. A cause that an error tells of itself, as those of async-nats do, is not told again.
+fn told_once(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if told.is_empty() {
+            told = text;
+        } else if !told.ends_with(&text) {
+            told = format!("{told}: {text}");
+        }
+    }
+    told
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
@@ -200,6 +214,23 @@ mod tests {
         let problems = config::parse_module(std::path::Path::new("a.toml"), "").unwrap_err();
         assert_eq!(Failure::from(problems).exit_code(), 78);
         assert_eq!(Failure::from(anyhow::anyhow!("no")).exit_code(), 1);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let shown = |error: anyhow::Error| Failure::from(error).to_string();
+        assert_eq!(
+            shown(anyhow::anyhow!("refused").context("connecting")),
+            "connecting: refused"
+        );
+        assert_eq!(
+            shown(
+                anyhow::anyhow!("refused")
+                    .context("IO error: refused")
+                    .context("connecting")
+            ),
+            "connecting: IO error: refused"
+        );
     }
 
     #[test]
