@@ -5,6 +5,7 @@
 mod canned;
 mod case;
 mod check;
+mod completions;
 mod connection;
 mod dead_letters;
 mod dev;
@@ -77,6 +78,7 @@ enum Command {
     Status(status::Args),
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
+    Completions(completions::Args),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -169,6 +171,7 @@ impl Cli {
             Command::Status(args) => status::execute(args, output),
             Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
+            Command::Completions(args) => completions::execute(args, output),
         };
         match done {
             // Whoever reads the results, such as `head`, has seen enough.

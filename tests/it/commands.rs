@@ -152,6 +152,25 @@ fn try_reads_the_toml_beside_the_module() -> Result<()> {
     exits(&in_repository(&["try"])?, 2)
 }
 
+/// As bash asks for them when Tab is pressed after `slipring modules ro`.
+#[test]
+fn a_shell_completes_what_it_was_taught() -> Result<()> {
+    let script = in_repository(&["completions", "bash"])?;
+    exits(&script, 0)?;
+    let press_tab =
+        "COMP_WORDS=(slipring modules ro) COMP_CWORD=2; _slipring slipring ro modules; echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &format!("{}\n{press_tab}", stdout(&script))]);
+    let completed = bash.output().context("running bash")?;
+    ensure!(stdout(&completed) == "rollback\n", "{completed:?}");
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let script = in_repository(&["completions", shell])?;
+        exits(&script, 0)?;
+        ensure!(stdout(&script).contains("dead-letters"), "{shell}: {script:?}");
+    }
+    exits(&in_repository(&["completions", "csh"])?, 2)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_says_which_modules_would_run() -> Result<()> {
     let world = World::start().await?;
@@ -204,25 +223,19 @@ async fn check_says_which_modules_would_run() -> Result<()> {
     );
 
     world.home.remove_module("bad")?;
-    let output = check(&["--online"])?;
-    exits(&output, 1)?;
-    ensure!(
-        stdout(&output).contains("UNRULY"),
-        "the stream is missing: {}",
-        stdout(&output)
-    );
+    let refused_online = |because: &str| -> Result<()> {
+        let output = check(&["--online"])?;
+        exits(&output, 1)?;
+        ensure!(stdout(&output).contains(because), "{}", stdout(&output));
+        Ok(())
+    };
+    refused_online("stream UNRULY            bad      there is no such stream")?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     exits(&check(&["--online"])?, 0)?;
     world
         .home
         .configure_module("good", &unruly_toml("subjects = [\"orders.>\"]"))?;
-    let output = check(&["--online"])?;
-    exits(&output, 1)?;
-    ensure!(
-        stdout(&output).contains("the stream `UNRULY` never holds a message of the subject `orders.>`"),
-        "{}",
-        stdout(&output)
-    );
+    refused_online("the stream `UNRULY` never holds a message of the subject `orders.>`")?;
 
     world.home.configure_more("[shutdown]\ngrace = \"soon\"\ngrave = 1")?;
     let output = check(&[])?;

@@ -1,0 +1,27 @@
+//! `slipring completions`: for a shell, so that Tab knows the commands.
+
+use std::io::Write;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Cli, Failure};
+
+/// Print a script that teaches a shell the commands and options
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  source <(slipring completions bash)                  # in ~/.bashrc
+  slipring completions zsh > ~/.zfunc/_slipring        # a directory of zsh's $fpath
+  slipring completions fish > ~/.config/fish/completions/slipring.fish")]
+pub struct Args {
+    shell: Shell,
+}
+
+pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
+    // It would not survive a reader that went away.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "slipring", &mut script);
+    output.write_all(&script)?;
+    Ok(output.flush()?)
+}
