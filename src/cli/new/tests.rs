@@ -185,3 +185,23 @@ fn a_path_is_quoted_for_a_shell() {
     assert_eq!(quoted(Path::new("../my-shop")), "../my-shop");
     assert_eq!(quoted(Path::new("it's here/shop")), r"'it'\''s here/shop'");
 }
+
+/// What is mended in one of them is mended in the other.
+#[test]
+fn a_module_is_built_as_its_language_s_example_is() {
+    // The second: what the source is called here, without its ending.
+    for (language, source) in [
+        ("c", "app"),
+        ("go", "transform"),
+        ("js", "transform"),
+        ("python", "app"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop");
+        new_in(language, &path, None).0.unwrap();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/languages/{language}/build"));
+        let expected = fs::read_to_string(example).unwrap();
+        let expected = expected.replace("orders.wasm", "shop.wasm").replace("orders", source);
+        assert_eq!(fs::read_to_string(path.join("build")).unwrap(), expected, "{language}");
+    }
+}
