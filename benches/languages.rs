@@ -19,54 +19,109 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Some 200 bytes, as in `bench/`.
 const ORDER: &str = r#"{"id":17,"revision":3,"status":"paid","lines":[{"quantity":2,"price_cents":4500},{"quantity":1,"price_cents":990},{"quantity":3,"price_cents":1250}],"note":"lorem ipsum lorem ipsum lorem ipsum lorem"}"#;
 
-/// A module is loaded so often, and the fastest counts: what else the machine does only adds to it.
-const LOADS: usize = 3;
+/// All languages are measured in turn, so often; medians count. A machine that others use, too, is slower for seconds at a time.
+const ROUNDS: usize = 5;
 
 /// Calls are made for so long before they count, and for so long while they do.
-const WARM_UP: Duration = Duration::from_millis(500);
-const MEASURED: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_millis(300);
+const MEASURED: Duration = Duration::from_secs(1);
 
-/// Calls between two looks at the clock; the median of all such batches counts.
+/// Calls between two looks at the clock; the median of all such batches is a round's.
 const CALLS: u32 = 100;
 
+struct Language {
+    name: &'static str,
+    wasm: Vec<u8>,
+    rounds: Vec<Round>,
+}
+
+struct Round {
+    load: Duration,
+    /// What the first call takes more than the others.
+    start: Duration,
+    message: Duration,
+    memory: usize,
+}
+
 fn main() -> Result<()> {
-    println!("| | module | to load it | to start an instance | a message | memory of an instance |");
-    println!("|---|---:|---:|---:|---:|---:|");
-    row("Rust", guests::component("orders"))?;
-    for (name, language) in [("C", "c"), ("Go", "go"), ("JavaScript", "js"), ("Python", "python")] {
-        row(name, guests::in_language(language)).with_context(|| format!("measuring the module in {name}"))?;
+    let mut languages = vec![Language::new("Rust", guests::component("orders"))?];
+    for (name, folder) in [("C", "c"), ("Go", "go"), ("JavaScript", "js"), ("Python", "python")] {
+        languages.push(Language::new(name, guests::in_language(folder))?);
+    }
+    for _ in 0..ROUNDS {
+        for language in &mut languages {
+            let round = Round::of(&language.wasm);
+            let round = round.with_context(|| format!("measuring the module in {}", language.name))?;
+            language.rounds.push(round);
+        }
+    }
+    println!(
+        "| | module | to load it | to start an instance | a message | smallest to largest | memory of an instance |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for language in &languages {
+        println!("{}", language.row());
     }
     Ok(())
 }
 
-/// With the limits that a module has by default, and nothing compiled before.
-fn row(name: &str, file: Result<PathBuf>) -> Result<()> {
-    let wasm = fs::read(file?)?;
-    let engine = Engine::new(None)?;
-    let limits = Limits::new(Duration::from_millis(100), 64 << 20);
-    let message = message();
-    let (mut load, mut first) = (Duration::MAX, Duration::MAX);
-    let mut instance = None;
-    for _ in 0..LOADS {
-        let start = Instant::now();
-        let module = Module::load(&engine, "orders", &wasm, "{}", limits)?;
-        load = load.min(start.elapsed());
-        let start = Instant::now();
-        call(instance.insert(module.instance()), &message)?;
-        first = first.min(start.elapsed());
+impl Language {
+    fn new(name: &'static str, file: Result<PathBuf>) -> Result<Self> {
+        Ok(Self {
+            name,
+            wasm: fs::read(file?)?,
+            rounds: Vec::new(),
+        })
     }
-    let mut instance = instance.context("the last of them")?;
-    calls(&mut instance, &message, WARM_UP)?;
-    let one = calls(&mut instance, &message, MEASURED)?;
-    println!(
-        "| {name} | {} | {} | {} | {:.1} µs | {:.1} MiB |",
-        kib(wasm.len()),
-        shown(load),
-        shown(first.saturating_sub(one)),
-        one.as_nanos() as f64 / 1e3,
-        instance.memory() as f64 / f64::from(1 << 20),
-    );
-    Ok(())
+
+    fn row(&self) -> String {
+        let message = self.sorted(|round| round.message);
+        format!(
+            "| {} | {} | {} | {} | {} | {} to {} | {:.1} MiB |",
+            self.name,
+            kib(self.wasm.len()),
+            shown(median(&self.sorted(|round| round.load))),
+            shown(median(&self.sorted(|round| round.start))),
+            shown(median(&message)),
+            shown(message[0]),
+            shown(message[message.len() - 1]),
+            median(&self.sorted(|round| round.memory)) as f64 / f64::from(1 << 20),
+        )
+    }
+
+    fn sorted<T: Ord>(&self, figure: impl Fn(&Round) -> T) -> Vec<T> {
+        let mut figures: Vec<T> = self.rounds.iter().map(figure).collect();
+        figures.sort_unstable();
+        figures
+    }
+}
+
+impl Round {
+    /// With the limits that a module has by default, and nothing compiled before.
+    fn of(wasm: &[u8]) -> Result<Self> {
+        let engine = Engine::new(None)?;
+        let limits = Limits::new(Duration::from_millis(100), 64 << 20);
+        let message = message();
+        let begun = Instant::now();
+        let module = Module::load(&engine, "orders", wasm, "{}", limits)?;
+        let load = begun.elapsed();
+        let begun = Instant::now();
+        let mut instance = module.instance();
+        call(&mut instance, &message)?;
+        let first = begun.elapsed();
+        calls(&mut instance, &message, WARM_UP)?;
+        let one = calls(&mut instance, &message, MEASURED)?;
+        Ok(Self {
+            load,
+            start: first.saturating_sub(one),
+            message: one,
+            memory: instance.memory(),
+        })
+    }
+}
+
+fn median<T: Copy>(sorted: &[T]) -> T {
+    sorted[sorted.len() / 2]
 }
 
 /// How long one takes.
@@ -81,7 +136,7 @@ fn calls(instance: &mut Instance, message: &Message, patience: Duration) -> Resu
         batches.push(start.elapsed() / CALLS);
     }
     batches.sort_unstable();
-    Ok(batches[batches.len() / 2])
+    Ok(median(&batches))
 }
 
 fn call(instance: &mut Instance, message: &Message) -> Result<()> {
@@ -113,6 +168,6 @@ fn shown(duration: Duration) -> String {
     match duration.as_secs_f64() {
         seconds if seconds >= 1.0 => format!("{seconds:.1} s"),
         seconds if seconds >= 1e-3 => format!("{:.1} ms", seconds * 1e3),
-        seconds => format!("{:.0} µs", seconds * 1e6),
+        seconds => format!("{:.1} µs", seconds * 1e6),
     }
 }
