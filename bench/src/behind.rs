@@ -20,6 +20,7 @@ use crate::event::{self, Event};
 use crate::fill::{Headers, fill};
 use crate::home;
 use crate::options::Options;
+use crate::statistics::in_turn;
 
 pub use results::Results;
 
@@ -90,7 +91,7 @@ pub async fn run(options: &Options) -> Result<Results> {
     let rounds = options.rounds(3, 1);
     let mut runs = 0;
     for round in 1..=rounds {
-        for &way in &ways {
+        for &way in in_turn(round, &ways) {
             // A channel for the probes of this run alone.
             let probe = keys + runs;
             runs += 1;

@@ -12,6 +12,7 @@ mod world;
 use anyhow::{Context, Result, ensure};
 
 use crate::options::Options;
+use crate::statistics::in_turn;
 
 pub use results::Results;
 
@@ -51,7 +52,7 @@ async fn measure(options: &Options, series: &Series, results: &mut Results) -> R
     let world = World::start(options, &series.cases).await?;
     let rounds = options.rounds(3, 1);
     for round in 1..=rounds {
-        for case in &series.cases {
+        for case in in_turn(round, &series.cases) {
             let title = format!("round {round} of {rounds}, {}: {}", series.title, case.label);
             let measured = run::run(&world, case, options.limit)
                 .await

@@ -10,6 +10,7 @@ use slipring_support::servers::NatsServer;
 
 use crate::home;
 use crate::options::Options;
+use crate::statistics::in_turn;
 
 pub use results::Results;
 
@@ -46,7 +47,7 @@ pub async fn run(options: &Options) -> Result<Results> {
     let rounds = options.rounds(3, 1);
     for round in 1..=rounds {
         for &rate in rates {
-            for &way in &ways {
+            for &way in in_turn(round, &ways) {
                 let title = format!("round {round} of {rounds}, {}, {rate} messages/s", way.title);
                 let trial = Trial {
                     nats: &nats,

@@ -10,7 +10,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// How often each way is measured; the rounds are interleaved
+    /// How often each way is measured; they take turns. `swap` has ten swaps, whatever this says
     #[arg(long, global = true, value_name = "NUMBER")]
     pub rounds: Option<usize>,
 

@@ -25,6 +25,20 @@ impl Spread {
     }
 }
 
+/// What one thing is to another in each round that has both. Rounds lie minutes apart, in which a machine that others use, too, may
+/// become another one; within a round it mostly is the same.
+pub fn ratios(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<Spread> {
+    let in_round = |round: usize| to.iter().find(|(other, _)| *other == round).map(|(_, number)| *number);
+    Spread::of(of.iter().filter_map(|(round, number)| Some(number / in_round(*round)?)))
+}
+
+/// What is measured in a round, from the first to the last and in the next one from the last to the first: what drifts within rounds
+/// is then no one's advantage.
+pub fn in_turn<T>(round: usize, things: &[T]) -> impl Iterator<Item = &T> {
+    let last = things.len().saturating_sub(1);
+    (0..things.len()).map(move |index| &things[if round.is_multiple_of(2) { last - index } else { index }])
+}
+
 /// The smallest and the largest, with thousands kept apart.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +81,23 @@ mod tests {
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), Some(3.0));
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_a_round() {
+        // In the second round, everything is half as fast.
+        let ours = [(1, 90.0), (2, 50.0), (3, 80.0), (4, 70.0)];
+        let theirs = [(2, 50.0), (1, 100.0), (3, 100.0)];
+        let ratios = ratios(&ours, &theirs).unwrap();
+        assert_eq!((ratios.min, ratios.median, ratios.max), (0.8, 0.9, 1.0));
+        assert_eq!(super::ratios(&ours, &[]), None);
+    }
+
+    #[test]
+    fn every_other_round_goes_backwards() {
+        let turns = |round| in_turn(round, &["a", "b", "c"]).copied().collect::<String>();
+        assert_eq!([1, 2, 3].map(turns), ["abc", "cba", "abc"]);
+        assert_eq!(in_turn(2, &[0_u8; 0]).count(), 0);
     }
 
     #[test]

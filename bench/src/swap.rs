@@ -45,7 +45,7 @@ struct Replaced {
 }
 
 pub async fn run(options: &Options) -> Result<Results> {
-    let swaps = options.rounds(10, 2);
+    let swaps = if options.smoke { 2 } else { 10 };
     let rate = if options.smoke { SMOKE_RATE } else { RATE };
     let between = Duration::from_secs_f64(options.seconds(3.0, 1.0));
     println!("{swaps} swaps under {rate} messages/s …");

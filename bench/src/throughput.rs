@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::options::Options;
+use crate::statistics::in_turn;
 
 pub use results::Results;
 
@@ -39,7 +40,7 @@ pub async fn run(options: &Options) -> Result<Results> {
     let rounds = options.rounds(5, 1);
     for round in 1..=rounds {
         for &delay_ms in &options.delays {
-            for &way in &ways {
+            for &way in in_turn(round, &ways) {
                 let title = format!("round {round} of {rounds}, {}, {delay_ms} ms", way.title);
                 let measured = one(&world, way, Duration::from_millis(delay_ms))
                     .await

@@ -11,7 +11,7 @@ use super::series::{Case, Series};
 use super::start::Start;
 use crate::arrived::Arrived;
 use crate::meter::Used;
-use crate::statistics::{Spread, thousands};
+use crate::statistics::{Spread, ratios, thousands};
 use crate::table::table;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -99,8 +99,11 @@ impl Results {
             number.map_or_else(|| "–".to_owned(), |number| format!("{number:.digits$}"))
         };
         let ratio = |case: &str, number: &dyn Fn(&Run) -> Option<f64>| {
-            let ratio = median(case, number).zip(median(first, number)).map(|(of, to)| of / to);
-            cell(ratio, 2)
+            let by_round = |case: &str| -> Vec<(usize, f64)> {
+                let runs = runs().filter(|run| run.case == case);
+                runs.filter_map(|run| Some((run.round, number(run)?))).collect()
+            };
+            cell(ratios(&by_round(case), &by_round(first)).map(|ratios| ratios.median), 2)
         };
         let rate = |run: &Run| Some(run.messages_per_second);
         let rows = distinct(runs().map(|run| run.case.as_str())).map(|case| {

@@ -9,7 +9,7 @@ use super::way::{Measured, REFERENCE, WAYS};
 use super::world::{KEYS, SIZE, World};
 use crate::arrived::Arrived;
 use crate::meter::Used;
-use crate::statistics::{Spread, thousands};
+use crate::statistics::{Spread, ratios, thousands};
 use crate::table::table;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,19 +75,30 @@ impl Results {
             .filter(move |run| run.way == way && run.delay_ms == delay_ms)
     }
 
+    fn by_round(&self, way: &str, delay_ms: u64) -> Vec<(usize, f64)> {
+        let runs = self.of(way, delay_ms);
+        runs.map(|run| (run.round, run.messages_per_second)).collect()
+    }
+
     fn rates(&self, delay_ms: u64) -> String {
-        let reference = self.rate(REFERENCE, delay_ms);
-        let without_delay = |way| self.rate(way, 0).filter(|_| delay_ms > 0);
+        let reference = self.by_round(REFERENCE, delay_ms);
+        let without_delay = |way| match delay_ms {
+            0 => Vec::new(),
+            _ => self.by_round(way, 0),
+        };
         let rows = WAYS.iter().filter_map(|way| {
             let rate = self.rate(way.name, delay_ms)?;
-            let ratio = |to: Option<Spread>| to.map_or_else(|| "–".to_owned(), |to| ratio(rate.median / to.median));
+            let ratio = |to: &[(usize, f64)]| {
+                let spread = ratios(&self.by_round(way.name, delay_ms), to);
+                spread.map_or_else(|| "–".to_owned(), |spread| ratio(spread.median))
+            };
             let missing = Spread::of(self.of(way.name, delay_ms).map(|run| run.arrived.missing as f64));
             Some([
                 way.title.to_owned(),
                 thousands(rate.median),
                 rate.to_string(),
-                ratio(reference),
-                ratio(without_delay(way.name)),
+                ratio(&reference),
+                ratio(&without_delay(way.name)),
                 missing.map_or_else(String::new, |missing| thousands(missing.median)),
             ])
         });
