@@ -206,7 +206,7 @@ impl Unruly {
         let found = status["reason"].as_str().unwrap_or_default();
         ensure!(found.contains(reason), "{found}");
         not_ready(&self.relay, &format!("- unruly is halted: {found}")).await?;
-        ensure!(self.relay.logged("the pipeline is halted"), "{:#?}", self.relay.log());
+        self.relay.has_logged(SOON, "the pipeline is halted").await?;
         let metrics = self.relay.metrics().await?;
         ensure!(metrics.contains("slipring_halted{module=\"unruly\"} 1"), "{metrics}");
         Ok(())
@@ -274,7 +274,7 @@ async fn drop_means_counted_and_gone() -> Result<()> {
         .status_when("two rejections", |unruly| unruly["rejected"] == 2)
         .await?;
     ensure!(status["state"] == "running", "{status}");
-    ensure!(unruly.relay.logged("rejected a message"), "{:#?}", unruly.relay.log());
+    unruly.relay.has_logged(SOON, "rejected a message").await?;
     no_dead_letters(&unruly.world).await
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -223,6 +223,15 @@ impl Relay {
     /// Whether a line of its log contains `text`.
     pub fn logged(&self, text: &str) -> bool {
         self.log().iter().any(|line| line.contains(text))
+    }
+
+    /// As [`logged`](Self::logged), for what it shows elsewhere at the same time: that may be seen before the line is read.
+    pub async fn has_logged(&self, patience: Duration, text: &str) -> Result<()> {
+        let logged = async || {
+            ensure!(self.logged(text), "{:#?}", self.log());
+            Ok(())
+        };
+        eventually(patience, format!("{text:?} to be logged"), logged).await
     }
 
     /// Waits until it logs a line that contains `text`, and returns that line.
