@@ -13,7 +13,6 @@ mod diff;
 mod difference;
 mod input;
 mod json;
-mod logging;
 mod modules;
 mod new;
 mod palette;
@@ -36,9 +35,10 @@ use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Problems};
+use crate::telemetry::{DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 
 /// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
 ///
@@ -49,7 +49,7 @@ use crate::config::{self, Config, Problems};
 pub struct Cli {
     /// How log lines on standard error look
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    log_format: Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -79,14 +79,6 @@ enum Command {
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
     Completions(completions::Args),
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// For log collectors, one object a line
-    Json,
 }
 
 /// Which configuration a command reads.
@@ -143,16 +135,21 @@ impl From<io::Error> for Failure {
 
 impl Cli {
     /// Starts logging to standard error, for the rest of the process.
-    pub fn start_logging(&self) -> Result<(), Failure> {
+    pub fn start_logging(&self) -> Result<Log, Failure> {
         let filter = env::var("SLIPRING_LOG").ok();
-        let default = match self.command {
+        let (mode, default) = match self.command {
+            Command::Run(_) => (Mode::Queued, DEFAULT_FILTER),
             // Who asks for a list has no use for a line about the connection.
             Command::DeadLetters(_) | Command::Dev(_) | Command::Diff(_) | Command::Record(_) | Command::Try(_) => {
-                logging::QUIET_FILTER
+                (Mode::Direct, QUIET_FILTER)
             }
-            _ => logging::DEFAULT_FILTER,
+            _ => (Mode::Direct, DEFAULT_FILTER),
         };
-        logging::start(self.log_format, filter.as_deref().unwrap_or(default))
+        let started = Log::start(self.log_format, mode, filter.as_deref().unwrap_or(default));
+        started.map_err(|error| match error.downcast() {
+            Ok(problems) => Failure::Config(problems),
+            Err(error) => Failure::Failed(error),
+        })
     }
 
     /// Does what the command line asks for. Results go to `output`, words for people to `notes`.

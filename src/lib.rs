@@ -11,7 +11,7 @@
 //! - [`dead_letter`]: what could not be published.
 //! - [`pipeline`]: wires the stages of one module; only it sees them all.
 //! - [`modules`]: the directory that is watched, one pipeline a module.
-//! - [`admin`], [`metrics`], [`shutdown`], [`cli`]: the process around it.
+//! - [`admin`], [`metrics`], [`telemetry`], [`shutdown`], [`cli`]: the process around it.
 
 pub mod admin;
 pub mod cli;
@@ -25,5 +25,6 @@ pub mod pipeline;
 pub mod publish;
 pub mod shutdown;
 pub mod source;
+pub mod telemetry;
 pub mod transform;
 pub mod window;

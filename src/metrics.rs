@@ -10,10 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::message::Stage;
+use crate::telemetry;
 
 pub use module::ModuleMetrics;
 
@@ -42,6 +44,7 @@ impl Metrics {
         let modules = Modules::default();
         let mut registry = Registry::with_prefix("slipring");
         registry.register_collector(Box::new(modules.clone()));
+        registry.register_collector(Box::new(Process));
         Self {
             registry: Arc::new(registry),
             modules,
@@ -67,6 +70,19 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
+    }
+}
+
+/// What is counted once for the process.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let lost = ConstCounter::new(telemetry::lost_lines());
+        let help = "Log lines that were lost, since standard error did not take them";
+        let encoder = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
+        lost.encode(encoder)
     }
 }
 

@@ -30,10 +30,15 @@ pub struct Process {
 impl Process {
     /// Starts `command`, in a process group of its own so that Ctrl-C in a terminal reaches only us: we end it in good order.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn_with_stderr(name, command, Stdio::piped())
+    }
+
+    /// The same with another standard error; what goes there is not in the log.
+    pub fn spawn_with_stderr(name: &str, command: &mut Command, stderr: Stdio) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {name} ({})", command.get_program().display()))?;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::eventually;
 use crate::process::Process;
+use crate::servers::free_port;
 use crate::usage::Usage;
 
 /// For the relay to say where it listens.
@@ -57,6 +58,11 @@ listen = "127.0.0.1:0"
 
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Has another program run from now on, which may be a script around the relay.
+    pub fn replace_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
     }
 
     pub fn modules(&self) -> PathBuf {
@@ -133,6 +139,22 @@ listen = "127.0.0.1:0"
             url: format!("http://{address}"),
             http: crate::http_client(),
         })
+    }
+
+    /// The same with another standard error. Where the relay listens is not read there, but chosen before.
+    pub async fn run_with_stderr(&self, stderr: Stdio) -> Result<Relay> {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = self.command(["run"]);
+        command.env("SLIPRING_ADMIN__LISTEN", &address);
+        let process = Process::spawn_with_stderr("slipring", &mut command, stderr)?;
+        let relay = Relay {
+            process,
+            url: format!("http://{address}"),
+            http: crate::http_client(),
+        };
+        let listens = async || relay.get("/healthz").await.map(drop);
+        eventually(PATIENCE, format!("the relay to listen on {address}"), listens).await?;
+        Ok(relay)
     }
 
     /// Starts a command that may take its time.

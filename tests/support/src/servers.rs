@@ -56,7 +56,7 @@ pub(crate) fn candidate_port() -> u16 {
 }
 
 /// One that nobody listens on now, for a server that can't be given another one later.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut candidates = std::iter::repeat_with(candidate_port);
     candidates.find(free).unwrap_or_else(candidate_port)

@@ -1,0 +1,267 @@
+//! Log lines on their way to a file or a pipe, in a bounded queue that a thread of its own writes from. Whoever logs never waits.
+//!
+//! `tracing-appender` has such a queue, too. It doesn't say which lines failed to be written, and at its end it prints to standard
+//! output, which waits for ever where that is the pipe that nobody reads (0.2.5, `WorkerGuard::drop`).
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tracing::warn;
+
+/// A line has a few hundred bytes, 2 KiB with a long reason: some 8 MiB at the most.
+const LINES: usize = 4096;
+
+/// How often the log says that lines were lost, at the most.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Before a pipe is tried again that was full and is one that doesn't wait.
+const FULL_PIPE: Duration = Duration::from_millis(10);
+
+/// Takes lines, each in one `write`. A clone is the same queue.
+#[derive(Debug, Clone)]
+pub(super) struct Queue {
+    entries: SyncSender<Entry>,
+    lost: &'static AtomicU64,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Line(Vec<u8>),
+    /// All before it is written.
+    Flush(SyncSender<()>),
+}
+
+impl Queue {
+    /// Starts the thread that writes to `out`, and counts the lines that are lost: nobody took them in time, or they could not be
+    /// written.
+    pub(super) fn start(out: impl Write + Send + 'static, lost: &'static AtomicU64) -> anyhow::Result<Self> {
+        let (entries, receiver) = sync_channel(LINES);
+        let writer = Writer {
+            out,
+            in_a_line: false,
+            lost,
+            reported: 0,
+            report_at: Instant::now(),
+        };
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.write_all(&receiver))
+            .context("the thread that writes the log can't be started")?;
+        Ok(Self { entries, lost })
+    }
+
+    /// Waits until all lines so far are written, for at most `patience`.
+    pub(super) fn flush_within(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let (written, done) = sync_channel(1);
+        let mut entry = Entry::Flush(written);
+        while let Err(TrySendError::Full(again)) = self.entries.try_send(entry) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            entry = again;
+            thread::sleep(FULL_PIPE);
+        }
+        // Late, or the writer is gone: either way there is nothing more to wait for.
+        let _ = done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.entries.try_send(Entry::Line(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Writer<W> {
+    out: W,
+    /// The last line ended in its middle.
+    in_a_line: bool,
+    lost: &'static AtomicU64,
+    /// How many lost lines the log has told of.
+    reported: u64,
+    report_at: Instant,
+}
+
+impl<W: Write> Writer<W> {
+    fn write_all(mut self, entries: &Receiver<Entry>) {
+        for entry in entries {
+            match entry {
+                Entry::Line(line) => match self.write(&line) {
+                    Ok(()) => self.report(),
+                    Err(_) => {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                },
+                // Whoever waits for it may be gone.
+                Entry::Flush(written) => drop(written.try_send(())),
+            }
+        }
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.in_a_line {
+            self.write_some(b"\n")?;
+        }
+        self.write_some(line)?;
+        self.in_a_line = false;
+        Ok(())
+    }
+
+    fn write_some(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.out.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.in_a_line = true;
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_PIPE),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how many lines were lost, now that one could be written.
+    fn report(&mut self) {
+        let lost = self.lost.load(Ordering::Relaxed);
+        let now = Instant::now();
+        if lost > self.reported && now >= self.report_at {
+            // Goes into the queue as any other line does.
+            warn!(
+                lines = lost - self.reported,
+                "log lines were lost: standard error did not take them in time"
+            );
+            self.reported = lost;
+            self.report_at = now + REPORT_INTERVAL;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn counter() -> &'static AtomicU64 {
+        Box::leak(Box::default())
+    }
+
+    /// Keeps what is written; each write is answered by the next of `answers`, and all later ones are taken whole.
+    #[derive(Clone, Default)]
+    struct Paper {
+        written: Arc<Mutex<Vec<u8>>>,
+        answers: Arc<Mutex<Vec<io::Result<usize>>>>,
+    }
+
+    impl Paper {
+        fn answering(answers: impl IntoIterator<Item = io::Result<usize>>) -> Self {
+            let mut answers: Vec<_> = answers.into_iter().collect();
+            answers.reverse();
+            Self {
+                written: Arc::default(),
+                answers: Arc::new(Mutex::new(answers)),
+            }
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let taken = self.answers.lock().unwrap().pop().unwrap_or(Ok(text.len()))?;
+            self.written.lock().unwrap().extend(&text[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(paper: &Paper, lines: &[&str]) -> (String, u64) {
+        let lost = counter();
+        let mut queue = Queue::start(paper.clone(), lost).unwrap();
+        for line in lines {
+            queue.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+        queue.flush_within(PATIENCE);
+        (paper.text(), lost.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn lines_are_written_in_order() {
+        assert_eq!(
+            written(&Paper::default(), &["a", "b", "c"]),
+            ("a\nb\nc\n".to_owned(), 0)
+        );
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted_and_the_next_one_goes_on() {
+        for failure in [ErrorKind::StorageFull, ErrorKind::BrokenPipe, ErrorKind::Other] {
+            let paper = Paper::answering([Err(failure.into()), Err(failure.into())]);
+            assert_eq!(written(&paper, &["a", "b", "c"]), ("c\n".to_owned(), 2));
+        }
+    }
+
+    #[test]
+    fn what_follows_half_a_line_begins_a_new_one() {
+        let paper = Paper::answering([Ok(3), Err(ErrorKind::StorageFull.into())]);
+        assert_eq!(written(&paper, &["a long line", "b"]), ("a l\nb\n".to_owned(), 1));
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_wait_is_tried_again() {
+        let (full, interrupted) = (ErrorKind::WouldBlock.into(), ErrorKind::Interrupted.into());
+        let paper = Paper::answering([Ok(2), Err(full), Err(interrupted)]);
+        assert_eq!(written(&paper, &["abc", "d"]), ("abc\nd\n".to_owned(), 0));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_stands_still() {
+        /// Takes nothing before it is told to.
+        struct Still(mpsc::Receiver<()>);
+        impl Write for Still {
+            fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+                // Told, or nobody is left to tell.
+                let _ = self.0.recv();
+                Ok(text.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (go, still) = mpsc::channel();
+        let lost = counter();
+        let mut queue = Queue::start(Still(still), lost).unwrap();
+        for _ in 0..LINES + 11 {
+            queue.write_all(b"a line\n").unwrap();
+        }
+        // The writer may hold one of them.
+        let dropped = lost.load(Ordering::Relaxed);
+        assert!((10..=11).contains(&dropped), "{dropped} dropped");
+        queue.flush_within(Duration::ZERO);
+        drop(go);
+        queue.flush_within(PATIENCE);
+        assert_eq!(lost.load(Ordering::Relaxed), dropped);
+    }
+}
