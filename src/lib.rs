@@ -3,7 +3,7 @@
 //!
 //! The modules, in reading order:
 //!
-//! - [`message`]: what flows.
+//! - [`message`]: what flows. [`now`]: when.
 //! - [`config`]: what the user wrote, checked.
 //! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
@@ -21,6 +21,7 @@ pub mod message;
 pub mod metrics;
 pub mod modules;
 pub mod nats;
+pub mod now;
 pub mod pipeline;
 pub mod publish;
 pub mod shutdown;

@@ -106,8 +106,14 @@ impl Collector for Modules {
         page.family(
             "messages_dropped",
             None,
-            "Messages dropped: by the module's choice or for their age",
+            "Messages that the module chose to drop",
             |m| &m.dropped,
+        )?;
+        page.family(
+            "messages_expired",
+            None,
+            "Messages that were left out, or a publication of them, since they were older than `max_age`",
+            |m| &m.expired,
         )?;
         page.rejected()?;
         page.family(
@@ -210,7 +216,7 @@ impl Collector for Modules {
         page.family(
             "delivery",
             Some(&Unit::Seconds),
-            "Time from JetStream storing a message to it being settled: confirmed, dropped or dead-lettered",
+            "Time from JetStream storing a message to it being settled: confirmed, dropped, expired or dead-lettered",
             |m| &m.delivery_seconds,
         )?;
         page.family(

@@ -1,6 +1,7 @@
 //! A module at work: wires its source, its workers, its publisher and its window, starts them again after trouble, and drains
 //! them at the end. Only this part sees all the stages.
 
+mod expired;
 mod flow;
 mod intake;
 mod recent;

@@ -90,6 +90,8 @@ enum State {
         by: Option<Arc<str>>,
         rejection: Option<Rejection>,
         refused: usize,
+        /// At least one publication was never sent, for the message's age.
+        expired: bool,
     },
     Settled,
 }
@@ -155,6 +157,7 @@ impl Window {
                     by: None,
                     rejection: None,
                     refused: 0,
+                    expired: false,
                 },
                 reply: Some(reply),
                 heard: now,
@@ -206,6 +209,17 @@ impl Window {
         }
     }
 
+    /// A publication of the message is left out for its age. Returns whether it is the message's first; its conclusion follows.
+    pub fn expire(&mut self, ticket: Ticket) -> bool {
+        match self.entry(ticket) {
+            Some(Entry {
+                state: State::Open { expired, .. },
+                ..
+            }) => !std::mem::replace(expired, true),
+            _ => false,
+        }
+    }
+
     /// One publication of the message is concluded. Answers once all of them are.
     pub fn conclude(&mut self, ticket: Ticket, result: Result<(), Rejection>) -> Option<Conclusion> {
         let Some(Entry {
@@ -216,6 +230,7 @@ impl Window {
                     by: Some(by),
                     rejection,
                     refused,
+                    ..
                 },
             ..
         }) = self.entry(ticket)

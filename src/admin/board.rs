@@ -277,6 +277,7 @@ impl ModuleBoard {
             received: metrics.received.get(),
             transformed: metrics.transformed.get(),
             dropped: metrics.dropped.get(),
+            expired: metrics.expired.get(),
             rejected: metrics.rejections(Stage::Transform).get() + metrics.rejections(Stage::Publish).get(),
             published: metrics.publications.get(),
             conflated: metrics.publications_conflated.get(),

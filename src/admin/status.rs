@@ -43,6 +43,8 @@ pub struct ModuleStatus {
     pub received: u64,
     pub transformed: u64,
     pub dropped: u64,
+    /// Left out, or a publication of them, since they were older than `max_age`.
+    pub expired: u64,
     /// In both stages.
     pub rejected: u64,
     pub published: u64,

@@ -75,6 +75,7 @@ struct ModuleStatus {
     received: u64,
     published: u64,
     dropped: u64,
+    expired: u64,
     rejected: u64,
     last_refusal: Option<String>,
     lag_messages: Option<u64>,
@@ -122,6 +123,12 @@ fn render(status: &Status) -> String {
         if let (Some(reason), true) = (&module.reason, module.state != "running") {
             remarks.push_str(&format!("{} is {}: {reason}\n", module.name, module.state));
         }
+        if module.expired > 0 {
+            let (name, expired) = (&module.name, module.expired);
+            remarks.push_str(&format!(
+                "{name}: messages older than `max_age`, and left out: {expired}\n"
+            ));
+        }
         let refusal = module.last_refusal.as_ref();
         // Where nothing runs, it is the reason.
         if let Some(refusal) = refusal.filter(|refusal| Some(*refusal) != module.reason.as_ref()) {
@@ -167,7 +174,7 @@ mod tests {
     const ANSWER: &str = r#"{"version":"0.1.0","started":"2026-11-01T08:00:00Z","ready":false,
         "nats":{"connected":true,"server":"2.15.2"},"centrifugo":{"trouble":"401: the API key is wrong"},"modules":[
         {"name":"orders","state":"running","reason":null,"sha256":"0123456789abcdef0123","since":"2026-11-01T08:00:01Z",
-         "stream":"ORDERS","consumer":"slipring-orders","received":100000,"transformed":99998,"dropped":1,"rejected":2,
+         "stream":"ORDERS","consumer":"slipring-orders","received":100000,"transformed":99998,"dropped":1,"expired":7,"rejected":2,
          "published":120000,"retried":3,"swaps":1,"refused_swaps":1,"last_refusal":"it does not export `init`",
          "lag_messages":12,"lag_seconds":0.44,"window_messages":9,"window_bytes":900},
         {"name":"bills","state":"halted","reason":"101 rejections in a row","sha256":null,"since":"2026-11-01T08:00:02Z",
@@ -185,6 +192,7 @@ mod tests {
         orders  running  0123456789ab  100000    120000     1        2         12 / 0.4s  2026-11-01T08:00:01Z
         bills   halted   -             101       0          0        101       -          2026-11-01T08:00:02Z
 
+        orders: messages older than `max_age`, and left out: 7
         orders: its last new file was refused: it does not export `init`
         bills is halted: 101 rejections in a row
         "#);

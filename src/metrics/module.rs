@@ -17,6 +17,7 @@ pub struct ModuleMetrics {
     pub(crate) received: Counter,
     pub(crate) transformed: Counter,
     pub(crate) dropped: Counter,
+    pub(crate) expired: Counter,
     rejected_by_transform: Counter,
     rejected_by_publish: Counter,
     pub(crate) publications: Counter,
@@ -78,9 +79,9 @@ impl ModuleMetrics {
         self.dropped.inc();
     }
 
-    /// Dropped for its age.
+    /// A message, or a publication of it, was left out for its age. Once a message.
     pub fn expired(&self) {
-        self.dropped.inc();
+        self.expired.inc();
     }
 
     pub fn rejected(&self, stage: Stage) {
@@ -205,6 +206,7 @@ impl Default for ModuleMetrics {
             received: Counter::default(),
             transformed: Counter::default(),
             dropped: Counter::default(),
+            expired: Counter::default(),
             rejected_by_transform: Counter::default(),
             rejected_by_publish: Counter::default(),
             publications: Counter::default(),

@@ -2,18 +2,20 @@
 //! and what was done comes back in, so that whole pipelines can be simulated (`pipeline/simulation.rs`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 use tracing::{info, warn};
 
 use self::catch_up::CatchUp;
 use self::gather::{Gather, Situation};
+use super::expired::Expired;
 use super::refusals::Refusals;
 use super::stamp::Stamp;
 use crate::admin::ModuleBoard;
 use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::{Message, Outcome, Rejection, Stage};
+use crate::now::Now;
 use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
 use crate::source::{Again, Delivery, Position, Room, StreamIdentity};
 use crate::transform::Transformed;
@@ -43,6 +45,7 @@ pub(super) struct Flow {
     window: Window,
     scheduler: Scheduler,
     refusals: Refusals,
+    expired: Expired,
     effects: Vec<Effect>,
     /// Messages that the stream holds after the last one delivered.
     pending: u64,
@@ -93,6 +96,7 @@ impl Flow {
             stream: None,
             scheduler: Scheduler::new(publish.into(), seed),
             refusals: Refusals::default(),
+            expired: Expired::default(),
             effects: Vec::new(),
             pending: 0,
             retried: 0,
@@ -181,8 +185,7 @@ impl Flow {
     }
 
     /// Takes in what was delivered. Answers what is to be transformed.
-    pub(super) fn deliver(&mut self, now: Instant, deliveries: Vec<Delivery>) -> Vec<(Ticket, Arc<Message>)> {
-        let max_age = self.config.max_age;
+    pub(super) fn deliver(&mut self, now: Now, deliveries: Vec<Delivery>) -> Vec<(Ticket, Arc<Message>)> {
         let mut chunk = Vec::with_capacity(deliveries.len());
         for Delivery {
             message,
@@ -191,15 +194,15 @@ impl Flow {
         } in deliveries
         {
             self.pending = pending;
-            match self.window.arrive(&message, reply.clone(), now) {
+            match self.window.arrive(&message, reply.clone(), now.instant) {
                 Arrival::New(ticket) => {
                     if let Some(catch_up) = &mut self.catch_up {
-                        catch_up.came(message.sequence, now);
+                        catch_up.came(message.sequence, now.instant);
                     }
                     self.board.metrics().received();
-                    if max_age.is_some_and(|max_age| age(&message) > max_age) {
-                        self.board.metrics().expired();
-                        self.settle(ticket);
+                    if is_too_old(&self.config, now, &message) {
+                        self.leave_out(now, ticket);
+                        self.settle(now, ticket);
                     } else {
                         chunk.push((ticket, message));
                     }
@@ -224,7 +227,7 @@ impl Flow {
     }
 
     /// What the module made of a message, in the order in which they were handed out.
-    pub(super) fn transformed(&mut self, now: Instant, transformed: Transformed) {
+    pub(super) fn transformed(&mut self, now: Now, transformed: Transformed) {
         self.transforming -= 1;
         if self.halting {
             // It comes again once the pipeline resumes, behind the message that halted it.
@@ -244,7 +247,7 @@ impl Flow {
             Outcome::Drop => {
                 self.board.metrics().dropped();
                 self.refusals.success(Stage::Transform);
-                self.settle(ticket);
+                self.settle(now, ticket);
             }
             Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, sha256),
             Outcome::Publish(publications) => {
@@ -260,17 +263,32 @@ impl Flow {
                     }
                 }
                 #[cfg(test)]
-                self.ack_before_confirmation(ticket);
+                self.ack_before_confirmation(now, ticket);
             }
         }
     }
 
     /// A publication of this message was never sent, since a newer one took its place.
-    fn conflated(&mut self, now: Instant, ticket: Ticket) {
+    fn conflated(&mut self, now: Now, ticket: Ticket) {
         self.board.metrics().conflated();
+        self.conclude_unsent(now, ticket);
+    }
+
+    /// A message is too old, or one of its publications, which is never sent.
+    fn leave_out(&mut self, now: Now, ticket: Ticket) {
+        if self.window.expire(ticket)
+            && let Some(message) = self.window.message(ticket)
+        {
+            self.board.metrics().expired();
+            self.expired.left_out(now.age_of(message));
+        }
+    }
+
+    /// Nothing passed Centrifugo, so that this says nothing about the module.
+    fn conclude_unsent(&mut self, now: Now, ticket: Ticket) {
         match self.window.conclude(ticket, Ok(())) {
             None => {}
-            Some(Conclusion::Confirmed) => self.settle(ticket),
+            Some(Conclusion::Confirmed) => self.settle(now, ticket),
             Some(Conclusion::Rejected(message, rejection, by)) => self.reject(now, ticket, message, rejection, by),
         }
     }
@@ -285,12 +303,25 @@ impl Flow {
     }
 
     /// What to send now; its answer comes back as [`Flow::answered`].
-    pub(super) fn next_request(&mut self, now: Instant) -> Option<Request> {
-        if !self.has_caught_up(now) || self.gathers(now) {
+    pub(super) fn next_request(&mut self, now: Now) -> Option<Request> {
+        if !self.has_caught_up(now.instant) || self.gathers(now.instant) {
             return None;
         }
-        let Some(request) = self.scheduler.next_request(now) else {
-            self.gather.over(now);
+        let (window, config) = (&self.window, &self.config);
+        let wanted = |ticket| {
+            !window
+                .message(ticket)
+                .is_some_and(|message| is_too_old(config, now, message))
+        };
+        #[cfg(test)]
+        let wanted = |ticket| wanted(ticket) || self.bug.looks_at_arrivals_only();
+        let request = self.scheduler.next_request_of(now.instant, wanted);
+        for ticket in self.scheduler.take_left_out() {
+            self.leave_out(now, ticket);
+            self.conclude_unsent(now, ticket);
+        }
+        let Some(request) = request else {
+            self.gather.over(now.instant);
             return None;
         };
         self.board.metrics().requested(request.len());
@@ -329,10 +360,10 @@ impl Flow {
         over
     }
 
-    pub(super) fn answered(&mut self, now: Instant, id: RequestId, answer: Answer, took: Duration) {
+    pub(super) fn answered(&mut self, now: Now, id: RequestId, answer: Answer, took: Duration) {
         self.board.metrics().answered(took);
         let before = self.scheduler.trouble().map(str::to_owned);
-        let concluded = self.scheduler.complete(now, id, answer);
+        let concluded = self.scheduler.complete(now.instant, id, answer);
         let after = self.scheduler.trouble().map(str::to_owned);
         if before != after {
             match &after {
@@ -349,7 +380,7 @@ impl Flow {
                 None => {}
                 Some(Conclusion::Confirmed) => {
                     self.refusals.success(Stage::Publish);
-                    self.settle(ticket);
+                    self.settle(now, ticket);
                 }
                 Some(Conclusion::Rejected(message, rejection, by)) => self.reject(now, ticket, message, rejection, by),
             }
@@ -357,7 +388,7 @@ impl Flow {
     }
 
     /// `by` the module with this hash, or by Centrifugo what that made.
-    fn reject(&mut self, now: Instant, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
+    fn reject(&mut self, now: Now, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
@@ -373,7 +404,9 @@ impl Flow {
             let refused = Effect::Refused(Arc::clone(&message), rejection.clone(), Arc::clone(&by));
             self.effects.push(refused);
         }
-        let in_a_row = self.refusals.rejected(now, self.board.name(), &message, &rejection);
+        let in_a_row = self
+            .refusals
+            .rejected(now.instant, self.board.name(), &message, &rejection);
         let max = self.config.max_consecutive_rejects;
         if in_a_row > max {
             self.halt(
@@ -387,7 +420,7 @@ impl Flow {
             return;
         }
         match self.config.on_reject {
-            OnReject::Drop => self.settle(ticket),
+            OnReject::Drop => self.settle(now, ticket),
             OnReject::Halt => self.halt(
                 stage,
                 format!(
@@ -418,14 +451,14 @@ impl Flow {
         self.scheduler.freeze();
     }
 
-    pub(super) fn dead_lettered(&mut self, ticket: Ticket) {
+    pub(super) fn dead_lettered(&mut self, now: Now, ticket: Ticket) {
         self.board.metrics().dead_lettered();
-        self.settle(ticket);
+        self.settle(now, ticket);
     }
 
-    fn settle(&mut self, ticket: Ticket) {
+    fn settle(&mut self, now: Now, ticket: Ticket) {
         if let Some(message) = self.window.message(ticket) {
-            self.board.metrics().settled(age(message));
+            self.board.metrics().settled(now.age_of(message));
         }
         for reply in self.window.settle(ticket) {
             self.ack(reply);
@@ -438,10 +471,11 @@ impl Flow {
     }
 
     /// Keeps what takes long from being delivered again, and brings the gauges up to date.
-    pub(super) fn tick(&mut self, now: Instant) {
-        let late = self.window.in_progress(now, PROGRESS_INTERVAL);
+    pub(super) fn tick(&mut self, now: Now) {
+        self.expired.tell(now.instant, self.board.name());
+        let late = self.window.in_progress(now.instant, PROGRESS_INTERVAL);
         self.effects.extend(late.into_iter().map(Effect::InProgress));
-        let oldest = self.window.oldest_unsettled().map(|message| age(message));
+        let oldest = self.window.oldest_unsettled().map(|message| now.age_of(message));
         let unsettled = self.window.unsettled().map_or(0, |(count, ..)| count);
         let metrics = self.board.metrics();
         metrics.window(self.window.len(), self.window.bytes());
@@ -463,8 +497,7 @@ impl Flow {
     }
 }
 
-/// How long ago JetStream stored it.
-fn age(message: &Message) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_nanos(message.timestamp))
+/// Whether nobody wants to see the message any more.
+fn is_too_old(config: &ModuleConfig, now: Now, message: &Message) -> bool {
+    config.max_age.is_some_and(|max_age| now.age_of(message) > max_age)
 }

@@ -22,6 +22,7 @@ use super::{Assignment, Ended, Recent, Shared};
 use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
+use crate::now::Now;
 use crate::publish::{Answer, RequestId};
 use crate::source::{Ack, Acks, Again, Delivery, EpochEnd, Lease, Missed, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
@@ -189,14 +190,14 @@ impl Run<'_> {
             Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),
             Event::Transformed(Some(chunk)) => {
                 self.transforming -= chunk.len();
-                let now = Instant::now();
+                let now = Now::read();
                 for transformed in chunk {
                     self.flow.transformed(now, transformed);
                 }
             }
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
-            Event::Answered(Ok((id, answer, took))) => self.flow.answered(Instant::now(), id, answer, took),
-            Event::DeadLettered(Ok(ticket)) => self.flow.dead_lettered(ticket),
+            Event::Answered(Ok((id, answer, took))) => self.flow.answered(Now::read(), id, answer, took),
+            Event::DeadLettered(Ok(ticket)) => self.flow.dead_lettered(Now::read(), ticket),
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
                 self.renew(&format!("a task of the pipeline broke, a bug in Slipring: {error}"));
             }
@@ -237,7 +238,7 @@ impl Run<'_> {
     }
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
-        let now = Instant::now();
+        let now = Now::read();
         let messages = self.flow.deliver(now, deliveries);
         if messages.is_empty() {
             return;
@@ -248,7 +249,7 @@ impl Run<'_> {
         self.transforming += messages.len();
         self.workers.submit(Chunk {
             module: Arc::clone(module),
-            trial: trial.as_ref().filter(|trial| trial.is_on(now)).cloned(),
+            trial: trial.as_ref().filter(|trial| trial.is_on(now.instant)).cloned(),
             messages,
         });
     }
@@ -311,6 +312,7 @@ impl Run<'_> {
         if !holds(self.lease.as_ref()) {
             self.yield_to_others();
         }
+        self.send_requests();
         let (mut acks, mut refused) = (Vec::new(), Vec::new());
         for effect in self.flow.take_effects() {
             match effect {
@@ -324,7 +326,11 @@ impl Run<'_> {
         }
         self.acks.send(acks);
         self.judge(refused);
-        while let Some(request) = self.flow.next_request(Instant::now()) {
+    }
+
+    /// Sends what can be sent. What turns out to be too old for that is settled.
+    fn send_requests(&mut self) {
+        while let Some(request) = self.flow.next_request(Now::read()) {
             let (shared, lease) = (Arc::clone(self.shared), self.lease.clone());
             self.requests.spawn(async move {
                 let start = Instant::now();
@@ -378,7 +384,7 @@ impl Run<'_> {
     }
 
     fn tick(&mut self) {
-        self.flow.tick(Instant::now());
+        self.flow.tick(Now::read());
         self.board.metrics().in_flight(self.requests.len());
     }
 

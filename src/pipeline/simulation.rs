@@ -35,6 +35,8 @@ struct Setup {
     versions: bool,
     /// Of what waits for a channel only the newest goes out.
     conflate: bool,
+    /// What is too old by the time that a request could take it is left out.
+    max_age: bool,
     bug: Option<Bug>,
 }
 
@@ -45,6 +47,7 @@ const STRICT: Setup = Setup {
     keys: true,
     versions: false,
     conflate: false,
+    max_age: false,
     bug: None,
 };
 const BATCHED: Setup = Setup {
@@ -69,7 +72,17 @@ const CONFLATED: Setup = Setup {
     conflate: true,
     ..STRICT
 };
-const SETUPS: [Setup; 5] = [STRICT, BATCHED, PINNED, VERSIONS, CONFLATED];
+const AGED: Setup = Setup {
+    name: "aged",
+    max_age: true,
+    ..STRICT
+};
+const AGED_CONFLATED: Setup = Setup {
+    name: "aged-conflated",
+    conflate: true,
+    ..AGED
+};
+const SETUPS: [Setup; 7] = [STRICT, BATCHED, PINNED, VERSIONS, CONFLATED, AGED, AGED_CONFLATED];
 
 /// What happened, so that it can be compared and so that a fault that never occurs is noticed.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -69,6 +69,8 @@ pub struct Scheduler {
     frozen: bool,
     carried: usize,
     retried: u64,
+    /// Tickets of publications that were left out, until they are asked for.
+    left_out: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,7 @@ impl Scheduler {
             frozen: false,
             carried: 0,
             retried: 0,
+            left_out: Vec::new(),
         }
     }
 
@@ -144,6 +147,13 @@ impl Scheduler {
     /// What to send now. `None`: nothing is ready, no request may be added, or everything pauses; ask again after an answer, a
     /// push, or at [`Self::next_wakeup`].
     pub fn next_request(&mut self, now: Instant) -> Option<Request> {
+        self.next_request_of(now, |_| true)
+    }
+
+    /// As [`next_request`](Self::next_request), where publications may have become useless while they waited: those with a ticket
+    /// that is not `wanted` are left out if they were never sent, and come back in [`take_left_out`](Self::take_left_out). What was
+    /// sent may still be executed, and has to be confirmed before anything newer is shown.
+    pub fn next_request_of(&mut self, now: Instant, wanted: impl Fn(u64) -> bool) -> Option<Request> {
         self.queues.wake(now);
         if self.frozen || !self.has_slot() || !self.outage.allows_request(now) {
             return None;
@@ -152,7 +162,7 @@ impl Scheduler {
             return None;
         }
         let id = RequestId(self.next_id);
-        let (items, bytes) = self.take_ready(id);
+        let (items, bytes) = self.take_ready(id, wanted);
         if items.is_empty() {
             return None;
         }
@@ -165,6 +175,11 @@ impl Scheduler {
         let replies = request.channels().sum();
         self.in_flight.insert(id, InFlight { items, replies });
         Some(request)
+    }
+
+    /// Tickets of publications that were left out since this was last asked. They come back in no [`Concluded`].
+    pub fn take_left_out(&mut self) -> Vec<u64> {
+        mem::take(&mut self.left_out)
     }
 
     /// Takes in what became of a request. An id that is not in flight changes nothing.
@@ -270,10 +285,19 @@ impl Scheduler {
     }
 
     /// The oldest that are ready, as many as fit, and what they take in bytes.
-    fn take_ready(&mut self, id: RequestId) -> (Vec<ItemId>, usize) {
+    fn take_ready(&mut self, id: RequestId, wanted: impl Fn(u64) -> bool) -> (Vec<ItemId>, usize) {
         let mut items = Vec::new();
         let (mut bytes, mut max_batch) = (0, self.max_batch);
         while let Some(next) = self.queues.peek(id) {
+            let item = &self.queues.items[next];
+            #[cfg(test)]
+            let was_sent = item.sent && self.queues.bug != Some(Bug::LeavesOutSent);
+            #[cfg(not(test))]
+            let was_sent = item.sent;
+            if !was_sent && !wanted(item.ticket) {
+                self.left_out.extend(self.queues.leave_out(next));
+                continue;
+            }
             let item = &mut self.queues.items[next];
             let tighter = max_batch.min(item.max_batch);
             let fits = items.len() < tighter && bytes + item.size <= self.limits.max_request_bytes;
@@ -397,4 +421,6 @@ pub(crate) enum Bug {
     NoRepeats,
     PositionsIgnored,
     ConflatesSent,
+    /// What is not wanted any more is left out even if it was sent.
+    LeavesOutSent,
 }

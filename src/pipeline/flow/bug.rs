@@ -6,6 +6,7 @@ use async_nats::Subject;
 
 use super::Flow;
 use crate::message::Rejection;
+use crate::now::Now;
 use crate::publish::SchedulerBug;
 use crate::source::StreamIdentity;
 use crate::window::{self, Ticket};
@@ -22,6 +23,8 @@ pub(in crate::pipeline) enum Bug {
     AckAnywhere,
     /// Where only the newest matters, nothing waits until what an earlier flow may have got has come again.
     PublishesAtOnce,
+    /// `max_age` is looked at when a message arrives, and not again.
+    LooksAtArrivalsOnly,
     Scheduler(SchedulerBug),
 }
 
@@ -32,6 +35,12 @@ pub(in crate::pipeline) const NAK: u32 = 4_242;
 pub(super) struct State {
     bug: Option<Bug>,
     naks: Vec<Subject>,
+}
+
+impl State {
+    pub(super) fn looks_at_arrivals_only(&self) -> bool {
+        self.bug == Some(Bug::LooksAtArrivalsOnly)
+    }
 }
 
 impl Flow {
@@ -73,9 +82,9 @@ impl Flow {
         self.bug.bug == Some(Bug::PublishesAtOnce)
     }
 
-    pub(super) fn ack_before_confirmation(&mut self, ticket: Ticket) {
+    pub(super) fn ack_before_confirmation(&mut self, now: Now, ticket: Ticket) {
         if self.bug.bug == Some(Bug::AckBeforeConfirmation) {
-            self.settle(ticket);
+            self.settle(now, ticket);
         }
     }
 

@@ -24,6 +24,13 @@ fn flow_with(config: ModuleConfig) -> Flow {
     flow
 }
 
+fn after(now: Now, time: Duration) -> Now {
+    Now {
+        instant: now.instant + time,
+        unix: now.unix + time,
+    }
+}
+
 /// Delivers a message. Answers what is to be transformed.
 fn deliver(flow: &mut Flow, sequence: u64) -> Ticket {
     deliver_before(flow, sequence, 0)
@@ -37,7 +44,7 @@ fn deliver_before(flow: &mut Flow, sequence: u64, pending: u64) -> Ticket {
         headers: Vec::new(),
         stream: "ORDERS".into(),
         sequence,
-        timestamp: sequence,
+        timestamp: u64::try_from(Now::read().unix.as_nanos()).unwrap(),
         deliveries: 1,
     };
     let delivery = Delivery {
@@ -45,7 +52,7 @@ fn deliver_before(flow: &mut Flow, sequence: u64, pending: u64) -> Ticket {
         reply: format!("ack.{sequence}").into(),
         pending,
     };
-    let chunk = flow.deliver(Instant::now(), vec![delivery]);
+    let chunk = flow.deliver(Now::read(), vec![delivery]);
     let [(ticket, _)] = chunk.as_slice() else {
         panic!("it is new")
     };
@@ -60,7 +67,7 @@ fn settle(flow: &mut Flow, sequence: u64) {
         sha256: "any".into(),
         took: Duration::ZERO,
     };
-    flow.transformed(Instant::now(), transformed);
+    flow.transformed(Now::read(), transformed);
 }
 
 fn acks(flow: &mut Flow) -> usize {
@@ -81,7 +88,7 @@ fn who_yields_acks_nothing_not_even_what_was_settled_before() {
 
 #[test]
 fn who_yields_reports_nothing_as_in_progress() {
-    let late = Instant::now() + 2 * PROGRESS_INTERVAL;
+    let late = after(Now::read(), 2 * PROGRESS_INTERVAL);
     for (yields, reports) in [(false, 1), (true, 0)] {
         let mut flow = flow();
         deliver(&mut flow, 1);
@@ -93,26 +100,29 @@ fn who_yields_reports_nothing_as_in_progress() {
     }
 }
 
+fn publication(channel: &str) -> Publication {
+    Publication {
+        channels: vec![channel.into()],
+        body: Body::Binary(Vec::new()),
+        version: None,
+        version_epoch: None,
+        tags: Vec::new(),
+        idempotency_key: None,
+        delta: false,
+        skip_history: false,
+    }
+}
+
 /// Delivers messages for a channel, behind which the stream holds so many, and transforms them.
 fn publish(flow: &mut Flow, channel: &str, sequences: std::ops::RangeInclusive<u64>, pending: u64) {
     for sequence in sequences {
-        let publication = Publication {
-            channels: vec![channel.into()],
-            body: Body::Binary(Vec::new()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        };
         let transformed = Transformed {
             ticket: deliver_before(flow, sequence, pending),
-            outcome: Outcome::Publish(vec![publication]),
+            outcome: Outcome::Publish(vec![publication(channel)]),
             sha256: "any".into(),
             took: Duration::ZERO,
         };
-        flow.transformed(Instant::now(), transformed);
+        flow.transformed(Now::read(), transformed);
     }
 }
 
@@ -123,7 +133,7 @@ fn what_centrifugo_refuses_is_put_down_to_the_module_that_made_it() {
         ..ModuleConfig::new("orders", "ORDERS")
     });
     publish(&mut flow, "orders:1", 1..=1, 0);
-    let now = Instant::now();
+    let now = Now::read();
     let request = flow.next_request(now).unwrap();
     // By now another one is at work.
     let ticket = deliver(&mut flow, 2);
@@ -155,7 +165,7 @@ fn conflating() -> Flow {
 }
 
 /// Confirms the request that goes out. Answers how many publications it had.
-fn sends(flow: &mut Flow, now: Instant) -> usize {
+fn sends(flow: &mut Flow, now: Now) -> usize {
     let Some(request) = flow.next_request(now) else {
         return 0;
     };
@@ -168,7 +178,7 @@ fn sends(flow: &mut Flow, now: Instant) -> usize {
 #[test]
 fn far_behind_a_conflating_flow_sends_once_a_window() {
     let mut flow = conflating();
-    let now = Instant::now();
+    let now = Now::read();
     // The first one goes out at once, since nothing is known of the stream before.
     publish(&mut flow, "orders:1", 1..=1, 1_000);
     assert_eq!(sends(&mut flow, now), 1);
@@ -183,19 +193,23 @@ fn far_behind_a_conflating_flow_sends_once_a_window() {
 #[test]
 fn what_a_conflating_flow_holds_back_goes_out_in_time() {
     let mut flow = conflating();
-    let now = Instant::now();
+    let now = Now::read();
     publish(&mut flow, "orders:1", 1..=1, 1_000);
     assert_eq!(sends(&mut flow, now), 1);
     publish(&mut flow, "orders:1", 2..=3, 1_000);
     assert_eq!(sends(&mut flow, now), 0);
-    assert_eq!(flow.next_wakeup(), Some(now + gather::PATIENCE));
-    assert_eq!(sends(&mut flow, now + gather::PATIENCE), 1, "although no more comes");
+    assert_eq!(flow.next_wakeup(), Some(now.instant + gather::PATIENCE));
+    assert_eq!(
+        sends(&mut flow, after(now, gather::PATIENCE)),
+        1,
+        "although no more comes"
+    );
 
     publish(&mut flow, "orders:1", 4..=5, 1_000);
-    assert_eq!(sends(&mut flow, now + gather::PATIENCE), 0);
+    assert_eq!(sends(&mut flow, after(now, gather::PATIENCE)), 0);
     publish(&mut flow, "orders:1", 6..=6, 99);
     assert_eq!(
-        sends(&mut flow, now + gather::PATIENCE),
+        sends(&mut flow, after(now, gather::PATIENCE)),
         1,
         "the rest fits into the window"
     );
@@ -204,13 +218,13 @@ fn what_a_conflating_flow_holds_back_goes_out_in_time() {
 #[test]
 fn the_next_burst_waits_for_the_answers_to_the_one_before_but_not_for_ever() {
     let mut flow = conflating();
-    let now = Instant::now();
+    let now = Now::read();
     publish(&mut flow, "orders:1", 1..=1, 1_000);
     let first = flow.next_request(now).expect("the first one goes out at once");
     assert!(flow.next_request(now).is_none());
     publish(&mut flow, "orders:2", 2..=80, 1_000);
     assert!(flow.next_request(now).is_none(), "the first one is not answered");
-    let late = now + gather::PATIENCE;
+    let late = after(now, gather::PATIENCE);
     assert!(flow.next_request(late).is_some(), "and may never be");
     assert!(flow.next_request(late).is_none());
 
@@ -218,4 +232,56 @@ fn the_next_burst_waits_for_the_answers_to_the_one_before_but_not_for_ever() {
     let replies = vec![Reply::Confirmed(None)];
     flow.answered(late, first.id(), Answer::Replies(replies), Duration::ZERO);
     assert!(flow.next_request(late).is_none(), "the second one is not answered");
+}
+
+fn aged(max_age: Duration) -> Flow {
+    flow_with(ModuleConfig {
+        max_age: Some(max_age),
+        ..ModuleConfig::new("orders", "ORDERS")
+    })
+}
+
+#[test]
+fn what_became_too_old_while_it_waited_is_not_sent_and_settled() {
+    let mut flow = aged(Duration::from_secs(60));
+    publish(&mut flow, "orders:1", 1..=3, 0);
+    publish(&mut flow, "orders:2", 4..=4, 0);
+    let late = after(Now::read(), Duration::from_secs(61));
+    assert!(flow.next_request(late).is_none());
+    assert_eq!((acks(&mut flow), flow.window().is_empty()), (4, true));
+    let metrics = flow.board.metrics();
+    assert_eq!((metrics.expired.get(), metrics.dropped.get()), (4, 0));
+}
+
+#[test]
+fn what_was_sent_is_sent_again_however_old_it_is_and_what_is_behind_it_is_left_out() {
+    let mut flow = aged(Duration::from_secs(60));
+    let now = Now::read();
+    publish(&mut flow, "orders:1", 1..=2, 0);
+    let first = flow.next_request(now).unwrap();
+    let lost = Answer::Lost {
+        reason: "time-out".to_owned(),
+        elsewhere: false,
+    };
+    flow.answered(now, first.id(), lost, Duration::ZERO);
+    let late = after(now, Duration::from_secs(61));
+    assert_eq!(sends(&mut flow, late), 1, "it may still be executed");
+    assert_eq!((acks(&mut flow), flow.window().is_empty()), (2, true));
+    assert_eq!(flow.board.metrics().expired.get(), 1);
+}
+
+#[test]
+fn a_message_with_several_publications_expires_once() {
+    let mut flow = aged(Duration::from_secs(60));
+    let ticket = deliver(&mut flow, 1);
+    let publications = ["a", "b"].map(|channel| publication(channel)).to_vec();
+    let transformed = Transformed {
+        ticket,
+        outcome: Outcome::Publish(publications),
+        sha256: "any".into(),
+        took: Duration::ZERO,
+    };
+    flow.transformed(Now::read(), transformed);
+    assert!(flow.next_request(after(Now::read(), Duration::from_secs(61))).is_none());
+    assert_eq!((acks(&mut flow), flow.board.metrics().expired.get()), (1, 1));
 }

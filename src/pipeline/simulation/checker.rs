@@ -23,6 +23,9 @@ pub(super) type FlightId = u64;
 #[derive(Debug)]
 pub(super) struct Checker {
     setup: Setup,
+    pub(super) max_age: Option<Duration>,
+    /// Acked although not all of it was published, since it was too old.
+    pub(super) expired: BTreeSet<u64>,
     /// By their numbers.
     messages: Vec<Message>,
     /// Of an incarnation of the stream.
@@ -50,6 +53,7 @@ pub(super) struct Checker {
 #[derive(Debug)]
 struct Message {
     letter: Letter,
+    stored: Instant,
     incarnation: u64,
     /// Purged, expired, or deleted with its stream.
     removed: bool,
@@ -80,6 +84,8 @@ struct Flow {
     /// What is to be confirmed of each message, if it is not settled.
     held: BTreeMap<u64, BTreeSet<(u64, Arc<str>)>>,
     settled: BTreeSet<u64>,
+    /// Publications that were in a request.
+    sent: BTreeSet<u64>,
     in_flight: BTreeMap<String, FlightId>,
 }
 
@@ -87,6 +93,8 @@ impl Checker {
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             setup,
+            max_age: None,
+            expired: BTreeSet::new(),
             messages: Vec::new(),
             channels: BTreeMap::new(),
             flows: BTreeMap::new(),
@@ -103,7 +111,7 @@ impl Checker {
     }
 
     /// Messages are numbered as they are stored.
-    pub(super) fn stored(&mut self, incarnation: u64, letter: Letter) {
+    pub(super) fn stored(&mut self, now: Instant, incarnation: u64, letter: Letter) {
         let number = self.messages.len() as u64;
         for (publication, channel) in letter.to_show(number) {
             let channel = self.channels.entry((incarnation, channel)).or_default();
@@ -111,6 +119,7 @@ impl Checker {
         }
         self.messages.push(Message {
             letter,
+            stored: now,
             incarnation,
             removed: false,
         });
@@ -153,8 +162,21 @@ impl Checker {
         }
     }
 
-    pub(super) fn sent(&mut self, flow: FlowId, flight: FlightId, commands: &[Command]) -> Result<(), String> {
+    pub(super) fn sent(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        flight: FlightId,
+        commands: &[Command],
+    ) -> Result<(), String> {
         self.flights.insert(flight, flow);
+        for Command { number, .. } in commands {
+            let too_old = self.is_too_old(now, number / MAX_PARTS);
+            let first = self.flows.entry(flow).or_default().sent.insert(*number);
+            if first && too_old {
+                return Err(format!("{} is sent although it is older than `max_age`", name(*number)));
+            }
+        }
         let flow = self.flows.entry(flow).or_default();
         for Command { channels, number, .. } in commands {
             for channel in channels {
@@ -233,9 +255,29 @@ impl Checker {
         flow.held.get(&number).is_some_and(|open| open.iter().all(newer))
     }
 
+    fn is_too_old(&self, now: Instant, number: u64) -> bool {
+        let age = now - self.messages[number as usize].stored;
+        self.max_age.is_some_and(|max_age| age > max_age)
+    }
+
+    /// Whether all that is open of a message may have been left out for its age: the flow never sent it.
+    fn may_be_left_out(&self, now: Instant, id: FlowId, number: u64) -> bool {
+        let Some(flow) = self.flows.get(&id).filter(|_| self.is_too_old(now, number)) else {
+            return false;
+        };
+        let mut open = flow.held.get(&number).into_iter().flatten();
+        open.all(|(publication, _)| !flow.sent.contains(publication))
+    }
+
     /// A flow acks a message.
-    pub(super) fn acks(&mut self, flow: FlowId, number: u64) -> Result<(), String> {
+    pub(super) fn acks(&mut self, now: Instant, flow: FlowId, number: u64) -> Result<(), String> {
+        self.flows.entry(flow).or_default();
         if self.is_obsolete(flow, number) {
+            self.settle(flow, number);
+        }
+        let settled = self.flows[&flow].settled.contains(&number);
+        if !settled && self.may_be_left_out(now, flow, number) {
+            self.expired.insert(number);
             self.settle(flow, number);
         }
         if self.flows.get(&flow).is_some_and(|flow| flow.settled.contains(&number)) {
@@ -328,7 +370,11 @@ impl Checker {
                 break;
             }
             let removed = self.messages[(earlier / MAX_PARTS) as usize].removed;
-            let excused = removed || batched && self.failed.contains(&(flight, Arc::clone(&key), earlier));
+            let sender = self.flights.get(&flight).and_then(|flow| self.flows.get(flow));
+            let age = now - self.messages[(earlier / MAX_PARTS) as usize].stored;
+            let left_out = self.max_age.is_some_and(|max_age| age > max_age)
+                && sender.is_none_or(|flow| !flow.sent.contains(&earlier));
+            let excused = removed || left_out || batched && self.failed.contains(&(flight, Arc::clone(&key), earlier));
             if !state.shown.contains_key(&earlier) && !excused {
                 return Err(format!(
                     "{} overtook {} on {channel}: {state}",
@@ -336,6 +382,21 @@ impl Checker {
                     name(earlier)
                 ));
             }
+        }
+        // What the next flow left out for its age, and was still on its way: its key was not used before.
+        let newer = state.shown.range(number + 1..).next();
+        if let Some((newer, _)) = newer
+            && self.setup.max_age
+            && !state.disturbed
+            && !posthumous
+            && !self.consumer_deleted
+            && !self.messages[(number / MAX_PARTS) as usize].removed
+        {
+            return Err(format!(
+                "{} is shown after {} on {channel}: {state}",
+                name(number),
+                name(*newer)
+            ));
         }
         // What is before something removed, and was still on its way.
         state.disturbed |= state.shown.range(number + 1..).next().is_some();
@@ -347,16 +408,28 @@ impl Checker {
         Ok(())
     }
 
+    /// What the flow holds and may have left out, although it could not ack it yet.
+    fn left_out(&self, now: Instant, id: FlowId) -> Vec<u64> {
+        let held = self
+            .flows
+            .get(&id)
+            .into_iter()
+            .flat_map(|flow| flow.held.keys().copied());
+        held.filter(|&number| self.may_be_left_out(now, id, number)).collect()
+    }
+
     /// A message that the flow has taken in and that is not done.
-    fn first_open(&self, id: FlowId) -> Option<u64> {
+    fn first_open(&self, now: Instant, id: FlowId) -> Option<u64> {
         let held = self.flows.get(&id)?.held.keys();
-        held.copied().find(|&number| !self.is_obsolete(id, number))
+        held.copied()
+            .find(|&number| !self.is_obsolete(id, number) && !self.may_be_left_out(now, id, number))
     }
 
     /// The flow is no more. `clean`: it was told to finish, and said that it had.
-    pub(super) fn ended(&mut self, id: FlowId, clean: bool) -> Result<(), String> {
+    pub(super) fn ended(&mut self, now: Instant, id: FlowId, clean: bool) -> Result<(), String> {
         self.flow_ended = true;
-        let open = self.first_open(id);
+        let open = self.first_open(now, id);
+        self.expired.extend(self.left_out(now, id));
         self.flows.remove(&id);
         self.flights.retain(|_, flow| *flow != id);
         match open {
@@ -372,9 +445,11 @@ impl Checker {
     ///
     /// After something was shown again for a good reason (see `shown`), Centrifugo may suppress what is behind it, so that only this
     /// holds: whatever was shown again was followed by all that is behind it, shown or suppressed.
-    pub(super) fn at_rest(&self) -> Result<(), String> {
-        for id in self.flows.keys() {
-            if let Some(number) = self.first_open(*id) {
+    pub(super) fn at_rest(&mut self, now: Instant) -> Result<(), String> {
+        let flows: Vec<FlowId> = self.flows.keys().copied().collect();
+        for id in flows {
+            self.expired.extend(self.left_out(now, id));
+            if let Some(number) = self.first_open(now, id) {
                 return Err(format!("flow {id} still holds message {number}"));
             }
         }
@@ -390,8 +465,9 @@ impl Checker {
             }
             for (publication, channel) in message.letter.to_show(number) {
                 let state = &self.channels[&(message.incarnation, Arc::clone(&channel))];
+                let gone = |message: usize| self.messages[message].removed || self.expired.contains(&(message as u64));
                 let obsolete =
-                    self.setup.conflate && state.is_obsolete(publication, |message| self.messages[message].removed);
+                    self.expired.contains(&number) || self.setup.conflate && state.is_obsolete(publication, gone);
                 if !state.shown.contains_key(&publication) && !obsolete {
                     return Err(format!(
                         "{} is lost: it was never shown on {channel}: {state}",
@@ -422,7 +498,9 @@ impl Checker {
             let mut newest_shown = 0;
             let newest = channel.shown.keys().next_back();
             for (publication, &(_, position)) in &channel.shown {
-                if self.messages[(publication / MAX_PARTS) as usize].removed {
+                let message = publication / MAX_PARTS;
+                // Where Centrifugo lost its memory, what is before it may be shown again, and it is too old for that.
+                if self.messages[message as usize].removed || self.expired.contains(&message) {
                     continue;
                 }
                 let published = channel.published.get(publication).copied().unwrap_or(0);

@@ -84,10 +84,13 @@ pub(super) fn play(setup: Setup, seed: u64, verbose: bool) -> Result<Summary, St
     let mut driver = Driver::new(setup, seed);
     driver.world.verbose = verbose;
     driver.play()?;
-    driver.world.checker.at_rest()?;
+    driver.world.checker.at_rest(driver.world.now)?;
     let mut summary = driver.world.summary;
     summary.messages = driver.world.checker.count();
     summary.repeats = driver.world.checker.repeats;
+    summary
+        .counts
+        .insert("expired", driver.world.checker.expired.len() as u64);
     Ok(summary)
 }
 
@@ -128,12 +131,14 @@ impl Driver {
                 VersionSource::Module
             },
             conflate: setup.conflate,
+            max_age: setup.max_age.then(|| Duration::from_millis(rng.u64(500..20_000))),
             ..ModuleConfig::new("orders", "ORDERS")
         };
-        let window = module.window;
+        let (window, max_age) = (module.window, module.max_age);
         let faults = Duration::from_millis(rng.u64(2_000..90_000));
         let jetstream = JetStream::new(rng.bool(), window, setup.relays > 1);
         let mut world = World::new(setup, rng, jetstream, setup.relays, faults);
+        world.checker.max_age = max_age;
         let relays = (0..setup.relays)
             .map(|id| Relay::new(id, board(), module.clone(), publish.clone(), &mut world))
             .collect();
@@ -152,8 +157,8 @@ impl Driver {
     /// When messages are stored, and when things go wrong.
     fn plan(&mut self) {
         let world = &mut self.world;
-        // Of what gave up its place nobody knows whether Centrifugo would have refused it.
-        self.troubled = world.rng.bool() && !world.setup.conflate;
+        // Of what gave up its place, or was left out, nobody knows whether Centrifugo would have refused it.
+        self.troubled = world.rng.bool() && !world.setup.conflate && !world.setup.max_age;
         self.unpublished = world.rng.usize(5..80);
         let period = u64::try_from(world.faults_end.duration_since(world.now).as_millis()).unwrap_or(u64::MAX);
         let period_of_traffic = world.rng.u64(1..=period);
@@ -288,7 +293,7 @@ impl Driver {
                 stored.number
             )
         });
-        self.world.checker.stored(incarnation, letter);
+        self.world.checker.stored(self.world.now, incarnation, letter);
         self.unpublished -= 1;
     }
 

@@ -1,6 +1,6 @@
 //! The bugs that the checker has to find, and in which setup.
 
-use super::{BATCHED, CONFLATED, PINNED, STRICT, Setup, VERSIONS, driver};
+use super::{AGED, BATCHED, CONFLATED, PINNED, STRICT, Setup, VERSIONS, driver};
 use crate::pipeline::flow::{self, Flow, NAK};
 use crate::publish::{Answer, Reply, SchedulerBug};
 
@@ -21,12 +21,14 @@ pub(super) enum Bug {
     FreshKeysAfterReset,
     ConflatesSent,
     PublishesAtOnce,
+    LeavesOutSent,
+    LooksAtArrivalsOnly,
     /// Harmless to what is promised; see the test.
     PublishesWithoutLease,
 }
 
 /// Each with where it is found and with a part of what the checker says.
-pub(super) const CAUGHT: [(Bug, Setup, &str); 12] = [
+pub(super) const CAUGHT: [(Bug, Setup, &str); 14] = [
     (Bug::AckBeforeConfirmation, STRICT, "neither confirmed"),
     (Bug::TwoInFlight, STRICT, "in flight"),
     (Bug::NakInsteadOfWaiting, STRICT, "overtook"),
@@ -39,6 +41,8 @@ pub(super) const CAUGHT: [(Bug, Setup, &str); 12] = [
     (Bug::FreshKeysAfterReset, PINNED, "shown again"),
     (Bug::ConflatesSent, CONFLATED, "is shown after"),
     (Bug::PublishesAtOnce, CONFLATED, "is shown after"),
+    (Bug::LeavesOutSent, AGED, "neither confirmed"),
+    (Bug::LooksAtArrivalsOnly, AGED, "older than `max_age`"),
 ];
 
 pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
@@ -54,6 +58,8 @@ pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
         Bug::FreshKeysAfterReset => flow::Bug::FreshKeysAfterReset,
         Bug::ConflatesSent => flow::Bug::Scheduler(SchedulerBug::ConflatesSent),
         Bug::PublishesAtOnce => flow::Bug::PublishesAtOnce,
+        Bug::LeavesOutSent => flow::Bug::Scheduler(SchedulerBug::LeavesOutSent),
+        Bug::LooksAtArrivalsOnly => flow::Bug::LooksAtArrivalsOnly,
         // These are the relay's, around the flow.
         Bug::NoReset | Bug::NoContiguity | Bug::PublishesWithoutLease => return,
     });
@@ -156,4 +162,14 @@ fn giving_up_what_was_sent_is_found() {
 #[test]
 fn not_waiting_for_what_comes_again_is_found() {
     finds(Bug::PublishesAtOnce);
+}
+
+#[test]
+fn leaving_out_what_was_sent_is_found() {
+    finds(Bug::LeavesOutSent);
+}
+
+#[test]
+fn looking_at_the_age_on_arrival_only_is_found() {
+    finds(Bug::LooksAtArrivalsOnly);
 }

@@ -203,7 +203,7 @@ impl Relay {
 
     fn abandon(&mut self, world: &mut World) -> Result<(), String> {
         if let Life::Running(run) = std::mem::replace(&mut self.life, Life::Renewing) {
-            world.checker.ended(run.id, false)?;
+            world.checker.ended(world.now, run.id, false)?;
         }
         Ok(())
     }
@@ -330,7 +330,7 @@ impl Relay {
                 for (ticket, number) in chunk {
                     let outcome = world.checker.letter(number).outcome(number);
                     run.flow.transformed(
-                        world.now,
+                        world.clock(),
                         Transformed {
                             ticket,
                             outcome,
@@ -347,14 +347,14 @@ impl Relay {
                     Some(Bug::NakInsteadOfWaiting) => mutants::permanent(answer, world.targets(flight)),
                     _ => answer,
                 };
-                run.flow.answered(world.now, request, answer, took);
+                run.flow.answered(world.clock(), request, answer, took);
             }
             RelayEvent::Store(flow, ticket, number) if flow == run.id && run.dead_letters.contains(&ticket) => {
                 self.store(run, world, ticket, number);
             }
             RelayEvent::DeadLettered(flow, ticket, number) if flow == run.id && run.dead_letters.remove(&ticket) => {
                 world.checker.dead_lettered(flow, number);
-                run.flow.dead_lettered(ticket);
+                run.flow.dead_lettered(world.clock(), ticket);
             }
             // Of a run that is over.
             _ => {}
@@ -388,12 +388,16 @@ impl Relay {
     }
 
     fn carry_out(&mut self, run: &mut Run, world: &mut World) -> Result<(), String> {
+        while let Some(request) = run.flow.next_request(world.clock()) {
+            run.requests += 1;
+            world.request(self.id, self.process, run.id, &request)?;
+        }
         for effect in run.flow.take_effects() {
             match effect {
                 Effect::Ack(reply) => {
                     let (number, sequence) = address(&reply);
                     world.tell(|| format!("flow {} acks message {number}", run.id));
-                    world.checker.acks(run.id, number)?;
+                    world.checker.acks(world.now, run.id, number)?;
                     self.send(world, ToServer::Ack(sequence));
                 }
                 Effect::InProgress(reply) => {
@@ -421,10 +425,6 @@ impl Relay {
         }
         for reply in run.flow.take_naks() {
             self.send(world, ToServer::Nak(address(&reply).1));
-        }
-        while let Some(request) = run.flow.next_request(world.now) {
-            run.requests += 1;
-            world.request(self.id, self.process, run.id, &request)?;
         }
         Ok(())
     }
@@ -512,7 +512,7 @@ impl Relay {
 
     fn deliver(&mut self, run: &mut Run, world: &mut World, delivered: Vec<Delivered>) -> Result<(), String> {
         let deliveries = delivered.into_iter().map(|delivered| delivery(&delivered)).collect();
-        let messages = run.flow.deliver(world.now, deliveries);
+        let messages = run.flow.deliver(world.clock(), deliveries);
         let (length, limit) = (run.flow.window().len(), self.config.window);
         if length > limit {
             return Err(format!("{length} messages are in the window, which takes {limit}"));
@@ -752,7 +752,7 @@ impl Relay {
     fn tick(&mut self, world: &mut World) -> Result<(), String> {
         match &mut self.life {
             Life::Running(run) => {
-                run.flow.tick(world.now);
+                run.flow.tick(world.clock());
                 self.with_run(world, |relay, run, world| {
                     relay.ask_for_an_epoch(run, world);
                     Ok(())
@@ -798,7 +798,7 @@ impl Relay {
             world.count("drained too slowly");
         }
         let clean = !late && !run.halted;
-        world.checker.ended(run.id, clean)?;
+        world.checker.ended(world.now, run.id, clean)?;
         match ending {
             Ending::Drain => self.stopped(world),
             Ending::Renew => self.later(world, RENEW_DELAY, RelayEvent::Renew),

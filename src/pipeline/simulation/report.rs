@@ -9,10 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::mutants::{self, Bug};
-use super::{BATCHED, CONFLATED, PINNED, SCHEDULES, SETUPS, STRICT, Setup, Summary, VERSIONS, driver};
+use super::{
+    AGED, AGED_CONFLATED, BATCHED, CONFLATED, PINNED, SCHEDULES, SETUPS, STRICT, Setup, Summary, VERSIONS, driver,
+};
 
 /// What must have gone wrong often enough in each setup, or it tests nothing.
-const FAULTS: [&str; 39] = [
+const FAULTS: [&str; 40] = [
     "100",
     "400",
     "401",
@@ -30,6 +32,7 @@ const FAULTS: [&str; 39] = [
     "delivery lost",
     "delivery to lose",
     "drained too slowly",
+    "expired",
     "gap",
     "halted",
     "in progress",
@@ -88,8 +91,10 @@ impl Totals {
 /// The one schedule that somebody asked for.
 fn asked_for() -> Option<(String, u64)> {
     let seed = env::var("SIM_SEED").ok()?.parse().expect("SIM_SEED is a number");
-    let setup =
-        env::var("SIM_SETUP").expect("SIM_SETUP goes with SIM_SEED: strict, batched, pinned, versions or conflated");
+    let setup = env::var("SIM_SETUP").expect(
+        "SIM_SETUP goes with SIM_SEED: strict, batched, pinned, versions, conflated, aged or \
+         aged-conflated",
+    );
     Some((setup, seed))
 }
 
@@ -118,7 +123,8 @@ fn check(setup: Setup) {
             "pinned" | "lease ended" => setup.relays == 1,
             "stream rolled back" => setup.versions || setup.bug.is_some(),
             // Nothing that Centrifugo or the module would refuse is in that traffic.
-            "400" | "halted" | "dead letter" => setup.conflate,
+            "400" | "halted" | "dead letter" => setup.conflate || setup.max_age,
+            "expired" => !setup.max_age,
             "stream made anew" => setup.bug.is_some(),
             // A relay that has lost its pin begins afresh anyway.
             "renewed" => setup.relays > 1,
@@ -151,6 +157,16 @@ fn versions_instead_of_keys() {
 #[test]
 fn of_what_waits_only_the_newest() {
     check(CONFLATED);
+}
+
+#[test]
+fn what_is_too_old_is_left_out() {
+    check(AGED);
+}
+
+#[test]
+fn of_what_waits_only_the_newest_unless_it_is_too_old() {
+    check(AGED_CONFLATED);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::checker::{Checker, FlightId, FlowId};
 use super::jetstream::{Inbox, JetStream, PinId, Pull, Replies, Reply};
 use super::relay::RelayEvent;
 use super::{Setup, Summary};
+use crate::now::Now;
 use crate::publish::simulated::{self, Centrifugo, Flight, Odds, Sent};
 use crate::publish::{Answer, Request, RequestId};
 
@@ -202,6 +203,14 @@ impl World {
         self.identifiers
     }
 
+    /// What a relay is told. Its wall clock is that of the server.
+    pub(super) fn clock(&self) -> Now {
+        Now {
+            instant: self.now,
+            unix: Duration::from_nanos(self.timestamp()),
+        }
+    }
+
     pub(super) fn timestamp(&self) -> u64 {
         EPOCH + u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -341,7 +350,7 @@ impl World {
         } = self.odds.send(&mut self.rng, request, faulty);
         let id = self.flights.len() as FlightId;
         self.tell(|| format!("relay {relay} flow {flow} sends request {id}: {:?}", names(&flight)));
-        self.checker.sent(flow, id, &flight.commands)?;
+        self.checker.sent(self.now, flow, id, &flight.commands)?;
         if self.now < self.centrifugo_down_until {
             flight.broken();
             answer = self.millis(1..5);

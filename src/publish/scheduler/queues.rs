@@ -211,6 +211,23 @@ impl Queues {
         }
     }
 
+    /// Forgets the item that was peeked, which never was in a request, and returns its ticket. Behind others of the same request it
+    /// only has to wait until it is at the front.
+    pub(super) fn leave_out(&mut self, id: ItemId) -> Option<u64> {
+        self.ready.pop();
+        self.items[id].in_heap = false;
+        if self.items[id].blocked > 0 {
+            return None;
+        }
+        let item = self.items.remove(id);
+        for &channel in item.channels.as_slice() {
+            let front = self.channels[channel].queue.pop_front();
+            debug_assert_eq!(front, Some(id), "what is ready is at the front");
+            self.free(channel);
+        }
+        Some(item.ticket)
+    }
+
     /// The item, which a request carried, is done on this channel.
     pub(super) fn done(&mut self, id: ItemId, channel: ChannelId) {
         self.pop(id, channel);
