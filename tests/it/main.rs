@@ -25,5 +25,6 @@ mod standby;
 mod stored;
 mod streams;
 mod swaps;
+mod unreadable;
 mod versions;
 mod world;

@@ -39,6 +39,7 @@ fn deliver_before(flow: &mut Flow, sequence: u64, pending: u64) -> Ticket {
         sequence,
         timestamp: sequence,
         deliveries: 1,
+        unreadable: None,
     };
     let delivery = Delivery {
         message: Arc::new(message),
