@@ -154,6 +154,7 @@ fn message() -> Message {
         sequence: 17,
         timestamp: 1_790_000_000_123_456_789,
         deliveries: 1,
+        unreadable: None,
     }
 }
 

@@ -153,6 +153,7 @@ fn message(sequence: u64) -> Message {
         sequence,
         timestamp: 1_790_000_000_123_456_789,
         deliveries: 1,
+        unreadable: None,
     }
 }
 

@@ -22,13 +22,44 @@ pub struct Message {
     pub timestamp: u64,
     /// 1 the first time.
     pub deliveries: u32,
+    /// Set if a module can't be given the message as it is: the module is never called then.
+    pub unreadable: Option<Box<Unreadable>>,
+}
+
+/// What of a message has no form in which a module could get it. NATS lets a client store any bytes as a subject or as headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// A clause about the message: `its subject is not UTF-8: …`. It names the place and quotes no value.
+    pub reason: String,
+    /// The bytes of the subject and of the header block.
+    pub subject: Bytes,
+    pub headers: Bytes,
+}
+
+/// The code of the rejection of a message that can't be read.
+pub const UNREADABLE: &str = "unreadable";
+
+impl Unreadable {
+    /// Nobody's fault but the sender's: it counts neither for nor against a module.
+    pub fn rejection(&self) -> Rejection {
+        Rejection {
+            stage: Stage::Transform,
+            code: UNREADABLE.into(),
+            channel: None,
+            reason: format!("the message cannot be read: {}", self.reason),
+        }
+    }
 }
 
 impl Message {
     /// What the message takes in memory, in bytes, as the window counts it.
     pub fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.subject.len() + self.payload.len() + headers
+        let unreadable = self
+            .unreadable
+            .as_ref()
+            .map_or(0, |unreadable| unreadable.subject.len() + unreadable.headers.len());
+        self.subject.len() + self.payload.len() + headers + unreadable
     }
 }
 

@@ -1,8 +1,12 @@
 //! The connection to NATS, shared by all pipelines: it waits for a server at the start, connects again by itself, and tells
-//! whoever asks when a connection was lost, since no delivery of the old connection may be relied on after that.
+//! whoever asks when a connection was lost, since no delivery of the old connection may be relied on after that. Deliveries come
+//! over connections of their own (`nats/wire.rs`).
 
+pub mod headers;
 pub mod raw;
+pub mod wire;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -18,6 +22,8 @@ pub struct Nats {
     pub client: async_nats::Client,
     pub jetstream: jetstream::Context,
     pub link: watch::Receiver<Link>,
+    /// For connections beside this one.
+    pub config: Arc<Config>,
 }
 
 /// The state of the connection.
@@ -113,6 +119,7 @@ async fn connect_by(config: &Config, mut failed: impl FnMut(async_nats::ConnectE
         jetstream: jetstream::new(client.clone()),
         client,
         link,
+        config: Arc::new(config.clone()),
     })
 }
 

@@ -21,7 +21,7 @@ pub use contiguity::Contiguity;
 #[cfg(test)]
 pub(crate) use credit::Credit;
 pub use credit::Room;
-pub use delivery::{Reader as DeliveryReader, headers};
+pub use delivery::Reader as DeliveryReader;
 pub use epoch::{Epoch, EpochEnd};
 pub use pin::{Lease, Pin};
 pub use retention::Missed;
@@ -39,6 +39,7 @@ use tracing::debug;
 use crate::config::{ModuleConfig, Standby};
 use crate::message::Message;
 use crate::nats::Nats;
+use crate::nats::wire::Wire;
 
 use self::consumer::Bound;
 use self::retention::Retention;
@@ -200,11 +201,30 @@ pub async fn begin_epoch(
         is_new,
         max_ack_pending,
     } = consumer::bind(&nats.jetstream, &config, settings, position).await?;
+    let wire = Wire::open(&nats, config.window_bytes).await;
+    let mut wire = wire.map_err(|error| {
+        SourceError::request(
+            format!(
+                "opening a connection to NATS for the deliveries of `{}`",
+                config.consumer
+            ),
+            error,
+        )
+    })?;
     let pin = match standby {
         None => None,
         Some(StandingBy { pin: Some(pin), .. }) => Some(pin),
         Some(StandingBy { standby, waiting, .. }) => {
-            let pin = pin::acquire(&nats, &config, stream.clone(), &mut consumer, standby, &waiting).await?;
+            let pin = pin::acquire(
+                &nats,
+                &mut wire,
+                &config,
+                stream.clone(),
+                &mut consumer,
+                standby,
+                &waiting,
+            )
+            .await?;
             Some(Arc::new(pin))
         }
     };
@@ -216,7 +236,8 @@ pub async fn begin_epoch(
         floor = info.ack_floor.stream_sequence;
         (Start::default(), info.num_pending)
     } else {
-        let start = hold_back::begin(&nats, generation, &config).await?;
+        let (start, back) = hold_back::begin(&nats, wire, generation, &config).await?;
+        wire = back;
         let held = start.held.len() as u64;
         (start, held)
     };
@@ -230,7 +251,7 @@ pub async fn begin_epoch(
         retention,
         pin,
     };
-    Epoch::subscribe(nats, generation, &config, reading, start).await
+    Ok(Epoch::subscribe(nats, generation, wire, &config, reading, start))
 }
 
 /// The first delivery afterwards has consumer sequence 1. Answers what the consumer is then.

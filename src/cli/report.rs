@@ -186,6 +186,7 @@ mod tests {
             sequence: 1,
             timestamp: 0,
             deliveries: 1,
+            unreadable: None,
         };
         let mut output = Vec::new();
         write(&mut output, Source::Line(1), &message, outcome).unwrap();

@@ -11,11 +11,15 @@ use serde_json::Value;
 
 use super::json::held;
 use crate::message::Message;
+use crate::nats::{self, headers::Contents};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
     subject: String,
+    /// The subject's bytes, where they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
     #[serde(
@@ -28,6 +32,9 @@ pub struct Sample {
     payload_base64: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, Value>,
+    /// The header block as it was on the wire, from `NATS/1.0` on or what was in its place, where it can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,10 +57,12 @@ impl Sample {
         let text = std::str::from_utf8(&message.payload);
         let mut sample = Self {
             subject: message.subject.clone(),
+            subject_base64: None,
             payload: None,
             data: text.ok().and_then(held),
             payload_base64: None,
             headers: BTreeMap::new(),
+            headers_base64: None,
             sequence: Some(message.sequence),
             timestamp: Some(time(message.timestamp)),
             stream: (*message.stream != *stream).then(|| message.stream.to_string()),
@@ -64,6 +73,12 @@ impl Sample {
                 Ok(text) => sample.payload = Some(text.to_owned()),
                 Err(_) => sample.payload_base64 = Some(STANDARD.encode(&message.payload)),
             }
+        }
+        if let Some(unreadable) = &message.unreadable {
+            let subject = &unreadable.subject;
+            sample.subject_base64 = (subject[..] != *message.subject.as_bytes()).then(|| STANDARD.encode(subject));
+            sample.headers_base64 = Some(STANDARD.encode(&unreadable.headers));
+            return sample;
         }
         for (name, value) in &message.headers {
             let value = Value::from(value.as_str());
@@ -81,6 +96,11 @@ impl Sample {
         self.data.as_mut()
     }
 
+    /// Whether it holds bytes that can't be searched for fields.
+    pub fn is_raw(&self) -> bool {
+        self.subject_base64.is_some() || self.headers_base64.is_some()
+    }
+
     /// A value is a text or a list of texts.
     pub fn headers_mut(&mut self) -> &mut BTreeMap<String, Value> {
         &mut self.headers
@@ -94,14 +114,43 @@ impl Sample {
             (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
             _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
         };
+        let bytes = |base64: &str, field: &str| {
+            let bytes = STANDARD.decode(base64);
+            bytes.with_context(|| format!("`{field}` is not base64"))
+        };
+        let subject_bytes = self.subject_base64.map(|base64| bytes(&base64, "subject_base64"));
+        let block = self.headers_base64.map(|base64| bytes(&base64, "headers_base64"));
+        let contents = match (subject_bytes.transpose()?, block.transpose()?) {
+            (None, None) => Contents {
+                subject: self.subject,
+                headers: headers(self.headers)?,
+                unreadable: None,
+            },
+            (subject, block) => {
+                if block.is_some() && !self.headers.is_empty() {
+                    bail!("a message must have one of `headers` and `headers_base64`");
+                }
+                let block = match block {
+                    Some(block) => block,
+                    None => nats::headers::block(&headers(self.headers)?),
+                };
+                nats::headers::read(&subject.unwrap_or_else(|| self.subject.into_bytes()), &block)
+            }
+        };
+        let Contents {
+            subject,
+            headers,
+            unreadable,
+        } = contents;
         Ok(Message {
-            subject: self.subject,
+            subject,
             payload: Bytes::from(payload),
-            headers: headers(self.headers)?,
+            headers,
             stream: self.stream.as_deref().unwrap_or(stream).into(),
             sequence: self.sequence.unwrap_or(number),
             timestamp: self.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
             deliveries: self.deliveries.unwrap_or(1),
+            unreadable,
         })
     }
 }
@@ -169,6 +218,7 @@ mod tests {
             sequence: 7,
             timestamp: 0,
             deliveries: 1,
+            unreadable: None,
         };
         assert_eq!(message(r#"{"subject": "orders.1", "data": {"id": 1}}"#), expected);
         assert_eq!(message(r#"{"subject": "orders.1", "payload": "{\"id\":1}"}"#), expected);
@@ -193,6 +243,7 @@ mod tests {
             sequence: 9,
             timestamp: 1_000_000_000,
             deliveries: 2,
+            unreadable: None,
         };
         assert_eq!(message(line), expected);
         assert_eq!(message(r#"{"subject":"s","payload":"","timestamp":5}"#).timestamp, 5);
@@ -220,12 +271,45 @@ mod tests {
                 sequence: 9,
                 timestamp: 1_793_520_000_123_456_789,
                 deliveries: 2,
+                unreadable: None,
             };
             for stream in ["ORDERS", "TRY"] {
                 let text = serde_json::to_string(&Sample::of(&message, stream)).unwrap();
                 assert_eq!(parse(text.as_bytes(), 7, stream).unwrap(), message, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_byte_by_byte() {
+        let block = b"NATS/1.0\r\nTrace: 1\r\nCity: M\xfcnchen\r\n\r\n";
+        for (subject, block) in [
+            (&b"orders.1"[..], &block[..]),
+            (b"orders.\xfc", b""),
+            (b"orders.\xfc", block),
+        ] {
+            let Contents {
+                subject,
+                headers,
+                unreadable,
+            } = nats::headers::read(subject, block);
+            assert!(unreadable.is_some());
+            let message = Message {
+                subject,
+                payload: Bytes::from_static(b"{\"id\":1}"),
+                headers,
+                stream: "ORDERS".into(),
+                sequence: 9,
+                timestamp: 1_793_520_000_123_456_789,
+                deliveries: 1,
+                unreadable,
+            };
+            let text = serde_json::to_string(&Sample::of(&message, "ORDERS")).unwrap();
+            assert_eq!(parse(text.as_bytes(), 7, "ORDERS").unwrap(), message, "{text}");
+        }
+        let by_hand = message(r#"{"subject":"s","payload":"","headers_base64":"TkFUUy8xLjANCkE6IDENCg0K"}"#);
+        assert_eq!(by_hand.headers, [("A".to_owned(), "1".to_owned())]);
+        assert_eq!(by_hand.unreadable, None);
     }
 
     #[test]
@@ -239,6 +323,8 @@ mod tests {
             r#"{"subject":"s","payload":"","headers":{"A":1}}"#,
             r#"{"subject":"s","payload":"","timestamp":"1969-01-01T00:00:00Z"}"#,
             r#"{"subject":"s","payload_base64":"?"}"#,
+            r#"{"subject":"s","payload":"","headers_base64":"?"}"#,
+            r#"{"subject":"s","payload":"","headers":{"A":"1"},"headers_base64":""}"#,
         ];
         let errors = lines.map(|line| format!("{:#}", parse(line.as_bytes(), 1, "TRY").unwrap_err()));
         assert_snapshot!(errors.join("\n"), @r#"
@@ -246,10 +332,12 @@ mod tests {
         this is not a message: missing field `subject` at line 1 column 14
         a message must have one of `data`, `payload` and `payload_base64`
         a message must have one of `data`, `payload` and `payload_base64`
-        this is not a message: unknown field `header`, expected one of `subject`, `payload`, `data`, `payload_base64`, `headers`, `sequence`, `timestamp`, `stream`, `deliveries` at line 1 column 36
+        this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries` at line 1 column 36
         the header `A` is 1; it must be a text or a list of texts
         `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not be before
         `payload_base64` is not base64: Invalid symbol 63, offset 0.
+        `headers_base64` is not base64: Invalid symbol 63, offset 0.
+        a message must have one of `headers` and `headers_base64`
         "#);
     }
 }

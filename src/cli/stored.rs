@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use self::feed::{Feed, HELD, INACTIVE};
 use crate::config::covers;
 use crate::message::Message;
+use crate::nats::headers::Contents;
 use crate::nats::{Nats, raw};
-use crate::source::headers;
 
 /// Questions to the server at once, where each message is one.
 const READ_AHEAD: usize = 16;
@@ -149,15 +149,36 @@ impl Stored {
         let got = got.map_err(|error| {
             anyhow!(error).context(format!("reading the message {sequence} of `{}` failed", self.name))
         })?;
-        Ok(got.map(|raw| Message {
-            subject: raw.subject,
+        let Some(raw) = got else { return Ok(None) };
+        if raw.has_replaced_bytes() && self.keeps_what_was_read() {
+            let exact = self.delivered(sequence).await;
+            return exact.with_context(|| format!("reading the message {sequence} of `{}` failed", self.name));
+        }
+        let Contents {
+            subject,
+            headers,
+            unreadable,
+        } = raw.contents();
+        Ok(Some(Message {
+            subject,
             payload: raw.payload,
-            headers: headers(&raw.headers),
+            headers,
             stream: Arc::clone(&self.name),
             sequence: raw.sequence,
             timestamp: u64::try_from(raw.stored.as_nanosecond()).unwrap_or(0),
             deliveries: 1,
+            unreadable,
         }))
+    }
+
+    /// The message with this sequence as a consumer gets it, byte by byte.
+    async fn delivered(&self, sequence: u64) -> anyhow::Result<Option<Message>> {
+        let feed = Feed::live(self.clone(), Vec::new(), sequence).await?;
+        let mut messages = Messages::read(|sender| feed.run(sender));
+        let message = messages.next().await?;
+        Ok(message
+            .filter(|message| message.sequence == sequence)
+            .map(Arc::unwrap_or_clone))
     }
 
     /// A consumer of what matches from this sequence on.

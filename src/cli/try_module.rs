@@ -43,6 +43,8 @@ A message has a `subject` and one of
   payload_base64  the payload as bytes
 and may have
   headers         an object; a value is a text or a list of texts
+  headers_base64  instead of headers: the header block as bytes
+  subject_base64  the subject as bytes, if it is not UTF-8
   sequence        in the stream; default: the number of the line
   timestamp       RFC 3339, or nanoseconds since 1970; default: 0, so that
                   the same input gives the same output

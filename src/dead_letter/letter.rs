@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use async_nats::header::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{SUBJECT_PREFIX, header};
 use crate::message::Message;
+use crate::nats::headers::{self, Contents};
 
 /// Why a message could not be published, and whose message it was: a dead letter without its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,17 @@ pub(super) struct Parts {
 pub struct Opened {
     pub letter: Letter,
     pub payload: Bytes,
+    /// Where the letter could not have them as its own.
+    pub raw: Option<Raw>,
+}
+
+/// Bytes of the message that a letter has beside its headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// `None`: the letter has the subject as text.
+    pub subject: Option<Bytes>,
+    /// The header block.
+    pub headers: Bytes,
 }
 
 /// Why a dead letter is no message any more.
@@ -72,7 +86,7 @@ impl Letter {
     pub(super) fn read(number: u64, stored: Timestamp, subject: &str, headers: &HeaderMap, size: usize) -> Self {
         let value = |name: &str| headers.get(name).map(ToString::to_string);
         let text = |name: &str| value(name).unwrap_or_default();
-        let number_in = |name: &str| value(name)?.parse().ok();
+        let number_in = |name: &str| value(name)?.parse::<u64>().ok();
         let origin = || {
             Some(Origin {
                 subject: value(header::SUBJECT)?,
@@ -90,6 +104,9 @@ impl Letter {
             .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
             .collect();
         all.sort_by(|(left, _), (right, _)| left.cmp(right));
+        // What is before the payload is in the first part.
+        let before = number_in(header::RAW_HEADERS_SIZE).filter(|_| part == 1);
+        let size = size.saturating_sub(before.and_then(|before| usize::try_from(before).ok()).unwrap_or(0));
         Self {
             stored,
             module: module.unwrap_or(subject).to_owned(),
@@ -145,6 +162,45 @@ impl Letter {
 }
 
 impl Opened {
+    /// `stored` is what its parts hold, one after the other.
+    pub(super) fn new(letter: Letter, stored: Bytes) -> Self {
+        let value = |name: &str| {
+            let found = letter.headers.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let bytes = |name: &str| {
+            value(name)
+                .and_then(|base64| STANDARD.decode(base64).ok())
+                .map(Bytes::from)
+        };
+        let before: Option<usize> = value(header::RAW_HEADERS_SIZE).and_then(|size| size.parse().ok());
+        let (headers, payload) = match before {
+            Some(size) if size <= stored.len() => (Some(stored.slice(..size)), stored.slice(size..)),
+            _ => (bytes(header::RAW_HEADERS), stored),
+        };
+        let raw = headers.map(|headers| Raw {
+            subject: bytes(header::RAW_SUBJECT),
+            headers,
+        });
+        Self { letter, payload, raw }
+    }
+
+    /// Subject and headers of the message.
+    pub fn contents(&self) -> Contents {
+        let subject = self.letter.origin.as_ref().map_or("", |origin| origin.subject.as_str());
+        match &self.raw {
+            None => Contents {
+                subject: subject.to_owned(),
+                headers: self.letter.message_headers().cloned().collect(),
+                unreadable: None,
+            },
+            Some(raw) => {
+                let subject = raw.subject.as_deref().unwrap_or(subject.as_bytes());
+                headers::read(subject, &raw.headers)
+            }
+        }
+    }
+
     /// The message as the module got it first.
     pub fn message(&self) -> Result<Message, Unfit> {
         let letter = &self.letter;
@@ -157,14 +213,20 @@ impl Opened {
             }
         }
         let origin = letter.origin.as_ref().ok_or(Unfit::Foreign)?;
+        let Contents {
+            subject,
+            headers,
+            unreadable,
+        } = self.contents();
         Ok(Message {
-            subject: origin.subject.clone(),
+            subject,
             payload: self.payload.clone(),
-            headers: letter.message_headers().cloned().collect(),
+            headers,
             stream: origin.stream.as_str().into(),
             sequence: origin.sequence,
             timestamp: origin.timestamp,
             deliveries: 1,
+            unreadable,
         })
     }
 }
@@ -193,6 +255,6 @@ mod tests {
         let letter = Letter::read(7, Timestamp::UNIX_EPOCH, "slipring.dead.orders", &HeaderMap::new(), 2);
         assert_eq!((letter.module.as_str(), letter.number()), ("orders", 7));
         let payload = Bytes::from_static(b"{}");
-        assert_eq!(Opened { letter, payload }.message(), Err(Unfit::Foreign));
+        assert_eq!(Opened::new(letter, payload).message(), Err(Unfit::Foreign));
     }
 }

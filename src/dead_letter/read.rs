@@ -3,22 +3,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull::{self, Batch};
-use async_nats::jetstream::consumer::{AckPolicy, Consumer};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::BytesMut;
-use futures_util::StreamExt;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
-use crate::nats::{Nats, raw};
+use crate::nats::wire::{Answer, Delivered, Fetch, Frame, Wire, status};
+use crate::nats::{Nats, headers, raw};
 
 /// Messages asked for at once while all are gone through, without their payloads.
 const BATCH: usize = 500;
+
+/// Bytes that may wait to be looked at before no more is read.
+const MAX_AHEAD: usize = 8 << 20;
 
 /// How long the server may take for the next message.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +52,7 @@ pub enum ReadError {
 /// The stream of the dead letters, for reading.
 #[derive(Debug, Clone)]
 pub struct Reader {
+    nats: Nats,
     jetstream: jetstream::Context,
     stream: Stream,
     name: String,
@@ -59,6 +63,7 @@ impl Reader {
     pub async fn open(nats: &Nats, stream: &str) -> Result<Option<Self>, ReadError> {
         match nats.jetstream.get_stream(stream).await {
             Ok(found) => Ok(Some(Self {
+                nats: nats.clone(),
                 jetstream: nats.jetstream.clone(),
                 stream: found,
                 name: stream.to_owned(),
@@ -91,12 +96,15 @@ impl Reader {
         };
         let consumer = self.stream.create_consumer(config).await;
         let consumer = consumer.map_err(|error| self.scan_failed(error))?;
+        let wire = Wire::open(&self.nats, MAX_AHEAD).await;
+        let wire = wire.map_err(|error| self.scan_failed(error))?;
         Ok(Scan {
+            fetch: Fetch::new(wire, &self.name, &consumer.cached_info().name),
+            open: 0,
             reader: self.clone(),
             expected: consumer.cached_info().num_pending,
             received: 0,
             consumer,
-            batch: None,
             assembly: Assembly::default(),
             rest: None,
         })
@@ -136,18 +144,14 @@ impl Reader {
             return Ok(None);
         };
         if let ([(_, payload)], 1) = (payloads.as_slice(), letter.parts()) {
-            let payload = payload.clone();
-            return Ok(Some(Opened { letter, payload }));
+            return Ok(Some(Opened::new(letter, payload.clone())));
         }
         let mut joined = BytesMut::new();
         for number in letter.parts.found.values() {
             let part = payloads.iter().find(|(other, _)| other == number);
             joined.extend_from_slice(part.map_or(&[], |(_, payload)| payload));
         }
-        Ok(Some(Opened {
-            letter,
-            payload: joined.freeze(),
-        }))
+        Ok(Some(Opened::new(letter, joined.freeze())))
     }
 
     /// Removes a dead letter with all its parts, from the first one on. Says whether anything of it was still there.
@@ -185,6 +189,13 @@ impl Reader {
     }
 }
 
+/// For what there is, and no more.
+#[derive(Serialize)]
+struct Pull {
+    batch: usize,
+    no_wait: bool,
+}
+
 /// One way through the dead letters. Parts are put together; a letter comes with the last of them.
 pub struct Scan {
     reader: Reader,
@@ -192,7 +203,9 @@ pub struct Scan {
     /// What was there at the beginning: what comes later is not waited for.
     expected: u64,
     received: u64,
-    batch: Option<Batch>,
+    fetch: Fetch,
+    /// Messages that were asked for and have not come.
+    open: usize,
     assembly: Assembly,
     /// Letters some of whose parts are missing, at the end.
     rest: Option<VecDeque<Letter>>,
@@ -205,29 +218,31 @@ impl Scan {
             if let Some(rest) = &mut self.rest {
                 return Ok(rest.pop_front());
             }
-            let Some(message) = self.next_message().await? else {
+            let Some(frame) = self.next_message().await? else {
                 self.end().await;
                 continue;
             };
-            let info = message.info().map_err(|error| self.reader.scan_failed(error))?;
+            let reply = frame.reply().and_then(|reply| std::str::from_utf8(reply).ok());
+            let delivered = reply.and_then(Delivered::parse);
+            let delivered = delivered.ok_or_else(|| self.reader.scan_failed("something else than a message came"))?;
             self.received += 1;
-            if info.consumer_sequence != self.received {
+            if delivered.consumer_sequence != self.received {
                 let lost = format!(
                     "message {} came where {} was due",
-                    info.consumer_sequence, self.received
+                    delivered.consumer_sequence, self.received
                 );
                 return Err(self.reader.scan_failed(lost));
             }
-            let nanoseconds = info.published.unix_timestamp_nanos();
-            let stored = Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
-            let number = info.stream_sequence;
-            let headers = message.headers.clone().unwrap_or_default();
+            let stored = Timestamp::from_nanosecond(delivered.timestamp.into()).unwrap_or_default();
+            let number = delivered.sequence;
+            let headers = headers::map(frame.headers());
             // JetStream says how large what it leaves out is.
             let size = headers
                 .get("Nats-Msg-Size")
                 .and_then(|size| size.as_str().parse().ok())
-                .unwrap_or(message.payload.len());
-            let mut letter = Letter::read(number, stored, &message.subject, &headers, size);
+                .unwrap_or(frame.payload().len());
+            let subject = String::from_utf8_lossy(frame.subject());
+            let mut letter = Letter::read(number, stored, &subject, &headers, size);
             letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
             if let Some(letter) = self.assembly.add(letter) {
                 return Ok(Some(letter));
@@ -235,27 +250,35 @@ impl Scan {
         }
     }
 
-    async fn next_message(&mut self) -> Result<Option<jetstream::Message>, ReadError> {
+    async fn next_message(&mut self) -> Result<Option<Frame>, ReadError> {
         while self.received < self.expected {
-            let mut batch = match self.batch.take() {
-                Some(batch) => batch,
-                None => {
-                    let fetch = self.consumer.fetch().max_messages(BATCH).messages();
-                    let fetched = tokio::time::timeout(PATIENCE, fetch).await;
-                    let fetched = fetched.map_err(|_| self.reader.scan_failed("the server does not answer"))?;
-                    fetched.map_err(|error| self.reader.scan_failed(error))?
+            if self.open == 0 {
+                let pull = Pull {
+                    batch: BATCH,
+                    no_wait: true,
+                };
+                self.fetch.ask(&pull).map_err(|error| self.reader.scan_failed(error))?;
+                self.open = BATCH;
+            }
+            let next = tokio::time::timeout(PATIENCE, self.fetch.next()).await;
+            let next = next.map_err(|_| self.reader.scan_failed("the server went silent"))?;
+            match next.map_err(|error| self.reader.scan_failed(error))? {
+                Answer::Message(frame) => {
+                    self.open -= 1;
+                    return Ok(Some(frame));
                 }
-            };
-            let next = tokio::time::timeout(PATIENCE, batch.next()).await;
-            match next.map_err(|_| self.reader.scan_failed("the server went silent"))? {
-                Some(Ok(message)) => {
-                    self.batch = Some(batch);
-                    return Ok(Some(message));
+                Answer::Status(status::IDLE_HEARTBEAT, _) => {}
+                Answer::Status(status::NO_MESSAGES | status::TIMEOUT, _) => {
+                    self.open = 0;
+                    // What was counted at the beginning may have been removed meanwhile.
+                    if self.consumer_is_empty().await? {
+                        return Ok(None);
+                    }
                 }
-                Some(Err(error)) => return Err(self.reader.scan_failed(error)),
-                // What was counted at the beginning may have been removed meanwhile.
-                None if self.consumer_is_empty().await? => return Ok(None),
-                None => {}
+                Answer::Status(code, description) => {
+                    let answer = format!("the server answered {code} {description}");
+                    return Err(self.reader.scan_failed(answer));
+                }
             }
         }
         Ok(None)
@@ -291,7 +314,7 @@ fn read(message: &raw::Message) -> Letter {
         message.sequence,
         message.stored,
         &message.subject,
-        &message.headers,
+        &message.headers(),
         message.payload.len(),
     )
 }

@@ -9,12 +9,15 @@ use std::time::Duration;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tracing::{info, warn};
 
 use super::{SUBJECT_PREFIX, header};
 use crate::message::{Message, Rejection};
 use crate::nats::Nats;
+use crate::nats::headers::block;
 
 /// The longest reason that is stored, in bytes.
 const MAX_REASON: usize = 4096;
@@ -22,6 +25,10 @@ const MAX_REASON: usize = 4096;
 /// What a header takes beside its name and value (`: ` and the line's end), and the head of them all, generously.
 const HEADER_OVERHEAD: usize = 4;
 const HEADERS_OVERHEAD: usize = 64;
+
+/// JetStream takes no more than 65,535 bytes of headers (`processJetStreamMsg` in `server/stream.go`), and some are added when a letter
+/// is sent.
+const MAX_HEADERS: usize = 65_535 - 512;
 
 /// The stream for dead letters. It is created when the first one comes.
 #[derive(Debug)]
@@ -128,15 +135,15 @@ pub(super) fn letters(
     rejection: &Rejection,
     max_payload: usize,
 ) -> Vec<(HeaderMap, Bytes)> {
-    let headers = headers(sender, message, rejection);
+    let (headers, payload) = fitting(headers(sender, message, rejection), message);
     // Room for `Slipring-Part` and `Nats-Expected-Stream` as well.
     let taken = size(&headers) + 256;
     let room = max_payload.saturating_sub(taken).max(1);
-    if message.payload.len() <= room {
-        return vec![(headers, message.payload.clone())];
+    if payload.len() <= room {
+        return vec![(headers, payload)];
     }
-    let parts = message.payload.len().div_ceil(room);
-    let mut rest = message.payload.clone();
+    let parts = payload.len().div_ceil(room);
+    let mut rest = payload;
     let mut letters = Vec::with_capacity(parts);
     for part in 1..=parts {
         let mut headers = headers.clone();
@@ -170,6 +177,32 @@ fn headers(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> Head
     headers.insert(header::MODULE_SHA256, line(sender.sha256));
     headers.insert(header::ID, id(sender, message, rejection));
     headers
+}
+
+/// The headers and the payload of the letter. Headers of the message that would not fit go before its payload, as they are on the wire.
+fn fitting(mut headers: HeaderMap, message: &Message) -> (HeaderMap, Bytes) {
+    if let Some(unreadable) = &message.unreadable {
+        headers.insert(header::RAW_HEADERS, STANDARD.encode(&unreadable.headers));
+        if unreadable.subject[..] != *message.subject.as_bytes() {
+            headers.insert(header::RAW_SUBJECT, STANDARD.encode(&unreadable.subject));
+        }
+    }
+    if size(&headers) <= MAX_HEADERS {
+        return (headers, message.payload.clone());
+    }
+    let block = match &message.unreadable {
+        Some(unreadable) => unreadable.headers.clone(),
+        None => block(&message.headers).into(),
+    };
+    let mut ours = HeaderMap::new();
+    for (name, values) in headers.iter() {
+        let text = name.to_string();
+        if text != header::RAW_HEADERS && !header::is_the_messages(&text) {
+            values.iter().for_each(|value| ours.append(name.clone(), value.clone()));
+        }
+    }
+    ours.insert(header::RAW_HEADERS_SIZE, block.len().to_string());
+    (ours, [block, message.payload.clone()].concat().into())
 }
 
 /// The same for the same message, module and stage, so that what is stored twice within JetStream's duplicate window (two
@@ -229,6 +262,7 @@ mod tests {
             sequence: 42,
             timestamp: 1_700_000_000_000_000_000,
             deliveries: 1,
+            unreadable: None,
         }
     }
 

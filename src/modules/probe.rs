@@ -102,6 +102,7 @@ mod tests {
             sequence,
             timestamp: 0,
             deliveries: 1,
+            unreadable: None,
         };
         (1..=count).map(|sequence| Arc::new(message(sequence))).collect()
     }

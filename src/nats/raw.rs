@@ -3,9 +3,7 @@
 //! async-nats (0.51) does this too, but of a header that has several values it keeps only the last one; and what it removes is
 //! also overwritten on the disk, which takes nats-server several times as long.
 
-use std::str::FromStr;
-
-use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::header::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::response::Response;
@@ -17,13 +15,43 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::headers::{self, Contents};
+use crate::message::Unreadable;
+
 #[derive(Debug)]
 pub struct Message {
     pub sequence: u64,
     pub stored: Timestamp,
     pub subject: String,
-    pub headers: HeaderMap,
+    /// The header block, as it is stored.
+    pub block: Bytes,
     pub payload: Bytes,
+}
+
+impl Message {
+    /// Subject and headers. JetStream answers in JSON, which has replaced the bytes of a subject that are not UTF-8: which they were can't be
+    /// told from it.
+    pub fn contents(&self) -> Contents {
+        let mut contents = headers::read(self.subject.as_bytes(), &self.block);
+        if self.has_replaced_bytes() && contents.unreadable.is_none() {
+            contents.unreadable = Some(Box::new(Unreadable {
+                reason: "its subject is not UTF-8".to_owned(),
+                subject: Bytes::copy_from_slice(self.subject.as_bytes()),
+                headers: self.block.clone(),
+            }));
+        }
+        contents
+    }
+
+    /// Whether the subject may be another one. It need not be: the character is one that a subject may have.
+    pub fn has_replaced_bytes(&self) -> bool {
+        self.subject.contains(char::REPLACEMENT_CHARACTER)
+    }
+
+    /// Those headers that can be read.
+    pub fn headers(&self) -> HeaderMap {
+        headers::map(&self.block)
+    }
 }
 
 /// `None`: the stream does not hold it.
@@ -69,25 +97,13 @@ pub async fn remove(jetstream: &Context, stream: &str, sequence: u64) -> Result<
 }
 
 fn decode(message: RawMessage) -> Result<Message, async_nats::Error> {
-    let headers = STANDARD.decode(message.headers.unwrap_or_default())?;
     Ok(Message {
         sequence: message.sequence,
         stored: Timestamp::from_nanosecond(message.time.unix_timestamp_nanos())?,
         subject: message.subject,
-        headers: parse(std::str::from_utf8(&headers)?),
+        block: STANDARD.decode(message.headers.unwrap_or_default())?.into(),
         payload: STANDARD.decode(message.payload)?.into(),
     })
-}
-
-/// `NATS/1.0`, then a line each. What is no header is left out, as nats-server lets it pass.
-fn parse(text: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in text.lines().skip(1).filter_map(|line| line.split_once(':')) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value.trim())) {
-            headers.append(name, value);
-        }
-    }
-    headers
 }
 
 /// nats-server has several codes for a message that is not there, the last of which stands for other failures as well.
@@ -98,14 +114,32 @@ fn is_absent(code: ErrorCode, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::header::HeaderValue;
+
     use super::*;
 
     #[test]
     fn every_value_of_a_header_is_kept() {
-        let headers = parse("NATS/1.0\r\nTrace: 1\r\nTrace:2\r\nnonsense\r\nUrl: nats://a:4222 \r\n\r\n");
-        let values = |name: &str| -> Vec<&str> { headers.get_all(name).map(HeaderValue::as_str).collect() };
-        assert_eq!(values("Trace"), ["1", "2"]);
-        assert_eq!(values("Url"), ["nats://a:4222"]);
-        assert_eq!(parse("").iter().count(), 0);
+        let headers = |block: &'static [u8]| {
+            let message = Message {
+                sequence: 1,
+                stored: Timestamp::UNIX_EPOCH,
+                subject: "orders".to_owned(),
+                block: Bytes::from_static(block),
+                payload: Bytes::new(),
+            };
+            message.headers()
+        };
+        for block in [
+            &b"NATS/1.0\r\nTrace: 1\r\nTrace:2\r\nUrl: nats://a:4222 \r\n\r\n"[..],
+            b"NATS/1.0\r\nTrace: 1\r\nTrace:2\r\nnonsense\r\nCity: M\xfcnchen\r\nUrl: nats://a:4222 \r\n\r\n",
+        ] {
+            let headers = headers(block);
+            let values = |name: &str| -> Vec<&str> { headers.get_all(name).map(HeaderValue::as_str).collect() };
+            assert_eq!(values("Trace"), ["1", "2"]);
+            assert_eq!(values("Url"), ["nats://a:4222"]);
+            assert_eq!(headers.len(), 2);
+        }
+        assert!(headers(b"").is_empty());
     }
 }

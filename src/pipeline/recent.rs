@@ -63,6 +63,7 @@ mod tests {
             sequence,
             timestamp: 0,
             deliveries: 1,
+            unreadable: None,
         })
     }
 

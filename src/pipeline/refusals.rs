@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::message::{Message, Rejection, Stage};
+use crate::message::{Message, Rejection, Stage, UNREADABLE};
 
 /// At the most one line a module in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +26,10 @@ impl Refusals {
 
     /// A message was rejected. Answers how many in a row that makes in its stage.
     pub(super) fn rejected(&mut self, now: Instant, module: &str, message: &Message, rejection: &Rejection) -> u32 {
-        *self.in_a_row(rejection.stage) += 1;
+        // A module can't do better with what it is never given.
+        if rejection.code != UNREADABLE {
+            *self.in_a_row(rejection.stage) += 1;
+        }
         if self.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
             self.unlogged += 1;
         } else {
@@ -72,6 +75,7 @@ mod tests {
             sequence: 1,
             timestamp: 1,
             deliveries: 1,
+            unreadable: None,
         };
         let rejection = |stage| Rejection {
             stage,

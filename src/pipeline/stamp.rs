@@ -73,6 +73,7 @@ mod tests {
             sequence: 42,
             timestamp: 7,
             deliveries: 1,
+            unreadable: None,
         }
     }
 

@@ -1,11 +1,10 @@
 //! One epoch of a consumer: pulls, and hands on what comes as long as it is contiguous.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{StatusCode, Subscriber};
-use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,10 +12,12 @@ use tokio::time::Instant;
 use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
 use super::delivery::Reader;
-use super::pin::{Member, PIN_ID, Pin, WRONG_PIN};
+use super::pin::{Member, Pin, WRONG_PIN};
 use super::retention::{self, Missed, Retention};
-use super::{Again, Delivery, Reading, SourceError, Start, StreamIdentity};
+use super::{Again, Delivery, Reading, Start, StreamIdentity};
 use crate::config::ModuleConfig;
+use crate::nats::headers;
+use crate::nats::wire::{Ended, Frame, Wire, status};
 use crate::nats::{Link, Nats};
 
 /// Messages handed on at once, at the most. They travel on together as one chunk.
@@ -36,11 +37,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub struct Epoch {
     pub stream: StreamIdentity,
     pub again: Again,
-    client: async_nats::Client,
     link: watch::Receiver<Link>,
     generation: u64,
     reader: Reader,
-    subscriber: Subscriber,
+    wire: Wire,
     inbox: String,
     pull_subject: String,
     pulls: u64,
@@ -61,6 +61,8 @@ pub struct Epoch {
 pub enum EpochEnd {
     #[error("the connection to NATS was lost")]
     Disconnected,
+    #[error("the connection for its deliveries was lost: {0}")]
+    Cut(Ended),
     #[error("the consumer delivered its message {found} where {expected} was due: is something else reading from it?")]
     Gap { expected: u64, found: u64 },
     #[error("another relay was pinned to the consumer, or none is")]
@@ -86,13 +88,14 @@ struct Pull<'a> {
 
 impl Epoch {
     /// Subscribes to a consumer that was just reset, or has nothing pending but what is held.
-    pub(super) async fn subscribe(
+    pub(super) fn subscribe(
         nats: Nats,
         generation: u64,
+        mut wire: Wire,
         config: &ModuleConfig,
         reading: Reading,
         start: Start,
-    ) -> Result<Self, SourceError> {
+    ) -> Self {
         let Reading {
             stream,
             identity,
@@ -104,21 +107,15 @@ impl Epoch {
         if !retention.sees_all() {
             tokio::spawn(retention::follow_oldest(stream, sender));
         }
-        let inbox = nats.client.new_inbox();
-        let subscriber = nats
-            .client
-            .subscribe(format!("{inbox}.*"))
-            .await
-            .map_err(|error| SourceError::request("subscribing to an inbox".to_owned(), error))?;
-        Ok(Self {
+        let inbox = wire.subscribe();
+        Self {
             stream: identity,
             again,
             pull_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer),
-            reader: Reader::new(&config.stream, nats.jetstream),
-            client: nats.client,
+            reader: Reader::new(&config.stream),
             link: nats.link,
             generation,
-            subscriber,
+            wire,
             inbox,
             pulls: 0,
             credit: Credit::new(),
@@ -129,7 +126,7 @@ impl Epoch {
             oldest,
             missed: None,
             heard: Instant::now(),
-        })
+        }
     }
 
     /// What this relay reads by, where there is standby. It stays from one epoch to the next.
@@ -153,33 +150,33 @@ impl Epoch {
         if !self.held.is_empty() {
             return Ok(self.held.drain(..MAX_CHUNK.min(self.held.len())).collect());
         }
-        self.pull(room).await?;
+        self.pull(room)?;
         let mut deliveries = Vec::new();
         loop {
             let silent = self.heard + SILENCE;
-            let message = tokio::select! {
+            let frame = tokio::select! {
                 biased;
-                message = self.subscriber.next() => message.ok_or(EpochEnd::Disconnected)?,
+                frame = self.wire.next() => frame.map_err(EpochEnd::Cut)?,
                 _ = self.link.changed() => return Err(EpochEnd::Disconnected),
                 // Without an open pull there is nothing to hear.
                 () = tokio::time::sleep_until(silent), if self.credit.is_open() => return Err(EpochEnd::Silent),
             };
             // Once for all that is there: the clock costs as much as taking one of them.
             self.heard = Instant::now();
-            self.take(message, &mut deliveries)?;
+            self.take(&frame, &mut deliveries)?;
             while deliveries.len() < MAX_CHUNK
-                && let Some(Some(message)) = self.subscriber.next().now_or_never()
+                && let Some(frame) = self.wire.try_next()
             {
-                self.take(message, &mut deliveries)?;
+                self.take(&frame, &mut deliveries)?;
             }
             if !deliveries.is_empty() {
                 return Ok(deliveries);
             }
-            self.pull(room).await?;
+            self.pull(room)?;
         }
     }
 
-    async fn pull(&mut self, room: Room) -> Result<(), EpochEnd> {
+    fn pull(&mut self, room: Room) -> Result<(), EpochEnd> {
         while let Some(ask) = self.credit.ask(room) {
             let pull = Pull {
                 batch: ask.batch,
@@ -190,12 +187,7 @@ impl Epoch {
             };
             let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
             let reply = format!("{}.{}", self.inbox, self.pulls);
-            let sent = self
-                .client
-                .publish_with_reply(self.pull_subject.clone(), reply, pull.into())
-                .await;
-            // Counted only now: whoever drops this future while it waits has asked for nothing.
-            sent.map_err(|_| EpochEnd::Disconnected)?;
+            self.wire.publish(&self.pull_subject, &reply, &pull);
             if !self.credit.is_open() {
                 self.heard = Instant::now();
             }
@@ -205,27 +197,26 @@ impl Epoch {
         Ok(())
     }
 
-    fn take(&mut self, message: async_nats::Message, deliveries: &mut Vec<Delivery>) -> Result<(), EpochEnd> {
-        match message.status {
-            None => deliveries.push(self.deliver(message)?),
-            Some(status) => self.note(status, &message)?,
+    fn take(&mut self, frame: &Frame, deliveries: &mut Vec<Delivery>) -> Result<(), EpochEnd> {
+        match frame.status() {
+            None => deliveries.push(self.deliver(frame)?),
+            Some((status, description)) => self.note(status, description, frame)?,
         }
         Ok(())
     }
 
-    fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, EpochEnd> {
-        let mut size = message.length;
-        if let Some(pin) = &self.pin {
-            let headers = message.headers.as_ref();
-            let pinned = headers.and_then(|headers| headers.get(PIN_ID));
-            if pinned.is_none_or(|id| id.as_str() != pin.id) {
-                return Err(EpochEnd::Unpinned);
+    fn deliver(&mut self, frame: &Frame) -> Result<Delivery, EpochEnd> {
+        let mut size = frame.size();
+        let own = match &self.pin {
+            None => Cow::Borrowed(frame.headers()),
+            Some(pin) => {
+                let own = pin.without_its_line(frame.headers()).ok_or(EpochEnd::Unpinned)?;
+                size -= pin.header_size(own.is_empty());
+                own
             }
-            let alone = headers.is_some_and(|headers| headers.len() == 1);
-            size -= pin.header_size(alone);
-        }
+        };
         self.credit.delivered(size);
-        let (consumer_sequence, delivery) = self.reader.read(message).map_err(EpochEnd::Foreign)?;
+        let (consumer_sequence, delivery) = self.reader.read_with(frame, &own).map_err(EpochEnd::Foreign)?;
         self.contiguity.check(consumer_sequence)?;
         let oldest = *self.oldest.borrow();
         let missed = self
@@ -238,22 +229,22 @@ impl Epoch {
     }
 
     /// What the server says about a pull.
-    fn note(&mut self, status: StatusCode, message: &async_nats::Message) -> Result<(), EpochEnd> {
-        let description = message.description.as_deref().unwrap_or_default();
+    fn note(&mut self, status: u16, description: &str, frame: &Frame) -> Result<(), EpochEnd> {
+        let headers = headers::parse(frame.headers()).unwrap_or_default();
         let left = |name: &str| -> usize {
-            let value = message.headers.as_ref().and_then(|headers| headers.get(name));
-            value.and_then(|value| value.as_str().parse().ok()).unwrap_or(0)
+            let value = headers.iter().find(|(known, _)| known == name);
+            value.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
         };
         let larger = description == "Message Size Exceeds MaxBytes";
         match status {
-            StatusCode::IDLE_HEARTBEAT => Ok(()),
-            _ if status.as_u16() == WRONG_PIN => Err(EpochEnd::Unpinned),
-            StatusCode::TIMEOUT => {
+            status::IDLE_HEARTBEAT => Ok(()),
+            WRONG_PIN => Err(EpochEnd::Unpinned),
+            status::TIMEOUT => {
                 self.credit
                     .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
                 Ok(())
             }
-            StatusCode::REQUEST_TERMINATED if larger || description == "Batch Completed" => {
+            status::ENDED if larger || description == "Batch Completed" => {
                 self.credit
                     .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
                 if larger {
@@ -263,7 +254,7 @@ impl Epoch {
             }
             // The consumer was deleted or changed, its leader moved, the server stops: all of these begin anew.
             _ => Err(EpochEnd::Ended {
-                code: status.as_u16(),
+                code: status,
                 description: description.to_owned(),
             }),
         }

@@ -13,9 +13,7 @@ mod collection;
 
 use std::time::Duration;
 
-use async_nats::StatusCode;
 use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
-use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -25,6 +23,7 @@ use super::delivery::Reader;
 use super::{ACK_WAIT, SourceError, Start};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
+use crate::nats::wire::{Answer, Fetch, Wire, status};
 
 /// The ack_wait of a narrow consumer. What is pending comes so long after it was delivered last, or 100 ms after the consumer was
 /// narrowed, whichever is later.
@@ -50,11 +49,17 @@ pub(super) fn is_narrow(consumer: &pull::Config) -> bool {
 }
 
 /// The beginning of an epoch on a consumer that `consumer::bind` has just seen to.
-pub(super) async fn begin(nats: &Nats, generation: u64, config: &ModuleConfig) -> Result<Start, SourceError> {
+pub(super) async fn begin(
+    nats: &Nats,
+    wire: Wire,
+    generation: u64,
+    config: &ModuleConfig,
+) -> Result<(Start, Wire), SourceError> {
     let mut link = nats.link.clone();
     let other = |link: &crate::nats::Link| !link.connected || link.generation != generation;
+    let mut fetch = Fetch::new(wire, &config.stream, &config.consumer);
     tokio::select! {
-        start = HoldBack { nats, config }.run() => start,
+        start = (HoldBack { nats, config }).run(&mut fetch) => Ok((start?, fetch.into_wire())),
         // What comes afterwards would be of another connection.
         _ = link.wait_for(other) => Err(SourceError::Disconnected { doing: "holding new messages back".to_owned() }),
     }
@@ -73,7 +78,7 @@ struct Pull {
 }
 
 impl HoldBack<'_> {
-    async fn run(self) -> Result<Start, SourceError> {
+    async fn run(self, fetch: &mut Fetch) -> Result<Start, SourceError> {
         let begun = Instant::now();
         let consumer = self.consumer().await?;
         let opening = snapshot(&consumer);
@@ -100,7 +105,7 @@ impl HoldBack<'_> {
         };
         let held = loop {
             self.update(narrow.clone()).await?;
-            let collection = self.collect().await?;
+            let collection = self.collect(fetch).await?;
             self.update(wide.clone()).await?;
             if let Some(start) = self.release(collection).await? {
                 break start;
@@ -116,11 +121,11 @@ impl HoldBack<'_> {
     }
 
     /// Pulls until as many different messages have come as are pending.
-    async fn collect(self) -> Result<Collection, SourceError> {
+    async fn collect(self, fetch: &mut Fetch) -> Result<Collection, SourceError> {
         let mut collection = Collection::new(self.snapshot().await?);
         let (mut progress, mut came) = (Instant::now(), 0);
         while !collection.is_complete() {
-            self.pull(&mut collection).await?;
+            self.pull(fetch, &mut collection).await?;
             if collection.is_complete() {
                 break;
             }
@@ -145,42 +150,27 @@ impl HoldBack<'_> {
 
     /// One pull, for all that is pending. It has ended at the server when this returns, so that nothing is delivered into the
     /// void later.
-    async fn pull(self, collection: &mut Collection) -> Result<(), SourceError> {
-        let HoldBack { nats, config } = self;
+    async fn pull(self, fetch: &mut Fetch, collection: &mut Collection) -> Result<(), SourceError> {
         let batch = collection.due();
         let request = Pull {
             batch,
             expires: EXPIRES.as_nanos(),
         };
         let failed = |error: async_nats::Error| SourceError::request(self.doing("pulling from"), error);
-        let request = serde_json::to_vec(&request).map_err(|error| failed(error.into()))?;
-        let inbox = nats.client.new_inbox();
-        let mut subscriber = nats
-            .client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| failed(error.into()))?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer);
-        nats.client
-            .publish_with_reply(subject, inbox, request.into())
-            .await
-            .map_err(|error| failed(error.into()))?;
-        let mut reader = Reader::new(&config.stream, nats.jetstream.clone());
+        fetch.ask(&request).map_err(|error| failed(error.into()))?;
+        let reader = Reader::new(&self.config.stream);
         for _ in 0..batch {
-            let Ok(Some(message)) = timeout(EXPIRES + SILENCE, subscriber.next()).await else {
+            let Ok(answer) = timeout(EXPIRES + SILENCE, fetch.next()).await else {
                 return Ok(());
             };
-            match message.status {
-                None => {
-                    let (sequence, delivery) = reader.read(message).map_err(|error| failed(error.into()))?;
+            match answer.map_err(|error| failed(error.into()))? {
+                Answer::Message(frame) => {
+                    let (sequence, delivery) = reader.read(&frame).map_err(|error| failed(error.into()))?;
                     collection.take(sequence, delivery);
                 }
-                Some(StatusCode::TIMEOUT) => return Ok(()),
-                Some(status) => {
-                    let description = message.description.as_deref().unwrap_or_default();
-                    return Err(failed(
-                        format!("the server answered {} {description}", status.as_u16()).into(),
-                    ));
+                Answer::Status(status::TIMEOUT, _) => return Ok(()),
+                Answer::Status(status, description) => {
+                    return Err(failed(format!("the server answered {status} {description}").into()));
                 }
             }
         }

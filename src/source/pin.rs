@@ -8,11 +8,12 @@
 //! client (`processNextMsgRequest`), a pin is given with a message that can be delivered (`nextWaiting`), a reset leaves it as
 //! it is, and a new leader knows of none.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{Consumer, PriorityPolicy, pull};
 use async_nats::jetstream::stream::Stream;
-use async_nats::{StatusCode, Subject, Subscriber};
+use async_nats::{Subject, Subscriber};
 use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use tracing::{debug, info, warn};
 use super::{SourceError, Standby};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
+use crate::nats::wire::{Ended, Wire, status};
 
 /// The priority group of our consumers.
 const GROUP: &str = "slipring";
@@ -61,7 +63,9 @@ impl Lease {
 /// The consumer is pinned to us. Dropping it lets it run out.
 #[derive(Debug)]
 pub struct Pin {
-    pub(super) id: String,
+    id: String,
+    /// How the headers of each delivery end.
+    mark: Vec<u8>,
     lease: Lease,
     renewing: JoinHandle<()>,
     stream: Stream,
@@ -101,6 +105,19 @@ impl Pin {
         let line = PIN_ID.len() + ": ".len() + self.id.len() + "\r\n".len();
         let around = "NATS/1.0\r\n".len() + "\r\n".len();
         if alone { line + around } else { line }
+    }
+
+    /// The message's own header block, with the line left out by which the server says that we are pinned; empty if there is no more
+    /// than that. `None`: we are not.
+    ///
+    /// The server writes its line over the last two bytes of the block, and ends that again (`genHeader` in `server/client.go`). Those are
+    /// a line's end in every block that is one; in what is none, they are lost.
+    pub(super) fn without_its_line<'a>(&self, block: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let own = block.strip_suffix(self.mark.as_slice())?;
+        if own == b"NATS/1.0\r\n" {
+            return Some(Cow::Borrowed(&[]));
+        }
+        Some(Cow::Owned([own, b"\r\n"].concat()))
     }
 
     pub fn lease(&self) -> &Lease {
@@ -161,6 +178,7 @@ pub(super) fn is_ours(policy: &PriorityPolicy, groups: &[String]) -> bool {
 /// Waits until the consumer is pinned to us. What comes with the pin is delivered again after the reset that has to follow.
 pub(super) async fn acquire(
     nats: &Nats,
+    wire: &mut Wire,
     config: &ModuleConfig,
     stream: Stream,
     consumer: &mut Consumer<pull::Config>,
@@ -173,10 +191,9 @@ pub(super) async fn acquire(
             error,
         )
     };
-    let pulls = Pulls::open(nats, config)
-        .await
-        .map_err(|error| failed("waiting for", error))?;
-    let mut pulls = pulls;
+    let subject = next_message(config);
+    let inbox = wire.subscribe();
+    let mut number: u64 = 0;
     loop {
         let sent = Instant::now();
         let pull = Pull {
@@ -185,10 +202,17 @@ pub(super) async fn acquire(
             expires: WAITING.as_nanos(),
             member: Member { group: GROUP, id: None },
         };
-        let answer = pulls.pull(&pull, WAITING + PATIENCE).await;
-        match answer.map_err(|error| failed("waiting for", error))? {
+        number += 1;
+        let reply = format!("{inbox}.{number}");
+        let body = serde_json::to_vec(&pull).map_err(|error| failed("waiting for", error.into()))?;
+        wire.publish(&subject, &reply, &body);
+        let answer = timeout(WAITING + PATIENCE, answer(wire, &reply)).await;
+        let answer = answer.unwrap_or_else(|_| Ok(Answer::silent()));
+        match answer.map_err(|error| failed("waiting for", error.into()))? {
             Answer::Pinned(id) => {
                 let (sender, until) = watch::channel(sent + standby.ttl);
+                let pulls = Pulls::open(nats, config).await;
+                let pulls = pulls.map_err(|error| failed("renewing the pin to", error))?;
                 let renewing = tokio::spawn(renew(pulls, id.clone(), standby.ttl, sender));
                 info!(
                     consumer = config.consumer,
@@ -196,6 +220,7 @@ pub(super) async fn acquire(
                 );
                 standing_by.send_replace(false);
                 return Ok(Pin {
+                    mark: format!("{PIN_ID}: {id}\r\n\r\n").into_bytes(),
                     id,
                     lease: Lease { until },
                     renewing,
@@ -223,6 +248,36 @@ pub(super) async fn acquire(
                 .map_err(|error| failed("resetting", error.into()))?;
         }
     }
+}
+
+/// What comes of the pull with this reply. With a message comes the pin, in the last line of its headers: the rest of them may be
+/// anything, and what comes is delivered again.
+async fn answer(wire: &mut Wire, reply: &str) -> Result<Answer, Ended> {
+    loop {
+        let frame = wire.next().await?;
+        match frame.status() {
+            None => {
+                let Some(id) = pin_in(frame.headers()) else {
+                    return Ok(Answer::Other("a message came without a pin".to_owned()));
+                };
+                return Ok(Answer::Pinned(id.to_owned()));
+            }
+            // What is said of an earlier pull says nothing of this one.
+            Some(_) if frame.subject() != reply.as_bytes() => {}
+            Some((status, description)) => return Ok(Answer::of(status, description)),
+        }
+    }
+}
+
+fn pin_in(block: &[u8]) -> Option<&str> {
+    let block = block.strip_suffix(b"\r\n\r\n")?;
+    let mark = format!("{PIN_ID}: ");
+    let begin = memchr::memmem::rfind(block, mark.as_bytes())? + mark.len();
+    std::str::from_utf8(&block[begin..]).ok()
+}
+
+fn next_message(config: &ModuleConfig) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer)
 }
 
 /// Keeps the pin until it is lost, whether or not the pipeline has room for messages: a pull for a single byte renews it, and
@@ -267,7 +322,8 @@ async fn renew(mut pulls: Pulls, id: String, ttl: Duration, until: watch::Sender
     }
 }
 
-/// Pulls of one message, one after the other, on an inbox of their own.
+/// Pulls of one message, one after the other, on an inbox of their own. They go over the client's connection, which comes back by
+/// itself when it is lost: none of them is ever sent a message, which could be one that the client can't read.
 struct Pulls {
     client: async_nats::Client,
     subject: Subject,
@@ -286,14 +342,28 @@ enum Answer {
     Other(String),
 }
 
+impl Answer {
+    fn of(status: u16, description: &str) -> Self {
+        match status {
+            status::TIMEOUT => Self::Nothing,
+            WRONG_PIN => Self::Lost,
+            status::ENDED if description == "Message Size Exceeds MaxBytes" => Self::Nothing,
+            _ => Self::Other(format!("the server answered {status} {description}")),
+        }
+    }
+
+    fn silent() -> Self {
+        Self::Other("the server did not answer".to_owned())
+    }
+}
+
 impl Pulls {
     async fn open(nats: &Nats, config: &ModuleConfig) -> Result<Self, async_nats::Error> {
         let inbox = nats.client.new_inbox();
         let subscriber = nats.client.subscribe(format!("{inbox}.*")).await?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer);
         Ok(Self {
             client: nats.client.clone(),
-            subject: subject.into(),
+            subject: next_message(config).into(),
             inbox,
             subscriber,
             sent: 0,
@@ -310,27 +380,39 @@ impl Pulls {
         let answer = timeout(patience, async {
             loop {
                 let message = self.subscriber.next().await.ok_or("the subscription ended")?;
-                let Some(status) = message.status else {
-                    let id = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID));
-                    let id = id.ok_or("a message came without a pin")?;
-                    return Ok(Answer::Pinned(id.to_string()));
-                };
                 // What is said of an earlier pull says nothing of this one.
                 if message.subject != reply {
                     continue;
                 }
+                let status = message
+                    .status
+                    .ok_or("a message came for a pull that has no room for one")?;
                 let description = message.description.as_deref().unwrap_or_default();
-                return Ok(match status {
-                    StatusCode::TIMEOUT => Answer::Nothing,
-                    _ if status.as_u16() == WRONG_PIN => Answer::Lost,
-                    StatusCode::REQUEST_TERMINATED if description == "Message Size Exceeds MaxBytes" => Answer::Nothing,
-                    _ => Answer::Other(format!("the server answered {} {description}", status.as_u16())),
-                });
+                return Ok(Answer::of(status.as_u16(), description));
             }
         });
-        match answer.await {
-            Ok(answer) => answer,
-            Err(_) => Ok(Answer::Other("the server did not answer".to_owned())),
+        answer.await.unwrap_or_else(|_| Ok(Answer::silent()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pin_is_in_the_last_line_whatever_is_before_it() {
+        for (block, id) in [
+            ("NATS/1.0\r\nNats-Pin-Id: abc\r\n\r\n", Some("abc")),
+            (
+                "NATS/1.0\r\nNats-Pin-Id: theirs\r\nNats-Pin-Id: abc\r\n\r\n",
+                Some("abc"),
+            ),
+            // The server has taken the end of the line for that of the block.
+            ("nonsenNats-Pin-Id: abc\r\n\r\n", Some("abc")),
+            ("NATS/1.0\r\n\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(pin_in(block.as_bytes()), id, "{block:?}");
         }
     }
 }

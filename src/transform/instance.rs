@@ -43,6 +43,9 @@ impl Instance {
     /// Whatever the guest does, there is an outcome. After a trap or a time-out the message is tried once more on a fresh
     /// instance, since the fault may lie in what the guest remembered of earlier ones.
     pub fn call(&mut self, message: &Message) -> Outcome {
+        if let Some(unreadable) = &message.unreadable {
+            return Outcome::Reject(unreadable.rejection());
+        }
         let failure = match self.attempt(message) {
             Ok(outcome) => return outcome,
             Err(failure) => failure,

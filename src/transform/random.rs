@@ -74,6 +74,7 @@ mod tests {
             sequence,
             timestamp,
             deliveries: 1,
+            unreadable: None,
         };
         let first = |module: &str, message: &Message| Random::of_module(module).of_message(message).next();
         let one = message("A", 1, 2);

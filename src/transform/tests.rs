@@ -20,6 +20,7 @@ fn message(sequence: u64) -> Message {
         sequence,
         timestamp: 1_700_000_000_123_456_789,
         deliveries: 1,
+        unreadable: None,
     }
 }
 

@@ -21,6 +21,7 @@ fn message(sequence: u64) -> Arc<Message> {
         sequence,
         timestamp: sequence,
         deliveries: 1,
+        unreadable: None,
     })
 }
 

@@ -26,5 +26,6 @@ mod standby;
 mod stored;
 mod streams;
 mod swaps;
+mod unreadable;
 mod versions;
 mod world;

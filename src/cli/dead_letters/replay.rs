@@ -238,6 +238,7 @@ fn nothing(opened: &Opened) -> Message {
         sequence: 0,
         timestamp: 0,
         deliveries: 1,
+        unreadable: None,
     }
 }
 

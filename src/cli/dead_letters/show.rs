@@ -25,7 +25,9 @@ Examples:
 
 With --json, `subject`, `headers`, `stream`, `sequence`, `timestamp` and the payload are as `slipring try` reads them:
   slipring dead-letters show 17 --json |
-    jq -c '{subject, headers, stream, sequence, timestamp, payload}' | slipring try orders.wasm")]
+    jq -c '{subject, headers, stream, sequence, timestamp, payload}' | slipring try orders.wasm
+
+Of a message that can't be read there are its bytes: `headers_base64`, and `subject_base64` where the subject is not UTF-8.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
@@ -92,7 +94,7 @@ pub fn no_such(absent: &[u64], reader: &Reader) -> Result<(), Failure> {
 }
 
 fn render(opened: &Opened) -> String {
-    let Opened { letter, payload } = opened;
+    let Opened { letter, payload, .. } = opened;
     let mut text = format!(
         "dead letter {} of {}, stored {}, {} bytes\n",
         letter.number(),
@@ -105,6 +107,13 @@ fn render(opened: &Opened) -> String {
     }
     for (name, value) in &letter.headers {
         text.push_str(&format!("{}: {}\n", printable(name), printable(value)));
+    }
+    if let Some(unreadable) = opened.contents().unreadable {
+        text.push_str(&format!(
+            "\nthe header block as it was, {} bytes:\n{}",
+            unreadable.headers.len(),
+            hex_dump(&unreadable.headers)
+        ));
     }
     text.push('\n');
     match std::str::from_utf8(payload) {
@@ -124,8 +133,14 @@ fn render(opened: &Opened) -> String {
 struct Whole<'a> {
     #[serde(flatten)]
     facts: Facts<'a>,
+    /// Of a message that can't be read: the bytes of its subject, if they are not UTF-8, and of its header block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers_base64: Option<String>,
     /// The message's own.
-    headers: BTreeMap<&'a str, Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<BTreeMap<&'a str, Vec<&'a str>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,13 +149,18 @@ struct Whole<'a> {
 
 fn json(opened: &Opened) -> String {
     let mut headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, value) in opened.letter.message_headers() {
+    let contents = opened.contents();
+    for (name, value) in &contents.headers {
         headers.entry(name).or_default().push(value);
     }
+    let unreadable = contents.unreadable.as_deref();
+    let subject = unreadable.filter(|unreadable| unreadable.subject[..] != *contents.subject.as_bytes());
     let payload = std::str::from_utf8(&opened.payload).ok();
     let whole = Whole {
         facts: Facts::of(&opened.letter),
-        headers,
+        subject_base64: subject.map(|unreadable| STANDARD.encode(&unreadable.subject)),
+        headers_base64: unreadable.map(|unreadable| STANDARD.encode(&unreadable.headers)),
+        headers: unreadable.is_none().then_some(headers),
         payload,
         payload_base64: payload.is_none().then(|| STANDARD.encode(&opened.payload)),
     };
@@ -158,6 +178,7 @@ mod tests {
         Opened {
             letter: letter(),
             payload: bytes::Bytes::from_static(payload),
+            raw: None,
         }
     }
 

@@ -97,6 +97,7 @@ pub mod tests {
             sequence,
             timestamp: 0,
             deliveries: 1,
+            unreadable: None,
         }
     }
 

@@ -36,6 +36,10 @@ impl Redaction {
     /// Whether the message may be kept: only an object or a list that is held without loss can be searched, and anything else
     /// could hold any of the fields.
     pub fn apply(&mut self, sample: &mut Sample) -> bool {
+        // Its bytes could hold any of the fields.
+        if !self.fields.is_empty() && sample.is_raw() {
+            return false;
+        }
         let searchable = |data: &mut Value| data.is_object() || data.is_array();
         if !self.fields.is_empty() && !sample.data_mut().is_some_and(searchable) {
             return false;
@@ -139,6 +143,7 @@ mod tests {
             sequence: 42,
             timestamp: 0,
             deliveries: 1,
+            unreadable: None,
         };
         Sample::of(&message, "ORDERS")
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use async_nats::jetstream::consumer::{Consumer, pull};
-use futures_util::StreamExt;
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::Stored;
 use crate::message::Message;
+use crate::nats::wire::{Answer, Fetch, Frame, Wire, status};
 use crate::source::DeliveryReader;
 
 /// Messages asked for at once. They may be large.
@@ -22,6 +23,9 @@ pub const HELD: usize = 64;
 
 /// How long the server keeps a consumer that nobody asks.
 pub const INACTIVE: Duration = Duration::from_secs(30);
+
+/// Bytes that may wait to be taken before no more is read from the server.
+const MAX_AHEAD: usize = 8 << 20;
 
 /// How long a request for what is yet to arrive waits.
 const WAIT: Duration = Duration::from_secs(10);
@@ -47,6 +51,17 @@ pub struct Feed {
     left: Option<u64>,
 }
 
+/// One pull request.
+#[derive(Serialize)]
+struct Pull {
+    batch: usize,
+    /// What there is, and no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_wait: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u128>,
+}
+
 /// Whether there is more to read.
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
@@ -68,7 +83,7 @@ impl Feed {
     pub async fn live(stored: Stored, subjects: Vec<String>, begin: u64) -> anyhow::Result<Self> {
         Ok(Self {
             consumer: stored.consumer(begin, &subjects).await?,
-            reader: DeliveryReader::new(&stored.name, stored.nats.jetstream.clone()),
+            reader: DeliveryReader::new(&stored.name),
             stored,
             subjects,
             next: begin,
@@ -132,38 +147,40 @@ impl Feed {
 
     /// Reads until all is read or nobody listens.
     async fn read(&mut self, sender: &mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
-        let mut link = self.stored.nats.link.clone();
-        link.borrow_and_update();
+        let wire = Wire::open(&self.stored.nats, MAX_AHEAD).await?;
+        let mut fetch = Fetch::new(wire, &self.stored.name, &self.consumer.cached_info().name);
         let mut received = 0;
         while self.left != Some(0) {
             let wanted = self.left.map_or(BATCH as u64, |left| left.saturating_add(self.skip));
             let wanted = usize::try_from(wanted).unwrap_or(BATCH).min(BATCH);
-            let asking = async {
-                match self.left {
-                    // Answered at once, even if there is nothing.
-                    Some(_) => Ok(self.consumer.fetch().max_messages(wanted).messages().await?),
-                    None => {
-                        let waiting = self.consumer.batch().max_messages(wanted).expires(WAIT);
-                        anyhow::Ok(waiting.messages().await?)
-                    }
-                }
+            let (no_wait, patience) = match self.left {
+                // Answered at once, even if there is nothing.
+                Some(_) => (true, PATIENCE),
+                None => (false, WAIT + PATIENCE),
             };
-            let mut batch = timeout(PATIENCE, asking)
-                .await
-                .context("the server does not answer")??;
-            let patience = if self.left.is_some() { PATIENCE } else { WAIT + PATIENCE };
+            fetch.ask(&Pull {
+                batch: wanted,
+                no_wait,
+                expires: (!no_wait).then(|| WAIT.as_nanos()),
+            })?;
             let before = received;
-            loop {
-                let next = tokio::select! {
-                    next = timeout(patience, batch.next()) => next.context("the server went silent")?,
-                    _ = link.changed() => bail!("the connection to NATS was lost"),
+            let mut open = wanted;
+            while open > 0 {
+                let answer = tokio::select! {
+                    answer = timeout(patience, fetch.next()) => answer.context("the server went silent")??,
                     () = sender.closed() => return Ok(()),
                 };
-                let Some(message) = next else { break };
-                let message = message.map_err(|error| anyhow!(error))?.message;
-                received += 1;
-                if self.take(message, received, sender).await? == Progress::Done {
-                    return Ok(());
+                match answer {
+                    Answer::Message(frame) => {
+                        open -= 1;
+                        received += 1;
+                        if self.take(&frame, received, sender).await? == Progress::Done {
+                            return Ok(());
+                        }
+                    }
+                    Answer::Status(status::IDLE_HEARTBEAT, _) => {}
+                    Answer::Status(status::NO_MESSAGES | status::TIMEOUT, _) => break,
+                    Answer::Status(code, description) => bail!("the server answered {code} {description}"),
                 }
             }
             // What was there at the beginning may have been removed meanwhile, and a consumer deleted.
@@ -179,11 +196,11 @@ impl Feed {
 
     async fn take(
         &mut self,
-        message: async_nats::Message,
+        frame: &Frame,
         expected: u64,
         sender: &mpsc::Sender<Arc<Message>>,
     ) -> anyhow::Result<Progress> {
-        let (number, delivery) = self.reader.read(message).map_err(|error| anyhow!(error))?;
+        let (number, delivery) = self.reader.read(frame).map_err(|error| anyhow!(error))?;
         if number != expected {
             bail!("message {number} of the consumer came where {expected} was due");
         }

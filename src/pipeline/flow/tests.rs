@@ -46,6 +46,7 @@ fn deliver_before(flow: &mut Flow, sequence: u64, pending: u64) -> Ticket {
         sequence,
         timestamp: u64::try_from(Now::read().unix.as_nanos()).unwrap(),
         deliveries: 1,
+        unreadable: None,
     };
     let delivery = Delivery {
         message: Arc::new(message),

@@ -924,6 +924,7 @@ fn delivery(delivered: &Delivered) -> Delivery {
         sequence: delivered.sequence,
         timestamp: delivered.stored.timestamp,
         deliveries: delivered.deliveries,
+        unreadable: None,
     };
     Delivery {
         message: Arc::new(message),

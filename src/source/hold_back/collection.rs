@@ -104,6 +104,7 @@ mod tests {
             sequence,
             timestamp: 0,
             deliveries: 2,
+            unreadable: None,
         };
         Delivery {
             message: Arc::new(message),

@@ -8,6 +8,7 @@
 //! - [`demo`]: the events of the demo.
 //! - [`process`]: a child process, which ends when its owner does.
 //! - [`proxy`]: what lies between the relay and a server, and fails.
+//! - [`raw`]: messages that no library sends.
 //! - [`relay`]: the relay itself, as a process.
 //! - [`guests`]: the guest crates, built.
 //! - [`eventually()`]: waiting for a condition, with a deadline.
@@ -20,6 +21,7 @@ pub mod guests;
 pub mod process;
 pub mod proxy;
 mod publication;
+pub mod raw;
 pub mod relay;
 pub mod servers;
 pub mod subscriber;
