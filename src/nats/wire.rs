@@ -26,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::connect::{Ready, Socket};
@@ -54,6 +54,9 @@ const MAX_PINGS: u32 = 2;
 /// Bytes read at once: more as long as more is there. An idle connection holds little.
 const MIN_READ: usize = 4 << 10;
 const MAX_READ: usize = 64 << 10;
+
+/// With less room than this in the buffer it is time for another one.
+const MIN_ROOM: usize = 1 << 10;
 
 /// A large message gets its memory as it comes, and not because it was announced.
 const MAX_GROWTH: usize = 1 << 20;
@@ -243,6 +246,8 @@ struct Line {
 impl Line {
     async fn run(mut self, mut orders: UnboundedReceiver<Bytes>, arrived: UnboundedSender<Vec<Frame>>) -> Ended {
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        // A process that was stopped for a while must not ask several times at once.
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut frames = Vec::new();
             let end = self.decode(&mut frames).err();
@@ -282,7 +287,7 @@ impl Line {
         let is_full = self.ahead.is_full();
         let missing = self.decoder.missing(&self.buffer).min(MAX_GROWTH);
         let wanted = self.read.max(missing);
-        if self.buffer.capacity() - self.buffer.len() < wanted.min(MIN_READ).max(missing) {
+        if self.buffer.capacity() - self.buffer.len() < missing.max(MIN_ROOM) {
             self.buffer.reserve(wanted);
         }
         tokio::select! {

@@ -17,6 +17,9 @@ const MAX_MESSAGE: usize = 64 << 20;
 /// What a message may have beside its payload: JetStream takes 64 KiB of headers, and adds to them when it delivers.
 const MAX_HEADERS: usize = 1 << 20;
 
+/// Bytes of a payload that cost no more to copy than to share.
+const SMALL: usize = 1024;
+
 /// One operation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -58,7 +61,11 @@ impl Frame {
         &self.bytes[self.headers.clone()]
     }
 
+    /// A small one is copied: it may be kept for long, and would keep all that was read with it.
     pub fn payload(&self) -> Bytes {
+        if self.payload.len() <= SMALL {
+            return Bytes::copy_from_slice(&self.bytes[self.payload.clone()]);
+        }
         self.bytes.slice(self.payload.clone())
     }
 
@@ -419,6 +426,40 @@ mod tests {
                 other => panic!("a message, and not {other:?}"),
             }).collect();
             prop_assert_eq!(found, messages);
+        }
+
+        /// async-nats 0.51 takes the words of a line from the left (`Connection::try_read_op`).
+        #[test]
+        fn a_line_of_words_is_read_as_async_nats_does(
+            words in vec("[a-z.$]{1,4}", 1..3),
+            sid in 0_u64..1000,
+            has_reply in any::<bool>(),
+            spaces in vec(1_usize..3, 5),
+            headers in proptest::option::of(0_usize..5),
+            total in 0_usize..9,
+        ) {
+            let mut line = vec![words[0].clone(), sid.to_string()];
+            let reply = has_reply.then(|| words.last().cloned().unwrap_or_default());
+            line.extend(reply.clone());
+            line.extend(headers.map(|headers| headers.min(total).to_string()));
+            line.push(total.to_string());
+            let mut bytes = if headers.is_some() { b"HMSG".to_vec() } else { b"MSG".to_vec() };
+            for (word, spaces) in line.iter().zip(spaces) {
+                bytes.extend(vec![b' '; spaces]);
+                bytes.extend(word.bytes());
+            }
+            bytes.extend(b"\r\n");
+            bytes.extend(vec![b'x'; total]);
+            bytes.extend(b"\r\n");
+            let headers = headers.unwrap_or(0).min(total);
+            let expected = (
+                sid,
+                words[0].clone().into_bytes(),
+                reply.map(String::into_bytes),
+                vec![b'x'; headers],
+                vec![b'x'; total - headers],
+            );
+            prop_assert_eq!(one(&bytes), expected);
         }
 
         #[test]

@@ -129,6 +129,16 @@ async fn dev_shows_them_as_they_arrive() -> Result<()> {
     Ok(())
 }
 
+/// Waits until the stream of the dead letters has so many messages: of these the client can't read all.
+async fn holds(world: &World<FakeCentrifugo>, count: usize) -> Result<()> {
+    eventually(SOON, format!("{count} dead letters"), async || {
+        let held = world.jetstream.get_stream(LETTERS).await?.cached_info().state.messages;
+        ensure!(held == count as u64, "there are {held}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_show_the_bytes_and_a_replay_says_why_they_stay() -> Result<()> {
     let world = world_on(NatsVersion::V2_15, RetentionPolicy::Limits).await?;
@@ -149,7 +159,7 @@ async fn dead_letters_show_the_bytes_and_a_replay_says_why_they_stay() -> Result
     raw.publish(b"slipring.dead.\xfc", BAD[0].headers, BAD[0].payload());
     raw.flush().await?;
     let count = BAD.len() + 2;
-    letters(&world, count).await?;
+    holds(&world, count).await?;
 
     let listed = lines(&world, &["dead-letters", "list", "--json"])?;
     ensure!(listed.len() == count && listed[0]["code"] == "unreadable", "{listed:?}");
@@ -170,7 +180,7 @@ async fn dead_letters_show_the_bytes_and_a_replay_says_why_they_stay() -> Result
     let told = String::from_utf8(replayed.stdout)?;
     let reason = format!("the message cannot be read: {}", BAD[0].reason);
     ensure!(told.contains(&reason), "{told}");
-    letters(&world, count).await?;
+    holds(&world, count).await?;
     let recorded = run(&world, &["record", WASM, "--dead-letter", "1"])?;
     ensure!(recorded.status.success(), "{recorded:?}");
     let case = std::fs::read_to_string(world.home.path().join("modules/cases/dead-letter-1.json"))?;

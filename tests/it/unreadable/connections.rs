@@ -42,6 +42,7 @@ async fn carries(nats: &Nats) -> Result<()> {
     Ok(())
 }
 
+/// A certificate for 127.0.0.1, its key and the authority that signed it; of those for clients the authority's key is lost, too.
 fn tls_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/grpc").join(name)
 }
@@ -79,17 +80,24 @@ async fn every_way_to_sign_in_works() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_with_a_certificate_of_its_own() -> Result<()> {
-    let files = ["server.pem", "server.key", "ca.pem"].map(tls_file);
-    let [certificate, key, authority] = files.each_ref().map(|file| file.display());
+    let server_files = ["server.pem", "server.key"].map(tls_file);
+    let [certificate, key] = server_files.each_ref().map(|file| file.display());
+    let own = |name: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/it/unreadable/tls")
+            .join(name)
+    };
+    let clients = own("client-ca.pem");
     for verify in [false, true] {
         let tls = format!(
-            "tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", ca_file: \"{authority}\", verify: {verify} }}"
+            "tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", ca_file: \"{}\", verify: {verify} }}",
+            clients.display()
         );
         let server = NatsServer::start_with(&tls).await?;
         let tls = NatsTls {
-            ca_file: Some(files[2].clone()),
-            cert_file: verify.then(|| files[0].clone()),
-            key_file: verify.then(|| files[1].clone()),
+            ca_file: Some(tls_file("ca.pem")),
+            cert_file: verify.then(|| own("client.pem")),
+            key_file: verify.then(|| own("client.key")),
         };
         let config = Config { tls, ..config(&server) };
         let nats = nats::connect_within(&config, SOON).await?;
@@ -100,17 +108,23 @@ async fn over_tls_with_a_certificate_of_its_own() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_told_with_its_cause() -> Result<()> {
-    let mut server = NatsServer::start().await?;
-    let nats = nats::connect(&config(&server)).await?;
+    let denied = "authorization { users: [{ user: a, password: b, permissions: { publish: { deny: secret } } }] }";
+    let mut server = NatsServer::start_with(denied).await?;
+    let auth = NatsAuth::User {
+        user: "a".to_owned(),
+        password: Secret::new("b"),
+    };
+    let nats = nats::connect(&Config {
+        auth,
+        ..config(&server)
+    })
+    .await?;
     let mut wire = Wire::open(&nats, LIMIT).await?;
-    // The server says what it thinks of that, and the connection is no good any more.
-    wire.publish("not a subject", "reply", b"");
+    // What was asked for will never come.
+    wire.publish("secret", "reply", b"");
     let end = tokio::time::timeout(SOON, wire.next()).await.context("it ends")?;
-    ensure!(
-        end.as_ref()
-            .is_err_and(|end| end.to_string().starts_with("the server says: ")),
-        "{end:?}"
-    );
+    let words = "the server says: Permissions Violation for Publish to \"secret\"";
+    ensure!(end.as_ref().is_err_and(|end| end.to_string() == words), "{end:?}");
     ensure!(wire.next().await == end, "and says so again");
 
     let mut wire = Wire::open(&nats, LIMIT).await?;
