@@ -5,6 +5,7 @@
 mod canned;
 mod case;
 mod check;
+mod compile_module;
 mod completions;
 mod connection;
 mod dead_letters;
@@ -33,12 +34,13 @@ mod timing;
 mod try_module;
 
 use std::env;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, Problems};
+use crate::config::{self, Bounds, Config, Problems};
 
 /// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
 ///
@@ -79,6 +81,8 @@ enum Command {
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    CompileModule(compile_module::Args),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,6 +91,19 @@ enum LogFormat {
     Text,
     /// For log collectors, one object a line
     Json,
+}
+
+/// The file of a module, unless it is larger than it may be.
+fn read_wasm(path: &Path, bounds: &Bounds) -> anyhow::Result<Vec<u8>> {
+    let max = bounds.file_size as u64;
+    let mut wasm = Vec::new();
+    // One byte more shows that it is too large, whatever the system says of its size.
+    File::open(path)?.take(max + 1).read_to_end(&mut wasm)?;
+    anyhow::ensure!(
+        wasm.len() as u64 <= max,
+        "it has more than {max} bytes; `modules.max_file_size` sets the limit"
+    );
+    Ok(wasm)
 }
 
 /// Which configuration a command reads.
@@ -172,6 +189,7 @@ impl Cli {
             Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
             Command::Completions(args) => completions::execute(args, output),
+            Command::CompileModule(args) => compile_module::execute(args, output),
         };
         match done {
             // Whoever reads the results, such as `head`, has seen enough.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use slipring::cli::{Cli, Failure};
+use slipring::transform::compile;
 
 /// A message is some thirty small allocations, many of them freed on another thread than the one that made them. glibc's allocator
 /// took an eighth of the relay's processor time for that; this one takes half of it, and no more memory to speak of.
@@ -14,6 +15,7 @@ use slipring::cli::{Cli, Failure};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    compile::in_processes();
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
