@@ -5,7 +5,6 @@
 mod canned;
 mod case;
 mod check;
-mod compile_module;
 mod completions;
 mod connection;
 mod dead_letters;
@@ -81,8 +80,6 @@ enum Command {
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
     Completions(completions::Args),
-    #[command(hide = true)]
-    CompileModule(compile_module::Args),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -107,7 +104,7 @@ fn read_wasm(path: &Path, bounds: &Bounds) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Which configuration a command reads.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct ConfigFile {
     /// The configuration; ./slipring.toml if that is there and this is not given
     #[arg(long, global = true, value_name = "FILE", env = "SLIPRING_CONFIG")]
@@ -118,6 +115,12 @@ impl ConfigFile {
     /// Whether none was named, and there is none.
     fn is_absent(&self) -> bool {
         self.config.is_none() && !Path::new(config::DEFAULT_FILE).exists()
+    }
+
+    /// For commands that do without a configuration, too.
+    fn bounds(&self) -> Bounds {
+        self.load()
+            .map_or_else(|_| Bounds::default(), |config| config.modules.bounds)
     }
 
     fn load(&self) -> Result<Config, Failure> {
@@ -189,7 +192,6 @@ impl Cli {
             Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
             Command::Completions(args) => completions::execute(args, output),
-            Command::CompileModule(args) => compile_module::execute(args, output),
         };
         match done {
             // Whoever reads the results, such as `head`, has seen enough.

@@ -122,7 +122,8 @@ pub struct Bounds {
     pub cpu: Duration,
     /// Bytes of memory that compiling it takes.
     pub memory: usize,
-    /// How deep components and modules in it may be nested. What compilers and wit-component make has a depth of three.
+    /// How deep components and modules in it may be nested, and blocks in a function 500 times as deep. What compilers and wit-component
+    /// make has a depth of three.
     pub nesting: usize,
 }
 

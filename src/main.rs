@@ -1,6 +1,7 @@
 //! Parses the command line, starts logging, does what was asked, prints the error once, exits. All else is in the library, so
 //! that a test can do what this does.
 
+use std::env;
 use std::io;
 use std::process::ExitCode;
 
@@ -15,6 +16,10 @@ use slipring::transform::compile;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // Not a command for people: this program starts itself to compile a file.
+    if let Some(order) = compile::Order::from_arguments(env::args_os()) {
+        return compile::work(order, io::stdin(), &mut io::stdout());
+    }
     compile::in_processes();
     let cli = Cli::parse();
     match run(&cli) {

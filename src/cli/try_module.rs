@@ -108,7 +108,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     });
     let selection = selection.transpose()?;
     let config = named.clone().unwrap_or_else(|| ModuleConfig::new(&name, STREAM));
-    let module = load(&args.module, &name, &config)?;
+    let module = load(&args.module, &name, &config, args.config.bounds())?;
     if let Some(selection) = selection {
         return stored::execute(args, selection, &module, &config, output, notes);
     }
@@ -127,7 +127,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     Ok(lines.verdict()?)
 }
 
-pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
+pub fn load(path: &Path, name: &str, config: &ModuleConfig, bounds: Bounds) -> anyhow::Result<Arc<Module>> {
     let doing = || format!("cannot load the module {}", path.display());
     ensure!(
         !path.is_dir(),
@@ -135,8 +135,8 @@ pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Ar
         path.display(),
         path.join(format!("target/{TARGET}/release/{name}.wasm")).display()
     );
-    let wasm = read_wasm(path, &Bounds::default()).with_context(doing)?;
-    let engine = Engine::bounded(None, Bounds::default()).with_context(doing)?;
+    let wasm = read_wasm(path, &bounds).with_context(doing)?;
+    let engine = Engine::bounded(None, bounds).with_context(doing)?;
     let limits = Limits::from(config);
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }

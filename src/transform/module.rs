@@ -77,6 +77,10 @@ pub enum LoadError {
         "components are nested in it deeper than {0}, which no compiler does; `modules.max_nesting` sets the limit"
     )]
     Nesting(usize),
+    #[error(
+        "blocks are nested in a function of it deeper than {0}, which no compiler does; `modules.max_nesting` sets the limit, to a 500th"
+    )]
+    Blocks(usize),
     #[error("compiling it took more than its {} s of processor time; `modules.compile_cpu` sets the limit", .0.as_secs())]
     Processor(Duration),
     #[error(

@@ -1,10 +1,9 @@
 //! Starts the process that compiles a file, watches over it, and says in words how it ended.
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,19 +15,17 @@ use super::super::module::LoadError;
 use super::worker;
 use crate::config::Bounds;
 
-/// The name of the command by which this program becomes such a process.
-pub const COMMAND: &str = "compile-module";
-
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(3);
 
 /// Of what it says.
-const MAX_WORDS: u64 = 16 * 1024;
+const MAX_WORDS: u64 = 4 * 1024;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// From now on files are compiled in processes that this program starts of itself. For a `main` that has the command
-/// [`COMMAND`]; without it, as in tests and measurements, files are compiled where they are loaded.
+/// From now on files are compiled in processes that this program starts of itself. For a `main` that does what
+/// [`Order::from_arguments`](worker::Order::from_arguments) finds; otherwise, as in tests and measurements, files are compiled where they
+/// are loaded.
 pub fn in_processes() {
     // Where an upgrade has replaced the file, this still is the program that runs.
     let own = Path::new("/proc/self/exe");
@@ -63,47 +60,47 @@ pub(in super::super) fn compile(
     let not_started = |error: io::Error| LoadError::Process(format!("cannot start the process that compiles: {error}"));
     let mut child = Killed(start(scratch, bounds).map_err(not_started)?);
     let child = &mut child.0;
-    let input = child.stdin.take();
-    let ended = thread::scope(|scope| {
-        // It is read while the process works. What can't be written any more was not wanted.
+    let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (ended, output, errors) = thread::scope(|scope| {
+        // It is sent and heard while the process works.
         let sending = thread::Builder::new()
             .name("send module".into())
-            .spawn_scoped(scope, move || {
-                let mut input = input?;
-                let sent = input
-                    .write_all(&(wasm.len() as u64).to_le_bytes())
-                    .and_then(|()| input.write_all(wasm));
-                // Closed, it tells the process that nobody waits for it.
-                sent.ok().map(|()| input)
-            });
-        let sending = sending.map_err(not_started)?;
+            .spawn_scoped(scope, move || send(wasm, input));
+        let output = thread::Builder::new().spawn_scoped(scope, move || words(output));
+        let errors = thread::Builder::new().spawn_scoped(scope, move || words(errors));
         let ended = watch_over(child, bounds, wanted);
-        // Whichever way it went, there is nobody who reads any more.
+        // Whichever way it went, the threads end with it.
         let _ = child.kill();
-        drop(sending.join());
-        ended
+        drop(sending.map_err(not_started)?.join());
+        let heard = |heard: io::Result<thread::ScopedJoinHandle<'_, String>>| {
+            let heard = heard.map_err(not_started)?.join();
+            heard.map_err(|_| LoadError::Process("listening to the process that compiles broke".into()))
+        };
+        Ok((ended?, heard(output)?, heard(errors)?))
     })?;
-    let words = words(child.stdout.take());
     match ended.code() {
         Some(0) => Ok(()),
-        Some(code) if code == i32::from(worker::REFUSED) => Err(said(words, bounds)),
-        Some(code) if code == i32::from(worker::NOT_KEPT) => Err(LoadError::NotKept(words)),
-        _ => Err(died(ended, &self::words(child.stderr.take()), bounds)),
+        Some(code) if code == i32::from(worker::REFUSED) => Err(said(output, bounds)),
+        Some(code) if code == i32::from(worker::NOT_KEPT) => Err(LoadError::NotKept(output)),
+        _ => Err(died(ended, &errors, bounds)),
     }
+}
+
+/// Returns what has to stay open: when it is closed, the process knows that nobody waits for it.
+fn send(wasm: &[u8], input: Option<ChildStdin>) -> Option<ChildStdin> {
+    let mut input = input?;
+    let length = (wasm.len() as u64).to_le_bytes();
+    // What can't be written any more was not wanted.
+    let sent = input.write_all(&length).and_then(|()| input.write_all(wasm));
+    sent.ok().map(|()| input)
 }
 
 fn start(scratch: &Path, bounds: &Bounds) -> io::Result<Child> {
     let program = PROGRAM.get().ok_or(io::ErrorKind::NotFound)?;
-    let option = |name: &str, value: &dyn ToString| OsString::from(format!("--{name}={}", value.to_string()));
     let mut command = Command::new(program);
     command
         .arg0("slipring")
-        .arg(COMMAND)
-        .arg(scratch)
-        .arg(option("cpu-seconds", &bounds.cpu_seconds()))
-        .arg(option("memory-bytes", &bounds.memory))
-        .arg(option("file-bytes", &bounds.file_size))
-        .arg(option("nesting", &bounds.nesting))
+        .args(worker::Order::arguments(scratch, bounds))
         // No secret of the relay's is there for whatever a file might do to a compiler.
         .env_clear()
         // Address space that is kept for later would count as taken.
@@ -165,11 +162,13 @@ fn said(words: String, bounds: &Bounds) -> LoadError {
     }
 }
 
+/// Takes all that is said, so that the process never waits for somebody to listen, and keeps the beginning.
 fn words(pipe: Option<impl Read>) -> String {
     let mut words = Vec::new();
-    if let Some(pipe) = pipe {
+    if let Some(mut pipe) = pipe {
         // What can't be read is not worth an error beside the one that it should explain.
-        let _ = pipe.take(MAX_WORDS).read_to_end(&mut words);
+        let _ = pipe.by_ref().take(MAX_WORDS).read_to_end(&mut words);
+        let _ = io::copy(&mut pipe, &mut io::sink());
     }
     String::from_utf8_lossy(&words).into_owned()
 }

@@ -21,7 +21,7 @@ pub fn all() -> Vec<Crafted> {
         Crafted {
             name: "blocks",
             wasm: blocks(100_000),
-            refused: &[TIME, MEMORY, NESTED, COMPILE],
+            refused: &[NESTED],
         },
         Crafted {
             name: "branches",
