@@ -32,12 +32,13 @@ mod timing;
 mod try_module;
 
 use std::env;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Problems};
+use crate::config::{self, Bounds, Config, Problems};
 use crate::telemetry::{DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 
 /// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
@@ -81,8 +82,21 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The file of a module, unless it is larger than it may be.
+fn read_wasm(path: &Path, bounds: &Bounds) -> anyhow::Result<Vec<u8>> {
+    let max = bounds.file_size as u64;
+    let mut wasm = Vec::new();
+    // One byte more shows that it is too large, whatever the system says of its size.
+    File::open(path)?.take(max + 1).read_to_end(&mut wasm)?;
+    anyhow::ensure!(
+        wasm.len() as u64 <= max,
+        "it has more than {max} bytes; `modules.max_file_size` sets the limit"
+    );
+    Ok(wasm)
+}
+
 /// Which configuration a command reads.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct ConfigFile {
     /// The configuration; ./slipring.toml if that is there and this is not given
     #[arg(long, global = true, value_name = "FILE", env = "SLIPRING_CONFIG")]
@@ -93,6 +107,12 @@ impl ConfigFile {
     /// Whether none was named, and there is none.
     fn is_absent(&self) -> bool {
         self.config.is_none() && !Path::new(config::DEFAULT_FILE).exists()
+    }
+
+    /// For commands that do without a configuration, too.
+    fn bounds(&self) -> Bounds {
+        self.load()
+            .map_or_else(|_| Bounds::default(), |config| config.modules.bounds)
     }
 
     fn load(&self) -> Result<Config, Failure> {

@@ -110,6 +110,44 @@ pub struct Modules {
     pub keep_versions: usize,
     /// Files that others than this user and root may change are not taken.
     pub strict_permissions: bool,
+    pub bounds: Bounds,
+}
+
+/// What a file may take before anything of it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of the file.
+    pub file_size: usize,
+    /// Processor time of compiling it. Begun seconds count as whole ones.
+    pub cpu: Duration,
+    /// Bytes of memory that compiling it takes.
+    pub memory: usize,
+    /// How deep components and modules in it may be nested, and blocks in a function 500 times as deep. What compilers and wit-component
+    /// make has a depth of three.
+    pub nesting: usize,
+}
+
+impl Bounds {
+    pub fn cpu_seconds(&self) -> u64 {
+        self.cpu.as_secs() + u64::from(self.cpu.subsec_nanos() > 0)
+    }
+
+    /// By the clock: what gets a tenth of a core is still given its processor time.
+    pub fn clock(&self) -> Duration {
+        self.cpu * 10
+    }
+}
+
+impl Default for Bounds {
+    /// CPython in a file of 18 to 38 MB is the largest guest of the examples, and stays well below.
+    fn default() -> Self {
+        Self {
+            file_size: 200 << 20,
+            cpu: Duration::from_secs(30),
+            memory: 1 << 30,
+            nesting: 100,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

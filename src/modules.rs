@@ -2,18 +2,17 @@
 //! module and stops it again. What one keeper goes through does not touch another.
 
 mod keeper;
+mod keepers;
 mod lease;
+mod loading;
 pub mod permissions;
 mod probe;
 pub mod versions;
 pub mod watch;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch as tokio_watch};
-use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin::{Controls, StatusBoard};
 use crate::config;
@@ -21,9 +20,11 @@ use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;
 use crate::transform::Engine;
 use keeper::Files;
+use keepers::Keepers;
 pub use lease::Leases;
+pub use loading::Loading;
 use versions::{Id, Version};
-use watch::{Change, Missing, Watch};
+use watch::{Change, Missing, Rules, Watch};
 
 /// What every keeper needs.
 #[derive(Debug)]
@@ -33,8 +34,7 @@ pub struct Context {
     pub board: StatusBoard,
     pub controls: Controls,
     pub shutdown: Shutdown,
-    /// One module is compiled at a time, so that a directory full of new ones leaves a core to those that run.
-    pub compiling: Semaphore,
+    pub loading: Loading,
     /// One module reads from a consumer at a time.
     pub leases: Arc<Leases>,
     pub config: config::Modules,
@@ -44,11 +44,14 @@ pub struct Context {
 pub async fn run(context: Context) {
     let context = Arc::new(context);
     let dir = &context.config.dir;
-    let mut watch = Watch::new(dir, context.config.strict_permissions);
+    let rules = Rules {
+        strict: context.config.strict_permissions,
+        max_wasm: context.config.bounds.file_size as u64,
+    };
+    let mut watch = Watch::new(dir, rules);
     let complete = watch.complete();
     let mut known = false;
-    let mut keepers: HashMap<String, tokio_watch::Sender<Files>> = HashMap::new();
-    let mut tasks = JoinSet::new();
+    let mut keepers = Keepers::new(|name, files| keeper::keep(Arc::clone(&context), name, files));
     info!(dir = %dir.display(), "watching the modules directory");
     loop {
         let change = tokio::select! {
@@ -59,26 +62,18 @@ pub async fn run(context: Context) {
                 context.board.modules_known();
                 continue;
             }
+            () = keepers.look_after() => continue,
             change = watch.next_change() => change,
         };
         let Some((name, files)) = files(change) else { continue };
-        if let Some(keeper) = keepers.get(&name) {
-            keeper.send_replace(files);
-        } else {
+        if !matches!(files, Files::Gone) {
             // Here already, so that the relay is not ready before its keeper has begun.
             context.board.module(&name);
-            let (sender, receiver) = tokio_watch::channel(files);
-            tasks.spawn(keeper::keep(Arc::clone(&context), name.clone(), receiver));
-            keepers.insert(name, sender);
         }
+        keepers.tell(name, files);
     }
-    // Their watches close, and each keeper drains its pipeline.
-    drop(keepers);
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            error!(%error, "the keeper of a module broke, which is a bug in Slipring");
-        }
-    }
+    // Each drains its pipeline.
+    keepers.end().await;
 }
 
 /// For which module it is, and what there is of it. What concerns the directory as a whole is only said.

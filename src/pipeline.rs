@@ -156,6 +156,13 @@ impl Pipeline {
     }
 }
 
+impl Drop for Pipeline {
+    /// Its owner may break; nothing must go on that nobody knows of.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 /// Waits for another version: that the one at work is not watched any more does not make it better.
 ///
 /// It may have come while the run was ending. Every load of a module has its hash at another address, so that the same file with

@@ -25,7 +25,8 @@ impl Shutdown {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut shutdown = Self::manual();
-        let (drain, now) = (shutdown.drain.clone(), shutdown.now.clone());
+        // Should the task break, the process leaves: one that hears no signal can only be killed.
+        let (drain, now) = (shutdown.drain.clone().drop_guard(), shutdown.now.clone().drop_guard());
         let mut next = async move || {
             tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
@@ -34,14 +35,15 @@ impl Shutdown {
         };
         shutdown._signals = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let signal = next().await;
+            // Before anything is said: that may take time.
+            drop(drain);
             info!(
                 signal,
                 "shutting down: finishing what is in flight; a second signal leaves at once"
             );
-            drain.cancel();
             let signal = next().await;
+            drop(now);
             warn!(signal, "leaving at once; what is not finished comes again");
-            now.cancel();
         })));
         Ok(shutdown)
     }

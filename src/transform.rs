@@ -6,6 +6,8 @@
 
 mod binary;
 mod bindings;
+mod cache;
+pub mod compile;
 mod console;
 mod engine;
 mod failure;
@@ -22,7 +24,7 @@ mod workers;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Code, Engine, EngineError};
 pub use instance::Instance;
 pub use limits::Limits;
 pub use module::{LoadError, Module};

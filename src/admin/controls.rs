@@ -41,6 +41,14 @@ impl Controls {
         receiver
     }
 
+    /// Forgets a module whose commands nobody takes any more.
+    pub fn forget(&self, name: &str) {
+        let mut keepers = self.keepers();
+        if keepers.get(name).is_some_and(mpsc::Sender::is_closed) {
+            keepers.remove(name);
+        }
+    }
+
     /// Waits for the keeper's answer.
     pub async fn ask(&self, name: &str, verb: Verb) -> Result<Result<String, String>, Unheard> {
         let keeper = self.keepers().get(name).cloned();

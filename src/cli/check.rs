@@ -70,7 +70,7 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
         }
     };
     // Compiled anew instead of taken from the cache: a check leaves nothing behind.
-    let engine = Engine::new(None).context("cannot check modules")?;
+    let engine = Engine::bounded(None, config.modules.bounds).context("cannot check modules")?;
     let mut report = Report {
         modules: modules::check_all(&engine, &config.modules)?,
         ..Report::default()

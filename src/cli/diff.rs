@@ -149,7 +149,7 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
         (None, None) => (default(), default()),
     };
     let side = |path: &Path, config: ModuleConfig| {
-        let module = try_module::load(path, &name, &config)?;
+        let module = try_module::load(path, &name, &config, args.config.bounds())?;
         Ok::<_, Failure>(Side {
             instance: module.instance(),
             config,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -50,7 +49,11 @@ pub(super) fn execute(args: &Args) -> Result<(), Failure> {
         );
     }
     let runtime = tokio::runtime::Runtime::new().context("starting the tokio runtime failed")?;
-    Ok(runtime.block_on(async { run(&config, Shutdown::on_signals().context("catching signals failed")?).await })?)
+    let ended =
+        runtime.block_on(async { run(&config, Shutdown::on_signals().context("catching signals failed")?).await });
+    // Something may block still, such as a module that is asked for its opinion.
+    runtime.shutdown_timeout(LAST_WORDS);
+    Ok(ended?)
 }
 
 /// Runs the relay until `shutdown`.
@@ -96,13 +99,14 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// A cache that can't be used costs some time at the start, and nothing else.
 fn engine(config: &Config) -> anyhow::Result<Engine> {
-    Engine::new(config.modules.cache_dir.as_deref()).or_else(|error| {
+    let bounds = config.modules.bounds;
+    Engine::bounded(config.modules.cache_dir.as_deref(), bounds).or_else(|error| {
         let error = &error as &dyn std::error::Error;
         warn!(
             error,
             "compiled modules are not cached; `modules.cache_dir` names another directory, or `false`"
         );
-        Ok(Engine::new(None)?)
+        Ok(Engine::bounded(None, bounds)?)
     })
 }
 
@@ -118,7 +122,7 @@ async fn relay(
         nats = nats::connect(&config.nats) => nats?,
         () = shutdown.drain.cancelled() => return Ok(()),
     };
-    let link = tokio::spawn(follow_link(nats.clone(), board.clone()));
+    let link = follow_link(nats.clone(), board.clone());
     let shared = Arc::new(Shared {
         dead_letters: DeadLetters::new(nats.clone(), config.dead_letters.stream.clone()),
         nats,
@@ -142,7 +146,7 @@ async fn relay(
         board,
         controls,
         shutdown,
-        compiling: Semaphore::new(1),
+        loading: modules::Loading::default(),
         leases: Arc::default(),
         config: config.modules.clone(),
     };
@@ -154,15 +158,15 @@ async fn relay(
         () = modules::run(context) => {}
         () = note => {}
         () = last_words => warn!("left before all pipelines had ended"),
+        () = link => anyhow::bail!("nobody tells any more how the connection to NATS is, which is a bug in Slipring"),
     }
-    link.abort();
     Ok(())
 }
 
 /// How long the pipelines have to say what remains when they are told to leave at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Keeps the board's word on NATS true.
+/// Keeps the board's word on NATS true. It ends only if the client's own task has.
 async fn follow_link(mut nats: Nats, board: StatusBoard) {
     loop {
         if nats.link.borrow_and_update().connected {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Failure;
 use super::case::{Case, Expectation};
 use super::project::Built;
 use super::try_module::{self, STREAM};
+use super::{ConfigFile, Failure};
 use crate::config::ModuleConfig;
 use crate::message::Message;
 use crate::transform::Module;
@@ -77,7 +77,12 @@ impl Runner {
             settings: settings.to_owned(),
             ..self.config.clone()
         };
-        let module = try_module::load(&self.built.wasm, &self.built.name, &config)?;
+        let module = try_module::load(
+            &self.built.wasm,
+            &self.built.name,
+            &config,
+            ConfigFile::default().bounds(),
+        )?;
         self.modules.insert(settings.to_owned(), Arc::clone(&module));
         Ok(module)
     }

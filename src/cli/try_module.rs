@@ -3,7 +3,6 @@
 mod requests;
 mod stored;
 
-use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +13,8 @@ use super::input::Lines;
 use super::project::TARGET;
 use super::report::{self, Source};
 use super::selection::Selection;
-use super::{ConfigFile, Failure};
-use crate::config::{self, ModuleConfig, VersionSource};
+use super::{ConfigFile, Failure, read_wasm};
+use crate::config::{self, Bounds, ModuleConfig, VersionSource};
 use crate::message::Outcome;
 use crate::pipeline::Stamp;
 use crate::transform::{Engine, Limits, Module};
@@ -111,7 +110,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     });
     let selection = selection.transpose()?;
     let config = named.clone().unwrap_or_else(|| ModuleConfig::new(&name, STREAM));
-    let module = load(&args.module, &name, &config)?;
+    let module = load(&args.module, &name, &config, args.config.bounds())?;
     if let Some(selection) = selection {
         return stored::execute(args, selection, &module, &config, output, notes);
     }
@@ -130,7 +129,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     Ok(lines.verdict()?)
 }
 
-pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
+pub fn load(path: &Path, name: &str, config: &ModuleConfig, bounds: Bounds) -> anyhow::Result<Arc<Module>> {
     let doing = || format!("cannot load the module {}", path.display());
     ensure!(
         !path.is_dir(),
@@ -138,8 +137,8 @@ pub fn load(path: &Path, name: &str, config: &ModuleConfig) -> anyhow::Result<Ar
         path.display(),
         path.join(format!("target/{TARGET}/release/{name}.wasm")).display()
     );
-    let wasm = fs::read(path).with_context(doing)?;
-    let engine = Engine::new(None).with_context(doing)?;
+    let wasm = read_wasm(path, &bounds).with_context(doing)?;
+    let engine = Engine::bounded(None, bounds).with_context(doing)?;
     let limits = Limits::from(config);
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }
@@ -187,6 +186,8 @@ impl std::fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
+
+    use std::fs;
 
     use super::*;
     use crate::transform::tests::wat::{Guest, TWICE};

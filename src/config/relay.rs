@@ -14,9 +14,9 @@ use url::Url;
 use super::problem::{Place, Problems};
 use super::secret::is_variable;
 use super::section::{Document, Section, Taken};
-use super::value::{Parsed, Wrong, as_usize, boolean, duration, number, one_of, text, url};
+use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, number, one_of, size, text, url};
 use super::{
-    Admin, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown,
+    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown,
     Standby, secret, subject,
 };
 
@@ -185,6 +185,7 @@ fn modules(mut section: Section<'_>, default_cache_dir: Option<PathBuf>) -> Modu
         versions_dir: versions_dir.unwrap_or_else(|| dir.join(".versions")),
         keep_versions: section.take("keep_versions", number(1..=100)).map_or(5, as_usize),
         strict_permissions: section.take("strict_permissions", boolean).unwrap_or(false),
+        bounds: bounds(&mut section),
         dir,
         cache_dir: match section.take_placed("cache_dir", cache_dir) {
             None => default_cache_dir,
@@ -198,6 +199,23 @@ fn modules(mut section: Section<'_>, default_cache_dir: Option<PathBuf>) -> Modu
     };
     section.finish();
     modules
+}
+
+fn bounds(section: &mut Section<'_>) -> Bounds {
+    let default = Bounds::default();
+    let cpu = duration(Duration::from_secs(1)..=Duration::from_secs(3600), "");
+    Bounds {
+        file_size: section
+            .take("max_file_size", size(64 * KIB..=GIB))
+            .unwrap_or(default.file_size),
+        cpu: section.take("compile_cpu", cpu).unwrap_or(default.cpu),
+        memory: section
+            .take("compile_memory", size(64 * MIB..=64 * GIB))
+            .unwrap_or(default.memory),
+        nesting: section
+            .take("max_nesting", number(1..=100_000))
+            .map_or(default.nesting, as_usize),
+    }
 }
 
 /// A path, or `false` for no cache.

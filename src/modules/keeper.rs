@@ -3,13 +3,16 @@
 //! A new version is compiled, checked and tried on the last messages beside the one that runs; then it takes over, and is watched
 //! for a while with the old one at hand.
 
+mod absence;
 mod load;
 mod rollback;
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -22,6 +25,8 @@ use crate::admin::{Command, ModuleBoard, State};
 use crate::config::OnReject;
 use crate::pipeline::{Assignment, Pipeline, Recent};
 use crate::transform::{Trial, Verdict};
+use absence::{Absence, Doubt};
+use load::{GivenUp, superseded};
 
 /// What the directory holds of one module.
 #[derive(Debug, Clone)]
@@ -46,9 +51,15 @@ struct Keeper {
     versions: Versions,
     /// What the module was given last.
     recent: Recent,
+    /// As [`keep`] follows them.
+    files: watch::Receiver<Files>,
     /// What the directory holds, if that is a version.
     present: Option<Version>,
     running: Option<Running>,
+    /// The files of what runs are not there, or not all.
+    doubt: Option<Doubt>,
+    /// What was at work when its files went. If they come back, it is known what a new version has to be compared with.
+    stopped: Option<Candidate>,
     /// A good module that waits until another one leaves its consumer.
     blocked: Option<(Candidate, Taken)>,
 }
@@ -90,13 +101,16 @@ enum Event {
     Freed,
     /// It is time to look what other relays on the same directory have put to work.
     Others,
+    /// The module's files have not come back.
+    Absent(Absence),
+    /// Nor has anybody put the module back after it was gone.
+    Forgotten,
 }
 
-/// Follows `files` until their sender is gone, then drains.
-pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::Receiver<Files>) {
+/// Follows `files` until their sender or the module is gone, then drains.
+pub(super) async fn keep(context: Arc<Context>, name: String, files: watch::Receiver<Files>) {
     let board = context.board.module(&name);
-    let mut freed = context.leases.freed();
-    let mut commands = context.controls.register(&name);
+    let commands = context.controls.register(&name);
     let versions = Versions::open(&context.config, &name);
     let mut keeper = Keeper {
         context,
@@ -104,35 +118,45 @@ pub(super) async fn keep(context: Arc<Context>, name: String, mut files: watch::
         board,
         versions,
         recent: Recent::default(),
+        files: files.clone(),
         present: None,
         running: None,
+        doubt: None,
+        stopped: None,
         blocked: None,
     };
-    let mut closed = false;
-    while !closed {
-        let newest = files.borrow_and_update().clone();
-        // Before the consumer is asked for: what becomes free from here on is tried again.
-        freed.mark_unchanged();
-        keeper.follow(newest).await;
-        loop {
-            match keeper.next_event(&mut files, &mut commands, &mut freed).await {
-                Event::Files { closed: no_more } => {
-                    closed = no_more;
-                    break;
-                }
-                Event::Failed(verdict) => keeper.fail(&verdict).await,
-                Event::Passed => keeper.pass(),
-                Event::Command(command) => keeper.obey(command).await,
-                Event::Broken => keeper.restart().await,
-                Event::Freed => keeper.unblock().await,
-                Event::Others => keeper.follow_others().await,
-            }
-        }
-    }
+    let kept = AssertUnwindSafe(keeper.keep(files, commands)).catch_unwind().await;
+    // A pipeline must not go on without its keeper, which is started again.
     drop(keeper.stop().await);
+    keeper.context.controls.forget(&keeper.name);
+    kept.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 impl Keeper {
+    async fn keep(&mut self, mut files: watch::Receiver<Files>, mut commands: mpsc::Receiver<Command>) {
+        let mut freed = self.context.leases.freed();
+        loop {
+            let newest = files.borrow_and_update().clone();
+            self.files = files.clone();
+            // Before the consumer is asked for: what becomes free from here on is tried again.
+            freed.mark_unchanged();
+            self.follow(newest).await;
+            loop {
+                match self.next_event(&mut files, &mut commands, &mut freed).await {
+                    Event::Files { closed: true } | Event::Forgotten => return,
+                    Event::Files { closed: false } => break,
+                    Event::Failed(verdict) => self.fail(&verdict).await,
+                    Event::Passed => self.pass(),
+                    Event::Command(command) => self.obey(command).await,
+                    Event::Broken => self.restart().await,
+                    Event::Freed => self.unblock().await,
+                    Event::Others => self.follow_others().await,
+                    Event::Absent(absence) => self.leave(absence).await,
+                }
+            }
+        }
+    }
+
     async fn next_event(
         &mut self,
         files: &mut watch::Receiver<Files>,
@@ -141,6 +165,8 @@ impl Keeper {
     ) -> Event {
         let trial = self.probation().map(|probation| Arc::clone(&probation.trial));
         let until = self.probation().map(|probation| probation.until);
+        let asked = self.running.as_ref().map(|running| running.lease.asked());
+        let is_running = self.running.is_some();
         tokio::select! {
             biased;
             // Before the files: what comes next is compared with what is at work.
@@ -151,7 +177,9 @@ impl Keeper {
             () = broken(&mut self.running) => Event::Broken,
             // The sender lives in the keeper's own context.
             Ok(()) = freed.changed(), if self.blocked.is_some() => Event::Freed,
-            () = tokio::time::sleep(LOOK_AROUND), if self.running.is_some() => Event::Others,
+            absence = absence::certain(self.doubt, asked) => Event::Absent(absence),
+            () = absence::forgotten(self.doubt.filter(|_| !is_running), self.stopped.is_some()) => Event::Forgotten,
+            () = tokio::time::sleep(LOOK_AROUND), if is_running => Event::Others,
         }
     }
 
@@ -160,33 +188,22 @@ impl Keeper {
     }
 
     async fn follow(&mut self, files: Files) {
-        if !matches!(files, Files::Gone) {
-            // A module that was gone has no part of the board any more.
-            self.board = self.context.board.module(&self.name);
-        }
         self.blocked = None;
         self.present = match &files {
             Files::Present(version) => Some(version.clone()),
             _ => None,
         };
         match files {
-            Files::Present(version) => self.follow_version(version).await,
-            Files::Unreadable(trouble) => self.refuse(&anyhow!(trouble)).await,
-            Files::Missing(missing) => {
-                drop(self.stop().await);
-                let reason = format!("waiting for {}.{}", self.name, missing.extension());
-                info!(module = self.name, reason, "the module is incomplete");
-                self.board.unloaded();
-                self.board.set_state(State::Waiting, Some(reason));
+            Files::Present(version) => {
+                self.is_back();
+                self.follow_version(version).await;
             }
-            Files::Gone => {
-                // Whoever waits for its consumer starts after this was said.
-                let _lease = self.stop().await;
-                // Who puts it back means it.
-                self.versions.forgive().await;
-                info!(module = self.name, "the module was removed; its consumer stays");
-                self.context.board.remove(&self.name);
+            Files::Unreadable(trouble) => {
+                self.is_back();
+                self.refuse(&anyhow!(trouble)).await;
             }
+            Files::Missing(missing) => self.miss(Absence::Part(missing)).await,
+            Files::Gone => self.miss(Absence::Whole).await,
         }
     }
 
@@ -208,6 +225,13 @@ impl Keeper {
                     self.take(candidate).await;
                 }
             }
+            // Nothing is known against it.
+            Err(error) if error.is::<GivenUp>() => info!(
+                module = self.name,
+                sha256 = version.id.wasm_sha256,
+                reason = %error,
+                "gave up loading a version"
+            ),
             Err(error) => {
                 self.refuse(&error).await;
                 self.veto(&version.id, &error).await;
@@ -256,9 +280,15 @@ impl Keeper {
 
     /// Compiles, checks and tries a version, and puts it where a rollback finds it; the one that runs goes on meanwhile.
     async fn prepare(&mut self, version: &Version) -> anyhow::Result<Candidate> {
-        let candidate = self.load(version).await?;
+        let candidate = tokio::select! {
+            loaded = self.load(version) => loaded?,
+            () = superseded(self.files.clone()) => return Err(GivenUp::Superseded.into()),
+        };
         loop {
-            self.probe(&candidate).await?;
+            tokio::select! {
+                probed = self.probe(&candidate) => probed?,
+                () = superseded(self.files.clone()) => return Err(GivenUp::Superseded.into()),
+            }
             // While that went on, the version that it was compared with may have failed.
             let Some(failed) = self.probation().filter(|probation| probation.trial.has_failed()) else {
                 break;
@@ -291,7 +321,7 @@ impl Keeper {
             let verdict = failed.trial.failure().await;
             self.fail(&verdict).await;
         }
-        let predecessor = match self.proven() {
+        let predecessor = match self.proven().filter(|proven| proven.id != candidate.id) {
             Some(proven) => Some(proven.clone()),
             None => self.last_known(&candidate.id).await,
         };
@@ -299,9 +329,12 @@ impl Keeper {
         self.put(candidate, probation).await;
     }
 
-    /// What a new version is compared with: the one that runs, or, while that is watched itself, the one before it.
+    /// What a new version is compared with: the one that runs, or, while that is watched itself, the one before it; where nothing
+    /// runs since the files had gone, what ran until then.
     fn proven(&self) -> Option<&Candidate> {
-        let running = self.running.as_ref()?;
+        let Some(running) = &self.running else {
+            return self.stopped.as_ref();
+        };
         let probation = running.probation.as_ref();
         Some(probation.map_or(&running.version, |probation| &probation.predecessor))
     }
@@ -401,6 +434,9 @@ impl Keeper {
     }
 
     fn say_refused(&self, error: &anyhow::Error) {
+        if error.is::<GivenUp>() {
+            return;
+        }
         let reason = format!("{error:#}");
         let goes_on = self.running.is_some();
         error!(
@@ -426,6 +462,7 @@ impl Keeper {
         let shared = Arc::clone(&self.context.shared);
         let leave = self.context.shutdown.now.clone();
         let pipeline = Pipeline::start(shared, assignment, self.recent.clone(), self.board.clone(), leave);
+        self.stopped = None;
         self.running = Some(Running {
             pipeline,
             version: candidate,
@@ -465,7 +502,7 @@ impl Keeper {
     /// Drains, and gives back the lease that the pipeline held to the end.
     async fn stop(&mut self) -> Option<Lease> {
         let Running { pipeline, lease, .. } = self.running.take()?;
-        lease.leaving();
+        lease.set_leaving(true);
         pipeline.stop().await;
         Some(lease)
     }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::ModuleConfig;
 
@@ -22,6 +22,8 @@ pub struct Leases {
 struct Holder {
     module: String,
     leaving: bool,
+    /// Told when another module asks for the consumer.
+    asked: Arc<Notify>,
 }
 
 /// The right to read from a consumer, until it is dropped.
@@ -29,6 +31,7 @@ struct Holder {
 pub(super) struct Lease {
     leases: Arc<Leases>,
     source: Source,
+    asked: Arc<Notify>,
 }
 
 /// Another module holds the lease.
@@ -50,6 +53,7 @@ impl Leases {
         let source = source(config);
         let mut holders = self.holders();
         if let Some(holder) = holders.get(&source) {
+            holder.asked.notify_one();
             let (stream, consumer) = source;
             return Err(Taken {
                 stream,
@@ -58,16 +62,19 @@ impl Leases {
                 leaving: holder.leaving,
             });
         }
+        let asked = Arc::new(Notify::new());
         holders.insert(
             source.clone(),
             Holder {
                 module: module.to_owned(),
                 leaving: false,
+                asked: Arc::clone(&asked),
             },
         );
         Ok(Lease {
             leases: Arc::clone(self),
             source,
+            asked,
         })
     }
 
@@ -86,11 +93,16 @@ impl Lease {
         self.source == source(config)
     }
 
-    /// Its module has begun to drain.
-    pub(super) fn leaving(&self) {
+    /// Its module has begun to drain, or is about to; or it stays after all.
+    pub(super) fn set_leaving(&self, leaving: bool) {
         if let Some(holder) = self.leases.holders().get_mut(&self.source) {
-            holder.leaving = true;
+            holder.leaving = leaving;
         }
+    }
+
+    /// Notified when another module asks for the consumer, or has since this one has it.
+    pub(super) fn asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.asked)
     }
 }
 
@@ -126,7 +138,7 @@ mod tests {
 
         let taken = leases.acquire("fourth", &reads("ORDERS", "shared")).unwrap_err();
         assert_eq!((taken.by.as_str(), taken.leaving), ("first", false));
-        first.leaving();
+        first.set_leaving(true);
         assert!(
             leases
                 .acquire("fourth", &reads("ORDERS", "shared"))

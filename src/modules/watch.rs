@@ -23,6 +23,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use hints::Hints;
+pub use scan::Rules;
 use scan::Scan;
 use settle::Settle;
 
@@ -83,20 +84,18 @@ pub struct Watch {
 #[derive(Debug)]
 struct Eyes {
     dir: PathBuf,
-    strict: bool,
+    rules: Rules,
     /// None: by polling alone.
     hints: Option<Hints>,
 }
 
 impl Watch {
     /// The directory need not exist yet. Must be called within a tokio runtime.
-    ///
-    /// If it is `strict`, what others than this user and root may change is not taken.
-    pub fn new(dir: &Path, strict: bool) -> Self {
-        Self::build(dir, strict, POLL, true)
+    pub fn new(dir: &Path, rules: Rules) -> Self {
+        Self::build(dir, rules, POLL, true)
     }
 
-    fn build(dir: &Path, strict: bool, poll: Duration, events: bool) -> Self {
+    fn build(dir: &Path, rules: Rules, poll: Duration, events: bool) -> Self {
         // Events carry absolute paths. If the working directory is gone, the path stays relative and polling does the work.
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let wake = Arc::new(Notify::new());
@@ -106,7 +105,7 @@ impl Watch {
             wake,
             poll,
             next_look: Instant::now(),
-            eyes: Some(Eyes { dir, strict, hints }),
+            eyes: Some(Eyes { dir, rules, hints }),
             looking: None,
             told: VecDeque::new(),
             all_seen: false,
@@ -159,7 +158,7 @@ impl Watch {
                 if let Some(hints) = &mut eyes.hints {
                     hints.attach();
                 }
-                let scan = scan::scan(&eyes.dir, &known, eyes.strict);
+                let scan = scan::scan(&eyes.dir, &known, eyes.rules);
                 (eyes, scan)
             })
         });

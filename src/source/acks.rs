@@ -58,8 +58,9 @@ impl Acks {
     /// Gathered, so that the task wakes once for all that a pipeline has to say at a time, and they go out in one write.
     pub fn send(&self, acks: Vec<Ack>) {
         if !acks.is_empty() {
-            // The receiver lives as long as the task, which ends after the sender: nothing is lost here.
-            let _ = self.sender.send(acks);
+            // It ends after the sender, unless it broke. Then the pipeline has to begin again, since its acks are lost.
+            let sent = self.sender.send(acks);
+            sent.expect("the task that sends acks lives as long as it is given some");
         }
     }
 

@@ -19,6 +19,9 @@ const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
 const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
 const WIT: &str = include_str!("../../guest-sdk/wit/transform.wit");
 
+/// All that decides what component a core module becomes.
+pub(super) const CONVERSION: (&str, &str, &[u8]) = (env!("CARGO_PKG_VERSION"), WIT, ADAPTER);
+
 /// The bytes of a component.
 pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     let Some((header, _)) = wasm.split_first_chunk::<8>() else {

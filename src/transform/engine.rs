@@ -1,17 +1,22 @@
 //! The wasmtime engine that all modules share: how they are compiled, what they may import, and the tick that ends calls which
 //! take too long.
 
-use std::fs::DirBuilder;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::component::Linker;
-use wasmtime::{Cache, CacheConfig, Config};
+use sha2::{Digest, Sha256};
+use wasmtime::Config;
+use wasmtime::component::{Component, Linker};
 
+use super::cache::Cache;
+use super::compile::{self, process};
+use super::console::lock;
 use super::host::{self, State};
+use super::module::LoadError;
+use crate::config::Bounds;
 
 /// A call ends at most one tick after its time-out. A hundred wake-ups a second cost nothing that can be measured.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -25,6 +30,33 @@ const MAX_WASM_STACK: usize = 512 * 1024;
 pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Arc<Linker<State>>,
+    compiler: Arc<Compiler>,
+}
+
+/// A file as machine code, of which nothing has run yet.
+#[derive(Debug)]
+pub struct Code {
+    pub(super) engine: Engine,
+    pub(super) component: Component,
+}
+
+/// Who makes machine code of a file.
+enum Compiler {
+    /// This process.
+    Own,
+    /// A process for each file, within bounds. This one only takes what has been compiled.
+    Processes(Processes),
+}
+
+struct Processes {
+    bounds: Bounds,
+    cache: Cache,
+    /// What else than the file decides what the code is: wasmtime's settings, and how core modules become components.
+    environment: [u8; 32],
+    /// From the moment when an entry gets its name until it is loaded. A temporary cache is emptied after that.
+    taking: Mutex<()>,
+    /// For code that finds no room in the cache.
+    spare: OnceLock<Option<Engine>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +70,11 @@ pub enum EngineError {
     CacheNotPrivate(PathBuf),
     #[error("cannot use the directory {} for compiled modules: {reason}", path.display())]
     Cache { path: PathBuf, reason: String },
+    #[error(
+        "cannot make a directory for compiled modules in {}: name one that can be written to with `modules.cache_dir`, or set TMPDIR",
+        path.display()
+    )]
+    NoPlace { path: PathBuf, source: io::Error },
     #[error("cannot start the WebAssembly engine: {0}")]
     Engine(String),
     #[error("cannot start the thread that ends calls which take too long")]
@@ -45,19 +82,138 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// With `cache_dir`, compiled code is kept there, so that a restart does not compile again.
+    /// Compiles in this process, without bounds. With `cache_dir`, compiled code is kept there, so that a restart does not compile
+    /// again.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         let mut config = config();
         if let Some(dir) = cache_dir {
-            config.cache(Some(cache(dir)?));
+            config.cache(Some(Cache::open(dir)?.wasmtime()?));
         }
-        let wasmtime = wasmtime::Engine::new(&config).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
+        Self::build(&config, Compiler::Own)
+    }
+
+    /// Compiles each file in a process of its own, within `bounds`, if this program can start such processes (see
+    /// [`compile::in_processes`]). The code comes back through wasmtime's cache: in `cache_dir`, or in a temporary directory.
+    pub fn bounded(cache_dir: Option<&Path>, bounds: Bounds) -> Result<Self, EngineError> {
+        if !process::can_be_started() {
+            return Self::new(cache_dir);
+        }
+        let cache = match cache_dir {
+            Some(dir) => Cache::open(dir)?,
+            None => Cache::temporary()?,
+        };
+        Self::with_cache(cache, bounds)
+    }
+
+    fn with_cache(cache: Cache, bounds: Bounds) -> Result<Self, EngineError> {
+        let environment = compile::environment(&config())?;
+        let mut config = base_config();
+        config.enable_compiler(false).cache(Some(cache.wasmtime()?));
+        let processes = Processes {
+            bounds,
+            cache,
+            environment,
+            taking: Mutex::default(),
+            spare: OnceLock::new(),
+        };
+        Self::build(&config, Compiler::Processes(processes))
+    }
+
+    fn build(config: &Config, compiler: Compiler) -> Result<Self, EngineError> {
+        let wasmtime = wasmtime::Engine::new(config).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         let linker = host::linker(&wasmtime).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
         tick(&wasmtime).map_err(EngineError::Ticker)?;
         Ok(Self {
             wasmtime,
             linker: Arc::new(linker),
+            compiler: Arc::new(compiler),
         })
+    }
+
+    /// The code of the file with this hash, if it was compiled before.
+    pub fn compiled(&self, sha256: &str) -> Option<Code> {
+        match &*self.compiler {
+            Compiler::Own => None,
+            Compiler::Processes(processes) => self.take(&processes.stand_in(sha256)),
+        }
+    }
+
+    /// Compiles a file, and blocks as long. It ends soon after it is not `wanted` any more.
+    pub fn compile(&self, wasm: &[u8], sha256: &str, wanted: &dyn Fn() -> bool) -> Result<Code, LoadError> {
+        match &*self.compiler {
+            Compiler::Own => compile::component(&self.wasmtime, wasm, &Bounds::default()).map(|found| self.code(found)),
+            Compiler::Processes(processes) => match self.compile_apart(processes, wasm, sha256, wanted) {
+                Err(LoadError::NotKept(reason)) => match processes.spare() {
+                    Some(spare) => spare.compile(wasm, sha256, wanted),
+                    None => Err(LoadError::NotKept(reason)),
+                },
+                done => done,
+            },
+        }
+    }
+
+    fn compile_apart(
+        &self,
+        processes: &Processes,
+        wasm: &[u8],
+        sha256: &str,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Code, LoadError> {
+        let not_kept = |error: io::Error| {
+            let dir = processes.cache.dir().display();
+            LoadError::NotKept(format!("cannot keep compiled code in {dir}: {error}"))
+        };
+        let scratch = processes.cache.scratch().map_err(not_kept)?;
+        process::compile(wasm, scratch.path(), &processes.bounds, wanted)?;
+        let stand_in = processes.stand_in(sha256);
+        let _until_taken = lock(&processes.taking);
+        let adopted = processes.cache.adopt(scratch.path(), &self.wasmtime, &stand_in);
+        adopted.map_err(not_kept)?;
+        let code = self.take(&stand_in);
+        processes.cache.tidy();
+        code.ok_or_else(|| not_kept(io::Error::other("it cannot be read back")))
+    }
+
+    /// What wasmtime finds in its cache. Where there is nothing, or nothing of use, it would compile, and can't.
+    fn take(&self, stand_in: &[u8]) -> Option<Code> {
+        let found = Component::from_binary(&self.wasmtime, stand_in).ok()?;
+        Some(self.code(found))
+    }
+
+    fn code(&self, component: Component) -> Code {
+        Code {
+            engine: self.clone(),
+            component,
+        }
+    }
+}
+
+impl Processes {
+    /// What wasmtime is given in place of the file, so that nothing in this process reads what nobody has checked: an empty
+    /// component that names the file's hash and what else the code depends on.
+    fn stand_in(&self, sha256: &str) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        hash.update(self.environment);
+        hash.update(sha256);
+        let hash = hash.finalize();
+        let name = b"file";
+        let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+        // A custom section: its size, and its name with the size of that.
+        component.extend([0, (1 + name.len() + hash.len()) as u8, name.len() as u8]);
+        component.extend(name);
+        component.extend(hash);
+        component
+    }
+
+    fn spare(&self) -> Option<&Engine> {
+        if self.cache.is_temporary() {
+            return None;
+        }
+        let spare = || {
+            let cache = Cache::temporary().ok()?;
+            Engine::with_cache(cache, self.bounds).ok()
+        };
+        self.spare.get_or_init(spare).as_ref()
     }
 }
 
@@ -67,7 +223,8 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-fn config() -> Config {
+/// What code must have in common to run in this process.
+fn base_config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -76,46 +233,16 @@ fn config() -> Config {
         // would triple the cost of a call (measured with wasmtime 48), in silence.
         .concurrency_support(false)
         .gc_support(false)
-        // A replay gives the same result on any machine.
-        .cranelift_nan_canonicalization(true)
+        // A replay gives the same result on any machine. So does what `config` adds.
         .relaxed_simd_deterministic(true);
     config
 }
 
-/// Whoever can write into this directory can run code in this process, since what is found there is not compiled again.
-fn cache(dir: &Path) -> Result<Cache, EngineError> {
-    let io = |source| EngineError::CacheDirectory {
-        path: dir.to_owned(),
-        source,
-    };
-    create_private(dir).map_err(io)?;
-    if others_may_write(dir).map_err(io)? {
-        return Err(EngineError::CacheNotPrivate(dir.to_owned()));
-    }
-    let mut config = CacheConfig::new();
-    config.with_directory(dir.canonicalize().map_err(io)?);
-    Cache::new(config).map_err(|error| EngineError::Cache {
-        path: dir.to_owned(),
-        reason: format!("{error:#}"),
-    })
-}
-
-/// What is there already stays as it is: it may be a directory that others need.
-fn create_private(dir: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(dir)
-}
-
-#[cfg(unix)]
-fn others_may_write(dir: &Path) -> io::Result<bool> {
-    Ok(std::os::unix::fs::MetadataExt::mode(&dir.metadata()?) & 0o022 != 0)
-}
-
-#[cfg(not(unix))]
-fn others_may_write(_: &Path) -> io::Result<bool> {
-    Ok(false)
+/// With a compiler.
+pub(super) fn config() -> Config {
+    let mut config = base_config();
+    config.cranelift_nan_canonicalization(true);
+    config
 }
 
 fn tick(engine: &wasmtime::Engine) -> io::Result<()> {

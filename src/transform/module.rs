@@ -2,18 +2,18 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::InstancePre;
 
 use super::bindings::TransformIndices;
 use super::console::Log;
-use super::engine::Engine;
+use super::engine::{Code, Engine};
 use super::host::State;
 use super::instance::Instance;
 use super::interface::{self, WORLD};
 use super::limits::Limits;
-use super::{binary, failure};
 
 pub struct Module {
     pub(super) engine: Engine,
@@ -71,6 +71,39 @@ pub enum LoadError {
     ExportType(String),
     #[error("the module failed when it was tried: {0}")]
     Tried(String),
+    #[error("the file has {bytes} bytes, and may have {max}; `modules.max_file_size` sets the limit")]
+    TooLarge { bytes: usize, max: usize },
+    #[error(
+        "components are nested in it deeper than {0}, which no compiler does; `modules.max_nesting` sets the limit"
+    )]
+    Nesting(usize),
+    #[error(
+        "blocks are nested in a function of it deeper than {0}, which no compiler does; `modules.max_nesting` sets the limit, to a 500th"
+    )]
+    Blocks(usize),
+    #[error("compiling it took more than its {} s of processor time; `modules.compile_cpu` sets the limit", .0.as_secs())]
+    Processor(Duration),
+    #[error(
+        "compiling it took more than {} s, ten times its processor time; `modules.compile_cpu` sets the limit. Is the machine \
+         overloaded?", .0.as_secs()
+    )]
+    Clock(Duration),
+    #[error(
+        "compiling it took more than its {} MiB of memory; `modules.compile_memory` sets the limit",
+        .0.div_ceil(1 << 20)
+    )]
+    Memory(usize),
+    #[error("what is in the file is nested too deeply for a compiler")]
+    Nested,
+    /// By the process that compiled it, in its words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Process(String),
+    #[error("{0}: make room there, or name another directory with `modules.cache_dir`")]
+    NotKept(String),
+    #[error("loading was given up, since nobody waited for it any more")]
+    Unwanted,
 }
 
 impl Module {
@@ -83,9 +116,24 @@ impl Module {
         settings_json: &str,
         limits: Limits,
     ) -> Result<Arc<Self>, LoadError> {
-        let component = binary::component(wasm)?;
-        let component = Component::from_binary(&engine.wasmtime, &component)
-            .map_err(|error| LoadError::Compile(failure::one_line(&format!("{error:#}"))))?;
+        let sha256 = hex(&Sha256::digest(wasm));
+        let code = match engine.compiled(&sha256) {
+            Some(code) => code,
+            None => engine.compile(wasm, &sha256, &|| true)?,
+        };
+        Self::start(code, name, &sha256, settings_json, limits)
+    }
+
+    /// Checks code, the file of which has this hash, and runs `init` once with the settings, a JSON object. This blocks for as long
+    /// as `init` takes.
+    pub fn start(
+        code: Code,
+        name: &str,
+        sha256: &str,
+        settings_json: &str,
+        limits: Limits,
+    ) -> Result<Arc<Self>, LoadError> {
+        let Code { engine, component } = code;
         interface::check(&engine.wasmtime, &component)?;
         let pre = engine
             .linker
@@ -93,14 +141,14 @@ impl Module {
             .map_err(|error| LoadError::Link(format!("{error:#}")))?;
         let indices = TransformIndices::new(&pre).map_err(|error| LoadError::ExportType(format!("{error:#}")))?;
         let module = Arc::new(Self {
-            engine: engine.clone(),
+            engine,
             name: name.to_owned(),
             settings: settings_json.to_owned(),
             limits,
             pre,
             indices,
             log: Arc::new(Log::new(name)),
-            sha256: hex(&Sha256::digest(wasm)).into(),
+            sha256: sha256.into(),
         });
         module
             .instance()

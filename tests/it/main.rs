@@ -14,6 +14,7 @@ mod faults;
 mod grpc;
 mod incarnations;
 mod languages;
+mod loading;
 mod log;
 mod manual;
 mod memory;

@@ -1,6 +1,7 @@
 //! A version that is bad does no harm: it is refused before it takes over, or rolled back soon after; and whatever is exchanged how
 //! often, under load, nothing is lost and every channel keeps its order.
 
+mod absence;
 mod trust;
 mod watch;
 

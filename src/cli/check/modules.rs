@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::config::{self, ModuleConfig};
+use super::super::read_wasm;
+use crate::config::{self, Bounds, ModuleConfig};
 use crate::modules::permissions;
 use crate::transform::{Engine, Limits, Module};
 
@@ -47,7 +48,10 @@ pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Ve
     let dir = &config.dir;
     let found =
         find(dir).with_context(|| format!("cannot list the modules directory {} (`modules.dir`)", dir.display()))?;
-    let mut modules: Vec<Checked> = found.iter().map(|(name, files)| check(engine, name, files)).collect();
+    let mut modules: Vec<Checked> = found
+        .iter()
+        .map(|(name, files)| check(engine, &config.bounds, name, files))
+        .collect();
     refuse_shared_consumers(&mut modules);
     if config.strict_permissions {
         let others_write = |path: &Path| {
@@ -89,7 +93,7 @@ fn find(dir: &Path) -> std::io::Result<BTreeMap<String, Files>> {
     Ok(found)
 }
 
-fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
+fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked {
     let mut checked = Checked {
         name: name.to_owned(),
         state: State::Good,
@@ -110,7 +114,7 @@ fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
         });
     // Without its settings, `init` can't be judged.
     if let (Some(path), Some(config)) = (&files.wasm, &config) {
-        match load(engine, name, path, config) {
+        match load(engine, bounds, name, path, config) {
             Ok(module) => {
                 if let Err(error) = config::check_sha256(name, config, module.sha256()) {
                     checked.fail([error.to_string()]);
@@ -139,8 +143,14 @@ fn check(engine: &Engine, name: &str, files: &Files) -> Checked {
     checked
 }
 
-fn load(engine: &Engine, name: &str, path: &Path, config: &ModuleConfig) -> anyhow::Result<Arc<Module>> {
-    let wasm = fs::read(path).context("the file can't be read")?;
+fn load(
+    engine: &Engine,
+    bounds: &Bounds,
+    name: &str,
+    path: &Path,
+    config: &ModuleConfig,
+) -> anyhow::Result<Arc<Module>> {
+    let wasm = read_wasm(path, bounds).context("the file can't be read")?;
     let limits = Limits::from(config);
     Ok(Module::load(engine, name, &wasm, &config.settings, limits)?)
 }

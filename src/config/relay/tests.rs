@@ -40,7 +40,8 @@ fn an_empty_file_gives_the_defaults() {
             cache_dir: None,
             versions_dir: "modules/.versions".into(),
             keep_versions: 5,
-            strict_permissions: false
+            strict_permissions: false,
+            bounds: Bounds::default()
         }
     );
     let publish = Publish {
@@ -73,6 +74,10 @@ fn every_key_is_read() {
         versions_dir = "/var/lib/slipring"
         keep_versions = 2
         strict_permissions = true
+        max_file_size = "1MiB"
+        max_nesting = 7
+        compile_cpu = "2s 500ms"
+        compile_memory = "512MiB"
         [publish]
         order = "batched"
         idempotency = false
@@ -104,7 +109,13 @@ fn every_key_is_read() {
             cache_dir: Some("cache".into()),
             versions_dir: "/var/lib/slipring".into(),
             keep_versions: 2,
-            strict_permissions: true
+            strict_permissions: true,
+            bounds: Bounds {
+                file_size: 1 << 20,
+                cpu: Duration::from_millis(2_500),
+                memory: 512 << 20,
+                nesting: 7
+            }
         }
     );
     let publish = Publish {
@@ -239,7 +250,8 @@ fn the_environment_goes_before_the_file() {
             cache_dir: None,
             versions_dir: "here/.versions".into(),
             keep_versions: 5,
-            strict_permissions: false
+            strict_permissions: false,
+            bounds: Bounds::default()
         }
     );
 }

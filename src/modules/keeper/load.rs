@@ -1,18 +1,34 @@
 //! From a version's files to something that could run, and whether it may.
 
+use std::future::{Future, pending};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::task::spawn_blocking;
+use tokio::sync::watch;
 use tracing::info;
 
+use super::super::loading::Wanted;
 use super::super::probe::probe;
 use super::super::versions::Version;
-use super::{Candidate, Keeper};
+use super::{Candidate, Files, Keeper};
 use crate::config;
 use crate::pipeline::Assignment;
-use crate::transform::{Limits, Module};
+use crate::transform::Limits;
+
+/// A version that takes longer than this is given up for a newer one. Until then it is finished: who changes a file again and again
+/// still gets one of its versions to work.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why nothing came of a version, though there is nothing wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum GivenUp {
+    #[error("the relay is shutting down")]
+    Leaving,
+    #[error("a newer version is there")]
+    Superseded,
+}
 
 impl Keeper {
     /// Reads the configuration, compiles and checks the module, and runs `init` once.
@@ -20,12 +36,15 @@ impl Keeper {
         let name = &self.name;
         let config = Arc::new(config::parse_module(Path::new(&format!("{name}.toml")), &version.toml)?);
         config::check_sha256(name, &config, &version.id.wasm_sha256)?;
-        let _one_at_a_time = self.context.compiling.acquire().await?;
-        let (engine, wasm) = (self.context.engine.clone(), Arc::clone(&version.wasm));
-        let limits = Limits::from(&*config);
-        let (name, settings) = (name.clone(), config.settings.clone());
-        let loading = move || Module::load(&engine, &name, &wasm, &settings, limits);
-        let module = spawn_blocking(loading).await.context("loading the module broke")?;
+        let wanted = Wanted {
+            name: name.clone(),
+            wasm: Arc::clone(&version.wasm),
+            sha256: version.id.wasm_sha256.clone(),
+            settings: config.settings.clone(),
+            limits: Limits::from(&*config),
+        };
+        let loading = self.context.loading.load(&self.context.engine, wanted);
+        let module = self.unless_leaving(loading).await??;
         let module = module.with_context(|| format!("{}.wasm cannot be used", self.name))?;
         Ok(Candidate {
             id: version.id.clone(),
@@ -40,7 +59,9 @@ impl Keeper {
     /// Tries it on what the version at work was given last, beside the last one that is proven. Where that reads other messages, there
     /// is nothing to compare.
     pub(super) async fn probe(&self, candidate: &Candidate) -> anyhow::Result<()> {
-        let Some(proven) = self.proven() else { return Ok(()) };
+        let Some(proven) = self.proven().filter(|proven| proven.id != candidate.id) else {
+            return Ok(());
+        };
         let (new, old) = (&candidate.assignment, &proven.assignment);
         if new.config.probe == 0 || !new.reads_as(old) {
             return Ok(());
@@ -50,9 +71,11 @@ impl Keeper {
         let messages = messages.split_off(needless);
         let (old, new) = (Arc::clone(&old.module), Arc::clone(&new.module));
         let sha256 = Arc::clone(new.sha256());
-        let _one_at_a_time = self.context.compiling.acquire().await?;
-        let probed = spawn_blocking(move || probe(&old, &new, &messages)).await;
-        let tried = probed.context("trying the new version broke")??;
+        let probing = self
+            .context
+            .loading
+            .run(&self.name, move || probe(&old, &new, &messages));
+        let tried = self.unless_leaving(probing).await???;
         info!(
             module = self.name,
             sha256 = &*sha256,
@@ -60,5 +83,23 @@ impl Keeper {
             "the new version does well on the last messages"
         );
         Ok(())
+    }
+
+    /// What a guest does while it is loaded must not keep the relay from ending.
+    async fn unless_leaving<T>(&self, loading: impl Future<Output = T>) -> Result<T, GivenUp> {
+        tokio::select! {
+            biased;
+            () = self.context.shutdown.drain.cancelled() => Err(GivenUp::Leaving),
+            loaded = loading => Ok(loaded),
+        }
+    }
+}
+
+/// Waits for newer files, once whatever goes on meanwhile has had its time.
+pub(super) async fn superseded(mut files: watch::Receiver<Files>) {
+    tokio::time::sleep(PATIENCE).await;
+    if files.changed().await.is_err() {
+        // There won't be any.
+        pending().await
     }
 }

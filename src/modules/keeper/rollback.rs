@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tracing::{error, info};
 
 use super::super::versions::{Entry, Id};
@@ -97,6 +97,7 @@ impl Keeper {
 
     pub(super) async fn obey(&mut self, command: Command) {
         let done = match command.verb {
+            _ if self.is_gone() => Err(anyhow!("the module `{}` was removed", self.name)),
             Verb::Rollback => self.roll_back().await,
             Verb::Retry => self.retry().await,
         };

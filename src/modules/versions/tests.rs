@@ -20,6 +20,7 @@ fn config(dir: &Path, keep: usize) -> config::Modules {
         keep_versions: keep,
         cache_dir: None,
         strict_permissions: false,
+        bounds: config::Bounds::default(),
     }
 }
 

@@ -13,16 +13,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::super::permissions;
 use super::super::versions::hex;
 
-/// The largest guests embed a language's runtime: componentize-py makes 18 to 38 MB. Five times that is a mistake, such as
-/// a core dump or an archive, and would be read into memory.
-const MAX_WASM_BYTES: u64 = 200 * 1000 * 1000;
-
 /// Far above what a person writes into a configuration.
 const MAX_TOML_BYTES: u64 = 1000 * 1000;
 
 /// Whoever writes a file in pieces makes no pauses of this length. It also bears with a file server's clock that is slow by as
 /// much.
 const REST: Duration = Duration::from_secs(10);
+
+/// Which files are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// What others than this user and root may change is not.
+    pub strict: bool,
+    /// Bytes of a .wasm. A larger one would be read into memory, though it may be a core dump or an archive.
+    pub max_wasm: u64,
+}
 
 /// One of the files that make a module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,9 +126,9 @@ impl Kind {
         }
     }
 
-    fn max_bytes(self) -> u64 {
+    fn max_bytes(self, rules: Rules) -> u64 {
         match self {
-            Self::Wasm => MAX_WASM_BYTES,
+            Self::Wasm => rules.max_wasm,
             Self::Toml => MAX_TOML_BYTES,
         }
     }
@@ -174,12 +179,12 @@ impl Signature {
     }
 }
 
-/// Files whose signature is the known one are not read. If it is `strict`, what others may change is as good as unreadable.
-pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>, strict: bool) -> Scan {
+/// Files whose signature is the known one are not read. What is not to be taken is as good as unreadable.
+pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>, rules: Rules) -> Scan {
     let started = Instant::now();
-    let files = list(dir, strict).map(|parts| {
+    let files = list(dir, rules.strict).map(|parts| {
         let look_at = |part: Part| {
-            let sight = look(&part.path(dir), part.kind, known.get(&part), strict);
+            let sight = look(&part.path(dir), part.kind, known.get(&part), rules);
             (part, sight)
         };
         parts.into_iter().map(look_at).collect()
@@ -212,7 +217,7 @@ fn list(dir: &Path, strict: bool) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-fn look(path: &Path, kind: Kind, known: Option<&Signature>, strict: bool) -> Sight {
+fn look(path: &Path, kind: Kind, known: Option<&Signature>, rules: Rules) -> Sight {
     let unreadable = |error: String| Sight::Looked {
         content: Content::Unreadable(error),
         signature: None,
@@ -236,17 +241,20 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>, strict: bool) -> Sig
         };
         return unreadable(format!("is {what}; a file is needed"));
     }
-    if strict && let Err(error) = permissions::check(&metadata) {
+    if rules.strict
+        && let Err(error) = permissions::check(&metadata)
+    {
         return unreadable(error);
     }
-    if metadata.len() > kind.max_bytes() {
-        return unreadable(too_large(metadata.len(), kind));
+    let max = kind.max_bytes(rules);
+    if metadata.len() > max {
+        return unreadable(too_large(metadata.len(), kind, max));
     }
     if known == Some(&Signature::of(&metadata)) {
         return Sight::Unchanged;
     }
-    match read(path, kind) {
-        Ok((bytes, _)) if bytes.len() as u64 > kind.max_bytes() => unreadable(too_large(bytes.len() as u64, kind)),
+    match read(path, max) {
+        Ok((bytes, _)) if bytes.len() as u64 > max => unreadable(too_large(bytes.len() as u64, kind, max)),
         Ok((bytes, signature)) => Sight::Looked {
             content: Content::Whole(Whole::new(bytes)),
             signature: Some(signature),
@@ -275,20 +283,20 @@ fn missing(path: &Path) -> Sight {
 
 /// The signature is the one from before reading, so that a write during it is noticed the next time. At most one byte more
 /// than allowed is read, in case the file grows meanwhile.
-fn read(path: &Path, kind: Kind) -> std::io::Result<(Vec<u8>, Signature)> {
+fn read(path: &Path, max: u64) -> std::io::Result<(Vec<u8>, Signature)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    let mut bytes = Vec::with_capacity(metadata.len().min(kind.max_bytes()) as usize);
-    file.take(kind.max_bytes() + 1).read_to_end(&mut bytes)?;
+    let mut bytes = Vec::with_capacity(metadata.len().min(max) as usize);
+    file.take(max + 1).read_to_end(&mut bytes)?;
     Ok((bytes, Signature::of(&metadata)))
 }
 
-fn too_large(bytes: u64, kind: Kind) -> String {
-    format!(
-        "has {bytes} bytes or more; a .{} may have {}",
-        kind.ending(),
-        kind.max_bytes()
-    )
+fn too_large(bytes: u64, kind: Kind, max: u64) -> String {
+    let hint = match kind {
+        Kind::Wasm => "; `modules.max_file_size` sets the limit",
+        Kind::Toml => "",
+    };
+    format!("has {bytes} bytes or more; a .{} may have {max}{hint}", kind.ending())
 }
 
 #[cfg(test)]
@@ -298,9 +306,14 @@ mod tests {
 
     use super::*;
 
+    const RULES: Rules = Rules {
+        strict: false,
+        max_wasm: 1_000_000,
+    };
+
     fn content_of(dir: &Path, file: &str) -> Content {
         let part = Part::of(OsStr::new(file)).expect("a module's file");
-        match scan(dir, &BTreeMap::new(), false)
+        match scan(dir, &BTreeMap::new(), RULES)
             .files
             .expect("a directory")
             .remove(&part)
@@ -339,7 +352,7 @@ mod tests {
         fs::write(dir.path().join("orders.toml"), "a = 1").unwrap();
         let part = Part::of(OsStr::new("orders.toml")).unwrap();
         let mut known = BTreeMap::new();
-        match scan(dir.path(), &known, false).files.unwrap().remove(&part) {
+        match scan(dir.path(), &known, RULES).files.unwrap().remove(&part) {
             Some(Sight::Looked {
                 content: Content::Whole(whole),
                 signature: Some(signature),
@@ -356,12 +369,12 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(
-            scan(dir.path(), &known, false).files.unwrap()[&part],
+            scan(dir.path(), &known, RULES).files.unwrap()[&part],
             Sight::Unchanged
         ));
         fs::write(dir.path().join("orders.toml"), "a = 10").unwrap();
         assert!(matches!(
-            scan(dir.path(), &known, false).files.unwrap()[&part],
+            scan(dir.path(), &known, RULES).files.unwrap()[&part],
             Sight::Looked { .. }
         ));
     }
@@ -392,7 +405,7 @@ mod tests {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        let sights = scan(dir.path(), &BTreeMap::new(), false).files.unwrap();
+        let sights = scan(dir.path(), &BTreeMap::new(), RULES).files.unwrap();
         assert!(
             sights
                 .values()
@@ -415,9 +428,12 @@ mod tests {
         check("link.toml", "is a symbolic link to nowhere, which does not exist");
         File::create(path.join("huge.wasm"))
             .unwrap()
-            .set_len(MAX_WASM_BYTES + 1)
+            .set_len(RULES.max_wasm + 1)
             .unwrap();
-        check("huge.wasm", "has 200000001 bytes or more; a .wasm may have 200000000");
+        check(
+            "huge.wasm",
+            "has 1000001 bytes or more; a .wasm may have 1000000; `modules.max_file_size` sets",
+        );
         fs::write(path.join(OsStr::from_bytes(b"caf\xe9.toml")), "").unwrap();
         check("caf\u{FFFD}.toml", "has a name that is not UTF-8");
         let _socket = std::os::unix::net::UnixListener::bind(path.join("socket.toml")).unwrap();
@@ -435,7 +451,7 @@ mod tests {
         let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         let part = Part::of(OsStr::new("orders.toml")).unwrap();
         let sight = |strict| {
-            scan(dir.path(), &BTreeMap::new(), strict)
+            scan(dir.path(), &BTreeMap::new(), Rules { strict, ..RULES })
                 .files
                 .map(|mut files| files.remove(&part))
         };
@@ -460,12 +476,12 @@ mod tests {
     #[test]
     fn a_missing_directory_is_not_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
-        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new(), false)
+        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new(), RULES)
             .files
             .unwrap_err();
         assert!(trouble.ends_with("modules does not exist"), "{trouble}");
         fs::write(dir.path().join("modules"), "").unwrap();
-        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new(), false)
+        let trouble = scan(&dir.path().join("modules"), &BTreeMap::new(), RULES)
             .files
             .unwrap_err();
         assert!(trouble.ends_with("is not a directory"), "{trouble}");

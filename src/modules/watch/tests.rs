@@ -12,6 +12,11 @@ const NO_POLL: Duration = Duration::from_secs(3_600);
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+const RULES: Rules = Rules {
+    strict: false,
+    max_wasm: 1_000_000,
+};
+
 struct Test {
     root: TempDir,
     watch: Watch,
@@ -22,7 +27,7 @@ impl Test {
     fn new(poll: Duration, events: bool, prepare: impl FnOnce(&Path)) -> Self {
         let root = tempfile::tempdir().unwrap();
         prepare(root.path());
-        let watch = Watch::build(&root.path().join("modules"), false, poll, events);
+        let watch = Watch::build(&root.path().join("modules"), RULES, poll, events);
         Self { root, watch }
     }
 

@@ -232,6 +232,11 @@ impl Relay {
         self.process.exited()
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has used of the machine so far.
     pub fn usage(&self) -> Result<Usage> {
         self.process.usage()

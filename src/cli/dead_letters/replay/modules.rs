@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use tracing::warn;
 
-use super::super::super::Failure;
+use super::super::super::{Failure, read_wasm};
 use super::super::count;
 use super::Chosen;
 use crate::config;
@@ -19,7 +19,7 @@ use crate::transform::{Engine, Limits, Module};
 ///
 /// What was rolled back is not used, though the directory holds it.
 pub fn load(config: &config::Modules, chosen: &Chosen) -> Result<Vec<Assignment>, Failure> {
-    let engine = Engine::new(None).context("cannot load modules")?;
+    let engine = Engine::bounded(None, config.bounds).context("cannot load modules")?;
     chosen
         .iter()
         .map(|(name, letters)| load_one(&engine, config, name, letters.len()))
@@ -41,7 +41,7 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
         .into());
     }
     let doing = || format!("cannot load the module {}", wasm_path.display());
-    let wasm = fs::read(&wasm_path).with_context(doing)?;
+    let wasm = read_wasm(&wasm_path, &modules.bounds).with_context(doing)?;
     let toml = fs::read_to_string(&toml_path).with_context(|| format!("cannot read {}", toml_path.display()))?;
     let at_work = versions::instead_of(modules, name, &Id::of(&wasm, &toml));
     let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is at work"))?;

@@ -1,0 +1,204 @@
+//! Loads modules side by side: none waits for another one that takes long, and together they leave the cores to what runs.
+//!
+//! What waits in a queue here is lent its place for a short while. Whoever takes longer goes on without it: `init` and a probe
+//! beside all others, a compilation in a second queue, where it has all the time that it is allowed.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::sleep;
+
+use crate::transform::{Code, Engine, Limits, LoadError, Module};
+
+/// A module in Rust compiles in a tenth of a second, one in JavaScript in one or two.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// An `init` that takes longer than this is most likely not going to end by itself.
+const LENT: Duration = Duration::from_secs(1);
+
+/// As that of the threads on which modules work: guests take up to 512 KiB of it.
+const STACK: usize = 2 * 1024 * 1024;
+
+/// Shared by all keepers.
+#[derive(Debug)]
+pub struct Loading {
+    /// Where each compilation begins.
+    short: Semaphore,
+    /// Where it goes on if it is a long one.
+    long: Semaphore,
+    /// For what the guests do while they are loaded, as many as there are cores.
+    guests: Semaphore,
+}
+
+/// What is loaded.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub name: String,
+    pub wasm: Arc<[u8]>,
+    pub sha256: String,
+    pub settings: String,
+    pub limits: Limits,
+}
+
+impl Default for Loading {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            short: Semaphore::new(1),
+            long: Semaphore::new(1),
+            guests: Semaphore::new(cores.max(2)),
+        }
+    }
+}
+
+impl Loading {
+    /// As many compilations are under way at once, each of which takes up to `modules.compile_memory`.
+    pub const COMPILATIONS: usize = 2;
+
+    /// What was compiled before waits for no compilation. If this is dropped, it all ends soon.
+    pub(super) async fn load(&self, engine: &Engine, wanted: Wanted) -> anyhow::Result<Result<Arc<Module>, LoadError>> {
+        let name = wanted.name.clone();
+        let loading = {
+            let (engine, wanted) = (engine.clone(), wanted.clone());
+            move |_: &dyn Fn() -> bool| engine.compiled(&wanted.sha256).map(|code| start(code, &wanted))
+        };
+        if let Some(loaded) = self.lend(apart(name.clone(), loading)).await? {
+            return Ok(loaded);
+        }
+        match self.compile(engine, &wanted).await? {
+            Ok(code) => self.lend(apart(name, move |_| start(code, &wanted))).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Something that guests do. It blocks, on a thread of its own.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.lend(apart(name.to_owned(), move |_| work())).await
+    }
+
+    async fn compile(&self, engine: &Engine, wanted: &Wanted) -> anyhow::Result<Result<Code, LoadError>> {
+        let compile = || {
+            let (engine, wanted) = (engine.clone(), wanted.clone());
+            apart(wanted.name.clone(), move |is_wanted: &dyn Fn() -> bool| {
+                // Another module may have been waiting with the same file.
+                match engine.compiled(&wanted.sha256) {
+                    Some(code) => Ok(code),
+                    None => engine.compile(&wanted.wasm, &wanted.sha256, is_wanted),
+                }
+            })
+        };
+        let place = self.short.acquire().await?;
+        {
+            let mut compiling = pin!(compile());
+            tokio::select! {
+                done = &mut compiling => return done,
+                () = sleep(SHORT) => {}
+            }
+            if let Ok(_long) = self.long.try_acquire() {
+                drop(place);
+                return compiling.await;
+            }
+        }
+        // Another long one is at it. What was begun would only take memory until that has ended.
+        drop(place);
+        let _long = self.long.acquire().await?;
+        compile().await
+    }
+
+    async fn lend<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let place = self.guests.acquire().await?;
+        let mut work = pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = sleep(LENT) => drop(place),
+        }
+        work.await
+    }
+}
+
+fn start(code: Code, wanted: &Wanted) -> Result<Arc<Module>, LoadError> {
+    Module::start(code, &wanted.name, &wanted.sha256, &wanted.settings, wanted.limits)
+}
+
+/// Runs it on a thread of its own, which nothing waits for at the end of the process. It is told when nobody wants its result any more.
+async fn apart<T: Send + 'static>(
+    name: String,
+    work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    let (sender, receiver) = oneshot::channel();
+    let work = move || {
+        let done = work(&|| !sender.is_closed());
+        // Whoever wanted it may be gone.
+        let _ = sender.send(done);
+    };
+    let thread = thread::Builder::new().name(format!("load {name}")).stack_size(STACK);
+    let started: io::Result<_> = thread.spawn(work);
+    started.context("cannot start a thread to load the module")?;
+    receiver
+        .await
+        .context("loading the module broke, which is a bug in Slipring")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Work that goes on until it is told to end.
+    fn endless(loading: &Arc<Loading>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<anyhow::Result<()>>) {
+        let (end, ended) = mpsc::channel();
+        let loading = Arc::clone(loading);
+        let work = async move {
+            let wait = move || {
+                let _ = ended.recv();
+            };
+            loading.run("endless", wait).await
+        };
+        (end, tokio::spawn(work))
+    }
+
+    #[tokio::test]
+    async fn an_init_that_does_not_end_keeps_nobody_waiting_for_long() {
+        let loading = Arc::new(Loading::default());
+        let cores = loading.guests.available_permits();
+        let endless: Vec<_> = (0..3 * cores).map(|_| endless(&loading)).collect();
+        let quick = tokio::time::timeout(5 * LENT + Duration::from_secs(5), loading.run("quick", || 7));
+        assert_eq!(quick.await.expect("not behind the others").unwrap(), 7);
+        for (end, work) in endless {
+            drop(end);
+            work.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_is_told_so() {
+        let (told, hears) = mpsc::channel();
+        let work = apart("a".to_owned(), move |wanted| {
+            while wanted() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            told.send(())
+        });
+        drop(tokio::time::timeout(Duration::from_millis(10), work).await);
+        let heard = tokio::task::spawn_blocking(move || hears.recv_timeout(Duration::from_secs(10)));
+        heard.await.unwrap().expect("the work ended");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let broken = apart("a".to_owned(), |_| panic!("as a bug would"));
+        let error: anyhow::Error = broken.await.map(|()| ()).unwrap_err();
+        assert!(error.to_string().contains("a bug in Slipring"), "{error}");
+    }
+}

@@ -1,0 +1,91 @@
+//! A quick look at a file, before anything is made of it: what no compiler writes need not be compiled to be refused.
+
+use wasmparser::{FunctionBody, Operator, Parser, Payload};
+
+use super::super::module::LoadError;
+use crate::config::Bounds;
+
+/// Blocks in a function may be nested so many times as deep as components. A compiler makes nested blocks of the cases of a `switch`,
+/// of which there may be some thousands.
+const BLOCKS: usize = 500;
+
+/// What is damaged is let through; who reads all of it says it better.
+pub(super) fn check(wasm: &[u8], bounds: &Bounds) -> Result<(), LoadError> {
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            // The last one is of the file itself.
+            Ok(Payload::End(_)) => depth = usize::saturating_sub(depth, 1),
+            Ok(Payload::CodeSectionEntry(body)) if blocks(&body) > BLOCKS * bounds.nesting => {
+                return Err(LoadError::Blocks(BLOCKS * bounds.nesting));
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+        if depth > bounds.nesting {
+            return Err(LoadError::Nesting(bounds.nesting));
+        }
+    }
+    Ok(())
+}
+
+/// How deep they are nested in a function.
+fn blocks(body: &FunctionBody<'_>) -> usize {
+    let Ok(operators) = body.get_operators_reader() else {
+        return 0;
+    };
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for operator in operators {
+        match operator {
+            Ok(Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. }) => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            Ok(Operator::End) => depth = depth.saturating_sub(1),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> Vec<u8> {
+        let text = format!("(component {} {})", "(component ".repeat(depth), ")".repeat(depth));
+        wat::parse_str(text).expect("valid text")
+    }
+
+    #[test]
+    fn components_may_be_nested_only_so_deep() {
+        let bounds = Bounds {
+            nesting: 3,
+            ..Bounds::default()
+        };
+        assert!(check(&nested(3), &bounds).is_ok());
+        assert!(matches!(check(&nested(4), &bounds), Err(LoadError::Nesting(3))));
+        let beside = wat::parse_str(format!("(component {})", "(component) (core module)".repeat(10)));
+        assert!(check(&beside.expect("valid text"), &bounds).is_ok());
+    }
+
+    #[test]
+    fn blocks_may_be_nested_only_so_deep() {
+        let bounds = Bounds {
+            nesting: 1,
+            ..Bounds::default()
+        };
+        let function = |depth: usize| {
+            let (begin, end) = ("block ".repeat(depth), "end ".repeat(depth));
+            let text = format!("(component (core module (func {begin} {end}) (func block end)))");
+            wat::parse_str(text).expect("valid text")
+        };
+        assert!(check(&function(BLOCKS), &bounds).is_ok());
+        assert!(matches!(
+            check(&function(BLOCKS + 1), &bounds),
+            Err(LoadError::Blocks(BLOCKS))
+        ));
+    }
+}
