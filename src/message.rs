@@ -8,6 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+mod results;
+
+pub use results::{Changed, Results, Share};
+
 /// What JetStream delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 
-use crate::message::{Message, Rejection};
+use crate::message::{Message, Rejection, Results, Share};
 
 #[cfg(test)]
 mod bug;
@@ -90,6 +90,8 @@ enum State {
         by: Option<Arc<str>>,
         rejection: Option<Rejection>,
         refused: usize,
+        /// Those that are concluded, if there is more to tell than one refusal.
+        shares: Vec<Share>,
     },
     Settled,
 }
@@ -155,6 +157,7 @@ impl Window {
                     by: None,
                     rejection: None,
                     refused: 0,
+                    shares: Vec::new(),
                 },
                 reply: Some(reply),
                 heard: now,
@@ -206,6 +209,32 @@ impl Window {
         }
     }
 
+    /// Keeps what became of a publication that is about to be concluded, for [`Self::results`].
+    pub fn keep(&mut self, ticket: Ticket, share: Share) {
+        if let Some(Entry {
+            state:
+                State::Open {
+                    outstanding: Some(open),
+                    shares,
+                    ..
+                },
+            ..
+        }) = self.entry(ticket)
+            // Of most messages it is the only one, and confirmed.
+            && (*open > 1 || !shares.is_empty() || !share.refused.is_empty())
+        {
+            shares.push(share);
+        }
+    }
+
+    /// What became of the publications that were kept of a message which is not settled yet.
+    pub fn results(&self, ticket: Ticket) -> Option<Results> {
+        match &self.entries.get(self.index(ticket)?)?.state {
+            State::Open { shares, .. } if !shares.is_empty() => Some(Results::of(shares)),
+            State::Open { .. } | State::Settled => None,
+        }
+    }
+
     /// One publication of the message is concluded. Answers once all of them are.
     pub fn conclude(&mut self, ticket: Ticket, result: Result<(), Rejection>) -> Option<Conclusion> {
         let Some(Entry {
@@ -216,6 +245,7 @@ impl Window {
                     by: Some(by),
                     rejection,
                     refused,
+                    ..
                 },
             ..
         }) = self.entry(ticket)

@@ -6,8 +6,9 @@ use async_nats::header::HeaderMap;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::tail::Tail;
 use super::{SUBJECT_PREFIX, header};
-use crate::message::Message;
+use crate::message::{Message, Results};
 
 /// Why a message could not be published, and whose message it was: a dead letter without its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +23,20 @@ pub struct Letter {
     pub origin: Option<Origin>,
     /// Of the module's file, in hex.
     pub sha256: String,
-    /// Of the payload, in bytes, as far as it is there.
-    pub size: usize,
     /// All of them, by name, as they are stored with its first part.
     pub headers: Vec<(String, String)>,
+    /// What became of the message on each channel, if Centrifugo refused a part of it. Of very many channels it is known only once
+    /// the letter is opened.
+    pub results: Option<Results>,
+    /// The numbers of the letter in whose place it is.
+    pub replaces: Vec<u64>,
+    /// Of all that is stored, in bytes, as far as it is there.
+    pub(super) bytes: usize,
+    /// So many of these, at the end, are not the payload's.
+    pub(super) tail: usize,
+    /// Those of the message, where they do not stand among the others.
+    pub(super) kept: Option<Vec<(String, String)>>,
+    pub(super) damaged: bool,
     /// Its sequences in the stream, in order: one, unless it was stored in parts.
     pub(super) numbers: Vec<u64>,
     pub(super) parts: Parts,
@@ -65,6 +76,8 @@ pub enum Unfit {
     /// Parts are removed from the first one on, so somebody was done with it, or its time in the stream is running out.
     #[error("its first parts were removed already")]
     Remains,
+    #[error("what follows its payload, which its header `Slipring-Tail` tells of, cannot be read")]
+    Damaged,
 }
 
 impl Letter {
@@ -99,8 +112,16 @@ impl Letter {
             reason: text(header::REASON),
             origin: origin(),
             sha256: text(header::MODULE_SHA256),
-            size,
             headers: all,
+            results: value(header::CHANNELS).and_then(|channels| serde_json::from_str(&channels).ok()),
+            replaces: text(header::REPLACES)
+                .split(',')
+                .filter_map(|number| number.parse().ok())
+                .collect(),
+            bytes: size,
+            tail: value(header::TAIL).and_then(|tail| tail.parse().ok()).unwrap_or(0),
+            kept: None,
+            damaged: false,
             numbers: vec![number],
             parts: Parts {
                 of,
@@ -138,13 +159,51 @@ impl Letter {
             .collect()
     }
 
-    /// The headers that the message itself had, by name. Those that JetStream obeys were not stored.
-    pub fn message_headers(&self) -> impl Iterator<Item = &(String, String)> {
-        self.headers.iter().filter(|(name, _)| header::is_the_messages(name))
+    /// Of the payload, in bytes, as far as it is there.
+    pub fn size(&self) -> usize {
+        self.bytes.saturating_sub(self.tail)
+    }
+
+    /// The headers that the message itself had, by name.
+    pub fn message_headers(&self) -> Vec<(&str, &str)> {
+        let mut headers: Vec<(&str, &str)> = match &self.kept {
+            Some(kept) => kept.iter().map(|(name, value)| (&**name, &**value)).collect(),
+            None => {
+                let headers = self.headers.iter();
+                headers
+                    .filter_map(|(name, value)| Some((header::original(name)?, &**value)))
+                    .collect()
+            }
+        };
+        headers.sort_by_key(|(name, _)| *name);
+        headers
+    }
+
+    /// The headers that say what became of the message, by name.
+    pub fn own_headers(&self) -> impl Iterator<Item = &(String, String)> {
+        let is_own =
+            |name: &str| header::original(name).is_none() && name != header::ID && !name.starts_with("Nats-Expected-");
+        self.headers.iter().filter(move |(name, _)| is_own(name))
     }
 }
 
 impl Opened {
+    /// All that is stored of a letter, put together.
+    pub(super) fn new(mut letter: Letter, mut stored: Bytes) -> Self {
+        if letter.tail > 0 && letter.missing().is_empty() {
+            let tail = stored.split_off(letter.size().min(stored.len()));
+            let read = Tail::read(&tail).filter(|_| tail.len() == letter.tail);
+            letter.damaged = read.is_none();
+            let Tail { headers, channels } = read.unwrap_or_default();
+            letter.kept = headers;
+            letter.results = channels.or(letter.results);
+        }
+        Self {
+            letter,
+            payload: stored,
+        }
+    }
+
     /// The message as the module got it first.
     pub fn message(&self) -> Result<Message, Unfit> {
         let letter = &self.letter;
@@ -157,10 +216,14 @@ impl Opened {
             }
         }
         let origin = letter.origin.as_ref().ok_or(Unfit::Foreign)?;
+        if letter.damaged {
+            return Err(Unfit::Damaged);
+        }
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Ok(Message {
             subject: origin.subject.clone(),
             payload: self.payload.clone(),
-            headers: letter.message_headers().cloned().collect(),
+            headers: letter.message_headers().into_iter().map(owned).collect(),
             stream: origin.stream.as_str().into(),
             sequence: origin.sequence,
             timestamp: origin.timestamp,

@@ -136,18 +136,14 @@ impl Reader {
             return Ok(None);
         };
         if let ([(_, payload)], 1) = (payloads.as_slice(), letter.parts()) {
-            let payload = payload.clone();
-            return Ok(Some(Opened { letter, payload }));
+            return Ok(Some(Opened::new(letter, payload.clone())));
         }
         let mut joined = BytesMut::new();
         for number in letter.parts.found.values() {
             let part = payloads.iter().find(|(other, _)| other == number);
             joined.extend_from_slice(part.map_or(&[], |(_, payload)| payload));
         }
-        Ok(Some(Opened {
-            letter,
-            payload: joined.freeze(),
-        }))
+        Ok(Some(Opened::new(letter, joined.freeze())))
     }
 
     /// Removes a dead letter with all its parts, from the first one on. Says whether anything of it was still there.

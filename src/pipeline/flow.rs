@@ -266,8 +266,9 @@ impl Flow {
     }
 
     /// A publication of this message was never sent, since a newer one took its place.
-    fn conflated(&mut self, now: Instant, ticket: Ticket) {
+    fn conflated(&mut self, now: Instant, Concluded { ticket, share, .. }: Concluded) {
         self.board.metrics().conflated();
+        self.window.keep(ticket, share);
         match self.window.conclude(ticket, Ok(())) {
             None => {}
             Some(Conclusion::Confirmed) => self.settle(ticket),
@@ -341,10 +342,11 @@ impl Flow {
             }
             self.board.set_trouble(after);
         }
-        for Concluded { ticket, result } in concluded {
+        for Concluded { ticket, result, share } in concluded {
             if result.is_ok() {
                 self.board.metrics().published();
             }
+            self.window.keep(ticket, share);
             match self.window.conclude(ticket, result) {
                 None => {}
                 Some(Conclusion::Confirmed) => {

@@ -367,12 +367,14 @@ impl Run<'_> {
     fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
         let shared = Arc::clone(self.shared);
         let name = self.board.name().to_owned();
+        let results = self.flow.window().results(ticket);
         self.dead_letters.spawn(async move {
             let sender = Sender {
                 module: &name,
                 sha256: &by,
             };
-            shared.dead_letters.store(sender, &message, &rejection).await;
+            let letters = &shared.dead_letters;
+            letters.store(sender, &message, &rejection, results.as_ref()).await;
             ticket
         });
     }
