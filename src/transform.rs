@@ -7,6 +7,7 @@
 mod binary;
 mod bindings;
 mod console;
+mod doubts;
 mod engine;
 mod failure;
 mod host;

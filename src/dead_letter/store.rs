@@ -21,6 +21,9 @@ use crate::nats::Nats;
 /// The longest reason that is stored, in bytes.
 const MAX_REASON: usize = 4096;
 
+/// The longest headers of a message that its letter has as headers, in bytes. JetStream takes 64 KiB of them, ours included.
+const MAX_HEADERS: usize = 32 << 10;
+
 /// The longest header with what became of each channel, in bytes: what is longer is stored behind the payload.
 const MAX_CHANNELS: usize = 8192;
 
@@ -186,7 +189,7 @@ pub(super) fn letters(facts: Facts<'_>, max_payload: usize) -> Vec<(HeaderMap, B
 fn whole(facts: Facts<'_>, max_payload: usize) -> (HeaderMap, Bytes) {
     let (mut headers, mut tail) = (own_headers(facts), Tail::default());
     // Each part has them again.
-    match message_headers(facts.message).filter(|headers| size(headers) <= max_payload / 4) {
+    match message_headers(facts.message).filter(|headers| size(headers) <= MAX_HEADERS.min(max_payload / 4)) {
         Some(messages) => {
             for (name, values) in messages.iter() {
                 for value in values {

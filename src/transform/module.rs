@@ -8,6 +8,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::TransformIndices;
 use super::console::Log;
+use super::doubts::Doubts;
 use super::engine::Engine;
 use super::host::State;
 use super::instance::Instance;
@@ -23,6 +24,7 @@ pub struct Module {
     pub(super) pre: InstancePre<State>,
     pub(super) indices: TransformIndices,
     pub(super) log: Arc<Log>,
+    pub(super) doubts: Doubts,
     sha256: Arc<str>,
 }
 
@@ -100,6 +102,7 @@ impl Module {
             pre,
             indices,
             log: Arc::new(Log::new(name)),
+            doubts: Doubts::default(),
             sha256: hex(&Sha256::digest(wasm)).into(),
         });
         module
