@@ -42,7 +42,7 @@ const PATHS: &str = "\
 /metrics     OpenMetrics text, for Prometheus
 /api/status  what `slipring status` shows, as JSON
 POST /api/modules/NAME/rollback  back to the version before, as `slipring modules rollback NAME`
-POST /api/modules/NAME/retry     what the directory holds is tried again, as `slipring modules retry NAME`
+POST /api/modules/NAME/retry     what the directory holds is tried again, or a halted module resumed, as `slipring modules retry NAME`
 ";
 
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,11 @@ mod letter;
 mod parts;
 mod read;
 mod store;
+mod tail;
 
 pub use letter::{Letter, Opened, Origin, Unfit};
 pub use read::{ReadError, Reader, Scan};
-pub use store::{DeadLetters, Sender};
+pub use store::{DeadLetters, Sender, StoreError};
 
 /// Dead letters of a module `orders` have the subject `slipring.dead.orders`.
 pub const SUBJECT_PREFIX: &str = "slipring.dead";

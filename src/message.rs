@@ -8,6 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+mod results;
+
+pub use results::{Changed, Results, Share};
+
 /// What JetStream delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -60,6 +64,44 @@ impl Message {
             .as_ref()
             .map_or(0, |unreadable| unreadable.subject.len() + unreadable.headers.len());
         self.subject.len() + self.payload.len() + headers + unreadable
+    }
+}
+
+/// A message without a payload that stands for the end of a key or of a subject's last message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker<'a> {
+    header: &'a str,
+    value: &'a str,
+}
+
+impl Message {
+    /// Returns why the message is a marker, if it is one: JetStream leaves one where messages expire or are removed, and key-value
+    /// buckets where keys are deleted.
+    pub fn marker(&self) -> Option<Marker<'_>> {
+        if !self.payload.is_empty() {
+            return None;
+        }
+        let mut headers = self.headers.iter();
+        headers.find_map(|(header, value)| match header.as_str() {
+            "Nats-Marker-Reason" => Some(Marker { header, value }),
+            "KV-Operation" if matches!(value.as_str(), "DEL" | "PURGE") => Some(Marker { header, value }),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Marker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { header, value } = self;
+        let what = match *value {
+            "DEL" => "a key was deleted",
+            "PURGE" => "a key was purged",
+            "MaxAge" => "the last message of the subject expired",
+            "Purge" => "the subject was purged",
+            "Remove" => "the last message of the subject was removed",
+            _ => "the subject has no message any more",
+        };
+        write!(f, "{what} ({header}: {value})")
     }
 }
 
@@ -135,6 +177,14 @@ pub struct Rejection {
     pub channel: Option<Arc<str>>,
     /// A sentence for people.
     pub reason: String,
+}
+
+impl Rejection {
+    /// Returns true if the same message may be taken later although nothing of it changes: somebody adds a namespace, gives a
+    /// permission or raises a limit. What the module says of it, and what Centrifugo cannot read, stays so.
+    pub fn may_pass(&self) -> bool {
+        self.stage == Stage::Publish && !matches!(&*self.code, "107" | "400")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 
 mod expired;
 mod flow;
+mod halt;
 mod intake;
 mod recent;
 mod refusals;
@@ -17,10 +18,13 @@ pub use self::stamp::{Stamp, keyed};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+
+use self::halt::Patience;
 
 use crate::admin::{ModuleBoard, State};
 use crate::config::{self, ModuleConfig};
@@ -102,6 +106,7 @@ impl Assignment {
 #[derive(Debug)]
 pub struct Pipeline {
     assignments: watch::Sender<Assignment>,
+    retry: Arc<Notify>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -113,9 +118,17 @@ enum Ended {
     Stopped,
     /// It needs a fresh start.
     Renew(String),
-    /// It waits for another module than the one with this hash: what follows in the stream must not overtake the message that halted
-    /// it.
-    Halted(String, Arc<str>),
+    /// What follows in the stream must not overtake the message that halted it.
+    Halted(Halted),
+}
+
+#[derive(Debug)]
+struct Halted {
+    reason: String,
+    /// Another module than the one with this hash resumes it.
+    by: Arc<str>,
+    /// The sequence of the message, if the cause may end by itself.
+    again: Option<u64>,
 }
 
 impl Pipeline {
@@ -128,10 +141,12 @@ impl Pipeline {
         leave: CancellationToken,
     ) -> Self {
         let (assignments, receiver) = watch::channel(assignment);
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(supervise(shared, receiver, recent, board, stop.clone(), leave));
+        let (stop, retry) = (CancellationToken::new(), Arc::default());
+        let supervised = supervise(shared, receiver, recent, board, Arc::clone(&retry), stop.clone(), leave);
+        let task = tokio::spawn(supervised);
         Self {
             assignments,
+            retry,
             stop,
             task,
         }
@@ -140,6 +155,11 @@ impl Pipeline {
     /// Gives it another module, which takes over between two messages.
     pub fn assign(&self, assignment: Assignment) {
         self.assignments.send_replace(assignment);
+    }
+
+    /// Resumes it if it is halted.
+    pub fn retry(&self) {
+        self.retry.notify_one();
     }
 
     /// Stops pulling, finishes what is in flight, acks it.
@@ -183,12 +203,18 @@ async fn supervise(
     mut assignments: watch::Receiver<Assignment>,
     recent: Recent,
     board: ModuleBoard,
+    retry: Arc<Notify>,
     stop: CancellationToken,
     leave: CancellationToken,
 ) {
+    let mut patience = Patience::default();
+    let mut trying = None;
     loop {
-        board.set_state(State::Starting, None);
-        let ended = run::run(&shared, &mut assignments, &recent, &board, &stop, &leave).await;
+        // Until it is known that the cause of a halt is over, the pipeline counts as halted.
+        if trying.is_none() {
+            board.set_state(State::Starting, None);
+        }
+        let ended = run::run(&shared, &mut assignments, &mut trying, &recent, &board, &stop, &leave).await;
         match ended {
             Ended::Stopped => return,
             Ended::Renew(reason) => {
@@ -199,14 +225,18 @@ async fn supervise(
                     () = leave.cancelled() => return,
                 }
             }
-            Ended::Halted(reason, halted) => {
-                error!(
-                    module = board.name(),
-                    reason, "the pipeline is halted until its module or its .toml is replaced; nothing is lost"
-                );
-                board.set_state(State::Halted, Some(reason));
+            Ended::Halted(halted) => {
+                let pause = halted.again.map(|_| patience.next(trying.is_some()));
+                halt::say(&board, &halted, pause, trying.is_some());
+                // Whoever asked before did not know of this halt.
+                let _ = retry.notified().now_or_never();
                 tokio::select! {
-                    changed = another(&mut assignments, &halted) => if changed.is_err() { return },
+                    changed = another(&mut assignments, &halted.by) => match changed {
+                        Ok(()) => trying = None,
+                        Err(_) => return,
+                    },
+                    () = retry.notified() => trying = halted.again,
+                    () = over(pause) => trying = halted.again,
                     () = stop.cancelled() => return,
                     () = leave.cancelled() => return,
                 }
@@ -216,10 +246,15 @@ async fn supervise(
     }
 }
 
+async fn over(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
     use crate::transform::Trial;
     use crate::transform::tests::wat::{Guest, limits};

@@ -9,6 +9,7 @@ mod bindings;
 mod cache;
 pub mod compile;
 mod console;
+mod doubts;
 mod engine;
 mod failure;
 mod host;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 
-use crate::message::{Message, Rejection};
+use crate::message::{Message, Rejection, Results, Share};
 
 #[cfg(test)]
 mod bug;
@@ -92,6 +92,8 @@ enum State {
         refused: usize,
         /// At least one publication was never sent, for the message's age.
         expired: bool,
+        /// Those that are concluded, if there is more to tell than one refusal.
+        shares: Vec<Share>,
     },
     Settled,
 }
@@ -158,6 +160,7 @@ impl Window {
                     rejection: None,
                     refused: 0,
                     expired: false,
+                    shares: Vec::new(),
                 },
                 reply: Some(reply),
                 heard: now,
@@ -217,6 +220,32 @@ impl Window {
                 ..
             }) => !std::mem::replace(expired, true),
             _ => false,
+        }
+    }
+
+    /// Keeps what became of a publication that is about to be concluded, for [`Self::results`].
+    pub fn keep(&mut self, ticket: Ticket, share: Share) {
+        if let Some(Entry {
+            state:
+                State::Open {
+                    outstanding: Some(open),
+                    shares,
+                    ..
+                },
+            ..
+        }) = self.entry(ticket)
+            // Of most messages it is the only one, and confirmed.
+            && (*open > 1 || !shares.is_empty() || !share.refused.is_empty())
+        {
+            shares.push(share);
+        }
+    }
+
+    /// What became of the publications that were kept of a message which is not settled yet.
+    pub fn results(&self, ticket: Ticket) -> Option<Results> {
+        match &self.entries.get(self.index(ticket)?)?.state {
+            State::Open { shares, .. } if !shares.is_empty() => Some(Results::of(shares)),
+            State::Open { .. } | State::Settled => None,
         }
     }
 

@@ -59,6 +59,8 @@
 //!   once belongs into [`init`].
 //! - **A `HashMap`'s order can differ** between two instances, since its seed is drawn once an instance. Use a `BTreeMap`
 //!   wherever the order of iteration reaches the output.
+//! - **A message may have no payload.** A stream whose keys are deleted or expire holds markers, such as those of a key-value bucket:
+//!   [`Message::marker`] tells.
 //! - **A panic costs one message**, which is tried once more in a fresh instance and then goes to the dead letters with the
 //!   panic's text. Return an [`Error`] for a message that you cannot use: that is cheaper, and says what you want it to.
 //!
@@ -79,7 +81,7 @@ mod publication;
 mod samples;
 
 pub use error::{Error, Result};
-pub use message::Message;
+pub use message::{Marker, Message};
 pub use output::Output;
 pub use publication::{Body, Channels, Publication};
 #[cfg(not(target_family = "wasm"))]

@@ -170,6 +170,42 @@ impl Message {
         json::read("the payload", &self.payload)
     }
 
+    /// Why the message is a marker, if it is one. A marker has no payload: it says that a key of a key-value bucket was deleted, or that
+    /// JetStream removed the last message of the subject. Every stream whose messages expire may hold them, if it is configured so, and
+    /// every key-value bucket.
+    ///
+    /// ```
+    /// use slipring_sdk::{Marker, Message, Output, Publication, Result};
+    ///
+    /// fn orders(message: &Message) -> Result<Output> {
+    ///     if message.marker().is_some() {
+    ///         // Subscribers learn that there is nothing any more. `Output::drop()` would leave the last state.
+    ///         return Ok(Publication::json_text("orders:17", "null").into());
+    ///     }
+    ///     Ok(Publication::json_text("orders:17", message.text()?).into())
+    /// }
+    ///
+    /// let message = Message::new("$KV.orders.17", "").with_header("Nats-Marker-Reason", "MaxAge");
+    /// assert_eq!(message.marker(), Some(Marker::Expired));
+    /// assert_eq!(orders(&message)?.publications()[0].body.text(), Some("null"));
+    /// assert_eq!(Message::new("$KV.orders.17", "{}").marker(), None);
+    /// # Ok::<(), slipring_sdk::Error>(())
+    /// ```
+    pub fn marker(&self) -> Option<Marker> {
+        if let Some(reason) = self.header("Nats-Marker-Reason") {
+            return Some(match reason {
+                "MaxAge" => Marker::Expired,
+                "Purge" => Marker::Purged,
+                _ => Marker::Deleted,
+            });
+        }
+        match self.header("KV-Operation")? {
+            "DEL" => Some(Marker::Deleted),
+            "PURGE" => Some(Marker::Purged),
+            _ => None,
+        }
+    }
+
     /// The first value of a header. Upper and lower case differ, as they do for NATS itself and its clients.
     ///
     /// ```
@@ -197,4 +233,23 @@ impl Message {
             .filter(move |(other, _)| other == name)
             .map(|(_, value)| value.as_str())
     }
+}
+
+/// What a [marker](Message::marker) stands for.
+///
+/// ```
+/// use slipring_sdk::{Marker, Message};
+///
+/// let message = Message::new("$KV.orders.17", "").with_header("KV-Operation", "DEL");
+/// assert_eq!(message.marker(), Some(Marker::Deleted));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Marker {
+    /// Somebody deleted the key, or the last message of the subject.
+    Deleted,
+    /// Somebody purged the key or the subject, with all that was there before.
+    Purged,
+    /// The time of the key, or of the last message of the subject, ran out.
+    Expired,
 }

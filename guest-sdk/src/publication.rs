@@ -19,7 +19,10 @@ use crate::{Error, Result, json};
 /// ```
 ///
 /// What the relay refuses, as a rejection of the message: no channel, an empty one, one of more than 255 bytes, a body that is
-/// not JSON though it says so, a version of 2^53 or more.
+/// not JSON though it says so or is nested deeper than 9,990 levels, a version of 2^53 or more.
+///
+/// What it warns of once, since only some configurations of Centrifugo let clients have it: a channel with characters beyond ASCII, a
+/// binary body, one of more than a megabyte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
@@ -80,7 +83,11 @@ impl Publication {
         Self::new(channels.into(), Body::Json(text.into()))
     }
 
-    /// A publication of bytes. Only clients that speak Centrifugo's Protobuf protocol can receive it: JSON clients cannot.
+    /// A publication of bytes, for clients that speak Centrifugo's Protobuf protocol.
+    ///
+    /// Centrifugo ends the connection of each subscriber that speaks JSON, which is what clients do by default, with code 3506, and such
+    /// a client does not connect again: one binary publication takes all of its channels from it. In centrifuge-js, `import { Centrifuge }
+    /// from "centrifuge/build/protobuf"` speaks Protobuf.
     ///
     /// ```
     /// use slipring_sdk::{Body, Publication};

@@ -199,6 +199,10 @@ impl ModuleBoard {
         facts.reason = reason;
     }
 
+    pub fn is_halted(&self) -> bool {
+        self.facts().state == State::Halted
+    }
+
     pub fn set_source(&self, stream: &str, consumer: &str) {
         let mut facts = self.facts();
         facts.stream = Some(stream.to_owned());

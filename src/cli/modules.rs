@@ -47,9 +47,10 @@ enum Verb {
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Take what the modules directory holds, after a rollback or a refusal
+    /// Take what the modules directory holds, after a rollback or a refusal; resume a halted module
     ///
-    /// It is tried as every new version is, and may be refused again.
+    /// What was rolled back or refused is tried as every new version is, and may be refused again. A module that is halted, and whose
+    /// files are the same, goes on with the message that halted it.
     Retry {
         /// The module
         #[arg(value_name = "NAME")]

@@ -1,9 +1,13 @@
-//! The headers that a dead letter has beside those of its message.
+//! The headers of a dead letter: its own, and those of its message, some of them under another name.
+
+use std::borrow::Cow;
 
 pub(super) const REASON: &str = "Slipring-Reason";
 pub(super) const STAGE: &str = "Slipring-Stage";
 pub(super) const CODE: &str = "Slipring-Code";
 pub(super) const CHANNEL: &str = "Slipring-Channel";
+/// What became of the message on each channel: see [`Results`](crate::message::Results).
+pub(super) const CHANNELS: &str = "Slipring-Channels";
 pub(super) const SUBJECT: &str = "Slipring-Subject";
 pub(super) const STREAM: &str = "Slipring-Stream";
 pub(super) const SEQUENCE: &str = "Slipring-Sequence";
@@ -13,18 +17,24 @@ pub(super) const MODULE_SHA256: &str = "Slipring-Module-Sha256";
 pub(super) const PART: &str = "Slipring-Part";
 /// In base64: the header block of a message that can't be read, as it was on the wire.
 pub(super) const RAW_HEADERS: &str = "Slipring-Raw-Headers";
-/// The first so many bytes of the payload are the message's header block: it does not fit among the letter's own headers.
-pub(super) const RAW_HEADERS_SIZE: &str = "Slipring-Raw-Headers-Size";
 /// In base64: a subject that is not UTF-8.
 pub(super) const RAW_SUBJECT: &str = "Slipring-Raw-Subject";
+/// So many bytes at the end of the payload are not the message's: see [`Tail`](super::tail::Tail).
+pub(super) const TAIL: &str = "Slipring-Tail";
+/// `17` or `17,18`: the letter in whose place it is, after a replay that published a part of it.
+pub(super) const REPLACES: &str = "Slipring-Replaces";
 /// JetStream's own, by which it knows what it has stored already.
 pub(super) const ID: &str = "Nats-Msg-Id";
 
-const OURS: [&str; 13] = [
+/// Before the name of a header of the message that would mean something else in a dead letter.
+const KEPT: &str = "Slipring-Kept-";
+
+const OURS: [&str; 15] = [
     REASON,
     STAGE,
     CODE,
     CHANNEL,
+    CHANNELS,
     SUBJECT,
     STREAM,
     SEQUENCE,
@@ -32,12 +42,66 @@ const OURS: [&str; 13] = [
     MODULE_SHA256,
     PART,
     RAW_HEADERS,
-    RAW_HEADERS_SIZE,
     RAW_SUBJECT,
+    TAIL,
+    REPLACES,
 ];
 
-/// Whether it is a header of the message itself. Those that JetStream obeys belong to one storing, and to no other.
-pub(super) fn is_the_messages(name: &str) -> bool {
-    let is_jetstreams = name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"));
-    !is_jetstreams && !OURS.contains(&name)
+/// The name under which a header of the message is stored. NATS obeys headers that begin with `Nats-` wherever it finds them, and
+/// the relay those that begin with `Slipring-`.
+pub(super) fn kept(name: &str) -> Cow<'_, str> {
+    match begins_with(name, "nats-") || begins_with(name, "slipring-") {
+        true => Cow::Owned(format!("{KEPT}{name}")),
+        false => Cow::Borrowed(name),
+    }
+}
+
+/// The name that a stored header has in the message. `None`: it is not the message's.
+pub(super) fn original(name: &str) -> Option<&str> {
+    if let Some(original) = name.strip_prefix(KEPT) {
+        return Some(original);
+    }
+    let is_the_letters = begins_with(name, "nats-") || OURS.contains(&name);
+    (!is_the_letters).then_some(name)
+}
+
+fn begins_with(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_header_of_a_message_comes_back_under_its_own_name() {
+        for name in [
+            "Trace",
+            "Nats-Msg-Id",
+            "nats-ttl",
+            "NATS-Rollup",
+            "Slipring-Reason",
+            "slipring-part",
+            "Slipring-Kept-Nats-Msg-Id",
+            "Nat",
+            "é-Nats-",
+        ] {
+            assert_eq!(original(&kept(name)), Some(name));
+        }
+        assert_eq!(kept("nats-ttl"), "Slipring-Kept-nats-ttl");
+        assert_eq!(kept("KV-Operation"), "KV-Operation");
+    }
+
+    #[test]
+    fn the_letter_s_own_headers_are_not_the_message_s() {
+        for name in OURS.iter().chain(&[ID, "Nats-Expected-Stream"]) {
+            assert_eq!(original(name), None, "{name}");
+        }
+        assert_eq!(
+            original("Slipring-Other"),
+            Some("Slipring-Other"),
+            "older relays kept it so"
+        );
+    }
 }

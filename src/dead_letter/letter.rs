@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::tail::Tail;
 use super::{SUBJECT_PREFIX, header};
-use crate::message::Message;
+use crate::message::{Message, Results};
 use crate::nats::headers::{self, Contents};
 
 /// Why a message could not be published, and whose message it was: a dead letter without its payload.
@@ -25,10 +26,20 @@ pub struct Letter {
     pub origin: Option<Origin>,
     /// Of the module's file, in hex.
     pub sha256: String,
-    /// Of the payload, in bytes, as far as it is there.
-    pub size: usize,
     /// All of them, by name, as they are stored with its first part.
     pub headers: Vec<(String, String)>,
+    /// What became of the message on each channel, if Centrifugo refused a part of it. Of very many channels it is known only once
+    /// the letter is opened.
+    pub results: Option<Results>,
+    /// The numbers of the letter in whose place it is.
+    pub replaces: Vec<u64>,
+    /// Of all that is stored, in bytes, as far as it is there.
+    pub(super) bytes: usize,
+    /// So many of these, at the end, are not the payload's.
+    pub(super) tail: usize,
+    /// Those of the message, where they do not stand among the others.
+    pub(super) kept: Option<Vec<(String, String)>>,
+    pub(super) damaged: bool,
     /// Its sequences in the stream, in order: one, unless it was stored in parts.
     pub(super) numbers: Vec<u64>,
     pub(super) parts: Parts,
@@ -79,6 +90,8 @@ pub enum Unfit {
     /// Parts are removed from the first one on, so somebody was done with it, or its time in the stream is running out.
     #[error("its first parts were removed already")]
     Remains,
+    #[error("what follows its payload, which its header `Slipring-Tail` tells of, cannot be read")]
+    Damaged,
 }
 
 impl Letter {
@@ -86,7 +99,7 @@ impl Letter {
     pub(super) fn read(number: u64, stored: Timestamp, subject: &str, headers: &HeaderMap, size: usize) -> Self {
         let value = |name: &str| headers.get(name).map(ToString::to_string);
         let text = |name: &str| value(name).unwrap_or_default();
-        let number_in = |name: &str| value(name)?.parse::<u64>().ok();
+        let number_in = |name: &str| value(name)?.parse().ok();
         let origin = || {
             Some(Origin {
                 subject: value(header::SUBJECT)?,
@@ -104,9 +117,6 @@ impl Letter {
             .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
             .collect();
         all.sort_by(|(left, _), (right, _)| left.cmp(right));
-        // What is before the payload is in the first part.
-        let before = number_in(header::RAW_HEADERS_SIZE).filter(|_| part == 1);
-        let size = size.saturating_sub(before.and_then(|before| usize::try_from(before).ok()).unwrap_or(0));
         Self {
             stored,
             module: module.unwrap_or(subject).to_owned(),
@@ -116,8 +126,16 @@ impl Letter {
             reason: text(header::REASON),
             origin: origin(),
             sha256: text(header::MODULE_SHA256),
-            size,
             headers: all,
+            results: value(header::CHANNELS).and_then(|channels| serde_json::from_str(&channels).ok()),
+            replaces: text(header::REPLACES)
+                .split(',')
+                .filter_map(|number| number.parse().ok())
+                .collect(),
+            bytes: size,
+            tail: value(header::TAIL).and_then(|tail| tail.parse().ok()).unwrap_or(0),
+            kept: None,
+            damaged: false,
             numbers: vec![number],
             parts: Parts {
                 of,
@@ -155,43 +173,72 @@ impl Letter {
             .collect()
     }
 
-    /// The headers that the message itself had, by name. Those that JetStream obeys were not stored.
-    pub fn message_headers(&self) -> impl Iterator<Item = &(String, String)> {
-        self.headers.iter().filter(|(name, _)| header::is_the_messages(name))
+    /// Of the payload, in bytes, as far as it is there.
+    pub fn size(&self) -> usize {
+        self.bytes.saturating_sub(self.tail)
+    }
+
+    /// The headers that the message itself had, by name.
+    pub fn message_headers(&self) -> Vec<(&str, &str)> {
+        let mut headers: Vec<(&str, &str)> = match &self.kept {
+            Some(kept) => kept.iter().map(|(name, value)| (&**name, &**value)).collect(),
+            None => {
+                let headers = self.headers.iter();
+                headers
+                    .filter_map(|(name, value)| Some((header::original(name)?, &**value)))
+                    .collect()
+            }
+        };
+        headers.sort_by_key(|(name, _)| *name);
+        headers
+    }
+
+    /// The headers that say what became of the message, by name.
+    pub fn own_headers(&self) -> impl Iterator<Item = &(String, String)> {
+        let is_own =
+            |name: &str| header::original(name).is_none() && name != header::ID && !name.starts_with("Nats-Expected-");
+        self.headers.iter().filter(move |(name, _)| is_own(name))
     }
 }
 
 impl Opened {
-    /// `stored` is what its parts hold, one after the other.
-    pub(super) fn new(letter: Letter, stored: Bytes) -> Self {
+    /// All that is stored of a letter, put together.
+    pub(super) fn new(mut letter: Letter, mut stored: Bytes) -> Self {
+        let mut raw_headers = None;
+        if letter.tail > 0 && letter.missing().is_empty() {
+            let tail = stored.split_off(letter.size().min(stored.len()));
+            let read = Tail::read(&tail).filter(|_| tail.len() == letter.tail);
+            letter.damaged = read.is_none();
+            let tail = read.unwrap_or_default();
+            letter.kept = tail.headers;
+            letter.results = tail.channels.or(letter.results);
+            raw_headers = tail.raw_headers;
+        }
         let value = |name: &str| {
             let found = letter.headers.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.as_str())
+            found.map(|(_, value)| value.clone())
         };
-        let bytes = |name: &str| {
-            value(name)
-                .and_then(|base64| STANDARD.decode(base64).ok())
-                .map(Bytes::from)
-        };
-        let before: Option<usize> = value(header::RAW_HEADERS_SIZE).and_then(|size| size.parse().ok());
-        let (headers, payload) = match before {
-            Some(size) if size <= stored.len() => (Some(stored.slice(..size)), stored.slice(size..)),
-            _ => (bytes(header::RAW_HEADERS), stored),
-        };
-        let raw = headers.map(|headers| Raw {
-            subject: bytes(header::RAW_SUBJECT),
+        let bytes = |base64: String| STANDARD.decode(base64).ok().map(Bytes::from);
+        let raw_headers = raw_headers.or_else(|| value(header::RAW_HEADERS)).and_then(bytes);
+        let raw = raw_headers.map(|headers| Raw {
+            subject: value(header::RAW_SUBJECT).and_then(bytes),
             headers,
         });
-        Self { letter, payload, raw }
+        Self {
+            letter,
+            payload: stored,
+            raw,
+        }
     }
 
     /// Subject and headers of the message.
     pub fn contents(&self) -> Contents {
         let subject = self.letter.origin.as_ref().map_or("", |origin| origin.subject.as_str());
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         match &self.raw {
             None => Contents {
                 subject: subject.to_owned(),
-                headers: self.letter.message_headers().cloned().collect(),
+                headers: self.letter.message_headers().into_iter().map(owned).collect(),
                 unreadable: None,
             },
             Some(raw) => {
@@ -213,6 +260,9 @@ impl Opened {
             }
         }
         let origin = letter.origin.as_ref().ok_or(Unfit::Foreign)?;
+        if letter.damaged {
+            return Err(Unfit::Damaged);
+        }
         let Contents {
             subject,
             headers,

@@ -50,7 +50,7 @@ impl Assembly {
 impl Letter {
     /// A part that was stored twice counts with its last storing; both are the letter's.
     fn with(mut self, part: Self) -> Self {
-        self.size += part.size;
+        self.bytes += part.bytes;
         self.numbers.extend(part.numbers);
         self.parts.found.extend(part.parts.found);
         self

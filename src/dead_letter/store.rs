@@ -2,6 +2,7 @@
 //!
 //! Storing never gives up: until a dead letter is stored its message is not acked, so it is in one stream or the other.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,21 +15,27 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tracing::{info, warn};
 
+use super::tail::Tail;
 use super::{SUBJECT_PREFIX, header};
-use crate::message::{Message, Rejection};
+use crate::message::{Message, Rejection, Results};
 use crate::nats::Nats;
-use crate::nats::headers::block;
 
 /// The longest reason that is stored, in bytes.
 const MAX_REASON: usize = 4096;
 
+/// The longest headers of a message that its letter has as headers, in bytes. JetStream takes no more than 65,535 bytes of them, ours
+/// included (`processJetStreamMsg` in `server/stream.go`).
+const MAX_HEADERS: usize = 32 << 10;
+
+/// The longest header block of an unreadable message that its letter has in a header, in base64.
+const MAX_RAW_HEADERS: usize = 16 << 10;
+
+/// The longest header with what became of each channel, in bytes: what is longer is stored behind the payload.
+const MAX_CHANNELS: usize = 8192;
+
 /// What a header takes beside its name and value (`: ` and the line's end), and the head of them all, generously.
 const HEADER_OVERHEAD: usize = 4;
 const HEADERS_OVERHEAD: usize = 64;
-
-/// JetStream takes no more than 65,535 bytes of headers (`processJetStreamMsg` in `server/stream.go`), and some are added when a letter
-/// is sent.
-const MAX_HEADERS: usize = 65_535 - 512;
 
 /// The stream for dead letters. It is created when the first one comes.
 #[derive(Debug)]
@@ -47,8 +54,20 @@ pub struct Sender<'a> {
     pub sha256: &'a str,
 }
 
+/// All that a dead letter tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) sender: Sender<'a>,
+    pub(super) message: &'a Message,
+    pub(super) rejection: &'a Rejection,
+    /// What became of each channel, if Centrifugo refused a part of it.
+    pub(super) results: Option<&'a Results>,
+    /// The letter in whose place it is.
+    pub(super) replaces: &'a [u64],
+}
+
 #[derive(Debug, thiserror::Error)]
-enum StoreError {
+pub enum StoreError {
     #[error("creating the stream `{stream}` for dead letters failed")]
     Create { stream: String, source: async_nats::Error },
     #[error("storing a dead letter in the stream `{stream}` failed")]
@@ -65,9 +84,16 @@ impl DeadLetters {
     }
 
     /// Returns once the message is stored, however long that takes.
-    pub async fn store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) {
+    pub async fn store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection, results: Option<&Results>) {
+        let facts = Facts {
+            sender,
+            message,
+            rejection,
+            results,
+            replaces: &[],
+        };
         let mut delay = Duration::from_millis(100);
-        while let Err(error) = self.try_store(sender, message, rejection).await {
+        while let Err(error) = self.try_store(facts).await {
             // The stream may have been removed since.
             self.ready.store(false, Ordering::Relaxed);
             warn!(
@@ -81,13 +107,30 @@ impl DeadLetters {
         }
     }
 
-    async fn try_store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection) -> Result<(), StoreError> {
+    /// Stores what is left of a letter with these numbers, after a replay that published a part of it. The letter itself stays.
+    pub async fn replace(
+        &self,
+        numbers: &[u64],
+        sender: Sender<'_>,
+        message: &Message,
+        rejection: &Rejection,
+        results: &Results,
+    ) -> Result<(), StoreError> {
+        let facts = Facts {
+            sender,
+            message,
+            rejection,
+            results: Some(results),
+            replaces: numbers,
+        };
+        self.try_store(facts).await
+    }
+
+    async fn try_store(&self, facts: Facts<'_>) -> Result<(), StoreError> {
         if !self.ready.load(Ordering::Relaxed) {
             self.create().await?;
         }
-        let max_payload = self.nats.client.max_payload();
-        let letters = letters(sender, message, rejection, max_payload);
-        for (headers, payload) in letters {
+        for (headers, payload) in letters(facts, self.nats.client.max_payload()) {
             let letter = PublishMessage::build()
                 .headers(headers)
                 .payload(payload)
@@ -96,7 +139,7 @@ impl DeadLetters {
                 stream: self.stream.clone(),
                 source,
             };
-            let subject = format!("{SUBJECT_PREFIX}.{}", sender.module);
+            let subject = format!("{SUBJECT_PREFIX}.{}", facts.sender.module);
             let ack = self
                 .nats
                 .jetstream
@@ -127,43 +170,90 @@ impl DeadLetters {
     }
 }
 
-/// The dead letter as it is stored: one, unless the server takes none that large with the headers added. Then its payload
-/// comes in parts, in order, marked with `Slipring-Part: 1/2`.
-pub(super) fn letters(
-    sender: Sender<'_>,
-    message: &Message,
-    rejection: &Rejection,
-    max_payload: usize,
-) -> Vec<(HeaderMap, Bytes)> {
-    let (headers, payload) = fitting(headers(sender, message, rejection), message);
+/// The dead letter as it is stored: one, unless the server takes none that large with the headers added. Then it comes in parts, in
+/// order, marked with `Slipring-Part: 1/2`.
+pub(super) fn letters(facts: Facts<'_>, max_payload: usize) -> Vec<(HeaderMap, Bytes)> {
+    let (headers, mut rest) = whole(facts, max_payload);
     // Room for `Slipring-Part` and `Nats-Expected-Stream` as well.
     let taken = size(&headers) + 256;
     let room = max_payload.saturating_sub(taken).max(1);
-    if payload.len() <= room {
-        return vec![(headers, payload)];
+    if rest.len() <= room {
+        return vec![(headers, rest)];
     }
-    let parts = payload.len().div_ceil(room);
-    let mut rest = payload;
+    let parts = rest.len().div_ceil(room);
     let mut letters = Vec::with_capacity(parts);
     for part in 1..=parts {
         let mut headers = headers.clone();
         headers.insert(header::PART, format!("{part}/{parts}"));
-        headers.insert(header::ID, format!("{}.{part}", id(sender, message, rejection)));
+        headers.insert(header::ID, format!("{}.{part}", id(facts)));
         letters.push((headers, rest.split_to(room.min(rest.len()))));
     }
     letters
 }
 
-fn headers(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &message.headers {
-        if !header::is_the_messages(name) {
-            continue;
+/// What the headers cannot hold follows the payload.
+fn whole(facts: Facts<'_>, max_payload: usize) -> (HeaderMap, Bytes) {
+    let (mut headers, mut tail) = (own_headers(facts), Tail::default());
+    // Each part has them again.
+    match message_headers(facts.message).filter(|headers| size(headers) <= MAX_HEADERS.min(max_payload / 4)) {
+        Some(messages) => {
+            for (name, values) in messages.iter() {
+                for value in values {
+                    headers.append(name.clone(), value.clone());
+                }
+            }
         }
-        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
-            headers.append(name, value);
+        None => tail.headers = Some(facts.message.headers.clone()),
+    }
+    if let Some(unreadable) = &facts.message.unreadable {
+        if unreadable.subject[..] != *facts.message.subject.as_bytes() {
+            headers.insert(header::RAW_SUBJECT, STANDARD.encode(&unreadable.subject));
+        }
+        let block = STANDARD.encode(&unreadable.headers);
+        match block.len() <= MAX_RAW_HEADERS.min(max_payload / 4) {
+            true => headers.insert(header::RAW_HEADERS, block),
+            false => tail.raw_headers = Some(block),
         }
     }
+    if let Some(results) = facts.results {
+        let json = serde_json::to_string(results).expect("texts are JSON");
+        match json.len() <= MAX_CHANNELS {
+            true => headers.insert(header::CHANNELS, json),
+            false => tail.channels = Some(results.clone()),
+        }
+    }
+    let tail = tail.write();
+    let payload = &facts.message.payload;
+    if tail.is_empty() {
+        return (headers, payload.clone());
+    }
+    headers.insert(header::TAIL, tail.len().to_string());
+    (headers, [payload, tail.as_slice()].concat().into())
+}
+
+/// `None`: one of them cannot be sent.
+fn message_headers(message: &Message) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &message.headers {
+        // What is read again is without spaces around it.
+        let value = Some(value).filter(|value| value.trim() == *value)?;
+        headers.append(
+            HeaderName::from_str(&header::kept(name)).ok()?,
+            HeaderValue::from_str(value).ok()?,
+        );
+    }
+    Some(headers)
+}
+
+fn own_headers(facts: Facts<'_>) -> HeaderMap {
+    let Facts {
+        sender,
+        message,
+        rejection,
+        replaces,
+        ..
+    } = facts;
+    let mut headers = HeaderMap::new();
     headers.insert(header::REASON, line(&rejection.reason));
     headers.insert(header::STAGE, rejection.stage.to_string());
     headers.insert(header::CODE, line(&rejection.code));
@@ -175,41 +265,34 @@ fn headers(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> Head
     headers.insert(header::SEQUENCE, message.sequence.to_string());
     headers.insert(header::TIMESTAMP, message.timestamp.to_string());
     headers.insert(header::MODULE_SHA256, line(sender.sha256));
-    headers.insert(header::ID, id(sender, message, rejection));
+    if !replaces.is_empty() {
+        headers.insert(header::REPLACES, list(replaces));
+    }
+    headers.insert(header::ID, id(facts));
     headers
 }
 
-/// The headers and the payload of the letter. Headers of the message that would not fit go before its payload, as they are on the wire.
-fn fitting(mut headers: HeaderMap, message: &Message) -> (HeaderMap, Bytes) {
-    if let Some(unreadable) = &message.unreadable {
-        headers.insert(header::RAW_HEADERS, STANDARD.encode(&unreadable.headers));
-        if unreadable.subject[..] != *message.subject.as_bytes() {
-            headers.insert(header::RAW_SUBJECT, STANDARD.encode(&unreadable.subject));
-        }
-    }
-    if size(&headers) <= MAX_HEADERS {
-        return (headers, message.payload.clone());
-    }
-    let block = match &message.unreadable {
-        Some(unreadable) => unreadable.headers.clone(),
-        None => block(&message.headers).into(),
-    };
-    let mut ours = HeaderMap::new();
-    for (name, values) in headers.iter() {
-        let text = name.to_string();
-        if text != header::RAW_HEADERS && !header::is_the_messages(&text) {
-            values.iter().for_each(|value| ours.append(name.clone(), value.clone()));
-        }
-    }
-    ours.insert(header::RAW_HEADERS_SIZE, block.len().to_string());
-    (ours, [block, message.payload.clone()].concat().into())
+fn list(numbers: &[u64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(",")
 }
 
 /// The same for the same message, module and stage, so that what is stored twice within JetStream's duplicate window (two
 /// minutes by default) is there once.
-fn id(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> String {
+fn id(facts: Facts<'_>) -> String {
+    let Facts {
+        sender,
+        message,
+        rejection,
+        replaces,
+        ..
+    } = facts;
+    let replaces = match replaces {
+        [] => Cow::Borrowed(""),
+        _ => Cow::Owned(format!(".after.{}", list(replaces))),
+    };
     format!(
-        "slipring.{}.{}.{}.{}.{}",
+        "slipring.{}.{}.{}.{}.{}{replaces}",
         sender.module,
         line(&message.stream),
         message.sequence,
@@ -242,8 +325,13 @@ fn size(headers: &HeaderMap) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::super::letter::{Letter, Opened};
+    use super::super::parts::Assembly;
     use super::*;
-    use crate::message::Stage;
+    use crate::message::{Share, Stage};
 
     const SENDER: Sender<'static> = Sender {
         module: "orders",
@@ -275,6 +363,34 @@ mod tests {
         }
     }
 
+    fn facts<'a>(message: &'a Message, rejection: &'a Rejection) -> Facts<'a> {
+        Facts {
+            sender: SENDER,
+            message,
+            rejection,
+            results: None,
+            replaces: &[],
+        }
+    }
+
+    /// As it is read again.
+    fn opened(letters: &[(HeaderMap, Bytes)]) -> Opened {
+        let mut assembly = Assembly::default();
+        let mut whole = None;
+        for (number, (headers, payload)) in (1..).zip(letters) {
+            let part = Letter::read(
+                number,
+                Timestamp::UNIX_EPOCH,
+                "slipring.dead.orders",
+                headers,
+                payload.len(),
+            );
+            whole = assembly.add(part).or(whole);
+        }
+        let payloads: Vec<&[u8]> = letters.iter().map(|(_, payload)| payload.as_ref()).collect();
+        Opened::new(whole.expect("all parts are there"), payloads.concat().into())
+    }
+
     fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         headers.get(name).map(HeaderValue::as_str)
     }
@@ -290,7 +406,7 @@ mod tests {
                 ("nats-ttl", "1s"),
             ],
         );
-        let letters = letters(SENDER, &message, &rejection("panicked at\nsrc/lib.rs:3"), 1 << 20);
+        let letters = letters(facts(&message, &rejection("panicked at\nsrc/lib.rs:3")), 1 << 20);
         let [(headers, payload)] = letters.as_slice() else {
             panic!("one letter")
         };
@@ -298,6 +414,8 @@ mod tests {
         let traces: Vec<_> = headers.get_all("Trace").map(HeaderValue::as_str).collect();
         assert_eq!(traces, ["1", "2"]);
         assert_eq!(value(headers, "nats-ttl"), None);
+        assert_eq!(value(headers, "Slipring-Kept-nats-ttl"), Some("1s"));
+        assert_eq!(value(headers, "Slipring-Kept-Nats-Msg-Id"), Some("theirs"));
         assert_eq!(value(headers, "Slipring-Reason"), Some("panicked at src/lib.rs:3"));
         assert_eq!(value(headers, "Slipring-Stage"), Some("transform"));
         assert_eq!(value(headers, "Slipring-Code"), Some("trap"));
@@ -314,7 +432,7 @@ mod tests {
     #[test]
     fn a_payload_that_does_not_fit_with_the_headers_comes_in_parts() {
         let payload: &'static [u8] = &[7; 2000];
-        let letters = letters(SENDER, &message(payload, &[]), &rejection("too bad"), 2000);
+        let letters = letters(facts(&message(payload, &[]), &rejection("too bad")), 2000);
         assert_eq!(letters.len(), 2);
         let joined: Vec<u8> = letters.iter().flat_map(|(_, part)| part.to_vec()).collect();
         assert_eq!(joined, payload);
@@ -332,5 +450,69 @@ mod tests {
     fn a_long_reason_is_cut_at_a_character() {
         let reason = "é".repeat(MAX_REASON);
         assert!(line(&reason).len() <= MAX_REASON);
+    }
+
+    #[test]
+    fn a_letter_says_what_became_of_each_channel_and_which_it_replaces() {
+        let share = Share {
+            number: 1,
+            channels: vec!["test:größe".into(), "nowhere:\"1\"\n".into()],
+            refused: vec!["nowhere:\"1\"\n".into()],
+        };
+        let results = Results::of(&[share]);
+        let (message, rejection) = (message(b"{}", &[]), rejection("unknown channel"));
+        let letters = letters(
+            Facts {
+                results: Some(&results),
+                replaces: &[17, 18],
+                ..facts(&message, &rejection)
+            },
+            1 << 20,
+        );
+        let headers = &letters[0].0;
+        let expected = r#"{"nowhere:\"1\"\n":"-","test:größe":"+"}"#;
+        assert_eq!(value(headers, "Slipring-Channels"), Some(expected));
+        assert_eq!(value(headers, "Slipring-Replaces"), Some("17,18"));
+        let id = "slipring.orders.ORDERS.42.1700000000000000000.transform.after.17,18";
+        assert_eq!(value(headers, "Nats-Msg-Id"), Some(id));
+        let opened = opened(&letters);
+        assert_eq!(
+            (opened.letter.results, opened.letter.replaces),
+            (Some(results), vec![17, 18])
+        );
+    }
+
+    proptest! {
+        /// Whatever a message has, in however many parts: it comes back as it was.
+        #[test]
+        fn a_message_comes_back_as_it_was(
+            payload in prop::collection::vec(any::<u8>(), 0..3000),
+            headers in prop::collection::vec(
+                ("(Trace|Nats-Msg-Id|nats-Expected-Stream|NATS-TTL|Slipring-Part|slipring-tail|Slipring-Kept-A|KV-Operation)", ".{0,40}|\\PC{0,300}| x |a\rb|"),
+                0..20,
+            ),
+            channels in prop::option::of(0_usize..2000),
+            max_payload in 2000_usize..6000,
+        ) {
+            let mut message = message(b"", &[]);
+            message.payload = payload.into();
+            message.headers = headers;
+            message.headers.sort_by(|(left, _), (right, _)| left.cmp(right));
+            let results = channels.map(|channels| {
+                let channels: Vec<std::sync::Arc<str>> = (0..channels).map(|number| format!("a:{number}").into()).collect();
+                let refused = channels.iter().step_by(3).cloned().collect();
+                Results::of(&[Share { number: 0, channels, refused }])
+            });
+            let rejection = rejection("no");
+            let stored = letters(Facts { results: results.as_ref(), ..facts(&message, &rejection) }, max_payload);
+            for (headers, payload) in &stored {
+                // With the largest header of ours the smallest server would take no payload at all.
+                prop_assert!(size(headers) + payload.len() <= max_payload.max(size(headers) + 1));
+            }
+            let opened = opened(&stored);
+            prop_assert_eq!(opened.letter.size(), message.payload.len());
+            prop_assert_eq!(&opened.letter.results, &results);
+            prop_assert_eq!(opened.message().unwrap(), message);
+        }
     }
 }

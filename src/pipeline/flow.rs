@@ -1,6 +1,7 @@
 //! What a pipeline decides, from a delivery to its ack. It does no I/O: what is to be done comes out as [`Effect`]s and requests,
 //! and what was done comes back in, so that whole pipelines can be simulated (`pipeline/simulation.rs`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,12 @@ pub(super) struct Flow {
     retried: u64,
     /// Messages that are not transformed yet stay with JetStream.
     halting: bool,
+    /// What halted the pipeline before may not be over: see [`Flow::try_through`].
+    trying: Option<u64>,
+    /// What is transformed and waits for its turn while that is tried.
+    later: VecDeque<Transformed>,
+    /// The message that halts the pipeline now, if the cause may end by itself.
+    again: Option<u64>,
     /// Another relay may read by now.
     yielded: bool,
     /// Nothing is published yet, where only the newest state of a channel matters.
@@ -101,6 +108,9 @@ impl Flow {
             pending: 0,
             retried: 0,
             halting: false,
+            trying: None,
+            later: VecDeque::new(),
+            again: None,
             yielded: false,
             catch_up: None,
             gather: Gather::new(),
@@ -114,11 +124,36 @@ impl Flow {
         &self.window
     }
 
+    /// The pipeline was halted, at the message with this sequence, by what may be over. Until that message or a later one is published,
+    /// messages are read one at a time, and the first one that is refused halts the pipeline again: none becomes a dead letter for what
+    /// is known to be wrong, and none that follows is published before it.
+    ///
+    /// Where only the newest state of a channel matters, all messages are read nevertheless: what an earlier flow left out must not be
+    /// shown.
+    pub(super) fn try_through(&mut self, sequence: u64) {
+        self.trying = Some(sequence);
+    }
+
+    /// What is still to be tried, if anything is.
+    pub(super) fn trying(&self) -> Option<u64> {
+        self.trying
+    }
+
+    /// Where to try again, if the pipeline was halted by what may end by itself.
+    pub(super) fn again(&self) -> Option<u64> {
+        self.again
+    }
+
     /// What may still come in. What an earlier flow had in its window fits into this one while nothing of it is published yet.
     pub(super) fn room(&self, now: Instant) -> Room {
         let window = &self.window;
+        let messages = window.room_messages(now);
+        let one_by_one = self.trying.is_some() && !self.config.conflate;
         Room {
-            messages: window.room_messages(now),
+            messages: match one_by_one {
+                true => messages.min(1_usize.saturating_sub(window.len())),
+                false => messages,
+            },
             bytes: match self.catch_up {
                 None => window.room_bytes(),
                 Some(_) => window.room_message_bytes(),
@@ -149,6 +184,7 @@ impl Flow {
     /// Another module has taken over, with this configuration.
     pub(super) fn configure(&mut self, config: Arc<ModuleConfig>) {
         self.config = config;
+        self.trying = None;
     }
 
     /// An epoch has begun. Answers whether it can be used.
@@ -229,6 +265,33 @@ impl Flow {
     /// What the module made of a message, in the order in which they were handed out.
     pub(super) fn transformed(&mut self, now: Now, transformed: Transformed) {
         self.transforming -= 1;
+        if self.has_to_wait(transformed.ticket) {
+            self.later.push_back(transformed);
+        } else {
+            self.take(now, transformed);
+            self.take_later(now);
+        }
+    }
+
+    /// Whether a message before this one is not settled, and messages are published one at a time.
+    fn has_to_wait(&self, ticket: Ticket) -> bool {
+        let sequence = |message: &Arc<Message>| message.sequence;
+        self.trying.is_some()
+            && !self.config.conflate
+            && self.window.message(ticket).map(sequence) != self.window.oldest_unsettled().map(sequence)
+    }
+
+    /// Goes on with what had to wait.
+    fn take_later(&mut self, now: Now) {
+        while let Some(next) = self.later.front()
+            && !self.has_to_wait(next.ticket)
+            && let Some(next) = self.later.pop_front()
+        {
+            self.take(now, next);
+        }
+    }
+
+    fn take(&mut self, now: Now, transformed: Transformed) {
         if self.halting {
             // It comes again once the pipeline resumes, behind the message that halted it.
             return;
@@ -269,8 +332,9 @@ impl Flow {
     }
 
     /// A publication of this message was never sent, since a newer one took its place.
-    fn conflated(&mut self, now: Now, ticket: Ticket) {
+    fn conflated(&mut self, now: Now, Concluded { ticket, share, .. }: Concluded) {
         self.board.metrics().conflated();
+        self.window.keep(ticket, share);
         self.conclude_unsent(now, ticket);
     }
 
@@ -372,19 +436,25 @@ impl Flow {
             }
             self.board.set_trouble(after);
         }
-        for Concluded { ticket, result } in concluded {
+        for Concluded { ticket, result, share } in concluded {
             if result.is_ok() {
                 self.board.metrics().published();
             }
+            self.window.keep(ticket, share);
             match self.window.conclude(ticket, result) {
                 None => {}
                 Some(Conclusion::Confirmed) => {
                     self.refusals.success(Stage::Publish);
+                    let sequence = self.window.message(ticket).map(|message| message.sequence);
+                    self.trying = self
+                        .trying
+                        .filter(|through| sequence.is_none_or(|sequence| sequence < *through));
                     self.settle(now, ticket);
                 }
                 Some(Conclusion::Rejected(message, rejection, by)) => self.reject(now, ticket, message, rejection, by),
             }
         }
+        self.take_later(now);
     }
 
     /// `by` the module with this hash, or by Centrifugo what that made.
@@ -399,6 +469,12 @@ impl Flow {
             return;
         }
         let stage = rejection.stage;
+        let lasts = !rejection.may_pass();
+        if let Some(through) = self.trying.filter(|_| !lasts) {
+            self.again = Some(through.max(message.sequence));
+            self.halt(stage, rejection.reason, by);
+            return;
+        }
         self.board.metrics().rejected(stage);
         if stage == Stage::Publish {
             let refused = Effect::Refused(Arc::clone(&message), rejection.clone(), Arc::clone(&by));
@@ -408,6 +484,7 @@ impl Flow {
             .refusals
             .rejected(now.instant, self.board.name(), &message, &rejection);
         let max = self.config.max_consecutive_rejects;
+        self.again = (!lasts).then_some(message.sequence);
         if in_a_row > max {
             self.halt(
                 stage,
@@ -472,6 +549,7 @@ impl Flow {
 
     /// Keeps what takes long from being delivered again, and brings the gauges up to date.
     pub(super) fn tick(&mut self, now: Now) {
+        self.take_later(now);
         self.expired.tell(now.instant, self.board.name());
         let late = self.window.in_progress(now.instant, PROGRESS_INTERVAL);
         self.effects.extend(late.into_iter().map(Effect::InProgress));

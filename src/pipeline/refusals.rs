@@ -24,10 +24,12 @@ impl Refusals {
         *self.in_a_row(stage) = 0;
     }
 
-    /// A message was rejected. Answers how many in a row that makes in its stage.
+    /// A message was rejected. Answers how many in a row that makes in its stage. Markers do not count: that many keys expire at once
+    /// says nothing about the module.
     pub(super) fn rejected(&mut self, now: Instant, module: &str, message: &Message, rejection: &Rejection) -> u32 {
         // A module can't do better with what it is never given.
-        if rejection.code != UNREADABLE {
+        let is_a_marker = rejection.stage == Stage::Transform && message.marker().is_some();
+        if rejection.code != UNREADABLE && !is_a_marker {
             *self.in_a_row(rejection.stage) += 1;
         }
         if self.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
@@ -91,5 +93,21 @@ mod tests {
         refusals.success(Stage::Transform);
         let mut reject = |stage| refusals.rejected(now, "orders", &message, &rejection(stage));
         assert_eq!((reject(Stage::Transform), reject(Stage::Publish)), (1, 2));
+        for (header, counts) in [
+            ("Nats-Marker-Reason: MaxAge", 1),
+            ("KV-Operation: DEL", 1),
+            ("KV-Operation: PUT", 2),
+        ] {
+            let (name, value) = header.split_once(": ").unwrap();
+            let marker = Message {
+                headers: vec![(name.to_owned(), value.to_owned())],
+                ..message.clone()
+            };
+            assert_eq!(
+                refusals.rejected(now, "orders", &marker, &rejection(Stage::Transform)),
+                counts,
+                "{header}"
+            );
+        }
     }
 }

@@ -1,12 +1,14 @@
-//! Dead letters once more: each message goes through its module as that is now, and what it becomes is published. A letter is
-//! removed once all of that is confirmed, so that a replay may end anywhere and be started again.
+//! Dead letters once more: each message goes through its module as that is now, and what failed of it is published. A letter is
+//! removed once all of that is confirmed, so that a replay may end anywhere and be started again. One of which only a part is
+//! confirmed gives way to one that says so, before any letter behind it is removed: otherwise the next replay would publish that part
+//! after what is newer.
 //!
-//! Beside the pipeline it shares only what decides: no consumer, no window, no acks. Nothing is stored anew; what is rejected
-//! again stays where it is.
+//! Beside the pipeline it shares only what decides: no consumer, no window, no acks. What is rejected again stays where it is.
 
 mod line;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +23,12 @@ use self::line::{Gone, Line};
 use super::Assignment;
 use super::stamp::Stamp;
 use crate::config::{self, VersionSource};
-use crate::dead_letter::{Opened, ReadError, Reader, Unfit};
-use crate::message::{Message, Outcome, Publication, Rejection, Stage};
+use crate::dead_letter::{DeadLetters, Opened, ReadError, Reader, Sender, StoreError, Unfit};
+use crate::message::{Changed, Message, Outcome, Publication, Rejection, Results, Stage};
 use crate::nats::Nats;
 use crate::publish::{Answer, Client, Concluded, RequestId, Scheduler};
 use crate::shutdown::Shutdown;
-use crate::transform::{Chunk, Transformed, Workers};
+use crate::transform::{Chunk, Module, Transformed, Workers};
 
 /// Letters under way at once: publishing is then still faster than removing, and Ctrl-C and a repeat after a crash take little.
 const MAX_LETTERS: usize = 256;
@@ -88,12 +90,17 @@ impl Origins {
 #[derive(Debug)]
 pub struct Replay {
     pub reader: Reader,
+    pub dead_letters: Arc<DeadLetters>,
     pub centrifugo: Arc<Client>,
     pub publish: config::Publish,
     /// How long what is in flight may take once it is told to stop.
     pub grace: Duration,
     pub assignment: Assignment,
     pub origins: Arc<Origins>,
+    /// What was confirmed before is published again, too.
+    pub whole: bool,
+    /// Letters in whose place others are: a replay died before it removed them.
+    pub replaced: Arc<HashSet<u64>>,
 }
 
 /// What became of a letter.
@@ -103,9 +110,11 @@ pub enum Fate {
     Published,
     /// The module chose to drop it, and it is removed.
     Dropped,
+    /// All that the module makes of it was confirmed before, and it is removed.
+    NothingLeft,
     /// It stays.
     Rejected(Rejection),
-    /// It was a remainder of one that was removed in part, and is removed as well.
+    /// It was a remainder of one that was removed in part, or another one is in its place; it is removed as well.
     Remains,
     /// Somebody else removed it meanwhile.
     Gone,
@@ -124,7 +133,7 @@ pub enum News<'a> {
 impl Replay {
     /// What the relay would send to Centrifugo for the message: publications with their keys, and versions where they are its
     /// to give. The same keys as at first, so that what was shown lately is not shown again.
-    pub fn stamp(
+    fn stamp(
         &self,
         message: &Message,
         publications: Vec<Publication>,
@@ -151,6 +160,21 @@ impl Replay {
             version,
         };
         Ok(stamp.all(message, publications))
+    }
+
+    /// What is left to publish of the message, with what [`Self::stamp`] adds: what was confirmed before is not shown again behind what
+    /// is newer. Empty: nothing.
+    pub fn left(
+        &self,
+        message: &Message,
+        publications: Vec<Publication>,
+        results: Option<&Results>,
+    ) -> Result<Vec<(Publication, Option<String>)>, Rejection> {
+        let stamped = self.stamp(message, publications)?;
+        match results.filter(|_| !self.whole) {
+            Some(results) => results.left(stamped).map_err(changed),
+            None => Ok(stamped),
+        }
     }
 
     /// Replays the letters, each given by its numbers, in this order. Returns how many are left when it was told to stop.
@@ -204,7 +228,7 @@ struct Run<'a> {
     scheduler: Scheduler,
     requests: JoinSet<(RequestId, Answer)>,
     /// One at a time, so that they leave in order.
-    removals: JoinSet<Result<Vec<Gone>, ReadError>>,
+    removals: JoinSet<Result<Vec<Gone>, RemoveError>>,
     exhausted: bool,
     /// It was told to stop: until then what is under way may finish.
     deadline: Option<tokio::time::Instant>,
@@ -216,12 +240,20 @@ struct Run<'a> {
 
 type Fetched = Result<(Vec<u64>, Option<Opened>), ReadError>;
 
+#[derive(Debug, thiserror::Error)]
+enum RemoveError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("storing what is left of the dead letter {number} failed")]
+    Store { number: u64, source: StoreError },
+}
+
 enum Event {
     Letter(Option<Box<Fetched>>),
     /// `None`: the worker threads are gone.
     Transformed(Option<Vec<Transformed>>),
     Answered(Result<(RequestId, Answer), JoinError>),
-    Removed(Result<Result<Vec<Gone>, ReadError>, JoinError>),
+    Removed(Result<Result<Vec<Gone>, RemoveError>, JoinError>),
     Wakeup,
     Stop,
     Leave,
@@ -275,7 +307,7 @@ impl Run<'_> {
             }
             Event::Answered(Ok((id, answer))) => self.take_answer(id, answer, tell),
             Event::Removed(Ok(Ok(gone))) => {
-                for Gone { numbers, fate } in &gone {
+                for Gone { numbers, fate, .. } in &gone {
                     self.ended += 1;
                     tell(News::Ended(numbers[0], fate));
                 }
@@ -300,6 +332,10 @@ impl Run<'_> {
             self.line.take_in_ended(numbers, Fate::Gone);
             return;
         };
+        if numbers.iter().any(|number| self.replay.replaced.contains(number)) {
+            self.line.take_in_ended(numbers, Fate::Remains);
+            return;
+        }
         match opened.message() {
             Ok(message) => {
                 let ticket = self.line.take_in(numbers, message.size());
@@ -307,7 +343,7 @@ impl Run<'_> {
                 self.workers.submit(Chunk {
                     module: Arc::clone(&self.replay.assignment.module),
                     trial: None,
-                    messages: vec![(ticket, self.line.hold(ticket, message))],
+                    messages: vec![(ticket, self.line.hold(ticket, message, opened.letter.results))],
                 });
             }
             Err(Unfit::Remains) => self.line.take_in_ended(numbers, Fate::Remains),
@@ -322,8 +358,10 @@ impl Run<'_> {
         let fate = match outcome {
             Outcome::Drop => Fate::Dropped,
             Outcome::Reject(rejection) => Fate::Rejected(rejection),
-            Outcome::Publish(publications) => match self.replay.stamp(&message, publications) {
+            Outcome::Publish(publications) => match self.replay.left(&message, publications, self.line.results(ticket))
+            {
                 Err(rejection) => Fate::Rejected(rejection),
+                Ok(stamped) if stamped.is_empty() => Fate::NothingLeft,
                 Ok(stamped) => {
                     let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
                     self.line.expect(ticket, stamped.len(), bytes);
@@ -345,8 +383,8 @@ impl Run<'_> {
             (true, None) => tell(News::Resumed),
             _ => {}
         }
-        for Concluded { ticket, result } in concluded {
-            self.line.conclude(ticket, result);
+        for Concluded { ticket, result, share } in concluded {
+            self.line.conclude(ticket, result, share);
         }
     }
 
@@ -363,24 +401,26 @@ impl Run<'_> {
         if !self.removals.is_empty() || self.leaving {
             return;
         }
-        let gone: Vec<Gone> = std::iter::from_fn(|| self.line.pop()).take(REMOVED_AT_ONCE).collect();
+        // One that gives way does so when all before it are gone, and before any behind it goes.
+        let gone: Vec<Gone> = if self.line.gives_way() {
+            self.line.pop().into_iter().collect()
+        } else {
+            let next = || (!self.line.gives_way()).then(|| self.line.pop()).flatten();
+            std::iter::from_fn(next).take(REMOVED_AT_ONCE).collect()
+        };
         if gone.is_empty() {
             return;
         }
-        let reader = self.replay.reader.clone();
+        let letters = Letters {
+            reader: self.replay.reader.clone(),
+            dead_letters: Arc::clone(&self.replay.dead_letters),
+            module: Arc::clone(&self.replay.assignment.module),
+        };
         self.removals.spawn(async move {
             // Asked for in order. What was asked for is done, whatever becomes of this process, so that no letter goes before
             // one that precedes it.
-            let remove = |Gone { numbers, fate }: Gone| {
-                let reader = reader.clone();
-                async move {
-                    if matches!(fate, Fate::Published | Fate::Dropped | Fate::Remains) {
-                        patiently(|| reader.remove(&numbers)).await?;
-                    }
-                    Ok(Gone { numbers, fate })
-                }
-            };
-            stream::iter(gone).map(remove).buffered(REMOVALS).try_collect().await
+            let deal_with = |gone: Gone| letters.clone().deal_with(gone);
+            stream::iter(gone).map(deal_with).buffered(REMOVALS).try_collect().await
         });
     }
 
@@ -406,6 +446,69 @@ impl Run<'_> {
     }
 }
 
+/// What it takes to remove letters.
+#[derive(Clone)]
+struct Letters {
+    reader: Reader,
+    dead_letters: Arc<DeadLetters>,
+    module: Arc<Module>,
+}
+
+impl Letters {
+    async fn deal_with(self, gone: Gone) -> Result<Gone, RemoveError> {
+        let numbers = &gone.numbers;
+        match (&gone.fate, &gone.results) {
+            (Fate::Published | Fate::Dropped | Fate::NothingLeft | Fate::Remains, _) => {
+                patiently(|| self.reader.remove(numbers)).await?;
+            }
+            (Fate::Rejected(rejection), Some(results)) => self.replace(numbers, rejection, results).await?,
+            (Fate::Rejected(_) | Fate::Gone, _) => {}
+        }
+        Ok(gone)
+    }
+
+    /// Stores what is left before the letter is removed. If only the first happens, the next replay knows by its number that the letter
+    /// is done with.
+    async fn replace(&self, numbers: &[u64], rejection: &Rejection, results: &Results) -> Result<(), RemoveError> {
+        let Some(opened) = patiently(|| self.reader.fetch(numbers)).await? else {
+            return Ok(());
+        };
+        // It could be read before.
+        let Ok(message) = opened.message() else { return Ok(()) };
+        let sender = Sender {
+            module: self.module.name(),
+            sha256: self.module.sha256(),
+        };
+        let store = || self.dead_letters.replace(numbers, sender, &message, rejection, results);
+        let number = numbers[0];
+        patiently(store)
+            .await
+            .map_err(|source| RemoveError::Store { number, source })?;
+        patiently(|| self.reader.remove(numbers)).await?;
+        Ok(())
+    }
+}
+
+fn changed(
+    Changed {
+        channel,
+        before,
+        confirmed,
+        now,
+    }: Changed,
+) -> Rejection {
+    let reason = format!(
+        "on the channel `{channel}`, {confirmed} of the message's {before} publications were confirmed. The module makes {now} of them \
+         now, so that nobody knows which are left. With `--whole`, all of them are published"
+    );
+    Rejection {
+        stage: Stage::Transform,
+        code: "changed".into(),
+        channel: Some(channel),
+        reason,
+    }
+}
+
 fn unreadable(unfit: &Unfit) -> Rejection {
     Rejection {
         stage: Stage::Transform,
@@ -416,11 +519,11 @@ fn unreadable(unfit: &Unfit) -> Rejection {
 }
 
 /// Asks again when the server does not answer: most interruptions are short.
-async fn patiently<T, F: Future<Output = Result<T, ReadError>>>(ask: impl Fn() -> F) -> Result<T, ReadError> {
+async fn patiently<T, E: Error, F: Future<Output = Result<T, E>>>(ask: impl Fn() -> F) -> Result<T, E> {
     for _ in 1..ATTEMPTS {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => debug!(error = &error as &dyn std::error::Error, "asking again"),
+            Err(error) => debug!(error = error.to_string(), "asking again"),
         }
         tokio::time::sleep(PAUSE).await;
     }

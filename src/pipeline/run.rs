@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use self::ending::{Ending, EndingKind};
 use super::flow::{Effect, Flow};
 use super::intake::{Intake, News};
-use super::{Assignment, Ended, Recent, Shared};
+use super::{Assignment, Ended, Halted, Recent, Shared};
 use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
@@ -57,6 +57,8 @@ struct Run<'a> {
     missed_through: u64,
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
+    /// The pipeline was halted, and nothing has shown yet that the cause is over.
+    halted: bool,
     ending: Option<Ending>,
 }
 
@@ -77,9 +79,11 @@ enum Event {
     Deadline,
 }
 
+/// `trying`: where the pipeline was halted, if it is to be seen whether the cause is over. It is still there afterwards if it was not.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     assignments: &mut watch::Receiver<Assignment>,
+    trying: &mut Option<u64>,
     recent: &Recent,
     board: &ModuleBoard,
     stop: &CancellationToken,
@@ -91,16 +95,24 @@ pub(super) async fn run(
         Ok(spawned) => spawned,
         Err(error) => {
             let reason = format!("starting {} worker threads failed: {error}", config.workers);
-            return Ended::Halted(reason, Arc::clone(assignment.module.sha256()));
+            return Ended::Halted(Halted {
+                reason,
+                by: Arc::clone(assignment.module.sha256()),
+                again: Some(trying.unwrap_or(0)),
+            });
         }
     };
+    let mut flow = Flow::new(board.clone(), Arc::clone(&config), &shared.publish, fastrand::u64(..));
+    if let Some(sequence) = *trying {
+        flow.try_through(sequence);
+    }
     let mut run = Run {
         shared,
         board,
         recent,
         assignment,
         intake: Intake::open(shared.nats.clone(), Arc::clone(&config), shared.standby),
-        flow: Flow::new(board.clone(), Arc::clone(&config), &shared.publish, fastrand::u64(..)),
+        flow,
         workers,
         transforming: 0,
         max_transforming: MAX_TRANSFORMING * config.workers.max(1),
@@ -111,6 +123,7 @@ pub(super) async fn run(
         lease: None,
         missed_through: 0,
         complaint: None,
+        halted: trying.is_some(),
         ending: None,
     };
     board.loaded(run.assignment.module.sha256());
@@ -122,6 +135,7 @@ pub(super) async fn run(
         run.handle(event, assignments);
         run.carry_out();
     }
+    *trying = run.flow.trying();
     run.end().await
 }
 
@@ -229,7 +243,9 @@ impl Run<'_> {
         self.complaint = None;
         self.lease = self.intake.lease().cloned();
         self.board.metrics().epoch_began();
-        self.board.set_state(State::Running, None);
+        if !self.halted {
+            self.board.set_state(State::Running, None);
+        }
         info!(
             module = self.board.name(),
             stream = self.assignment.config.stream,
@@ -309,6 +325,14 @@ impl Run<'_> {
 
     /// Does what was decided.
     fn carry_out(&mut self) {
+        if self.halted && self.flow.trying().is_none() {
+            self.halted = false;
+            self.board.set_state(State::Running, None);
+            info!(
+                module = self.board.name(),
+                "the cause of the halt is over, the pipeline goes on"
+            );
+        }
         if !holds(self.lease.as_ref()) {
             self.yield_to_others();
         }
@@ -373,12 +397,14 @@ impl Run<'_> {
     fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
         let shared = Arc::clone(self.shared);
         let name = self.board.name().to_owned();
+        let results = self.flow.window().results(ticket);
         self.dead_letters.spawn(async move {
             let sender = Sender {
                 module: &name,
                 sha256: &by,
             };
-            shared.dead_letters.store(sender, &message, &rejection).await;
+            let letters = &shared.dead_letters;
+            letters.store(sender, &message, &rejection, results.as_ref()).await;
             ticket
         });
     }

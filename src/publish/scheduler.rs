@@ -34,7 +34,7 @@ use self::verdict::{Verdict, judge};
 use super::answer::Answer;
 use super::request::{Command, Request, RequestId};
 use crate::config::{self, Order};
-use crate::message::{Publication, Rejection};
+use crate::message::{Publication, Rejection, Share};
 
 /// Centrifugo itself has no limit over HTTP, and 4 MiB over GRPC; common proxies and our memory have one.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
@@ -103,7 +103,9 @@ impl From<&config::Publish> for Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concluded {
     pub ticket: u64,
+    /// The first of its refusals, if there is one.
     pub result: Result<(), Rejection>,
+    pub share: Share,
 }
 
 #[derive(Debug)]
@@ -139,8 +141,8 @@ impl Scheduler {
     }
 
     /// As [`push`](Self::push), where only the newest state of a channel matters: a publication that was added in this way, waits on
-    /// the same channels and was never sent gives up its place. Its ticket is answered, and comes back in no [`Concluded`].
-    pub fn push_newest(&mut self, ticket: u64, publication: Publication, key: Option<String>) -> Option<u64> {
+    /// the same channels and was never sent gives up its place. It is concluded as if it was confirmed.
+    pub fn push_newest(&mut self, ticket: u64, publication: Publication, key: Option<String>) -> Option<Concluded> {
         self.queues.push(ticket, publication, key, true)
     }
 
@@ -373,7 +375,10 @@ impl Scheduler {
                 match verdict(&mut self.queues, item, channel) {
                     Verdict::Done => self.queues.done(item, channel),
                     Verdict::Refused(rejection) => {
-                        self.queues.items[item].rejection.get_or_insert(rejection);
+                        let name = Arc::clone(&self.queues.channels[channel].name);
+                        let refused = &mut self.queues.items[item];
+                        refused.rejection.get_or_insert(rejection);
+                        refused.refused.push(name);
                         self.queues.done(item, channel);
                     }
                     Verdict::Keep => {
@@ -386,11 +391,7 @@ impl Scheduler {
                 }
             }
             if remaining.is_empty() {
-                let item = self.queues.items.remove(item);
-                concluded.push(Concluded {
-                    ticket: item.ticket,
-                    result: item.rejection.map_or(Ok(()), Err),
-                });
+                concluded.push(self.queues.items.remove(item).concluded());
             } else {
                 self.queues.items[item].channels = Targets::from(remaining);
             }

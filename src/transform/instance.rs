@@ -47,7 +47,7 @@ impl Instance {
             return Outcome::Reject(unreadable.rejection());
         }
         let failure = match self.attempt(message) {
-            Ok(outcome) => return outcome,
+            Ok(outcome) => return self.checked(message, outcome),
             Err(failure) => failure,
         };
         tracing::debug!(
@@ -58,8 +58,25 @@ impl Instance {
             reason = failure.reason,
             "a call failed; trying once more on a fresh instance",
         );
-        self.attempt(message)
-            .unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()))
+        let outcome = self.attempt(message);
+        let outcome = outcome.unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()));
+        self.checked(message, outcome)
+    }
+
+    /// Says what else there is to know of it.
+    fn checked(&self, message: &Message, mut outcome: Outcome) -> Outcome {
+        match &mut outcome {
+            Outcome::Publish(publications) => self.module.doubts.look(&self.module.name, publications),
+            Outcome::Reject(rejection) => {
+                if let Some(marker) = message.marker() {
+                    rejection.reason.push_str(&format!(
+                        ". The message is a marker, which has no payload: {marker}. `Message::marker` of the SDK tells"
+                    ));
+                }
+            }
+            Outcome::Drop => {}
+        }
+        outcome
     }
 
     /// What is not put back at the end is thrown away: a trap leaves a store unusable.

@@ -9,6 +9,7 @@ use wasmtime::component::InstancePre;
 
 use super::bindings::TransformIndices;
 use super::console::Log;
+use super::doubts::Doubts;
 use super::engine::{Code, Engine};
 use super::host::State;
 use super::instance::Instance;
@@ -23,6 +24,7 @@ pub struct Module {
     pub(super) pre: InstancePre<State>,
     pub(super) indices: TransformIndices,
     pub(super) log: Arc<Log>,
+    pub(super) doubts: Doubts,
     sha256: Arc<str>,
 }
 
@@ -148,6 +150,7 @@ impl Module {
             pre,
             indices,
             log: Arc::new(Log::new(name)),
+            doubts: Doubts::default(),
             sha256: sha256.into(),
         });
         module

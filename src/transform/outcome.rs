@@ -10,6 +10,10 @@ use super::failure::{one_line, reject};
 use super::limits::Limits;
 use crate::message::{Body, MAX_CHANNEL_BYTES, MAX_VERSION, Outcome, Publication, Rejection};
 
+/// Centrifugo reads requests with Go's `encoding/json`, which stops at 10,000 levels, those around the body included: up to so many
+/// were taken of a body (measured on 6.9.1). Over GRPC it takes more, and then cannot answer for the history of the channel any more.
+const MAX_DEPTH: usize = 9_990;
+
 /// The guest's word becomes the reason: `Err` is its way to reject a message.
 pub(super) fn check(returned: Result<Vec<wit::Publication>, String>, limits: &Limits) -> Outcome {
     let checked = match returned {
@@ -76,10 +80,16 @@ fn check_one(publication: wit::Publication, place: Place) -> Result<Publication,
     }
     let body = match publication.body {
         wit::Body::Binary(bytes) => Body::Binary(bytes),
-        wit::Body::Json(text) => Body::Json(
-            RawValue::from_string(text)
-                .map_err(|error| place.reject("json", &channels, &format!("its body is not JSON: {error}")))?,
-        ),
+        wit::Body::Json(text) => {
+            let json = RawValue::from_string(text)
+                .map_err(|error| place.reject("json", &channels, &format!("its body is not JSON: {error}")))?;
+            if is_too_deep(json.get()) {
+                let reason =
+                    format!("its body is JSON nested deeper than {MAX_DEPTH} levels, which Centrifugo cannot read");
+                return Err(place.reject("json", &channels, &reason));
+            }
+            Body::Json(json)
+        }
     };
     Ok(Publication {
         channels,
@@ -91,6 +101,32 @@ fn check_one(publication: wit::Publication, place: Place) -> Result<Publication,
         delta: publication.delta,
         skip_history: publication.skip_history,
     })
+}
+
+/// Whether valid JSON is nested too deeply. Text that has not that many brackets needs no second look.
+fn is_too_deep(json: &str) -> bool {
+    let opens = |byte: &&u8| matches!(byte, b'[' | b'{');
+    if json.len() <= 2 * MAX_DEPTH || json.as_bytes().iter().filter(opens).count() <= MAX_DEPTH {
+        return false;
+    }
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// A channel that comes twice is taken once: the channels of a publication are a set, and whoever builds the list from the
@@ -243,6 +279,26 @@ mod tests {
         refused(vec![publication(&["a"], "")], "json", reason);
         let reason = "the publication was refused: its body is not JSON: trailing characters at line 1 column 3";
         refused(vec![publication(&["a"], "1 2")], "json", reason);
+    }
+
+    #[test]
+    fn json_is_not_nested_too_deeply() {
+        let nested = |levels: usize, around: &str| {
+            let text = format!("{}{around}{}", "[".repeat(levels), "]".repeat(levels));
+            vec![publication(&["a"], &text)]
+        };
+        published(nested(MAX_DEPTH, "1"));
+        let reason = "the publication was refused: its body is JSON nested deeper than 9990 levels, which Centrifugo cannot read";
+        refused(nested(MAX_DEPTH + 1, "1"), "json", reason);
+        refused(nested(MAX_DEPTH, "{}"), "json", reason);
+        // What stands in a text is no level, and neither is what stands beside.
+        published(nested(MAX_DEPTH, r#""[[\"[[""#));
+        published(vec![publication(
+            &["a"],
+            &format!("[{}1]", "[],".repeat(2 * MAX_DEPTH)),
+        )]);
+        let objects = format!("{}1{}", r#"{"[":"#.repeat(MAX_DEPTH + 1), "}".repeat(MAX_DEPTH + 1));
+        refused(vec![publication(&["a"], &objects)], "json", reason);
     }
 
     #[test]

@@ -123,7 +123,7 @@ async fn complete_and_in_order(api: Api, order: Order) -> Result<()> {
         .collect();
     let concluded = publish(&client, order, publications).await;
     assert_eq!(concluded.len() as u64, count);
-    for Concluded { ticket, result } in &concluded {
+    for Concluded { ticket, result, .. } in &concluded {
         let code = result.as_ref().err().map(|rejection| &*rejection.code);
         let right = if *ticket == 7777 {
             Some(poison(api).1)

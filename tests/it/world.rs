@@ -187,8 +187,13 @@ pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
 
 /// Adds the namespace `unruly` to Centrifugo's configuration.
 pub fn know_unruly(config: &mut Value) {
+    know("unruly", config);
+}
+
+/// Adds a namespace to Centrifugo's configuration.
+pub fn know(name: &str, config: &mut Value) {
     let namespaces = config["channel"]["namespaces"]
         .as_array_mut()
         .expect("a list of namespaces");
-    namespaces.push(json!({ "name": "unruly", "history_size": 100_000, "history_ttl": "1h" }));
+    namespaces.push(json!({ "name": name, "history_size": 100_000, "history_ttl": "1h" }));
 }

@@ -47,6 +47,20 @@ static inline bool whole(yyjson_val *object, const char *name, uint64_t maximum,
   return true;
 }
 
+static inline bool is_text(const transform_string_t *string, const char *text) {
+  return string->len == strlen(text) && memcmp(string->ptr, text, string->len) == 0;
+}
+
+// True if the message has no payload because a key was deleted or expired, in a key-value bucket or where messages expire.
+static inline bool is_marker(const transform_message_t *message) {
+  for (size_t index = 0; index < message->headers.len; index++) {
+    const transform_tuple2_string_string_t *header = &message->headers.ptr[index];
+    if (is_text(&header->f0, "Nats-Marker-Reason")) return true;
+    if (is_text(&header->f0, "KV-Operation") && !is_text(&header->f1, "PUT")) return true;
+  }
+  return false;
+}
+
 // The payload as JSON, which the caller frees with `yyjson_doc_free`, or a rejection.
 static inline yyjson_doc *parse(const transform_message_t *message, transform_string_t *reason) {
   yyjson_read_err error;

@@ -18,6 +18,11 @@ export function json(message) {
   return JSON.parse(text(message));
 }
 
+/** True if the message has no payload because a key was deleted or expired, in a key-value bucket or where messages expire. */
+export function isMarker({ headers }) {
+  return headers.some(([name, value]) => name === "Nats-Marker-Reason" || (name === "KV-Operation" && value !== "PUT"));
+}
+
 /** `data` goes to all of `channels`, as JSON, or as it is if it is a Uint8Array. */
 export function publication(channels, data, options = {}) {
   const body = data instanceof Uint8Array ? { tag: "binary", val: data } : { tag: "json", val: JSON.stringify(data) };

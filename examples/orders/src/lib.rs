@@ -47,6 +47,10 @@ struct View {
 
 #[transform]
 fn orders(message: &Message) -> Result<Output> {
+    if message.marker().is_some() {
+        // Of a key-value bucket: the order was deleted or expired. Its last state stays on the screens.
+        return Ok(Output::drop());
+    }
     let order: Order = message.json()?;
     if order.status == Status::Draft {
         return Ok(Output::drop());

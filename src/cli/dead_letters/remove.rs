@@ -42,7 +42,7 @@ pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
     let choose = args
         .selection
         .scan(reader, |letter| chosen.push(letter.numbers().to_vec()));
-    let absent = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
+    let found = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
     if args.selection.numbers.is_empty() && !args.yes && !chosen.is_empty() {
         let letters = count(chosen.len());
         return Err(Failure::Usage(format!(
@@ -63,5 +63,5 @@ pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
     let (removed, ended) = session.runtime.block_on(remove);
     writeln!(notes, "removed {} from {}", count(removed), reader.name())?;
     ended.map_err(anyhow::Error::from)?;
-    show::no_such(&absent, reader)
+    show::no_such(&found.absent, reader)
 }

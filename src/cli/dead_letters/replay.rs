@@ -12,9 +12,9 @@ use anyhow::{Context, anyhow};
 use self::progress::Progress;
 use super::super::report::{self, Source};
 use super::super::{ConfigFile, Failure};
-use super::select::Selection;
+use super::select::{Found, Selection};
 use super::{Session, count, show};
-use crate::dead_letter::{Letter, Opened, Reader};
+use crate::dead_letter::{DeadLetters, Letter, Opened, Reader};
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::pipeline::keyed;
 use crate::pipeline::replay::{News, Origins, Replay};
@@ -23,9 +23,13 @@ use crate::shutdown::Shutdown;
 
 /// Publish dead letters after all, through their modules as these are now
 ///
-/// Reads NAME.wasm and NAME.toml from the modules directory, runs each message through its module, and publishes what that makes
-/// of it; on each channel in the order of the messages in their stream. A dead letter is removed once everything it became is
+/// Reads NAME.wasm and NAME.toml from the modules directory, runs each message through its module, and publishes what failed of
+/// what that makes of it; on each channel in the order of the messages in their stream. A dead letter is removed once all of that is
 /// confirmed, or if the module drops it. What is rejected again stays, and is printed with the new reason.
+///
+/// Where Centrifugo refused only a part of what a message became, the dead letter says which. A channel on which all was confirmed
+/// gets nothing more, whatever the module makes now; one on which all was refused, or which is new, gets all of it. If only a part
+/// of a replay succeeds, a new dead letter with what is left takes the place of the old one.
 ///
 /// It may be interrupted in any way and started again: it goes on with what is left. What had been published but not yet removed is
 /// published again with the key it had, so that Centrifugo shows it once (within five minutes). Ctrl-C finishes what is in
@@ -47,6 +51,9 @@ pub struct Args {
     config: ConfigFile,
     #[command(flatten)]
     selection: Selection,
+    /// Publish all that the module makes of each message, what was confirmed before as well
+    #[arg(long)]
+    whole: bool,
     /// Print what would be published, a line of JSON for each, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -80,22 +87,28 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let choose = args
         .selection
         .scan(reader, |letter| choose(&mut chosen, &mut streams, &letter));
-    let absent = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
+    let Found { absent, replaced } = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
     show::no_such(&absent, reader)?;
 
     // All of them before the first is published: half a replay helps nobody.
     let assignments = modules::load(&session.config.modules, &chosen)?;
     let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
     let origins = Arc::new(session.runtime.block_on(Origins::look_up(&session.nats, streams))?);
+    let dead_letters = &session.config.dead_letters;
+    let dead_letters = Arc::new(DeadLetters::new(session.nats.clone(), dead_letters.stream.clone()));
+    let replaced = Arc::new(replaced);
     let centrifugo = Arc::new(Client::new(&session.config.centrifugo).context("cannot publish")?);
     let replays = chosen.into_iter().zip(assignments).map(|((_, letters), assignment)| {
         let replay = Replay {
             reader: reader.clone(),
+            dead_letters: Arc::clone(&dead_letters),
             centrifugo: Arc::clone(&centrifugo),
             publish: session.config.publish.clone(),
             grace: session.config.shutdown.grace,
             assignment,
             origins: Arc::clone(&origins),
+            whole: args.whole,
+            replaced: Arc::clone(&replaced),
         };
         (replay, in_order(letters))
     });
@@ -182,9 +195,12 @@ fn dry_run(
                 .block_on(reader.fetch(&numbers))
                 .map_err(anyhow::Error::from)?;
             let Some(opened) = opened else { continue };
+            if numbers.iter().any(|number| replay.replaced.contains(number)) {
+                continue;
+            }
             let (message, outcome) = match opened.message() {
                 Ok(message) => {
-                    let outcome = stamped(&replay, &message, instance.call(&message));
+                    let outcome = left(&replay, &opened, &message, instance.call(&message));
                     (message, outcome)
                 }
                 Err(unfit) => (nothing(&opened), Outcome::Reject(unreadable(&unfit.to_string()))),
@@ -207,14 +223,15 @@ fn dry_run(
     }
 }
 
-/// With what the relay adds.
-fn stamped(replay: &Replay, message: &Message, outcome: Outcome) -> Outcome {
+/// What is left of it, with what the relay adds.
+fn left(replay: &Replay, opened: &Opened, message: &Message, outcome: Outcome) -> Outcome {
     let Outcome::Publish(publications) = outcome else {
         return outcome;
     };
-    match replay.stamp(message, publications) {
+    match replay.left(message, publications, opened.letter.results.as_ref()) {
         Err(rejection) => Outcome::Reject(rejection),
-        Ok(stamped) => Outcome::Publish(keyed(stamped)),
+        Ok(left) if left.is_empty() => Outcome::Drop,
+        Ok(left) => Outcome::Publish(keyed(left)),
     }
 }
 

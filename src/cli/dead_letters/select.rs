@@ -1,5 +1,6 @@
 //! Which dead letters a command is about.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -51,6 +52,15 @@ pub struct Selection {
     pub all: bool,
 }
 
+/// What there is to say about the letters that were chosen.
+#[derive(Debug)]
+pub struct Found {
+    /// Numbers that were named and are none.
+    pub absent: Vec<u64>,
+    /// Numbers of letters in whose place others are.
+    pub replaced: HashSet<u64>,
+}
+
 impl Filter {
     pub fn matches(&self, letter: &Letter) -> bool {
         let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
@@ -62,19 +72,21 @@ impl Filter {
             && self.until.is_none_or(|until| letter.stored < until)
     }
 
-    /// Gives `each` those that match, in the order in which they were stored.
+    /// Gives `each` those that match, in the order in which they were stored. Returns the numbers of those in whose place others are.
     pub async fn scan<E: From<ReadError>>(
         &self,
         reader: &Reader,
         mut each: impl FnMut(Letter) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<HashSet<u64>, E> {
         let mut scan = reader.scan(self.module.as_deref()).await?;
+        let mut replaced = HashSet::new();
         while let Some(letter) = scan.next().await? {
+            replaced.extend(&letter.replaces);
             if self.matches(&letter) {
                 each(letter)?;
             }
         }
-        Ok(())
+        Ok(replaced)
     }
 }
 
@@ -91,17 +103,18 @@ impl Selection {
         Ok(())
     }
 
-    /// Gives `each` those that are chosen. Returns the numbers that are none.
-    pub async fn scan(&self, reader: &Reader, mut each: impl FnMut(Letter)) -> Result<Vec<u64>, ReadError> {
+    /// Gives `each` those that are chosen.
+    pub async fn scan(&self, reader: &Reader, mut each: impl FnMut(Letter)) -> Result<Found, ReadError> {
+        let mut absent = Vec::new();
         if self.numbers.is_empty() {
             let each = |letter| {
                 each(letter);
                 Ok::<_, ReadError>(())
             };
-            self.filter.scan(reader, each).await?;
-            return Ok(Vec::new());
+            let replaced = self.filter.scan(reader, each).await?;
+            return Ok(Found { absent, replaced });
         }
-        let mut absent = Vec::new();
+        let mut replaced = HashSet::new();
         let mut numbers = self.numbers.clone();
         numbers.sort_unstable();
         numbers.dedup();
@@ -112,12 +125,13 @@ impl Selection {
                 Some(letter) if last == Some(letter.number()) => {}
                 Some(letter) => {
                     last = Some(letter.number());
+                    replaced.extend(&letter.replaces);
                     each(letter);
                 }
                 None => absent.push(number),
             }
         }
-        Ok(absent)
+        Ok(Found { absent, replaced })
     }
 }
 

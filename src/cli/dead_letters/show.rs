@@ -10,8 +10,12 @@ use serde::Serialize;
 
 use super::super::{ConfigFile, Failure};
 use super::Session;
-use super::text::{Facts, hex_dump, printable};
+use super::text::{Facts, hex_dump, printable, shortened};
 use crate::dead_letter::{Opened, ReadError, Reader};
+use crate::message::Results;
+
+/// Of the channels on which a publication was refused.
+const MAX_NAMES: usize = 10;
 
 /// Show dead letters with all headers and the payload
 ///
@@ -105,7 +109,13 @@ fn render(opened: &Opened) -> String {
     for part in letter.missing() {
         text.push_str(&format!("part {part} of {} is not there\n", letter.parts()));
     }
-    for (name, value) in &letter.headers {
+    for (name, value) in letter.own_headers() {
+        text.push_str(&format!("{}: {}\n", printable(name), printable(value)));
+    }
+    if let Some(results) = &letter.results {
+        text.push_str(&told(results));
+    }
+    for (name, value) in letter.message_headers() {
         text.push_str(&format!("{}: {}\n", printable(name), printable(value)));
     }
     if let Some(unreadable) = opened.contents().unreadable {
@@ -126,6 +136,20 @@ fn render(opened: &Opened) -> String {
         _ => text.push_str(&hex_dump(payload)),
     }
     text
+}
+
+/// What is published again by a replay, and what is not.
+fn told(results: &Results) -> String {
+    let (all, refused) = (results.channels(), results.refused().count());
+    let mut names: Vec<String> = results
+        .refused()
+        .take(MAX_NAMES)
+        .map(|name| shortened(name, 80))
+        .collect();
+    if refused > MAX_NAMES {
+        names.push("…".to_owned());
+    }
+    format!("(refused on {refused} of {all} channels: {})\n", names.join(", "))
 }
 
 /// What `list --json` says, and the rest.

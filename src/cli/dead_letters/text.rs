@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::dead_letter::Letter;
+use crate::message::Results;
 
 /// A dead letter without headers and payload, as a program reads it.
 #[derive(Debug, Serialize)]
@@ -17,6 +18,9 @@ pub struct Facts<'a> {
     pub code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<&'a str>,
+    /// `+` for each publication that was confirmed there, `-` for each that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<&'a Results>,
     pub reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<&'a str>,
@@ -45,6 +49,7 @@ impl<'a> Facts<'a> {
             stage: &letter.stage,
             code: &letter.code,
             channel: letter.channel.as_deref(),
+            channels: letter.results.as_ref(),
             reason: &letter.reason,
             subject: origin.map(|origin| origin.subject.as_str()),
             stream: origin.map(|origin| origin.stream.as_str()),
@@ -53,7 +58,7 @@ impl<'a> Facts<'a> {
                 .and_then(|origin| time(origin.timestamp))
                 .map(|time| time.to_string()),
             module_sha256: &letter.sha256,
-            size: letter.size,
+            size: letter.size(),
             parts: letter.parts(),
             missing_parts: letter.missing(),
         }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tracing::{error, info};
 
 use super::super::versions::{Entry, Id};
-use super::{Candidate, Keeper, Running};
+use super::{Candidate, Keeper};
 use crate::admin::{AtWork, Command, RolledBack, Verb, VersionStatus};
 use crate::transform::Verdict;
 
@@ -138,12 +138,19 @@ impl Keeper {
     async fn retry(&mut self) -> anyhow::Result<String> {
         let present = self.present.clone();
         let present = present.with_context(|| format!("the directory holds no whole version of `{}`", self.name))?;
-        let is_at_work = |running: &Running| running.version.id == present.id;
-        anyhow::ensure!(
-            !self.running.as_ref().is_some_and(is_at_work),
-            "what the directory holds of `{}` is at work",
-            self.name
-        );
+        if let Some(running) = self.running.as_ref().filter(|running| running.version.id == present.id) {
+            anyhow::ensure!(
+                self.board.is_halted(),
+                "what the directory holds of `{}` is at work",
+                self.name
+            );
+            info!(
+                module = self.name,
+                "trying the halted module again, as somebody asked for"
+            );
+            running.pipeline.retry();
+            return Ok(format!("`{}` tries again where it halted", self.name));
+        }
         let candidate = match self.prepare(&present).await {
             Ok(candidate) => candidate,
             Err(error) => {

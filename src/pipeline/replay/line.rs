@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Fate;
-use crate::message::{Message, Rejection};
+use crate::message::{Message, Rejection, Results, Share};
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -24,7 +24,11 @@ struct Entry {
     message: Option<Arc<Message>>,
     /// Publications that are not concluded.
     open: usize,
+    /// What became of those that are.
+    shares: Vec<Share>,
     rejection: Option<Rejection>,
+    /// What was known before.
+    results: Option<Results>,
     fate: Option<Fate>,
 }
 
@@ -33,6 +37,8 @@ struct Entry {
 pub(super) struct Gone {
     pub(super) numbers: Vec<u64>,
     pub(super) fate: Fate,
+    /// What is known now, if a part of it was confirmed and the rest refused: the letter has to say so from now on.
+    pub(super) results: Option<Results>,
 }
 
 impl Line {
@@ -53,7 +59,9 @@ impl Line {
             bytes,
             message: None,
             open: 0,
+            shares: Vec::new(),
             rejection: None,
+            results: None,
             fate: None,
         });
         self.first + self.entries.len() as u64 - 1
@@ -65,17 +73,23 @@ impl Line {
         self.end(ticket, fate);
     }
 
-    /// Keeps the message until the module has answered.
-    pub(super) fn hold(&mut self, ticket: u64, message: Message) -> Arc<Message> {
+    /// Keeps the message until the module has answered, and what is known of its publications.
+    pub(super) fn hold(&mut self, ticket: u64, message: Message, results: Option<Results>) -> Arc<Message> {
         let message = Arc::new(message);
         if let Some(entry) = self.entry(ticket) {
             entry.message = Some(Arc::clone(&message));
+            entry.results = results;
         }
         message
     }
 
     pub(super) fn release(&mut self, ticket: u64) -> Option<Arc<Message>> {
         self.entry(ticket)?.message.take()
+    }
+
+    /// What became of its publications at first, if that is known.
+    pub(super) fn results(&mut self, ticket: u64) -> Option<&Results> {
+        self.entry(ticket)?.results.as_ref()
     }
 
     /// Its message became so many publications of so many bytes.
@@ -88,30 +102,52 @@ impl Line {
     }
 
     /// One of its publications is confirmed or refused. The first refusal counts.
-    pub(super) fn conclude(&mut self, ticket: u64, result: Result<(), Rejection>) {
+    pub(super) fn conclude(&mut self, ticket: u64, result: Result<(), Rejection>, share: Share) {
         let Some(entry) = self.entry(ticket) else { return };
         entry.open -= 1;
+        entry.shares.push(share);
         if let Err(rejection) = result {
             entry.rejection.get_or_insert(rejection);
         }
         if entry.open == 0 {
-            entry.fate = Some(entry.rejection.take().map_or(Fate::Published, Fate::Rejected));
+            let shares = std::mem::take(&mut entry.shares);
+            let before = entry.results.take().unwrap_or_default();
+            entry.fate = Some(match entry.rejection.take() {
+                None => Fate::Published,
+                Some(rejection) => {
+                    let now = Results::of(&shares);
+                    entry.results = now.any_confirmed().then(|| before.and_then(now));
+                    Fate::Rejected(rejection)
+                }
+            });
         }
     }
 
     pub(super) fn end(&mut self, ticket: u64, fate: Fate) {
         if let Some(entry) = self.entry(ticket) {
             entry.fate = Some(fate);
+            entry.results = None;
         }
+    }
+
+    /// Whether the letter at the front is dealt with and gives way to one that says what is left of it.
+    pub(super) fn gives_way(&self) -> bool {
+        let front = self.entries.front();
+        front.is_some_and(|front| front.fate.is_some() && front.results.is_some())
     }
 
     /// The letter at the front, if it is dealt with.
     pub(super) fn pop(&mut self) -> Option<Gone> {
         let fate = self.entries.front_mut()?.fate.take()?;
-        let Entry { numbers, bytes, .. } = self.entries.pop_front()?;
+        let Entry {
+            numbers,
+            bytes,
+            results,
+            ..
+        } = self.entries.pop_front()?;
         self.first += 1;
         self.bytes -= bytes;
-        Some(Gone { numbers, fate })
+        Some(Gone { numbers, fate, results })
     }
 
     fn entry(&mut self, ticket: u64) -> Option<&mut Entry> {
@@ -134,10 +170,26 @@ mod tests {
         }
     }
 
+    fn share(channel: &str) -> Share {
+        Share {
+            number: 0,
+            channels: vec![channel.into()],
+            refused: Vec::new(),
+        }
+    }
+
+    fn refused(channel: &str) -> Share {
+        Share {
+            refused: vec![channel.into()],
+            ..share(channel)
+        }
+    }
+
     fn gone(number: u64, fate: Fate) -> Option<Gone> {
         Some(Gone {
             numbers: vec![number],
             fate,
+            results: None,
         })
     }
 
@@ -147,9 +199,9 @@ mod tests {
         let tickets: Vec<u64> = (5..8).map(|number| line.take_in(vec![number], 10)).collect();
         line.expect(tickets[0], 2, 5);
         line.end(tickets[1], Fate::Dropped);
-        line.conclude(tickets[0], Ok(()));
+        line.conclude(tickets[0], Ok(()), share("a"));
         assert_eq!(line.pop(), None, "one of its publications is not concluded");
-        line.conclude(tickets[0], Ok(()));
+        line.conclude(tickets[0], Ok(()), share("a"));
         assert_eq!(line.pop(), gone(5, Fate::Published));
         assert_eq!(line.pop(), gone(6, Fate::Dropped));
         assert_eq!(line.pop(), None);
@@ -164,9 +216,23 @@ mod tests {
         let mut line = Line::default();
         let ticket = line.take_in(vec![5], 10);
         line.expect(ticket, 3, 5);
-        line.conclude(ticket, Err(rejection("first")));
-        line.conclude(ticket, Err(rejection("second")));
-        line.conclude(ticket, Ok(()));
+        line.conclude(ticket, Err(rejection("first")), refused("a"));
+        line.conclude(ticket, Err(rejection("second")), refused("b"));
+        line.conclude(ticket, Ok(()), share("c"));
+        let results = serde_json::from_str(r#"{"a":"-","b":"-","c":"+"}"#).unwrap();
+        let left = Gone {
+            results: Some(results),
+            ..gone(5, Fate::Rejected(rejection("first"))).unwrap()
+        };
+        assert_eq!(line.pop(), Some(left), "with what is left of it");
+    }
+
+    #[test]
+    fn a_letter_of_which_nothing_was_confirmed_says_nothing_new() {
+        let mut line = Line::default();
+        let ticket = line.take_in(vec![5], 10);
+        line.expect(ticket, 1, 5);
+        line.conclude(ticket, Err(rejection("first")), refused("a"));
         assert_eq!(line.pop(), gone(5, Fate::Rejected(rejection("first"))));
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 
 use super::Run;
-use crate::pipeline::Ended;
+use crate::pipeline::{Ended, Halted};
 
 /// The run is coming to its end: nothing is pulled any more.
 #[derive(Debug)]
@@ -83,7 +83,11 @@ impl Run<'_> {
             Some(Ending {
                 kind: EndingKind::Halt(reason, by),
                 ..
-            }) => Ended::Halted(reason, by),
+            }) => Ended::Halted(Halted {
+                reason,
+                by,
+                again: self.flow.again(),
+            }),
             Some(Ending {
                 kind: EndingKind::Renew(reason),
                 ..

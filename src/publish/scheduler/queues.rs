@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::message::{Publication, Rejection};
+use super::Concluded;
+use crate::message::{Publication, Rejection, Share};
 use crate::publish::{Position, RequestId, body};
 
 pub(super) type ItemId = usize;
@@ -42,6 +43,8 @@ pub(super) struct Item {
     /// Where it is not done yet.
     pub(super) channels: Targets,
     pub(super) rejection: Option<Rejection>,
+    /// The channels on which it was refused.
+    pub(super) refused: Vec<Arc<str>>,
     /// In a request, in bytes.
     pub(super) size: usize,
     /// It goes into no larger batch: a larger one with it was refused as a whole.
@@ -95,14 +98,14 @@ pub(super) struct Run {
 
 impl Queues {
     /// Adds a publication behind all others of its channels. With `conflates` it takes the place of one that waits there and that
-    /// it makes obsolete, whose ticket is answered.
+    /// it makes obsolete, which is returned.
     pub(super) fn push(
         &mut self,
         ticket: u64,
         mut publication: Publication,
         key: Option<String>,
         conflates: bool,
-    ) -> Option<u64> {
+    ) -> Option<Concluded> {
         let relays_key = publication.idempotency_key.is_none() && key.is_some();
         if relays_key {
             publication.idempotency_key = key;
@@ -113,10 +116,11 @@ impl Queues {
         };
         let size = body::size(&publication);
         if conflates && let Some(item) = self.obsolete(&channels, &publication) {
-            item.publication = Arc::new(publication);
+            let obsolete = mem::replace(&mut item.publication, Arc::new(publication));
             item.relays_key = relays_key;
             item.size = size;
-            return Some(mem::replace(&mut item.ticket, ticket));
+            let before = mem::replace(&mut item.ticket, ticket);
+            return Some(Concluded::of(before, obsolete, item.order));
         }
         let item = self.items.insert(Item {
             ticket,
@@ -125,6 +129,7 @@ impl Queues {
             relays_key,
             channels,
             rejection: None,
+            refused: Vec::new(),
             max_batch: usize::MAX,
             repeats: 0,
             sent: false,
@@ -377,11 +382,39 @@ fn outdates(newer: &Publication, older: &Publication) -> bool {
 }
 
 impl Item {
+    /// It is done in each of its channels.
+    pub(super) fn concluded(self) -> Concluded {
+        let mut concluded = Concluded::of(self.ticket, self.publication, self.order);
+        concluded.result = self.rejection.map_or(Ok(()), Err);
+        concluded.share.refused = self.refused;
+        concluded
+    }
+
     /// Whether a position before that of its predecessor means that it was shown too early: by a request whose answer was lost
     /// and in which the predecessor failed. A broadcast never follows another publication in a request, and a module may have
     /// given an old key again on purpose.
     pub(super) fn may_be_found_misplaced(&self) -> bool {
         self.publication.channels.len() == 1 && self.relays_key
+    }
+}
+
+impl Concluded {
+    /// One that is confirmed.
+    fn of(ticket: u64, publication: Arc<Publication>, number: u64) -> Self {
+        let channels = match Arc::try_unwrap(publication) {
+            Ok(publication) => publication.channels,
+            // A request that was given up may still hold it.
+            Err(publication) => publication.channels.clone(),
+        };
+        Self {
+            ticket,
+            result: Ok(()),
+            share: Share {
+                number,
+                channels,
+                refused: Vec::new(),
+            },
+        }
     }
 }
 

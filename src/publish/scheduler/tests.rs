@@ -116,7 +116,7 @@ impl Bench {
     #[track_caller]
     fn gets(&mut self, id: RequestId, answer: Answer, expected: &str) {
         let concluded = self.scheduler.complete(self.now, id, answer);
-        let describe = |Concluded { ticket, result }: &Concluded| match result {
+        let describe = |Concluded { ticket, result, .. }: &Concluded| match result {
             Ok(()) => ticket.to_string(),
             Err(rejection) => format!("{ticket}:{}", rejection.code),
         };

@@ -1,5 +1,6 @@
 //! `slipring dead-letters`: looking at dead letters and removing them.
 
+mod faithful;
 mod interrupted;
 mod replay;
 

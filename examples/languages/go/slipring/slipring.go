@@ -19,6 +19,17 @@ type Message struct {
 	Deliveries uint32
 }
 
+// IsMarker tells whether the message has no payload because a key was deleted or expired, in a key-value bucket or where messages
+// expire.
+func (message Message) IsMarker() bool {
+	for _, header := range message.Headers {
+		if header.Name == "Nats-Marker-Reason" || header.Name == "KV-Operation" && header.Value != "PUT" {
+			return true
+		}
+	}
+	return false
+}
+
 // Pair is a header of a message or a tag of a publication.
 type Pair struct{ Name, Value string }
 

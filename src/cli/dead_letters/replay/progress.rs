@@ -80,7 +80,7 @@ impl<'a> Progress<'a> {
     fn ended(&mut self, number: u64, module: &str, fate: &Fate) -> io::Result<()> {
         let counts = &mut self.counts;
         let (outcome, rejection): (_, Option<&Rejection>) = match fate {
-            Fate::Published => {
+            Fate::Published | Fate::NothingLeft => {
                 counts.published += 1;
                 ("published", None)
             }
@@ -114,6 +114,9 @@ impl<'a> Progress<'a> {
             writeln!(self.output, "{number}: rejected again by {module} ({code}): {reason}")?;
         } else if *fate == Fate::Dropped {
             writeln!(self.output, "{number}: dropped by {module}")?;
+        } else if *fate == Fate::NothingLeft {
+            let why = "all that it makes of the message was confirmed before";
+            writeln!(self.output, "{number}: nothing left to publish by {module}: {why}")?;
         }
         if self.said.elapsed() >= INTERVAL {
             self.said = Instant::now();
@@ -172,10 +175,10 @@ mod tests {
         });
         let (mut output, mut notes) = (Vec::new(), Vec::new());
         let mut progress = Progress::new(json, &mut output, &mut notes);
-        progress.expect(6);
+        progress.expect(7);
         progress.note("orders", &News::Paused("no Centrifugo"));
         progress.note("orders", &News::Resumed);
-        for (number, fate) in [Fate::Published, Fate::Dropped, rejected, Fate::Gone]
+        for (number, fate) in [Fate::Published, Fate::Dropped, rejected, Fate::Gone, Fate::NothingLeft]
             .iter()
             .enumerate()
         {
@@ -192,20 +195,22 @@ mod tests {
         assert_snapshot!(said(false), @r#"
         2: dropped by orders
         3: rejected again by orders (102): no such\u{1b} namespace
+        5: nothing left to publish by orders: all that it makes of the message was confirmed before
         ---
         publishing is paused, and goes on by itself: no Centrifugo
         publishing goes on
-        1 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
+        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
         "#);
         assert_snapshot!(said(true), @r#"
         {"dead_letter":1,"module":"orders","outcome":"published"}
         {"dead_letter":2,"module":"orders","outcome":"dropped"}
         {"dead_letter":3,"module":"orders","outcome":"rejected","stage":"publish","code":"102","channel":"orders:7","reason":"no such\u001b namespace"}
         {"dead_letter":4,"module":"orders","outcome":"gone"}
+        {"dead_letter":5,"module":"orders","outcome":"published"}
         ---
         publishing is paused, and goes on by itself: no Centrifugo
         publishing goes on
-        1 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
+        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
         "#);
     }
 }

@@ -141,7 +141,7 @@ impl Checker {
         Ok(())
     }
 
-    pub(super) fn concluded(&mut self, Concluded { ticket, result }: &Concluded) -> Result<(), String> {
+    pub(super) fn concluded(&mut self, Concluded { ticket, result, share }: &Concluded) -> Result<(), String> {
         let pushed = self
             .pushed
             .get_mut(*ticket as usize)
@@ -160,6 +160,14 @@ impl Checker {
         if expected != found {
             return Err(format!(
                 "{ticket} was concluded with {result:?}, where {expected:?} is right"
+            ));
+        }
+        let is_refused = |channel: &&String| pushed.poisoned || channel.starts_with(UNKNOWN);
+        let expected: BTreeSet<&str> = pushed.channels.iter().filter(is_refused).map(String::as_str).collect();
+        let refused: BTreeSet<&str> = share.refused.iter().map(|channel| &**channel).collect();
+        if refused != expected || share.channels.len() != pushed.channels.len() {
+            return Err(format!(
+                "{ticket} was concluded with {share:?}, where {expected:?} should be refused"
             ));
         }
         for channel in pushed

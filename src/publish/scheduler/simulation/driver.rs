@@ -161,7 +161,7 @@ impl Driver {
             self.scheduler.push(self.pushed, publication, key);
         } else if let Some(obsolete) = self.scheduler.push_newest(self.pushed, publication, key) {
             self.count("conflated", 1);
-            self.checker.gave_up_its_place(obsolete)?;
+            self.checker.gave_up_its_place(obsolete.ticket)?;
         }
         self.pushed += 1;
         Ok(())

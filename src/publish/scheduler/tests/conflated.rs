@@ -11,7 +11,10 @@ impl Bench {
             ..publication(channels, body)
         };
         let key = format!("key{}", self.pushed);
-        let obsolete = self.scheduler.push_newest(self.pushed, publication, Some(key));
+        let obsolete = self
+            .scheduler
+            .push_newest(self.pushed, publication, Some(key))
+            .map(|concluded| concluded.ticket);
         self.pushed += 1;
         obsolete
     }

@@ -30,6 +30,8 @@ struct Settings {
     trap_from: Option<u64>,
     /// Publishes to a namespace that does not exist, from this sequence on.
     lost_from: Option<u64>,
+    /// What to do with every message, instead of what its subject says.
+    wish: Option<String>,
 }
 
 #[init]
@@ -56,8 +58,8 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
     if settings.lost_from.is_some_and(|from| message.sequence >= from) {
         return Ok(marked(Publication::json_text("nowhere:1", "1").into(), settings));
     }
-    let wish = message.subject.rsplit('.').next().unwrap_or_default();
-    let output = match wish {
+    let subjects = message.subject.rsplit('.').next().unwrap_or_default();
+    let output = match settings.wish.as_deref().unwrap_or(subjects) {
         "ok" => ok(message)?,
         "channels" => channels(message)?,
         "publish" => publish(message)?,

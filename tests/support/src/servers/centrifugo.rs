@@ -91,6 +91,12 @@ impl Centrifugo {
         self.restart().await
     }
 
+    /// Restarts it with another configuration.
+    pub async fn restart_with(&mut self, edit: impl FnOnce(&mut Value)) -> Result<()> {
+        edit(&mut self.config);
+        self.restart().await
+    }
+
     /// Ends it in good order; nothing happens if it does not run.
     pub async fn stop(&mut self) -> Result<()> {
         match self.process.take() {
