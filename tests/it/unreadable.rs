@@ -380,7 +380,7 @@ async fn on_reject_holds_and_they_do_not_halt_a_module_by_their_number() -> Resu
 
 /// JetStream takes 64 KiB of headers, so a letter can't have as many and its own beside them. True of headers that can be read, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_a_letter_has_no_room_for_are_before_its_payload() -> Result<()> {
+async fn headers_that_a_letter_has_no_room_for_are_behind_its_payload() -> Result<()> {
     let world = world_on(NatsVersion::V2_15, RetentionPolicy::Limits).await?;
     let value = "x".repeat(65_400);
     let bad = [format!("NATS/1.0\r\nLarge: {value}").as_bytes(), b"\xfc\r\n\r\n"].concat();
@@ -392,13 +392,8 @@ async fn headers_that_a_letter_has_no_room_for_are_before_its_payload() -> Resul
     raw.flush().await?;
     let relay = world.run().await?;
     counts(&relay, MODULE, "published", 1).await?;
-    for (letter, (headers, payload)) in letters(&world, 2)
-        .await?
-        .iter()
-        .zip([(&bad[..], "bad"), (good.as_bytes(), "good")])
-    {
-        let size: usize = letter.header("Slipring-Raw-Headers-Size").parse()?;
-        ensure!(letter.payload[..size] == *headers && letter.payload[size..] == *payload.as_bytes());
+    for (letter, payload) in letters(&world, 2).await?.iter().zip(["bad", "good"]) {
+        ensure!(letter.payload.starts_with(payload.as_bytes()), "{payload}");
     }
     let shown = |number: &str, json: &str| -> Result<Vec<u8>> {
         let output = world.home.command(["dead-letters", "show", number, json]).output()?;
