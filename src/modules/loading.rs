@@ -6,11 +6,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, setpriority_process};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::sleep;
 
@@ -19,8 +20,11 @@ use crate::transform::{Code, Engine, Limits, LoadError, Module};
 /// A module in Rust compiles in a tenth of a second, one in JavaScript in one or two.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// An `init` that takes longer than this is most likely not going to end by itself.
-const LENT: Duration = Duration::from_secs(1);
+/// What takes longer goes on without its place, and gives way to what runs: it may not be going to end by itself.
+const LENT: Duration = Duration::from_millis(500);
+
+/// As that of the processes that compile.
+const NICENESS: i32 = 5;
 
 /// As that of the threads on which modules work: guests take up to 512 KiB of it.
 const STACK: usize = 2 * 1024 * 1024;
@@ -135,8 +139,11 @@ async fn apart<T: Send + 'static>(
     name: String,
     work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
 ) -> anyhow::Result<T> {
-    let (sender, receiver) = oneshot::channel();
+    let (sender, mut receiver) = oneshot::channel();
+    let id = Arc::new(OnceLock::new());
+    let known = Arc::clone(&id);
     let work = move || {
+        let _ = known.set(own_thread());
         let done = work(&|| !sender.is_closed());
         // Whoever wanted it may be gone.
         let _ = sender.send(done);
@@ -144,9 +151,23 @@ async fn apart<T: Send + 'static>(
     let thread = thread::Builder::new().name(format!("load {name}")).stack_size(STACK);
     let started: io::Result<_> = thread.spawn(work);
     started.context("cannot start a thread to load the module")?;
-    receiver
-        .await
-        .context("loading the module broke, which is a bug in Slipring")
+    let done = tokio::select! {
+        done = &mut receiver => done,
+        () = sleep(LENT) => {
+            if let Some(Some(thread)) = id.get() {
+                // It is a courtesy.
+                let _ = setpriority_process(Some(*thread), NICENESS);
+            }
+            receiver.await
+        }
+    };
+    done.context("loading the module broke, which is a bug in Slipring")
+}
+
+/// By which Linux knows this thread: to its scheduler a thread is a process.
+fn own_thread() -> Option<Pid> {
+    let link = std::fs::read_link("/proc/thread-self").ok()?;
+    Pid::from_raw(link.file_name()?.to_str()?.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -193,6 +214,25 @@ mod tests {
         drop(tokio::time::timeout(Duration::from_millis(10), work).await);
         let heard = tokio::task::spawn_blocking(move || hears.recv_timeout(Duration::from_secs(10)));
         heard.await.unwrap().expect("the work ended");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_takes_long_gives_way_and_nothing_else_does() {
+        use rustix::process::{getpid, getpriority_process};
+
+        let before = getpriority_process(Some(getpid())).unwrap();
+        let nice = || getpriority_process(own_thread()).unwrap();
+        let work = move |_: &dyn Fn() -> bool| {
+            let start = std::time::Instant::now();
+            while nice() == before && start.elapsed() < Duration::from_secs(30) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            nice()
+        };
+        let long = apart("a".to_owned(), work);
+        assert!(long.await.unwrap() > before);
+        assert_eq!(getpriority_process(Some(getpid())).unwrap(), before);
     }
 
     #[tokio::test]

@@ -127,7 +127,7 @@ impl Guest {
     fn start(module: &Module) -> Result<Self, Failure> {
         let limits = &module.limits;
         let state = State::new(&module.name, limits.memory, Arc::clone(&module.log));
-        let mut store = Store::new(&module.engine.wasmtime, state);
+        let mut store = Store::new(&module.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.max_output);
         store.set_epoch_deadline(ticks(limits.init_timeout));

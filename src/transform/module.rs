@@ -17,7 +17,7 @@ use super::interface::{self, WORLD};
 use super::limits::Limits;
 
 pub struct Module {
-    pub(super) engine: Engine,
+    pub(super) engine: wasmtime::Engine,
     pub(super) name: String,
     pub(super) settings: String,
     pub(super) limits: Limits,
@@ -143,7 +143,7 @@ impl Module {
             .map_err(|error| LoadError::Link(format!("{error:#}")))?;
         let indices = TransformIndices::new(&pre).map_err(|error| LoadError::ExportType(format!("{error:#}")))?;
         let module = Arc::new(Self {
-            engine,
+            engine: engine.wasmtime,
             name: name.to_owned(),
             settings: settings_json.to_owned(),
             limits,

@@ -3,6 +3,7 @@
 mod crafted;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -248,16 +249,28 @@ async fn what_was_compiled_before_starts_while_something_else_compiles() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_place_that_can_be_written_to_code_comes_through_a_temporary_one() -> Result<()> {
-    for cache in ["false", "/proc/cache"] {
+    for cache in ["false", "/proc/cache", "taken"] {
         let mut world = World::start().await?;
+        let temporary = world.home.path().join("tmp");
+        fs::create_dir(&temporary)?;
+        world.home.env("TMPDIR", &temporary);
         world.home.env("SLIPRING_MODULES__CACHE_DIR", cache);
+        // There is a cache, and a file where it keeps code.
+        let taken = world.home.path().join("taken");
+        fs::create_dir(&taken)?;
+        fs::set_permissions(&taken, fs::Permissions::from_mode(0o700))?;
+        fs::write(taken.join("modules"), "")?;
         world.stream("UNRULY", &["unruly.>"]).await?;
         world.add_unruly("")?;
-        let relay = world.run().await?;
+        let mut relay = world.run().await?;
         world.publish(numbers(1..=10)).await?;
         shows(&world.centrifugo, CHANNEL, 1..=10).await?;
-        let swapped = swap(&world, &relay, 1).await?;
-        println!("{cache}: {swapped:?}");
+        swap(&world, &relay, 1).await?;
+        relay.stop(SOON).await?;
+        ensure!(
+            fs::read_dir(&temporary)?.next().is_none(),
+            "{cache}: something was left behind"
+        );
     }
     Ok(())
 }

@@ -127,6 +127,9 @@ fn confine(bounds: &Bounds) -> io::Result<()> {
     // Both are courtesies.
     let _ = nice(NICENESS);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    // A core dump that goes to another program ignores the limit.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
 }
 
