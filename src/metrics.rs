@@ -202,7 +202,7 @@ impl Collector for Modules {
         page.family(
             "halted",
             None,
-            "1 while the pipeline is halted and waits for a better module, else 0",
+            "1 while the pipeline is halted and waits for a better module or tries again, else 0",
             |m| &m.halted,
         )?;
         page.info()?;

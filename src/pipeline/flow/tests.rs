@@ -1,5 +1,7 @@
 use bytes::Bytes;
 
+mod trying;
+
 use super::*;
 use crate::admin::StatusBoard;
 use crate::config::Order;
