@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use async_nats::jetstream::{kv, stream};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream;
 use serde_json::{Value, json};
 use slipring_support::eventually;
 use slipring_support::guests;
@@ -180,14 +181,13 @@ async fn another_version_resumes_what_tries_again() -> Result<()> {
 async fn markers_are_not_taken_for_a_bad_module() -> Result<()> {
     const KEYS: usize = 150;
     let world = World::start().await?;
-    let bucket = kv::Config {
-        bucket: "orders".to_owned(),
-        ..Default::default()
-    };
-    let bucket = world.jetstream.create_key_value(bucket).await?;
+    // What a bucket is: the stream of a name, and a header for what is not a value.
+    world.stream("KV_orders", &["$KV.orders.>"]).await?;
     for key in 0..KEYS {
-        bucket.put(format!("order.{key}"), "{}".into()).await?;
-        bucket.delete(format!("order.{key}")).await?;
+        let subject = format!("$KV.orders.order.{key}");
+        world.publish([(subject.clone(), "{}")]).await?;
+        let deleted = PublishMessage::build().header("KV-Operation", "DEL");
+        world.jetstream.send_publish(subject, deleted).await?.await?;
     }
     world.home.add_module(
         "unruly",

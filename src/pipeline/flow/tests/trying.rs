@@ -28,10 +28,10 @@ fn run(messages: &[usize], next: &mut u64, known: &[bool; 3], trying: Option<u64
     if let Some(sequence) = trying {
         flow.try_through(sequence);
     }
-    let (mut told, mut delivered, now) = (Told::default(), *next, Instant::now());
+    let (mut told, mut delivered, now) = (Told::default(), *next, Now::read());
     let mut acked = *next;
     loop {
-        let room = flow.room(now).messages;
+        let room = flow.room(now.instant).messages;
         let last = messages.len() as u64;
         if !flow.halting && delivered <= last && room > 0 {
             let until = last.min(delivered + chunk.max(1) as u64 - 1);
@@ -92,13 +92,13 @@ fn run(messages: &[usize], next: &mut u64, known: &[bool; 3], trying: Option<u64
                 }
                 Effect::DeadLetter(ticket, message, ..) => {
                     told.dead.push(message.sequence);
-                    flow.dead_lettered(ticket);
+                    flow.dead_lettered(now, ticket);
                 }
                 Effect::Halt(..) => told.halted = true,
                 _ => {}
             }
         }
-        if quiet && (delivered > last || flow.halting || flow.room(now).messages == 0) {
+        if quiet && (delivered > last || flow.halting || flow.room(now.instant).messages == 0) {
             flow.tick(now);
             if flow.take_effects().is_empty() && flow.next_request(now).is_none() {
                 break;
