@@ -182,7 +182,13 @@ async fn markers_are_not_taken_for_a_bad_module() -> Result<()> {
     const KEYS: usize = 150;
     let world = World::start().await?;
     // What a bucket is: the stream of a name, and a header for what is not a value.
-    world.stream("KV_orders", &["$KV.orders.>"]).await?;
+    let bucket = stream::Config {
+        name: "KV_orders".to_owned(),
+        subjects: vec!["$KV.orders.>".to_owned()],
+        max_messages_per_subject: 1,
+        ..Default::default()
+    };
+    world.jetstream.create_stream(bucket).await?;
     for key in 0..KEYS {
         let subject = format!("$KV.orders.order.{key}");
         world.publish([(subject.clone(), "{}")]).await?;
