@@ -17,7 +17,7 @@ use super::module::LoadError;
 use super::{binary, failure};
 use crate::config::Bounds;
 
-pub use process::in_processes;
+pub use process::{in_processes, memory_held};
 pub use worker::{Order, work};
 
 /// Compiles in this process.

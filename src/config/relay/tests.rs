@@ -401,3 +401,18 @@ fn the_documented_example_is_the_default() {
     );
     assert_eq!(example.unwrap(), config(""));
 }
+
+#[test]
+fn the_bounds_of_loading_say_what_they_may_be() {
+    let told = problems(
+        "[modules]\nmax_file_size = \"2GiB\"\nmax_nesting = 0\ncompile_cpu = \"100ms\"\ncompile_memory = \"512MB\"\n",
+    );
+    for expected in [
+        "`modules.max_file_size` is \"2GiB\"; it must be a size from \"64KiB\" to \"1GiB\"",
+        "`modules.max_nesting` is 0; it must be a whole number from 1 to 100000",
+        "`modules.compile_cpu` is \"100ms\"; it must be a duration from \"1s\" to \"1h\"",
+        "`modules.compile_memory` is \"512MB\"; it must be a size from \"64MiB\" to \"64GiB\"",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in {told}");
+    }
+}

@@ -5,6 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,19 @@ const LOOK: Duration = Duration::from_millis(3);
 /// Of what it says.
 const MAX_WORDS: u64 = 4 * 1024;
 
+/// How often it is measured what a process holds, in looks.
+const MEASURE: u32 = 10;
+
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Of all processes that compile now, in bytes.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// The memory that all processes hold which compile for this one, in bytes, as measured last. At most two of them do at once, each
+/// with up to [`Bounds::memory`].
+pub fn memory_held() -> usize {
+    HELD.load(Ordering::Relaxed)
+}
 
 /// From now on files are compiled in processes that this program starts of itself. For a `main` that does what
 /// [`Order::from_arguments`](worker::Order::from_arguments) finds; otherwise, as in tests and measurements, files are compiled where they
@@ -116,7 +129,11 @@ fn start(scratch: &Path, bounds: &Bounds) -> io::Result<Child> {
 
 fn watch_over(child: &mut Child, bounds: &Bounds, wanted: &dyn Fn() -> bool) -> Result<ExitStatus, LoadError> {
     let start = Instant::now();
-    loop {
+    let mut held = Held::default();
+    for look in 0_u32.. {
+        if look.is_multiple_of(MEASURE) {
+            held.set(resident(child.id()).unwrap_or_default());
+        }
         let ended = child.try_wait();
         if let Some(ended) = ended.map_err(|error| LoadError::Process(error.to_string()))? {
             return Ok(ended);
@@ -129,6 +146,37 @@ fn watch_over(child: &mut Child, bounds: &Bounds, wanted: &dyn Fn() -> bool) -> 
         }
         thread::sleep(LOOK);
     }
+    Err(LoadError::Clock(bounds.clock()))
+}
+
+/// A process's part of what all of them hold.
+#[derive(Default)]
+struct Held(usize);
+
+impl Held {
+    fn set(&mut self, bytes: usize) {
+        HELD.fetch_add(bytes, Ordering::Relaxed);
+        HELD.fetch_sub(self.0, Ordering::Relaxed);
+        self.0 = bytes;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// In bytes, where the system tells.
+fn resident(process: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kilobytes
+        .trim()
+        .strip_suffix(" kB")?
+        .parse::<usize>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// It ended as it should not have: what the file made of it.
