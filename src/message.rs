@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 pub struct Message {
     pub subject: String,
     pub payload: Bytes,
-    /// In the order of the message; a name may come more than once.
+    /// By name, in alphabetical order; a name may come more than once, with its values in the order of the message.
     pub headers: Vec<(String, String)>,
     pub stream: Arc<str>,
     /// The sequence of the stream.

@@ -1,4 +1,8 @@
 //! Reads dead letters, and removes them. Reading leaves no trace: no consumer that stays, no acks.
+//!
+//! All are gone through with a consumer that the server forgets by itself, and without their payloads. A stream whose messages leave
+//! when they are acknowledged (a work queue, or one of retention `interest`) allows none, or would heed it; its letters are asked for one
+//! by one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,7 +10,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::{self, Batch};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -15,7 +19,7 @@ use jiff::Timestamp;
 use super::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
-use crate::nats::{Nats, raw};
+use crate::nats::{Nats, inactive_threshold, raw};
 
 /// Messages asked for at once while all are gone through, without their payloads.
 const BATCH: usize = 500;
@@ -80,23 +84,14 @@ impl Reader {
 
     /// Goes through all that are there now, of one module or of all.
     pub async fn scan(&self, module: Option<&str>) -> Result<Scan, ReadError> {
-        let config = pull::Config {
-            description: Some("slipring dead-letters".to_owned()),
-            ack_policy: AckPolicy::None,
-            filter_subject: format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">")),
-            headers_only: true,
-            memory_storage: true,
-            inactive_threshold: INACTIVE,
-            ..Default::default()
+        let subject = format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">"));
+        let way = match self.stream.cached_info().config.retention {
+            RetentionPolicy::Limits => Way::Delivered(Delivered::open(self, subject).await?),
+            RetentionPolicy::WorkQueue | RetentionPolicy::Interest => Way::Asked(Asked::open(self, subject).await?),
         };
-        let consumer = self.stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|error| self.scan_failed(error))?;
         Ok(Scan {
             reader: self.clone(),
-            expected: consumer.cached_info().num_pending,
-            received: 0,
-            consumer,
-            batch: None,
+            way,
             assembly: Assembly::default(),
             rest: None,
         })
@@ -188,14 +183,15 @@ impl Reader {
 /// One way through the dead letters. Parts are put together; a letter comes with the last of them.
 pub struct Scan {
     reader: Reader,
-    consumer: Consumer<pull::Config>,
-    /// What was there at the beginning: what comes later is not waited for.
-    expected: u64,
-    received: u64,
-    batch: Option<Batch>,
+    way: Way,
     assembly: Assembly,
     /// Letters some of whose parts are missing, at the end.
     rest: Option<VecDeque<Letter>>,
+}
+
+enum Way {
+    Delivered(Delivered),
+    Asked(Asked),
 }
 
 impl Scan {
@@ -205,83 +201,154 @@ impl Scan {
             if let Some(rest) = &mut self.rest {
                 return Ok(rest.pop_front());
             }
-            let Some(message) = self.next_message().await? else {
-                self.end().await;
+            let letter = match &mut self.way {
+                Way::Delivered(delivered) => delivered.next(&self.reader).await?,
+                Way::Asked(asked) => asked.next(&self.reader).await?,
+            };
+            let Some(letter) = letter else {
+                self.rest = Some(self.assembly.rest().into());
                 continue;
             };
-            let info = message.info().map_err(|error| self.reader.scan_failed(error))?;
-            self.received += 1;
-            if info.consumer_sequence != self.received {
-                let lost = format!(
-                    "message {} came where {} was due",
-                    info.consumer_sequence, self.received
-                );
-                return Err(self.reader.scan_failed(lost));
-            }
-            let nanoseconds = info.published.unix_timestamp_nanos();
-            let stored = Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
-            let number = info.stream_sequence;
-            let headers = message.headers.clone().unwrap_or_default();
-            // JetStream says how large what it leaves out is.
-            let size = headers
-                .get("Nats-Msg-Size")
-                .and_then(|size| size.as_str().parse().ok())
-                .unwrap_or(message.payload.len());
-            let mut letter = Letter::read(number, stored, &message.subject, &headers, size);
-            letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
             if let Some(letter) = self.assembly.add(letter) {
                 return Ok(Some(letter));
             }
         }
     }
+}
 
-    async fn next_message(&mut self) -> Result<Option<jetstream::Message>, ReadError> {
+/// Messages of a consumer that is there for the time of reading.
+struct Delivered {
+    consumer: Consumer<pull::Config>,
+    /// What was there at the beginning: what comes later is not waited for.
+    expected: u64,
+    received: u64,
+    batch: Option<Batch>,
+    /// Messages of a batch, if the server has a limit for it.
+    max_batch: usize,
+}
+
+impl Delivered {
+    async fn open(reader: &Reader, filter_subject: String) -> Result<Self, ReadError> {
+        let config = pull::Config {
+            description: Some("slipring dead-letters".to_owned()),
+            ack_policy: AckPolicy::None,
+            filter_subject,
+            headers_only: true,
+            memory_storage: true,
+            inactive_threshold: inactive_threshold(&reader.stream.cached_info().config, INACTIVE),
+            ..Default::default()
+        };
+        let consumer = reader.stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| reader.scan_failed(error))?;
+        let allowed = usize::try_from(consumer.cached_info().config.max_batch).unwrap_or(0);
+        Ok(Self {
+            expected: consumer.cached_info().num_pending,
+            received: 0,
+            batch: None,
+            max_batch: if allowed == 0 { BATCH } else { BATCH.min(allowed) },
+            consumer,
+        })
+    }
+
+    /// The next letter, or the next part of one.
+    async fn next(&mut self, reader: &Reader) -> Result<Option<Letter>, ReadError> {
+        let Some(message) = self.next_message(reader).await? else {
+            // The server does it as well, after a while.
+            let name = self.consumer.cached_info().name.clone();
+            let _ = reader.stream.delete_consumer(&name).await;
+            return Ok(None);
+        };
+        let info = message.info().map_err(|error| reader.scan_failed(error))?;
+        self.received += 1;
+        if info.consumer_sequence != self.received {
+            let lost = format!(
+                "message {} came where {} was due",
+                info.consumer_sequence, self.received
+            );
+            return Err(reader.scan_failed(lost));
+        }
+        let nanoseconds = info.published.unix_timestamp_nanos();
+        let stored = Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
+        let number = info.stream_sequence;
+        let headers = message.headers.clone().unwrap_or_default();
+        // JetStream says how large what it leaves out is.
+        let size = headers
+            .get("Nats-Msg-Size")
+            .and_then(|size| size.as_str().parse().ok())
+            .unwrap_or(message.payload.len());
+        let mut letter = Letter::read(number, stored, &message.subject, &headers, size);
+        letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
+        Ok(Some(letter))
+    }
+
+    async fn next_message(&mut self, reader: &Reader) -> Result<Option<jetstream::Message>, ReadError> {
         while self.received < self.expected {
             let mut batch = match self.batch.take() {
                 Some(batch) => batch,
                 None => {
-                    let fetch = self.consumer.fetch().max_messages(BATCH).messages();
+                    let fetch = self.consumer.fetch().max_messages(self.max_batch).messages();
                     let fetched = tokio::time::timeout(PATIENCE, fetch).await;
-                    let fetched = fetched.map_err(|_| self.reader.scan_failed("the server does not answer"))?;
-                    fetched.map_err(|error| self.reader.scan_failed(error))?
+                    let fetched = fetched.map_err(|_| reader.scan_failed("the server does not answer"))?;
+                    fetched.map_err(|error| reader.scan_failed(error))?
                 }
             };
             let next = tokio::time::timeout(PATIENCE, batch.next()).await;
-            match next.map_err(|_| self.reader.scan_failed("the server went silent"))? {
+            match next.map_err(|_| reader.scan_failed("the server went silent"))? {
                 Some(Ok(message)) => {
                     self.batch = Some(batch);
                     return Ok(Some(message));
                 }
-                Some(Err(error)) => return Err(self.reader.scan_failed(error)),
+                Some(Err(error)) => return Err(reader.scan_failed(error)),
                 // What was counted at the beginning may have been removed meanwhile.
-                None if self.consumer_is_empty().await? => return Ok(None),
+                None if self.is_empty(reader).await? => return Ok(None),
                 None => {}
             }
         }
         Ok(None)
     }
 
-    async fn consumer_is_empty(&mut self) -> Result<bool, ReadError> {
+    async fn is_empty(&mut self, reader: &Reader) -> Result<bool, ReadError> {
         let info = self.consumer.info().await;
         match info {
             Ok(info) => Ok(info.num_pending == 0),
-            Err(error) => Err(self.reader.scan_failed(error)),
+            Err(error) => Err(reader.scan_failed(error)),
         }
     }
+}
 
-    async fn end(&mut self) {
-        self.rest = Some(self.assembly.rest().into());
-        // The server does it as well, after a while.
-        let name = self.consumer.cached_info().name.clone();
-        let _ = self.reader.stream.delete_consumer(&name).await;
+/// Messages that are asked for one by one.
+struct Asked {
+    subject: String,
+    next: u64,
+    /// What was the last one at the beginning.
+    last: u64,
+}
+
+impl Asked {
+    async fn open(reader: &Reader, subject: String) -> Result<Self, ReadError> {
+        let info = reader.stream.get_info().await;
+        let state = info.map_err(|error| reader.scan_failed(error))?.state;
+        Ok(Self {
+            subject,
+            next: state.first_sequence,
+            last: state.last_sequence,
+        })
+    }
+
+    /// The next letter, or the next part of one.
+    async fn next(&mut self, reader: &Reader) -> Result<Option<Letter>, ReadError> {
+        let next = raw::next_of(&reader.jetstream, &reader.name, self.next, &self.subject).await;
+        let found = next.map_err(|error| reader.scan_failed(error))?;
+        let found = found.filter(|message| message.sequence <= self.last);
+        self.next = found.as_ref().map_or(self.last, |message| message.sequence) + 1;
+        Ok(found.as_ref().map(read))
     }
 }
 
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scan")
-            .field("expected", &self.expected)
-            .field("received", &self.received)
+            .field("reader", &self.reader)
             .finish_non_exhaustive()
     }
 }

@@ -23,6 +23,7 @@ mod publish;
 mod replay;
 mod standby;
 mod stored;
+mod stream_settings;
 mod streams;
 mod swaps;
 mod versions;
