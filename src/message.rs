@@ -17,7 +17,7 @@ pub use results::{Changed, Results, Share};
 pub struct Message {
     pub subject: String,
     pub payload: Bytes,
-    /// In the order of the message; a name may come more than once.
+    /// By name, in alphabetical order; a name may come more than once, with its values in the order of the message.
     pub headers: Vec<(String, String)>,
     pub stream: Arc<str>,
     /// The sequence of the stream.

@@ -52,6 +52,15 @@ pub enum ConnectError {
 /// The longest pause between two attempts to connect.
 const MAX_CONNECT_DELAY: Duration = Duration::from_secs(5);
 
+/// How long a consumer that is made for the time of reading is kept when nobody asks it any more: this long, or as long as the stream
+/// allows one at the most.
+pub fn inactive_threshold(stream: &jetstream::stream::Config, wanted: Duration) -> Duration {
+    let limit = stream.consumer_limits.as_ref().map(|limits| limits.inactive_threshold);
+    limit
+        .filter(|limit| !limit.is_zero())
+        .map_or(wanted, |limit| limit.min(wanted))
+}
+
 /// How often the relay says that there is still no server.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 

@@ -10,7 +10,9 @@ mod contiguity;
 mod credit;
 mod delivery;
 mod epoch;
+mod fitness;
 mod hold_back;
+mod memory;
 mod pin;
 mod retention;
 mod server;
@@ -23,6 +25,8 @@ pub(crate) use credit::Credit;
 pub use credit::Room;
 pub use delivery::Reader as DeliveryReader;
 pub use epoch::{Epoch, EpochEnd};
+pub use fitness::{Fitness, Settings};
+pub use memory::Memory;
 pub use pin::{Lease, Pin};
 pub use retention::Missed;
 pub use server::{FIRST_WITH_RESET, OLDEST, Server};
@@ -42,7 +46,7 @@ use crate::nats::Nats;
 use crate::nats::wire::Wire;
 
 use self::consumer::Bound;
-use self::retention::Retention;
+use self::retention::{Keeps, Retention};
 
 /// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
 /// progress.
@@ -97,13 +101,23 @@ pub enum SourceError {
         subjects: String,
     },
     #[error(
-        "the consumer `{consumer}` of the stream `{stream}` is there, with settings that order or delivery do not survive: {settings}; delete it, or \
-         name another with `consumer` in the module's .toml"
+        "the consumer `{consumer}` of the stream `{stream}` already exists with settings that would break ordering or delivery: {settings}; delete \
+         it, or name another with `consumer` in the module's .toml"
     )]
     Unfit {
         stream: String,
         consumer: String,
         settings: String,
+    },
+    /// A sentence that says what to change.
+    #[error("{reason}")]
+    Refused { reason: String },
+    #[error("the consumer `{consumer}` of the stream `{stream}` cannot be made: {hint}")]
+    NotMade {
+        stream: String,
+        consumer: String,
+        hint: &'static str,
+        source: async_nats::Error,
     },
     #[error(
         "the NATS server is {version}, and consumers can have several subjects only from {oldest} on: upgrade it, to {recommended} or later if \
@@ -147,7 +161,12 @@ struct Reading {
     identity: StreamIdentity,
     again: Again,
     retention: Retention,
+    /// What was delivered beyond it may have been published, by somebody else.
+    floor: u64,
+    memory: Arc<Memory>,
     pin: Option<Arc<Pin>>,
+    /// The most messages that a pull may ask for.
+    max_batch: usize,
 }
 
 /// What it takes to be one of several relays.
@@ -177,6 +196,7 @@ pub async fn begin_epoch(
     config: Arc<ModuleConfig>,
     position: Option<Position>,
     standby: Option<StandingBy>,
+    memory: Arc<Memory>,
 ) -> Result<Epoch, SourceError> {
     // The watch can't close while `nats` holds the client whose callback feeds it.
     let generation = nats
@@ -200,7 +220,7 @@ pub async fn begin_epoch(
         identity,
         is_new,
         max_ack_pending,
-    } = consumer::bind(&nats.jetstream, &config, settings, position).await?;
+    } = consumer::bind(&nats.jetstream, &config, settings, position, &memory).await?;
     let wire = Wire::open(&nats, config.window_bytes).await;
     let mut wire = wire.map_err(|error| {
         SourceError::request(
@@ -231,6 +251,7 @@ pub async fn begin_epoch(
     let mut floor = consumer.cached_info().ack_floor.stream_sequence;
     let waiting = consumer.cached_info().num_ack_pending > 0;
     let through = consumer.cached_info().delivered.stream_sequence;
+    let max_batch = consumer::max_batch(&consumer.cached_info().config);
     let (start, to_come) = if server == Server::Resets {
         let info = reset(consumer, &config).await?;
         floor = info.ack_floor.stream_sequence;
@@ -242,14 +263,22 @@ pub async fn begin_epoch(
         (start, held)
     };
     let messages = max_ack_pending.min(usize::try_from(to_come).unwrap_or(usize::MAX));
-    let all = retention::reads_all(&stream.cached_info().config, &config.subjects);
-    let retention = Retention::new((!is_new).then_some(floor + 1), all, waiting);
+    let keeps = Keeps::of(&stream.cached_info().config, &config.subjects);
+    // Not the floor: the server moves it past what the stream's limits removed. And what this pipeline got it still has, whatever the
+    // stream lost since.
+    let newest = memory.newest(identity);
+    let read_through = (!is_new).then_some(through.max(newest.unwrap_or(0)));
+    let retention = Retention::new(keeps, read_through, waiting);
+    let floor = floor.max(newest.unwrap_or(0));
     let reading = Reading {
         stream,
         identity,
         again: Again { messages, through },
         retention,
+        floor,
+        memory,
         pin,
+        max_batch,
     };
     Ok(Epoch::subscribe(nats, generation, wire, &config, reading, start))
 }

@@ -11,6 +11,9 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Re
         if bytes.is_empty() {
             return Error::msg(format_args!("{what} is empty, where JSON was expected"));
         }
+        if let Some(mark) = byte_order_mark(bytes) {
+            return Error::msg(format_args!("{what} is not JSON: it begins with {mark}"));
+        }
         if !error.is_data() {
             return Error::msg(format_args!("{what} is not JSON: {error}"));
         }
@@ -22,6 +25,15 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Re
         let error = with_path.unwrap_or_else(|| error.to_string());
         Error::msg(format_args!("{what} is not the JSON that was expected: {error}"))
     })
+}
+
+/// What a text begins with that was written by an editor or a library that marks it so. JSON begins with none (RFC 8259, section 8.1).
+fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some("a byte order mark (ef bb bf), which has to be taken off"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("a byte order mark of UTF-16, and JSON is UTF-8"),
+        _ => None,
+    }
 }
 
 /// Reads settings. Their error leaves out line and column: the user wrote TOML, and never sees the JSON that it became.
@@ -65,6 +77,10 @@ mod tests {
     fn an_error_in_a_payload_names_the_key_and_the_place() {
         check("", "the payload is empty, where JSON was expected");
         check("lines", "the payload is not JSON: expected value at line 1 column 1");
+        check(
+            "\u{feff}{}",
+            "the payload is not JSON: it begins with a byte order mark (ef bb bf), which has to be taken off",
+        );
         check(
             "{}",
             "the payload is not the JSON that was expected: missing field `lines` at line 1 column 2",

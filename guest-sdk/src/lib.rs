@@ -99,5 +99,24 @@ pub use samples::samples;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// What is read into a [`Value`] and written again is not the same text: keys come in alphabetical order, and a number that fits
+/// neither 64 bits nor a double is rounded. Where digits count, as in amounts or in long ids, pass the text on with
+/// [`Publication::json_text`], or read the fields into types of your own, such as [`serde_json::value::RawValue`], which keeps what was
+/// written.
+///
+/// ```
+/// use slipring_sdk::{Message, Publication, Result, Value};
+///
+/// # fn main() -> Result<()> {
+/// let message = Message::new("orders.paid", r#"{"id":10000000000000000000001,"at":1.10}"#);
+/// let value: Value = message.json()?;
+/// let rounded = Publication::json("orders:17", &value)?;
+/// assert_eq!(rounded.body.text(), Some(r#"{"at":1.1,"id":1e22}"#));
+/// let kept = Publication::json_text("orders:17", message.text()?);
+/// assert_eq!(kept.body.text(), Some(r#"{"id":10000000000000000000001,"at":1.10}"#));
+/// # Ok(())
+/// # }
+/// ```
 pub use serde_json::{Value, json};
 pub use slipring_sdk_macros::{init, transform};

@@ -23,7 +23,8 @@ pub struct Message {
     pub subject: String,
     /// The bytes as published; see [`json`](Self::json) and [`text`](Self::text).
     pub payload: Vec<u8>,
-    /// Names and values in the order of the message. A name may come more than once; see [`header`](Self::header).
+    /// Names and values, by name in alphabetical order: the relay sorts them, so that the same message always looks the same. A name may
+    /// come more than once, with its values in the order of the message; see [`header`](Self::header).
     pub headers: Vec<(String, String)>,
     /// The stream's name.
     pub stream: String,

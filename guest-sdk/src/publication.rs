@@ -19,7 +19,7 @@ use crate::{Error, Result, json};
 /// ```
 ///
 /// What the relay refuses, as a rejection of the message: no channel, an empty one, one of more than 255 bytes, a body that is
-/// not JSON though it says so or is nested deeper than 9,990 levels, a version of 2^53 or more.
+/// not JSON though it says so or is nested deeper than 9,990 levels, a version of 0, or of 2^53 or more.
 ///
 /// What it warns of once, since only some configurations of Centrifugo let clients have it: a channel with characters beyond ASCII, a
 /// binary body, one of more than a megabyte.
@@ -114,7 +114,7 @@ impl Publication {
 
     /// Gives the data a version: Centrifugo suppresses a publication whose version is not above the channel's last one, so an
     /// old state never replaces a newer one. For channels with history, and where every publication of the channel is a whole
-    /// state whose version only rises. Below 2^53.
+    /// state whose version only rises. From 1 to 2^53 - 1: 0 is no version for Centrifugo, so add 1 to numbers that begin with 0.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -127,7 +127,7 @@ impl Publication {
         self
     }
 
-    /// Says which series of versions this one belongs to: in another epoch, versions may start again from below.
+    /// Says which series of versions this one belongs to: in another epoch, versions may start again from below. An empty one is none.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -159,7 +159,8 @@ impl Publication {
     }
 
     /// Sets the key by which Centrifugo recognises a repetition, for 5 minutes, instead of the relay's own. The relay's comes
-    /// from the message's place in its stream; set one if the same event can stand in the stream twice.
+    /// from the message's place in its stream; set one if the same event can stand in the stream twice. An empty one is none: the
+    /// relay's own is sent.
     ///
     /// ```
     /// use slipring_sdk::Publication;

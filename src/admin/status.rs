@@ -50,7 +50,7 @@ pub struct ModuleStatus {
     pub published: u64,
     /// Publications that gave up their place to a newer one of their channels.
     pub conflated: u64,
-    /// Removed from the stream before they could be read.
+    /// Removed by the stream's limits before they could be read.
     pub missed: u64,
     pub retried: u64,
     /// Of the settings in use.

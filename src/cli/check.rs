@@ -5,7 +5,6 @@ mod online;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -24,9 +23,10 @@ use crate::transform::Engine;
 /// Reads slipring.toml and each NAME.toml of the modules directory, and says all that is wrong with them; compiles each NAME.wasm
 /// and runs its `init` with its settings. One line a module: `good`, `bad`, or `waiting` for the other of its two files.
 ///
-/// With --online it also asks NATS for JetStream and for the stream of each module, and Centrifugo whether it takes the API key.
+/// With --online it also asks NATS for JetStream and for the stream and the consumer of each module, whether their settings keep what
+/// the relay promises, and Centrifugo whether it takes the API key.
 ///
-/// Exits with 78 if slipring.toml is wrong, with 1 if a module or a server is bad.
+/// Exits with 78 if slipring.toml is wrong, with 1 if a module, a server or a setting of it is bad. A `note` is no failure.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -76,17 +76,8 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
         ..Report::default()
     };
     if args.online {
-        let mut streams: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for module in &report.modules {
-            if let Some(stream) = &module.stream {
-                streams
-                    .entry(stream.clone())
-                    .or_default()
-                    .extend(module.subjects.clone());
-            }
-        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        report.servers = runtime.block_on(online::ask(&config, &streams));
+        report.servers = runtime.block_on(online::ask(&config, &report.modules));
     }
     match args.json {
         true => print_json(&report, output)?,
@@ -105,9 +96,9 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     let verdict = match (bad_modules, bad_servers) {
         (0, 0) => return Ok(()),
         (_, 0) => anyhow!("{bad_modules} of {} modules would not run", report.modules.len()),
-        (0, _) => anyhow!("the relay would wait for its servers"),
+        (0, _) => anyhow!("the relay would wait for its servers, or not keep what it promises"),
         _ => anyhow!(
-            "{bad_modules} of {} modules would not run, and the relay would wait for its servers",
+            "{bad_modules} of {} modules would not run, and the relay would wait for its servers, or not keep what it promises",
             report.modules.len()
         ),
     };
@@ -117,7 +108,11 @@ fn verdict(report: &Report) -> Result<(), Failure> {
 fn render(report: &Report, dir: &Path) -> String {
     let mut rows: Vec<Vec<String>> = report.modules.iter().map(row).collect();
     rows.extend(report.servers.iter().map(|finding| {
-        let state = if finding.good { "good" } else { "bad" };
+        let state = match (finding.good, finding.note) {
+            (true, false) => "good",
+            (true, true) => "note",
+            (false, _) => "bad",
+        };
         vec![finding.subject.clone(), state.to_owned(), finding.detail.clone()]
     }));
     let mut text = String::new();

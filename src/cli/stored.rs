@@ -24,7 +24,7 @@ use self::feed::{Feed, HELD, INACTIVE};
 use crate::config::covers;
 use crate::message::Message;
 use crate::nats::headers::Contents;
-use crate::nats::{Nats, raw};
+use crate::nats::{Nats, inactive_threshold, raw};
 
 /// Questions to the server at once, where each message is one.
 const READ_AHEAD: usize = 16;
@@ -190,7 +190,7 @@ impl Stored {
             filter_subjects: subjects.to_vec(),
             memory_storage: true,
             num_replicas: 1,
-            inactive_threshold: INACTIVE,
+            inactive_threshold: inactive_threshold(&self.stream.cached_info().config, INACTIVE),
             ..Default::default()
         };
         let consumer = self.stream.create_consumer(config).await;

@@ -1,11 +1,15 @@
 //! Reads dead letters, and removes them. Reading leaves no trace: no consumer that stays, no acks.
+//!
+//! All are gone through with a consumer that the server forgets by itself, and without their payloads. A stream whose messages leave
+//! when they are acknowledged (a work queue, or one of retention `interest`) allows none, or would heed it; its letters are asked for one
+//! by one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::BytesMut;
 use jiff::Timestamp;
@@ -14,8 +18,8 @@ use serde::Serialize;
 use super::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
-use crate::nats::wire::{Answer, Delivered, Fetch, Frame, Wire, status};
-use crate::nats::{Nats, headers, raw};
+use crate::nats::wire::{self, Answer, Fetch, Frame, Wire, status};
+use crate::nats::{Nats, headers, inactive_threshold, raw};
 
 /// Messages asked for at once while all are gone through, without their payloads.
 const BATCH: usize = 500;
@@ -85,26 +89,14 @@ impl Reader {
 
     /// Goes through all that are there now, of one module or of all.
     pub async fn scan(&self, module: Option<&str>) -> Result<Scan, ReadError> {
-        let config = pull::Config {
-            description: Some("slipring dead-letters".to_owned()),
-            ack_policy: AckPolicy::None,
-            filter_subject: format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">")),
-            headers_only: true,
-            memory_storage: true,
-            inactive_threshold: INACTIVE,
-            ..Default::default()
+        let subject = format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">"));
+        let way = match self.stream.cached_info().config.retention {
+            RetentionPolicy::Limits => Way::Consumed(Consumed::open(self, subject).await?),
+            RetentionPolicy::WorkQueue | RetentionPolicy::Interest => Way::Asked(Asked::open(self, subject).await?),
         };
-        let consumer = self.stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|error| self.scan_failed(error))?;
-        let wire = Wire::open(&self.nats, MAX_AHEAD).await;
-        let wire = wire.map_err(|error| self.scan_failed(error))?;
         Ok(Scan {
-            fetch: Fetch::new(wire, &self.name, &consumer.cached_info().name),
-            open: 0,
             reader: self.clone(),
-            expected: consumer.cached_info().num_pending,
-            received: 0,
-            consumer,
+            way,
             assembly: Assembly::default(),
             rest: None,
         })
@@ -199,16 +191,16 @@ struct Pull {
 /// One way through the dead letters. Parts are put together; a letter comes with the last of them.
 pub struct Scan {
     reader: Reader,
-    consumer: Consumer<pull::Config>,
-    /// What was there at the beginning: what comes later is not waited for.
-    expected: u64,
-    received: u64,
-    fetch: Fetch,
-    /// Messages that were asked for and have not come.
-    open: usize,
+    way: Way,
     assembly: Assembly,
     /// Letters some of whose parts are missing, at the end.
     rest: Option<VecDeque<Letter>>,
+}
+
+enum Way {
+    Consumed(Consumed),
+    /// Such a stream takes no second consumer for what one may read already, or would lose what is acked.
+    Asked(Asked),
 }
 
 impl Scan {
@@ -218,51 +210,105 @@ impl Scan {
             if let Some(rest) = &mut self.rest {
                 return Ok(rest.pop_front());
             }
-            let Some(frame) = self.next_message().await? else {
-                self.end().await;
+            let letter = match &mut self.way {
+                Way::Consumed(consumed) => consumed.next(&self.reader).await?,
+                Way::Asked(asked) => asked.next(&self.reader).await?,
+            };
+            let Some(letter) = letter else {
+                self.rest = Some(self.assembly.rest().into());
                 continue;
             };
-            let reply = frame.reply().and_then(|reply| std::str::from_utf8(reply).ok());
-            let delivered = reply.and_then(Delivered::parse);
-            let delivered = delivered.ok_or_else(|| self.reader.scan_failed("something else than a message came"))?;
-            self.received += 1;
-            if delivered.consumer_sequence != self.received {
-                let lost = format!(
-                    "message {} came where {} was due",
-                    delivered.consumer_sequence, self.received
-                );
-                return Err(self.reader.scan_failed(lost));
-            }
-            let stored = Timestamp::from_nanosecond(delivered.timestamp.into()).unwrap_or_default();
-            let number = delivered.sequence;
-            let headers = headers::map(frame.headers());
-            // JetStream says how large what it leaves out is.
-            let size = headers
-                .get("Nats-Msg-Size")
-                .and_then(|size| size.as_str().parse().ok())
-                .unwrap_or(frame.payload().len());
-            let subject = String::from_utf8_lossy(frame.subject());
-            let mut letter = Letter::read(number, stored, &subject, &headers, size);
-            letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
             if let Some(letter) = self.assembly.add(letter) {
                 return Ok(Some(letter));
             }
         }
     }
+}
 
-    async fn next_message(&mut self) -> Result<Option<Frame>, ReadError> {
+/// Messages of a consumer that is there for the time of reading.
+struct Consumed {
+    consumer: Consumer<pull::Config>,
+    /// What was there at the beginning: what comes later is not waited for.
+    expected: u64,
+    received: u64,
+    fetch: Fetch,
+    /// Messages that were asked for and have not come.
+    open: usize,
+    /// Messages of a pull, if the server has a limit for it.
+    max_batch: usize,
+}
+
+impl Consumed {
+    async fn open(reader: &Reader, filter_subject: String) -> Result<Self, ReadError> {
+        let config = pull::Config {
+            description: Some("slipring dead-letters".to_owned()),
+            ack_policy: AckPolicy::None,
+            filter_subject,
+            headers_only: true,
+            memory_storage: true,
+            inactive_threshold: inactive_threshold(&reader.stream.cached_info().config, INACTIVE),
+            ..Default::default()
+        };
+        let consumer = reader.stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| reader.scan_failed(error))?;
+        let wire = Wire::open(&reader.nats, MAX_AHEAD).await;
+        let wire = wire.map_err(|error| reader.scan_failed(error))?;
+        let allowed = usize::try_from(consumer.cached_info().config.max_batch).unwrap_or(0);
+        Ok(Self {
+            expected: consumer.cached_info().num_pending,
+            received: 0,
+            fetch: Fetch::new(wire, &reader.name, &consumer.cached_info().name),
+            open: 0,
+            max_batch: if allowed == 0 { BATCH } else { BATCH.min(allowed) },
+            consumer,
+        })
+    }
+
+    /// The next letter, or the next part of one.
+    async fn next(&mut self, reader: &Reader) -> Result<Option<Letter>, ReadError> {
+        let Some(frame) = self.next_message(reader).await? else {
+            // The server does it as well, after a while.
+            let name = self.consumer.cached_info().name.clone();
+            let _ = reader.stream.delete_consumer(&name).await;
+            return Ok(None);
+        };
+        let reply = frame.reply().and_then(|reply| std::str::from_utf8(reply).ok());
+        let delivered = reply.and_then(wire::Delivered::parse);
+        let delivered = delivered.ok_or_else(|| reader.scan_failed("something else than a message came"))?;
+        self.received += 1;
+        if delivered.consumer_sequence != self.received {
+            let lost = format!(
+                "message {} came where {} was due",
+                delivered.consumer_sequence, self.received
+            );
+            return Err(reader.scan_failed(lost));
+        }
+        let stored = Timestamp::from_nanosecond(delivered.timestamp.into()).unwrap_or_default();
+        let headers = headers::map(frame.headers());
+        // JetStream says how large what it leaves out is.
+        let size = headers
+            .get("Nats-Msg-Size")
+            .and_then(|size| size.as_str().parse().ok())
+            .unwrap_or(frame.payload().len());
+        let subject = String::from_utf8_lossy(frame.subject());
+        let mut letter = Letter::read(delivered.sequence, stored, &subject, &headers, size);
+        letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
+        Ok(Some(letter))
+    }
+
+    async fn next_message(&mut self, reader: &Reader) -> Result<Option<Frame>, ReadError> {
         while self.received < self.expected {
             if self.open == 0 {
                 let pull = Pull {
-                    batch: BATCH,
+                    batch: self.max_batch,
                     no_wait: true,
                 };
-                self.fetch.ask(&pull).map_err(|error| self.reader.scan_failed(error))?;
-                self.open = BATCH;
+                self.fetch.ask(&pull).map_err(|error| reader.scan_failed(error))?;
+                self.open = self.max_batch;
             }
             let next = tokio::time::timeout(PATIENCE, self.fetch.next()).await;
-            let next = next.map_err(|_| self.reader.scan_failed("the server went silent"))?;
-            match next.map_err(|error| self.reader.scan_failed(error))? {
+            let next = next.map_err(|_| reader.scan_failed("the server went silent"))?;
+            match next.map_err(|error| reader.scan_failed(error))? {
                 Answer::Message(frame) => {
                     self.open -= 1;
                     return Ok(Some(frame));
@@ -271,40 +317,61 @@ impl Scan {
                 Answer::Status(status::NO_MESSAGES | status::TIMEOUT, _) => {
                     self.open = 0;
                     // What was counted at the beginning may have been removed meanwhile.
-                    if self.consumer_is_empty().await? {
+                    if self.is_empty(reader).await? {
                         return Ok(None);
                     }
                 }
                 Answer::Status(code, description) => {
                     let answer = format!("the server answered {code} {description}");
-                    return Err(self.reader.scan_failed(answer));
+                    return Err(reader.scan_failed(answer));
                 }
             }
         }
         Ok(None)
     }
 
-    async fn consumer_is_empty(&mut self) -> Result<bool, ReadError> {
+    async fn is_empty(&mut self, reader: &Reader) -> Result<bool, ReadError> {
         let info = self.consumer.info().await;
         match info {
             Ok(info) => Ok(info.num_pending == 0),
-            Err(error) => Err(self.reader.scan_failed(error)),
+            Err(error) => Err(reader.scan_failed(error)),
         }
     }
+}
 
-    async fn end(&mut self) {
-        self.rest = Some(self.assembly.rest().into());
-        // The server does it as well, after a while.
-        let name = self.consumer.cached_info().name.clone();
-        let _ = self.reader.stream.delete_consumer(&name).await;
+/// Messages that are asked for one by one.
+struct Asked {
+    subject: String,
+    next: u64,
+    /// What was the last one at the beginning.
+    last: u64,
+}
+
+impl Asked {
+    async fn open(reader: &Reader, subject: String) -> Result<Self, ReadError> {
+        let info = reader.stream.get_info().await;
+        let state = info.map_err(|error| reader.scan_failed(error))?.state;
+        Ok(Self {
+            subject,
+            next: state.first_sequence,
+            last: state.last_sequence,
+        })
+    }
+
+    /// The next letter, or the next part of one.
+    async fn next(&mut self, reader: &Reader) -> Result<Option<Letter>, ReadError> {
+        let next = raw::next_of(&reader.jetstream, &reader.name, self.next, &self.subject).await;
+        let found = next.map_err(|error| reader.scan_failed(error))?;
+        let found = found.filter(|message| message.sequence <= self.last);
+        self.next = found.as_ref().map_or(self.last, |message| message.sequence) + 1;
+        Ok(found.as_ref().map(read))
     }
 }
 
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scan")
-            .field("expected", &self.expected)
-            .field("received", &self.received)
+            .field("reader", &self.reader)
             .finish_non_exhaustive()
     }
 }

@@ -61,7 +61,17 @@ pub async fn get(jetstream: &Context, stream: &str, sequence: u64) -> Result<Opt
 
 /// The first one that the stream holds from this sequence on. `None`: it holds none.
 pub async fn next(jetstream: &Context, stream: &str, sequence: u64) -> Result<Option<Message>, async_nats::Error> {
-    ask(jetstream, stream, &json!({ "seq": sequence, "next_by_subj": ">" })).await
+    next_of(jetstream, stream, sequence, ">").await
+}
+
+/// The first one of this subject, which may have wildcards.
+pub async fn next_of(
+    jetstream: &Context,
+    stream: &str,
+    sequence: u64,
+    subject: &str,
+) -> Result<Option<Message>, async_nats::Error> {
+    ask(jetstream, stream, &json!({ "seq": sequence, "next_by_subj": subject })).await
 }
 
 async fn ask(

@@ -27,6 +27,7 @@ pub(super) struct Intake {
     /// The right to read and to publish, where there is standby.
     pin: Option<Arc<source::Pin>>,
     state: State,
+    memory: Arc<source::Memory>,
     /// Epochs that were over at once, or never began, in a row.
     failures: u32,
 }
@@ -45,7 +46,7 @@ pub(super) enum News {
     /// A new epoch has begun, on this stream, and begins with this.
     Began(source::StreamIdentity, source::Again),
     /// And what the stream removed before it could be read.
-    Delivered(Vec<Delivery>, Option<Missed>),
+    Delivered(Vec<Delivery>, Vec<Missed>),
     /// The epoch is over; another one is being opened.
     Over(EpochEnd),
     /// No epoch could be opened; it is tried again.
@@ -61,6 +62,7 @@ impl Intake {
             standing_by: watch::channel(false).1,
             pin: None,
             state: State::Closed,
+            memory: Arc::default(),
             failures: 0,
         };
         intake.reopen(None);
@@ -98,7 +100,12 @@ impl Intake {
                 }
             }
             State::Open(epoch, since) => match epoch.next(room).await {
-                Ok(deliveries) => News::Delivered(deliveries, epoch.take_missed()),
+                Ok(deliveries) => {
+                    if let Some(last) = deliveries.last() {
+                        self.memory.handed_on(epoch.stream, last.message.sequence);
+                    }
+                    News::Delivered(deliveries, epoch.take_missed())
+                }
                 Err(end) => {
                     self.failures = if since.elapsed() >= LASTING {
                         0
@@ -134,14 +141,14 @@ impl Intake {
             0 => Duration::ZERO,
             failures => (Duration::from_millis(100) * (1 << failures.min(10))).min(MAX_DELAY),
         };
-        let (nats, config) = (self.nats.clone(), Arc::clone(&self.config));
+        let (nats, config, memory) = (self.nats.clone(), Arc::clone(&self.config), Arc::clone(&self.memory));
         let pin = self.pin.clone();
         let (waiting, standing_by) = watch::channel(false);
         self.standing_by = standing_by;
         let standby = self.standby.map(|standby| StandingBy { standby, pin, waiting });
         self.state = State::Opening(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            source::begin_epoch(nats, config, position, standby).await
+            source::begin_epoch(nats, config, position, standby, memory).await
         }));
     }
 }

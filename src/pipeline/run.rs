@@ -185,7 +185,7 @@ impl Run<'_> {
             }
             Event::Source(News::Began(stream, again)) => self.begin(stream, again),
             Event::Source(News::Delivered(deliveries, missed)) => {
-                if let Some(missed) = missed {
+                for missed in missed {
                     self.alarm(missed);
                 }
                 self.deliver(deliveries);
@@ -282,22 +282,24 @@ impl Run<'_> {
         if last <= self.missed_through {
             return;
         }
+        let known = (self.missed_through + 1).saturating_sub(first);
+        let (first, messages) = (first + known, messages.saturating_sub(known));
         self.missed_through = last;
-        self.board.metrics().missed(messages);
         let (module, stream) = (self.board.name(), &self.assignment.config.stream);
         if exact {
+            self.board.metrics().missed(messages);
             error!(
                 module,
-                stream, first, last, messages, "the stream removed messages before they could be read"
+                stream, first, last, messages, "the stream's limits removed messages before they could be read"
             );
         } else {
-            error!(
+            warn!(
                 module,
                 stream,
                 first,
                 last,
-                at_most = messages,
-                "the stream removed messages before they could be read; it is not known how many had the module's subjects"
+                "the stream's limits removed messages before they could be read; how many of them the module has missed is not known, so that \
+                 none is counted"
             );
         }
     }

@@ -33,7 +33,9 @@ impl Stamp<'_> {
     fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
         if self.version == VersionSource::Sequence {
             publication.version = Some(message.sequence);
-            publication.version_epoch = self.created.map(|created| created.to_string());
+            // Two modules may publish what they make of one stream on the same channel. In one epoch, whatever the slower one makes of
+            // an earlier message would be left out.
+            publication.version_epoch = self.created.map(|created| format!("{created}-{}", self.module));
         }
         let created = self.created.unwrap_or(0);
         let key = || idempotency_key(self.module, created, message.sequence, message.timestamp, index);
@@ -120,7 +122,16 @@ mod tests {
             .iter()
             .map(|(one, _)| (one.version, one.version_epoch.as_deref()))
             .collect();
-        assert_eq!(versions, [(Some(42), Some("5")); 2]);
+        assert_eq!(versions, [(Some(42), Some("5-orders")); 2]);
+        let of_another = Stamp {
+            module: "invoices",
+            ..stamp
+        };
+        let stamped_by_another = of_another.all(&message(), vec![publication("a")]);
+        assert_ne!(
+            stamped_by_another[0].0.version_epoch, stamped[0].0.version_epoch,
+            "two modules on one channel do not leave each other's publications out"
+        );
         let of_no_stream = Stamp { created: None, ..stamp };
         let stamped = of_no_stream.all(&message(), vec![publication("a")]);
         assert_eq!((stamped[0].0.version, &stamped[0].0.version_epoch), (Some(42), &None));

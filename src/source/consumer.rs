@@ -1,15 +1,22 @@
-//! The durable consumer: binds to the one that is there, refuses one that would break a promise, creates it when there is none.
+//! The durable consumer: binds to the one that is there, creates it when there is none, and fits it to the module and to the limits
+//! of stream, account and server. What would break a promise is refused; `fitness` decides that.
 //!
 //! Binding comes first because a create that the server rejects could destroy an existing consumer's state on a standalone
 //! server (nats-server #8491, fixed after 2.14.5).
 
-use async_nats::jetstream::Context;
-use async_nats::jetstream::consumer::{self, AckPolicy, Consumer, DeliverPolicy, FromConsumer, ReplayPolicy, pull};
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{self, AckPolicy, Consumer, DeliverPolicy, FromConsumer, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{self, RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{self, ConsumerErrorKind, ConsumerUpdateErrorKind, RetentionPolicy, Stream};
+use async_nats::jetstream::{Context, Error as Refusal, ErrorCode};
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
+use super::fitness::{self, Comes, Fitness, Settings};
+use super::memory::Memory;
 use super::{ACK_WAIT, Position, SourceError, StreamIdentity, hold_back, pin};
 use crate::config::{Deliver, ModuleConfig, Standby};
 
@@ -32,23 +39,47 @@ pub(super) async fn bind(
     config: &ModuleConfig,
     standby: Option<Standby>,
     position: Option<Position>,
+    memory: &Memory,
 ) -> Result<Bound, SourceError> {
     let stream = find_stream(jetstream, config).await?;
+    let strange = holds_subjects(&stream, &config.subjects).await?;
     let identity = StreamIdentity {
         created: stream.cached_info().created.unix_timestamp_nanos(),
     };
-    let mut max_ack_pending = config.window;
-    let (consumer, is_new) = match stream.consumer_info(&config.consumer).await {
-        Ok(info) => {
-            // Negative: without a bound.
-            max_ack_pending = max_ack_pending.max(usize::try_from(info.config.max_ack_pending).unwrap_or(usize::MAX));
-            (bind_to(&stream, config, standby, info.config).await?, false)
-        }
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-            let start = start(&stream, identity, config, position);
-            (create(&stream, config, standby, start).await?, true)
-        }
+    let found = match stream.consumer_info(&config.consumer).await {
+        Ok(info) => Some(info.config),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
         Err(error) => return Err(failed("looking up", config, error)),
+    };
+    let settings = Settings {
+        stream: &stream.cached_info().config,
+        consumer: found.as_ref(),
+        // Asking for it takes a permission of its own. The server names the limit when it refuses what is above.
+        account_max_ack_pending: None,
+        resumes: position.is_some(),
+    };
+    let fitness = Fitness::of(config, settings, Timestamp::now());
+    let module = &config.consumer;
+    for warning in memory.anew(strange.into_iter().chain(fitness.warnings).collect()) {
+        warn!(consumer = module, stream = config.stream, "{warning}");
+    }
+    for note in memory.anew(fitness.notes) {
+        info!(consumer = module, stream = config.stream, "{note}");
+    }
+    if let Some(refusal) = fitness.refusals.into_iter().next() {
+        return Err(refusal);
+    }
+    let mut max_ack_pending = config.window;
+    let (consumer, is_new) = match found {
+        Some(found) => {
+            // Negative: without a bound.
+            max_ack_pending = max_ack_pending.max(usize::try_from(found.max_ack_pending).unwrap_or(usize::MAX));
+            (bind_to(&stream, config, standby, found, memory).await?, false)
+        }
+        None => {
+            let start = start(&stream, identity, config, position);
+            (create(&stream, config, standby, start, memory).await?, true)
+        }
     };
     Ok(Bound {
         consumer,
@@ -60,7 +91,7 @@ pub(super) async fn bind(
 }
 
 async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Stream, SourceError> {
-    let stream = jetstream
+    jetstream
         .get_stream(&config.stream)
         .await
         .map_err(|error| match error.kind() {
@@ -68,26 +99,41 @@ async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Strea
                 stream: config.stream.clone(),
             },
             _ => SourceError::request(format!("looking up the stream `{}`", config.stream), error),
-        })?;
-    holds_subjects(&stream.cached_info().config, &config.subjects)?;
-    Ok(stream)
+        })
 }
 
-/// Whether a message of each of these subjects may be in the stream. What a mirror or a sourced stream holds can't be told from its
-/// own subjects.
-pub fn holds_subjects(stream: &stream::Config, subjects: &[String]) -> Result<(), SourceError> {
-    if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty()) {
-        return Ok(());
+/// Whether a message of each of these subjects may be in the stream: it comes in, or is in it already, from a time when the stream's
+/// subjects were others. What is strange about it, if it may be.
+pub async fn holds_subjects(stream: &Stream, subjects: &[String]) -> Result<Option<String>, SourceError> {
+    let config = &stream.cached_info().config;
+    for subject in subjects {
+        let comes = fitness::comes(config, subject);
+        if comes == Comes::Maybe || has(stream, subject).await? {
+            continue;
+        }
+        let (stream, subject, subjects) = (config.name.clone(), subject.clone(), config.subjects.join(", "));
+        if comes == Comes::Hardly {
+            return Ok(Some(format!(
+                "the stream `{stream}` holds no message of the subject `{subject}`, and its subjects ({subjects}) and its \
+                 `subject_transform` do not look as if one would come; are `subjects` in the module's .toml right?"
+            )));
+        }
+        return Err(SourceError::NoSubject {
+            stream,
+            subject,
+            subjects,
+        });
     }
-    let foreign = |wanted: &&String| !stream.subjects.iter().any(|subject| overlap(subject, wanted));
-    match subjects.iter().find(foreign) {
-        None => Ok(()),
-        Some(subject) => Err(SourceError::NoSubject {
-            stream: stream.name.clone(),
-            subject: subject.clone(),
-            subjects: stream.subjects.join(", "),
-        }),
-    }
+    Ok(None)
+}
+
+async fn has(stream: &Stream, subject: &str) -> Result<bool, SourceError> {
+    let failed = |error: stream::InfoError| {
+        let stream = &stream.cached_info().config.name;
+        SourceError::request(format!("asking for the subjects of the stream `{stream}`"), error)
+    };
+    let mut held = stream.info_with_subjects(subject).await.map_err(failed)?;
+    Ok(held.try_next().await.map_err(failed)?.is_some())
 }
 
 /// Where a new consumer begins: where its module's `.toml` says, unless it was deleted while this process read from it.
@@ -126,6 +172,7 @@ async fn create(
     config: &ModuleConfig,
     standby: Option<Standby>,
     deliver_policy: DeliverPolicy,
+    memory: &Memory,
 ) -> Result<Consumer<pull::Config>, SourceError> {
     let wanted = pull::Config {
         durable_name: Some(config.consumer.clone()),
@@ -135,10 +182,24 @@ async fn create(
         max_deliver: -1,
         ..Default::default()
     };
-    let consumer = stream
-        .create_consumer(adapt(wanted, config, standby))
-        .await
-        .map_err(|error| failed("creating", config, error))?;
+    let mut max_ack_pending = fitness::max_ack_pending(config, &stream.cached_info().config);
+    let consumer = loop {
+        let wanted = adapt(wanted.clone(), config, standby, max_ack_pending);
+        match stream.create_consumer(wanted).await {
+            Ok(consumer) => break consumer,
+            Err(error) => {
+                let refusal = match error.kind() {
+                    ConsumerErrorKind::JetStream(refusal) => Some(refusal),
+                    _ => None,
+                };
+                let unmade = Unmade {
+                    refusal,
+                    error: error.into(),
+                };
+                max_ack_pending = unmade.fit("creating", max_ack_pending, config, memory)?;
+            }
+        }
+    };
     info!(
         consumer = config.consumer,
         stream = config.stream,
@@ -152,28 +213,44 @@ async fn bind_to(
     config: &ModuleConfig,
     standby: Option<Standby>,
     found: consumer::Config,
+    memory: &Memory,
 ) -> Result<Consumer<pull::Config>, SourceError> {
-    let unfit = |settings: Vec<String>| SourceError::Unfit {
+    let bound = pull::Config::try_from_consumer_config(found).map_err(|error| SourceError::Unfit {
         stream: config.stream.clone(),
         consumer: config.consumer.clone(),
-        settings: settings.join("; "),
+        settings: error.to_string(),
+    })?;
+    let mut max_ack_pending = fitness::max_ack_pending(config, &stream.cached_info().config);
+    let updated = loop {
+        let wanted = adapt(bound.clone(), config, standby, max_ack_pending);
+        if wanted == bound {
+            return stream
+                .get_consumer(&config.consumer)
+                .await
+                .map_err(|error| failed("binding to", config, error));
+        }
+        match stream.update_consumer(wanted).await {
+            Ok(consumer) => break consumer,
+            Err(error) => {
+                let refusal = match error.kind() {
+                    ConsumerUpdateErrorKind::JetStream(refusal) => Some(refusal),
+                    _ => None,
+                };
+                let unmade = Unmade {
+                    refusal,
+                    error: error.into(),
+                };
+                max_ack_pending = unmade.fit("updating", max_ack_pending, config, memory)?;
+            }
+        }
     };
-    let flaws = flaws(&found);
-    if !flaws.is_empty() {
-        return Err(unfit(flaws));
+    if !bound.inactive_threshold.is_zero() {
+        info!(
+            consumer = config.consumer,
+            stream = config.stream,
+            "took `inactive_threshold` from the consumer: the server would have deleted it after a while without a relay"
+        );
     }
-    let bound = pull::Config::try_from_consumer_config(found).map_err(|error| unfit(vec![error.to_string()]))?;
-    let wanted = adapt(bound.clone(), config, standby);
-    if wanted == bound {
-        return stream
-            .get_consumer(&config.consumer)
-            .await
-            .map_err(|error| failed("binding to", config, error));
-    }
-    let updated = stream
-        .update_consumer(wanted)
-        .await
-        .map_err(|error| failed("updating", config, error))?;
     let done = if hold_back::is_narrow(&bound) {
         "gave the consumer back its settings, which holding back was interrupted with"
     } else {
@@ -183,11 +260,80 @@ async fn bind_to(
     Ok(updated)
 }
 
+/// What the server answered instead of making or updating a consumer.
+struct Unmade {
+    refusal: Option<Refusal>,
+    error: async_nats::Error,
+}
+
+impl Unmade {
+    /// The number of unacknowledged messages to ask for instead, where that was more than account or server allow: a smaller one makes a
+    /// module slower and breaks nothing.
+    fn fit(self, doing: &str, asked: i64, config: &ModuleConfig, memory: &Memory) -> Result<i64, SourceError> {
+        let Self { refusal, error } = self;
+        if let Some(limit) = refusal.as_ref().and_then(limit).filter(|limit| *limit < asked) {
+            let note = format!(
+                "account or server allow a consumer {limit} unacknowledged messages (`max_ack_pending`), and the module's `window` is {}: it \
+                 reads {limit} ahead; set `window = {limit}`, or raise that limit",
+                config.window
+            );
+            for note in memory.anew(vec![note]) {
+                info!(consumer = config.consumer, stream = config.stream, "{note}");
+            }
+            return Ok(limit);
+        }
+        Err(match refusal.as_ref().and_then(hint) {
+            Some(hint) => SourceError::NotMade {
+                consumer: config.consumer.clone(),
+                stream: config.stream.clone(),
+                hint,
+                source: error,
+            },
+            None => failed(doing, config, error),
+        })
+    }
+}
+
+/// The limit that a server names when a consumer asks for more unacknowledged messages than it allows.
+fn limit(refusal: &Refusal) -> Option<i64> {
+    if refusal.error_code() != ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS {
+        return None;
+    }
+    let words = refusal.to_string();
+    let (_, limit) = words.split_once("limit of ")?;
+    limit.split(' ').next()?.parse().ok().filter(|limit| *limit > 0)
+}
+
+/// What to change for a consumer that the server does not make.
+fn hint(refusal: &Refusal) -> Option<&'static str> {
+    Some(match refusal.error_code() {
+        ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS => "set a smaller `window` in the module's .toml",
+        ErrorCode::MAXIMUM_CONSUMERS_LIMIT => {
+            "raise `max_consumers` of the stream or of the account, or delete a consumer"
+        }
+        ErrorCode::CONSUMER_WQ_MULTIPLE_UNFILTERED | ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE => {
+            "the stream is a work queue, and another consumer reads the same subjects: set other `subjects` in the module's .toml, or delete \
+             that consumer"
+        }
+        ErrorCode::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL => {
+            "the stream is a work queue: set `deliver = \"all\"` in the module's .toml"
+        }
+        _ => return None,
+    })
+}
+
 /// Sets what may be changed at any time, and follows the module's `.toml`.
-fn adapt(mut consumer: pull::Config, config: &ModuleConfig, standby: Option<Standby>) -> pull::Config {
+fn adapt(
+    mut consumer: pull::Config,
+    config: &ModuleConfig,
+    standby: Option<Standby>,
+    max_ack_pending: i64,
+) -> pull::Config {
     pin::adapt(&mut consumer, standby);
     consumer.ack_wait = ACK_WAIT;
-    consumer.max_ack_pending = i64::try_from(config.window).unwrap_or(i64::MAX);
+    consumer.max_ack_pending = max_ack_pending;
+    // Nobody reads for as long as no relay runs.
+    consumer.inactive_threshold = Duration::ZERO;
     // One filter has a field of its own. It is what servers and tools show for it.
     let (one, many) = match config.subjects.as_slice() {
         [] => (String::new(), Vec::new()),
@@ -199,7 +345,7 @@ fn adapt(mut consumer: pull::Config, config: &ModuleConfig, standby: Option<Stan
     consumer
 }
 
-fn deliver_policy(deliver: Deliver) -> DeliverPolicy {
+pub(super) fn deliver_policy(deliver: Deliver) -> DeliverPolicy {
     match deliver {
         Deliver::New => DeliverPolicy::New,
         Deliver::All => DeliverPolicy::All,
@@ -212,75 +358,11 @@ fn deliver_policy(deliver: Deliver) -> DeliverPolicy {
     }
 }
 
-/// The settings of an existing consumer with which order or delivery could not be kept, each with what would be right.
-fn flaws(found: &consumer::Config) -> Vec<String> {
-    let mut flaws = Vec::new();
-    let mut must = |holds: bool, flaw: String| {
-        if !holds {
-            flaws.push(flaw);
-        }
-    };
-    must(
-        found.deliver_subject.is_none(),
-        "it pushes, and must be a pull consumer".into(),
-    );
-    must(
-        found.ack_policy == AckPolicy::Explicit,
-        format!("ack_policy is {:?}, and must be explicit", found.ack_policy).to_lowercase(),
-    );
-    must(
-        found.max_deliver <= 0,
-        format!(
-            "max_deliver is {}, after which a message is silently given up; it must be -1",
-            found.max_deliver
-        ),
-    );
-    must(
-        found.backoff.is_empty(),
-        "backoff is set, which overrides ack_wait; it must be empty".into(),
-    );
-    must(
-        found.deliver_policy != DeliverPolicy::LastPerSubject,
-        "deliver_policy is last_per_subject, whose skip list a reset does not clear".into(),
-    );
-    must(
-        found.replay_policy == ReplayPolicy::Instant,
-        "replay_policy is original, and must be instant".into(),
-    );
-    must(
-        !found.headers_only,
-        "headers_only is set, and would hide the payloads".into(),
-    );
-    must(
-        found.max_batch == 0,
-        format!("max_batch is {}, and must be unset", found.max_batch),
-    );
-    must(
-        found.max_bytes == 0,
-        format!("max_bytes is {}, and must be unset", found.max_bytes),
-    );
-    must(
-        found.max_expires.is_zero(),
-        "max_expires is set, and must not be".into(),
-    );
-    must(
-        pin::is_ours(&found.priority_policy, &found.priority_groups),
-        "it has priority groups, and must have none or those of Slipring's standby".into(),
-    );
-    flaws
-}
-
-/// Whether a subject can match both patterns.
-fn overlap(left: &str, right: &str) -> bool {
-    let (mut left, mut right) = (left.split('.'), right.split('.'));
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
-            (None, _) | (_, None) => return false,
-            (Some(l), Some(r)) if l == "*" || r == "*" || l == r => {}
-            _ => return false,
-        }
+/// The most messages that one pull may ask for: a limit of the server's (`max_request_batch`) becomes one of every consumer.
+pub(super) fn max_batch(consumer: &consumer::Config) -> usize {
+    match usize::try_from(consumer.max_batch) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(limit) => limit,
     }
 }
 
@@ -289,45 +371,4 @@ fn failed(doing: &str, config: &ModuleConfig, error: impl Into<async_nats::Error
         format!("{doing} the consumer `{}` of `{}`", config.consumer, config.stream),
         error,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_overlap_when_one_subject_matches_both() {
-        for (left, right, expected) in [
-            ("orders.>", "orders.1", true),
-            ("orders.1", "orders.>", true),
-            ("orders.*", "orders.1", true),
-            ("orders.*.created", "orders.1.*", true),
-            (">", "anything.at.all", true),
-            ("orders.>", "orders", false),
-            ("orders.*", "orders.1.2", false),
-            ("orders.1", "invoices.1", false),
-        ] {
-            assert_eq!(overlap(left, right), expected, "{left} and {right}");
-        }
-    }
-
-    #[test]
-    fn a_consumer_of_our_own_making_has_no_flaws_and_each_flaw_is_named() {
-        let fit = consumer::Config {
-            ack_policy: AckPolicy::Explicit,
-            max_deliver: -1,
-            ..Default::default()
-        };
-        assert_eq!(flaws(&fit), Vec::<String>::new());
-        let unfit = consumer::Config {
-            ack_policy: AckPolicy::All,
-            max_deliver: 5,
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ..fit
-        };
-        let flaws = flaws(&unfit).join("\n");
-        for word in ["ack_policy is all", "max_deliver is 5", "last_per_subject"] {
-            assert!(flaws.contains(word), "{word} is named in {flaws}");
-        }
-    }
 }

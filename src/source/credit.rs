@@ -27,6 +27,8 @@ pub(crate) struct Credit {
     typical: usize,
     /// A pull with this many bytes ended because the next message was larger.
     too_small: Option<usize>,
+    /// The most messages that a pull asks for.
+    max_batch: usize,
 }
 
 /// Messages a pull. Enough that the next pull is under way long before this one is used up.
@@ -36,8 +38,15 @@ const MAX_BATCH: usize = 1024;
 const MIN_BYTES: usize = 64 * 1024;
 
 impl Credit {
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
+        Self::of_pulls(MAX_BATCH)
+    }
+
+    /// No pull asks for more messages than this: the server would refuse it.
+    pub(crate) fn of_pulls(max_batch: usize) -> Self {
         Self {
+            max_batch: max_batch.clamp(1, MAX_BATCH),
             messages: 0,
             bytes: 0,
             typical: 1024,
@@ -53,10 +62,10 @@ impl Credit {
     /// What to ask for now. It counts once it is [`Credit::asked`] for.
     pub(crate) fn ask(&self, room: Room) -> Option<Ask> {
         let free = room.messages.saturating_sub(self.messages);
-        let batch = free.min(MAX_BATCH);
+        let batch = free.min(self.max_batch);
         // While a pull is open, wait until a good part of one has become free: small pulls cost as much as large ones.
         let enough = if self.is_open() {
-            MAX_BATCH.min(room.messages / 2).max(1)
+            self.max_batch.min(room.messages / 2).max(1)
         } else {
             1
         };
@@ -182,8 +191,9 @@ mod tests {
             sizes in vec(100..4_000_usize, 1..200),
             // How many of those that came are done with before the next one comes.
             done in vec(0..3_usize, 1..50),
+            max_batch in 1..2_000_usize,
         ) {
-            let (mut credit, mut server) = (Credit::new(), Server::default());
+            let (mut credit, mut server) = (Credit::of_pulls(max_batch), Server::default());
             let mut held = VecDeque::new();
             let mut held_bytes = 0;
             let mut stuck = 0;
@@ -197,6 +207,7 @@ mod tests {
                     empty: held.is_empty(),
                 };
                 while let Some(next) = ask(&mut credit, room) {
+                    prop_assert!(next.batch <= max_batch, "{next:?}");
                     server.0.push_back(next);
                 }
                 if server.deliver(*size, &mut credit) {

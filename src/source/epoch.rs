@@ -12,10 +12,12 @@ use tokio::time::Instant;
 use super::contiguity::Contiguity;
 use super::credit::{Credit, Room};
 use super::delivery::Reader;
+use super::memory::Memory;
 use super::pin::{Member, Pin, WRONG_PIN};
-use super::retention::{self, Missed, Retention};
+use super::retention::{Held, Lookout, Missed, Retention};
 use super::{Again, Delivery, Reading, Start, StreamIdentity};
 use crate::config::ModuleConfig;
+use crate::message::Message;
 use crate::nats::headers;
 use crate::nats::wire::{Ended, Frame, Wire, status};
 use crate::nats::{Link, Nats};
@@ -50,9 +52,8 @@ pub struct Epoch {
     held: VecDeque<Delivery>,
     pin: Option<Arc<Pin>>,
     retention: Retention,
-    /// The first sequence that the stream holds.
-    oldest: watch::Receiver<u64>,
-    missed: Option<Missed>,
+    lookout: Lookout,
+    memory: Arc<Memory>,
     heard: Instant,
 }
 
@@ -100,12 +101,16 @@ impl Epoch {
             stream,
             identity,
             again,
-            retention,
+            mut retention,
+            floor,
+            memory,
             pin,
+            max_batch,
         } = reading;
-        let (sender, oldest) = watch::channel(stream.cached_info().state.first_sequence);
-        if !retention.sees_all() {
-            tokio::spawn(retention::follow_oldest(stream, sender));
+        let held = Held::from(&stream.cached_info().state);
+        let mut lookout = Lookout::over(stream, config.subjects.clone(), &retention, Arc::clone(&memory));
+        for gap in retention.begin(floor, held).into_iter().flatten() {
+            lookout.look_at(gap, Instant::now());
         }
         let inbox = wire.subscribe();
         Self {
@@ -118,13 +123,13 @@ impl Epoch {
             wire,
             inbox,
             pulls: 0,
-            credit: Credit::new(),
+            credit: Credit::of_pulls(max_batch),
             contiguity: Contiguity::after(start.delivered),
             held: start.held.into(),
             pin,
             retention,
-            oldest,
-            missed: None,
+            lookout,
+            memory,
             heard: Instant::now(),
         }
     }
@@ -135,12 +140,12 @@ impl Epoch {
     }
 
     /// What the stream removed before it could be read, as far as it showed since this was last asked.
-    pub fn take_missed(&mut self) -> Option<Missed> {
-        self.missed.take()
+    pub fn take_missed(&self) -> Vec<Missed> {
+        self.memory.take_missed()
     }
 
-    /// What was delivered, at least one and at most a chunk of them. Pulls as far as there is room. May be dropped at any
-    /// time without losing a message.
+    /// What was delivered, at most a chunk; nothing only if the stream was found to have removed something. Pulls as far as there is
+    /// room. May be dropped at any time without losing a message.
     pub async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, EpochEnd> {
         // Another connection, or none: what is still buffered came over the old one.
         let link = *self.link.borrow_and_update();
@@ -158,6 +163,7 @@ impl Epoch {
                 biased;
                 frame = self.wire.next() => frame.map_err(EpochEnd::Cut)?,
                 _ = self.link.changed() => return Err(EpochEnd::Disconnected),
+                () = self.memory.finds() => return Ok(deliveries),
                 // Without an open pull there is nothing to hear.
                 () = tokio::time::sleep_until(silent), if self.credit.is_open() => return Err(EpochEnd::Silent),
             };
@@ -218,12 +224,11 @@ impl Epoch {
         self.credit.delivered(size);
         let (consumer_sequence, delivery) = self.reader.read_with(frame, &own).map_err(EpochEnd::Foreign)?;
         self.contiguity.check(consumer_sequence)?;
-        let oldest = *self.oldest.borrow();
-        let missed = self
-            .retention
-            .delivered(delivery.message.sequence, delivery.pending, oldest);
-        if let Some(missed) = missed {
-            self.missed = Some(self.missed.map_or(missed, |earlier| earlier.and(missed)));
+        let Message {
+            sequence, timestamp, ..
+        } = *delivery.message;
+        if let Some(gap) = self.retention.delivered(sequence, timestamp, delivery.pending) {
+            self.lookout.look_at(gap, self.heard);
         }
         Ok(delivery)
     }

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use self::collection::{Collection, Snapshot};
 use super::delivery::Reader;
-use super::{ACK_WAIT, SourceError, Start};
+use super::{ACK_WAIT, SourceError, Start, consumer};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
 use crate::nats::wire::{Answer, Fetch, Wire, status};
@@ -98,6 +98,7 @@ impl HoldBack<'_> {
         );
         let wide = pull::Config::try_from_consumer_config(consumer.cached_info().config.clone())
             .map_err(|error| SourceError::request(self.doing("reading the settings of"), error))?;
+        let max_batch = consumer::max_batch(&consumer.cached_info().config);
         let narrow = pull::Config {
             ack_wait: SHORT_ACK_WAIT,
             max_ack_pending: 1,
@@ -105,7 +106,7 @@ impl HoldBack<'_> {
         };
         let held = loop {
             self.update(narrow.clone()).await?;
-            let collection = self.collect(fetch).await?;
+            let collection = self.collect(fetch, max_batch).await?;
             self.update(wide.clone()).await?;
             if let Some(start) = self.release(collection).await? {
                 break start;
@@ -121,11 +122,11 @@ impl HoldBack<'_> {
     }
 
     /// Pulls until as many different messages have come as are pending.
-    async fn collect(self, fetch: &mut Fetch) -> Result<Collection, SourceError> {
+    async fn collect(self, fetch: &mut Fetch, max_batch: usize) -> Result<Collection, SourceError> {
         let mut collection = Collection::new(self.snapshot().await?);
         let (mut progress, mut came) = (Instant::now(), 0);
         while !collection.is_complete() {
-            self.pull(fetch, &mut collection).await?;
+            self.pull(fetch, &mut collection, max_batch).await?;
             if collection.is_complete() {
                 break;
             }
@@ -148,10 +149,10 @@ impl HoldBack<'_> {
         Ok(collection)
     }
 
-    /// One pull, for all that is pending. It has ended at the server when this returns, so that nothing is delivered into the
-    /// void later.
-    async fn pull(self, fetch: &mut Fetch, collection: &mut Collection) -> Result<(), SourceError> {
-        let batch = collection.due();
+    /// One pull, for all that is pending, or as many as a pull may ask for. It has ended at the server when this returns, so that
+    /// nothing is delivered into the void later.
+    async fn pull(self, fetch: &mut Fetch, collection: &mut Collection, max_batch: usize) -> Result<(), SourceError> {
+        let batch = collection.due().min(max_batch);
         let request = Pull {
             batch,
             expires: EXPIRES.as_nanos(),

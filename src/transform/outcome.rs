@@ -14,6 +14,9 @@ use crate::message::{Body, MAX_CHANNEL_BYTES, MAX_VERSION, Outcome, Publication,
 /// were taken of a body (measured on 6.9.1). Over GRPC it takes more, and then cannot answer for the history of the channel any more.
 const MAX_DEPTH: usize = 9_990;
 
+/// Some programs begin a text with it. It is no part of JSON (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The guest's word becomes the reason: `Err` is its way to reject a message.
 pub(super) fn check(returned: Result<Vec<wit::Publication>, String>, limits: &Limits) -> Outcome {
     let checked = match returned {
@@ -43,7 +46,7 @@ fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec
     }
     let numbered = publications.into_iter().enumerate();
     let checked: Vec<Publication> = numbered
-        .map(|(index, publication)| check_one(publication, Place { index, count }))
+        .map(|(index, publication)| check_one(publication, Place { index, count }, limits))
         .collect::<Result<_, _>>()?;
     let twice = if limits.one_a_channel {
         published_twice(&checked)
@@ -72,14 +75,27 @@ fn published_twice(publications: &[Publication]) -> Option<Arc<str>> {
     Some(Arc::clone(twice[0]))
 }
 
-fn check_one(publication: wit::Publication, place: Place) -> Result<Publication, Rejection> {
+/// What is zero or empty is not there for Centrifugo: it can't tell it from a field that was left out, over neither of its APIs. So a
+/// version of 0 would be none, and an empty key or epoch are taken for none here already.
+fn check_one(publication: wit::Publication, place: Place, limits: &Limits) -> Result<Publication, Rejection> {
     let channels = check_channels(publication.channels, place)?;
-    if let Some(version) = publication.version.filter(|version| *version >= MAX_VERSION) {
+    // Where the relay gives the versions, the module's do not count.
+    let version = publication.version.filter(|_| !limits.one_a_channel);
+    if let Some(version) = version.filter(|version| *version >= MAX_VERSION) {
         let reason = format!("version {version} is too large: Centrifugo compares versions up to 2^53 - 1");
         return Err(place.reject("version", &channels, &reason));
     }
+    if version == Some(0) {
+        let reason = "version 0 is no version for Centrifugo, which would show an older state after it: count from 1, by adding 1 to \
+                      a number that begins with 0";
+        return Err(place.reject("version", &channels, reason));
+    }
     let body = match publication.body {
         wit::Body::Binary(bytes) => Body::Binary(bytes),
+        wit::Body::Json(text) if text.starts_with(BYTE_ORDER_MARK) => {
+            let reason = "its body is not JSON: it begins with a byte order mark (U+FEFF), which has to be taken off";
+            return Err(place.reject("json", &channels, reason));
+        }
         wit::Body::Json(text) => {
             let json = RawValue::from_string(text)
                 .map_err(|error| place.reject("json", &channels, &format!("its body is not JSON: {error}")))?;
@@ -94,10 +110,10 @@ fn check_one(publication: wit::Publication, place: Place) -> Result<Publication,
     Ok(Publication {
         channels,
         body,
-        version: publication.version,
-        version_epoch: publication.version_epoch,
+        version,
+        version_epoch: publication.version_epoch.filter(|epoch| !epoch.is_empty()),
         tags: publication.tags,
-        idempotency_key: publication.idempotency_key,
+        idempotency_key: publication.idempotency_key.filter(|key| !key.is_empty()),
         delta: publication.delta,
         skip_history: publication.skip_history,
     })
@@ -279,6 +295,9 @@ mod tests {
         refused(vec![publication(&["a"], "")], "json", reason);
         let reason = "the publication was refused: its body is not JSON: trailing characters at line 1 column 3";
         refused(vec![publication(&["a"], "1 2")], "json", reason);
+        let reason = "the publication was refused: its body is not JSON: it begins with a byte order mark (U+FEFF), which has to be \
+                      taken off";
+        refused(vec![publication(&["a"], "\u{feff}1")], "json", reason);
     }
 
     #[test]
@@ -311,6 +330,44 @@ mod tests {
         let reason = "the publication was refused: version 9007199254740992 is too large: \
                       Centrifugo compares versions up to 2^53 - 1";
         refused(vec![with(MAX_VERSION)], "version", reason);
+    }
+
+    #[test]
+    fn what_is_zero_or_empty_is_nothing_that_centrifugo_could_tell_from_none() {
+        let with = |version| wit::Publication {
+            version: Some(version),
+            ..publication(&["a"], "1")
+        };
+        let reason = "the publication was refused: version 0 is no version for Centrifugo, which would show an older state after it: \
+                      count from 1, by adding 1 to a number that begins with 0";
+        let rejection = refused(vec![with(0)], "version", reason);
+        assert_eq!(rejection.channel.as_deref(), Some("a"));
+        assert_eq!(published(vec![with(1)])[0].version, Some(1));
+        let empty = wit::Publication {
+            version_epoch: Some(String::new()),
+            idempotency_key: Some(String::new()),
+            ..publication(&["a"], "1")
+        };
+        let publication = published(vec![empty]).remove(0);
+        assert_eq!((publication.version_epoch, publication.idempotency_key), (None, None));
+    }
+
+    #[test]
+    fn where_the_relay_gives_the_version_the_modules_own_does_not_count() {
+        let limits = Limits {
+            one_a_channel: true,
+            ..Limits::new(Duration::from_millis(100), 1)
+        };
+        for version in [0, 7, MAX_VERSION] {
+            let publication = wit::Publication {
+                version: Some(version),
+                ..publication(&["a"], "1")
+            };
+            let Outcome::Publish(publications) = check(Ok(vec![publication]), &limits) else {
+                panic!("version {version} was refused")
+            };
+            assert_eq!(publications[0].version, None);
+        }
     }
 
     #[test]

@@ -268,14 +268,18 @@ async fn payloads_that_are_not_json() -> Result<()> {
         "stream = \"ORDERS\"\ndeliver = \"all\"\n",
     )?;
     let relay = world.run().await?;
-    let cases: [(&[u8], &str); 5] = [
+    let cases: [(&[u8], &str); 6] = [
         (b"hello", "expected value at line 1 column 1"),
         (b"{\"id\":1", "EOF while parsing an object at line 1 column 7"),
         (
             b"{\"id\":1,\"revision\":1,\"status\":\"p\xff\"}",
             "invalid unicode code point at line 1 column 33",
         ),
-        (b"\xff\xfe\x00", "expected value at line 1 column 1"),
+        (b"\xff\xfe{\x00}\x00", "a byte order mark of UTF-16, and JSON is UTF-8"),
+        (
+            b"\xef\xbb\xbf{}",
+            "a byte order mark (ef bb bf), which has to be taken off",
+        ),
         (b"", "the payload is empty, where JSON was expected"),
     ];
     for (number, (payload, _)) in (1..).zip(cases) {

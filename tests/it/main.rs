@@ -26,6 +26,7 @@ mod publish;
 mod replay;
 mod standby;
 mod stored;
+mod stream_settings;
 mod streams;
 mod swaps;
 mod unreadable;

@@ -87,7 +87,8 @@ impl<C> World<C> {
         Self::start_on(NatsServer::start().await?, centrifugo, url, api_key).await
     }
 
-    async fn start_on(nats: NatsServer, centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
+    /// The same, with this nats-server.
+    pub async fn start_on(nats: NatsServer, centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
         let jetstream = nats.jetstream().await?;
         let home = Home::new(binary(), &nats.url(), url, api_key)?;
         Ok(Self {

@@ -18,9 +18,9 @@ pub struct Checked {
     pub name: String,
     pub state: State,
     pub stream: Option<String>,
-    /// Of the stream; none: all.
+    /// If its `.toml` is right.
     #[serde(skip)]
-    pub subjects: Vec<String>,
+    pub config: Option<ModuleConfig>,
     pub consumer: Option<String>,
     pub sha256: Option<String>,
     /// Why it is not good; a sentence each.
@@ -98,7 +98,7 @@ fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked
         name: name.to_owned(),
         state: State::Good,
         stream: None,
-        subjects: Vec::new(),
+        config: None,
         consumer: None,
         sha256: None,
         reasons: Vec::new(),
@@ -125,9 +125,9 @@ fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked
         }
     }
     if let Some(config) = config {
-        checked.stream = Some(config.stream);
-        checked.subjects = config.subjects;
-        checked.consumer = Some(config.consumer);
+        checked.stream = Some(config.stream.clone());
+        checked.consumer = Some(config.consumer.clone());
+        checked.config = Some(config);
     }
     let missing = match (&files.wasm, &files.toml) {
         (Some(wasm), None) => Some(wasm.with_extension("toml")),

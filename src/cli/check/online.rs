@@ -1,19 +1,24 @@
-//! `slipring check --online`: do both servers answer, and do they have what the relay needs? Changes nothing on either.
+//! `slipring check --online`: do both servers answer, do they have what the relay needs, and do their settings keep what it promises?
+//! Changes nothing on either.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use anyhow::{Context, anyhow, bail};
+use async_nats::jetstream::account::Account;
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::Stream;
+use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::config::{Centrifugo, Config};
+use super::modules::Checked;
+use crate::config::{Centrifugo, Config, ModuleConfig};
 use crate::nats::{self, Nats};
 use crate::publish::Client;
-use crate::source::{self, FIRST_WITH_RESET, OLDEST, Server};
+use crate::source::{self, FIRST_WITH_RESET, Fitness, OLDEST, Server, Settings};
 
 /// What was asked of a server, and the answer.
 #[derive(Debug, Serialize)]
@@ -21,6 +26,8 @@ pub struct Finding {
     /// `nats`, `stream ORDERS`, `http://127.0.0.1:8000`.
     pub subject: String,
     pub good: bool,
+    /// Something that is good to know, and no failure.
+    pub note: bool,
     /// A sentence for people.
     pub detail: String,
 }
@@ -28,21 +35,28 @@ pub struct Finding {
 /// How long a server may take. The relay itself would wait for ever.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks NATS, also for the streams and what modules read of them, and every endpoint of Centrifugo.
-pub async fn ask(config: &Config, streams: &BTreeMap<String, Vec<String>>) -> Vec<Finding> {
+/// Asks NATS, also for what each module reads, and every endpoint of Centrifugo.
+pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
     let mut findings = Vec::new();
     match nats::connect_within(&config.nats, TIMEOUT).await {
         Ok(nats) => {
-            findings.push(Finding::new("nats", jetstream(&nats).await));
+            let (answer, account) = match jetstream(&nats).await {
+                Ok((words, account)) => (Ok(words), Some(account)),
+                Err(error) => (Err(error), None),
+            };
+            findings.push(Finding::new("nats", answer));
             if config.standby.is_some() {
                 let fit = source::can_stand_by(&nats).map(|()| "the server can tell which relay reads".to_owned());
                 findings.push(Finding::new("standby", fit.map_err(Into::into)));
             }
-            for (stream, subjects) in streams {
-                findings.push(Finding::new(
-                    format!("stream {stream}"),
-                    has_stream(&nats, stream, subjects).await,
-                ));
+            let mut readers: BTreeMap<&str, Vec<(&str, &ModuleConfig)>> = BTreeMap::new();
+            for module in modules {
+                if let Some(config) = &module.config {
+                    readers.entry(&config.stream).or_default().push((&module.name, config));
+                }
+            }
+            for (stream, modules) in readers {
+                findings.extend(reading(&nats, stream, &modules, account.as_ref()).await);
             }
         }
         Err(error) => findings.push(Finding::new("nats", Err(error.into()))),
@@ -56,13 +70,97 @@ pub async fn ask(config: &Config, streams: &BTreeMap<String, Vec<String>>) -> Ve
     findings
 }
 
-async fn jetstream(nats: &Nats) -> anyhow::Result<String> {
+async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Account)> {
     let version = nats.client.server_info().version;
     let account = tokio::time::timeout(TIMEOUT, nats.jetstream.query_account()).await;
-    account
+    let account = account
         .context("JetStream does not answer")?
         .with_context(|| format!("nats-server {version} has no JetStream for this account"))?;
-    with_its_version(&version, Server::of(&nats.client))
+    Ok((with_its_version(&version, Server::of(&nats.client))?, account))
+}
+
+/// The stream, and what is to be said about each module that reads it.
+async fn reading(
+    nats: &Nats,
+    name: &str,
+    modules: &[(&str, &ModuleConfig)],
+    account: Option<&Account>,
+) -> Vec<Finding> {
+    let subject = format!("stream {name}");
+    let stream = match find(nats, name).await {
+        Ok(stream) => stream,
+        Err(error) => return vec![Finding::new(subject, Err(error))],
+    };
+    let info = stream.cached_info();
+    let holds = format!(
+        "{} messages, subjects {}",
+        info.state.messages,
+        info.config.subjects.join(", ")
+    );
+    let mut findings = vec![Finding::new(subject, Ok(holds))];
+    for (module, config) in modules {
+        let subject = format!("module {module}");
+        match within(fitness(&stream, config, account)).await {
+            Ok(fitness) => {
+                let refusals = fitness.refusals.into_iter().map(anyhow::Error::from);
+                let bad = refusals.chain(fitness.warnings.into_iter().map(anyhow::Error::msg));
+                findings.extend(bad.map(|reason| Finding::new(subject.clone(), Err(reason))));
+                findings.extend(fitness.notes.into_iter().map(|note| Finding {
+                    note: true,
+                    ..Finding::new(subject.clone(), Ok(note))
+                }));
+            }
+            Err(error) => findings.push(Finding::new(subject, Err(error))),
+        }
+    }
+    findings
+}
+
+async fn find(nats: &Nats, name: &str) -> anyhow::Result<Stream> {
+    let answer = tokio::time::timeout(TIMEOUT, nats.jetstream.get_stream(name))
+        .await
+        .context("no answer")?;
+    answer.map_err(|error| match error.kind() {
+        GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => {
+            anyhow!("there is no such stream; a module waits for it")
+        }
+        _ => anyhow::Error::new(error).context("cannot be looked up"),
+    })
+}
+
+async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(TIMEOUT, asking).await.context("no answer")?
+}
+
+/// The same as what the relay looks at when it begins to read.
+async fn fitness(stream: &Stream, module: &ModuleConfig, account: Option<&Account>) -> anyhow::Result<Fitness> {
+    let strange = source::holds_subjects(stream, &module.subjects).await;
+    let consumer = match stream.consumer_info(&module.consumer).await {
+        Ok(info) => Some(info.config),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
+        Err(error) => {
+            return Err(error).context(format!("the consumer `{}` cannot be looked up", module.consumer));
+        }
+    };
+    let settings = Settings {
+        stream: &stream.cached_info().config,
+        consumer: consumer.as_ref(),
+        account_max_ack_pending: account.map(|account| max_ack_pending(account, stream)),
+        resumes: false,
+    };
+    let mut fitness = Fitness::of(module, settings, Timestamp::now());
+    match strange {
+        Ok(strange) => fitness.warnings.extend(strange),
+        Err(refusal) => fitness.refusals.insert(0, refusal),
+    }
+    Ok(fitness)
+}
+
+/// An account may have limits of its own for streams of so many replicas.
+fn max_ack_pending(account: &Account, stream: &Stream) -> i64 {
+    let tier = format!("R{}", stream.cached_info().config.num_replicas.max(1));
+    let tier = account.tiers.get(&tier).map(|tier| tier.limits.max_ack_pending);
+    tier.unwrap_or(account.limits.max_ack_pending)
 }
 
 /// What that means for the relay.
@@ -76,29 +174,6 @@ fn with_its_version(version: &str, server: Server) -> anyhow::Result<String> {
         Server::TooOld => {
             bail!("nats-server is {version}, and the relay needs {OLDEST} or later, best {FIRST_WITH_RESET}")
         }
-    }
-}
-
-async fn has_stream(nats: &Nats, name: &str, subjects: &[String]) -> anyhow::Result<String> {
-    let answer = tokio::time::timeout(TIMEOUT, nats.jetstream.get_stream(name))
-        .await
-        .context("no answer")?;
-    match answer {
-        Ok(stream) => {
-            let info = stream.cached_info();
-            source::holds_subjects(&info.config, subjects)?;
-            Ok(format!(
-                "{} messages, subjects {}",
-                info.state.messages,
-                info.config.subjects.join(", ")
-            ))
-        }
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(error) if error.code() == 404 => {
-                bail!("there is no such stream; a module waits for it")
-            }
-            _ => Err(error).context("cannot be looked up"),
-        },
     }
 }
 
@@ -173,6 +248,7 @@ impl Finding {
         Self {
             subject: subject.into(),
             good,
+            note: false,
             detail,
         }
     }

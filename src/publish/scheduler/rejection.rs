@@ -9,7 +9,10 @@ use crate::message::{Rejection, Stage};
 pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection {
     let hint = match code {
         102 => ": does the namespace before `:` exist in Centrifugo's configuration?",
-        107 => ": an empty channel and an empty binary body cannot be published",
+        107 => {
+            ": does the data fit `publication_data_format` of the channel's namespace? `json_object` wants an object, `json` wants JSON, and \
+             without it only an empty body is refused"
+        }
         108 => ": the channel's namespace does not have the option that this needs",
         _ => "",
     };

@@ -7,11 +7,13 @@ mod replay;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::{self, RetentionPolicy};
 use bytes::Bytes;
 use serde_json::Value;
 use slipring_support::eventually;
 
-use super::super::world::{SOON, World};
+use super::super::world::{SOON, World, unruly_toml};
 use super::{exits, stderr, stdout};
 
 const STREAM: &str = "SLIPRING_DEAD_LETTERS";
@@ -62,6 +64,60 @@ async fn letters_of(messages: &[(&'static str, &'static [u8])]) -> Result<World>
     }
     relay.stop(SOON).await?;
     Ok(world)
+}
+
+/// Streams that somebody made for the dead letters before, whose messages leave when they are acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_in_a_stream_of_any_retention_are_listed_and_replayed() -> Result<()> {
+    for retention in [RetentionPolicy::WorkQueue, RetentionPolicy::Interest] {
+        let world = World::start().await?;
+        let config = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["slipring.dead.>".to_owned()],
+            retention,
+            ..Default::default()
+        };
+        let letters = world.jetstream.create_stream(config).await?;
+        // Without it nothing would be kept in a stream of retention `interest`. A work queue allows a consumer for others beside it.
+        let archive = pull::Config {
+            durable_name: Some("archive".to_owned()),
+            ack_policy: AckPolicy::Explicit,
+            ..Default::default()
+        };
+        letters.create_consumer(archive).await?;
+        world.stream("UNRULY", &["unruly.>"]).await?;
+        world.add_unruly("settings.refuse_from = 1")?;
+        let mut relay = world.run().await?;
+        // Large enough that its letter has two parts.
+        let large = format!("\"{}\"", "x".repeat((1 << 20) - 2));
+        for (count, payload) in [(1, "1".to_owned()), (3, large), (4, "3".to_owned())] {
+            world.publish([("unruly.ok", payload)]).await?;
+            stored(&world, count).await?;
+        }
+        relay.stop(SOON).await?;
+        ensure!(
+            listed(&world, &[])? == [1, 2, 4],
+            "{retention:?}: {:?}",
+            listed(&world, &[])?
+        );
+        ensure!(listed(&world, &["--module", "unruly", "--reason", "bad"])?.len() == 3);
+        ensure!(listed(&world, &["--module", "another"])?.is_empty());
+        let info = letters.consumer_info("archive").await?;
+        ensure!(
+            info.num_pending == 4 && info.num_ack_pending == 0,
+            "nobody else noticed: {info:?}"
+        );
+
+        world.home.configure_module("unruly", &unruly_toml(""))?;
+        exits(&run(&world, &["replay", "--all"])?, 0)?;
+        ensure!(listed(&world, &[])?.is_empty());
+        let history = world.centrifugo.history("unruly:ok").await?;
+        ensure!(
+            history.len() == 3 && history[0].text() == "1" && history[2].text() == "3",
+            "{retention:?}"
+        );
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ import "encoding/json"
 type Message struct {
 	Subject string
 	Payload []byte
-	// In the order of the message; a name may come more than once.
+	// By name, in alphabetical order; a name may come more than once, with its values in the order of the message.
 	Headers    []Pair
 	StreamName string
 	// Of the stream.

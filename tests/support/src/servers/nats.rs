@@ -55,6 +55,8 @@ pub struct NatsServer {
     version: NatsVersion,
     port: u16,
     config: String,
+    /// Of JetStream.
+    limits: String,
     dir: TempDir,
 }
 
@@ -66,6 +68,13 @@ impl NatsServer {
     /// Starts it with more lines for its configuration file, such as `authorization { token: "secret" }`.
     pub async fn start_with(config: &str) -> Result<Self> {
         Self::prepare(config)?.first_start().await
+    }
+
+    /// Starts it with these limits for all of JetStream, such as `max_ack_pending: 10`.
+    pub async fn start_limited(limits: &str) -> Result<Self> {
+        let server = Self::prepare("")?;
+        let limits = limits.to_owned();
+        Self { limits, ..server }.first_start().await
     }
 
     pub async fn start_version(version: NatsVersion) -> Result<Self> {
@@ -144,6 +153,7 @@ impl NatsServer {
             version: NatsVersion::V2_15,
             port: candidate_port(),
             config: config.to_owned(),
+            limits: String::new(),
             dir,
         })
     }
@@ -238,8 +248,8 @@ impl NatsServer {
     fn configuration(&self) -> String {
         let store = self.store();
         format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?} }}\n{}\n",
-            self.port, self.config
+            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?}, limits {{ {} }} }}\n{}\n",
+            self.port, self.limits, self.config
         )
     }
 }

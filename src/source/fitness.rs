@@ -1,0 +1,413 @@
+//! What the settings of a stream, its consumer and the account mean for what the relay promises. The one place that decides it: the
+//! relay asks when an epoch begins, `slipring check --online` asks for the same. No I/O.
+//!
+//! Each field of the server's settings is named here, so that one which async-nats gets to know does not compile until somebody
+//! has decided about it. docs/streams.md has the same as a table.
+
+#[cfg(test)]
+mod tests;
+
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::stream::{self, ConsumerLimits, RetentionPolicy, StorageType, SubjectTransform};
+use jiff::{SignedDuration, Timestamp};
+use time::OffsetDateTime;
+
+use super::{SourceError, pin};
+use crate::config::{Deliver, ModuleConfig};
+
+/// How many pulls the relay may have open beside those that fill its window: what was left of earlier ones, and those of relays
+/// that stand by.
+const SPARE_PULLS: usize = 8;
+
+/// Messages of one of its pulls.
+const MESSAGES_A_PULL: usize = 1024;
+
+/// Whether a module can read a stream, and what a person should know about how.
+#[derive(Debug, Default)]
+pub struct Fitness {
+    /// Why it can't: a promise would be broken. Each is a sentence that says what to change.
+    pub refusals: Vec<SourceError>,
+    /// What weakens a promise, and what to change.
+    pub warnings: Vec<String>,
+    /// What the relay fits to by itself, or takes differently than it may be meant.
+    pub notes: Vec<String>,
+}
+
+/// What the server says about what a module reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    pub stream: &'a stream::Config,
+    /// `None`: it will be created.
+    pub consumer: Option<&'a consumer::Config>,
+    /// The account's limit of unacknowledged messages a consumer, if it is known and there is one.
+    pub account_max_ack_pending: Option<i64>,
+    /// The module has read from it: a consumer that is gone is created where it stands, whatever `deliver` says.
+    pub resumes: bool,
+}
+
+/// What follows once the server has forgotten the consumer. The next one begins where `deliver` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forgotten {
+    /// Messages that nobody read are skipped, or were never kept.
+    Loses,
+    /// What was published long ago is published again.
+    Repeats,
+    /// A work queue holds only what nobody has read.
+    Nothing,
+}
+
+impl Fitness {
+    pub fn of(module: &ModuleConfig, settings: Settings<'_>, now: Timestamp) -> Self {
+        let mut fitness = Self::default();
+        fitness.look_at_stream(module, settings);
+        if let Some(consumer) = settings.consumer {
+            fitness.look_at_consumer(module, settings.stream, consumer, now);
+        }
+        fitness
+    }
+
+    fn look_at_stream(&mut self, module: &ModuleConfig, settings: Settings<'_>) {
+        let stream::Config {
+            name,
+            retention,
+            consumer_limits,
+
+            // Decide where what the module reads comes from: see `consumer::holds_subjects`.
+            subjects: _,
+            subject_transform: _,
+            mirror: _,
+            sources: _,
+
+            // Remove messages: what that means for one that was not read yet, `retention` knows.
+            max_messages: _,
+            max_bytes: _,
+            max_age: _,
+            max_messages_per_subject: _,
+            discard: _,
+            discard_new_per_subject: _,
+            allow_rollup: _,
+            allow_message_ttl: _,
+            subject_delete_marker_ttl: _,
+            allow_message_schedules: _,
+
+            // Decide what the stream takes and keeps. The promise begins with what it holds.
+            storage: _,
+            num_replicas: _,
+            no_ack: _,
+            persist_mode: _,
+            sealed: _,
+            max_message_size: _,
+            duplicate_window: _,
+            first_sequence: _,
+            allow_message_counter: _,
+            allow_atomic_publish: _,
+            allow_batch_publish: _,
+
+            // The server refuses a consumer too many, and says so: see `consumer::hint`.
+            max_consumers: _,
+
+            // Change nothing for who reads.
+            description: _,
+            compression: _,
+            placement: _,
+            republish: _,
+            allow_direct: _,
+            mirror_direct: _,
+            deny_delete: _,
+            deny_purge: _,
+            metadata: _,
+            template_owner: _,
+            pause_until: _,
+        } = settings.stream;
+
+        let limits = consumer_limits.as_ref();
+        if let Some(ConsumerLimits { inactive_threshold, .. }) = limits
+            && !inactive_threshold.is_zero()
+        {
+            let after = SignedDuration::try_from(*inactive_threshold).unwrap_or(SignedDuration::MAX);
+            let what = format!(
+                "the stream `{name}` has `consumer_limits.inactive_threshold` = {after:#}: the server deletes the consumer \
+                 `{}` when no relay has read from it for so long",
+                module.consumer
+            );
+            match forgotten(module, *retention) {
+                Forgotten::Nothing => {}
+                Forgotten::Repeats => self.warnings.push(format!(
+                    "{what}, and all from where `deliver` says is published again; take that limit from the stream"
+                )),
+                Forgotten::Loses => {
+                    let or = match retention {
+                        RetentionPolicy::Interest => "",
+                        _ => ", or set `deliver = \"all\"` in the module's .toml",
+                    };
+                    self.refuse(format!(
+                        "{what}, and what is stored before one reads again would be lost; take that limit from the stream{or}"
+                    ));
+                }
+            }
+        }
+        let begins = settings.consumer.is_none() && !settings.resumes;
+        if begins && *retention == RetentionPolicy::WorkQueue && module.deliver != Deliver::All {
+            self.refuse(format!(
+                "the stream `{name}` is a work queue, which can be read from its beginning only; set `deliver = \"all\"` in the \
+                 module's .toml"
+            ));
+        }
+        let of_stream = limits.map(|limits| limits.max_ack_pending).filter(|limit| *limit > 0);
+        let of_account = settings.account_max_ack_pending.filter(|limit| *limit > 0);
+        let smallest = [
+            of_stream.map(|limit| (limit, format!("the stream `{name}`"), "consumer_limits.max_ack_pending")),
+            of_account.map(|limit| (limit, "the account".to_owned(), "max_ack_pending")),
+        ];
+        if let Some((limit, whose, key)) = smallest.into_iter().flatten().min()
+            && limit < window(module)
+        {
+            self.notes.push(format!(
+                "{whose} allows a consumer {limit} unacknowledged messages (`{key}`), and the module's `window` is {}: it reads {limit} \
+                 ahead; set `window = {limit}`, or raise that limit",
+                module.window
+            ));
+        }
+    }
+
+    fn look_at_consumer(
+        &mut self,
+        module: &ModuleConfig,
+        stream: &stream::Config,
+        found: &consumer::Config,
+        now: Timestamp,
+    ) {
+        let consumer::Config {
+            deliver_subject,
+            durable_name,
+            deliver_policy,
+            ack_policy,
+            max_deliver,
+            backoff,
+            replay_policy,
+            max_waiting,
+            headers_only,
+            max_bytes,
+            max_expires,
+            num_replicas,
+            memory_storage,
+            priority_policy,
+            priority_groups,
+            pause_until,
+
+            // Set by the relay: `consumer::adapt`.
+            ack_wait: _,
+            filter_subject: _,
+            filter_subjects: _,
+            max_ack_pending: _,
+            inactive_threshold: _,
+            priority_timeout: _,
+            // The relay's pulls are no larger.
+            max_batch: _,
+
+            // Of push consumers only.
+            deliver_group: _,
+            rate_limit: _,
+            flow_control: _,
+            idle_heartbeat: _,
+
+            // Change nothing for who reads.
+            name: _,
+            description: _,
+            sample_frequency: _,
+            metadata: _,
+        } = found;
+
+        let mut flaws = Vec::new();
+        let mut must = |holds: bool, flaw: String| {
+            if !holds {
+                flaws.push(flaw);
+            }
+        };
+        must(
+            deliver_subject.is_none(),
+            "it pushes (deliver_subject), and must be a pull consumer".into(),
+        );
+        must(
+            durable_name.is_some(),
+            "it is not durable (durable_name), so that the server deletes it once nobody reads".into(),
+        );
+        must(
+            *ack_policy == AckPolicy::Explicit,
+            format!("ack_policy is {ack_policy:?}, and must be explicit").to_lowercase(),
+        );
+        must(
+            *max_deliver <= 0,
+            format!("max_deliver is {max_deliver}, after which a message is silently given up; it must be -1"),
+        );
+        must(
+            backoff.is_empty(),
+            "backoff is set, which overrides ack_wait; it must be empty".into(),
+        );
+        must(
+            *deliver_policy != DeliverPolicy::LastPerSubject,
+            "deliver_policy is last_per_subject, whose skip list a reset does not clear".into(),
+        );
+        must(
+            *replay_policy == ReplayPolicy::Instant,
+            "replay_policy is original, and must be instant".into(),
+        );
+        must(!headers_only, "headers_only is set, and would hide the payloads".into());
+        must(*max_bytes <= 0, format!("max_bytes is {max_bytes}, and must be unset"));
+        must(max_expires.is_zero(), "max_expires is set, and must not be".into());
+        let pulls = module.window.div_ceil(MESSAGES_A_PULL) + SPARE_PULLS;
+        must(
+            usize::try_from(*max_waiting).map_or(true, |max| max == 0 || max >= pulls),
+            format!("max_waiting is {max_waiting}, and the relay may have {pulls} pulls open"),
+        );
+        must(
+            pin::is_ours(priority_policy, priority_groups),
+            "it has priority groups (priority_policy), and must have none or those of Slipring's standby".into(),
+        );
+        let forgotten = forgotten(module, stream.retention);
+        // The memory of several servers is not lost at once, most likely; and a stream in memory goes first.
+        let in_memory = *memory_storage && stream.storage == StorageType::File && forgotten != Forgotten::Nothing;
+        let alone = *num_replicas == 1 || (*num_replicas == 0 && stream.num_replicas <= 1);
+        let lost = in_memory && alone && forgotten == Forgotten::Loses;
+        must(
+            !lost,
+            "mem_storage is set, so that a restart of the server forgets where the module stands, and messages would be lost".into(),
+        );
+        if !flaws.is_empty() {
+            self.refusals.push(SourceError::Unfit {
+                stream: module.stream.clone(),
+                consumer: module.consumer.clone(),
+                settings: flaws.join("; "),
+            });
+        }
+        let consumer = format!("the consumer `{}` of the stream `{}`", module.consumer, module.stream);
+        if in_memory && !lost {
+            let then = match forgotten {
+                Forgotten::Loses => "messages would be lost",
+                _ => "all from where `deliver` says would be published again",
+            };
+            self.warnings.push(format!(
+                "{consumer} is kept in memory (`mem_storage`): when its servers restart they forget where the module stands, and \
+                 {then}; delete it, and the relay makes one that is stored"
+            ));
+        }
+        if (1..stream.num_replicas).contains(num_replicas) {
+            self.warnings.push(format!(
+                "{consumer} has `num_replicas` = {num_replicas}, and its stream {}: with that server, where the module stands is lost; \
+                 set it to 0, which is as many as the stream has",
+                stream.num_replicas
+            ));
+        }
+        if let Some(until) = pause_until.map(timestamp).filter(|until| *until > now) {
+            self.refuse(format!(
+                "{consumer} is paused until {until} (`pause_until`); `nats consumer resume {} {}` ends that",
+                module.stream, module.consumer
+            ));
+        }
+        if *deliver_policy != super::consumer::deliver_policy(module.deliver) {
+            self.notes.push(format!(
+                "{consumer} is there, made to deliver {}, and goes on where it stands: `deliver` in the module's .toml says where one begins that \
+                 is not there; to begin anew, delete it, or name another with `consumer`",
+                policy(deliver_policy)
+            ));
+        }
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.refusals.push(SourceError::Refused { reason });
+    }
+}
+
+/// How many messages a module's consumer may have unacknowledged in this stream.
+pub(super) fn max_ack_pending(module: &ModuleConfig, stream: &stream::Config) -> i64 {
+    let limit = stream.consumer_limits.as_ref().map(|limits| limits.max_ack_pending);
+    limit
+        .filter(|limit| *limit > 0)
+        .map_or(window(module), |limit| limit.min(window(module)))
+}
+
+fn window(module: &ModuleConfig) -> i64 {
+    i64::try_from(module.window).unwrap_or(i64::MAX)
+}
+
+fn forgotten(module: &ModuleConfig, retention: RetentionPolicy) -> Forgotten {
+    match (retention, module.deliver) {
+        (RetentionPolicy::WorkQueue, _) => Forgotten::Nothing,
+        // Without a consumer nothing is kept.
+        (RetentionPolicy::Interest, _) | (_, Deliver::New) => Forgotten::Loses,
+        (RetentionPolicy::Limits, _) => Forgotten::Repeats,
+    }
+}
+
+/// In words.
+fn policy(policy: &DeliverPolicy) -> String {
+    match policy {
+        DeliverPolicy::All => "all".to_owned(),
+        DeliverPolicy::Last => "the last message and what follows".to_owned(),
+        DeliverPolicy::New => "what is new".to_owned(),
+        DeliverPolicy::ByStartSequence { start_sequence } => format!("what follows the sequence {start_sequence}"),
+        DeliverPolicy::ByStartTime { start_time } => format!("what was stored since {}", timestamp(*start_time)),
+        DeliverPolicy::LastPerSubject => "the last message of each subject".to_owned(),
+    }
+}
+
+fn timestamp(time: OffsetDateTime) -> Timestamp {
+    Timestamp::from_nanosecond(time.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether messages of a subject can come into a stream, as far as its settings tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comes {
+    /// Or it can't be told, since they come from other streams.
+    Maybe,
+    /// Only if the stream's transform makes such a subject, which is not how it looks.
+    Hardly,
+    Never,
+}
+
+pub(super) fn comes(stream: &stream::Config, wanted: &str) -> Comes {
+    let from_others = stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    if from_others || stream.subjects.iter().any(|subject| overlap(subject, wanted)) {
+        return Comes::Maybe;
+    }
+    match &stream.subject_transform {
+        None => Comes::Never,
+        Some(transform) if overlap(&made_by(transform), wanted) => Comes::Maybe,
+        Some(_) => Comes::Hardly,
+    }
+}
+
+/// A pattern for all subjects that a transform makes. What a function such as `{{split(1,-)}}` makes may be any number of tokens.
+fn made_by(SubjectTransform { destination, .. }: &SubjectTransform) -> String {
+    let mut tokens = Vec::new();
+    // A function's arguments have no dots, but for its delimiter.
+    for token in destination.split('.') {
+        if token.contains("{{") && !token.to_lowercase().contains("{{wildcard(") {
+            tokens.push(">");
+            break;
+        }
+        tokens.push(if token.contains("{{") || token.starts_with('$') {
+            "*"
+        } else {
+            token
+        });
+    }
+    if tokens.is_empty() || destination.is_empty() {
+        return ">".to_owned();
+    }
+    tokens.join(".")
+}
+
+/// Whether a subject can match both patterns.
+fn overlap(left: &str, right: &str) -> bool {
+    let (mut left, mut right) = (left.split('.'), right.split('.'));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (None, _) | (_, None) => return false,
+            (Some(l), Some(r)) if l == "*" || r == "*" || l == r => {}
+            _ => return false,
+        }
+    }
+}
