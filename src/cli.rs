@@ -58,6 +58,7 @@ const HELP: &str = "\
 Environment:
   SLIPRING_LOG              What is logged, such as `debug` or `warn,slipring=debug`
   SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
+  SLIPRING_CONFIG           The same as --config
 
 Exit codes:
   0   it worked
@@ -104,10 +105,11 @@ impl ConfigFile {
     }
 
     fn load(&self) -> Result<Config, Failure> {
-        // What is not UTF-8 can't be one of ours.
-        let env =
-            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(config::load(self.config.as_deref(), env)?)
+        let config = config::load(self.config.as_deref(), env::vars_os())?;
+        for variable in &config.unknown_variables {
+            tracing::warn!(variable, "no key is set by this variable");
+        }
+        Ok(config)
     }
 }
 
@@ -144,7 +146,7 @@ impl From<io::Error> for Failure {
 impl Cli {
     /// Starts logging to standard error, for the rest of the process.
     pub fn start_logging(&self) -> Result<(), Failure> {
-        let filter = env::var("SLIPRING_LOG").ok();
+        let filter = logging::filter(env::var_os("SLIPRING_LOG"))?;
         let default = match self.command {
             // Who asks for a list has no use for a line about the connection.
             Command::DeadLetters(_) | Command::Dev(_) | Command::Diff(_) | Command::Record(_) | Command::Try(_) => {

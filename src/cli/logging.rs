@@ -1,5 +1,6 @@
 //! Log lines on standard error: for people or as JSON, filtered by `SLIPRING_LOG`.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
@@ -12,6 +13,13 @@ pub const DEFAULT_FILTER: &str = "info,async_nats=warn";
 
 /// For commands whose connections are nobody's concern while they hold.
 pub const QUIET_FILTER: &str = "info,async_nats=warn,slipring::nats=warn";
+
+/// What `SLIPRING_LOG` is set to. An empty one is none, as it is where a variable is passed on that nobody has set.
+pub fn filter(variable: Option<OsString>) -> Result<Option<String>, Problems> {
+    let text = variable.map(OsString::into_string).transpose();
+    let text = text.map_err(|_| wrong("its value is not UTF-8, as every value here must be"))?;
+    Ok(text.filter(|text| !text.trim().is_empty()))
+}
 
 /// To be called once in a process; `filter` is what `SLIPRING_LOG` is set to, or the command's default.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
@@ -31,22 +39,31 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
 
 fn parse(filter: &str) -> Result<EnvFilter, Problems> {
     EnvFilter::builder().parse(filter).map_err(|error| {
-        let place = Place::Variable {
-            name: "SLIPRING_LOG".to_owned(),
-        };
         let right = "it must be a level such as \"debug\", or a list such as \"warn,slipring=debug\"";
-        Problems::one(
-            place,
-            format!("{filter:?} is not a filter of log lines ({error}); {right}"),
-        )
+        wrong(format!("{filter:?} is not a filter of log lines ({error}); {right}"))
     })
+}
+
+fn wrong(message: impl Into<String>) -> Problems {
+    let place = Place::Variable {
+        name: "SLIPRING_LOG".to_owned(),
+    };
+    Problems::one(place, message)
 }
 
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
 
-    use super::{DEFAULT_FILTER, QUIET_FILTER, parse};
+    use super::{DEFAULT_FILTER, QUIET_FILTER, filter, parse};
+
+    #[test]
+    fn a_filter_that_says_nothing_is_none() {
+        for nothing in [None, Some("".into()), Some(" ".into())] {
+            assert_eq!(filter(nothing).unwrap(), None);
+        }
+        assert_eq!(filter(Some("debug".into())).unwrap().as_deref(), Some("debug"));
+    }
 
     #[test]
     fn a_wrong_filter_is_refused() {
