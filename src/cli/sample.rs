@@ -76,16 +76,6 @@ impl Sample {
         sample
     }
 
-    /// The payload, if it is JSON that is held without loss.
-    pub fn data_mut(&mut self) -> Option<&mut Value> {
-        self.data.as_mut()
-    }
-
-    /// A value is a text or a list of texts.
-    pub fn headers_mut(&mut self) -> &mut BTreeMap<String, Value> {
-        &mut self.headers
-    }
-
     /// The message; `number` and `stream` are those of one that does not name its own.
     pub fn message(self, number: u64, stream: &str) -> anyhow::Result<Message> {
         let payload = match (self.payload, self.data, self.payload_base64) {
