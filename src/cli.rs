@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Bounds, Config, Problems};
-use crate::telemetry::{DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
+use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 
 /// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
 ///
@@ -59,6 +59,7 @@ const HELP: &str = "\
 Environment:
   SLIPRING_LOG              What is logged, such as `debug` or `warn,slipring=debug`
   SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
+  SLIPRING_CONFIG           The same as --config
 
 Exit codes:
   0   it worked
@@ -116,10 +117,11 @@ impl ConfigFile {
     }
 
     fn load(&self) -> Result<Config, Failure> {
-        // What is not UTF-8 can't be one of ours.
-        let env =
-            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(config::load(self.config.as_deref(), env)?)
+        let config = config::load(self.config.as_deref(), env::vars_os())?;
+        for variable in &config.unknown_variables {
+            tracing::warn!(variable, "no key is set by this variable");
+        }
+        Ok(config)
     }
 }
 
@@ -156,7 +158,7 @@ impl From<io::Error> for Failure {
 impl Cli {
     /// Starts logging to standard error, for the rest of the process.
     pub fn start_logging(&self) -> Result<Log, Failure> {
-        let filter = env::var("SLIPRING_LOG").ok();
+        let filter = telemetry::filter(env::var_os("SLIPRING_LOG"))?;
         let (mode, default) = match self.command {
             Command::Run(_) => (Mode::Queued, DEFAULT_FILTER),
             // Who asks for a list has no use for a line about the connection.

@@ -1,6 +1,7 @@
 //! The configuration as checked: what every other part of the relay sees. How it is written, and all that can be wrong with
 //! it, is in `config/`.
 
+mod environment;
 mod module;
 mod problem;
 mod relay;
@@ -10,6 +11,7 @@ mod settings;
 mod subject;
 mod value;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -28,7 +30,10 @@ pub use self::subject::covers;
 pub const DEFAULT_FILE: &str = "slipring.toml";
 
 /// Reads `slipring.toml`, with `env` on top of it. `None`: the one in the working directory, which need not be there.
-pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Problems> {
+pub fn load<N: Into<OsString>, V: Into<OsString>>(
+    path: Option<&Path>,
+    env: impl IntoIterator<Item = (N, V)>,
+) -> Result<Config, Problems> {
     let file = path.unwrap_or(Path::new(DEFAULT_FILE));
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_none() => String::new(),
@@ -59,6 +64,8 @@ pub struct Config {
     /// `None`: this relay is the only one.
     pub standby: Option<Standby>,
     pub shutdown: Shutdown,
+    /// Variables that are named like the relay's and set nothing.
+    pub unknown_variables: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

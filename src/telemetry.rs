@@ -6,6 +6,7 @@
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -48,6 +49,13 @@ pub enum Format {
     Text,
     /// For log collectors, one object a line
     Json,
+}
+
+/// What `SLIPRING_LOG` is set to. An empty one is none, as it is where a variable is passed on that nobody has set.
+pub fn filter(variable: Option<OsString>) -> Result<Option<String>, Problems> {
+    let text = variable.map(OsString::into_string).transpose();
+    let text = text.map_err(|_| wrong("its value is not UTF-8, as every value here must be"))?;
+    Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
 /// Who waits for a line to be written.
@@ -141,15 +149,16 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 fn parse(filter: &str) -> Result<EnvFilter, Problems> {
     EnvFilter::builder().parse(filter).map_err(|error| {
-        let place = Place::Variable {
-            name: "SLIPRING_LOG".to_owned(),
-        };
         let right = "it must be a level such as \"debug\", or a list such as \"warn,slipring=debug\"";
-        Problems::one(
-            place,
-            format!("{filter:?} is not a filter of log lines ({error}); {right}"),
-        )
+        wrong(format!("{filter:?} is not a filter of log lines ({error}); {right}"))
     })
+}
+
+fn wrong(message: impl Into<String>) -> Problems {
+    let place = Place::Variable {
+        name: "SLIPRING_LOG".to_owned(),
+    };
+    Problems::one(place, message)
 }
 
 #[cfg(test)]
@@ -217,6 +226,14 @@ mod tests {
             "{log}"
         );
         assert!(log.contains("src/telemetry.rs:"), "{log}");
+    }
+
+    #[test]
+    fn a_filter_that_says_nothing_is_none() {
+        for nothing in [None, Some("".into()), Some(" ".into())] {
+            assert_eq!(filter(nothing).unwrap(), None);
+        }
+        assert_eq!(filter(Some("debug".into())).unwrap().as_deref(), Some("debug"));
     }
 
     #[test]

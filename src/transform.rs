@@ -15,6 +15,7 @@ mod failure;
 mod host;
 mod instance;
 mod interface;
+mod last_words;
 mod limits;
 mod module;
 mod outcome;

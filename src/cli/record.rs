@@ -2,15 +2,16 @@
 
 mod redact;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 
-use self::redact::Redaction;
+use self::redact::{Redacted, Redaction, Tally};
 use super::case;
 use super::connection::connect;
 use super::project::{CASES, Project};
@@ -32,14 +33,17 @@ use crate::nats::Nats;
 /// JetStream: no message is acknowledged and no consumer moves.
 ///
 /// Cases are committed and read by many. --redact replaces what must not be in them: a text by "redacted", a number by 0, an
-/// object by an empty one, since its keys can tell as much, a list by one of as many such values. The case has what the module
-/// makes of the redacted message. A message whose payload is no JSON object or list, or has a key twice or a number that would be
-/// rounded, can't be searched for fields, and is left out then. Subjects are never redacted.
+/// object by an empty one, since its keys can tell as much, a list by one of as many such values. Nothing else changes. The case
+/// has what the module makes of the redacted message. If none of the messages has the field, nothing is written.
+///
+/// Headers and payloads are searched; JSON in them, JSON in texts there, base64 of that, and so on. A text that is no JSON and names
+/// the field, such as `email=…` or `<email>…`, is replaced as a whole. A message whose payload is no JSON objects or lists can't be
+/// searched, and is left out. Subjects are never redacted, nor what another field says again: both are told.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").args(["last", "seq", "dead_letter"]).required(true))]
 #[command(after_long_help = "\
-A field to redact is the name of a header, or of a key in the payload, wherever it is;
-`customer.email` is the key `email` of what `customer` is, in lists, too.
+A field to redact is the name of a header, or of a key in the payload, wherever it is, in
+capitals or not; `customer.email` is the key `email` of what `customer` is, in lists, too.
 
 Examples:
   slipring record --last 50
@@ -69,6 +73,12 @@ pub struct Args {
     /// A field to redact; may be given several times
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact: Vec<String>,
+    /// A field to redact that may be in none of the messages; may be given several times
+    #[arg(long, value_name = "FIELD", value_parser = field)]
+    redact_if_there: Vec<String>,
+    /// Write cases anew that are there already
+    #[arg(long)]
+    overwrite: bool,
     /// Where the cases go; `cases` in the module's folder if this is not given
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
@@ -91,6 +101,8 @@ fn field(text: &str) -> Result<String, String> {
 struct Summary {
     written: usize,
     there_already: usize,
+    /// Of those.
+    still_holding: usize,
     left_out: usize,
 }
 
@@ -112,42 +124,120 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let found = runtime.block_on(find(args, &config, runner.as_ref(), notes))?;
     let default = project.map_or_else(|| args.module.join(CASES), |project| project.path(CASES));
     let into = args.into.clone().unwrap_or(default);
-    fs::create_dir_all(&into).with_context(|| format!("cannot make the directory {}", into.display()))?;
-
-    let stream = runner.as_ref().map_or("", |runner| runner.stream()).to_owned();
-    let mut redaction = Redaction::new(&args.redact);
+    let mut redaction = Redaction::new(&args.redact, &args.redact_if_there);
+    let mut redacted = Vec::new();
     let mut summary = Summary::default();
     for found in &found {
         let file = into.join(format!("{}.json", found.name));
-        let mut sample = Sample::of(&found.message, &stream);
-        if !redaction.apply(&mut sample) {
-            writeln!(
-                notes,
-                "{}: its payload can't be redacted: it is no JSON object or list, or has a key twice or a number that would be \
-                 rounded; it is left out",
-                found.name
-            )?;
-            summary.left_out += 1;
-        } else if file.exists() {
-            writeln!(notes, "{} is there already, and stays as it is", file.display())?;
-            summary.there_already += 1;
-        } else {
-            let expect = match &mut runner {
-                // Of what will be read again, which is not what was stored where it was redacted.
-                Some(runner) => Some(runner.make(&sample.clone().message(1, &stream)?)?),
-                None => None,
-            };
-            case::create(&file, &sample, expect.as_ref())?;
-            writeln!(output, "{}", file.display())?;
-            summary.written += 1;
+        match redaction.apply(&found.message) {
+            Ok(message) => redacted.push((file, message)),
+            Err(why) => {
+                let name = &found.name;
+                writeln!(
+                    notes,
+                    "{name}: its payload can't be searched for what to redact: {why}; it is left out"
+                )?;
+                summary.left_out += 1;
+            }
         }
     }
+    redaction.check()?;
+
+    fs::create_dir_all(&into).with_context(|| format!("cannot make the directory {}", into.display()))?;
+    let stream = runner.as_ref().map_or("", |runner| runner.stream()).to_owned();
+    let mut tally = Tally::default();
+    for (file, redacted) in &redacted {
+        if file.exists() && !args.overwrite {
+            summary.there_already += 1;
+            summary.still_holding += usize::from(stays(file, redacted, &redaction, notes)?);
+            continue;
+        }
+        let sample = Sample::of(&redacted.message, &stream);
+        let expect = match &mut runner {
+            // Of what will be read again, which is not what was stored where it was redacted.
+            Some(runner) => Some(runner.make(&sample.clone().message(1, &stream)?)?),
+            None => None,
+        };
+        case::create(file, &sample, expect.as_ref())?;
+        writeln!(output, "{}", file.display())?;
+        for line in redaction.elsewhere(redacted) {
+            writeln!(notes, "warning: {}: {line}", file.display())?;
+        }
+        tally.add(redacted);
+        summary.written += 1;
+    }
     output.flush()?;
-    for line in redaction.tell(found.len()) {
+    for line in redaction.tell(&tally, summary.written) {
         writeln!(notes, "{line}")?;
     }
+    let those: BTreeSet<&Path> = redacted.iter().map(|(file, _)| file.as_path()).collect();
+    tell_of_others(&into, &those, &redaction, notes)?;
     writeln!(notes, "{summary}")?;
+    match summary.still_holding {
+        0 => Ok(()),
+        count => Err(anyhow!(
+            "{} that was to be redacted; remove what is named, or --overwrite it",
+            holds(count)
+        )
+        .into()),
+    }
+}
+
+/// A case that is there already stays as it is. Says whether it holds what was to be redacted.
+fn stays(file: &Path, redacted: &Redacted, redaction: &Redaction, notes: &mut dyn Write) -> anyhow::Result<bool> {
+    let name = file.display();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read the case {name}"))?;
+    let left = match redaction.left_in(&text, Some(redacted)) {
+        Ok(left) => quoted(&left),
+        Err(error) => format!("what can't be searched ({error:#})"),
+    };
+    if left.is_empty() {
+        writeln!(notes, "{name} is there already, and stays as it is")?;
+    } else {
+        writeln!(
+            notes,
+            "{name} is there already, and still holds {left}: remove it, or --overwrite"
+        )?;
+    }
+    Ok(!left.is_empty())
+}
+
+/// Cases that this is not about may be somebody's inventions, and may not.
+fn tell_of_others(
+    into: &Path,
+    those: &BTreeSet<&Path>,
+    redaction: &Redaction,
+    notes: &mut dyn Write,
+) -> anyhow::Result<()> {
+    for file in case::list(into)? {
+        if those.contains(file.as_path()) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        // What is no case says `slipring test`.
+        let left = redaction.left_in(&text, None).unwrap_or_default();
+        if !left.is_empty() {
+            writeln!(
+                notes,
+                "{}, which this did not touch, holds {}",
+                file.display(),
+                quoted(&left)
+            )?;
+        }
+    }
     Ok(())
+}
+
+fn quoted(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(" and ")
+}
+
+fn holds(count: usize) -> String {
+    match count {
+        1 => "a case that is there already holds something".to_owned(),
+        count => format!("{count} cases that are there already hold something"),
+    }
 }
 
 fn runner(project: &Project, no_build: bool) -> Result<Runner, Failure> {

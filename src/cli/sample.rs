@@ -91,21 +91,6 @@ impl Sample {
         sample
     }
 
-    /// The payload, if it is JSON that is held without loss.
-    pub fn data_mut(&mut self) -> Option<&mut Value> {
-        self.data.as_mut()
-    }
-
-    /// Whether it holds bytes that can't be searched for fields.
-    pub fn is_raw(&self) -> bool {
-        self.subject_base64.is_some() || self.headers_base64.is_some()
-    }
-
-    /// A value is a text or a list of texts.
-    pub fn headers_mut(&mut self) -> &mut BTreeMap<String, Value> {
-        &mut self.headers
-    }
-
     /// The message; `number` and `stream` are those of one that does not name its own.
     pub fn message(self, number: u64, stream: &str) -> anyhow::Result<Message> {
         let payload = match (self.payload, self.data, self.payload_base64) {

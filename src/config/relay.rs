@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,25 +18,29 @@ use super::section::{Document, Section, Taken};
 use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, number, one_of, size, text, url};
 use super::{
     Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown,
-    Standby, secret, subject,
+    Standby, environment, secret, subject,
 };
 
 const NATS: &str = "nats://127.0.0.1:4222";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";
 
 /// The configuration in `text`, which is what the file `path` holds.
-pub fn parse(path: &Path, text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Problems> {
+pub fn parse<N: Into<OsString>, V: Into<OsString>>(
+    path: &Path,
+    text: &str,
+    env: impl IntoIterator<Item = (N, V)>,
+) -> Result<Config, Problems> {
+    let (env, unreadable) = environment::readable(env);
     let env: BTreeMap<String, String> = env.into_iter().collect();
     let cache_dir = default_cache_dir(&env);
-    // Others, such as SLIPRING_LOG, are not keys.
-    let variables = env
-        .into_iter()
-        .filter(|(name, _)| name.starts_with("SLIPRING_") && name.contains("__"))
-        .collect();
+    let variables = env.into_iter().filter(|(name, _)| environment::is_ours(name));
 
-    let document = Document::with_environment(path, text, variables);
+    let document = Document::with_environment(path, text, variables.collect());
+    for problem in unreadable {
+        document.report(problem.place, &problem.key, problem.message);
+    }
     let mut root = document.root()?;
-    let config = Config {
+    let mut config = Config {
         nats: nats(root.section("nats")),
         centrifugo: centrifugo(root.section("centrifugo")),
         modules: modules(root.section("modules"), cache_dir),
@@ -44,8 +49,10 @@ pub fn parse(path: &Path, text: &str, env: impl IntoIterator<Item = (String, Str
         dead_letters: dead_letters(root.section("dead_letters")),
         standby: standby(root.section("standby")),
         shutdown: shutdown(root.section("shutdown")),
+        unknown_variables: Vec::new(),
     };
     root.finish();
+    config.unknown_variables = document.unknown_variables();
     document.finish()?;
     Ok(config)
 }

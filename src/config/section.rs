@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::environment::{self, Stray};
 use super::problem::{Place, Problem, Problems};
 use super::value::{Parsed, Wrong};
 
@@ -17,7 +18,7 @@ use super::value::{Parsed, Wrong};
 pub struct Document<'a> {
     path: &'a Path,
     text: &'a str,
-    /// `SLIPRING_SECTION__KEY` and what it is set to.
+    /// `SLIPRING_SECTION__KEY` and what it is set to; and what is named nearly so.
     variables: BTreeMap<String, String>,
     /// The variables that some key asked for.
     known_variables: RefCell<BTreeSet<String>>,
@@ -83,13 +84,26 @@ impl<'a> Document<'a> {
 
     /// All that is wrong, after every section was read.
     pub fn finish(&self) -> Result<(), Problems> {
-        let known = self.known_variables.borrow();
-        for name in self.variables.keys().filter(|name| !known.contains(*name)) {
-            let hint = did_you_mean(name, known.iter().map(String::as_str));
-            let place = Place::Variable { name: name.clone() };
-            self.report(place, "", format!("no key is set by this variable{hint}"));
+        for (name, stray) in self.strays() {
+            if let Stray::Mistake(hint) = stray {
+                let place = Place::Variable { name: name.clone() };
+                self.report(place, "", format!("no key is set by this variable{hint}"));
+            }
         }
         self.problems()
+    }
+
+    /// The variables that no section read and that may be anybody's; after every section was read.
+    pub fn unknown_variables(&self) -> Vec<String> {
+        let unknown = self.strays().filter(|(_, stray)| *stray == Stray::Unknown);
+        unknown.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn strays(&self) -> impl Iterator<Item = (&String, Stray)> {
+        let known = self.known_variables.borrow().clone();
+        let strays = self.variables.keys().filter(|name| !known.contains(*name));
+        let strays: Vec<_> = strays.map(|name| (name, environment::judge(name, &known))).collect();
+        strays.into_iter()
     }
 
     /// What is wrong so far.

@@ -1,19 +1,30 @@
 //! Keeps count of rejections in a row, and keeps a flood of them out of the log.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use crate::message::{Message, Rejection, Stage, UNREADABLE};
 
-/// At the most one line a module in this time.
+/// At the most one line a kind in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Codes come from Centrifugo, too. So many of them are told apart, and so many lines can be in one interval.
+const MAX_KINDS: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     in_transform: u32,
     in_publish: u32,
-    logged: Option<Instant>,
+    kinds: Vec<Kind>,
+}
+
+/// Rejections of one code. Each has a limit of its own: in a flood of one kind the first of another is the one that matters.
+#[derive(Debug)]
+struct Kind {
+    stage: Stage,
+    code: Cow<'static, str>,
+    logged: Instant,
     unlogged: u64,
 }
 
@@ -32,9 +43,7 @@ impl Refusals {
         if rejection.code != UNREADABLE && !is_a_marker {
             *self.in_a_row(rejection.stage) += 1;
         }
-        if self.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
-            self.unlogged += 1;
-        } else {
+        if let Some(not_logged) = self.log(now, rejection) {
             warn!(
                 module,
                 stream = &*message.stream,
@@ -44,13 +53,40 @@ impl Refusals {
                 code = &*rejection.code,
                 channel = rejection.channel.as_deref(),
                 reason = rejection.reason,
-                not_logged = self.unlogged,
+                not_logged,
                 "rejected a message"
             );
-            self.logged = Some(now);
-            self.unlogged = 0;
         }
         *self.in_a_row(rejection.stage)
+    }
+
+    /// How many of its kind were not logged since the last one that was, if this one may be.
+    fn log(&mut self, now: Instant, rejection: &Rejection) -> Option<u64> {
+        let is_over = |kind: &Kind| now.saturating_duration_since(kind.logged) >= LOG_INTERVAL;
+        let is_of = |kind: &Kind| kind.stage == rejection.stage && kind.code == rejection.code;
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| is_of(kind)) {
+            if is_over(kind) {
+                kind.logged = now;
+                return Some(std::mem::take(&mut kind.unlogged));
+            }
+            kind.unlogged += 1;
+            return None;
+        }
+        if self.kinds.len() >= MAX_KINDS {
+            let oldest = (0..self.kinds.len()).min_by_key(|&index| self.kinds[index].logged)?;
+            if !is_over(&self.kinds[oldest]) {
+                self.kinds[oldest].unlogged += 1;
+                return None;
+            }
+            self.kinds.swap_remove(oldest);
+        }
+        self.kinds.push(Kind {
+            stage: rejection.stage,
+            code: rejection.code.clone(),
+            logged: now,
+            unlogged: 0,
+        });
+        Some(0)
     }
 
     fn in_a_row(&mut self, stage: Stage) -> &mut u32 {
@@ -67,6 +103,51 @@ mod tests {
 
     use super::*;
 
+    fn rejection(stage: Stage, code: impl Into<Cow<'static, str>>) -> Rejection {
+        Rejection {
+            stage,
+            code: code.into(),
+            channel: None,
+            reason: "no".into(),
+        }
+    }
+
+    #[test]
+    fn the_first_of_each_kind_is_logged_in_any_flood() {
+        let mut refusals = Refusals::default();
+        let start = Instant::now();
+        let mut log = |millis, stage, code: &'static str| {
+            refusals.log(start + Duration::from_millis(millis), &rejection(stage, code))
+        };
+        assert_eq!(log(0, Stage::Transform, "rejected"), Some(0));
+        for millis in 0..999 {
+            assert_eq!(log(millis, Stage::Transform, "rejected"), None);
+        }
+        assert_eq!(log(500, Stage::Publish, "102"), Some(0));
+        assert_eq!(log(501, Stage::Transform, "102"), Some(0));
+        assert_eq!(log(502, Stage::Publish, "102"), None);
+        assert_eq!(log(1_000, Stage::Transform, "rejected"), Some(999));
+        assert_eq!(log(1_499, Stage::Publish, "102"), None);
+        assert_eq!(log(1_500, Stage::Publish, "102"), Some(2));
+    }
+
+    #[test]
+    fn kinds_are_bounded_and_so_are_their_lines() {
+        let mut refusals = Refusals::default();
+        let start = Instant::now();
+        let mut lines = 0;
+        for number in 0..100_000_u64 {
+            let now = start + Duration::from_micros(number * 100);
+            lines += usize::from(
+                refusals
+                    .log(now, &rejection(Stage::Publish, number.to_string()))
+                    .is_some(),
+            );
+        }
+        assert!(refusals.kinds.len() <= MAX_KINDS);
+        assert!((MAX_KINDS..=11 * MAX_KINDS).contains(&lines), "{lines} in 10 s");
+    }
+
     #[test]
     fn rejections_are_counted_from_the_last_success_of_their_stage() {
         let message = Message {
@@ -79,12 +160,7 @@ mod tests {
             deliveries: 1,
             unreadable: None,
         };
-        let rejection = |stage| Rejection {
-            stage,
-            code: "rejected".into(),
-            channel: None,
-            reason: "no".into(),
-        };
+        let rejection = |stage| rejection(stage, "rejected");
         let mut refusals = Refusals::default();
         let now = Instant::now();
         let mut reject = |stage| refusals.rejected(now, "orders", &message, &rejection(stage));

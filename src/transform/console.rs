@@ -4,15 +4,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::last_words::Lines;
+
 /// A longer line is cut. Its rest is counted, not kept.
 const MAX_LINE: usize = 1024;
-/// What is kept of the current call's standard error.
-const MAX_LAST_WORDS: usize = 4 * 1024;
 const LINES_A_SECOND: u32 = 10;
 const BURST: u32 = 100;
-
-/// How Rust's standard library begins a panic's text.
-pub(super) const PANICKED: &str = "panicked at ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel {
@@ -66,7 +63,7 @@ pub(super) struct Console {
     log: Arc<Log>,
     stdout: Line,
     stderr: Line,
-    last_words: Vec<u8>,
+    last_words: Lines,
 }
 
 impl Console {
@@ -75,54 +72,58 @@ impl Console {
             log,
             stdout: Line::default(),
             stderr: Line::default(),
-            last_words: Vec::new(),
+            last_words: Lines::default(),
         }
     }
 
     pub fn write(&mut self, channel: Channel, bytes: &[u8]) {
-        let line = match channel {
-            Channel::Stdout => &mut self.stdout,
-            Channel::Stderr => {
-                remember(&mut self.last_words, bytes);
-                &mut self.stderr
-            }
-        };
         let mut pieces = bytes.split(|byte| *byte == b'\n');
         // `split` gives at least one piece; what follows the last line break is the beginning of a line.
         let rest = pieces.next_back().unwrap_or_default();
         for piece in pieces {
-            line.push(piece);
-            line.end(|text| self.log.line(channel, text));
+            self.line(channel).push(piece);
+            self.end_line(channel);
         }
-        line.push(rest);
+        self.line(channel).push(rest);
     }
 
     /// At the end of a call: an unfinished line is one all the same, and the next call's last words are its own.
     pub fn end_call(&mut self) -> String {
-        self.stdout.end_if_begun(|text| self.log.line(Channel::Stdout, text));
-        self.stderr.end_if_begun(|text| self.log.line(Channel::Stderr, text));
-        let words = String::from_utf8_lossy(&self.last_words).into_owned();
-        self.last_words.clear();
-        words
+        for channel in [Channel::Stdout, Channel::Stderr] {
+            if !self.line(channel).text.is_empty() {
+                self.end_line(channel);
+            }
+        }
+        self.last_words.take()
     }
+
+    fn line(&mut self, channel: Channel) -> &mut Line {
+        match channel {
+            Channel::Stdout => &mut self.stdout,
+            Channel::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn end_line(&mut self, channel: Channel) {
+        let text = self.line(channel).end();
+        if channel == Channel::Stderr {
+            self.last_words.push(&text);
+        }
+        let text = harmless(&text);
+        if !text.is_empty() {
+            self.log.line(channel, &text);
+        }
+    }
+}
+
+/// Control characters do not reach the log, or a guest could forge lines of it or move the terminal's cursor.
+fn harmless(line: &str) -> String {
+    line.trim_end().replace(char::is_control, " ")
 }
 
 /// Nothing that these locks guard is left half done by a panic, so what is there is still good.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps the newest, but never lets go of the beginning of a panic's text: there it says what and where.
-fn remember(words: &mut Vec<u8>, bytes: &[u8]) {
-    words.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * MAX_LAST_WORDS)..]);
-    if words.len() > MAX_LAST_WORDS {
-        let newest = words.len() - MAX_LAST_WORDS;
-        let panic = words
-            .windows(PANICKED.len())
-            .position(|window| window == PANICKED.as_bytes());
-        words.drain(..panic.map_or(newest, |panic| panic.min(newest)));
-        words.truncate(MAX_LAST_WORDS);
-    }
 }
 
 #[derive(Debug, Default)]
@@ -138,25 +139,14 @@ impl Line {
         self.cut += bytes.len() - kept;
     }
 
-    fn end_if_begun(&mut self, emit: impl FnOnce(&str)) {
-        if !self.text.is_empty() {
-            self.end(emit);
-        }
-    }
-
-    /// Control characters do not reach the log, or a guest could forge lines of it or move the terminal's cursor.
-    fn end(&mut self, emit: impl FnOnce(&str)) {
-        let mut text = String::from_utf8_lossy(&self.text)
-            .trim_end()
-            .replace(char::is_control, " ");
+    fn end(&mut self) -> String {
+        let mut text = String::from_utf8_lossy(&self.text).into_owned();
         if self.cut > 0 {
             text.push_str(&format!("… ({} more bytes)", self.cut));
         }
         self.text.clear();
         self.cut = 0;
-        if !text.is_empty() {
-            emit(&text);
-        }
+        text
     }
 }
 
@@ -214,40 +204,37 @@ impl Rate {
 mod tests {
     use super::*;
 
-    fn lines(writes: &[&[u8]]) -> Vec<String> {
-        let mut line = Line::default();
-        let mut lines = Vec::new();
+    /// The last words of a call that wrote these.
+    fn words(writes: &[&[u8]]) -> Vec<String> {
+        let mut console = Console::new(Arc::new(Log::new("test")));
         for bytes in writes {
-            for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-                line.push(piece.strip_suffix(b"\n").unwrap_or(piece));
-                if piece.ends_with(b"\n") {
-                    line.end(|text| lines.push(text.to_owned()));
-                }
-            }
+            console.write(Channel::Stderr, bytes);
         }
-        line.end_if_begun(|text| lines.push(text.to_owned()));
-        lines
+        console.write(Channel::Stdout, b"not this");
+        let words = console.end_call();
+        assert_eq!(console.end_call(), "");
+        words.lines().map(str::to_owned).collect()
     }
 
     #[test]
     fn a_line_may_come_in_pieces() {
         assert_eq!(
-            lines(&[b"one", b" and\ntwo\n\nthr", b"ee"]),
-            ["one and", "two", "three"]
+            words(&[b"one", b" and\ntwo\n\nthr", b"ee"]),
+            ["one and", "two", "", "three"]
         );
     }
 
     #[test]
     fn a_long_line_is_cut_and_says_so() {
         let long = vec![b'x'; MAX_LINE + 7];
-        let lines = lines(&[&long, b"\nnext\n"]);
+        let lines = words(&[&long, b"\nnext\n"]);
         assert_eq!(lines[0], format!("{}… (7 more bytes)", "x".repeat(MAX_LINE)));
         assert_eq!(lines[1], "next");
     }
 
     #[test]
     fn control_characters_do_not_reach_the_log() {
-        assert_eq!(lines(&[b"a\x1b[2Jb\rc\n"]), ["a [2Jb c"]);
+        assert_eq!(harmless("a\x1b[2Jb\rc\t"), "a [2Jb c");
     }
 
     #[test]
@@ -269,27 +256,5 @@ mod tests {
             rate.admit(start + Duration::from_secs(3600)),
             Verdict::Show { suppressed: 1 }
         );
-    }
-
-    #[test]
-    fn last_words_keep_the_newest() {
-        let mut console = Console::new(Arc::new(Log::new("test")));
-        console.write(Channel::Stderr, &vec![b'a'; MAX_LAST_WORDS]);
-        console.write(Channel::Stderr, b"the end");
-        console.write(Channel::Stdout, b"not this");
-        let words = console.end_call();
-        assert_eq!(words.len(), MAX_LAST_WORDS);
-        assert!(words.ends_with("the end"));
-        assert_eq!(console.end_call(), "");
-    }
-
-    #[test]
-    fn last_words_keep_the_beginning_of_a_panic() {
-        let mut console = Console::new(Arc::new(Log::new("test")));
-        console.write(Channel::Stderr, b"before\nthread panicked at src/lib.rs:1:2:\n");
-        for _ in 0..20 {
-            console.write(Channel::Stderr, &[b'x'; 1000]);
-        }
-        assert!(console.end_call().starts_with("panicked at src/lib.rs:1:2:\nxxx"));
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
-use super::console::PANICKED;
-use super::host::LastWords;
+use super::last_words::LastWords;
 use super::limits::Limits;
 use crate::message::{Rejection, Stage};
 
@@ -32,10 +31,8 @@ impl Failure {
     /// Of an error that ended a call, with what the guest said before.
     pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: Duration) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            return Self::new(
-                "exit",
-                &with_words(format!("exited with status {} instead of returning", exit.0), words),
-            );
+            let exited = || with_words(format!("exited with status {} instead of returning", exit.0), words);
+            return Self::new("exit", &words.report().unwrap_or_else(exited));
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => {
@@ -80,34 +77,18 @@ pub(super) fn reject(code: &'static str, reason: String) -> Rejection {
 }
 
 fn explain(trap: &Trap, words: &LastWords) -> String {
-    if let Some(panic) = words.panic.as_deref().or_else(|| panic_text(&words.stderr)) {
-        return panic.to_owned();
-    }
-    let trap = trap.to_string();
-    with_words(
-        format!("trapped: {}", trap.strip_prefix("wasm trap: ").unwrap_or(&trap)),
-        words,
-    )
-}
-
-/// The last panic on standard error, without the advice that Rust's standard library puts below it.
-fn panic_text(stderr: &str) -> Option<&str> {
-    let begin = stderr.find(PANICKED)?;
-    let text = &stderr[begin..];
-    Some(text.find("\nnote: ").map_or(text, |end| &text[..end]))
-}
-
-/// Go's runtime prints the stack of each goroutine below it.
-fn panic_of_go(stderr: &str) -> Option<&str> {
-    let is_panic = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
-    stderr.lines().find(is_panic)
+    words.report().unwrap_or_else(|| {
+        let trap = trap.to_string();
+        with_words(
+            format!("trapped: {}", trap.strip_prefix("wasm trap: ").unwrap_or(&trap)),
+            words,
+        )
+    })
 }
 
 /// An abort without a panic says its last words on standard error as well, such as "memory allocation of 8 bytes failed".
 fn with_words(reason: String, words: &LastWords) -> String {
-    let is_word = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
-    let text = panic_text(&words.stderr).or_else(|| panic_of_go(&words.stderr));
-    match text.or_else(|| words.stderr.lines().rev().find(is_word)) {
+    match words.report().as_deref().or_else(|| words.last_line()) {
         Some(text) => format!("{reason}; its last words: {text}"),
         None => reason,
     }
@@ -209,7 +190,7 @@ mod tests {
             wasmtime::Error::new(I32Exit(2)),
             &words,
             "exit",
-            "exited with status 2 instead of returning; its last words: panic: no such order",
+            "panic: no such order (orders.go:39)",
         );
     }
 

@@ -13,6 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::console::{Channel, Console, Log, lock};
 use super::interface::DIAGNOSTICS;
+use super::last_words::LastWords;
 use super::limits::Limiter;
 use super::random::Random;
 use crate::message::Message;
@@ -25,6 +26,11 @@ const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
 const STREAM_PERMIT: usize = 64 * 1024;
 /// Of a panic's text that a core module hands over, in bytes.
 const MAX_PANIC_TEXT: usize = 4 * 1024;
+/// A wait for no longer than this is over at once, so many times a call, in nanoseconds. Go's runtime waits for a millisecond two to
+/// seven times before it prints the text of a panic, and without these nobody would read it (`freezetheworld` in runtime/proc.go,
+/// Go 1.26.8).
+const MAX_PAUSE: u64 = 5_000_000;
+const MAX_PAUSES: u32 = 10;
 
 const NO_SLEEP: &str = "a transform cannot sleep or wait: its clock stands still at the message's own time";
 
@@ -35,6 +41,8 @@ pub(super) struct State {
     table: ResourceTable,
     /// The message's timestamp, nanoseconds since 1970.
     now: u64,
+    /// Waits that were over at once in this call.
+    pauses: u32,
     random: Random,
     /// What the random numbers of every message begin from.
     seed: Random,
@@ -55,6 +63,7 @@ impl State {
             wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).build(),
             table,
             now: 0,
+            pauses: 0,
             random: seed.clone(),
             seed,
             console: Arc::new(Mutex::new(Console::new(log))),
@@ -64,6 +73,7 @@ impl State {
 
     pub fn begin_call(&mut self, message: &Message) {
         self.now = message.timestamp;
+        self.pauses = 0;
         self.random = self.seed.of_message(message);
     }
 
@@ -76,13 +86,6 @@ impl State {
             memory_denied: self.limiter.take_denied(),
         }
     }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct LastWords {
-    pub panic: Option<String>,
-    pub stderr: String,
-    pub memory_denied: bool,
 }
 
 pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
@@ -151,13 +154,30 @@ impl clocks::monotonic_clock::Host for State {
         Ok(1)
     }
 
-    fn subscribe_instant(&mut self, _when: u64) -> Result<Resource<DynPollable>> {
-        Err(Error::msg(NO_SLEEP))
+    fn subscribe_instant(&mut self, when: u64) -> Result<Resource<DynPollable>> {
+        let now = clocks::monotonic_clock::Host::now(self)?;
+        clocks::monotonic_clock::Host::subscribe_duration(self, when.saturating_sub(now))
     }
 
-    fn subscribe_duration(&mut self, _duration: u64) -> Result<Resource<DynPollable>> {
-        Err(Error::msg(NO_SLEEP))
+    fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<DynPollable>> {
+        // What is over already is no wait: Go's scheduler looks in so whether anything is ready.
+        if duration > 0 {
+            self.pauses += 1;
+            if duration > MAX_PAUSE || self.pauses > MAX_PAUSES {
+                return Err(Error::msg(NO_SLEEP));
+            }
+        }
+        let over = self.table.push(Over)?;
+        wasmtime_wasi::p2::subscribe(&mut self.table, over)
     }
+}
+
+/// A wait that is over.
+struct Over;
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Over {
+    async fn ready(&mut self) {}
 }
 
 /// Tells what is ready, and never waits for what is not.

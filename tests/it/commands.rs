@@ -1,6 +1,7 @@
 //! The commands as people use them: what they print and how they exit.
 
 mod dead_letters;
+mod environment;
 mod new;
 mod record;
 mod signals;

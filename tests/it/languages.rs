@@ -1,6 +1,8 @@
 //! The transform of `orders` in other languages makes what the one in Rust makes. `make test-languages` builds those modules and
 //! runs these tests.
 
+mod failures;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -33,6 +35,12 @@ macro_rules! in_each_language {
                 #[ignore = "needs the modules: make test-languages"]
                 async fn publishes_the_same() -> anyhow::Result<()> {
                     super::publishes_the_same(stringify!($language)).await
+                }
+
+                #[test]
+                #[ignore = "fetches tools: make test-languages"]
+                fn says_what_failed_and_where() -> anyhow::Result<()> {
+                    super::failures::are_told(stringify!($language))
                 }
 
                 #[test]
@@ -191,7 +199,7 @@ fn begins_with_what_new_makes(language: &str) -> Result<()> {
     Ok(())
 }
 
-/// Answers what it prints; as a person would have it, with the relay in the PATH.
+/// Returns what it prints; as a person would have it, with the relay in the PATH.
 fn shell(dir: &Path, script: &str) -> Result<String> {
     let programs = Path::new(binary()).parent().context("a directory")?.to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -16,6 +16,9 @@
 // exports.
 void __component_type_object_force_link_transform(void) {}
 
+// A program that gives up has no other way to say where. What it printed before is the reason.
+#define abort() (fflush(NULL), fprintf(stderr, "\naborted (%s:%d)\n", __FILE__, __LINE__), abort())
+
 // Rejects the message, with the reason: `return reject(reason, …)`.
 static inline bool reject(transform_string_t *reason, const char *format, ...) {
   char text[256];

@@ -5,7 +5,7 @@
 
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 
 import { componentize } from "componentize-qjs";
 
@@ -17,8 +17,9 @@ try {
   const { component } = await componentize({
     witPath,
     world: "transform",
-    jsSource: `${await readFile(script, "utf8")}\nexport { init as boot };\n`,
-    jsPath: script,
+    jsSource: entry(`./${posix.normalize(script)}`),
+    // Has to be a file; its text is not read.
+    jsPath: "componentize.mjs",
     moduleRoot: ".",
     // The relay calls a module and waits for what it returns.
     sync: true,
@@ -27,6 +28,69 @@ try {
   await writeFile(output, component);
 } finally {
   await rm(directory, { recursive: true });
+}
+
+/** What the relay calls. QuickJS hands over the text of what is thrown; where that was is told here. */
+function entry(script) {
+  return `
+import { init, transform as inner } from ${JSON.stringify(script)};
+
+export function boot(settings) {
+  told(() => init(settings));
+}
+
+export function transform(message) {
+  return told(() => {
+    const publications = inner(message);
+    if (typeof publications?.then === "function") throw "transform returned a promise, and nothing waits for it";
+    if (!Array.isArray(publications)) throw "transform returned " + shown(publications) + ", and not a list of publications";
+    return publications;
+  });
+}
+
+function told(call) {
+  try {
+    return call();
+  } catch (thrown) {
+    throw reason(thrown);
+  }
+}
+
+${reason}
+
+${place}
+
+${shown}
+`;
+}
+
+/** A text is a reason as it is. */
+function reason(thrown) {
+  if (typeof thrown === "string") return thrown;
+  if (typeof thrown?.message !== "string") return `threw ${shown(thrown)}`;
+  const { name, message } = thrown;
+  const text = !message ? `${name}` : name && name !== "Error" ? `${name}: ${message}` : message;
+  // What is too long would be cut at its end, where the place is.
+  const short = text.length > 500 ? `${text.slice(0, 500)}…` : text;
+  const found = place(thrown);
+  return found ? `${short} (${found})` : text;
+}
+
+/** The innermost line of the module's own: not of the engine, of what comes with Slipring, of a package, or where an error makes itself. */
+function place({ stack, constructor }) {
+  for (const line of `${stack}`.split("\n")) {
+    const [, where, file, number] = /^\s*at (?:(.*) \()?\/(.*?):(\d+)(?::\d+)?\)?$/.exec(line) ?? [];
+    if (!file || /^slipring\.js$|^componentize\.mjs$|(^|\/)node_modules\//.test(file)) continue;
+    if (where !== constructor?.name) return `${file}:${number}`;
+  }
+}
+
+function shown(value) {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return typeof value;
+  }
 }
 
 /** Swaps two exported names of the same length: those in sections of the outermost component, not of what it is made of. */

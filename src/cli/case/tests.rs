@@ -150,6 +150,20 @@ fn of_a_rejection_only_what_is_written_down_counts() {
 }
 
 #[test]
+fn a_failure_may_move_by_some_lines() {
+    let expected = rejected("NameError: name 'ordr' is not defined (app.py:24)");
+    assert!(expected.allows(&rejected("NameError: name 'ordr' is not defined (app.py:7)")));
+    for other in [
+        "NameError: name 'ordr' is not defined (other.py:24)",
+        "NameError: name 'order' is not defined (app.py:24)",
+        "NameError: name 'ordr' is not defined",
+    ] {
+        assert!(!expected.allows(&rejected(other)), "{other}");
+    }
+    assert!(!rejected("at 7:30 (see 12:15)").allows(&rejected("at 7:30 (see 12:16)")));
+}
+
+#[test]
 fn what_is_accepted_leaves_the_rest_as_it_stands() {
     let text = "{ \"expect\": { \"outcome\": \"drop\" },\n  \"message\": { \"subject\" : \"s\",\n     \"data\": [1,\n 2.50] },\n\
                 \"settings\": {\"b\": 1, \"a\": 2}}";

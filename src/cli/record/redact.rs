@@ -1,140 +1,222 @@
 //! Takes out of messages what must not lie in a repository. A value keeps its type, so that a module can read what is left.
 
-use serde_json::Value;
+mod existing;
+mod search;
 
-use super::super::sample::Sample;
+use std::collections::BTreeSet;
 
-/// What stands where a text was.
-const PLACEHOLDER: &str = "redacted";
+use self::search::{Field, Found, Search, Unsearchable};
+use crate::message::Message;
 
 /// The fields to redact, and what they were found in.
 #[derive(Debug)]
 pub struct Redaction {
     fields: Vec<Field>,
+    /// One for each field: whether it may be in none of the messages.
+    optional: Vec<bool>,
+    /// One for each field: in how many messages it was, be they kept or not.
+    seen: Vec<usize>,
+    /// Keys of the messages, to suggest instead of one that is in none.
+    keys: BTreeSet<String>,
+    searched: usize,
 }
 
+/// A message without what was to be redacted.
 #[derive(Debug)]
-struct Field {
-    path: String,
-    values: usize,
-    messages: usize,
+pub struct Redacted {
+    pub message: Message,
+    found: Vec<Found>,
+    secrets: Vec<(usize, String)>,
 }
+
+/// What was redacted in the messages that became cases.
+#[derive(Debug, Default)]
+pub struct Tally(Vec<Count>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    messages: usize,
+    values: usize,
+}
+
+/// Of keys that are kept for suggestions.
+const MAX_KEYS: usize = 1_000;
 
 impl Redaction {
-    /// A path is the keys that lead to a value, with dots between them: `customer.email`.
-    pub fn new(paths: &[String]) -> Self {
-        let field = |path: &String| Field {
-            path: path.clone(),
-            values: 0,
-            messages: 0,
-        };
+    /// A path is the keys that lead to a value, with dots between them: `customer.email`. What is in `if_there` may be in none.
+    pub fn new(paths: &[String], if_there: &[String]) -> Self {
+        let fields: Vec<Field> = paths.iter().chain(if_there).map(|path| Field::new(path)).collect();
         Self {
-            fields: paths.iter().map(field).collect(),
+            optional: paths
+                .iter()
+                .map(|_| false)
+                .chain(if_there.iter().map(|_| true))
+                .collect(),
+            seen: vec![0; fields.len()],
+            keys: BTreeSet::new(),
+            searched: 0,
+            fields,
         }
     }
 
-    /// Whether the message may be kept: only an object or a list that is held without loss can be searched, and anything else
-    /// could hold any of the fields.
-    pub fn apply(&mut self, sample: &mut Sample) -> bool {
-        // Its bytes could hold any of the fields.
-        if !self.fields.is_empty() && sample.is_raw() {
-            return false;
+    /// The message without the fields. An error: it can't be searched, and could hold any of them.
+    pub fn apply(&mut self, message: &Message) -> Result<Redacted, Unsearchable> {
+        let mut search = Search::new(&self.fields);
+        let mut message = message.clone();
+        if !self.fields.is_empty() {
+            if message.unreadable.is_some() {
+                return Err(Unsearchable::Unreadable);
+            }
+            for (name, value) in &mut message.headers {
+                *value = search.header(name, value)?;
+            }
+            let payload = std::str::from_utf8(&message.payload).map_err(|_| Unsearchable::Binary)?;
+            message.payload = search.payload(payload)?.into();
         }
-        let searchable = |data: &mut Value| data.is_object() || data.is_array();
-        if !self.fields.is_empty() && !sample.data_mut().is_some_and(searchable) {
-            return false;
+        let Search {
+            found, secrets, keys, ..
+        } = search;
+        for (seen, found) in self.seen.iter_mut().zip(&found) {
+            *seen += usize::from(found.values > 0);
         }
-        for field in &mut self.fields {
-            let in_headers = redact_headers(sample, &field.path);
-            let in_data = sample.data_mut().map_or(0, |data| {
-                let keys: Vec<&str> = field.path.split('.').collect();
-                redact(data, &keys)
-            });
-            field.values += in_headers + in_data;
-            field.messages += usize::from(in_headers + in_data > 0);
-        }
-        true
+        let names = message.headers.iter().map(|(name, _)| name.clone());
+        let room = MAX_KEYS.saturating_sub(self.keys.len());
+        self.keys.extend(keys.into_iter().chain(names).take(room));
+        self.searched += 1;
+        Ok(Redacted {
+            message,
+            found,
+            secrets,
+        })
     }
 
-    /// What was redacted, a line each, and warnings of what was not found.
-    pub fn tell(&self, messages: usize) -> Vec<String> {
-        let line = |field: &Field| {
-            let Field {
-                path,
-                values,
-                messages: of,
-            } = field;
-            match values {
-                0 => format!("warning: none of the messages has a `{path}`, so it redacted nothing"),
-                _ => format!("redacted `{path}` in {of} of {messages} messages, values: {values}"),
+    /// After all messages: what is in none of them, and has to be. The name may be wrong, and the messages full of what it meant.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let nowhere = |index: &usize| self.seen[*index] == 0 && !self.optional[*index];
+        let missing: Vec<usize> = (0..self.fields.len()).filter(nowhere).collect();
+        let Some(&first) = missing.first() else { return Ok(()) };
+        if self.searched == 0 {
+            anyhow::bail!("nothing is written: none of the messages can be searched for what is to be redacted");
+        }
+        let names: Vec<String> = missing
+            .iter()
+            .map(|&index| format!("`{}`", self.fields[index].path))
+            .collect();
+        anyhow::bail!(
+            "nothing is written: none of the messages has a {}{} A field that may be in none of them is named with \
+             --redact-if-there",
+            names.join(" or a "),
+            self.suggestion(&self.fields[first].path)
+        )
+    }
+
+    /// The key that is nearest to the last one of the path, if one is near; and the end of the sentence.
+    fn suggestion(&self, path: &str) -> String {
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let likeness = |key: &String| strsim::jaro_winkler(&last.to_lowercase(), &key.to_lowercase());
+        let nearest = self
+            .keys
+            .iter()
+            .map(|key| (likeness(key), key))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        match nearest {
+            Some((likeness, key)) if likeness > 0.8 => format!("; did you mean `{key}`?"),
+            _ => ".".to_owned(),
+        }
+    }
+
+    /// The fields that what `text` says, a case, still holds.
+    pub fn left_in(&self, case: &str, of: Option<&Redacted>) -> anyhow::Result<Vec<&str>> {
+        let mut search = Search::new(&self.fields);
+        existing::search(case, &mut search)?;
+        let in_text = |index: usize| of.is_some_and(|redacted| redacted.has_secret_in(index, case));
+        let left = |index: &usize| search.found[*index].told > 0 || in_text(*index);
+        Ok((0..self.fields.len())
+            .filter(left)
+            .map(|index| self.fields[index].path.as_str())
+            .collect())
+    }
+
+    /// Where a case that has just been made says again what was taken out of it: a line for each place.
+    pub fn elsewhere(&self, redacted: &Redacted) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (index, field) in self.fields.iter().enumerate() {
+            let message = &redacted.message;
+            let mut places = Vec::new();
+            if redacted.has_secret_in(index, &message.subject) {
+                places.push("the subject, which is never redacted".to_owned());
+            }
+            for (name, value) in &message.headers {
+                if redacted.has_secret_in(index, value) {
+                    places.push(format!("the header {name}"));
+                }
+            }
+            if std::str::from_utf8(&message.payload).is_ok_and(|payload| redacted.has_secret_in(index, payload)) {
+                places.push("the payload, under another key".to_owned());
+            }
+            lines.extend(
+                places
+                    .into_iter()
+                    .map(|place| format!("what `{}` holds is in {place}, too", field.path)),
+            );
+        }
+        lines
+    }
+
+    /// What was redacted, a line each.
+    pub fn tell(&self, tally: &Tally, messages: usize) -> Vec<String> {
+        let line = |(index, field): (usize, &Field)| {
+            let Count { messages: of, values } = tally.0.get(index).copied().unwrap_or_default();
+            match (values, self.seen[index]) {
+                (0, 0) => Some(format!("none of the messages has a `{}`", field.path)),
+                // Those that stay as they are were told.
+                (0, _) => None,
+                _ => Some(format!(
+                    "redacted `{}` in {of} of {messages} messages, values: {values}",
+                    field.path
+                )),
             }
         };
-        self.fields.iter().map(line).collect()
+        self.fields.iter().enumerate().filter_map(line).collect()
     }
 }
 
-/// Names of headers are told apart by case in NATS, not by people.
-fn redact_headers(sample: &mut Sample, name: &str) -> usize {
-    let found = sample
-        .headers_mut()
-        .iter_mut()
-        .filter(|(header, _)| header.eq_ignore_ascii_case(name));
-    found.map(|(_, value)| blank(value)).sum()
+impl Redacted {
+    /// Whether the text says what one of the field's values was, as it is or escaped.
+    fn has_secret_in(&self, field: usize, text: &str) -> bool {
+        let escaped = |text: &str| {
+            let literal = serde_json::Value::from(text).to_string();
+            literal[1..literal.len() - 1].to_owned()
+        };
+        let secrets = self.secrets.iter().filter(|(of, _)| *of == field);
+        secrets.into_iter().any(|(_, secret)| {
+            let (once, twice) = (escaped(secret), escaped(&escaped(secret)));
+            [secret, &once, &twice].iter().any(|form| text.contains(form.as_str()))
+        })
+    }
 }
 
-/// Wherever the keys follow one another, at any depth. A list counts as each of its elements. Returns how many values were
-/// replaced.
-fn redact(value: &mut Value, keys: &[&str]) -> usize {
-    match value {
-        Value::Array(values) => values.iter_mut().map(|value| redact(value, keys)).sum(),
-        Value::Object(object) => {
-            let here = object
-                .get_mut(keys[0])
-                .map_or(0, |found| redact_below(found, &keys[1..]));
-            here + object.values_mut().map(|value| redact(value, keys)).sum::<usize>()
+impl Tally {
+    pub fn add(&mut self, redacted: &Redacted) {
+        self.0.resize(redacted.found.len(), Count::default());
+        for (count, found) in self.0.iter_mut().zip(&redacted.found) {
+            count.values += found.values;
+            count.messages += usize::from(found.values > 0);
         }
-        _ => 0,
     }
-}
-
-/// The same, where the keys must follow at once.
-fn redact_below(value: &mut Value, keys: &[&str]) -> usize {
-    let Some((first, rest)) = keys.split_first() else {
-        return blank(value);
-    };
-    match value {
-        Value::Array(values) => values.iter_mut().map(|value| redact_below(value, keys)).sum(),
-        Value::Object(object) => object.get_mut(*first).map_or(0, |found| redact_below(found, rest)),
-        _ => 0,
-    }
-}
-
-/// It becomes a fixed value of its own type, a list one of each element. An object is emptied, because its keys may be what
-/// nobody may read: `{"alice@example.org": {}}`. Returns how many values were replaced.
-fn blank(value: &mut Value) -> usize {
-    match value {
-        Value::Array(values) => return values.iter_mut().map(blank).sum::<usize>().max(1),
-        Value::Object(object) => object.clear(),
-        Value::Null => {}
-        Value::String(text) => PLACEHOLDER.clone_into(text),
-        Value::Number(number) => *number = 0.into(),
-        Value::Bool(bool) => *bool = false,
-    }
-    1
 }
 
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
-    use serde_json::json;
 
     use super::*;
-    use crate::message::Message;
+    use crate::message::Unreadable;
 
-    fn sample(payload: &str) -> Sample {
+    fn message(subject: &str, payload: &str) -> Message {
         let headers = [("Trace", "a"), ("Trace", "b"), ("Kind", "order")];
-        let message = Message {
-            subject: "orders.7".to_owned(),
+        Message {
+            subject: subject.to_owned(),
             payload: payload.to_owned().into(),
             headers: headers
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -144,86 +226,132 @@ mod tests {
             timestamp: 0,
             deliveries: 1,
             unreadable: None,
-        };
-        Sample::of(&message, "ORDERS")
-    }
-
-    /// The message, what is said of it, and whether it may be kept.
-    fn check(payload: &str, paths: &[&str]) -> String {
-        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-        let mut redaction = Redaction::new(&paths);
-        let mut sample = sample(payload);
-        let kept = redaction.apply(&mut sample);
-        let text = serde_json::to_string(&sample).unwrap();
-        format!("{text}\n{}\nkept: {kept}", redaction.tell(1).join("\n"))
-    }
-
-    #[test]
-    fn a_path_is_found_at_any_depth_and_through_lists() {
-        let payload = json!({
-            "email": "a@example.org",
-            "customer": { "email": "b@example.org", "name": "B", "age": 7, "vip": true, "note": null },
-            "lines": [{ "customer": { "email": "c@example.org" } }, { "price": 5, "tags": ["x", 1] }],
-        });
-        let payload = payload.to_string();
-        assert_snapshot!(check(&payload, &["customer.email"]), @r#"
-        {"subject":"orders.7","data":{"customer":{"age":7,"email":"redacted","name":"B","note":null,"vip":true},"email":"a@example.org","lines":[{"customer":{"email":"redacted"}},{"price":5,"tags":["x",1]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
-        redacted `customer.email` in 1 of 1 messages, values: 2
-        kept: true
-        "#);
-        assert_snapshot!(check(&payload, &["email", "lines.price", "tags"]), @r#"
-        {"subject":"orders.7","data":{"customer":{"age":7,"email":"redacted","name":"B","note":null,"vip":true},"email":"redacted","lines":[{"customer":{"email":"redacted"}},{"price":0,"tags":["redacted",0]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
-        redacted `email` in 1 of 1 messages, values: 3
-        redacted `lines.price` in 1 of 1 messages, values: 1
-        redacted `tags` in 1 of 1 messages, values: 2
-        kept: true
-        "#);
-        assert_snapshot!(check(&payload, &["customer"]), @r#"
-        {"subject":"orders.7","data":{"customer":{},"email":"a@example.org","lines":[{"customer":{}},{"price":5,"tags":["x",1]}]},"headers":{"Kind":"order","Trace":["a","b"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
-        redacted `customer` in 1 of 1 messages, values: 2
-        kept: true
-        "#);
-    }
-
-    #[test]
-    fn headers_are_fields_too_and_what_is_not_found_is_a_warning() {
-        assert!(
-            check(r#"{"a":false,"b":null,"c":{}}"#, &["a", "b", "c"])
-                .find("warning")
-                .is_none()
-        );
-        assert_snapshot!(check("{}", &["trace", "mail"]), @r#"
-        {"subject":"orders.7","data":{},"headers":{"Kind":"order","Trace":["redacted","redacted"]},"sequence":42,"timestamp":"1970-01-01T00:00:00Z"}
-        redacted `trace` in 1 of 1 messages, values: 2
-        warning: none of the messages has a `mail`, so it redacted nothing
-        kept: true
-        "#);
-    }
-
-    #[test]
-    fn no_key_of_what_is_redacted_stays() {
-        let payload = r#"{"customers":{"alice@example.org":{"age":7}},"lists":[[{"bob@example.org":1},7]]}"#;
-        let shown = check(payload, &["customers", "lists"]);
-        assert!(shown.contains(r#""data":{"customers":{},"lists":[[{},0]]}"#), "{shown}");
-    }
-
-    #[test]
-    fn what_cannot_be_searched_is_not_kept() {
-        // The last two hold more than can be taken apart and put together again.
-        let payloads = [
-            "hello a@example.org",
-            r#""a@example.org""#,
-            "491701234567",
-            "null",
-            r#"{"email":"a@example.org","email":""}"#,
-            r#"{"email":"a@example.org","wei":1000000000000000000000}"#,
-        ];
-        for payload in payloads {
-            assert!(check(payload, &["email"]).ends_with("kept: false"), "{payload}");
-            let with_header = check(payload, &["trace"]);
-            assert!(with_header.ends_with("kept: false"), "{with_header}");
-            assert!(check(payload, &[]).ends_with("kept: true"), "{payload}");
         }
-        assert!(check("[]", &["email"]).ends_with("kept: true"));
+    }
+
+    fn paths(paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| (*path).to_owned()).collect()
+    }
+
+    /// The payloads and headers, and what is said of them.
+    fn check(payloads: &[&str], fields: &[&str], if_there: &[&str]) -> String {
+        let mut redaction = Redaction::new(&paths(fields), &paths(if_there));
+        let (mut tally, mut shown) = (Tally::default(), Vec::new());
+        for payload in payloads {
+            match redaction.apply(&message("orders.7", payload)) {
+                Ok(redacted) => {
+                    let headers = redacted
+                        .message
+                        .headers
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value} "));
+                    shown.push(headers.collect::<String>() + &String::from_utf8_lossy(&redacted.message.payload));
+                    tally.add(&redacted);
+                }
+                Err(why) => shown.push(format!("left out: {why}")),
+            }
+        }
+        match redaction.check() {
+            Ok(()) => shown.extend(redaction.tell(&tally, payloads.len())),
+            Err(error) => shown.push(error.to_string()),
+        }
+        shown.join("\n")
+    }
+
+    #[test]
+    fn it_says_what_it_redacted() {
+        assert_snapshot!(check(&[r#"{"a":1,"b":[2,3]}"#, r#"{"a":4}"#, "5"], &["a", "b", "trace"], &["c"]), @r#"
+        Trace=redacted Trace=redacted Kind=order {"a":0,"b":[0,0]}
+        Trace=redacted Trace=redacted Kind=order {"a":0}
+        left out: it is a single value, no object or list
+        redacted `a` in 2 of 3 messages, values: 2
+        redacted `b` in 1 of 3 messages, values: 2
+        redacted `trace` in 2 of 3 messages, values: 4
+        none of the messages has a `c`
+        "#);
+        assert_snapshot!(check(&["5"], &[], &[]), @"Trace=a Trace=b Kind=order 5");
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_not_kept() {
+        let mut unreadable = message("orders.7", "{}");
+        unreadable.unreadable = Some(Box::new(Unreadable {
+            reason: "its subject is not UTF-8".to_owned(),
+            subject: "orders.7".into(),
+            headers: "".into(),
+        }));
+        let apply = |fields: &[&str]| Redaction::new(&paths(fields), &[]).apply(&unreadable).is_ok();
+        assert!(!apply(&["email"]) && apply(&[]));
+    }
+
+    #[test]
+    fn a_field_that_is_nowhere_stops_it() {
+        assert_snapshot!(check(&[r#"{"customer":"x","note":"y"}"#], &["nope", "customer"], &[]), @r#"
+        Trace=a Trace=b Kind=order {"customer":"redacted","note":"y"}
+        nothing is written: none of the messages has a `nope`; did you mean `note`? A field that may be in none of them is named with --redact-if-there
+        "#);
+        assert_snapshot!(check(&["{}"], &["a.costumer", "b"], &["c"]), @r"
+        Trace=a Trace=b Kind=order {}
+        nothing is written: none of the messages has a `a.costumer` or a `b`. A field that may be in none of them is named with --redact-if-there
+        ");
+        assert_snapshot!(check(&["5", "{"], &["a"], &[]), @r"
+        left out: it is a single value, no object or list
+        left out: it is not JSON, or not whole
+        nothing is written: none of the messages can be searched for what is to be redacted
+        ");
+    }
+
+    #[test]
+    fn what_says_it_again_is_told() {
+        let mut redaction = Redaction::new(&paths(&["email", "id"]), &[]);
+        let payload = r#"{"email":"ann@example.org","to":["ann@example.org"],"id":7,"other":7}"#;
+        let mut message = message("orders.ann@example.org.7", payload);
+        message
+            .headers
+            .push(("To".to_owned(), "Ann <ann@example.org>".to_owned()));
+        let redacted = redaction.apply(&message).unwrap();
+        assert_eq!(
+            redaction.elsewhere(&redacted),
+            [
+                "what `email` holds is in the subject, which is never redacted, too",
+                "what `email` holds is in the header To, too",
+                "what `email` holds is in the payload, under another key, too",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_case_that_is_there_is_looked_at() {
+        let mut redaction = Redaction::new(&paths(&["email"]), &[]);
+        let redacted = redaction
+            .apply(&message("s", r#"{"email":"ann@example.org"}"#))
+            .unwrap();
+        let left = |case: &str| {
+            redaction
+                .left_in(case, Some(&redacted))
+                .map_err(|error| error.to_string())
+        };
+        for holds in [
+            r#"{"message":{"subject":"s","data":{"email":"other"}}}"#,
+            r#"{"message":{"subject":"s","data":[{"EMAIL":1}]}}"#,
+            r#"{"message":{"subject":"s","payload":"{\"email\":\"x\",\"email\":\"y\"}"}}"#,
+            r#"{"message":{"subject":"s","payload":"email=x"}}"#,
+            r#"{"message":{"subject":"s","payload_base64":"eyJlbWFpbCI6ImEifQ=="}}"#,
+            r#"{"message":{"subject":"s","data":1,"headers":{"Email":["redacted","x"]}}}"#,
+            r#"{"message":{"subject":"s","data":1},"expect":{"outcome":"publish","publications":[{"channels":["c"],"data":{"email":"x"}}]}}"#,
+            r#"{"message":{"subject":"s","data":1},"expect":{"outcome":"publish","publications":[{"channels":["c"],"binary_base64":"eyJlbWFpbCI6ImEifQ=="}]}}"#,
+            r#"{"message":{"subject":"s","data":1},"expect":{"outcome":"publish","publications":[{"channels":["c"],"data":1,"tags":{"email":"x"}}]}}"#,
+            r#"{"message":{"subject":"s","data":{"to":"ann@example.org"}}}"#,
+            r#"{"message":{"subject":"s","data":1},"expect":{"outcome":"reject","reason":"no ann@example.org"}}"#,
+        ] {
+            assert_eq!(left(holds), Ok(vec!["email"]), "{holds}");
+        }
+        for good in [
+            r#"{"message":{"subject":"s","data":{"email":"redacted"}},"settings":{"email":"ours"},"expect":{"outcome":"drop"}}"#,
+            r#"{"message":{"subject":"s","payload":"{\"email\":\"redacted\"} "}}"#,
+        ] {
+            assert_eq!(left(good), Ok(vec![]), "{good}");
+        }
+        assert_eq!(left("{"), Err("it is no case".to_owned()));
     }
 }

@@ -279,6 +279,44 @@ fn mistakes_in_the_environment_name_the_variable() {
 }
 
 #[test]
+fn a_variable_that_sets_nothing_is_refused_if_it_looks_as_if_it_did() {
+    let env = [
+        ("SLIPRING_NATS_SERVERS", "nats://a"),
+        ("SLIPRING_CENTRIFUGO_API_KEY", ""),
+        ("SLIPRING_MAX_BATCH", "7"),
+        ("slipring_admin__listen", "127.0.0.1:1"),
+        ("SLIPRING_STANDBY_ON", "true"),
+        ("SLIPRING_VERSION", "1.2"),
+    ];
+    assert_snapshot!(with_env("", &env).unwrap_err(), @r"
+    SLIPRING_CENTRIFUGO_API_KEY: no key is set by this variable; did you mean `SLIPRING_CENTRIFUGO__API_KEY`?
+    SLIPRING_MAX_BATCH: no key is set by this variable; did you mean `SLIPRING_PUBLISH__MAX_BATCH`?
+    SLIPRING_NATS_SERVERS: no key is set by this variable; did you mean `SLIPRING_NATS__SERVERS`?
+    SLIPRING_STANDBY_ON: no key is set by this variable; those of `standby` begin with `SLIPRING_STANDBY__`
+    slipring_admin__listen: no key is set by this variable; did you mean `SLIPRING_ADMIN__LISTEN`?
+    ");
+}
+
+#[test]
+fn a_variable_that_may_be_anybody_s_is_told() {
+    let env = [
+        ("SLIPRING_VERSION", "1.2"),
+        ("SLIPRING_IMAGE", ""),
+        ("SLIPRING_SERVICE_HOST", "10.0.0.1"),
+        ("SLIPRING_SERVICE_PORT", "8787"),
+        ("SLIPRING_PORT", "tcp://10.0.0.1:8787"),
+        ("SLIPRING_PORT_8787_TCP_ADDR", "10.0.0.1"),
+        ("SLIPRING_LOG", "debug"),
+        ("SLIPRING_CONFIG", "slipring.toml"),
+        ("SLIPRING_ADMIN__LISTEN", "127.0.0.1:1"),
+    ];
+    assert_eq!(
+        with_env("", &env).unwrap().unknown_variables,
+        ["SLIPRING_IMAGE", "SLIPRING_VERSION"]
+    );
+}
+
+#[test]
 fn the_cache_is_where_the_platform_keeps_caches() {
     let cache_dir = |env: &[(&str, &str)]| with_env("", env).unwrap().modules.cache_dir;
     assert_eq!(

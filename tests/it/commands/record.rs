@@ -114,7 +114,7 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         "customer.email",
         "--redact",
         "authorization",
-        "--redact",
+        "--redact-if-there",
         "phone",
     ];
     let output = record(&world, &[&["--last", "10"][..], &fields].concat())?;
@@ -136,9 +136,9 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         "what it makes of the redacted message: {case}"
     );
     for words in [
-        "UNRULY-1: its payload can't be redacted: it is no JSON object or list, or has a key twice or a number that would be rounded; it is left out\n",
-        "redacted `customer.email` in 1 of 2 messages, values: 1\n",
-        "warning: none of the messages has a `phone`, so it redacted nothing\n",
+        "UNRULY-1: its payload can't be searched for what to redact: it is not JSON, or not whole; it is left out\n",
+        "redacted `customer.email` in 1 of 1 messages, values: 1\n",
+        "none of the messages has a `phone`\n",
         "1 case written, 1 left out\n",
     ] {
         ensure!(
@@ -148,6 +148,94 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         );
     }
     exits(&slipring(&world, &["test", MODULE])?, 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_redacted_in_whatever_form_it_comes() -> Result<()> {
+    let order = r#"{"wei":1000000000000000000001,"Email":"secret@example.org"}"#;
+    let outbox = json!({ "payload": order, "more": [json!({ "again": order }).to_string()], "data": "eyJlbWFpbCI6InNlY3JldEBleGFtcGxlLm9yZyJ9" });
+    let twice = json!({ "before": null, "after": outbox.to_string() }).to_string();
+    let world = world_with(&[]).await?;
+    for payload in [
+        order.to_owned(),
+        outbox.to_string(),
+        twice,
+        format!("\u{feff}{order}\n{order}\n"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("Ce-Data", order);
+        let published = world
+            .jetstream
+            .publish_with_headers("unruly.ok", headers, payload.into())
+            .await?;
+        published.await?;
+    }
+    let output = record(&world, &["--last", "10", "--redact", "email"])?;
+    exits(&output, 0)?;
+    ensure!(
+        stderr(&output).contains("redacted `email` in 4 of 4 messages, values: 13\n"),
+        "{}",
+        stderr(&output)
+    );
+    ensure!(recorded(&world).len() == 4, "{:?}", recorded(&world));
+    for name in recorded(&world) {
+        let text = std::fs::read_to_string(world.home.path().join("modules/cases").join(&name))?;
+        ensure!(!text.contains("secret") && !text.contains("c2VjcmV0"), "{name}: {text}");
+        ensure!(text.contains("1000000000000000000001"), "{name}: {text}");
+    }
+    exits(&slipring(&world, &["test", MODULE])?, 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_redacted_is_an_error() -> Result<()> {
+    let world = world_with(&[
+        ("unruly.ok", r#"{"customer":"somebody"}"#),
+        ("unruly.ok", r#"{"customer":"nobody"}"#),
+        ("unruly.somebody", r#"{"customer":"somebody"}"#),
+    ])
+    .await?;
+    let nowhere = record(&world, &["--last", "3", "--redact", "costumer"])?;
+    exits(&nowhere, 1)?;
+    ensure!(
+        stderr(&nowhere).ends_with(
+            "nothing is written: none of the messages has a `costumer`; did you mean `customer`? A field that may be in none of \
+             them is named with --redact-if-there\n"
+        ),
+        "{}",
+        stderr(&nowhere)
+    );
+    ensure!(
+        recorded(&world).is_empty() && stdout(&nowhere).is_empty(),
+        "{:?}",
+        recorded(&world)
+    );
+
+    exits(&record(&world, &["--seq", "1"])?, 0)?;
+    exits(&record(&world, &["--seq", "2", "--redact", "customer"])?, 0)?;
+    let there = record(&world, &["--last", "3", "--redact", "customer"])?;
+    exits(&there, 1)?;
+    for words in [
+        "modules/cases/UNRULY-1.json is there already, and still holds `customer`: remove it, or --overwrite\n",
+        "modules/cases/UNRULY-2.json is there already, and stays as it is\n",
+        "warning: modules/cases/UNRULY-3.json: what `customer` holds is in the subject, which is never redacted, too\n",
+        "redacted `customer` in 1 of 1 messages, values: 1\n",
+        "1 case written, 2 there already\n",
+    ] {
+        ensure!(stderr(&there).contains(words), "{words:?} is not in {}", stderr(&there));
+    }
+    // Of a message that this is not about.
+    let other = record(&world, &["--seq", "2", "--redact", "customer"])?;
+    exits(&other, 0)?;
+    let words = "modules/cases/UNRULY-1.json, which this did not touch, holds `customer`\n";
+    ensure!(stderr(&other).contains(words), "{}", stderr(&other));
+
+    exits(
+        &record(&world, &["--last", "3", "--redact", "customer", "--overwrite"])?,
+        0,
+    )?;
+    let first = case(&world, "UNRULY-1.json")?;
+    ensure!(!first.to_string().contains("somebody"), "{first}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
