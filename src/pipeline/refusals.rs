@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::message::{Message, Rejection, Stage};
+use crate::publish::Stuck;
 
 /// At the most one line a module in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The same of what is tried again and again.
+const STUCK_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -15,6 +19,7 @@ pub(super) struct Refusals {
     in_publish: u32,
     logged: Option<Instant>,
     unlogged: u64,
+    stuck: Option<Instant>,
 }
 
 impl Refusals {
@@ -46,6 +51,23 @@ impl Refusals {
             self.unlogged = 0;
         }
         *self.in_a_row(rejection.stage)
+    }
+
+    /// A publication of the message is never answered.
+    pub(super) fn stuck(&mut self, now: Instant, module: &str, message: &Message, stuck: &Stuck) {
+        if self.stuck.is_some_and(|logged| now - logged < STUCK_INTERVAL) {
+            return;
+        }
+        warn!(
+            module,
+            stream = &*message.stream,
+            sequence = message.sequence,
+            subject = message.subject,
+            attempts = stuck.failures,
+            reason = stuck.reason,
+            "a publication fails each time while others go through; it is tried again alone, and only its channels wait"
+        );
+        self.stuck = Some(now);
     }
 
     fn in_a_row(&mut self, stage: Stage) -> &mut u32 {
