@@ -72,6 +72,8 @@ pub struct Scheduler {
     goes_through: bool,
     /// Requests in flight that carry publications of requests that failed.
     suspects: usize,
+    /// What the last request carried.
+    last: Kind,
     stuck: Option<Stuck>,
     /// When the last request was given.
     sent: Option<Instant>,
@@ -169,6 +171,7 @@ impl Scheduler {
             questions: VecDeque::new(),
             goes_through: false,
             suspects: 0,
+            last: Kind::Clean,
             stuck: None,
             sent: None,
             rng: Rng::with_seed(seed),
@@ -241,11 +244,13 @@ impl Scheduler {
         }
     }
 
-    /// Suspects have a slot of their own, and never more than half of all: if they are never answered, the others go on.
+    /// Suspects have a slot of their own, every other time if there is only one, and never more than half of all: if they are never
+    /// answered, the others go on.
     fn send(&mut self, now: Instant, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
         let suspects = self.queues.may_have(Kind::Suspect);
         if suspects
             && self.suspects == 0
+            && self.last == Kind::Clean
             && let Some(request) = self.carry(now, Kind::Suspect, wanted)
         {
             return Some(request);
@@ -274,6 +279,7 @@ impl Scheduler {
                 .other(self.queues.items[first].failures.saturating_sub(3)),
             false => self.endpoints.current(),
         };
+        self.last = kind;
         self.outage.tried(id, lone);
         self.sent = Some(now);
         self.carried += items.len();

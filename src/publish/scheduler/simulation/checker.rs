@@ -12,7 +12,7 @@ use crate::publish::{Concluded, RequestId};
 const NO_REPEATS_FOR: Duration = Duration::from_secs(300);
 
 /// How long what is not behind anything cursed may wait for others that are: some time-outs of 8 s for each, and pauses.
-const PATIENCE: Duration = Duration::from_secs(200);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Checker {
