@@ -215,7 +215,7 @@ pub struct ModuleConfig {
     pub timeout: Duration,
     /// Of one instance, in bytes.
     pub memory: usize,
-    /// An older message is dropped, and counted.
+    /// What is older when it would be sent is left out, and counted as expired.
     pub max_age: Option<Duration>,
     /// Of what waits for a channel only the newest goes out.
     pub conflate: bool,

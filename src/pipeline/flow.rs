@@ -89,8 +89,14 @@ pub(super) enum Effect {
 }
 
 impl Flow {
-    /// `seed` is for the jitter of pauses.
-    pub(super) fn new(board: ModuleBoard, config: Arc<ModuleConfig>, publish: &config::Publish, seed: u64) -> Self {
+    /// Centrifugo has so many `endpoints`; `seed` is for the jitter of pauses.
+    pub(super) fn new(
+        board: ModuleBoard,
+        config: Arc<ModuleConfig>,
+        publish: &config::Publish,
+        endpoints: usize,
+        seed: u64,
+    ) -> Self {
         Self {
             window: Window::new(Limits {
                 messages: config.window,
@@ -101,7 +107,7 @@ impl Flow {
             config,
             idempotency: publish.idempotency,
             stream: None,
-            scheduler: Scheduler::new(publish.into(), seed),
+            scheduler: Scheduler::new(publish.into(), seed).with_endpoints(endpoints),
             refusals: Refusals::default(),
             expired: Expired::default(),
             effects: Vec::new(),
@@ -388,7 +394,9 @@ impl Flow {
             self.gather.over(now.instant);
             return None;
         };
-        self.board.metrics().requested(request.len());
+        if !request.is_empty() {
+            self.board.metrics().requested(request.len());
+        }
         Some(request)
     }
 
@@ -435,6 +443,11 @@ impl Flow {
                 None => info!(module = self.board.name(), "publishing goes on"),
             }
             self.board.set_trouble(after);
+        }
+        if let Some(stuck) = self.scheduler.take_stuck()
+            && let Some(message) = self.window.message(stuck.ticket)
+        {
+            self.refusals.stuck(now.instant, self.board.name(), message, &stuck);
         }
         for Concluded { ticket, result, share } in concluded {
             if result.is_ok() {

@@ -6,17 +6,23 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::message::{Message, Rejection, Stage, UNREADABLE};
+use crate::publish::Stuck;
 
 /// At the most one line a kind in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Codes come from Centrifugo, too. So many of them are told apart, and so many lines can be in one interval.
 const MAX_KINDS: usize = 32;
 
+/// The same of what is tried again and again.
+const STUCK_INTERVAL: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     in_transform: u32,
     in_publish: u32,
     kinds: Vec<Kind>,
+    /// When the last publication that is never answered was logged.
+    stuck: Option<Instant>,
 }
 
 /// Rejections of one code. Each has a limit of its own: in a flood of one kind the first of another is the one that matters.
@@ -87,6 +93,23 @@ impl Refusals {
             unlogged: 0,
         });
         Some(0)
+    }
+
+    /// A publication of the message is never answered.
+    pub(super) fn stuck(&mut self, now: Instant, module: &str, message: &Message, stuck: &Stuck) {
+        if self.stuck.is_some_and(|logged| now - logged < STUCK_INTERVAL) {
+            return;
+        }
+        warn!(
+            module,
+            stream = &*message.stream,
+            sequence = message.sequence,
+            subject = message.subject,
+            attempts = stuck.failures,
+            reason = stuck.reason,
+            "a publication fails each time while others go through; it is tried again alone, and only its channels wait"
+        );
+        self.stuck = Some(now);
     }
 
     fn in_a_row(&mut self, stage: Stage) -> &mut u32 {

@@ -196,7 +196,8 @@ impl Replay {
             line: Line::default(),
             workers,
             transforming: 0,
-            scheduler: Scheduler::new((&self.publish).into(), fastrand::u64(..)),
+            scheduler: Scheduler::new((&self.publish).into(), fastrand::u64(..))
+                .with_endpoints(self.centrifugo.endpoints()),
             requests: JoinSet::new(),
             removals: JoinSet::new(),
             exhausted: false,

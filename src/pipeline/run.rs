@@ -23,7 +23,7 @@ use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::message::{Message, Rejection};
 use crate::now::Now;
-use crate::publish::{Answer, RequestId};
+use crate::publish::{Answer, Client, RequestId};
 use crate::source::{Ack, Acks, Again, Delivery, EpochEnd, Lease, Missed, StreamIdentity};
 use crate::transform::{Chunk, Transformed, Workers};
 use crate::window::Ticket;
@@ -42,6 +42,8 @@ struct Run<'a> {
     assignment: Assignment,
     intake: Intake,
     flow: Flow,
+    /// With connections of its own.
+    centrifugo: Arc<Client>,
     workers: Workers,
     /// Messages that the workers have and that are not back yet.
     transforming: usize,
@@ -102,7 +104,14 @@ pub(super) async fn run(
             });
         }
     };
-    let mut flow = Flow::new(board.clone(), Arc::clone(&config), &shared.publish, fastrand::u64(..));
+    let endpoints = shared.centrifugo.endpoints();
+    let mut flow = Flow::new(
+        board.clone(),
+        Arc::clone(&config),
+        &shared.publish,
+        endpoints,
+        fastrand::u64(..),
+    );
     if let Some(sequence) = *trying {
         flow.try_through(sequence);
     }
@@ -113,6 +122,7 @@ pub(super) async fn run(
         assignment,
         intake: Intake::open(shared.nats.clone(), Arc::clone(&config), shared.standby),
         flow,
+        centrifugo: Arc::new(shared.centrifugo.apart()),
         workers,
         transforming: 0,
         max_transforming: MAX_TRANSFORMING * config.workers.max(1),
@@ -357,16 +367,15 @@ impl Run<'_> {
     /// Sends what can be sent. What turns out to be too old for that is settled.
     fn send_requests(&mut self) {
         while let Some(request) = self.flow.next_request(Now::read()) {
-            let (shared, lease) = (Arc::clone(self.shared), self.lease.clone());
+            let (centrifugo, lease) = (Arc::clone(&self.centrifugo), self.lease.clone());
             self.requests.spawn(async move {
                 let start = Instant::now();
                 // The process may have been stopped since this was decided.
                 let answer = if holds(lease.as_ref()) {
-                    shared.centrifugo.send(&request).await
+                    centrifugo.send(&request).await
                 } else {
                     Answer::Lost {
                         reason: "another relay may have taken over".to_owned(),
-                        elsewhere: false,
                     }
                 };
                 (request.id(), answer, start.elapsed())

@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn no_commands_are_an_empty_list() {
-        assert_eq!(write(&Request::empty()), r#"{"commands":[]}"#);
+        assert_eq!(write(&Request::empty(RequestId(0))), r#"{"commands":[]}"#);
     }
 
     #[test]

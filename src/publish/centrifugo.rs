@@ -1,17 +1,16 @@
-//! Centrifugo's API: carries a request to the endpoint that is current and says what became of it. It retries nothing and
-//! waits for nothing; that is for the scheduler.
+//! Centrifugo's API: carries a request to its endpoint and says what became of it. It chooses no endpoint, retries nothing and waits
+//! for nothing; that is for the scheduler.
 
 mod grpc;
 mod http;
 
 use std::error::Error;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
 
 use super::answer::Answer;
-use super::request::Request;
+use super::request::{Request, RequestId};
 use crate::config;
 
 /// So that an endpoint whose machine is gone costs less than the time-out of a request.
@@ -20,13 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of what an error says, in characters, for the log.
 const MAX_EXCERPT: usize = 200;
 
-/// Shared by all pipelines.
 #[derive(Debug)]
 pub struct Client {
     endpoints: Vec<Endpoint>,
-    current: AtomicUsize,
-    /// Endpoints in a row that failed, since the last success of any.
-    failed_endpoints: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -63,47 +58,58 @@ impl Client {
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        Ok(Self {
-            endpoints,
-            current: AtomicUsize::new(0),
-            failed_endpoints: AtomicUsize::new(0),
-        })
+        Ok(Self { endpoints })
     }
 
-    /// Sends the request once and waits for its answer or for the time-out.
+    /// The same endpoints over connections of its own: what breaks one of these disturbs nobody else.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let endpoint = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Http(http) => Endpoint::Http(http.clone()),
+            Endpoint::Grpc(grpc) => Endpoint::Grpc(Box::new(grpc.apart())),
+        };
+        Self {
+            endpoints: self.endpoints.iter().map(endpoint).collect(),
+        }
+    }
+
+    /// How many there are.
+    pub fn endpoints(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Sends the request once, to its endpoint, and waits for its answer or for the time-out.
     pub async fn send(&self, request: &Request) -> Answer {
-        let current = self.current.load(Ordering::Relaxed);
-        let endpoint = &self.endpoints[current];
+        // At least one was checked for when it was made.
+        let endpoint = &self.endpoints[request.endpoint() % self.endpoints.len()];
+        let url = endpoint.url();
         match endpoint.send(request).await {
-            Ok(answer) => {
-                self.failed_endpoints.store(0, Ordering::Relaxed);
-                answer
-            }
+            Ok(Answer::Refused { reason, .. }) if request.is_empty() => Answer::Denied {
+                reason: format!(
+                    "Centrifugo at {url} refuses even an empty request ({reason}): is this the address of its API, with `https` or \
+                     `grpcs` if it wants TLS?"
+                ),
+            },
+            Ok(answer) => answer,
             Err(reason) => Answer::Lost {
-                reason: format!("no usable answer from Centrifugo at {}: {reason}", endpoint.url()),
-                elsewhere: self.turn_from(current),
+                reason: format!("no usable answer from Centrifugo at {url}: {reason}"),
             },
         }
     }
 
-    /// Whether publications would be taken: a request without any is sent. `Err` says why not.
+    /// Whether publications would be taken by at least one endpoint: a request without any is sent. `Err` says why the first one does
+    /// not.
     pub async fn probe(&self) -> Result<(), String> {
-        match self.send(&Request::empty()).await {
-            Answer::Replies(_) => Ok(()),
-            Answer::Refused { reason, .. } | Answer::Denied { reason } | Answer::Lost { reason, .. } => Err(reason),
+        let mut why = None;
+        for endpoint in 0..self.endpoints.len() {
+            match self.send(&Request::empty(RequestId::NONE).to(endpoint)).await {
+                Answer::Replies(_) => return Ok(()),
+                Answer::Refused { reason, .. } | Answer::Denied { reason } | Answer::Lost { reason } => {
+                    why.get_or_insert(reason);
+                }
+            }
         }
-    }
-
-    /// The endpoint failed: the next request goes to the next one. Returns whether that has not failed, too.
-    fn turn_from(&self, endpoint: usize) -> bool {
-        let next = (endpoint + 1) % self.endpoints.len();
-        // Only one of several requests that fail together turns.
-        let turned = self
-            .current
-            .compare_exchange(endpoint, next, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-        let failed = self.failed_endpoints.fetch_add(usize::from(turned), Ordering::Relaxed) + usize::from(turned);
-        failed < self.endpoints.len()
+        Err(why.unwrap_or_default())
     }
 }
 

@@ -10,12 +10,19 @@ use crate::message::Publication;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
 
+impl RequestId {
+    /// Of no request that a scheduler gave.
+    pub(super) const NONE: Self = Self(u64::MAX);
+}
+
 /// A clone shares its commands.
 #[derive(Debug, Clone)]
 pub struct Request {
     id: RequestId,
     commands: Arc<[Command]>,
     size: usize,
+    endpoint: usize,
+    apart: bool,
 }
 
 /// One channel: publish; more: broadcast.
@@ -36,12 +43,33 @@ impl Request {
             id,
             commands: commands.into(),
             size,
+            endpoint: 0,
+            apart: false,
         }
     }
 
     /// Commands nothing, so that its answer says only whether requests are taken.
-    pub(super) fn empty() -> Self {
-        Self::new(RequestId(u64::MAX), Vec::new(), 0)
+    pub(super) fn empty(id: RequestId) -> Self {
+        Self::new(id, Vec::new(), 0)
+    }
+
+    pub(super) fn to(self, endpoint: usize) -> Self {
+        Self { endpoint, ..self }
+    }
+
+    /// Others must not suffer if it breaks its connection.
+    pub(super) fn apart(self, apart: bool) -> Self {
+        Self { apart, ..self }
+    }
+
+    /// Which of the endpoints it goes to, counted from zero.
+    pub fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+
+    /// Whether it needs a connection of its own.
+    pub fn is_apart(&self) -> bool {
+        self.apart
     }
 
     pub fn id(&self) -> RequestId {

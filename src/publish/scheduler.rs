@@ -11,6 +11,7 @@
 //! suppresses the late ones by itself: 1 3, and a subscriber misses 2, but never goes back to it.
 
 mod backoff;
+mod endpoints;
 mod outage;
 mod queues;
 mod rejection;
@@ -20,7 +21,7 @@ mod simulation;
 mod tests;
 mod verdict;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +29,9 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use self::backoff::Backoff;
-use self::outage::{Kind, Outage};
-use self::queues::{ChannelId, ItemId, Queues, Targets};
+use self::endpoints::Endpoints;
+use self::outage::{Failed, Failure, Outage, Step};
+use self::queues::{ChannelId, Item, ItemId, Kind, Queues, Targets};
 use self::verdict::{Verdict, judge};
 use super::answer::Answer;
 use super::request::{Command, Request, RequestId};
@@ -39,7 +41,7 @@ use crate::message::{Publication, Rejection, Share};
 /// Centrifugo itself has no limit over HTTP, and 4 MiB over GRPC; common proxies and our memory have one.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
-/// Of a channel after error 100.
+/// Of a channel after error 100, or while one of its publications is never answered and others are.
 const CHANNEL_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(30),
@@ -63,6 +65,16 @@ pub struct Scheduler {
     /// Publications a request, now: halved by what speaks for smaller ones, doubled by each success.
     max_batch: usize,
     outage: Outage,
+    endpoints: Endpoints,
+    /// Requests that were refused as a whole, of which is asked next whether that says anything about what they carried.
+    questions: VecDeque<InFlight>,
+    /// Publications went through since the last request failed.
+    goes_through: bool,
+    /// Requests in flight that carry publications of requests that failed.
+    suspects: usize,
+    /// What the last request carried.
+    last: Kind,
+    stuck: Option<Stuck>,
     /// When the last request was given.
     sent: Option<Instant>,
     rng: Rng,
@@ -108,11 +120,43 @@ pub struct Concluded {
     pub share: Share,
 }
 
+/// A publication that was never answered, while others were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub ticket: u64,
+    /// In a row.
+    pub failures: u32,
+    /// Why the last request failed.
+    pub reason: String,
+}
+
 #[derive(Debug)]
 struct InFlight {
     items: Vec<ItemId>,
     /// Channels, over all items.
     replies: usize,
+    endpoint: usize,
+    kind: Kind,
+    question: Option<Question>,
+}
+
+/// A request whose answer came.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    id: RequestId,
+    endpoint: usize,
+    kind: Kind,
+    /// It was empty, or the one was that stood in for it.
+    asked: bool,
+}
+
+/// What an empty request is to find out: whether the endpoint takes any.
+#[derive(Debug)]
+enum Question {
+    /// Since nothing goes through.
+    Open,
+    /// Since it refused a request, which still has its publications.
+    Refused { id: RequestId, status: u16, reason: String },
 }
 
 impl Scheduler {
@@ -125,12 +169,27 @@ impl Scheduler {
             next_id: 0,
             max_batch: limits.max_batch.max(1),
             outage: Outage::default(),
+            endpoints: Endpoints::new(1),
+            questions: VecDeque::new(),
+            goes_through: false,
+            suspects: 0,
+            last: Kind::Clean,
+            stuck: None,
             sent: None,
             rng: Rng::with_seed(seed),
             frozen: false,
             carried: 0,
             retried: 0,
             left_out: Vec::new(),
+        }
+    }
+
+    /// Requests go to one of so many endpoints. Without this there is one.
+    #[must_use]
+    pub fn with_endpoints(self, endpoints: usize) -> Self {
+        Self {
+            endpoints: Endpoints::new(endpoints),
+            ..self
         }
     }
 
@@ -157,26 +216,102 @@ impl Scheduler {
     /// sent may still be executed, and has to be confirmed before anything newer is shown.
     pub fn next_request_of(&mut self, now: Instant, wanted: impl Fn(u64) -> bool) -> Option<Request> {
         self.queues.wake(now);
-        if self.frozen || !self.has_slot() || !self.outage.allows_request(now) {
+        if self.frozen || !self.has_slot() {
             return None;
+        }
+        if let Some(question) = self.questions.pop_front() {
+            return Some(self.ask(question));
+        }
+        if self.outage.is_on() {
+            self.leave_out_first(&wanted);
+        }
+        match self.outage.step(now, self.queues.may_have(Kind::Clean)) {
+            Step::Wait => None,
+            Step::Ask => self.queues.may_be_ready().then(|| {
+                self.ask(InFlight {
+                    items: Vec::new(),
+                    replies: 0,
+                    endpoint: self.endpoints.current(),
+                    kind: Kind::Clean,
+                    question: Some(Question::Open),
+                })
+            }),
+            Step::Try(Kind::Clean) => self
+                .carry(now, Kind::Clean, &wanted)
+                .or_else(|| self.carry(now, Kind::Suspect, &wanted)),
+            Step::Try(Kind::Suspect) => self
+                .carry(now, Kind::Suspect, &wanted)
+                .or_else(|| self.carry(now, Kind::Clean, &wanted)),
+            Step::Send => self.send(now, &wanted),
+        }
+    }
+
+    /// Suspects have a slot of their own, every other time if there is only one, and never more than half of all: if they are never
+    /// answered, the others go on.
+    fn send(&mut self, now: Instant, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
+        let suspects = self.queues.may_have(Kind::Suspect);
+        if suspects
+            && self.suspects == 0
+            && self.last == Kind::Clean
+            && let Some(request) = self.carry(now, Kind::Suspect, wanted)
+        {
+            return Some(request);
         }
         if self.lingers_until().is_some_and(|until| now < until) {
             return None;
         }
-        let id = RequestId(self.next_id);
-        let (items, bytes) = self.take_ready(id, wanted);
-        if items.is_empty() {
-            return None;
+        let request = self.carry(now, Kind::Clean, wanted);
+        if request.is_none() && suspects && 2 * self.suspects < self.limits.max_in_flight {
+            return self.carry(now, Kind::Suspect, wanted);
         }
+        request
+    }
+
+    /// A request with publications of this kind.
+    fn carry(&mut self, now: Instant, kind: Kind, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
+        let id = RequestId(self.next_id);
+        let (items, bytes) = self.take_ready(id, kind, wanted);
+        let first = *items.first()?;
         self.next_id += 1;
-        self.outage.sent(id);
+        let lone = kind == Kind::Suspect && items.len() == 1;
+        // Another endpoint may take what this one, or what is before it, does not.
+        let endpoint = match lone && !self.outage.is_on() {
+            true => self
+                .endpoints
+                .other(self.queues.items[first].failures.saturating_sub(3)),
+            false => self.endpoints.current(),
+        };
+        self.last = kind;
+        self.outage.tried(id, lone);
         self.sent = Some(now);
         self.carried += items.len();
+        self.suspects += usize::from(kind == Kind::Suspect);
         let commands = items.iter().map(|&item| self.command(item)).collect();
-        let request = Request::new(id, commands, bytes);
-        let replies = request.channels().sum();
-        self.in_flight.insert(id, InFlight { items, replies });
+        let request = Request::new(id, commands, bytes)
+            .to(endpoint)
+            .apart(kind == Kind::Suspect);
+        let in_flight = InFlight {
+            replies: request.channels().sum(),
+            items,
+            endpoint,
+            kind,
+            question: None,
+        };
+        self.in_flight.insert(id, in_flight);
         Some(request)
+    }
+
+    /// An empty request.
+    fn ask(&mut self, question: InFlight) -> Request {
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        match question.question {
+            Some(Question::Refused { id: refused, .. }) => self.outage.hands_over(refused, id),
+            _ => self.outage.asked(id),
+        }
+        let request = Request::empty(id).to(question.endpoint);
+        self.in_flight.insert(id, question);
+        request
     }
 
     /// Tickets of publications that were left out since this was last asked. They come back in no [`Concluded`].
@@ -189,15 +324,55 @@ impl Scheduler {
         let Some(InFlight {
             items,
             replies: expected,
+            endpoint,
+            kind,
+            question,
         }) = self.in_flight.remove(&id)
         else {
             return Vec::new();
         };
+        let unasked = question.is_none() && !self.frozen && !self.refuses_unasked();
+        let answer = match answer {
+            Answer::Refused { status, reason } if unasked => {
+                // They stay where they are until it is known who is at fault.
+                self.questions.push_back(InFlight {
+                    items,
+                    replies: expected,
+                    endpoint,
+                    kind,
+                    question: Some(Question::Refused { id, status, reason }),
+                });
+                return Vec::new();
+            }
+            answer => answer,
+        };
         self.carried -= items.len();
-        match answer {
-            Answer::Replies(replies) if replies.len() == expected => {
-                self.outage.answered();
+        self.suspects -= usize::from(kind == Kind::Suspect);
+        let answered = Answered {
+            id,
+            endpoint,
+            kind,
+            asked: question.is_some(),
+        };
+        match (answer, question) {
+            (Answer::Replies(replies), Some(Question::Refused { status, reason, .. })) if replies.is_empty() => {
+                self.outage.answered(id);
+                self.refuse(now, &items, status, &reason)
+            }
+            (Answer::Replies(replies), Some(Question::Open)) if replies.is_empty() => {
+                self.outage.opened(now, id);
+                Vec::new()
+            }
+            (Answer::Replies(replies), None) if replies.len() == expected => {
+                self.endpoints.succeeded(endpoint, self.outage.is_on());
+                self.outage.over();
+                self.goes_through = true;
                 self.max_batch = self.max_batch.saturating_mul(2).min(self.limits.max_batch.max(1));
+                if kind == Kind::Suspect {
+                    for &item in &items {
+                        self.queues.items[item].failures = 0;
+                    }
+                }
                 let mut replies = replies.into_iter();
                 // The count was compared, so there is a reply for each.
                 self.settle(now, &items, |queues, item, channel| {
@@ -206,17 +381,35 @@ impl Scheduler {
                         .map_or(Verdict::Keep, |reply| judge(queues, item, channel, reply))
                 })
             }
-            Answer::Replies(replies) => {
+            (Answer::Replies(replies), _) => {
                 let reason = format!("{} replies for {expected} channels", replies.len());
-                self.lose(now, id, &items, Kind::Lost { elsewhere: false }, reason)
+                self.lose(now, answered, &items, Failure::Lost, reason)
             }
-            Answer::Refused { status, reason } => {
-                self.outage.answered();
+            #[cfg(test)]
+            (Answer::Refused { status, reason }, None) if self.refuses_unasked() => {
+                self.outage.over();
                 self.refuse(now, &items, status, &reason)
             }
-            Answer::Denied { reason } => self.lose(now, id, &items, Kind::Denied, reason),
-            Answer::Lost { reason, elsewhere } => self.lose(now, id, &items, Kind::Lost { elsewhere }, reason),
+            (Answer::Refused { reason, .. } | Answer::Denied { reason }, _) => {
+                self.lose(now, answered, &items, Failure::Denied, reason)
+            }
+            (Answer::Lost { reason }, _) => self.lose(now, answered, &items, Failure::Lost, reason),
         }
+    }
+
+    #[cfg(test)]
+    fn refuses_unasked(&self) -> bool {
+        self.queues.bug == Some(Bug::RefusesUnasked)
+    }
+
+    #[cfg(not(test))]
+    fn refuses_unasked(&self) -> bool {
+        false
+    }
+
+    /// A publication that is never answered while others are, since this was last asked.
+    pub fn take_stuck(&mut self) -> Option<Stuck> {
+        self.stuck.take()
     }
 
     /// When to ask for a request again although nothing happened.
@@ -248,7 +441,8 @@ impl Scheduler {
 
     /// Publications that no request carries at the moment.
     pub fn waiting(&self) -> usize {
-        self.queues.items.len() - self.carried
+        let in_question: usize = self.questions.iter().map(|question| question.items.len()).sum();
+        self.queues.items.len() - self.carried + in_question
     }
 
     /// Whether everything that was pushed is concluded.
@@ -286,23 +480,22 @@ impl Scheduler {
         (busy && few).then_some(self.sent? + LINGER)
     }
 
-    /// The oldest that are ready, as many as fit, and what they take in bytes.
-    fn take_ready(&mut self, id: RequestId, wanted: impl Fn(u64) -> bool) -> (Vec<ItemId>, usize) {
-        let mut items = Vec::new();
+    /// The oldest of this kind that are ready, as many as fit, and what they take in bytes. Suspects have as many failures as each
+    /// other, so that those that never failed are not together with the one that always does.
+    fn take_ready(&mut self, id: RequestId, kind: Kind, wanted: &impl Fn(u64) -> bool) -> (Vec<ItemId>, usize) {
+        let mut items: Vec<ItemId> = Vec::new();
         let (mut bytes, mut max_batch) = (0, self.max_batch);
-        while let Some(next) = self.queues.peek(id) {
-            let item = &self.queues.items[next];
-            #[cfg(test)]
-            let was_sent = item.sent && self.queues.bug != Some(Bug::LeavesOutSent);
-            #[cfg(not(test))]
-            let was_sent = item.sent;
-            if !was_sent && !wanted(item.ticket) {
+        while let Some(next) = self.queues.peek(kind, id) {
+            if !self.is_kept(next) && !wanted(self.queues.items[next].ticket) {
                 self.left_out.extend(self.queues.leave_out(next));
                 continue;
             }
+            let alike = items
+                .first()
+                .is_none_or(|&first| self.queues.items[first].failures == self.queues.items[next].failures);
             let item = &mut self.queues.items[next];
             let tighter = max_batch.min(item.max_batch);
-            let fits = items.len() < tighter && bytes + item.size <= self.limits.max_request_bytes;
+            let fits = alike && items.len() < tighter && bytes + item.size <= self.limits.max_request_bytes;
             if !items.is_empty() && !fits {
                 break;
             }
@@ -320,6 +513,25 @@ impl Scheduler {
         (items, bytes)
     }
 
+    /// Leaves out what nobody wants any more, as far as it is the next to be sent: nothing may be sent for long.
+    fn leave_out_first(&mut self, wanted: &impl Fn(u64) -> bool) {
+        while let Some(next) = self.queues.peek(Kind::Clean, RequestId::NONE)
+            && !self.is_kept(next)
+            && !wanted(self.queues.items[next].ticket)
+        {
+            self.left_out.extend(self.queues.leave_out(next));
+        }
+    }
+
+    /// What was sent may still be executed.
+    fn is_kept(&self, item: ItemId) -> bool {
+        #[cfg(test)]
+        if self.queues.bug == Some(Bug::LeavesOutSent) {
+            return false;
+        }
+        self.queues.items[item].sent
+    }
+
     fn command(&self, item: ItemId) -> Command {
         let item = &self.queues.items[item];
         let channels = item.channels.as_slice();
@@ -332,12 +544,70 @@ impl Scheduler {
         }
     }
 
-    /// Nothing is known, or nothing was executed: all of it goes again, later.
-    fn lose(&mut self, now: Instant, id: RequestId, items: &[ItemId], kind: Kind, reason: String) -> Vec<Concluded> {
-        let news = self.outage.failed(now, id, kind, reason, &mut self.rng);
-        if news && kind != Kind::Denied {
+    /// Nothing is known, or nothing was executed: all of it goes again. Where others go through, and these publications were in a
+    /// request that failed before, the fault is theirs, and only their channels wait.
+    fn lose(
+        &mut self,
+        now: Instant,
+        answered: Answered,
+        items: &[ItemId],
+        failure: Failure,
+        reason: String,
+    ) -> Vec<Concluded> {
+        let Answered {
+            id,
+            endpoint,
+            kind,
+            asked,
+        } = answered;
+        let goes_through = mem::take(&mut self.goes_through);
+        // Nothing goes to the other endpoints but single suspects, and what was sent before the last turn.
+        let aside = endpoint != self.endpoints.current();
+        let theirs = kind == Kind::Suspect && (goes_through && !asked || aside);
+        let half = (items.len() / 2).max(1);
+        // An endpoint that does not take an empty request either is at fault itself. What went aside goes elsewhere the next time.
+        for &item in items.iter().filter(|_| !asked || aside) {
+            let item = &mut self.queues.items[item];
+            item.failures += 1;
+            item.max_batch = item.max_batch.min(half);
+            #[cfg(test)]
+            if self.queues.bug == Some(Bug::SuspectsNone) {
+                (item.failures, item.max_batch) = (0, usize::MAX);
+            }
+        }
+        if aside && kind == Kind::Clean && !self.outage.is_on() {
+            return self.settle(now, items, |_, _, _| Verdict::Keep);
+        }
+        if theirs && !self.outage.is_on() {
+            if let [one] = *items {
+                let Item { ticket, failures, .. } = self.queues.items[one];
+                self.stuck = Some(Stuck {
+                    ticket,
+                    failures,
+                    reason,
+                });
+            }
+            return self.settle(now, items, |queues, _, channel| {
+                queues.channels[channel].run.backs_off = true;
+                Verdict::Keep
+            });
+        }
+        #[cfg(test)]
+        let stays = self.queues.bug == Some(Bug::StaysAtEndpoint) && failure == Failure::Denied;
+        #[cfg(not(test))]
+        let stays = false;
+        let elsewhere = !stays && self.endpoints.failed(endpoint);
+        let failed = Failed {
+            failure,
+            elsewhere,
+            clean: kind == Kind::Clean && !asked,
+            lone: kind == Kind::Suspect && !asked && items.len() == 1,
+            reason,
+        };
+        let news = self.outage.failed(now, id, failed, &mut self.rng);
+        if news && failure == Failure::Lost && !asked {
             // A batch that takes longer than the time-out would never be answered, however often it is sent.
-            self.max_batch = (items.len() / 2).clamp(1, self.max_batch);
+            self.max_batch = half.min(self.max_batch);
         }
         self.settle(now, items, |_, _, _| Verdict::Keep)
     }
@@ -424,4 +694,10 @@ pub(crate) enum Bug {
     ConflatesSent,
     /// What is not wanted any more is left out even if it was sent.
     LeavesOutSent,
+    /// A refusal of a request is that of its publication, whatever else the endpoint refuses.
+    RefusesUnasked,
+    /// An endpoint that lets nothing in is asked again and again.
+    StaysAtEndpoint,
+    /// A request that fails says nothing about what was in it.
+    SuspectsNone,
 }

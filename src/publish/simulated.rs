@@ -4,5 +4,5 @@
 mod centrifugo;
 mod flight;
 
-pub(crate) use self::centrifugo::{Centrifugo, Command, PLAIN, POISON, UNKNOWN, error};
-pub(crate) use self::flight::{Flight, Odds, Sent};
+pub(crate) use self::centrifugo::{CURSED, Centrifugo, Command, PLAIN, POISON, UNKNOWN, error};
+pub(crate) use self::flight::{Curse, Flight, Odds, Sent};

@@ -3,6 +3,7 @@
 
 mod absent;
 mod bad_input;
+mod blame;
 mod chaos;
 mod clients;
 mod commands;

@@ -57,7 +57,7 @@ async fn publish(client: &Arc<Client>, order: Order, publications: Vec<Publicati
         max_in_flight: 8,
         busy_batch: 32,
     };
-    let mut scheduler = Scheduler::new(limits, 1);
+    let mut scheduler = Scheduler::new(limits, 1).with_endpoints(client.endpoints());
     for (ticket, publication) in publications.into_iter().enumerate() {
         let key = idempotency_key("test", 0, ticket as u64, 0, 0);
         scheduler.push(ticket as u64, publication, Some(key));
@@ -206,7 +206,7 @@ async fn a_wrong_key_and_a_wrong_address_are_told_with_a_hint() {
         busy_batch: 32,
     };
     let trouble = async |client: Arc<Client>| {
-        let mut scheduler = Scheduler::new(limits, 1);
+        let mut scheduler = Scheduler::new(limits, 1).with_endpoints(client.endpoints());
         scheduler.push(0, publication(&["orders:x".to_owned()], json("1".to_owned())), None);
         let request = scheduler.next_request(Instant::now()).unwrap();
         let answer = client.send(&request).await;

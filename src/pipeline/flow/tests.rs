@@ -21,7 +21,7 @@ fn flow_with(config: ModuleConfig) -> Flow {
         max_in_flight: 8,
     };
     let board = StatusBoard::new(Metrics::default()).module("orders");
-    let mut flow = Flow::new(board, Arc::new(config), &publish, 1);
+    let mut flow = Flow::new(board, Arc::new(config), &publish, 1, 1);
     assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
     flow
 }
@@ -264,10 +264,12 @@ fn what_was_sent_is_sent_again_however_old_it_is_and_what_is_behind_it_is_left_o
     let first = flow.next_request(now).unwrap();
     let lost = Answer::Lost {
         reason: "time-out".to_owned(),
-        elsewhere: false,
     };
     flow.answered(now, first.id(), lost, Duration::ZERO);
     let late = after(now, Duration::from_secs(61));
+    let asks = flow.next_request(late).unwrap();
+    assert!(asks.is_empty(), "nothing is sent while nothing is taken");
+    flow.answered(late, asks.id(), Answer::Replies(Vec::new()), Duration::ZERO);
     assert_eq!(sends(&mut flow, late), 1, "it may still be executed");
     assert_eq!((acks(&mut flow), flow.window().is_empty()), (2, true));
     assert_eq!(flow.board.metrics().expired.get(), 1);

@@ -217,9 +217,16 @@ impl Checker {
         }
     }
 
-    pub(super) fn dead_lettered(&mut self, flow: FlowId, number: u64) {
+    pub(super) fn dead_lettered(&mut self, flow: FlowId, number: u64) -> Result<(), String> {
+        let letter = self.letter(number);
+        if !letter.is_refused() && self.setup.bug != Some(Bug::NakInsteadOfWaiting) {
+            return Err(format!(
+                "message {number} is a dead letter, and nothing is wrong with it: {letter:?}"
+            ));
+        }
         self.dead_letters.insert(number);
         self.settle_if_done(flow, number);
+        Ok(())
     }
 
     fn settle_if_done(&mut self, flow: FlowId, number: u64) {

@@ -23,12 +23,14 @@ pub(super) enum Bug {
     PublishesAtOnce,
     LeavesOutSent,
     LooksAtArrivalsOnly,
+    RefusesUnasked,
+    StaysAtEndpoint,
     /// Harmless to what is promised; see the test.
     PublishesWithoutLease,
 }
 
 /// Each with where it is found and with a part of what the checker says.
-pub(super) const CAUGHT: [(Bug, Setup, &str); 14] = [
+pub(super) const CAUGHT: [(Bug, Setup, &str); 16] = [
     (Bug::AckBeforeConfirmation, STRICT, "neither confirmed"),
     (Bug::TwoInFlight, STRICT, "in flight"),
     (Bug::NakInsteadOfWaiting, STRICT, "overtook"),
@@ -43,6 +45,8 @@ pub(super) const CAUGHT: [(Bug, Setup, &str); 14] = [
     (Bug::PublishesAtOnce, CONFLATED, "is shown after"),
     (Bug::LeavesOutSent, AGED, "neither confirmed"),
     (Bug::LooksAtArrivalsOnly, AGED, "older than `max_age`"),
+    (Bug::RefusesUnasked, STRICT, "nothing is wrong with it"),
+    (Bug::StaysAtEndpoint, STRICT, "still at work"),
 ];
 
 pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
@@ -60,6 +64,8 @@ pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
         Bug::PublishesAtOnce => flow::Bug::PublishesAtOnce,
         Bug::LeavesOutSent => flow::Bug::Scheduler(SchedulerBug::LeavesOutSent),
         Bug::LooksAtArrivalsOnly => flow::Bug::LooksAtArrivalsOnly,
+        Bug::RefusesUnasked => flow::Bug::Scheduler(SchedulerBug::RefusesUnasked),
+        Bug::StaysAtEndpoint => flow::Bug::Scheduler(SchedulerBug::StaysAtEndpoint),
         // These are the relay's, around the flow.
         Bug::NoReset | Bug::NoContiguity | Bug::PublishesWithoutLease => return,
     });
@@ -172,4 +178,14 @@ fn leaving_out_what_was_sent_is_found() {
 #[test]
 fn looking_at_the_age_on_arrival_only_is_found() {
     finds(Bug::LooksAtArrivalsOnly);
+}
+
+#[test]
+fn a_dead_letter_for_an_endpoint_that_refuses_all_is_found() {
+    finds(Bug::RefusesUnasked);
+}
+
+#[test]
+fn staying_at_an_endpoint_that_lets_nothing_in_is_found() {
+    finds(Bug::StaysAtEndpoint);
 }

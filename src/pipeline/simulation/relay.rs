@@ -223,7 +223,13 @@ impl Relay {
     fn run(&mut self, world: &mut World) {
         let id = world.identifier();
         let seed = world.rng.u64(..);
-        let mut flow = Flow::new(self.board.clone(), Arc::clone(&self.config), &self.publish, seed);
+        let mut flow = Flow::new(
+            self.board.clone(),
+            Arc::clone(&self.config),
+            &self.publish,
+            world.odds.endpoints.len(),
+            seed,
+        );
         mutants::put_in(world.setup.bug, &mut flow);
         world.tell(|| format!("relay {} begins flow {id}", self.id));
         let mut run = Run {
@@ -353,7 +359,7 @@ impl Relay {
                 self.store(run, world, ticket, number);
             }
             RelayEvent::DeadLettered(flow, ticket, number) if flow == run.id && run.dead_letters.remove(&ticket) => {
-                world.checker.dead_lettered(flow, number);
+                world.checker.dead_lettered(flow, number)?;
                 run.flow.dead_lettered(world.clock(), ticket);
             }
             // Of a run that is over.

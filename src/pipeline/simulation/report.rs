@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What must have gone wrong often enough in each setup, or it tests nothing.
-const FAULTS: [&str; 40] = [
+const FAULTS: [&str; 45] = [
     "100",
     "400",
     "401",
@@ -27,11 +27,16 @@ const FAULTS: [&str; 40] = [
     "connection cut",
     "connection half-open",
     "consumer deleted",
+    "cursed",
     "cut",
     "dead letter",
     "delivery lost",
     "delivery to lose",
     "drained too slowly",
+    "endpoint dead",
+    "endpoint denies",
+    "endpoint refuses",
+    "endpoint silent",
     "expired",
     "gap",
     "halted",

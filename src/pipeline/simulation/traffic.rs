@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::message::{Body, Outcome, Publication, Rejection, Stage};
-use crate::publish::simulated::{PLAIN, POISON, UNKNOWN};
+use crate::publish::simulated::{CURSED, PLAIN, POISON, UNKNOWN};
 
 /// A message, as the module will see it.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub(super) enum Kind {
 pub(super) struct Part {
     pub(super) channels: Vec<Arc<str>>,
     pub(super) poisoned: bool,
+    /// It does not get there while things go wrong.
+    pub(super) cursed: bool,
 }
 
 /// At the most, of one message; numbers of publications count through all of them.
@@ -117,12 +119,15 @@ impl Part {
         Self {
             channels,
             poisoned: troubled && rng.u64(0..50) == 0,
+            cursed: rng.u64(0..60) == 0,
         }
     }
 
     fn publication(&self, number: u64) -> Publication {
         let body = if self.poisoned {
             json!({ "number": number, "is": POISON })
+        } else if self.cursed {
+            json!({ "number": number, "is": CURSED })
         } else {
             json!({ "number": number })
         };

@@ -37,7 +37,7 @@ pub(super) struct World {
     centrifugo: Centrifugo,
     centrifugo_starts: u64,
     centrifugo_down_until: Instant,
-    odds: Odds,
+    pub(super) odds: Odds,
     flights: Vec<Underway>,
     /// When Centrifugo executes the last of what it was sent.
     pub(super) busy_until: Instant,

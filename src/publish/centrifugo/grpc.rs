@@ -42,6 +42,8 @@ pub(super) struct Endpoint {
     timeout: Duration,
     authorization: Option<MetadataValue<Ascii>>,
     connection: Mutex<Connection>,
+    /// For requests that may break theirs.
+    spare: Mutex<Connection>,
 }
 
 /// HTTP/2: one connection carries all requests at once, and connects by itself when it is needed.
@@ -66,14 +68,24 @@ impl Endpoint {
         let server = server(config, url)?;
         Ok(Self {
             url: url.clone(),
-            connection: Mutex::new(Connection {
-                channel: server.connect_lazy(),
-                number: 0,
-            }),
+            connection: Connection::first(&server),
+            spare: Connection::first(&server),
             server,
             timeout: config.timeout,
             authorization,
         })
+    }
+
+    /// The same one, over connections of its own.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            connection: Connection::first(&self.server),
+            spare: Connection::first(&self.server),
+            server: self.server.clone(),
+            timeout: self.timeout,
+            authorization: self.authorization.clone(),
+        }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -82,14 +94,19 @@ impl Endpoint {
 
     /// `Err` says why the answer is ambiguous.
     pub(super) async fn send(&self, request: &Request) -> Result<Answer, String> {
-        let (channel, number) = self.connection();
+        let connection = if request.is_apart() {
+            &self.spare
+        } else {
+            &self.connection
+        };
+        let (channel, number) = current(connection);
         match tokio::time::timeout(self.timeout, self.call(channel, request)).await {
             Ok(Ok(response)) => replies::gather(response.replies.into_iter().map(Into::into), request.channels())
                 .map(Answer::Replies)
                 .map_err(|error| chain(&error)),
             Ok(Err(status)) => status::judge(&status, &self.url),
             Err(_) => {
-                self.abandon(number);
+                self.abandon(connection, number);
                 Err(format!("operation timed out after {:?}", self.timeout))
             }
         }
@@ -110,15 +127,10 @@ impl Endpoint {
         Ok(response.into_inner())
     }
 
-    fn connection(&self) -> (Channel, u64) {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        (connection.channel.clone(), connection.number)
-    }
-
     /// The connection may lead nowhere, which TCP notices only after a quarter of an hour. The next request has a new one; those
     /// that are under way end on the old one.
-    fn abandon(&self, number: u64) {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+    fn abandon(&self, connection: &Mutex<Connection>, number: u64) {
+        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         if connection.number == number {
             *connection = Connection {
                 channel: self.server.connect_lazy(),
@@ -126,6 +138,20 @@ impl Endpoint {
             };
         }
     }
+}
+
+impl Connection {
+    fn first(server: &transport::Endpoint) -> Mutex<Self> {
+        Mutex::new(Self {
+            channel: server.connect_lazy(),
+            number: 0,
+        })
+    }
+}
+
+fn current(connection: &Mutex<Connection>) -> (Channel, u64) {
+    let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+    (connection.channel.clone(), connection.number)
 }
 
 fn server(config: &config::Centrifugo, url: &Url) -> Result<transport::Endpoint, ClientError> {

@@ -8,11 +8,12 @@ use reqwest::{Response, StatusCode, Url, redirect};
 use super::super::{body, replies};
 use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain};
 use crate::config;
+use crate::publish::answer::{Class, of_http};
 
 /// Centrifugo closes an idle connection after 30 s; a request sent at that moment would fail.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     client: reqwest::Client,
     url: Url,
@@ -63,17 +64,16 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
     let status = response.status();
     let body = response.bytes().await.map_err(|error| chain(&error.without_url()))?;
     let excerpt = || excerpt(status, &body);
-    match status {
-        StatusCode::OK => match replies::read(&body, request.channels()) {
+    match of_http(status.as_u16()) {
+        Class::Read => match replies::read(&body, request.channels()) {
             Ok(replies) => Ok(Answer::Replies(replies)),
             Err(error) => Err(format!("{}; {}", chain(&error), excerpt())),
         },
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::Refused {
-            status: status.as_u16(),
+        Class::Refused(status) => Ok(Answer::Refused {
+            status,
             reason: excerpt(),
         }),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Err(excerpt()),
-        _ if status.is_redirection() || status.is_client_error() => {
+        Class::Denied => {
             let hint = match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?"
@@ -87,7 +87,7 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
                 reason: format!("Centrifugo at {url} lets nothing in ({}): {hint}", excerpt()),
             })
         }
-        _ => Err(excerpt()),
+        Class::Lost => Err(excerpt()),
     }
 }
 

@@ -129,12 +129,12 @@ async fn answer_to(status: u16, body: &'static str) -> Answer {
     client(&[&server.url()]).send(&request()).await
 }
 
-/// The reason of a lost answer, and whether the next request goes elsewhere.
-fn lost(answer: Answer) -> (String, bool) {
+/// The reason of a lost answer.
+fn lost(answer: Answer) -> String {
     match answer {
-        Answer::Lost { reason, elsewhere } => {
+        Answer::Lost { reason } => {
             assert!(!reason.contains(KEY), "{reason}");
-            (reason, elsewhere)
+            reason
         }
         other => panic!("{other:?} is not lost"),
     }
@@ -205,16 +205,15 @@ async fn other_failures_are_ambiguous() {
         (200, "{}", "0 replies to 1 commands; HTTP 200 OK: {}"),
         (204, "", "HTTP 204 No Content"),
     ] {
-        let (reason, elsewhere) = lost(answer_to(status, body).await);
+        let reason = lost(answer_to(status, body).await);
         assert!(reason.ends_with(expected), "{reason}");
-        assert!(!elsewhere, "there is no other endpoint");
     }
 }
 
 #[tokio::test]
 async fn a_time_out_and_a_refused_connection_say_so() {
     let silent = Server::silent().await;
-    let (reason, _) = lost(client(&[&silent.url()]).send(&request()).await);
+    let reason = lost(client(&[&silent.url()]).send(&request()).await);
     assert!(
         reason.contains(&silent.url()) && reason.contains("timed out"),
         "{reason}"
@@ -225,7 +224,7 @@ async fn a_time_out_and_a_refused_connection_say_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let (reason, _) = lost(client(&[&url]).send(&request()).await);
+    let reason = lost(client(&[&url]).send(&request()).await);
     assert!(
         reason.contains(&url) && reason.to_lowercase().contains("connection refused"),
         "{reason}"
@@ -233,43 +232,42 @@ async fn a_time_out_and_a_refused_connection_say_so() {
 }
 
 #[tokio::test]
-async fn after_a_failure_the_next_endpoint_is_current_until_it_fails_itself() {
-    let (bad, worse, good) = (
-        Server::start(500, "").await,
-        Server::start(502, "").await,
-        Server::start(200, CONFIRMED).await,
-    );
-    let client = client(&[&bad.url(), &worse.url(), &good.url()]);
-    assert!(lost(client.send(&request()).await).1);
-    assert!(lost(client.send(&request()).await).1);
-    assert_eq!(client.send(&request()).await, confirmed());
-    assert_eq!(client.send(&request()).await, confirmed());
-    assert_eq!((bad.requests(), worse.requests(), good.requests()), (1, 1, 2));
-}
-
-#[tokio::test]
-async fn when_every_endpoint_failed_there_is_nowhere_else() {
-    let (one, two) = (Server::start(500, "").await, Server::start(500, "").await);
-    let client = client(&[&one.url(), &two.url()]);
-    let elsewhere: Vec<_> = [
-        lost(client.send(&request()).await).1,
-        lost(client.send(&request()).await).1,
-        lost(client.send(&request()).await).1,
-    ]
-    .into();
-    assert_eq!(elsewhere, [true, false, false]);
-    assert_eq!((one.requests(), two.requests()), (2, 1));
-}
-
-#[tokio::test]
-async fn requests_that_fail_together_turn_once() {
+async fn a_request_goes_to_the_endpoint_that_it_names() {
     let (bad, good) = (Server::start(500, "").await, Server::start(200, CONFIRMED).await);
     let client = client(&[&bad.url(), &good.url()]);
-    let request = request();
-    let (one, two) = tokio::join!(client.send(&request), client.send(&request));
-    assert!(lost(one).1 && lost(two).1);
-    assert_eq!(client.send(&request).await, confirmed());
-    assert_eq!((bad.requests(), good.requests()), (2, 1));
+    assert_eq!(client.endpoints(), 2);
+    assert_eq!(client.send(&request().to(1)).await, confirmed());
+    assert!(lost(client.send(&request().to(0)).await).contains(&bad.url()));
+    assert_eq!(client.apart().send(&request().to(1)).await, confirmed());
+    assert_eq!((bad.requests(), good.requests()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_probe_asks_each_endpoint_until_one_takes_requests() {
+    let (bad, worse, good) = (
+        Server::start(500, "").await,
+        Server::start(401, "").await,
+        Server::start(200, "{}").await,
+    );
+    let all = client(&[&bad.url(), &worse.url(), &good.url()]);
+    assert_eq!(all.probe().await, Ok(()));
+    let none = client(&[&worse.url(), &bad.url()]).probe().await;
+    assert!(none.unwrap_err().contains("401"), "the first one counts");
+    assert_eq!((bad.requests(), worse.requests(), good.requests()), (2, 2, 1));
+}
+
+/// As a server does that wants TLS.
+#[tokio::test]
+async fn an_endpoint_that_refuses_an_empty_request_lets_nothing_in() {
+    let server = Server::start(400, "Client sent an HTTP request to an HTTPS server.").await;
+    let client = client(&[&server.url()]);
+    match client.send(&Request::empty(RequestId(0))).await {
+        Answer::Denied { reason } => assert!(
+            reason.contains(&server.url()) && reason.contains("to an HTTPS server") && reason.contains("`https`"),
+            "{reason}"
+        ),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

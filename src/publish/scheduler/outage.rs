@@ -1,11 +1,16 @@
-//! When no request can succeed: everything pauses, and one request at a time probes whether that is over. So an outage of
-//! Centrifugo makes no storm, neither during it nor at its end.
+//! When nothing goes through: everything pauses, and one request at a time finds out whether that is over. So an outage of Centrifugo
+//! makes no storm, neither during it nor at its end.
+//!
+//! First an empty request asks whether the endpoint takes any. So long as it does not, no publication is sent: what was sent can't be
+//! left out any more. Then publications are tried, and first those that were in no request that failed: if they go through, what
+//! failed before is at fault itself.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
 use super::backoff::Backoff;
+use super::queues::Kind;
 use crate::publish::RequestId;
 
 /// Somebody has to change a configuration first.
@@ -19,6 +24,10 @@ const LOST: Backoff = Backoff {
     longest: Duration::from_secs(5),
 };
 
+/// After so many requests with publications that had never failed, it is most likely not the publications, and they are used up
+/// more slowly.
+const ENOUGH: u32 = 3;
+
 #[derive(Debug, Default)]
 pub(super) struct Outage(Option<Pause>);
 
@@ -27,26 +36,76 @@ struct Pause {
     reason: String,
     failures: u32,
     until: Instant,
-    probe: Option<RequestId>,
+    probe: Option<Probe>,
+    /// The endpoint has taken an empty request since the last failure.
+    open: bool,
+    /// Requests that tried publications, and of these those that failed although their publications never had.
+    tries: u32,
+    clean_failures: u32,
+    /// What failed last, or is under way, is one publication alone that had failed before, which says nothing about others.
+    lone: bool,
+}
+
+#[derive(Debug)]
+struct Probe {
+    id: RequestId,
+    asks: bool,
+}
+
+/// What may be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is no outage.
+    Send,
+    Wait,
+    /// An empty request.
+    Ask,
+    /// Publications of this kind, or of the other if there are none.
+    Try(Kind),
+}
+
+/// A request that failed as a whole.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    /// The next one goes to an endpoint that has not failed yet, and needs no pause.
+    pub(super) elsewhere: bool,
+    /// It had publications, and none of them had failed before.
+    pub(super) clean: bool,
+    /// It had one, which had failed before.
+    pub(super) lone: bool,
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Failure {
     Denied,
-    /// With an endpoint that has not failed yet, the next attempt needs no pause.
-    Lost {
-        elsewhere: bool,
-    },
+    Lost,
 }
 
 impl Outage {
-    pub(super) fn allows_request(&self, now: Instant) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|pause| pause.probe.is_none() && pause.until <= now)
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
     }
 
-    /// When a probe may go out, if that is what everything waits for.
+    /// `clean`: there are publications that have not been in a request that failed.
+    pub(super) fn step(&self, now: Instant, clean: bool) -> Step {
+        let Some(pause) = &self.0 else { return Step::Send };
+        let due = pause.probe.is_none() && pause.until <= now;
+        let asks = pause.probe.as_ref().is_some_and(|probe| probe.asks);
+        let newcomers = clean && pause.lone && pause.clean_failures < ENOUGH && !asks;
+        if !due && !newcomers {
+            Step::Wait
+        } else if !pause.open {
+            Step::Ask
+        } else if pause.clean_failures < ENOUGH || pause.tries % 2 == 1 {
+            Step::Try(Kind::Clean)
+        } else {
+            Step::Try(Kind::Suspect)
+        }
+    }
+
+    /// When something may be sent, if that is what everything waits for.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         self.0
             .as_ref()
@@ -58,34 +117,92 @@ impl Outage {
         self.0.as_ref().map(|pause| pause.reason.as_str())
     }
 
-    pub(super) fn sent(&mut self, id: RequestId) {
+    /// An empty request was sent.
+    pub(super) fn asked(&mut self, id: RequestId) {
         if let Some(pause) = &mut self.0 {
-            pause.probe = Some(id);
+            pause.probe = Some(Probe { id, asks: true });
         }
     }
 
-    pub(super) fn answered(&mut self) {
+    /// Publications were sent. `lone`: one, which had failed before.
+    pub(super) fn tried(&mut self, id: RequestId, lone: bool) {
+        if let Some(pause) = &mut self.0 {
+            pause.probe = Some(Probe { id, asks: false });
+            pause.tries += 1;
+            pause.lone = lone;
+        }
+    }
+
+    /// The second request stands in for the first, whose answer leaves a question.
+    pub(super) fn hands_over(&mut self, first: RequestId, second: RequestId) {
+        if let Some(Pause { probe: Some(probe), .. }) = &mut self.0
+            && probe.id == first
+        {
+            probe.id = second;
+        }
+    }
+
+    /// The endpoint takes requests.
+    pub(super) fn opened(&mut self, now: Instant, id: RequestId) {
+        if let Some(pause) = self.0.as_mut().filter(|pause| pause.is_probed_by(id)) {
+            pause.probe = None;
+            pause.open = true;
+            pause.until = now;
+        }
+    }
+
+    /// Publications went through.
+    pub(super) fn over(&mut self) {
         self.0 = None;
     }
 
+    /// This request was answered, if not as was wished.
+    pub(super) fn answered(&mut self, id: RequestId) {
+        self.0.take_if(|pause| pause.is_probed_by(id));
+    }
+
     /// Returns whether that was news: a request that was sent before the pause began and fails during it adds nothing.
-    pub(super) fn failed(&mut self, now: Instant, id: RequestId, kind: Kind, reason: String, rng: &mut Rng) -> bool {
-        let before = match &self.0 {
-            Some(pause) if pause.probe != Some(id) => return false,
-            Some(pause) => pause.failures,
-            None => 0,
+    pub(super) fn failed(&mut self, now: Instant, id: RequestId, failed: Failed, rng: &mut Rng) -> bool {
+        let Failed {
+            failure,
+            elsewhere,
+            clean,
+            lone,
+            reason,
+        } = failed;
+        let before = match self.0.take() {
+            Some(pause) if !pause.is_probed_by(id) => {
+                self.0 = Some(pause);
+                return false;
+            }
+            before => before,
         };
-        let (failures, delay) = match kind {
-            Kind::Lost { elsewhere: true } => (before, Duration::ZERO),
-            Kind::Lost { elsewhere: false } => (before + 1, LOST.delay(before + 1, rng)),
-            Kind::Denied => (before + 1, DENIED.delay(before + 1, rng)),
+        let (failures, tries, clean_failures) =
+            before.map_or((0, 0, 0), |pause| (pause.failures, pause.tries, pause.clean_failures));
+        let backoff = match failure {
+            Failure::Denied => DENIED,
+            Failure::Lost => LOST,
+        };
+        let (failures, delay) = match elsewhere {
+            true => (failures, Duration::ZERO),
+            false => (failures + 1, backoff.delay(failures + 1, rng)),
         };
         self.0 = Some(Pause {
             reason,
             failures,
             until: now + delay,
             probe: None,
+            open: false,
+            tries,
+            clean_failures: clean_failures + u32::from(clean),
+            lone,
         });
         true
+    }
+}
+
+impl Pause {
+    fn is_probed_by(&self, id: RequestId) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.id == id)
     }
 }

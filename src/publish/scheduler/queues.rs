@@ -26,10 +26,20 @@ pub(super) struct Queues {
     by_name: HashMap<Arc<str>, ChannelId>,
     /// Oldest first. May hold items that are not ready any more, but none twice and none that is gone.
     ready: BinaryHeap<Reverse<(u64, ItemId)>>,
+    /// The same of those that were in requests that failed: fewest failures first, and then the oldest.
+    suspects: BinaryHeap<Reverse<(u32, u64, ItemId)>>,
     timers: BinaryHeap<Reverse<(Instant, ChannelId)>>,
     pushed: u64,
     #[cfg(test)]
     pub(super) bug: Option<super::Bug>,
+}
+
+/// What is known of publications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The last request that carried it was answered, or there was none.
+    Clean,
+    Suspect,
 }
 
 /// A publication, until it is done in each of its channels.
@@ -52,6 +62,8 @@ pub(super) struct Item {
     /// How often it was to be shown again although it was confirmed. Each time needs another key.
     pub(super) repeats: u32,
     pub(super) sent: bool,
+    /// In how many requests it was, one after the other, that failed as a whole.
+    pub(super) failures: u32,
     /// A newer one may take its place while it waits.
     conflates: bool,
     order: u64,
@@ -133,6 +145,7 @@ impl Queues {
             max_batch: usize::MAX,
             repeats: 0,
             sent: false,
+            failures: 0,
             conflates,
             order: self.pushed,
             blocked: 0,
@@ -173,17 +186,37 @@ impl Queues {
         replaced.then_some(item)
     }
 
-    /// The oldest item that may go into the request now.
-    pub(super) fn peek(&mut self, carrier: RequestId) -> Option<ItemId> {
-        while let Some(&Reverse((_, id))) = self.ready.peek() {
+    /// The first item of this kind that may go into the request now.
+    pub(super) fn peek(&mut self, kind: Kind, carrier: RequestId) -> Option<ItemId> {
+        while let Some(id) = self.first(kind) {
             let item = &self.items[id];
             if item.blocked == 0 || self.may_follow(id, item, carrier) {
                 return Some(id);
             }
-            self.ready.pop();
-            self.items[id].in_heap = false;
+            self.dequeue(id);
         }
         None
+    }
+
+    fn first(&self, kind: Kind) -> Option<ItemId> {
+        match kind {
+            Kind::Clean => self.ready.peek().map(|&Reverse((_, id))| id),
+            Kind::Suspect => self.suspects.peek().map(|&Reverse((.., id))| id),
+        }
+    }
+
+    /// Takes the first item of its kind out of the heap.
+    fn dequeue(&mut self, id: ItemId) {
+        let item = &mut self.items[id];
+        item.in_heap = false;
+        match item.kind() {
+            Kind::Clean => {
+                self.ready.pop();
+            }
+            Kind::Suspect => {
+                self.suspects.pop();
+            }
+        }
     }
 
     /// Whether everything before it on its one channel is in the same request.
@@ -197,9 +230,8 @@ impl Queues {
 
     /// Puts the item that was peeked into the request. `follow`: the next ones on its channels may come, too.
     pub(super) fn take(&mut self, id: ItemId, carrier: RequestId, follow: bool) {
-        self.ready.pop();
+        self.dequeue(id);
         let item = &mut self.items[id];
-        item.in_heap = false;
         item.blocked = item.channels.as_slice().len();
         for index in 0..item.blocked {
             let channel = &mut self.channels[self.items[id].channels.as_slice()[index]];
@@ -219,8 +251,7 @@ impl Queues {
     /// Forgets the item that was peeked, which never was in a request, and returns its ticket. Behind others of the same request it
     /// only has to wait until it is at the front.
     pub(super) fn leave_out(&mut self, id: ItemId) -> Option<u64> {
-        self.ready.pop();
-        self.items[id].in_heap = false;
+        self.dequeue(id);
         if self.items[id].blocked > 0 {
             return None;
         }
@@ -321,10 +352,15 @@ impl Queues {
 
     /// Whether something may be ready. Only [`Self::peek`] knows for sure.
     pub(super) fn may_be_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.suspects.is_empty()
     }
 
-    /// How many are ready, or a few more.
+    /// Whether some of this kind may be ready.
+    pub(super) fn may_have(&self, kind: Kind) -> bool {
+        self.first(kind).is_some()
+    }
+
+    /// How many are ready that are not suspects, or a few more.
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
@@ -336,6 +372,7 @@ impl Queues {
             && self.channels.is_empty()
             && self.by_name.is_empty()
             && self.ready.is_empty()
+            && self.suspects.is_empty()
             && self.timers.is_empty()
     }
 
@@ -343,7 +380,10 @@ impl Queues {
         let item = &mut self.items[id];
         if !item.in_heap {
             item.in_heap = true;
-            self.ready.push(Reverse((item.order, id)));
+            match item.kind() {
+                Kind::Clean => self.ready.push(Reverse((item.order, id))),
+                Kind::Suspect => self.suspects.push(Reverse((item.failures, item.order, id))),
+            }
         }
     }
 
@@ -390,6 +430,13 @@ impl Item {
         concluded
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        match self.failures {
+            0 => Kind::Clean,
+            _ => Kind::Suspect,
+        }
+    }
+
     /// Whether a position before that of its predecessor means that it was shown too early: by a request whose answer was lost
     /// and in which the predecessor failed. A broadcast never follows another publication in a request, and a module may have
     /// given an old key again on purpose.
@@ -424,7 +471,7 @@ impl Channel {
             name: Arc::clone(name),
             queue: VecDeque::new(),
             taken: 0,
-            carrier: RequestId(u64::MAX),
+            carrier: RequestId::NONE,
             kept: Vec::new(),
             backoff_until: None,
             strict_until: None,

@@ -25,6 +25,7 @@ const STRICT: Setup = Setup {
     order: Order::Strict,
     keys: true,
     conflate: false,
+    cursed: false,
     bug: None,
 };
 const BATCHED: Setup = Setup {
@@ -34,6 +35,12 @@ const BATCHED: Setup = Setup {
 const CONFLATED: Setup = Setup {
     conflate: true,
     ..STRICT
+};
+
+const CURSED: Setup = Setup { cursed: true, ..STRICT };
+const CURSED_BATCHED: Setup = Setup {
+    cursed: true,
+    ..BATCHED
 };
 
 fn check(setup: Setup) {
@@ -50,9 +57,26 @@ fn check(setup: Setup) {
         }
     }
     // A fault that never occurs tests nothing.
-    let repeats = setup.order == Order::Batched && setup.keys;
-    for what in ["100", "400", "401", "413", "500", "cut", "late", "rejected", "silence"]
-        .into_iter()
+    let repeats = setup.order == Order::Batched && setup.keys && !setup.cursed;
+    let usual = [
+        "100",
+        "400",
+        "401",
+        "413",
+        "500",
+        "cut",
+        "late",
+        "rejected",
+        "silence",
+        "endpoint refuses",
+        "endpoint denies",
+        "endpoint dead",
+        "endpoint silent",
+    ];
+    let expected = if setup.cursed { &["cursed"][..] } else { &usual[..] };
+    for what in expected
+        .iter()
+        .copied()
         .chain(repeats.then_some("repeat"))
         .chain(setup.conflate.then_some("conflated"))
     {
@@ -95,6 +119,16 @@ fn of_what_waits_only_the_newest_in_batched_order_without_keys() {
         conflate: true,
         ..BATCHED
     });
+}
+
+#[test]
+fn what_never_gets_there_holds_up_nobody_else() {
+    check(CURSED);
+}
+
+#[test]
+fn what_never_gets_there_holds_up_nobody_else_in_batched_order() {
+    check(CURSED_BATCHED);
 }
 
 #[test]
@@ -155,4 +189,19 @@ fn not_looking_at_positions_is_found() {
 #[test]
 fn giving_up_what_was_sent_is_found() {
     finds(Bug::ConflatesSent, CONFLATED, "gave up its place");
+}
+
+#[test]
+fn refusing_for_an_endpoint_that_refuses_all_is_found() {
+    finds(Bug::RefusesUnasked, STRICT, "was concluded with Err");
+}
+
+#[test]
+fn staying_at_an_endpoint_that_lets_nothing_in_is_found() {
+    finds(Bug::StaysAtEndpoint, STRICT, "still at work");
+}
+
+#[test]
+fn suspecting_none_is_found() {
+    finds(Bug::SuspectsNone, CURSED, "nothing is before it");
 }

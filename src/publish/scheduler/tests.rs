@@ -109,6 +109,36 @@ impl Bench {
     }
 
     #[track_caller]
+    fn asks(&mut self) -> RequestId {
+        self.sends("")
+    }
+
+    /// Asks the endpoint whether it takes requests, and hears that it does.
+    #[track_caller]
+    fn finds_it_open(&mut self) {
+        let asks = self.asks();
+        self.gets(asks, taken(), "");
+    }
+
+    /// Answers all that is sent now, and what has something for this channel with the failure. Returns what was confirmed.
+    fn answers(&mut self, channel: &str, failure: &Answer) -> Vec<u64> {
+        let mut confirmed = Vec::new();
+        while let Some(request) = self.scheduler.next_request(self.now) {
+            let fails = request
+                .commands()
+                .iter()
+                .any(|command| command.channels().iter().any(|name| &**name == channel));
+            let answer = match fails {
+                true => failure.clone(),
+                false => Answer::Replies(vec![Reply::Confirmed(None); request.channels().sum()]),
+            };
+            let concluded = self.scheduler.complete(self.now, request.id(), answer);
+            confirmed.extend(concluded.iter().map(|concluded| concluded.ticket));
+        }
+        confirmed
+    }
+
+    #[track_caller]
     fn sends_nothing(&mut self) {
         assert_eq!(self.next(), None);
     }
@@ -156,11 +186,15 @@ fn refused(status: u16) -> Answer {
     }
 }
 
-fn lost(elsewhere: bool) -> Answer {
+fn lost() -> Answer {
     Answer::Lost {
         reason: "time-out".to_owned(),
-        elsewhere,
     }
+}
+
+/// To a request without publications.
+fn taken() -> Answer {
+    Answer::Replies(Vec::new())
 }
 
 fn denied() -> Answer {

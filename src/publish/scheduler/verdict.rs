@@ -1,11 +1,11 @@
-//! What a reply means: the rows of the design's table of answers that are about one publication on one channel.
+//! What a reply means for one publication on one channel: see the table of answers (`publish/answer.rs`).
 
 #[cfg(test)]
 use super::Bug;
 use super::queues::{ChannelId, ItemId, Queues};
 use super::rejection;
 use crate::message::Rejection;
-use crate::publish::answer::{INTERNAL, Position, Reply};
+use crate::publish::answer::{self, Position, Reply};
 
 /// What becomes of an item on one of its channels.
 #[derive(Debug)]
@@ -43,8 +43,10 @@ pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply
             Verdict::Done
         }
         #[cfg(test)]
-        Reply::Failed { code: INTERNAL, .. } if queues.bug == Some(Bug::ConfirmOnError100) => Verdict::Done,
-        Reply::Failed { code: INTERNAL, .. } => {
+        Reply::Failed { code, .. } if answer::may_pass(code) && queues.bug == Some(Bug::ConfirmOnError100) => {
+            Verdict::Done
+        }
+        Reply::Failed { code, .. } if answer::may_pass(code) => {
             channel.run.backs_off = true;
             channel.run.broken = true;
             Verdict::Keep

@@ -17,6 +17,9 @@ pub(crate) const UNKNOWN: &str = "unknown:";
 /// A body with this in it is unreadable to it.
 pub(crate) const POISON: &str = "poison";
 
+/// A body with this in it never gets there, as long as things go wrong: something on the way answers instead.
+pub(crate) const CURSED: &str = "cursed";
+
 #[derive(Debug, Default)]
 pub(crate) struct Centrifugo {
     /// Counts its starts.
@@ -115,7 +118,11 @@ impl Command {
 
 /// Whether Centrifugo can read the body as a whole.
 pub(crate) fn is_readable(body: &[u8]) -> bool {
-    !body.windows(POISON.len()).any(|part| part == POISON.as_bytes())
+    !contains(body, POISON)
+}
+
+pub(crate) fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 /// Reads a body as Centrifugo does, all or nothing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::centrifugo::{Command, is_readable, read};
+use super::centrifugo::{CURSED, Command, contains, is_readable, read};
 use crate::publish::{Answer, Request, body, replies};
 
 /// After this a request counts as lost; it may be executed all the same.
@@ -14,6 +14,10 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// Out of 100 requests; the first is for each channel of each command.
 #[derive(Debug)]
 pub(crate) struct Odds {
+    /// At least one, and at least one of them gets well in the end.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// What becomes of a request with something cursed in it.
+    pub(crate) curse: Curse,
     pub(crate) error_100: u64,
     pub(crate) status_500: u64,
     pub(crate) silence: u64,
@@ -21,6 +25,31 @@ pub(crate) struct Odds {
     pub(crate) denied: u64,
     /// A proxy refuses larger bodies.
     pub(crate) max_body: usize,
+}
+
+/// What is wrong with an endpoint, or with what is before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Endpoint {
+    ailment: Option<Ailment>,
+    /// It does not get well.
+    for_good: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Ailment {
+    /// Whatever it gets, also nothing.
+    Refuses,
+    Denies,
+    Dead,
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Curse {
+    Status500,
+    Status403,
+    Silence,
+    Cut,
 }
 
 /// A request that was sent, and what is to happen when, from then on.
@@ -60,6 +89,8 @@ pub(crate) struct Flight {
 impl Odds {
     pub(crate) fn random(rng: &mut Rng) -> Self {
         Self {
+            endpoints: Endpoint::some(rng),
+            curse: Curse::random(rng),
             error_100: rng.u64(0..25),
             status_500: rng.u64(0..15),
             silence: rng.u64(0..15),
@@ -71,6 +102,8 @@ impl Odds {
 
     pub(crate) fn none() -> Self {
         Self {
+            endpoints: vec![Endpoint::WELL],
+            curse: Curse::Status500,
             error_100: 0,
             status_500: 0,
             silence: 0,
@@ -88,7 +121,7 @@ impl Odds {
             mut outcome,
             silent,
             fault,
-        } = self.fate(rng, &body, request.len(), faulty);
+        } = self.fate(rng, &body, request, faulty);
         let millis = |rng: &mut Rng, range| Duration::from_millis(rng.u64(range));
         // Once in a while it is so slow that the client has given up before it begins.
         let late = silent && rng.u64(0..3) == 0;
@@ -118,7 +151,15 @@ impl Odds {
         }
     }
 
-    fn fate(&self, rng: &mut Rng, body: &[u8], commands: usize, faulty: bool) -> Fate {
+    fn fate(&self, rng: &mut Rng, body: &[u8], request: &Request, faulty: bool) -> Fate {
+        let commands = request.len();
+        let endpoint = self.endpoints[request.endpoint()];
+        if let Some(ailment) = endpoint.ailment.filter(|_| faulty || endpoint.for_good) {
+            return ailment.fate();
+        }
+        if faulty && contains(body, CURSED) {
+            return self.curse.fate();
+        }
         if body.len() > self.max_body && commands > 1 {
             return Fate::refused(413, "413");
         }
@@ -131,19 +172,13 @@ impl Odds {
             faulty && dice < bound
         };
         if happens(self.status_500) {
-            let reason = "HTTP 500".to_owned();
-            let elsewhere = rng.bool();
-            return Fate::new(some, Outcome::Fixed(Answer::Lost { reason, elsewhere }), Some("500"));
+            return Fate::new(some, lost("HTTP 500"), Some("500"));
         }
         if happens(self.silence) {
-            return Fate {
-                silent: true,
-                ..Fate::new(some, lost("time-out"), Some("silence"))
-            };
+            return Fate::silent(some, "silence");
         }
         if happens(self.denied) {
-            let reason = "HTTP 401".to_owned();
-            return Fate::new(0, Outcome::Fixed(Answer::Denied { reason }), Some("401"));
+            return Fate::denied("HTTP 401", "401");
         }
         let cut = happens(self.garbage);
         if !readable {
@@ -153,7 +188,72 @@ impl Odds {
     }
 }
 
+impl Endpoint {
+    const WELL: Self = Self {
+        ailment: None,
+        for_good: false,
+    };
+
+    fn some(rng: &mut Rng) -> Vec<Self> {
+        let count = rng.usize(1..4);
+        let well = rng.usize(0..count);
+        let endpoint = |index| Self {
+            ailment: (rng.u64(0..3) == 0).then(|| match rng.u64(0..4) {
+                0 => Ailment::Refuses,
+                1 => Ailment::Denies,
+                2 => Ailment::Dead,
+                _ => Ailment::Silent,
+            }),
+            for_good: index != well && rng.bool(),
+        };
+        (0..count).map(endpoint).collect()
+    }
+}
+
+impl Ailment {
+    fn fate(self) -> Fate {
+        match self {
+            Self::Refuses => Fate::refused(400, "endpoint refuses"),
+            Self::Denies => Fate::denied("HTTP 404", "endpoint denies"),
+            Self::Dead => Fate::new(0, lost("connection refused"), Some("endpoint dead")),
+            Self::Silent => Fate::silent(0, "endpoint silent"),
+        }
+    }
+}
+
+impl Curse {
+    pub(crate) fn random(rng: &mut Rng) -> Self {
+        match rng.u64(0..4) {
+            0 => Self::Status500,
+            1 => Self::Status403,
+            2 => Self::Silence,
+            _ => Self::Cut,
+        }
+    }
+
+    fn fate(self) -> Fate {
+        match self {
+            Self::Status500 => Fate::new(0, lost("HTTP 500"), Some("cursed")),
+            Self::Status403 => Fate::denied("HTTP 403", "cursed"),
+            Self::Silence => Fate::silent(0, "cursed"),
+            Self::Cut => Fate::new(0, lost("the connection was cut"), Some("cursed")),
+        }
+    }
+}
+
 impl Fate {
+    fn silent(executed: usize, fault: &'static str) -> Self {
+        Self {
+            silent: true,
+            ..Self::new(executed, lost("time-out"), Some(fault))
+        }
+    }
+
+    fn denied(reason: &str, fault: &'static str) -> Self {
+        let reason = reason.to_owned();
+        Self::new(0, Outcome::Fixed(Answer::Denied { reason }), Some(fault))
+    }
+
     fn new(executed: usize, outcome: Outcome, fault: Option<&'static str>) -> Self {
         Self {
             executed,
@@ -203,7 +303,6 @@ impl Flight {
             Ok(replies) => Ok(Answer::Replies(replies)),
             Err(error) if cut => Ok(Answer::Lost {
                 reason: error.to_string(),
-                elsewhere: false,
             }),
             Err(error) => Err(format!("{body} cannot be read: {error}")),
         }
@@ -213,6 +312,5 @@ impl Flight {
 fn lost(reason: &str) -> Outcome {
     Outcome::Fixed(Answer::Lost {
         reason: reason.to_owned(),
-        elsewhere: false,
     })
 }

@@ -45,6 +45,7 @@ pub struct FakeCentrifugo {
 
 struct Shared {
     behaviour: Mutex<Behaviour>,
+    closed: Mutex<Option<Answer>>,
     store: Mutex<Store>,
 }
 
@@ -65,6 +66,7 @@ impl FakeCentrifugo {
         let (address, grpc_address) = (listener.local_addr()?, grpc_listener.local_addr()?);
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Box::new(behaviour)),
+            closed: Mutex::default(),
             store: Mutex::default(),
         });
         let router = Router::new()
@@ -87,6 +89,11 @@ impl FakeCentrifugo {
     /// From the next request on.
     pub fn behave(&self, behaviour: impl FnMut(&Batch) -> Plan + Send + 'static) {
         *lock(&self.shared.behaviour) = Box::new(behaviour);
+    }
+
+    /// From the next request on, whatever comes gets this answer, also a request without anything in it.
+    pub fn close(&self, answer: Option<Answer>) {
+        *lock(&self.shared.closed) = answer;
     }
 
     pub fn url(&self) -> String {
@@ -167,6 +174,9 @@ impl fmt::Debug for FakeCentrifugo {
 
 async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     lock(&shared.store).count(uri.path());
+    if let Some(worked) = shared.closed() {
+        return respond(worked).await;
+    }
     if !authorised(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
@@ -177,7 +187,11 @@ async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
         // Somebody asks whether it is there. That is no batch, and the real one answers just this.
         return axum::Json(json!({})).into_response();
     }
-    match work(&shared, commands).await {
+    respond(work(&shared, commands).await).await
+}
+
+async fn respond(worked: Worked) -> Response {
+    match worked {
         Worked::Replies(replies) => axum::Json(json!({ "replies": replies })).into_response(),
         Worked::Status(status) => StatusCode::from_u16(status)
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -188,6 +202,18 @@ async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
             let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut on purpose"))]);
             ([(header::CONTENT_LENGTH, "100")], Body::from_stream(broken)).into_response()
         }
+    }
+}
+
+impl Shared {
+    /// What everything gets, if it does.
+    fn closed(&self) -> Option<Worked> {
+        Some(match (*lock(&self.closed))? {
+            Answer::Replies => Worked::Replies(Vec::new()),
+            Answer::Status { status, .. } => Worked::Status(status),
+            Answer::Silence { .. } => Worked::Silence,
+            Answer::Cut { .. } => Worked::Cut,
+        })
     }
 }
 

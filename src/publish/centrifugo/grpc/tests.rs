@@ -43,9 +43,9 @@ fn request() -> Request {
     Request::new(RequestId(0), vec![publication.into()], 0)
 }
 
-fn lost(answer: Answer) -> (String, bool) {
+fn lost(answer: Answer) -> String {
     match answer {
-        Answer::Lost { reason, elsewhere } => (reason, elsewhere),
+        Answer::Lost { reason } => reason,
         other => panic!("{other:?} is not lost"),
     }
 }
@@ -92,24 +92,23 @@ async fn a_status_says_what_it_does_over_http() {
             executed: false,
         })
         .await;
-        let (reason, elsewhere) = lost(client.send(&request()).await);
+        let reason = lost(client.send(&request()).await);
         assert!(
             reason.contains(&fake.endpoint(Api::Grpc)) && reason.contains("GRPC "),
             "{reason}"
         );
-        assert!(!elsewhere, "there is no other endpoint");
     }
 }
 
 #[tokio::test]
 async fn a_time_out_a_cut_and_a_refused_connection_say_so() {
     let (silent, client_of_silent) = fake(Fate::Silence { executed: true }).await;
-    let (reason, _) = lost(client_of_silent.send(&request()).await);
+    let reason = lost(client_of_silent.send(&request()).await);
     assert!(reason.contains("timed out"), "{reason}");
     assert_eq!(silent.batch_requests(Api::Grpc), 1, "the client does not retry");
 
     let (cut, client_of_cut) = fake(Fate::Cut { executed: true }).await;
-    let (reason, _) = lost(client_of_cut.send(&request()).await);
+    let reason = lost(client_of_cut.send(&request()).await);
     assert!(!reason.contains("timed out"), "{reason}");
     assert_eq!(cut.batch_requests(Api::Grpc), 1, "the client does not retry");
     cut.behave(|_| Plan::execute());
@@ -119,7 +118,7 @@ async fn a_time_out_a_cut_and_a_refused_connection_say_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("grpc://{}", listener.local_addr().unwrap());
     drop(listener);
-    let (reason, _) = lost(client(&[&url], API_KEY).send(&request()).await);
+    let reason = lost(client(&[&url], API_KEY).send(&request()).await);
     assert!(
         reason.contains(&url) && reason.to_lowercase().contains("connection refused"),
         "{reason}"
@@ -135,13 +134,34 @@ async fn after_a_time_out_the_next_request_has_a_new_connection() {
     for _ in 0..3 {
         let request = request();
         let (answer, connection) = tokio::join!(client.send(&request), listener.accept());
-        assert!(lost(answer).0.contains("timed out"));
+        assert!(lost(answer).contains("timed out"));
         silent.push(connection.unwrap());
     }
 }
 
+/// What cuts its connection cuts off whatever else is on it.
 #[tokio::test]
-async fn endpoints_of_both_apis_stand_in_for_each_other() {
+async fn requests_that_are_apart_have_a_connection_of_their_own() {
+    let (fake, one) = fake(Fate::Replies).await;
+    let other = one.apart();
+    for client in [&one, &other] {
+        assert!(is_confirmed(&client.send(&request()).await));
+    }
+    fake.behave(|_| Plan::answer(Fate::Silence { executed: false }));
+    let request = request();
+    let (mut usual, mut others) = (std::pin::pin!(one.send(&request)), std::pin::pin!(other.send(&request)));
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut usual).await.is_err());
+    assert!(tokio::time::timeout(soon, &mut others).await.is_err());
+    fake.behave(|_| Plan::answer(Fate::Cut { executed: false }));
+    assert!(!lost(one.send(&request.clone().apart(true)).await).contains("timed out"));
+    // Both still wait for their time-out.
+    assert!(lost(usual.await).contains("timed out"));
+    assert!(lost(others.await).contains("timed out"));
+}
+
+#[tokio::test]
+async fn endpoints_of_both_apis_may_be_mixed() {
     let bad = FakeCentrifugo::start_with(|_| {
         Plan::answer(Fate::Status {
             status: 503,
@@ -151,8 +171,8 @@ async fn endpoints_of_both_apis_stand_in_for_each_other() {
     let (bad, good) = (bad.await.unwrap(), FakeCentrifugo::start().await.unwrap());
     let (one, two) = (bad.endpoint(Api::Grpc), good.endpoint(Api::Http));
     let client = client(&[&one, &two], API_KEY);
-    assert!(lost(client.send(&request()).await).1, "there is another one");
-    assert!(is_confirmed(&client.send(&request()).await));
+    lost(client.send(&request()).await);
+    assert!(is_confirmed(&client.send(&request().to(1)).await));
     assert_eq!(good.batch_requests(Api::Http), 1);
 }
 

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::driver::Setup;
 use crate::config::Order;
-use crate::publish::simulated::{Command, PLAIN, POISON, UNKNOWN};
+use crate::publish::simulated::{CURSED, Command, PLAIN, POISON, UNKNOWN};
 use crate::publish::{Concluded, RequestId};
 
 /// Centrifugo's memory of keys.
 const NO_REPEATS_FOR: Duration = Duration::from_secs(300);
+
+/// How long what is not behind anything cursed may wait for others that are: some time-outs of 8 s for each, and pauses.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Checker {
@@ -24,6 +27,9 @@ pub(super) struct Checker {
 #[derive(Debug)]
 struct Pushed {
     channels: Vec<String>,
+    at: Instant,
+    /// It is cursed, or waits for something that is.
+    hindered: bool,
     poisoned: bool,
     concluded: bool,
     /// It was never to be sent.
@@ -37,6 +43,7 @@ struct Channel {
     shown: Vec<(Instant, u64)>,
     seen: BTreeSet<u64>,
     in_flight: Option<RequestId>,
+    hindered: bool,
     /// A publication failed with error 100 here, which in batched order may lead to repeats.
     disturbed: bool,
 }
@@ -53,13 +60,21 @@ impl Checker {
     }
 
     /// Publications are numbered in the order of pushing.
-    pub(super) fn pushed(&mut self, channels: Vec<String>, body: &str) {
+    pub(super) fn pushed(&mut self, now: Instant, channels: Vec<String>, body: &str) {
         let number = self.pushed.len() as u64;
+        let behind = channels
+            .iter()
+            .any(|channel| self.channels.get(channel).is_some_and(|channel| channel.hindered));
+        let hindered = behind || body.contains(CURSED);
         for channel in &channels {
-            self.channels.entry(channel.clone()).or_default().pushed.push(number);
+            let channel = self.channels.entry(channel.clone()).or_default();
+            channel.pushed.push(number);
+            channel.hindered |= hindered;
         }
         self.pushed.push(Pushed {
             channels,
+            at: now,
+            hindered,
             poisoned: body.contains(POISON),
             concluded: false,
             obsolete: false,
@@ -124,6 +139,10 @@ impl Checker {
         }
         if self.pushed[number as usize].obsolete {
             return Err(format!("{number} gave up its place and is shown on {channel}"));
+        }
+        let Pushed { at, hindered, .. } = self.pushed[number as usize];
+        if self.setup.cursed && !hindered && now - at > PATIENCE {
+            return Err(format!("{number} waited for {:?}, and nothing is before it", now - at));
         }
         state.shown.push((now, number));
         if !state.seen.insert(number) {

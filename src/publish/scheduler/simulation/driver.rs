@@ -10,11 +10,14 @@ use super::super::{Bug, Limits, Scheduler};
 use super::checker::Checker;
 use super::traffic;
 use crate::config::Order;
-use crate::publish::simulated::{self, Centrifugo, Flight, Odds, Sent};
+use crate::publish::simulated::{self, Centrifugo, Curse, Flight, Odds, Sent};
 use crate::publish::{Request, RequestId};
 
 /// Simulated time in which a schedule has to come to its end; pauses are at most 30 s and faults end after 60 s.
 const PATIENCE: Duration = Duration::from_secs(1_000);
+
+/// Far longer than anything may wait that is not behind what is cursed.
+const CURSE_LASTS: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Setup {
@@ -22,6 +25,8 @@ pub(super) struct Setup {
     pub(super) keys: bool,
     /// Of what waits for a channel only the newest goes out.
     pub(super) conflate: bool,
+    /// Nothing goes wrong but that some publications never get there.
+    pub(super) cursed: bool,
     pub(super) bug: Option<Bug>,
 }
 
@@ -86,14 +91,24 @@ impl Driver {
             max_in_flight,
             busy_batch: if seed.is_multiple_of(2) { 1 } else { usize::MAX },
         };
-        let mut scheduler = Scheduler::new(limits, seed);
+        let odds = match setup.cursed {
+            true => Odds {
+                curse: Curse::random(&mut rng),
+                ..Odds::none()
+            },
+            false => Odds::random(&mut rng),
+        };
+        let mut scheduler = Scheduler::new(limits, seed).with_endpoints(odds.endpoints.len());
         scheduler.put_in(setup.bug);
-        let odds = Odds::random(&mut rng);
         let mut driver = Self {
             setup,
             start,
             now: start,
-            faults_end: start + Duration::from_millis(rng.u64(0..60_000)),
+            faults_end: start
+                + match setup.cursed {
+                    true => CURSE_LASTS,
+                    false => Duration::from_millis(rng.u64(0..60_000)),
+                },
             odds,
             max_in_flight,
             scheduler,
@@ -153,9 +168,9 @@ impl Driver {
     }
 
     fn push(&mut self) -> Result<(), String> {
-        let (publication, body) = traffic::publication(&mut self.rng, self.pushed);
+        let (publication, body) = traffic::publication(&mut self.rng, self.pushed, self.setup.cursed);
         let channels = publication.channels.iter().map(ToString::to_string).collect();
-        self.checker.pushed(channels, &body);
+        self.checker.pushed(self.now, channels, &body);
         let key = self.setup.keys.then(|| format!("key-{}", self.pushed));
         if !self.setup.conflate {
             self.scheduler.push(self.pushed, publication, key);

@@ -7,10 +7,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::message::{Body, Publication};
-use crate::publish::simulated::{PLAIN, POISON, UNKNOWN};
+use crate::publish::simulated::{CURSED, PLAIN, POISON, UNKNOWN};
 
 /// A random publication that carries its number, and its JSON.
-pub(super) fn publication(rng: &mut Rng, number: u64) -> (Publication, String) {
+pub(super) fn publication(rng: &mut Rng, number: u64, cursed: bool) -> (Publication, String) {
     let mut channels: Vec<Arc<str>> = match rng.u64(0..100) {
         0..80 => vec![channel(rng)],
         _ => (0..rng.usize(2..5)).map(|_| channel(rng)).collect(),
@@ -19,6 +19,7 @@ pub(super) fn publication(rng: &mut Rng, number: u64) -> (Publication, String) {
     channels.dedup();
     rng.shuffle(&mut channels);
     let body = match rng.u64(0..100) {
+        0..5 if cursed => json!({ "number": number, "is": CURSED }),
         0..2 => json!({ "number": number, "is": POISON }),
         _ => json!({ "number": number }),
     };

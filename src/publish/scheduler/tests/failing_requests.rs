@@ -1,4 +1,4 @@
-//! Requests that fail as a whole.
+//! Requests that fail as a whole, and who is at fault.
 
 use super::*;
 
@@ -8,17 +8,60 @@ fn an_unreadable_batch_is_split_until_the_one_is_found() {
     bench.push_all("a b c d e");
     let all = bench.sends("0@a 1@b 2@c 3@d 4@e");
     bench.gets(all, refused(400), "");
+    bench.finds_it_open();
     let first = bench.sends("0@a 1@b");
     let second = bench.sends("2@c 3@d");
     let third = bench.sends("4@e");
     bench.gets(first, replies("ok ok"), "0 1");
     bench.gets(third, replies("ok"), "4");
     bench.gets(second, refused(400), "");
+    bench.finds_it_open();
     let fourth = bench.sends("2@c");
     let fifth = bench.sends("3@d");
     bench.gets(fourth, replies("ok"), "2");
-    bench.gets(fifth, refused(400), "3:400");
+    bench.gets(fifth, refused(400), "");
+    let asks = bench.asks();
+    bench.gets(asks, taken(), "3:400");
     assert!(bench.scheduler.is_idle());
+}
+
+#[test]
+fn while_the_endpoint_is_asked_what_it_refused_stays_and_others_go_on() {
+    let mut bench = bench(Order::Strict);
+    bench.push_all("a");
+    let first = bench.sends("0@a");
+    bench.gets(first, refused(400), "");
+    assert_eq!(bench.scheduler.waiting(), 1);
+    bench.push_all("a b");
+    let asks = bench.asks();
+    let other = bench.sends("2@b");
+    bench.sends_nothing();
+    bench.gets(other, replies("ok"), "2");
+    bench.gets(asks, taken(), "0:400");
+    let next = bench.sends("1@a");
+    bench.gets(next, replies("ok"), "1");
+    assert!(bench.scheduler.is_idle());
+}
+
+#[test]
+fn an_endpoint_that_refuses_an_empty_request_too_is_at_fault_itself() {
+    for answer in [refused(400), denied(), lost()] {
+        let mut bench = bench(Order::Strict);
+        bench.push_all("a b c");
+        let first = bench.sends("0@a 1@b 2@c");
+        bench.gets(first, refused(400), "");
+        let asks = bench.asks();
+        bench.gets(asks, answer.clone(), "");
+        assert!(bench.scheduler.trouble().is_some());
+        bench.sleeps(50, 1_000);
+        let asks = bench.asks();
+        bench.gets(asks, answer, "");
+        bench.sleeps(100, 2_000);
+        bench.finds_it_open();
+        let again = bench.sends("0@a 1@b 2@c");
+        bench.gets(again, replies("ok ok ok"), "0 1 2");
+        assert!(bench.scheduler.is_idle(), "and nothing was refused");
+    }
 }
 
 #[test]
@@ -27,8 +70,10 @@ fn too_large_batches_become_smaller_and_grow_again() {
     bench.push_all("a b c d e f g h");
     let all = bench.sends("0@a 1@b 2@c 3@d 4@e 5@f 6@g 7@h");
     bench.gets(all, refused(413), "");
+    bench.finds_it_open();
     let first = bench.sends("0@a 1@b 2@c 3@d");
     bench.gets(first, refused(413), "");
+    bench.finds_it_open();
     // The limit grows with each success, but each publication remembers what was too large with it.
     let second = bench.sends("0@a 1@b");
     bench.gets(second, replies("ok ok"), "0 1");
@@ -36,11 +81,13 @@ fn too_large_batches_become_smaller_and_grow_again() {
     bench.sends("4@e 5@f 6@g 7@h");
     bench.push_sized("z", 0, None);
     let single = bench.sends("8@z");
-    bench.gets(single, refused(413), "8:413");
+    bench.gets(single, refused(413), "");
+    let asks = bench.asks();
+    bench.gets(asks, taken(), "8:413");
 }
 
 #[test]
-fn denied_pauses_everything_and_probes() {
+fn denied_pauses_everything_and_asks() {
     let mut bench = bench_with(Limits {
         order: Order::Strict,
         max_batch: 3,
@@ -58,38 +105,86 @@ fn denied_pauses_everything_and_probes() {
     bench.gets(second, denied(), "");
     for (at_least, at_most) in [(500, 1_000), (1_000, 2_000), (2_000, 4_000)] {
         bench.sleeps(at_least, at_most);
-        let probe = bench.sends("0@a 1@b 2@c");
+        let asks = bench.asks();
         bench.push(&format!("other{at_most}"));
         bench.sends_nothing();
-        assert_eq!(
-            bench.scheduler.next_wakeup(),
-            None,
-            "the probe's answer is what it waits for"
-        );
-        bench.gets(probe, denied(), "");
+        assert_eq!(bench.scheduler.next_wakeup(), None, "the answer is what it waits for");
+        bench.gets(asks, denied(), "");
     }
     bench.sleeps(4_000, 8_000);
-    let probe = bench.sends("0@a 1@b 2@c");
-    bench.gets(probe, replies("ok ok ok"), "0 1 2");
+    bench.finds_it_open();
+    let probe = bench.sends("3@other1000 4@other2000 5@other4000");
+    bench.sends_nothing();
+    bench.gets(probe, replies("ok ok ok"), "3 4 5");
     assert_eq!(bench.scheduler.trouble(), None);
-    bench.sends("3@other1000 4@other2000 5@other4000");
+    let again = bench.sends("0@a");
+    bench.gets(again, replies("ok"), "0");
+    let again = bench.sends("1@b");
+    bench.gets(again, replies("ok"), "1");
+    bench.sends("2@c");
 }
 
 #[test]
-fn a_lost_answer_is_retried_elsewhere_at_once_and_then_slowly() {
+fn an_endpoint_that_fails_or_lets_nothing_in_is_left_for_the_next_one_at_once() {
+    for failure in [denied(), lost(), refused(400)] {
+        let mut bench = bench(Order::Strict);
+        bench.scheduler = Scheduler::new(bench.scheduler.limits, 7).with_endpoints(2);
+        bench.push_all("a b");
+        let first = bench.scheduler.next_request(bench.now).unwrap();
+        assert_eq!((first.endpoint(), first.len()), (0, 2));
+        bench.gets(first.id(), failure.clone(), "");
+        let mut asks = bench.scheduler.next_request(bench.now).unwrap();
+        if let Answer::Refused { .. } = failure {
+            assert_eq!((asks.endpoint(), asks.len()), (0, 0), "does it refuse everything?");
+            bench.gets(asks.id(), denied(), "");
+            asks = bench.scheduler.next_request(bench.now).unwrap();
+        }
+        assert_eq!((asks.endpoint(), asks.len()), (1, 0), "without a pause");
+        bench.gets(asks.id(), taken(), "");
+        let second = bench.scheduler.next_request(bench.now).unwrap();
+        assert_eq!(second.endpoint(), 1);
+        let confirmed = vec![Reply::Confirmed(None); second.len()];
+        bench
+            .scheduler
+            .complete(bench.now, second.id(), Answer::Replies(confirmed));
+        assert_eq!(bench.scheduler.trouble(), None);
+        bench.push("c");
+        let third = bench.scheduler.next_request(bench.now).unwrap();
+        assert_eq!(third.endpoint(), 1, "until it fails itself");
+    }
+}
+
+#[test]
+fn when_every_endpoint_fails_there_is_a_pause_and_each_is_asked_in_its_turn() {
+    let mut bench = bench(Order::Strict);
+    bench.scheduler = Scheduler::new(bench.scheduler.limits, 7).with_endpoints(2);
+    bench.push("a");
+    let first = bench.scheduler.next_request(bench.now).unwrap();
+    bench.gets(first.id(), denied(), "");
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let asks = bench.scheduler.next_request(bench.now).unwrap();
+        asked.push((asks.endpoint(), asks.len()));
+        bench.gets(asks.id(), denied(), "");
+        bench.sleeps(500, 8_000);
+    }
+    assert_eq!(asked, [(1, 0), (0, 0), (1, 0), (0, 0)]);
+}
+
+#[test]
+fn a_lost_answer_is_retried_slowly_and_only_where_requests_are_taken() {
     let mut bench = bench(Order::Strict);
     bench.push_all("a a");
     let first = bench.sends("0@a");
-    bench.gets(first, lost(true), "");
+    bench.gets(first, lost(), "");
     assert_eq!(bench.scheduler.trouble(), Some("time-out"));
-    let probe = bench.sends("0@a");
-    bench.gets(probe, lost(false), "");
     for (at_least, at_most) in [(50, 100), (100, 200)] {
         bench.sleeps(at_least, at_most);
-        let probe = bench.sends("0@a");
-        bench.gets(probe, lost(false), "");
+        let asks = bench.asks();
+        bench.gets(asks, lost(), "");
     }
     bench.sleeps(200, 400);
+    bench.finds_it_open();
     let probe = bench.sends("0@a");
     bench.gets(probe, replies("ok"), "0");
     assert_eq!(bench.scheduler.trouble(), None);
@@ -101,7 +196,9 @@ fn a_lost_answer_makes_batches_smaller() {
     let mut bench = bench(Order::Batched);
     bench.push_all("a a a a");
     let first = bench.sends("0@a 1@a 2@a 3@a");
-    bench.gets(first, lost(true), "");
+    bench.gets(first, lost(), "");
+    bench.sleeps(50, 100);
+    bench.finds_it_open();
     let second = bench.sends("0@a 1@a");
     bench.gets(second, replies("ok ok"), "0 1");
     bench.sends("2@a 3@a");
@@ -114,4 +211,87 @@ fn replies_of_another_number_are_as_good_as_none() {
     let first = bench.sends("0@a+b");
     bench.gets(first, replies("ok"), "");
     assert_eq!(bench.scheduler.trouble(), Some("1 replies for 2 channels"));
+}
+
+#[test]
+fn what_fails_each_time_while_others_go_through_waits_alone() {
+    for failure in [lost(), denied()] {
+        let mut bench = bench(Order::Strict);
+        bench.push_all("poison b c d poison");
+        let start = bench.now;
+        let mut confirmed = bench.answers("poison", &failure);
+        while confirmed.len() < 3 {
+            bench.now = bench.scheduler.next_wakeup().expect("it goes on");
+            confirmed.extend(bench.answers("poison", &failure));
+        }
+        confirmed.sort_unstable();
+        assert_eq!(confirmed, [1, 2, 3]);
+        assert!(bench.now - start <= Duration::from_secs(3), "{:?}", bench.now - start);
+        assert_eq!(bench.scheduler.trouble(), None, "others go through");
+        let stuck = bench.scheduler.take_stuck().expect("it is said");
+        assert_eq!((stuck.ticket, stuck.failures), (0, 3));
+        for (number, (at_least, at_most)) in [(50, 100), (100, 200), (200, 400)].into_iter().enumerate() {
+            let other = format!("other{number}");
+            bench.push(&other);
+            let request = bench.sends(&format!("{}@{other}", 5 + number));
+            bench.gets(request, replies("ok"), &format!("{}", 5 + number));
+            bench.sleeps(at_least, at_most);
+            let lone = bench.sends("0@poison");
+            bench.gets(lone, failure.clone(), "");
+        }
+        bench.sleeps(400, 800);
+        let lone = bench.sends("0@poison");
+        bench.gets(lone, replies("ok"), "0");
+        let behind = bench.sends("4@poison");
+        bench.gets(behind, replies("ok"), "4");
+        assert!(bench.scheduler.is_idle());
+    }
+}
+
+#[test]
+fn what_comes_after_one_that_failed_alone_twice_does_not_wait_for_it() {
+    let mut bench = bench(Order::Strict);
+    bench.push("poison");
+    let first = bench.sends("0@poison");
+    bench.gets(first, lost(), "");
+    bench.sleeps(50, 100);
+    bench.finds_it_open();
+    let again = bench.sends("0@poison");
+    // It is under way, perhaps for as long as the time-out.
+    bench.push("b");
+    let other = bench.sends("1@b");
+    bench.gets(other, replies("ok"), "1");
+    assert_eq!(bench.scheduler.trouble(), None);
+    bench.gets(again, lost(), "");
+    bench.sleeps(50, 100);
+    let again = bench.sends("0@poison");
+    // Nothing went through meanwhile, so that it could be anybody's fault.
+    bench.gets(again, lost(), "");
+    bench.push("c");
+    bench.finds_it_open();
+    let other = bench.sends("2@c");
+    bench.gets(other, replies("ok"), "2");
+}
+
+#[test]
+fn where_nothing_goes_through_each_pause_has_one_question_and_few_publications_are_used_up() {
+    let mut bench = bench(Order::Strict);
+    let (mut questions, mut tried) = (0, std::collections::BTreeSet::new());
+    let start = bench.now;
+    while bench.now < start + Duration::from_secs(300) {
+        bench.push(&format!("c{}", bench.pushed));
+        while let Some(request) = bench.scheduler.next_request(bench.now) {
+            questions += usize::from(request.is_empty());
+            let channels = request
+                .commands()
+                .iter()
+                .flat_map(|command| command.channels().to_vec());
+            tried.extend(channels);
+            let answer = if request.is_empty() { taken() } else { lost() };
+            bench.scheduler.complete(bench.now, request.id(), answer);
+        }
+        bench.now += Duration::from_millis(500);
+    }
+    assert!((60..150).contains(&questions), "{questions}");
+    assert!(tried.len() < 80, "{} of 600 were sent", tried.len());
 }

@@ -52,25 +52,32 @@ struct Service {
 impl CentrifugoApi for Service {
     async fn batch(&self, request: Request<api::BatchRequest>) -> Result<Response<api::BatchResponse>, Status> {
         lock(&self.shared.store).count(PATH);
+        let cut = request.extensions().get::<Cut>().cloned();
+        if let Some(worked) = self.shared.closed() {
+            return respond(worked, cut).await;
+        }
         let key = request.metadata().get("authorization");
         if key.is_none_or(|key| key.as_bytes() != format!("apikey {API_KEY}").as_bytes()) {
             return Err(Status::unauthenticated("unauthenticated"));
         }
-        let cut = request.extensions().get::<Cut>().cloned();
         let commands: Vec<Command> = request.into_inner().commands.into_iter().map(command).collect();
         if commands.is_empty() {
             return Ok(Response::new(api::BatchResponse::default()));
         }
-        match super::work(&self.shared, commands).await {
-            Worked::Replies(replies) => Ok(Response::new(response(&replies))),
-            Worked::Status(status) => Err(as_status(status)),
-            Worked::Silence => std::future::pending().await,
-            Worked::Cut => {
-                if let Some(cut) = cut {
-                    cut.now();
-                }
-                std::future::pending().await
+        respond(super::work(&self.shared, commands).await, cut).await
+    }
+}
+
+async fn respond(worked: Worked, cut: Option<Cut>) -> Result<Response<api::BatchResponse>, Status> {
+    match worked {
+        Worked::Replies(replies) => Ok(Response::new(response(&replies))),
+        Worked::Status(status) => Err(as_status(status)),
+        Worked::Silence => std::future::pending().await,
+        Worked::Cut => {
+            if let Some(cut) = cut {
+                cut.now();
             }
+            std::future::pending().await
         }
     }
 }
@@ -136,6 +143,11 @@ fn as_status(status: u16) -> Status {
         ),
         429 => (Code::ResourceExhausted, "slower"),
         503 => (Code::Unavailable, "down for maintenance"),
+        300..=499 => {
+            // As tonic says it of what knows nothing of GRPC.
+            let message = format!("grpc-status header missing, mapped from HTTP status code {status}");
+            return Status::new(Code::Unknown, message);
+        }
         _ => (Code::Internal, "an error"),
     };
     Status::new(code, message)
