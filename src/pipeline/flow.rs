@@ -379,9 +379,10 @@ impl Flow {
         }
         let (window, config) = (&self.window, &self.config);
         let wanted = |ticket| {
-            !window
-                .message(ticket)
-                .is_some_and(|message| is_too_old(config, now, message))
+            config.max_age.is_none()
+                || !window
+                    .message(ticket)
+                    .is_some_and(|message| is_too_old(config, now, message))
         };
         #[cfg(test)]
         let wanted = |ticket| wanted(ticket) || self.bug.looks_at_arrivals_only();

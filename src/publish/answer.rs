@@ -1,7 +1,7 @@
 //! What can become of a request, as far as the scheduler has to tell it apart: the one table of answers, for both APIs.
 //!
 //! [`of_http`] and [`of_grpc`] say what an answer to a request as a whole means, [`may_pass`] what an error of one publication does;
-//! what follows from it is decided in the scheduler. [`TABLE`] says the same in words, and RELIABILITY.md says what it says.
+//! what follows from it is decided in the scheduler. `TABLE` says the same in words, and RELIABILITY.md says what it says.
 
 /// Centrifugo's `internal server error`: temporary, and ambiguous, since an engine that timed out may have executed the command.
 pub(super) const INTERNAL: u32 = 100;

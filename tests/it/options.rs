@@ -333,13 +333,13 @@ async fn what_became_too_old_while_centrifugo_was_away_is_not_shown() -> Result<
     settled(&world, "UNRULY", "slipring-unruly").await?;
     world.publish(numbers(101..=101)).await?;
     shows(&world.centrifugo, CHANNEL, [1, 2, 101]).await?;
-    let status = relay.status().await?;
-    let unruly = module(&status, "unruly");
-    let [expired, published] = ["expired", "published"].map(|count| unruly[count].as_u64().unwrap_or_default());
-    ensure!(
-        expired + published == 101 && unruly["dropped"] == 0,
-        "each is one or the other: {unruly}"
-    );
+    let count = |unruly: &Value, of: &str| unruly[of].as_u64().unwrap_or_default();
+    let all = |status: &Value| {
+        let unruly = module(status, "unruly");
+        count(unruly, "expired") + count(unruly, "published") == 101
+    };
+    let status = relay.status_when(SOON, "each to be one or the other", all).await?;
+    ensure!(module(&status, "unruly")["dropped"] == 0, "{status}");
     Ok(())
 }
 

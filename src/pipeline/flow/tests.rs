@@ -279,7 +279,7 @@ fn what_was_sent_is_sent_again_however_old_it_is_and_what_is_behind_it_is_left_o
 fn a_message_with_several_publications_expires_once() {
     let mut flow = aged(Duration::from_secs(60));
     let ticket = deliver(&mut flow, 1);
-    let publications = ["a", "b"].map(|channel| publication(channel)).to_vec();
+    let publications = ["a", "b"].map(publication).to_vec();
     let transformed = Transformed {
         ticket,
         outcome: Outcome::Publish(publications),

@@ -11,8 +11,8 @@ use crate::publish::{Concluded, RequestId};
 /// Centrifugo's memory of keys.
 const NO_REPEATS_FOR: Duration = Duration::from_secs(300);
 
-/// How long what is not behind anything cursed may wait for others that are: some time-outs of 8 s for each, and pauses.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long what is not behind anything cursed may wait for each that is, and once more: some time-outs of 8 s, and pauses.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 #[derive(Debug)]
 pub(super) struct Checker {
@@ -22,6 +22,8 @@ pub(super) struct Checker {
     /// Error 100 was answered in this request for this publication on this channel.
     failed: BTreeSet<(RequestId, String, u64)>,
     concluded: usize,
+    /// How many publications never get there.
+    cursed: u32,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Checker {
             channels: BTreeMap::new(),
             failed: BTreeSet::new(),
             concluded: 0,
+            cursed: 0,
         }
     }
 
@@ -65,7 +68,9 @@ impl Checker {
         let behind = channels
             .iter()
             .any(|channel| self.channels.get(channel).is_some_and(|channel| channel.hindered));
-        let hindered = behind || body.contains(CURSED);
+        let cursed = body.contains(CURSED);
+        let hindered = behind || cursed;
+        self.cursed += u32::from(cursed);
         for channel in &channels {
             let channel = self.channels.entry(channel.clone()).or_default();
             channel.pushed.push(number);
@@ -141,7 +146,7 @@ impl Checker {
             return Err(format!("{number} gave up its place and is shown on {channel}"));
         }
         let Pushed { at, hindered, .. } = self.pushed[number as usize];
-        if self.setup.cursed && !hindered && now - at > PATIENCE {
+        if self.setup.cursed && !hindered && now - at > PATIENCE * (self.cursed + 1) {
             return Err(format!("{number} waited for {:?}, and nothing is before it", now - at));
         }
         state.shown.push((now, number));

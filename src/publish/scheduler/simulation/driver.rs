@@ -13,11 +13,12 @@ use crate::config::Order;
 use crate::publish::simulated::{self, Centrifugo, Curse, Flight, Odds, Sent};
 use crate::publish::{Request, RequestId};
 
-/// Simulated time in which a schedule has to come to its end; pauses are at most 30 s and faults end after 60 s.
-const PATIENCE: Duration = Duration::from_secs(1_000);
+/// Simulated time in which a schedule has to come to its end; pauses are at most 30 s, and faults end after 60 s, or when the curse
+/// does.
+const PATIENCE: Duration = Duration::from_secs(3_000);
 
 /// Far longer than anything may wait that is not behind what is cursed.
-const CURSE_LASTS: Duration = Duration::from_secs(600);
+const CURSE_LASTS: Duration = Duration::from_secs(2_000);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Setup {
