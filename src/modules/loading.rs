@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, setpriority_process};
+use rustix::process::{Pid, getpriority_process, setpriority_process};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::sleep;
 
@@ -23,7 +23,7 @@ const SHORT: Duration = Duration::from_secs(2);
 /// What takes longer goes on without its place, and gives way to what runs: it may not be going to end by itself.
 const LENT: Duration = Duration::from_millis(500);
 
-/// As that of the processes that compile.
+/// By how much, as the processes that compile do.
 const NICENESS: i32 = 5;
 
 /// As that of the threads on which modules work: guests take up to 512 KiB of it.
@@ -154,14 +154,20 @@ async fn apart<T: Send + 'static>(
     let done = tokio::select! {
         done = &mut receiver => done,
         () = sleep(LENT) => {
-            if let Some(Some(thread)) = id.get() {
-                // It is a courtesy.
-                let _ = setpriority_process(Some(*thread), NICENESS);
-            }
+            give_way(id.get().copied().flatten());
             receiver.await
         }
     };
     done.context("loading the module broke, which is a bug in Slipring")
+}
+
+/// It is a courtesy: what can't be done is left.
+fn give_way(thread: Option<Pid>) {
+    if let Some(thread) = thread
+        && let Ok(niceness) = getpriority_process(Some(thread))
+    {
+        let _ = setpriority_process(Some(thread), (niceness + NICENESS).min(19));
+    }
 }
 
 /// By which Linux knows this thread: to its scheduler a thread is a process.
@@ -219,7 +225,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_takes_long_gives_way_and_nothing_else_does() {
-        use rustix::process::{getpid, getpriority_process};
+        use rustix::process::getpid;
 
         let before = getpriority_process(Some(getpid())).unwrap();
         let nice = || getpriority_process(own_thread()).unwrap();

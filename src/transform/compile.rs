@@ -1,6 +1,6 @@
 //! From a file to machine code. What is in a file is read by wasmparser, wit-component and Cranelift, none of which bounds what it
 //! takes: a file of 380 kB can cost gigabytes and minutes, and one that is nested deeply ends the process. So the relay does it
-//! in a process of its own ([`process`]), which is all that suffers.
+//! in a process of its own (`process`), which is all that suffers.
 
 pub(super) mod process;
 mod shape;

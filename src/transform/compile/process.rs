@@ -37,7 +37,7 @@ pub fn memory_held() -> usize {
 }
 
 /// From now on files are compiled in processes that this program starts of itself. For a `main` that does what
-/// [`Order::from_arguments`](worker::Order::from_arguments) finds; otherwise, as in tests and measurements, files are compiled where they
+/// `Order::from_arguments` finds; otherwise, as in tests and measurements, files are compiled where they
 /// are loaded.
 pub fn in_processes() {
     // Where an upgrade has replaced the file, this still is the program that runs.
