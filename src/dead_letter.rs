@@ -7,7 +7,7 @@ mod parts;
 mod read;
 mod store;
 
-pub use letter::{Letter, Opened, Origin, Unfit};
+pub use letter::{Letter, Opened, Origin, Raw, Unfit};
 pub use read::{ReadError, Reader, Scan};
 pub use store::{DeadLetters, Sender};
 

@@ -15,7 +15,7 @@ pub(super) const PART: &str = "Slipring-Part";
 pub(super) const RAW_HEADERS: &str = "Slipring-Raw-Headers";
 /// The first so many bytes of the payload are the message's header block: it does not fit among the letter's own headers.
 pub(super) const RAW_HEADERS_SIZE: &str = "Slipring-Raw-Headers-Size";
-/// In base64: a subject that is not UTF-8.
+/// In base64: a subject that is not UTF-8, or not one line of text.
 pub(super) const RAW_SUBJECT: &str = "Slipring-Raw-Subject";
 /// JetStream's own, by which it knows what it has stored already.
 pub(super) const ID: &str = "Nats-Msg-Id";

@@ -56,17 +56,16 @@ pub(super) struct Parts {
 pub struct Opened {
     pub letter: Letter,
     pub payload: Bytes,
-    /// Where the letter could not have them as its own.
-    pub raw: Option<Raw>,
+    pub raw: Raw,
 }
 
-/// Bytes of the message that a letter has beside its headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes of the message, where the letter could not have them as its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Raw {
-    /// `None`: the letter has the subject as text.
+    /// `None`: the letter has it as text.
     pub subject: Option<Bytes>,
-    /// The header block.
-    pub headers: Bytes,
+    /// The header block. `None`: they are among the letter's own.
+    pub headers: Option<Bytes>,
 }
 
 /// Why a dead letter is no message any more.
@@ -178,26 +177,23 @@ impl Opened {
             Some(size) if size <= stored.len() => (Some(stored.slice(..size)), stored.slice(size..)),
             _ => (bytes(header::RAW_HEADERS), stored),
         };
-        let raw = headers.map(|headers| Raw {
+        let raw = Raw {
             subject: bytes(header::RAW_SUBJECT),
             headers,
-        });
+        };
         Self { letter, payload, raw }
     }
 
     /// Subject and headers of the message.
     pub fn contents(&self) -> Contents {
         let subject = self.letter.origin.as_ref().map_or("", |origin| origin.subject.as_str());
-        match &self.raw {
+        let subject = self.raw.subject.as_deref().unwrap_or(subject.as_bytes());
+        match &self.raw.headers {
+            Some(block) => headers::read(subject, block),
             None => Contents {
-                subject: subject.to_owned(),
                 headers: self.letter.message_headers().cloned().collect(),
-                unreadable: None,
+                ..headers::read(subject, &[])
             },
-            Some(raw) => {
-                let subject = raw.subject.as_deref().unwrap_or(subject.as_bytes());
-                headers::read(subject, &raw.headers)
-            }
         }
     }
 

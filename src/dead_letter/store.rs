@@ -181,16 +181,18 @@ fn headers(sender: Sender<'_>, message: &Message, rejection: &Rejection) -> Head
 
 /// The headers and the payload of the letter. Headers of the message that would not fit go before its payload, as they are on the wire.
 fn fitting(mut headers: HeaderMap, message: &Message) -> (HeaderMap, Bytes) {
-    if let Some(unreadable) = &message.unreadable {
+    let unreadable = message.unreadable.as_deref();
+    if let Some(unreadable) = unreadable {
         headers.insert(header::RAW_HEADERS, STANDARD.encode(&unreadable.headers));
-        if unreadable.subject[..] != *message.subject.as_bytes() {
-            headers.insert(header::RAW_SUBJECT, STANDARD.encode(&unreadable.subject));
-        }
+    }
+    let subject = unreadable.map_or(message.subject.as_bytes(), |unreadable| &unreadable.subject);
+    if subject != line(&message.subject).as_bytes() {
+        headers.insert(header::RAW_SUBJECT, STANDARD.encode(subject));
     }
     if size(&headers) <= MAX_HEADERS {
         return (headers, message.payload.clone());
     }
-    let block = match &message.unreadable {
+    let block = match unreadable {
         Some(unreadable) => unreadable.headers.clone(),
         None => block(&message.headers).into(),
     };
@@ -242,6 +244,10 @@ fn size(headers: &HeaderMap) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
+    use super::super::letter::{Letter, Opened};
+    use super::super::parts::Assembly;
     use super::*;
     use crate::message::Stage;
 
@@ -326,6 +332,58 @@ mod tests {
             );
         }
         assert_ne!(value(&letters[0].0, "Nats-Msg-Id"), value(&letters[1].0, "Nats-Msg-Id"));
+    }
+
+    /// The message of a letter that was stored so.
+    fn reopened(letters: &[(HeaderMap, Bytes)]) -> Message {
+        let (mut assembly, mut whole) = (Assembly::default(), None);
+        for (number, (headers, payload)) in (1..).zip(letters) {
+            let letter = Letter::read(
+                number,
+                Timestamp::UNIX_EPOCH,
+                "slipring.dead.orders",
+                headers,
+                payload.len(),
+            );
+            whole = assembly.add(letter);
+        }
+        let stored: Vec<u8> = letters.iter().flat_map(|(_, payload)| payload.to_vec()).collect();
+        Opened::new(whole.expect("all parts are there"), stored.into())
+            .message()
+            .expect("a message")
+    }
+
+    #[test]
+    fn whatever_the_message_is_its_letter_gives_it_back() {
+        let large = "x".repeat(60_000);
+        let block = |end: &[u8]| [format!("NATS/1.0\r\nCity: {large}\r\nTrace: 1").as_bytes(), end].concat();
+        for (subject, block) in [
+            (
+                &b"orders.1"[..],
+                b"NATS/1.0\r\nTrace: 1\r\nCity: M\xfcnchen\r\n\r\n".to_vec(),
+            ),
+            (b"orders.\xfc", Vec::new()),
+            (b"orders.\xfc", b"NATS/1.0\r\nTrace: 1\r\n\r\n".to_vec()),
+            (b"orders.\x0b\x7f", b"NATS/1.0\r\nTrace: 1\r\nTrace: 2\r\n\r\n".to_vec()),
+            (b"orders.1", b"\xff".to_vec()),
+            (b"orders.1", block(b"\r\n\r\n")),
+            (b"orders.1", block(b"\xfc\r\n\r\n")),
+        ] {
+            let contents = crate::nats::headers::read(subject, &block);
+            let message = Message {
+                subject: contents.subject,
+                headers: contents.headers,
+                unreadable: contents.unreadable,
+                ..message(b"{\"payload\":\"\xff\"}", &[])
+            };
+            for max_payload in [1 << 20, 70_000] {
+                let letters = letters(SENDER, &message, &rejection("no"), max_payload);
+                for (headers, payload) in &letters {
+                    assert!(size(headers) <= MAX_HEADERS && size(headers) + payload.len() <= max_payload);
+                }
+                assert_eq!(reopened(&letters), message);
+            }
+        }
     }
 
     #[test]

@@ -91,5 +91,14 @@ mod tests {
         refusals.success(Stage::Transform);
         let mut reject = |stage| refusals.rejected(now, "orders", &message, &rejection(stage));
         assert_eq!((reject(Stage::Transform), reject(Stage::Publish)), (1, 2));
+        let unreadable = Rejection {
+            code: UNREADABLE.into(),
+            ..rejection(Stage::Transform)
+        };
+        assert_eq!(
+            refusals.rejected(now, "orders", &message, &unreadable),
+            1,
+            "it does not count"
+        );
     }
 }
