@@ -17,7 +17,7 @@ use super::parts::Assembly;
 use crate::nats::wire::{Answer, Delivered, Fetch, Frame, Wire, status};
 use crate::nats::{Nats, headers, raw};
 
-/// Messages asked for at once while all are gone through, without their payloads.
+/// Messages asked for at once while all are gone through.
 const BATCH: usize = 500;
 
 /// Bytes that may wait to be looked at before no more is read.
@@ -85,11 +85,12 @@ impl Reader {
 
     /// Goes through all that are there now, of one module or of all.
     pub async fn scan(&self, module: Option<&str>) -> Result<Scan, ReadError> {
+        // With their payloads: for a header block of one byte, which anybody may store, a consumer without them ends nats-server 2.15.2
+        // (`convertToHeadersOnly` in `server/consumer.go`).
         let config = pull::Config {
             description: Some("slipring dead-letters".to_owned()),
             ack_policy: AckPolicy::None,
             filter_subject: format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">")),
-            headers_only: true,
             memory_storage: true,
             inactive_threshold: INACTIVE,
             ..Default::default()
@@ -236,14 +237,8 @@ impl Scan {
             let stored = Timestamp::from_nanosecond(delivered.timestamp.into()).unwrap_or_default();
             let number = delivered.sequence;
             let headers = headers::map(frame.headers());
-            // JetStream says how large what it leaves out is.
-            let size = headers
-                .get("Nats-Msg-Size")
-                .and_then(|size| size.as_str().parse().ok())
-                .unwrap_or(frame.payload().len());
             let subject = String::from_utf8_lossy(frame.subject());
-            let mut letter = Letter::read(number, stored, &subject, &headers, size);
-            letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
+            let letter = Letter::read(number, stored, &subject, &headers, frame.payload().len());
             if let Some(letter) = self.assembly.add(letter) {
                 return Ok(Some(letter));
             }
