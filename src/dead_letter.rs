@@ -8,7 +8,7 @@ mod read;
 mod store;
 mod tail;
 
-pub use letter::{Letter, Opened, Origin, Unfit};
+pub use letter::{Letter, Opened, Origin, Raw, Unfit};
 pub use read::{ReadError, Reader, Scan};
 pub use store::{DeadLetters, Sender, StoreError};
 

@@ -17,7 +17,7 @@ pub(super) const MODULE_SHA256: &str = "Slipring-Module-Sha256";
 pub(super) const PART: &str = "Slipring-Part";
 /// In base64: the header block of a message that can't be read, as it was on the wire.
 pub(super) const RAW_HEADERS: &str = "Slipring-Raw-Headers";
-/// In base64: a subject that is not UTF-8.
+/// In base64: a subject that is not UTF-8, or not one line of text.
 pub(super) const RAW_SUBJECT: &str = "Slipring-Raw-Subject";
 /// So many bytes at the end of the payload are not the message's: see [`Tail`](super::tail::Tail).
 pub(super) const TAIL: &str = "Slipring-Tail";

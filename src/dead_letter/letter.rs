@@ -67,17 +67,16 @@ pub(super) struct Parts {
 pub struct Opened {
     pub letter: Letter,
     pub payload: Bytes,
-    /// Where the letter could not have them as its own.
-    pub raw: Option<Raw>,
+    pub raw: Raw,
 }
 
-/// Bytes of the message that a letter has beside its headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes of the message, where the letter could not have them as its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Raw {
-    /// `None`: the letter has the subject as text.
+    /// `None`: the letter has it as text.
     pub subject: Option<Bytes>,
-    /// The header block.
-    pub headers: Bytes,
+    /// The header block. `None`: they are among the letter's own.
+    pub headers: Option<Bytes>,
 }
 
 /// Why a dead letter is no message any more.
@@ -219,11 +218,11 @@ impl Opened {
             found.map(|(_, value)| value.clone())
         };
         let bytes = |base64: String| STANDARD.decode(base64).ok().map(Bytes::from);
-        let raw_headers = raw_headers.or_else(|| value(header::RAW_HEADERS)).and_then(bytes);
-        let raw = raw_headers.map(|headers| Raw {
+        let raw_headers = raw_headers.or_else(|| value(header::RAW_HEADERS));
+        let raw = Raw {
             subject: value(header::RAW_SUBJECT).and_then(bytes),
-            headers,
-        });
+            headers: raw_headers.and_then(bytes),
+        };
         Self {
             letter,
             payload: stored,
@@ -234,17 +233,14 @@ impl Opened {
     /// Subject and headers of the message.
     pub fn contents(&self) -> Contents {
         let subject = self.letter.origin.as_ref().map_or("", |origin| origin.subject.as_str());
+        let subject = self.raw.subject.as_deref().unwrap_or(subject.as_bytes());
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        match &self.raw {
+        match &self.raw.headers {
+            Some(block) => headers::read(subject, block),
             None => Contents {
-                subject: subject.to_owned(),
                 headers: self.letter.message_headers().into_iter().map(owned).collect(),
-                unreadable: None,
+                ..headers::read(subject, &[])
             },
-            Some(raw) => {
-                let subject = raw.subject.as_deref().unwrap_or(subject.as_bytes());
-                headers::read(subject, &raw.headers)
-            }
         }
     }
 

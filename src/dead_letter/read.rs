@@ -21,7 +21,7 @@ use super::parts::Assembly;
 use crate::nats::wire::{self, Answer, Fetch, Frame, Wire, status};
 use crate::nats::{Nats, headers, inactive_threshold, raw};
 
-/// Messages asked for at once while all are gone through, without their payloads.
+/// Messages asked for at once while all are gone through.
 const BATCH: usize = 500;
 
 /// Bytes that may wait to be looked at before no more is read.
@@ -240,11 +240,12 @@ struct Consumed {
 
 impl Consumed {
     async fn open(reader: &Reader, filter_subject: String) -> Result<Self, ReadError> {
+        // With their payloads: for a header block of one byte, which anybody may store, a consumer without them ends nats-server 2.15.2
+        // (`convertToHeadersOnly` in `server/consumer.go`).
         let config = pull::Config {
             description: Some("slipring dead-letters".to_owned()),
             ack_policy: AckPolicy::None,
             filter_subject,
-            headers_only: true,
             memory_storage: true,
             inactive_threshold: inactive_threshold(&reader.stream.cached_info().config, INACTIVE),
             ..Default::default()
@@ -285,14 +286,8 @@ impl Consumed {
         }
         let stored = Timestamp::from_nanosecond(delivered.timestamp.into()).unwrap_or_default();
         let headers = headers::map(frame.headers());
-        // JetStream says how large what it leaves out is.
-        let size = headers
-            .get("Nats-Msg-Size")
-            .and_then(|size| size.as_str().parse().ok())
-            .unwrap_or(frame.payload().len());
         let subject = String::from_utf8_lossy(frame.subject());
-        let mut letter = Letter::read(delivered.sequence, stored, &subject, &headers, size);
-        letter.headers.retain(|(name, _)| name != "Nats-Msg-Size");
+        let letter = Letter::read(delivered.sequence, stored, &subject, &headers, frame.payload().len());
         Ok(Some(letter))
     }
 

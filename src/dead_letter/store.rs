@@ -205,10 +205,12 @@ fn whole(facts: Facts<'_>, max_payload: usize) -> (HeaderMap, Bytes) {
         }
         None => tail.headers = Some(facts.message.headers.clone()),
     }
-    if let Some(unreadable) = &facts.message.unreadable {
-        if unreadable.subject[..] != *facts.message.subject.as_bytes() {
-            headers.insert(header::RAW_SUBJECT, STANDARD.encode(&unreadable.subject));
-        }
+    let unreadable = facts.message.unreadable.as_deref();
+    let subject = unreadable.map_or(facts.message.subject.as_bytes(), |unreadable| &unreadable.subject);
+    if subject != line(&facts.message.subject).as_bytes() {
+        headers.insert(header::RAW_SUBJECT, STANDARD.encode(subject));
+    }
+    if let Some(unreadable) = unreadable {
         let block = STANDARD.encode(&unreadable.headers);
         match block.len() <= MAX_RAW_HEADERS.min(max_payload / 4) {
             true => headers.insert(header::RAW_HEADERS, block),
@@ -444,6 +446,60 @@ mod tests {
             );
         }
         assert_ne!(value(&letters[0].0, "Nats-Msg-Id"), value(&letters[1].0, "Nats-Msg-Id"));
+    }
+
+    /// The message of a letter that was stored so.
+    fn reopened(letters: &[(HeaderMap, Bytes)]) -> Message {
+        let (mut assembly, mut whole) = (Assembly::default(), None);
+        for (number, (headers, payload)) in (1..).zip(letters) {
+            let letter = Letter::read(
+                number,
+                Timestamp::UNIX_EPOCH,
+                "slipring.dead.orders",
+                headers,
+                payload.len(),
+            );
+            whole = assembly.add(letter);
+        }
+        let stored: Vec<u8> = letters.iter().flat_map(|(_, payload)| payload.to_vec()).collect();
+        Opened::new(whole.expect("all parts are there"), stored.into())
+            .message()
+            .expect("a message")
+    }
+
+    #[test]
+    fn whatever_the_message_is_its_letter_gives_it_back() {
+        let large = "x".repeat(60_000);
+        let block = |end: &[u8]| [format!("NATS/1.0\r\nCity: {large}\r\nTrace: 1").as_bytes(), end].concat();
+        for (subject, block) in [
+            (
+                &b"orders.1"[..],
+                b"NATS/1.0\r\nTrace: 1\r\nCity: M\xfcnchen\r\n\r\n".to_vec(),
+            ),
+            (b"orders.\xfc", Vec::new()),
+            (b"orders.\xfc", b"NATS/1.0\r\nTrace: 1\r\n\r\n".to_vec()),
+            (b"orders.\x0b\x7f", b"NATS/1.0\r\nTrace: 1\r\nTrace: 2\r\n\r\n".to_vec()),
+            (b"orders.1", b"\xff".to_vec()),
+            (b"orders.1", block(b"\r\n\r\n")),
+            (b"orders.1", block(b"\xfc\r\n\r\n")),
+        ] {
+            let contents = crate::nats::headers::read(subject, &block);
+            let message = Message {
+                subject: contents.subject,
+                headers: contents.headers,
+                unreadable: contents.unreadable,
+                ..message(b"{\"payload\":\"\xff\"}", &[])
+            };
+            for max_payload in [1 << 20, 70_000] {
+                let letters = letters(facts(&message, &rejection("no")), max_payload);
+                for (headers, payload) in &letters {
+                    // Some are added when it is sent.
+                    let fits = size(headers) <= 65_535 - 256 && size(headers) + payload.len() <= max_payload;
+                    assert!(fits, "{} bytes of headers", size(headers));
+                }
+                assert_eq!(reopened(&letters), message);
+            }
+        }
     }
 
     #[test]

@@ -208,5 +208,14 @@ mod tests {
                 "{header}"
             );
         }
+        let unreadable = Rejection {
+            code: UNREADABLE.into(),
+            ..rejection(Stage::Transform)
+        };
+        assert_eq!(
+            refusals.rejected(now, "orders", &message, &unreadable),
+            1,
+            "it does not count"
+        );
     }
 }

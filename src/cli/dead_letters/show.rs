@@ -31,7 +31,7 @@ With --json, `subject`, `headers`, `stream`, `sequence`, `timestamp` and the pay
   slipring dead-letters show 17 --json |
     jq -c '{subject, headers, stream, sequence, timestamp, payload}' | slipring try orders.wasm
 
-Of a message that can't be read there are its bytes: `headers_base64`, and `subject_base64` where the subject is not UTF-8.")]
+Of a message that can't be read there are its bytes: `headers_base64`, and `subject_base64` where the subject is not a line of text.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
@@ -157,7 +157,7 @@ fn told(results: &Results) -> String {
 struct Whole<'a> {
     #[serde(flatten)]
     facts: Facts<'a>,
-    /// Of a message that can't be read: the bytes of its subject, if they are not UTF-8, and of its header block.
+    /// The bytes of a subject that is not a line of text, and of the header block of a message that can't be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,11 +178,10 @@ fn json(opened: &Opened) -> String {
         headers.entry(name).or_default().push(value);
     }
     let unreadable = contents.unreadable.as_deref();
-    let subject = unreadable.filter(|unreadable| unreadable.subject[..] != *contents.subject.as_bytes());
     let payload = std::str::from_utf8(&opened.payload).ok();
     let whole = Whole {
         facts: Facts::of(&opened.letter),
-        subject_base64: subject.map(|unreadable| STANDARD.encode(&unreadable.subject)),
+        subject_base64: opened.raw.subject.as_ref().map(|subject| STANDARD.encode(subject)),
         headers_base64: unreadable.map(|unreadable| STANDARD.encode(&unreadable.headers)),
         headers: unreadable.is_none().then_some(headers),
         payload,
@@ -197,12 +196,13 @@ mod tests {
 
     use super::super::text::tests::letter;
     use super::*;
+    use crate::dead_letter::Raw;
 
     fn opened(payload: &'static [u8]) -> Opened {
         Opened {
             letter: letter(),
             payload: bytes::Bytes::from_static(payload),
-            raw: None,
+            raw: Raw::default(),
         }
     }
 

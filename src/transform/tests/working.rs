@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::super::{Chunk, Engine, Module, Transformed, Workers};
-use super::message;
 use super::wat::{Guest, limits};
-use crate::message::{Body, Outcome};
+use super::{check_rejected, message};
+use crate::message::{Body, Message, Outcome, Unreadable};
 
 #[test]
 fn a_message_becomes_a_publication() {
@@ -17,6 +17,23 @@ fn a_message_becomes_a_publication() {
     assert_eq!(publications.len(), 1);
     assert_eq!(&*publications[0].channels[0], "a");
     assert!(matches!(&publications[0].body, Body::Json(json) if json.get() == "1"));
+}
+
+#[test]
+fn what_cannot_be_read_never_reaches_the_guest() {
+    let mut instance = Guest::default().instance();
+    let unreadable = Unreadable {
+        reason: "its subject is not UTF-8: byte 3 of it is 0xfc".to_owned(),
+        subject: b"a.\xfc".as_slice().into(),
+        headers: bytes::Bytes::new(),
+    };
+    let message = Message {
+        unreadable: Some(Box::new(unreadable)),
+        ..message(1)
+    };
+    let reason = "the message cannot be read: its subject is not UTF-8: byte 3 of it is 0xfc";
+    check_rejected(instance.call(&message), "unreadable", reason);
+    assert_eq!(instance.memory(), 0, "it was not even started");
 }
 
 #[test]
