@@ -55,6 +55,8 @@ fn unreadable(path: &Path, error: &io::Error) -> Problems {
 /// `slipring.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// What all that passes through the modules may take, in bytes. `None`: as much as suits the machine.
+    pub memory_limit: Option<usize>,
     pub nats: Nats,
     pub centrifugo: Centrifugo,
     pub modules: Modules,

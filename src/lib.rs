@@ -7,6 +7,7 @@
 //! - [`config`]: what the user wrote, checked.
 //! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
+//! - [`memory`]: how much of it all of that may take.
 //! - [`window`]: what is settled, and what may be acked.
 //! - [`dead_letter`]: what could not be published.
 //! - [`pipeline`]: wires the stages of one module; only it sees them all.
@@ -17,6 +18,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod modules;

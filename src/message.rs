@@ -56,14 +56,20 @@ impl Unreadable {
 }
 
 impl Message {
-    /// What the message takes in memory, in bytes, as the window counts it.
+    /// What the message takes in memory, in bytes, as the window counts it. A header line of two letters takes some 60.
     pub fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let unreadable = self
-            .unreadable
-            .as_ref()
-            .map_or(0, |unreadable| unreadable.subject.len() + unreadable.headers.len());
-        self.subject.len() + self.payload.len() + headers + unreadable
+        let unreadable = |unreadable: &Unreadable| {
+            allocated(size_of::<Unreadable>())
+                + allocated(unreadable.reason.capacity())
+                + allocated(unreadable.subject.len())
+                + allocated(unreadable.headers.len())
+        };
+        PLACE
+            + allocated(REFERENCE_COUNTS + size_of::<Self>())
+            + allocated(self.subject.capacity())
+            + allocated(self.payload.len())
+            + pairs(&self.headers)
+            + self.unreadable.as_deref().map_or(0, unreadable)
     }
 }
 
@@ -105,6 +111,27 @@ impl fmt::Display for Marker<'_> {
     }
 }
 
+/// What the window keeps for a message beside it: its place there, which doubles when it is full, and its ack subject.
+pub const PLACE: usize = 768;
+
+/// What an `Arc` keeps beside its value.
+const REFERENCE_COUNTS: usize = 2 * size_of::<usize>();
+
+/// What the allocator sets aside for so many bytes, 0 to 25 % more: <https://jemalloc.net/jemalloc.3.html#size_classes>.
+pub const fn allocated(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=8 => 8,
+        9..=128 => bytes.next_multiple_of(16),
+        _ => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+    }
+}
+
+fn pairs(pairs: &Vec<(String, String)>) -> usize {
+    let one = |(name, value): &(String, String)| allocated(name.capacity()) + allocated(value.capacity());
+    allocated(pairs.capacity() * size_of::<(String, String)>()) + pairs.iter().map(one).sum::<usize>()
+}
+
 /// The longest channel that a Centrifugo client can subscribe to, in bytes (`client.channel.max_length`). Its API does not check.
 pub const MAX_CHANNEL_BYTES: usize = 255;
 
@@ -128,11 +155,17 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// What the publication takes in memory, in bytes, as the window counts it.
+    /// What the publication takes in memory, in bytes, as the window counts it: itself, and not what the queues add to it.
     pub fn size(&self) -> usize {
-        let channels: usize = self.channels.iter().map(|channel| channel.len()).sum();
-        let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
-        size_of::<Self>() + channels + self.body.len() + tags
+        let channel = |channel: &Arc<str>| allocated(REFERENCE_COUNTS + channel.len());
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| allocated(text.capacity()));
+        allocated(REFERENCE_COUNTS + size_of::<Self>())
+            + allocated(self.channels.capacity() * size_of::<Arc<str>>())
+            + self.channels.iter().map(channel).sum::<usize>()
+            + self.body.allocated()
+            + pairs(&self.tags)
+            + text(&self.version_epoch)
+            + text(&self.idempotency_key)
     }
 }
 
@@ -153,6 +186,13 @@ impl Body {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn allocated(&self) -> usize {
+        match self {
+            Self::Json(json) => allocated(json.get().len()),
+            Self::Binary(bytes) => allocated(bytes.capacity()),
+        }
     }
 }
 
@@ -185,6 +225,11 @@ impl Rejection {
     pub fn may_pass(&self) -> bool {
         self.stage == Stage::Publish && !matches!(&*self.code, "107" | "400")
     }
+
+    /// What it takes in memory, in bytes, until its dead letter is stored.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + allocated(self.reason.capacity())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,5 +244,64 @@ impl fmt::Display for Stage {
             Self::Transform => "transform",
             Self::Publish => "publish",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allocator_sets_aside_a_size_of_its_classes() {
+        for (bytes, class) in [
+            (0, 0),
+            (1, 8),
+            (9, 16),
+            (128, 128),
+            (129, 160),
+            (257, 320),
+            (1_025, 1_280),
+            (15_000_000, 16 << 20),
+            (16 << 20, 16 << 20),
+        ] {
+            assert_eq!(allocated(bytes), class, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_message_counts_as_what_it_takes_and_not_as_its_letters() {
+        let message = |headers| Message {
+            subject: "orders.7".to_owned(),
+            payload: Bytes::from_static(b"1"),
+            headers,
+            stream: "ORDERS".into(),
+            sequence: 1,
+            timestamp: 0,
+            deliveries: 1,
+            unreadable: None,
+        };
+        let plain = message(Vec::new()).size();
+        assert!(plain >= size_of::<Message>() + 8, "{plain}");
+        let lines = message(vec![("a".to_owned(), String::new()); 1_000]).size() - plain;
+        assert!(lines >= 1_000 * (size_of::<(String, String)>() + 8), "{lines}");
+    }
+
+    #[test]
+    fn a_publication_counts_its_channels_and_tags() {
+        let publication = |channels: usize, tags: usize| Publication {
+            channels: (0..channels).map(|number| Arc::from(number.to_string())).collect(),
+            body: Body::Binary(Vec::new()),
+            version: None,
+            version_epoch: None,
+            tags: vec![("a".to_owned(), String::new()); tags],
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        };
+        let one = publication(1, 0).size();
+        assert!(one >= size_of::<Publication>(), "{one}");
+        // A name's `Arc` has two counters, and the list a pointer and a length.
+        assert!(publication(10_001, 0).size() - one >= 10_000 * (24 + 16));
+        assert!(publication(1, 1_000).size() - one >= 1_000 * (48 + 8));
     }
 }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::memory::Memory;
 use crate::message::Stage;
 use crate::telemetry;
 
@@ -27,6 +28,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     registry: Arc<Registry>,
     modules: Modules,
+    memory: Option<Memory>,
 }
 
 /// By name, so that the text is in order. `prometheus_client`'s own families would look a label up for each metric.
@@ -41,14 +43,31 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn new() -> Self {
+        Self::build(None)
+    }
+
+    /// They tell how much of this memory is used, too.
+    pub fn with_memory(memory: Memory) -> Self {
+        Self::build(Some(memory))
+    }
+
+    fn build(memory: Option<Memory>) -> Self {
         let modules = Modules::default();
         let mut registry = Registry::with_prefix("slipring");
         registry.register_collector(Box::new(modules.clone()));
         registry.register_collector(Box::new(Process));
+        if let Some(memory) = &memory {
+            registry.register_collector(Box::new(memory.clone()));
+        }
         Self {
             registry: Arc::new(registry),
             modules,
+            memory,
         }
+    }
+
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// The module's metrics, which start at zero if it has none yet.
@@ -83,6 +102,25 @@ impl Collector for Process {
         let help = "Log lines that were lost, since standard error did not take them";
         let encoder = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
         lost.encode(encoder)
+    }
+}
+
+impl Collector for Memory {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let mut gauge = |name, help, bytes: usize| {
+            let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, Some(&Unit::Bytes), gauge.metric_type())?)
+        };
+        gauge(
+            "memory_used",
+            "Memory for what passes through all modules: messages, what they became, and the requests that carry it",
+            self.used(),
+        )?;
+        gauge(
+            "memory_limit",
+            "What that may be: `memory_limit`, or half of the machine's memory",
+            self.limit(),
+        )
     }
 }
 
@@ -287,7 +325,10 @@ mod tests {
 
     #[test]
     fn names_units_and_meanings() {
-        let metrics = Metrics::new();
+        let memory = Memory::new(256 << 20);
+        let account = memory.open();
+        account.claim(5_000, 0);
+        let metrics = Metrics::with_memory(memory);
         let orders = metrics.module("orders");
         orders.set_sha256(Some("abc"));
         orders.received();

@@ -12,6 +12,7 @@ mod run;
 #[cfg(test)]
 mod simulation;
 mod stamp;
+mod weight;
 
 pub use self::stamp::{Stamp, keyed};
 
@@ -29,6 +30,7 @@ use self::halt::Patience;
 use crate::admin::{ModuleBoard, State};
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
+use crate::memory::Memory;
 use crate::nats::Nats;
 use crate::publish::Client;
 use crate::transform::{Module, Trial};
@@ -45,6 +47,8 @@ pub struct Shared {
     pub centrifugo: Client,
     pub dead_letters: DeadLetters,
     pub publish: config::Publish,
+    /// What passes through all pipelines may take no more than this.
+    pub memory: Memory,
     /// `None`: there is no other relay on the same consumers.
     pub standby: Option<config::Standby>,
     /// How long what is in flight may take when a pipeline stops.

@@ -25,4 +25,4 @@ pub use self::replies::{Unreadable, read as read_replies};
 pub use self::request::{Command, Request, RequestId};
 #[cfg(test)]
 pub(crate) use self::scheduler::Bug as SchedulerBug;
-pub use self::scheduler::{Concluded, Limits, Scheduler, Stuck};
+pub use self::scheduler::{Concluded, Limits, Scheduler, Stuck, queued_size, waiting_size};

@@ -12,6 +12,7 @@ mod console;
 mod doubts;
 mod engine;
 mod failure;
+mod gate;
 mod host;
 mod instance;
 mod interface;
@@ -27,8 +28,9 @@ mod workers;
 pub(crate) mod tests;
 
 pub use engine::{Code, Engine, EngineError};
+pub use gate::Held;
 pub use instance::Instance;
 pub use limits::Limits;
 pub use module::{LoadError, Module};
 pub use trial::{Trial, Verdict};
-pub use workers::{Chunk, Transformed, Workers};
+pub use workers::{Chunk, Piece, Transformed, Workers};

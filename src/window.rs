@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 
-use crate::message::{Message, Rejection, Results, Share};
+use crate::message::{self, Message, Rejection, Results, Share};
 
 #[cfg(test)]
 mod bug;
@@ -80,6 +80,9 @@ struct Entry {
     heard: Instant,
 }
 
+/// An ack subject takes some 80 bytes.
+const _: () = assert!(2 * size_of::<Entry>() + 96 <= message::PLACE);
+
 #[derive(Debug)]
 enum State {
     /// Publications are open, or how many there will be is not known yet.
@@ -147,11 +150,12 @@ impl Window {
         };
         if stored.sequence > newest.sequence {
             let ticket = self.front + self.entries.len() as u64;
-            self.bytes += message.size();
+            let size = message.size();
+            self.bytes += size;
             self.entries.push_back(Entry {
                 stored,
                 arrived: now,
-                size: message.size(),
+                size,
                 made: 0,
                 state: State::Open {
                     message: Arc::clone(message),
@@ -246,6 +250,15 @@ impl Window {
         match &self.entries.get(self.index(ticket)?)?.state {
             State::Open { shares, .. } if !shares.is_empty() => Some(Results::of(shares)),
             State::Open { .. } | State::Settled => None,
+        }
+    }
+
+    /// The message holds so many more bytes until it is settled.
+    pub fn hold(&mut self, ticket: Ticket, bytes: usize) {
+        if let Some(entry) = self.entry(ticket) {
+            entry.made += bytes;
+            self.bytes += bytes;
+            self.made += bytes;
         }
     }
 
@@ -369,6 +382,11 @@ impl Window {
     /// Bytes from the ack floor to the newest, with the publications that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Of these, the publications.
+    pub fn made(&self) -> usize {
+        self.made
     }
 
     /// The stream sequence from which on not everything is settled; `None` if nothing was delivered yet.

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{Timestamp, Unit};
 
-use super::status::{CentrifugoStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus};
+use super::status::{
+    CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
+};
 use crate::message::Stage;
 use crate::metrics::{Metrics, ModuleMetrics};
 
@@ -120,6 +122,13 @@ impl StatusBoard {
             centrifugo: CentrifugoStatus {
                 trouble: inner.centrifugo_trouble(),
             },
+            memory: self
+                .metrics
+                .memory()
+                .map_or_else(MemoryStatus::default, |memory| MemoryStatus {
+                    used: memory.used() as u64,
+                    limit: memory.limit() as u64,
+                }),
             modules: inner.modules.values().map(ModuleBoard::status).collect(),
         }
     }

@@ -12,6 +12,7 @@ pub struct Status {
     pub ready: bool,
     pub nats: NatsStatus,
     pub centrifugo: CentrifugoStatus,
+    pub memory: MemoryStatus,
     /// By name.
     pub modules: Vec<ModuleStatus>,
 }
@@ -27,6 +28,14 @@ pub struct NatsStatus {
 pub struct CentrifugoStatus {
     /// Why nothing can be published.
     pub trouble: Option<String>,
+}
+
+/// For what passes through the modules, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryStatus {
+    pub used: u64,
+    /// `memory_limit`, or what suits the machine.
+    pub limit: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

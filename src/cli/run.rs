@@ -13,6 +13,7 @@ use super::{ConfigFile, Failure};
 use crate::admin::{Admin, Controls, StatusBoard};
 use crate::config::Config;
 use crate::dead_letter::DeadLetters;
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::modules;
 use crate::nats::{self, Nats};
@@ -58,7 +59,8 @@ pub(super) fn execute(args: &Args) -> Result<(), Failure> {
 
 /// Runs the relay until `shutdown`.
 pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
-    let metrics = Metrics::new();
+    let memory = memory(config);
+    let metrics = Metrics::with_memory(memory.clone());
     let board = StatusBoard::new(metrics.clone());
     let engine = engine(config)?;
     let centrifugo = Client::new(&config.centrifugo)?;
@@ -79,7 +81,7 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
             std::future::pending::<()>().await;
         }
     };
-    let relay = relay(config, board, controls, engine, centrifugo, shutdown);
+    let relay = relay(config, memory, board, controls, engine, centrifugo, shutdown);
     tokio::pin!(relay);
     let mut admin = admin;
     tokio::select! {
@@ -97,6 +99,22 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What passes through the modules may take so much, and no more.
+fn memory(config: &Config) -> Memory {
+    let (limit, because) = match config.memory_limit {
+        Some(limit) => (limit, "`memory_limit`".to_owned()),
+        None => {
+            let default = memory::default_limit();
+            (default.bytes, default.to_string())
+        }
+    };
+    info!(
+        limit_mib = limit >> 20,
+        because, "memory for messages and what they become is bounded"
+    );
+    Memory::new(limit)
+}
+
 /// A cache that can't be used costs some time at the start, and nothing else.
 fn engine(config: &Config) -> anyhow::Result<Engine> {
     let bounds = config.modules.bounds;
@@ -112,6 +130,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
 
 async fn relay(
     config: &Config,
+    memory: Memory,
     board: StatusBoard,
     controls: Controls,
     engine: Engine,
@@ -128,6 +147,7 @@ async fn relay(
         nats,
         centrifugo,
         publish: config.publish.clone(),
+        memory,
         standby: config.standby,
         grace: config.shutdown.grace,
     });

@@ -48,7 +48,15 @@ struct Status {
     ready: bool,
     nats: NatsStatus,
     centrifugo: CentrifugoStatus,
+    memory: Option<MemoryStatus>,
     modules: Vec<ModuleStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MemoryStatus {
+    used: u64,
+    limit: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,14 +98,19 @@ fn render(status: &Status) -> String {
         (_, false) => "not connected".to_owned(),
     };
     let trouble = status.centrifugo.trouble.as_deref().unwrap_or("no trouble");
-    let mut text = align(&[
+    let mut head = vec![
         vec![
             "slipring".to_owned(),
             format!("{} {ready}, since {}", status.version, status.started),
         ],
         vec!["nats".to_owned(), nats],
         vec!["centrifugo".to_owned(), trouble.to_owned()],
-    ]);
+    ];
+    if let Some(MemoryStatus { used, limit }) = status.memory {
+        let used = format!("{} of {} MiB in use", used.div_ceil(1 << 20), limit >> 20);
+        head.push(vec!["memory".to_owned(), used]);
+    }
+    let mut text = align(&head);
     text.push('\n');
     if status.modules.is_empty() {
         text.push_str("no modules\n");
@@ -172,7 +185,8 @@ mod tests {
     use super::*;
 
     const ANSWER: &str = r#"{"version":"0.1.0","started":"2026-11-01T08:00:00Z","ready":false,
-        "nats":{"connected":true,"server":"2.15.2"},"centrifugo":{"trouble":"401: the API key is wrong"},"modules":[
+        "nats":{"connected":true,"server":"2.15.2"},"centrifugo":{"trouble":"401: the API key is wrong"},
+        "memory":{"used":5000000,"limit":268435456},"modules":[
         {"name":"orders","state":"running","reason":null,"sha256":"0123456789abcdef0123","since":"2026-11-01T08:00:01Z",
          "stream":"ORDERS","consumer":"slipring-orders","received":100000,"transformed":99998,"dropped":1,"expired":7,"rejected":2,
          "published":120000,"retried":3,"swaps":1,"refused_swaps":1,"last_refusal":"it does not export `init`",
@@ -187,6 +201,7 @@ mod tests {
         slipring    0.1.0 not ready, since 2026-11-01T08:00:00Z
         nats        connected to 2.15.2
         centrifugo  401: the API key is wrong
+        memory      5 of 256 MiB in use
 
         MODULE  STATE    HASH          RECEIVED  PUBLISHED  DROPPED  REJECTED  LAG        SINCE
         orders  running  0123456789ab  100000    120000     1        2         12 / 0.4s  2026-11-01T08:00:01Z

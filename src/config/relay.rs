@@ -41,6 +41,7 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
     }
     let mut root = document.root()?;
     let mut config = Config {
+        memory_limit: root.take("memory_limit", size(16 * MIB..=1024 * GIB)),
         nats: nats(root.section("nats")),
         centrifugo: centrifugo(root.section("centrifugo")),
         modules: modules(root.section("modules"), cache_dir),

@@ -194,7 +194,8 @@ impl Wire {
         self.ahead.bytes.load(Ordering::Acquire)
     }
 
-    async fn ended(&mut self) -> Ended {
+    /// Waits until it has ended, whatever was read and not taken. May be dropped at any time.
+    pub async fn ended(&mut self) -> Ended {
         if self.ended.is_none() {
             self.ended = Some((&mut self.task).await.unwrap_or(Ended::Gone));
         }

@@ -13,6 +13,7 @@ use self::gather::{Gather, Situation};
 use super::expired::Expired;
 use super::refusals::Refusals;
 use super::stamp::Stamp;
+use super::weight;
 use crate::admin::ModuleBoard;
 use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::{Message, Outcome, Rejection, Stage};
@@ -68,8 +69,20 @@ pub(super) struct Flow {
     gather: Gather,
     /// Messages that the module has not answered for.
     transforming: usize,
+    memory: Budget,
     #[cfg(test)]
     bug: bug::State,
+}
+
+/// What there is for what the pipeline takes in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    /// Held for the pipeline by others than the flow: outcomes that are not taken over, and those that are to be expected. In bytes.
+    pub(super) elsewhere: usize,
+    /// What the pipeline may hold in all, in bytes.
+    pub(super) limit: usize,
+    /// The module can't go on, since there is no room for what it would make.
+    pub(super) stuck: bool,
 }
 
 /// What is to be done, in this order.
@@ -121,9 +134,36 @@ impl Flow {
             catch_up: None,
             gather: Gather::new(),
             transforming: 0,
+            memory: Budget {
+                elsewhere: 0,
+                limit: usize::MAX,
+                stuck: false,
+            },
             #[cfg(test)]
             bug: bug::State::default(),
         }
+    }
+
+    pub(super) fn budget(&mut self, memory: Budget) {
+        self.memory = memory;
+    }
+
+    /// What the window, the queues and the requests take, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.window.bytes() + self.scheduler.held()
+    }
+
+    /// Of these, what counts against `window_bytes`: while nothing is published yet, messages and what they became count apart.
+    pub(super) fn counted(&self) -> usize {
+        match self.catch_up {
+            None => self.held(),
+            Some(_) => self.window.made() + self.scheduler.held(),
+        }
+    }
+
+    /// Whether nothing that was made is left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
     }
 
     pub(super) fn window(&self) -> &Window {
@@ -155,15 +195,21 @@ impl Flow {
         let window = &self.window;
         let messages = window.room_messages(now);
         let one_by_one = self.trying.is_some() && !self.config.conflate;
+        let elsewhere = self.scheduler.held() + self.memory.elsewhere;
+        // What an earlier flow could take in has to come again, whatever others hold.
+        let bytes = match self.catch_up {
+            None => {
+                let left = self.memory.limit.saturating_sub(window.bytes() + elsewhere);
+                window.room_bytes().saturating_sub(elsewhere).min(left)
+            }
+            Some(_) => window.room_message_bytes(),
+        };
         Room {
             messages: match one_by_one {
                 true => messages.min(1_usize.saturating_sub(window.len())),
                 false => messages,
             },
-            bytes: match self.catch_up {
-                None => window.room_bytes(),
-                Some(_) => window.room_message_bytes(),
-            },
+            bytes,
             empty: window.is_empty(),
         }
     }
@@ -322,7 +368,10 @@ impl Flow {
             Outcome::Publish(publications) => {
                 self.refusals.success(Stage::Transform);
                 let stamped = self.stamp().all(&message, publications);
-                let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
+                let bytes = stamped
+                    .iter()
+                    .map(|(publication, _)| weight::waiting(publication))
+                    .sum();
                 self.window.expect(ticket, stamped.len(), bytes, sha256);
                 for (publication, key) in stamped {
                     if !self.config.conflate {
@@ -424,7 +473,7 @@ impl Flow {
         let room = self.room(now);
         let full = room.messages == 0 || room.bytes == 0;
         let last = self.pending == 0 && !room.empty;
-        let over = self.transforming == 0 && (catch_up.is_over(now) || full || last);
+        let over = self.memory.stuck || self.transforming == 0 && (catch_up.is_over(now) || full || last);
         #[cfg(test)]
         let over = over || self.publishes_at_once();
         if over {
@@ -520,7 +569,10 @@ impl Flow {
                 ),
                 by,
             ),
-            OnReject::DeadLetter => self.effects.push(Effect::DeadLetter(ticket, message, rejection, by)),
+            OnReject::DeadLetter => {
+                self.window.hold(ticket, rejection.size());
+                self.effects.push(Effect::DeadLetter(ticket, message, rejection, by));
+            }
         }
     }
 

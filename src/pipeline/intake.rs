@@ -69,9 +69,9 @@ impl Intake {
         intake
     }
 
-    /// The next piece of news. May be dropped at any time. Once closed there is none. `position` is where reading goes on if the
-    /// consumer is gone.
-    pub(super) async fn next(&mut self, room: Room, position: Option<Position>) -> News {
+    /// The next piece of news. May be dropped at any time. Once closed there is none. Without `room` nothing is taken in; that the
+    /// connection was lost is noticed all the same. `position` is where reading goes on if the consumer is gone.
+    pub(super) async fn next(&mut self, room: Option<Room>, position: Option<Position>) -> News {
         match &mut self.state {
             State::Closed => std::future::pending().await,
             State::Opening(opening) => {
@@ -99,23 +99,37 @@ impl Intake {
                     }
                 }
             }
-            State::Open(epoch, since) => match epoch.next(room).await {
-                Ok(deliveries) => {
-                    if let Some(last) = deliveries.last() {
-                        self.memory.handed_on(epoch.stream, last.message.sequence);
+            State::Open(epoch, since) => {
+                let next = match room {
+                    Some(room) => epoch.next(room).await,
+                    None => Err(epoch.lost().await),
+                };
+                match next {
+                    Ok(deliveries) => {
+                        if let Some(last) = deliveries.last() {
+                            self.memory.handed_on(epoch.stream, last.message.sequence);
+                        }
+                        News::Delivered(deliveries, epoch.take_missed())
                     }
-                    News::Delivered(deliveries, epoch.take_missed())
+                    Err(end) => {
+                        self.failures = if since.elapsed() >= LASTING {
+                            0
+                        } else {
+                            self.failures + 1
+                        };
+                        self.reopen(position);
+                        News::Over(end)
+                    }
                 }
-                Err(end) => {
-                    self.failures = if since.elapsed() >= LASTING {
-                        0
-                    } else {
-                        self.failures + 1
-                    };
-                    self.reopen(position);
-                    News::Over(end)
-                }
-            },
+            }
+        }
+    }
+
+    /// What has come and was not taken in, in bytes.
+    pub(super) fn waiting(&self) -> usize {
+        match &self.state {
+            State::Open(epoch, _) => epoch.waiting(),
+            State::Opening(_) | State::Closed => 0,
         }
     }
 

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn large_ones_make_room_earlier() {
         let recent = Recent::default();
-        let all: Vec<_> = (1..=10).map(|sequence| message(sequence, MAX_BYTES / 4)).collect();
+        let all: Vec<_> = (1..=10).map(|sequence| message(sequence, MAX_BYTES / 5)).collect();
         recent.extend(all.iter(), 256);
         assert_eq!(sequences(&recent), [7, 8, 9, 10]);
         recent.extend([message(11, MAX_BYTES + 1)].iter(), 256);

@@ -20,15 +20,15 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
 use self::line::{Gone, Line};
-use super::Assignment;
 use super::stamp::Stamp;
+use super::{Assignment, weight};
 use crate::config::{self, VersionSource};
 use crate::dead_letter::{DeadLetters, Opened, ReadError, Reader, Sender, StoreError, Unfit};
 use crate::message::{Changed, Message, Outcome, Publication, Rejection, Results, Stage};
 use crate::nats::Nats;
 use crate::publish::{Answer, Client, Concluded, RequestId, Scheduler};
 use crate::shutdown::Shutdown;
-use crate::transform::{Chunk, Module, Transformed, Workers};
+use crate::transform::{Chunk, Module, Piece, Transformed, Workers};
 
 /// Letters under way at once: publishing is then still faster than removing, and Ctrl-C and a repeat after a crash take little.
 const MAX_LETTERS: usize = 256;
@@ -185,7 +185,11 @@ impl Replay {
         tell: &mut dyn FnMut(News<'_>),
     ) -> anyhow::Result<usize> {
         let total = letters.len();
-        let (workers, mut outcomes) = Workers::spawn(self.assignment.module.name(), self.assignment.config.workers)?;
+        let (workers, mut outcomes) = Workers::spawn(
+            self.assignment.module.name(),
+            self.assignment.config.workers,
+            weight::outcome,
+        )?;
         let letters = stream::iter(letters).map(async |numbers| {
             let opened = patiently(|| self.reader.fetch(&numbers)).await;
             opened.map(|opened| (numbers, opened))
@@ -207,6 +211,7 @@ impl Replay {
             ended: 0,
         };
         while !run.is_done() {
+            run.balance(0);
             let event = run.next_event(&mut letters, &mut outcomes, shutdown).await;
             run.handle(event, tell);
             run.remove();
@@ -252,7 +257,7 @@ enum RemoveError {
 enum Event {
     Letter(Option<Box<Fetched>>),
     /// `None`: the worker threads are gone.
-    Transformed(Option<Vec<Transformed>>),
+    Transformed(Option<Piece>),
     Answered(Result<(RequestId, Answer), JoinError>),
     Removed(Result<Result<Vec<Gone>, RemoveError>, JoinError>),
     Wakeup,
@@ -264,7 +269,7 @@ impl Run<'_> {
     async fn next_event(
         &mut self,
         letters: &mut (impl Stream<Item = Fetched> + Unpin),
-        outcomes: &mut UnboundedReceiver<Vec<Transformed>>,
+        outcomes: &mut UnboundedReceiver<Piece>,
         shutdown: &Shutdown,
     ) -> Event {
         let takes_in = !self.exhausted
@@ -294,11 +299,12 @@ impl Run<'_> {
                 Ok((numbers, opened)) => self.take_in(numbers, opened),
                 Err(error) => self.fail(error.into()),
             },
-            Event::Transformed(Some(outcomes)) => {
+            Event::Transformed(Some(Piece { outcomes, bytes })) => {
                 self.transforming -= outcomes.len();
                 for Transformed { ticket, outcome, .. } in outcomes {
                     self.take_outcome(ticket, outcome);
                 }
+                self.balance(bytes);
             }
             Event::Transformed(None) => {
                 self.fail(anyhow::anyhow!(
@@ -352,6 +358,14 @@ impl Run<'_> {
         }
     }
 
+    /// Tells the workers what they may make: it stays within the module's `window_bytes`.
+    fn balance(&self, taken_over: usize) {
+        let used = self.line.bytes() + self.scheduler.held();
+        let room = self.replay.assignment.config.window_bytes.saturating_sub(used);
+        let idle = self.scheduler.is_idle();
+        self.workers.balance(taken_over, |held| (room.max(held.bytes), idle));
+    }
+
     fn take_outcome(&mut self, ticket: u64, outcome: Outcome) {
         let Some(message) = self.line.release(ticket) else {
             return;
@@ -364,7 +378,10 @@ impl Run<'_> {
                 Err(rejection) => Fate::Rejected(rejection),
                 Ok(stamped) if stamped.is_empty() => Fate::NothingLeft,
                 Ok(stamped) => {
-                    let bytes = stamped.iter().map(|(publication, _)| publication.size()).sum();
+                    let bytes = stamped
+                        .iter()
+                        .map(|(publication, _)| weight::waiting(publication))
+                        .sum();
                     self.line.expect(ticket, stamped.len(), bytes);
                     for (publication, key) in stamped {
                         self.scheduler.push(ticket, publication, key);

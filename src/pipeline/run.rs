@@ -5,6 +5,7 @@
 
 mod ending;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,24 +17,31 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::ending::{Ending, EndingKind};
-use super::flow::{Effect, Flow};
+use super::flow::{Budget, Effect, Flow};
 use super::intake::{Intake, News};
-use super::{Assignment, Ended, Halted, Recent, Shared};
+use super::{Assignment, Ended, Halted, Recent, Shared, weight};
 use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
+use crate::memory::Account;
 use crate::message::{Message, Rejection};
 use crate::now::Now;
 use crate::publish::{Answer, Client, RequestId};
 use crate::source::{Ack, Acks, Again, Delivery, EpochEnd, Lease, Missed, StreamIdentity};
-use crate::transform::{Chunk, Transformed, Workers};
+use crate::transform::{Chunk, Held, Piece, Workers};
 use crate::window::Ticket;
 
 /// How often gauges are brought up to date and messages in progress are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Messages a worker may have at once: enough that it never waits for more, and few enough that a module whose publications are
-/// much larger than its messages is noticed in time.
+/// Messages a worker may have at once: enough that it never waits for more.
 const MAX_TRANSFORMING: usize = 512;
+
+/// What the workers may make, in bytes, before the pipeline has counted it, if there is as much: enough that they seldom wait for
+/// that. They may always make what is expected of each of them.
+const HEADROOM: usize = 256 * 1024;
+
+/// Dead letters that are being stored at once. Each holds a copy of its message's headers.
+const MAX_STORING: usize = 64;
 
 struct Run<'a> {
     shared: &'a Arc<Shared>,
@@ -48,8 +56,13 @@ struct Run<'a> {
     /// Messages that the workers have and that are not back yet.
     transforming: usize,
     max_transforming: usize,
+    threads: usize,
+    /// What the pipeline may hold in memory.
+    account: Account,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
+    /// Dead letters that wait until others are stored.
+    unstored: VecDeque<DeadLetter>,
     /// Looks whether what Centrifugo refused is the fault of a new version.
     judging: Option<JoinHandle<()>>,
     acks: Acks,
@@ -64,11 +77,20 @@ struct Run<'a> {
     ending: Option<Ending>,
 }
 
+/// A message, why it was rejected, and by which module.
+#[derive(Debug)]
+struct DeadLetter {
+    ticket: Ticket,
+    message: Arc<Message>,
+    rejection: Rejection,
+    by: Arc<str>,
+}
+
 #[derive(Debug)]
 enum Event {
     Source(News),
     /// `None`: the workers are gone.
-    Transformed(Option<Vec<Transformed>>),
+    Transformed(Option<Piece>),
     Answered(Result<(RequestId, Answer, Duration), JoinError>),
     DeadLettered(Result<Ticket, JoinError>),
     Assigned,
@@ -93,10 +115,11 @@ pub(super) async fn run(
 ) -> Ended {
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
-    let (workers, mut outcomes) = match Workers::spawn(board.name(), config.workers) {
+    let threads = threads(board, config.workers);
+    let (workers, mut outcomes) = match Workers::spawn(board.name(), threads, weight::outcome) {
         Ok(spawned) => spawned,
         Err(error) => {
-            let reason = format!("starting {} worker threads failed: {error}", config.workers);
+            let reason = format!("starting {threads} worker threads failed: {error}");
             return Ended::Halted(Halted {
                 reason,
                 by: Arc::clone(assignment.module.sha256()),
@@ -125,11 +148,14 @@ pub(super) async fn run(
         centrifugo: Arc::new(shared.centrifugo.apart()),
         workers,
         transforming: 0,
-        max_transforming: MAX_TRANSFORMING * config.workers.max(1),
+        max_transforming: MAX_TRANSFORMING * threads,
+        threads,
+        account: shared.memory.open(),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
+        unstored: VecDeque::new(),
         judging: None,
-        acks: Acks::start(shared.nats.client.clone()),
+        acks: Acks::start(shared.nats.client.clone(), config.window),
         lease: None,
         missed_through: 0,
         complaint: None,
@@ -142,17 +168,32 @@ pub(super) async fn run(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !run.is_done() {
         let event = run.next_event(&mut outcomes, assignments, &mut tick, stop, leave).await;
-        run.handle(event, assignments);
+        let taken_over = run.handle(event, assignments);
+        run.balance(taken_over);
         run.carry_out();
     }
     *trying = run.flow.trying();
+    // First, so that the workers make nothing more.
+    drop(outcomes);
     run.end().await
+}
+
+/// How many threads run the module: no more than there are cores, since each of them would only take time from the others.
+fn threads(board: &ModuleBoard, workers: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if workers > cores {
+        info!(
+            module = board.name(),
+            workers, cores, "`workers` is more than there are cores; as many threads as cores run the module"
+        );
+    }
+    workers.clamp(1, cores)
 }
 
 impl Run<'_> {
     async fn next_event(
         &mut self,
-        outcomes: &mut UnboundedReceiver<Vec<Transformed>>,
+        outcomes: &mut UnboundedReceiver<Piece>,
         assignments: &mut watch::Receiver<Assignment>,
         tick: &mut Interval,
         stop: &CancellationToken,
@@ -179,11 +220,13 @@ impl Run<'_> {
             transformed = outcomes.recv() => Event::Transformed(transformed),
             _ = tick.tick() => Event::Tick,
             () = at(wakeup.map(Into::into)), if wakeup.is_some() => Event::Wakeup,
-            news = self.intake.next(room, position), if takes_in => Event::Source(news),
+            news = self.intake.next(takes_in.then_some(room), position) => Event::Source(news),
         }
     }
 
-    fn handle(&mut self, event: Event, assignments: &mut watch::Receiver<Assignment>) {
+    /// Returns how many bytes of outcomes were taken over from the workers.
+    fn handle(&mut self, event: Event, assignments: &mut watch::Receiver<Assignment>) -> usize {
+        let mut taken_over = 0;
         match event {
             Event::Source(News::StandingBy) => {
                 info!(
@@ -212,10 +255,11 @@ impl Run<'_> {
                 }
             }
             Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),
-            Event::Transformed(Some(chunk)) => {
-                self.transforming -= chunk.len();
+            Event::Transformed(Some(Piece { outcomes, bytes })) => {
+                self.transforming -= outcomes.len();
+                taken_over = bytes;
                 let now = Now::read();
-                for transformed in chunk {
+                for transformed in outcomes {
                     self.flow.transformed(now, transformed);
                 }
             }
@@ -241,8 +285,37 @@ impl Run<'_> {
             Event::Deadline => {
                 self.requests.abort_all();
                 self.dead_letters.abort_all();
+                self.unstored.clear();
             }
         }
+        taken_over
+    }
+
+    /// Counts what the pipeline holds, and says what there is room for: the workers come before what is to be read. They leave as
+    /// much as they are expected to make of what they have.
+    fn balance(&mut self, taken_over: usize) {
+        let (flow, account, waiting) = (&mut self.flow, &self.account, self.intake.waiting());
+        let (own, transforming, threads) = (flow.held(), self.transforming, self.threads);
+        let left = self.assignment.config.window_bytes.saturating_sub(flow.counted());
+        let (mut elsewhere, mut limit) = (0, 0);
+        let stuck = self.workers.balance(taken_over, |Held { bytes, expected }| {
+            let headroom = if transforming > 0 {
+                HEADROOM.max(expected.saturating_mul(threads + 1))
+            } else {
+                0
+            };
+            let wanted = bytes.max(bytes.saturating_add(headroom).min(left));
+            // What has come takes the same memory once it is taken in.
+            let claim = account.claim(own + waiting + bytes, own + waiting + wanted);
+            elsewhere = bytes.max(expected.saturating_mul(transforming));
+            limit = claim.held + claim.free;
+            (claim.held - own - waiting, flow.is_idle())
+        });
+        flow.budget(Budget {
+            elsewhere,
+            limit,
+            stuck,
+        });
     }
 
     /// An epoch has begun.
@@ -354,13 +427,19 @@ impl Run<'_> {
             match effect {
                 Effect::Ack(reply) => acks.push(Ack::Done(reply)),
                 Effect::InProgress(reply) => acks.push(Ack::InProgress(reply)),
-                Effect::DeadLetter(ticket, message, rejection, by) => self.store(ticket, message, rejection, by),
+                Effect::DeadLetter(ticket, message, rejection, by) => self.unstored.push_back(DeadLetter {
+                    ticket,
+                    message,
+                    rejection,
+                    by,
+                }),
                 Effect::Refused(message, rejection, by) => refused.push((message, rejection, by)),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
                 Effect::Halt(reason, by) => self.end_with(EndingKind::Halt(reason, by)),
             }
         }
         self.acks.send(acks);
+        self.store();
         self.judge(refused);
     }
 
@@ -404,20 +483,30 @@ impl Run<'_> {
         self.end_with(EndingKind::Yield);
     }
 
-    /// Stores a dead letter, however long that takes.
-    fn store(&mut self, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
-        let shared = Arc::clone(self.shared);
-        let name = self.board.name().to_owned();
-        let results = self.flow.window().results(ticket);
-        self.dead_letters.spawn(async move {
-            let sender = Sender {
-                module: &name,
-                sha256: &by,
-            };
-            let letters = &shared.dead_letters;
-            letters.store(sender, &message, &rejection, results.as_ref()).await;
-            ticket
-        });
+    /// Stores dead letters, however long that takes.
+    fn store(&mut self) {
+        while self.dead_letters.len() < MAX_STORING
+            && let Some(letter) = self.unstored.pop_front()
+        {
+            let shared = Arc::clone(self.shared);
+            let name = self.board.name().to_owned();
+            let results = self.flow.window().results(letter.ticket);
+            self.dead_letters.spawn(async move {
+                let DeadLetter {
+                    ticket,
+                    message,
+                    rejection,
+                    by,
+                } = letter;
+                let sender = Sender {
+                    module: &name,
+                    sha256: &by,
+                };
+                let letters = &shared.dead_letters;
+                letters.store(sender, &message, &rejection, results.as_ref()).await;
+                ticket
+            });
+        }
     }
 
     fn tick(&mut self) {

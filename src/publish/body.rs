@@ -84,7 +84,11 @@ impl Body {
             }
             Data::Binary(bytes) => {
                 self.raw(b",\"b64data\":\"");
-                self.raw(STANDARD.encode(bytes).as_bytes());
+                let start = self.buffer.len();
+                self.buffer.resize(start + bytes.len().div_ceil(3) * 4, 0);
+                STANDARD
+                    .encode_slice(bytes, &mut self.buffer[start..])
+                    .expect("there is room for a padded text of that length");
                 self.raw(b"\"");
             }
         }

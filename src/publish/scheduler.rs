@@ -41,6 +41,9 @@ use crate::message::{Publication, Rejection, Share};
 /// Centrifugo itself has no limit over HTTP, and 4 MiB over GRPC; common proxies and our memory have one.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
+/// What the reply for one channel takes, in bytes: its JSON, twice while it is gathered, and what is read from it.
+const REPLY_BYTES: usize = 256;
+
 /// Of a channel after error 100, or while one of its publications is never answered and others are.
 const CHANNEL_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
@@ -83,6 +86,16 @@ pub struct Scheduler {
     retried: u64,
     /// Tickets of publications that were left out, until they are asked for.
     left_out: Vec<u64>,
+}
+
+/// What a publication takes in the queues beside itself, in bytes, if nothing else waits for its channels.
+pub fn queued_size(publication: &Publication) -> usize {
+    waiting_size(publication) + publication.channels.len() * queues::CHANNEL
+}
+
+/// What a publication takes in the queues, in bytes, beside itself and beside what [`Scheduler::held`] counts.
+pub fn waiting_size(publication: &Publication) -> usize {
+    queues::size(publication)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +151,8 @@ struct InFlight {
     endpoint: usize,
     kind: Kind,
     question: Option<Question>,
+    /// What its body and its replies take.
+    bytes: usize,
 }
 
 /// A request whose answer came.
@@ -234,6 +249,7 @@ impl Scheduler {
                     endpoint: self.endpoints.current(),
                     kind: Kind::Clean,
                     question: Some(Question::Open),
+                    bytes: 0,
                 })
             }),
             Step::Try(Kind::Clean) => self
@@ -290,9 +306,11 @@ impl Scheduler {
         let request = Request::new(id, commands, bytes)
             .to(endpoint)
             .apart(kind == Kind::Suspect);
+        let replies = request.channels().sum();
         let in_flight = InFlight {
-            replies: request.channels().sum(),
+            replies,
             items,
+            bytes: bytes + replies * REPLY_BYTES,
             endpoint,
             kind,
             question: None,
@@ -327,6 +345,7 @@ impl Scheduler {
             endpoint,
             kind,
             question,
+            ..
         }) = self.in_flight.remove(&id)
         else {
             return Vec::new();
@@ -341,6 +360,7 @@ impl Scheduler {
                     endpoint,
                     kind,
                     question: Some(Question::Refused { id, status, reason }),
+                    bytes: 0,
                 });
                 return Vec::new();
             }
@@ -465,8 +485,26 @@ impl Scheduler {
         self.queues.bug = bug;
     }
 
+    /// What is held beside the publications, in bytes: the channels that are known, and the requests in flight.
+    pub fn held(&self) -> usize {
+        self.queues.channels.len() * queues::CHANNEL + self.in_flight_bytes()
+    }
+
+    /// As many as are allowed, as long as they do not take more memory than so many of the usual size. The largest does not count, so that
+    /// a large one holds up no others.
     fn has_slot(&self) -> bool {
-        self.in_flight.len() < self.limits.max_in_flight
+        let Limits {
+            max_in_flight,
+            max_request_bytes,
+            ..
+        } = self.limits;
+        let largest = self.in_flight.values().map(|request| request.bytes).max();
+        self.in_flight.len() < max_in_flight
+            && self.in_flight_bytes() - largest.unwrap_or_default() < max_in_flight.saturating_mul(max_request_bytes)
+    }
+
+    fn in_flight_bytes(&self) -> usize {
+        self.in_flight.values().map(|request| request.bytes).sum()
     }
 
     /// Until when what is ready waits for more, unless a request is answered before: it is less than half of what all requests in flight

@@ -1,5 +1,7 @@
 //! Sends acks beside the pipeline, so that a connection that is down never holds it up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, Subject};
@@ -21,19 +23,27 @@ pub enum Ack {
 
 /// Where a pipeline leaves its acks. They go out in order; those of an epoch that is over are lost with its connection, and
 /// nothing comes of it.
+///
+/// So many wait at the most, while a connection takes nothing: beyond that they are left out. Whatever was not acked comes again, and
+/// is acked then.
 #[derive(Debug)]
 pub struct Acks {
     sender: mpsc::UnboundedSender<Vec<Ack>>,
+    waiting: Arc<AtomicUsize>,
+    max_waiting: usize,
     task: JoinHandle<()>,
 }
 
 impl Acks {
-    pub fn start(client: Client) -> Self {
-        // What waits here is bounded by the window: a message is acked once and reported as in progress every 20 s.
+    /// `window` is how many messages may have to be acked.
+    pub fn start(client: Client, window: usize) -> Self {
         let (sender, mut receiver) = mpsc::unbounded_channel::<Vec<Ack>>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
         let task = tokio::spawn(async move {
             while let Some(acks) = receiver.recv().await {
                 for ack in acks {
+                    left.fetch_sub(1, Ordering::Relaxed);
                     let (reply, kind) = match ack {
                         Ack::Done(reply) => (reply, Bytes::from_static(b"+ACK")),
                         Ack::InProgress(reply) => (reply, Bytes::from_static(b"+WPI")),
@@ -52,12 +62,20 @@ impl Acks {
                 );
             }
         });
-        Self { sender, task }
+        Self {
+            sender,
+            waiting,
+            max_waiting: 2 * window,
+            task,
+        }
     }
 
     /// Gathered, so that the task wakes once for all that a pipeline has to say at a time, and they go out in one write.
-    pub fn send(&self, acks: Vec<Ack>) {
+    pub fn send(&self, mut acks: Vec<Ack>) {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        shorten(&mut acks, self.max_waiting.saturating_sub(waiting));
         if !acks.is_empty() {
+            self.waiting.fetch_add(acks.len(), Ordering::Relaxed);
             // It ends after the sender, unless it broke. Then the pipeline has to begin again, since its acks are lost.
             let sent = self.sender.send(acks);
             sent.expect("the task that sends acks lives as long as it is given some");
@@ -66,7 +84,7 @@ impl Acks {
 
     /// Ends once the server has got all acks, or does not answer in time.
     pub async fn flush(self) {
-        let Self { sender, mut task } = self;
+        let Self { sender, mut task, .. } = self;
         drop(sender);
         match timeout(FLUSH_TIMEOUT, &mut task).await {
             Ok(Ok(())) => {}
@@ -75,6 +93,35 @@ impl Acks {
                 task.abort();
                 warn!("NATS did not take the last acks in time; their messages will come again");
             }
+        }
+    }
+}
+
+/// Leaves out what is too much. What is done is worth more than what is not: it is said once, and the other every 20 s.
+fn shorten(acks: &mut Vec<Ack>, room: usize) {
+    if acks.len() > room {
+        acks.retain(|ack| matches!(ack, Ack::Done(_)));
+        acks.truncate(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_progress_is_left_out_first() {
+        let all = [
+            Ack::InProgress("1".into()),
+            Ack::Done("2".into()),
+            Ack::InProgress("3".into()),
+            Ack::Done("4".into()),
+        ];
+        for (room, left) in [(4, 4), (3, 2), (2, 2), (1, 1), (0, 0)] {
+            let mut acks = all.to_vec();
+            shorten(&mut acks, room);
+            assert_eq!(acks.len(), left, "room for {room}");
+            assert!(left == 4 || acks.iter().all(|ack| matches!(ack, Ack::Done(_))));
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Credit {
     bytes: usize,
     /// The size of a message as seen lately, on the wire.
     typical: usize,
+    /// And what it takes in memory, which is what there is room for.
+    typical_held: usize,
     /// A pull with this many bytes ended because the next message was larger.
     too_small: Option<usize>,
     /// The most messages that a pull asks for.
@@ -50,6 +52,7 @@ impl Credit {
             messages: 0,
             bytes: 0,
             typical: 1024,
+            typical_held: 1024,
             too_small: None,
         }
     }
@@ -72,7 +75,7 @@ impl Credit {
         if batch < enough {
             return None;
         }
-        let free_bytes = room.bytes.saturating_sub(self.bytes);
+        let free_bytes = self.on_the_wire(room.bytes).saturating_sub(self.bytes);
         // Room for twice what is expected; what is asked for and not used blocks later pulls until it is returned.
         let wanted = (2 * batch * self.typical)
             .max(MIN_BYTES)
@@ -93,6 +96,15 @@ impl Credit {
         None
     }
 
+    /// What takes so much memory has so many bytes on the wire: fewer, where messages are small or have many headers.
+    fn on_the_wire(&self, held: usize) -> usize {
+        if self.typical_held <= self.typical {
+            return held;
+        }
+        let bytes = held as u128 * self.typical as u128 / self.typical_held as u128;
+        usize::try_from(bytes).unwrap_or(held)
+    }
+
     /// A pull went out.
     pub(crate) fn asked(&mut self, ask: Ask) {
         self.messages += ask.batch;
@@ -100,19 +112,23 @@ impl Credit {
     }
 
     /// A message came that JetStream counted as so many bytes: subject, ack subject, headers and payload. If this were more than
-    /// what JetStream took off the pull, more would be asked for than there is room.
-    pub(crate) fn delivered(&mut self, size: usize) {
+    /// what JetStream took off the pull, more would be asked for than there is room. It takes `held` bytes of memory.
+    pub(crate) fn delivered(&mut self, size: usize, held: usize) {
         self.messages = self.messages.saturating_sub(1);
         self.bytes = if self.messages == 0 {
             0
         } else {
             self.bytes.saturating_sub(size)
         };
-        self.typical = if size > self.typical {
-            size
-        } else {
-            (self.typical * 15 + size) / 16
+        let seen = |typical: usize, size: usize| {
+            if size > typical {
+                size
+            } else {
+                (typical * 15 + size) / 16
+            }
         };
+        self.typical = seen(self.typical, size);
+        self.typical_held = seen(self.typical_held, held);
         self.too_small = None;
     }
 
@@ -172,7 +188,7 @@ mod tests {
                     *left -= size;
                 }
                 pull.batch -= 1;
-                credit.delivered(size);
+                credit.delivered(size, size);
                 match pull.batch {
                     0 => credit.returned(0, pull.max_bytes.unwrap_or(0)),
                     _ => self.0.push_back(pull),
@@ -225,17 +241,33 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_more_memory_than_bytes_is_asked_for_in_fewer_bytes() {
+        let asked = |held| {
+            let mut credit = Credit::new();
+            credit.asked(Ask {
+                batch: 100,
+                max_bytes: Some(1 << 30),
+            });
+            (0..100).for_each(|_| credit.delivered(10_000, held));
+            let ask = credit.ask(room(1_000, 1 << 20)).expect("there is room");
+            ask.max_bytes.expect("it is bounded")
+        };
+        assert_eq!(asked(10_000), 1 << 20);
+        assert_eq!(asked(200_000), (1 << 20) / 20);
+    }
+
+    #[test]
     fn a_small_window_is_filled_and_refilled() {
         let mut credit = Credit::new();
         assert_eq!(ask(&mut credit, room(2, 1 << 20)).map(|ask| ask.batch), Some(2));
         assert_eq!(ask(&mut credit, room(2, 1 << 20)), None);
-        credit.delivered(10);
+        credit.delivered(10, 10);
         assert_eq!(
             ask(&mut credit, room(1, 1 << 20)),
             None,
             "the last one is still to come"
         );
-        credit.delivered(10);
+        credit.delivered(10, 10);
         assert_eq!(ask(&mut credit, room(0, 1 << 20)), None, "the window is full");
         assert_eq!(ask(&mut credit, room(1, 1 << 20)).map(|ask| ask.batch), Some(1));
     }

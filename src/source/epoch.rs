@@ -156,7 +156,7 @@ impl Epoch {
             return Ok(self.held.drain(..MAX_CHUNK.min(self.held.len())).collect());
         }
         self.pull(room)?;
-        let mut deliveries = Vec::new();
+        let mut deliveries: Vec<Delivery> = Vec::new();
         loop {
             let silent = self.heard + SILENCE;
             let frame = tokio::select! {
@@ -170,16 +170,39 @@ impl Epoch {
             // Once for all that is there: the clock costs as much as taking one of them.
             self.heard = Instant::now();
             self.take(&frame, &mut deliveries)?;
+            let last = |deliveries: &[Delivery]| deliveries.last().map_or(0, |last| last.message.size());
+            let mut bytes = last(&deliveries);
             while deliveries.len() < MAX_CHUNK
+                && bytes < room.bytes
                 && let Some(frame) = self.wire.try_next()
             {
+                let before = deliveries.len();
                 self.take(&frame, &mut deliveries)?;
+                if deliveries.len() > before {
+                    bytes += last(&deliveries);
+                }
             }
             if !deliveries.is_empty() {
                 return Ok(deliveries);
             }
             self.pull(room)?;
         }
+    }
+
+    /// Waits until a connection is lost, and takes nothing in meanwhile.
+    pub async fn lost(&mut self) -> EpochEnd {
+        let generation = self.generation;
+        let lost = |link: &Link| !link.connected || link.generation != generation;
+        tokio::select! {
+            // A watch that is closed is a connection that is gone, too.
+            _ = self.link.wait_for(lost) => EpochEnd::Disconnected,
+            ended = self.wire.ended() => EpochEnd::Cut(ended),
+        }
+    }
+
+    /// What has come and was not taken in, in bytes.
+    pub fn waiting(&self) -> usize {
+        self.wire.waiting()
     }
 
     fn pull(&mut self, room: Room) -> Result<(), EpochEnd> {
@@ -221,8 +244,8 @@ impl Epoch {
                 own
             }
         };
-        self.credit.delivered(size);
         let (consumer_sequence, delivery) = self.reader.read_with(frame, &own).map_err(EpochEnd::Foreign)?;
+        self.credit.delivered(size, delivery.message.size());
         self.contiguity.check(consumer_sequence)?;
         let Message {
             sequence, timestamp, ..

@@ -3,15 +3,17 @@
 //!
 //! Threads and not tasks: a guest's call takes the processor until it returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing::{debug, info};
 
 use super::console::lock;
+use super::gate::{Gate, Held};
 use super::instance::Instance;
 use super::module::Module;
 use super::trial::Trial;
@@ -40,6 +42,16 @@ pub struct Transformed {
     pub took: Duration,
 }
 
+/// Outcomes in the order of the stream, and what they hold in memory until they are taken over, in bytes.
+#[derive(Debug, Default)]
+pub struct Piece {
+    pub outcomes: Vec<Transformed>,
+    pub bytes: usize,
+}
+
+/// Says what an outcome takes in memory, queues and all, in bytes.
+pub type Cost = fn(&Outcome) -> usize;
+
 /// Dropping it lets the threads finish what was submitted, and then end; the receiver ends after the last outcome. Once the
 /// receiver is dropped, they end with the call that is under way.
 ///
@@ -48,6 +60,7 @@ pub struct Transformed {
 pub struct Workers {
     queues: Vec<mpsc::Sender<Job>>,
     submitted: u64,
+    desk: Arc<Desk>,
 }
 
 #[derive(Debug)]
@@ -57,19 +70,24 @@ struct Job {
 }
 
 impl Workers {
-    pub fn spawn(name: &str, count: usize) -> io::Result<(Self, UnboundedReceiver<Vec<Transformed>>)> {
+    pub fn spawn(name: &str, count: usize, cost: Cost) -> io::Result<(Self, UnboundedReceiver<Piece>)> {
         let (sender, receiver) = unbounded_channel();
-        let results = Arc::new(Mutex::new(Sequencer::new(sender)));
+        let desk = Arc::new(Desk::new(sender, cost));
         let mut queues = Vec::with_capacity(count);
         for index in 0..count.max(1) {
             let (queue, jobs) = mpsc::channel();
-            let results = Results(Arc::clone(&results));
+            let hand = Hand::new(Arc::clone(&desk));
             let thread = thread::Builder::new().name(format!("{name} {index}")).stack_size(STACK);
             // Its end shows in the receiver.
-            thread.spawn(move || work(&jobs, &results))?;
+            thread.spawn(move || work(&jobs, hand))?;
             queues.push(queue);
         }
-        Ok((Self { queues, submitted: 0 }, receiver))
+        let workers = Self {
+            queues,
+            submitted: 0,
+            desk,
+        };
+        Ok((workers, receiver))
     }
 
     /// Does not wait: how much is under way is the caller's to bound.
@@ -80,21 +98,209 @@ impl Workers {
         // It fails only when that thread panicked, and then the receiver has ended.
         let _ = self.queues[turn].send(Job { number, chunk });
     }
+
+    /// The owner has taken over outcomes that held `taken` bytes, and counts them itself from now on. It is told what the workers
+    /// hold, and says what they may hold, and whether nothing is left of what it took over. Returns whether a worker cannot go on
+    /// with that.
+    pub fn balance(&self, taken: usize, room: impl FnOnce(Held) -> (usize, bool)) -> bool {
+        let mut counter = lock(&self.desk.counter);
+        let held = counter.gate.taken_over(taken);
+        let (room, idle) = room(held);
+        counter.gate.allow(room, idle);
+        if counter.waiting.is_empty() {
+            return false;
+        }
+        self.desk.news.notify_all();
+        counter.is_stuck()
+    }
 }
 
-fn work(jobs: &mpsc::Receiver<Job>, results: &Results) {
+impl Drop for Workers {
+    fn drop(&mut self) {
+        lock(&self.desk.counter).gate.open();
+        self.desk.news.notify_all();
+    }
+}
+
+/// Where the workers leave their outcomes.
+#[derive(Debug)]
+struct Desk {
+    counter: Mutex<Counter>,
+    /// Someone who waits may be able to go on.
+    news: Condvar,
+    cost: Cost,
+}
+
+#[derive(Debug)]
+struct Counter {
+    results: Sequencer,
+    gate: Gate,
+    /// The chunks whose workers the gate has stopped.
+    waiting: BTreeSet<u64>,
+}
+
+impl Desk {
+    fn new(sender: UnboundedSender<Piece>, cost: Cost) -> Self {
+        Self {
+            counter: Mutex::new(Counter {
+                results: Sequencer::new(sender),
+                gate: Gate::new(),
+                waiting: BTreeSet::new(),
+            }),
+            news: Condvar::new(),
+            cost,
+        }
+    }
+}
+
+impl Counter {
+    fn deliver(&mut self, number: u64, piece: Piece, last: bool) {
+        let sent = self.results.deliver(number, piece, last);
+        self.gate.sent(sent);
+    }
+
+    /// Whether not even the frontmost of those who wait may go on.
+    fn is_stuck(&self) -> bool {
+        !self.waiting.is_empty() && !self.gate.lets_in(self.waiting.contains(&self.results.next))
+    }
+}
+
+/// A worker's side of the desk. If the worker panics, it closes the desk.
+struct Hand {
+    desk: Arc<Desk>,
+    /// Made and not delivered yet.
+    piece: Piece,
+    call: Call,
+    /// The gate has stopped it.
+    waited: bool,
+}
+
+/// A call that was let through, and what it has made.
+#[derive(Default)]
+struct Call {
+    counted: usize,
+    made: usize,
+}
+
+impl Hand {
+    fn new(desk: Arc<Desk>) -> Self {
+        Self {
+            desk,
+            piece: Piece::default(),
+            call: Call::default(),
+            waited: false,
+        }
+    }
+
+    /// Waits until one more message of this chunk may be transformed. Returns false if nobody wants its outcome any more.
+    fn next(&mut self, number: u64) -> bool {
+        let Call { counted, made } = std::mem::take(&mut self.call);
+        let mut counter = lock(&self.desk.counter);
+        counter.gate.leave(counted, made);
+        let mut entered = counter.gate.enter(false);
+        if entered.is_none() && !self.piece.outcomes.is_empty() {
+            // Those before it must be out, or it would wait for itself.
+            counter.deliver(number, std::mem::take(&mut self.piece), false);
+        }
+        while entered.is_none() && !counter.results.is_abandoned() {
+            let in_front = counter.results.next == number;
+            entered = counter.gate.enter(in_front);
+            if entered.is_none() {
+                self.waited = true;
+                counter.waiting.insert(number);
+                counter = self.desk.news.wait(counter).unwrap_or_else(PoisonError::into_inner);
+                counter.waiting.remove(&number);
+            }
+        }
+        self.call.counted = entered.unwrap_or_default();
+        !counter.results.is_abandoned()
+    }
+
+    /// The call has ended with this.
+    fn made(&mut self, transformed: Transformed) {
+        self.call.made = (self.desk.cost)(&transformed.outcome) + size_of::<Transformed>();
+        self.piece.bytes += self.call.made;
+        self.piece.outcomes.push(transformed);
+    }
+
+    /// The chunk is done. Returns false if nobody wants more.
+    fn done(&mut self, number: u64) -> bool {
+        let Call { counted, made } = std::mem::take(&mut self.call);
+        let mut counter = lock(&self.desk.counter);
+        counter.gate.leave(counted, made);
+        counter.deliver(number, std::mem::take(&mut self.piece), true);
+        if !counter.waiting.is_empty() {
+            // The one that waits may be in front now.
+            self.desk.news.notify_all();
+        }
+        !counter.results.is_abandoned()
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.desk.counter).results.close();
+            self.desk.news.notify_all();
+        }
+    }
+}
+
+fn work(jobs: &mpsc::Receiver<Job>, mut hand: Hand) {
     let mut guests = Guests::default();
+    let mut pace = Pace::default();
     for Job { number, chunk } in jobs {
-        let wanted = || !lock(&results.0).is_abandoned();
-        let transformed = transform(&mut guests, chunk, wanted);
-        lock(&results.0).deliver(number, transformed);
-        if !wanted() {
+        transform(&mut guests, number, chunk, &mut hand, &mut pace);
+        if !hand.done(number) {
             return;
         }
     }
 }
 
-fn transform(guests: &mut Guests, chunk: Chunk, wanted: impl Fn() -> bool) -> Vec<Transformed> {
+/// How long a thread's calls take. A thread whose calls are long takes the processor for good where there is a backlog: it gives way
+/// to the others, whose calls are short, to the requests and to the servers. It never comes back, which only root may.
+#[derive(Default)]
+struct Pace {
+    average: Duration,
+    gives_way: bool,
+}
+
+/// Longer calls than this, on average, are no business of a transform between two messages.
+const LONG: Duration = Duration::from_millis(5);
+
+/// How many calls the average is about.
+const CALLS: u32 = 16;
+
+/// A thread with this much more niceness gets a tenth of what one without it gets, where both want all.
+const NICENESS: i32 = 10;
+
+impl Pace {
+    fn took(&mut self, module: &str, time: Duration) {
+        self.average = self.average - self.average / CALLS + time / CALLS;
+        if self.average > LONG && !self.gives_way {
+            self.gives_way = true;
+            info!(
+                module,
+                average_ms = self.average.as_millis(),
+                "its calls take long: this thread gives way to others"
+            );
+            give_way();
+        }
+    }
+}
+
+/// On Linux a thread has a niceness of its own.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        debug!(%error, "a thread cannot give way to others");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
+
+fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pace: &mut Pace) {
     let Chunk {
         module,
         trial,
@@ -103,21 +309,28 @@ fn transform(guests: &mut Guests, chunk: Chunk, wanted: impl Fn() -> bool) -> Ve
     let trial = trial.as_deref();
     guests.keep([Some(&module), trial.map(Trial::predecessor)]);
     let mut before = Instant::now();
-    let one = |(ticket, message): (u64, Arc<Message>)| {
+    for (ticket, message) in messages {
+        if !hand.next(number) {
+            return;
+        }
+        // The clock costs as much as some calls, so that one ends when the next one begins.
+        if std::mem::take(&mut hand.waited) {
+            before = Instant::now();
+        }
         let (module, outcome) = match trial {
             Some(trial) => guests.call_on_trial(&module, trial, &message),
             None => (&module, guests.of(&module).call(&message)),
         };
         let after = Instant::now();
         let took = after - std::mem::replace(&mut before, after);
-        Transformed {
+        pace.took(&module.name, took);
+        hand.made(Transformed {
             ticket,
             outcome,
             sha256: module.sha256().clone(),
             took,
-        }
-    };
-    messages.into_iter().take_while(|_| wanted()).map(one).collect()
+        });
+    }
 }
 
 /// A thread's instances: of the module at work, and of the one before it as long as that is needed.
@@ -168,26 +381,17 @@ impl Guests {
     }
 }
 
-/// A thread's handle to the sequencer, which it closes if it panics.
-struct Results(Arc<Mutex<Sequencer<Vec<Transformed>>>>);
-
-impl Drop for Results {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            lock(&self.0).close();
-        }
-    }
-}
-
-/// Passes items on in the order of their numbers.
-struct Sequencer<T> {
+/// Passes pieces on in the order of their chunks.
+#[derive(Debug)]
+struct Sequencer {
     next: u64,
-    early: BTreeMap<u64, T>,
-    sender: Option<UnboundedSender<T>>,
+    /// What came of later chunks, and whether that is all of the chunk.
+    early: BTreeMap<u64, (Piece, bool)>,
+    sender: Option<UnboundedSender<Piece>>,
 }
 
-impl<T> Sequencer<T> {
-    fn new(sender: UnboundedSender<T>) -> Self {
+impl Sequencer {
+    fn new(sender: UnboundedSender<Piece>) -> Self {
         Self {
             next: 0,
             early: BTreeMap::new(),
@@ -195,14 +399,28 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn deliver(&mut self, number: u64, item: T) {
-        self.early.insert(number, item);
-        let Some(sender) = &self.sender else { return };
-        while let Some(item) = self.early.remove(&self.next) {
+    /// Takes in a piece of this chunk, perhaps the last one. Returns the bytes of what is passed on.
+    fn deliver(&mut self, number: u64, mut piece: Piece, last: bool) -> usize {
+        let (waiting, whole) = self.early.entry(number).or_default();
+        waiting.bytes += piece.bytes;
+        waiting.outcomes.append(&mut piece.outcomes);
+        *whole = last;
+        let Some(sender) = &self.sender else { return 0 };
+        let mut sent = 0;
+        while let Some((piece, whole)) = self.early.get_mut(&self.next) {
+            let piece = std::mem::take(piece);
+            sent += piece.bytes;
+            if !piece.outcomes.is_empty() {
+                // Nobody listens any more when the pipeline ended first; what is left has no owner then.
+                let _ = sender.send(piece);
+            }
+            if !*whole {
+                break;
+            }
+            self.early.remove(&self.next);
             self.next += 1;
-            // Nobody listens any more when the pipeline ended first; what is left has no owner then.
-            let _ = sender.send(item);
         }
+        sent
     }
 
     /// Nobody will ever take an outcome.
@@ -218,37 +436,76 @@ impl<T> Sequencer<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
 
+    fn transformed(ticket: u64) -> Transformed {
+        Transformed {
+            ticket,
+            outcome: Outcome::Drop,
+            sha256: "of a test".into(),
+            took: Duration::ZERO,
+        }
+    }
+
+    fn piece(tickets: impl IntoIterator<Item = u64>) -> Piece {
+        Piece {
+            outcomes: tickets.into_iter().map(transformed).collect(),
+            bytes: 1,
+        }
+    }
+
+    fn received(receiver: &mut UnboundedReceiver<Piece>) -> Vec<u64> {
+        let pieces = iter::from_fn(|| receiver.try_recv().ok());
+        pieces
+            .flat_map(|piece| piece.outcomes)
+            .map(|transformed| transformed.ticket)
+            .collect()
+    }
+
     #[test]
-    fn items_come_in_the_order_of_their_numbers() {
+    fn pieces_come_in_the_order_of_their_chunks() {
         let (sender, mut receiver) = unbounded_channel();
         let mut sequencer = Sequencer::new(sender);
-        for number in [2, 0, 3, 1, 5] {
-            sequencer.deliver(number, number);
+        for (number, sent) in [(2, 0), (0, 1), (3, 0), (1, 3), (5, 0)] {
+            assert_eq!(
+                sequencer.deliver(number, piece([number]), true),
+                sent,
+                "after chunk {number}"
+            );
         }
-        let received: Vec<u64> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
-        assert_eq!(received, [0, 1, 2, 3]);
-        sequencer.deliver(4, 4);
-        assert_eq!(
-            std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>(),
-            [4, 5]
-        );
+        assert_eq!(received(&mut receiver), [0, 1, 2, 3]);
+        sequencer.deliver(4, piece([4]), true);
+        assert_eq!(received(&mut receiver), [4, 5]);
+    }
+
+    #[test]
+    fn a_part_of_the_chunk_in_front_is_passed_on_at_once() {
+        let (sender, mut receiver) = unbounded_channel();
+        let mut sequencer = Sequencer::new(sender);
+        sequencer.deliver(1, piece([10]), false);
+        sequencer.deliver(0, piece([1, 2]), false);
+        assert_eq!(received(&mut receiver), [1, 2]);
+        sequencer.deliver(1, piece([11]), true);
+        assert!(received(&mut receiver).is_empty());
+        sequencer.deliver(0, piece([3]), true);
+        assert_eq!(received(&mut receiver), [3, 10, 11]);
     }
 
     #[test]
     fn a_panic_ends_the_receiver_even_while_other_threads_live() {
         let (sender, mut receiver) = unbounded_channel();
-        let other = Arc::new(Mutex::new(Sequencer::new(sender)));
-        let results = Results(Arc::clone(&other));
+        let desk = Arc::new(Desk::new(sender, |_| 0));
+        let hand = Hand::new(Arc::clone(&desk));
         thread::spawn(move || {
-            let _results = results;
+            let _hand = hand;
             panic!("as a defect of the host would");
         })
         .join()
         .expect_err("it panicked");
         assert!(receiver.blocking_recv().is_none());
-        lock(&other).deliver(0, Vec::new());
-        assert!(lock(&other).early.len() <= 1);
+        lock(&desk.counter).deliver(0, piece([0]), true);
+        assert!(lock(&desk.counter).results.early.len() <= 1);
     }
 }

@@ -98,14 +98,14 @@ fn publications_take_room_until_their_message_is_settled() {
 fn the_window_counts_from_the_floor() {
     let mut window = Window::new(Limits {
         messages: 4,
-        bytes: 1000,
+        bytes: 10_000,
         ..LIMITS
     });
     let tickets: Vec<_> = (1..=4).map(|sequence| new(&mut window, sequence)).collect();
     let size = message(1).size();
     assert_eq!(
         (window.room_messages(Instant::now()), window.room_bytes()),
-        (0, 1000 - 4 * size)
+        (0, 10_000 - 4 * size)
     );
 
     // Settled above the floor: it still counts, since a crash would deliver it again.

@@ -11,6 +11,7 @@ mod conflate;
 mod dead_letters;
 mod delivery;
 mod directory;
+mod fairness;
 mod faults;
 mod grpc;
 mod halts;

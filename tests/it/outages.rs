@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::chaos::arena::Arena;
 use super::chaos::{messages, number};
-use super::world::{SOON, module};
+use super::numbers::{CHANNEL, numbers, shows};
+use super::world::{SOON, World, module};
 
 /// Long enough for every back-off to reach its longest pause.
 const AWAY: Duration = Duration::from_secs(10);
@@ -159,5 +160,34 @@ async fn report(arena: &mut Arena, when: &str) -> Result<()> {
         "the relay held {} MiB",
         usage.peak_memory >> 20
     );
+    Ok(())
+}
+
+/// A window that is full, or whose oldest message has waited for too long, takes nothing in; the relay still notices at once that
+/// NATS is gone, instead of gathering what it has to say to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_noticed_while_the_window_takes_nothing_in() -> Result<()> {
+    for toml in ["window_age = \"1s\"", "window = 10"] {
+        let mut world = World::start().await?;
+        world.stream("UNRULY", &["unruly.>"]).await?;
+        world.add_unruly(toml)?;
+        let relay = world.run().await?;
+        world.centrifugo.kill();
+        world.publish(numbers(1..=10)).await?;
+        let taken_in = |status: &Value| module(status, "unruly")["transformed"] == 10;
+        relay.status_when(SOON, "ten messages to wait", taken_in).await?;
+        // The status says how long the oldest one has waited.
+        let overdue = |status: &Value| module(status, "unruly")["lag_seconds"].as_f64() > Some(1.5);
+        relay.status_when(SOON, "the window to be overdue", overdue).await?;
+        world.publish(numbers(11..=20)).await?;
+        world.nats.kill();
+        relay
+            .has_logged(SOON, "the epoch is over, beginning another from the ack floor")
+            .await?;
+        world.nats.restart().await?;
+        world.centrifugo.restart().await?;
+        shows(&world.centrifugo, CHANNEL, 1..=20).await?;
+        world.all_acked(SOON, "UNRULY", "unruly").await?;
+    }
     Ok(())
 }

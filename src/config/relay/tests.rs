@@ -26,6 +26,7 @@ fn with_env(text: &str, env: &[(&str, &str)]) -> Result<Config, Problems> {
 #[test]
 fn an_empty_file_gives_the_defaults() {
     let config = config("");
+    assert_eq!(config.memory_limit, None);
     assert_eq!(config.nats.servers, ["nats://127.0.0.1:4222"]);
     assert_eq!(config.nats.auth, NatsAuth::None);
     assert_eq!(
@@ -66,6 +67,7 @@ fn an_empty_file_gives_the_defaults() {
 fn every_key_is_read() {
     let config = config(
         r#"
+        memory_limit = "512MiB"
         nats.servers = ["tls://a.example:4222", "nats://b.example"]
         centrifugo = { endpoints = ["https://c.example/centrifugo", "grpc://c.example", "grpcs://c.example:1"], timeout = "1s 500ms" }
         [modules]
@@ -91,6 +93,7 @@ fn every_key_is_read() {
         grace = "2m"
         "#,
     );
+    assert_eq!(config.memory_limit, Some(512 << 20));
     assert_eq!(config.nats.servers, ["tls://a.example:4222", "nats://b.example"]);
     let endpoints: Vec<&str> = config.centrifugo.endpoints.iter().map(Url::as_str).collect();
     assert_eq!(
@@ -453,4 +456,15 @@ fn the_bounds_of_loading_say_what_they_may_be() {
     ] {
         assert!(told.contains(expected), "{expected} is not in {told}");
     }
+}
+
+#[test]
+fn the_memory_limit_is_a_size_in_the_file_or_in_a_variable() {
+    let config = with_env("memory_limit = \"1GiB\"", &[("SLIPRING_MEMORY_LIMIT", "64MiB")]).unwrap();
+    assert_eq!(config.memory_limit, Some(64 << 20));
+    assert_snapshot!(problems("memory_limit = \"1MiB\""), @r#"slipring.toml:1:16: `memory_limit` is "1MiB"; it must be a size from "16MiB" to "1024GiB""#);
+    assert_snapshot!(
+        with_env("", &[("SLIPRING_MEMORY_LIMIT", "half")]).unwrap_err(),
+        @r#"SLIPRING_MEMORY_LIMIT: `memory_limit` is "half"; it must be a size from "16MiB" to "1024GiB""#
+    );
 }

@@ -167,6 +167,52 @@ fn conflating() -> Flow {
     })
 }
 
+/// Catching up must not wait for what the module would make if there were room.
+#[test]
+fn a_flow_that_catches_up_publishes_what_it_has_when_there_is_no_room_for_more() {
+    let mut flow = conflating();
+    let again = Again {
+        messages: 3,
+        through: 3,
+    };
+    assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
+    flow.catch_up = CatchUp::new(again);
+    publish(&mut flow, "orders:1", 1..=1, 2);
+    deliver_before(&mut flow, 2, 1);
+    let now = Now::read();
+    assert_eq!(sends(&mut flow, now), 0, "two more come again");
+    let budget = Budget {
+        elsewhere: 0,
+        limit: usize::MAX,
+        stuck: true,
+    };
+    flow.budget(budget);
+    assert_eq!(sends(&mut flow, now), 1);
+}
+
+#[test]
+fn what_is_held_elsewhere_and_by_other_modules_leaves_less_room() {
+    let mut flow = flow();
+    let now = Now::read().instant;
+    let room = flow.room(now).bytes;
+    assert_eq!(room, flow.config.window_bytes);
+    let elsewhere = Budget {
+        elsewhere: 1_000,
+        limit: usize::MAX,
+        stuck: false,
+    };
+    flow.budget(elsewhere);
+    assert_eq!(flow.room(now).bytes, room - 1_000);
+    deliver(&mut flow, 1);
+    let held = flow.held();
+    assert!(held > 0);
+    flow.budget(Budget {
+        limit: held + 1_500,
+        ..elsewhere
+    });
+    assert_eq!(flow.room(now).bytes, 500);
+}
+
 /// Confirms the request that goes out. Answers how many publications it had.
 fn sends(flow: &mut Flow, now: Now) -> usize {
     let Some(request) = flow.next_request(now) else {

@@ -47,6 +47,11 @@ impl Line {
         self.entries.is_empty() || (self.entries.len() < letters && self.bytes < bytes)
     }
 
+    /// Of the letters' messages and of what they became.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

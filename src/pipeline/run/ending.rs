@@ -55,7 +55,7 @@ impl Run<'_> {
 
     pub(super) fn is_done(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
-        let quiet = self.requests.is_empty() && self.dead_letters.is_empty();
+        let quiet = self.requests.is_empty() && self.dead_letters.is_empty() && self.unstored.is_empty();
         let halting = matches!(ending.kind, EndingKind::Halt(..) | EndingKind::Yield);
         let drained = self.flow.is_drained() && (halting || self.transforming == 0);
         (quiet && drained) || tokio::time::Instant::now() >= ending.deadline

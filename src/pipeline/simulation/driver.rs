@@ -117,7 +117,7 @@ impl Driver {
         };
         let module = ModuleConfig {
             window: rng.usize(2..40),
-            window_bytes: if rng.bool() { 1 << 20 } else { rng.usize(500..10_000) },
+            window_bytes: if rng.bool() { 1 << 20 } else { rng.usize(2_000..50_000) },
             window_age: Duration::from_secs(rng.u64(2..60)),
             on_reject: if rng.u64(0..8) == 0 {
                 OnReject::Halt

@@ -476,13 +476,17 @@ impl Relay {
         }
         let mut deliveries = Vec::new();
         let mut end = None;
+        let mut bytes = 0;
         while deliveries.len() < MAX_CHUNK
+            && (bytes < room.bytes || deliveries.is_empty())
             && end.is_none()
             && let Some(reply) = epoch.buffer.pop_front()
         {
             match reply {
                 Reply::Delivery(delivered) => {
-                    epoch.credit.delivered(delivered.stored.size + WIRE_OVERHEAD);
+                    let held = delivery(&delivered).message.size();
+                    epoch.credit.delivered(delivered.stored.size + WIRE_OVERHEAD, held);
+                    bytes += held;
                     let checked = epoch.contiguity.check(delivered.consumer_sequence);
                     if checked.is_err() && world.setup.bug != Some(Bug::NoContiguity) {
                         world.count("gap");

@@ -13,6 +13,11 @@ use crate::publish::answer::{Class, of_http};
 /// Centrifugo closes an idle connection after 30 s; a request sent at that moment would fail.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// An answer is no larger than this, in bytes, and so much more for each channel that is replied for: an offset and an epoch, or an error
+/// with its message.
+const ANSWER: usize = 1 << 20;
+const ANSWER_PER_CHANNEL: usize = 512;
+
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     client: reqwest::Client,
@@ -62,7 +67,11 @@ pub(super) fn client(config: &config::Centrifugo) -> Result<reqwest::Client, Cli
 /// `Err` says why the answer is ambiguous.
 async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answer, String> {
     let status = response.status();
-    let body = response.bytes().await.map_err(|error| chain(&error.without_url()))?;
+    let body = read(
+        response,
+        ANSWER + ANSWER_PER_CHANNEL * request.channels().sum::<usize>(),
+    )
+    .await?;
     let excerpt = || excerpt(status, &body);
     match of_http(status.as_u16()) {
         Class::Read => match replies::read(&body, request.channels()) {
@@ -89,6 +98,21 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
         }
         Class::Lost => Err(excerpt()),
     }
+}
+
+/// What does not end in time is no answer: it would fill the memory until the time-out.
+async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+        if body.len() + part.len() > limit {
+            return Err(format!(
+                "HTTP {}: the answer is larger than {limit} bytes, and that of Centrifugo would not be",
+                response.status()
+            ));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
 }
 
 /// An endpoint may be given as `http://host`, with a path before the API, and with or without `/api` at the end.

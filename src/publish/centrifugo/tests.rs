@@ -274,3 +274,13 @@ async fn an_endpoint_that_refuses_an_empty_request_lets_nothing_in() {
 fn what_it_prints_does_not_show_the_key() {
     assert!(!format!("{:?}", client(&["http://127.0.0.1:1"])).contains(KEY));
 }
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_none() {
+    let endless = Box::leak((r#"{"replies":[{"publish":{}}]}"#.to_owned() + &" ".repeat(2 << 20)).into_boxed_str());
+    let server = Server::start(200, endless).await;
+    let Answer::Lost { reason, .. } = client(&[&server.url()]).send(&request()).await else {
+        panic!("it is too large to be read")
+    };
+    assert!(reason.contains("the answer is larger than"), "{reason}");
+}

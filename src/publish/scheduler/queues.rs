@@ -42,6 +42,22 @@ pub(super) enum Kind {
     Suspect,
 }
 
+/// What a publication takes here beside itself and its channels, in bytes: an item, its place among those that are ready, and its
+/// key. What grows by doubling counts twice.
+const ITEM: usize = 2 * (size_of::<Item>() + size_of::<Reverse<(u64, ItemId)>>()) + 48;
+
+/// And for each of its channels: a target, and a place in the queue.
+const PLACE: usize = size_of::<ChannelId>() + 2 * size_of::<ItemId>();
+
+/// What a channel takes while anything waits for it, in bytes: with its name's place in the map, and a queue of four.
+pub(super) const CHANNEL: usize =
+    2 * (size_of::<Channel>() + size_of::<(Arc<str>, ChannelId)>()) + 4 * size_of::<ItemId>();
+
+/// What the publication takes in the queues, in bytes: beside itself, and beside the channels that others wait for as well.
+pub(super) fn size(publication: &Publication) -> usize {
+    ITEM + publication.channels.len() * PLACE
+}
+
 /// A publication, until it is done in each of its channels.
 #[derive(Debug)]
 pub(super) struct Item {

@@ -26,7 +26,7 @@ fn rejects_above(sequence: u64) -> Arc<Module> {
 
 /// What the workers make of the messages 1 to 100, in chunks of ten: whether each was rejected, and by whom.
 fn run(module: &Arc<Module>, trial: &Arc<Trial>, workers: usize) -> Vec<(bool, Arc<str>)> {
-    let (mut workers, mut results) = Workers::spawn("test", workers).expect("threads");
+    let (mut workers, mut results) = Workers::spawn("test", workers, |_| 0).expect("threads");
     for chunk in 0..10 {
         let sequences = chunk * 10 + 1..=chunk * 10 + 10;
         workers.submit(Chunk {
@@ -38,7 +38,7 @@ fn run(module: &Arc<Module>, trial: &Arc<Trial>, workers: usize) -> Vec<(bool, A
         });
     }
     drop(workers);
-    let all = std::iter::from_fn(|| results.blocking_recv()).flatten();
+    let all = std::iter::from_fn(|| results.blocking_recv()).flat_map(|piece| piece.outcomes);
     all.map(|Transformed { outcome, sha256, .. }| (matches!(outcome, Outcome::Reject(_)), sha256))
         .collect()
 }

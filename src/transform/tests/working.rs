@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::super::{Chunk, Engine, Module, Transformed, Workers};
+use super::super::{Chunk, Engine, Module, Piece, Transformed, Workers};
 use super::wat::{Guest, limits};
 use super::{check_rejected, message};
 use crate::message::{Body, Message, Outcome, Unreadable};
@@ -148,13 +148,59 @@ fn outcomes_come_in_the_order_of_the_chunks() {
         ..Guest::default()
     };
     let module = guest.load(limits()).expect("a module");
-    let (mut workers, results) = Workers::spawn("test", 4).expect("threads");
+    let (mut workers, results) = Workers::spawn("test", 4, |_| 0).expect("threads");
     for number in 0..100 {
         workers.submit(chunk(&module, number * 4..number * 4 + 4));
     }
     drop(workers);
     let tickets: Vec<u64> = all(results).iter().map(|transformed| transformed.ticket).collect();
     assert_eq!(tickets, (0..400).collect::<Vec<_>>());
+}
+
+/// There is never room for what a call is expected to make, so that each message goes alone, when all before it is done with.
+#[test]
+fn without_room_all_messages_get_through_one_after_the_other() {
+    const COST: usize = 10_000;
+    let guest = Guest {
+        transform: super::wat::OK,
+        ..Guest::default()
+    };
+    let module = guest.load(limits()).expect("a module");
+    let (mut workers, mut results) = Workers::spawn("test", 4, |_| COST).expect("threads");
+    workers.balance(0, |_| (0, true));
+    for number in 0..10 {
+        workers.submit(chunk(&module, number * 4..number * 4 + 4));
+    }
+    let mut tickets = Vec::new();
+    while tickets.len() < 40 {
+        let piece = results.blocking_recv().expect("the workers live");
+        assert!(piece.outcomes.len() <= 1, "one at a time: {piece:?}");
+        tickets.extend(piece.outcomes.iter().map(|transformed| transformed.ticket));
+        workers.balance(piece.bytes, |held| {
+            assert!(held.bytes <= 2 * COST, "{held:?}");
+            (0, true)
+        });
+    }
+    assert_eq!(tickets, (0..40).collect::<Vec<_>>());
+}
+
+/// Those that wait for room end when nobody wants what they would make.
+#[test]
+fn workers_that_wait_end_with_their_owner() {
+    let module = Guest::default().load(limits()).expect("a module");
+    let (mut workers, results) = Workers::spawn("test", 2, |_| 1).expect("threads");
+    // Nothing is taken over, so that nobody may go on.
+    workers.balance(0, |_| (0, false));
+    for number in 0..10 {
+        workers.submit(chunk(&module, number * 4..number * 4 + 4));
+    }
+    drop(results);
+    drop(workers);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while Arc::strong_count(&module) > 1 {
+        assert!(std::time::Instant::now() < deadline, "a worker still has the module");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -166,7 +212,7 @@ fn a_new_module_takes_over_between_two_chunks() {
     }
     .load(limits())
     .expect("a module");
-    let (mut workers, results) = Workers::spawn("test", 2).expect("threads");
+    let (mut workers, results) = Workers::spawn("test", 2, |_| 0).expect("threads");
     for number in 0..10 {
         workers.submit(chunk(if number < 5 { &old } else { &new }, number * 3..number * 3 + 3));
     }
@@ -206,6 +252,8 @@ fn chunk(module: &Arc<Module>, sequences: std::ops::Range<u64>) -> Chunk {
     }
 }
 
-fn all(mut results: UnboundedReceiver<Vec<Transformed>>) -> Vec<Transformed> {
-    std::iter::from_fn(|| results.blocking_recv()).flatten().collect()
+fn all(mut results: UnboundedReceiver<Piece>) -> Vec<Transformed> {
+    std::iter::from_fn(|| results.blocking_recv())
+        .flat_map(|piece| piece.outcomes)
+        .collect()
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::eventually;
 use crate::process::Process;
 use crate::servers::free_port;
-use crate::usage::Usage;
+use crate::usage::{Usage, forget_peak_memory};
 
 /// For the relay to say where it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -240,6 +240,11 @@ impl Relay {
     /// What it has used of the machine so far.
     pub fn usage(&self) -> Result<Usage> {
         self.process.usage()
+    }
+
+    /// Has the peak of its memory count from now on.
+    pub fn forget_peak_memory(&self) -> Result<()> {
+        forget_peak_memory(self.process.id())
     }
 
     /// All it wrote so far.

@@ -82,6 +82,9 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
         "many" => vec![Publication::json_text("unruly:ok", "1"); amount(message)?].into(),
         // Digits: a number is JSON without quotes, so there is only one allocation.
         "large" => Publication::json_text("unruly:ok", "1".repeat(amount(message)?)).into(),
+        "broadcast" => Publication::json_text(many_channels(amount(message)?, 0), "1").into(),
+        "strangers" => Publication::json_text(many_channels(amount(message)?, message.sequence), "1").into(),
+        "spin" => spin(amount(message)?),
         "no-channels" => Publication::json_text(Vec::<String>::new(), "1").into(),
         "empty-channel" => Publication::json_text("", "1").into(),
         "long-channel" => Publication::json_text(format!("unruly:{}", "x".repeat(293)), "1").into(),
@@ -201,6 +204,19 @@ fn outside() -> Value {
 /// How much to make of something: the payload, a number.
 fn amount(message: &Message) -> Result<usize> {
     message.json()
+}
+
+/// The same for each message if `mark` is.
+fn many_channels(count: usize, mark: u64) -> Vec<String> {
+    (0..count).map(|number| format!("unruly:{mark}-{number}")).collect()
+}
+
+/// Takes its time, a loop for each of the amount.
+fn spin(amount: usize) -> Output {
+    (0..amount).for_each(|turn| {
+        black_box(turn);
+    });
+    Output::drop()
 }
 
 fn loop_for_ever() -> ! {

@@ -1,0 +1,231 @@
+//! How much memory what passes through may take: messages, what became of them, and the requests that carry it. There is one bound
+//! for all pipelines, `memory_limit`. The relay itself, compiled code and the guests' own memory are apart from it.
+//!
+//! Half of the bound is divided evenly: each account may use its share whatever the others do. The other half is for whoever needs
+//! it: an account gets no more of it than it leaves free, so that one greedy module takes a quarter of the bound beside its share,
+//! two take a third of the half each, and there is always some left for the next one. (Choudhury and Hahne, "Dynamic queue length
+//! thresholds for shared-memory packet switches", 1998.)
+//!
+//! The bound is no wall: one message has to go through alone, whatever it takes. Whoever needs memory for that says so.
+
+mod machine;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slab::Slab;
+
+pub use machine::{DefaultLimit, default_limit};
+
+/// What all pipelines share. A clone is the same memory.
+#[derive(Debug, Clone)]
+pub struct Memory(Arc<Mutex<Ledger>>);
+
+/// What one pipeline holds of it. Dropping it gives all of that back.
+#[derive(Debug)]
+pub struct Account {
+    memory: Memory,
+    id: usize,
+}
+
+/// What a pipeline may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// What it holds now, in bytes: what it needed, and of what it wanted as much as there was.
+    pub held: usize,
+    /// What it could hold beside that, in bytes.
+    pub free: usize,
+}
+
+impl Memory {
+    /// `limit` in bytes.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(Ledger::new(limit))))
+    }
+
+    pub fn limit(&self) -> usize {
+        self.ledger().limit
+    }
+
+    /// What all accounts hold, in bytes. It may be more than the limit, by a message and what became of it for each account.
+    pub fn used(&self) -> usize {
+        self.ledger().used
+    }
+
+    pub fn open(&self) -> Account {
+        Account {
+            id: self.ledger().open(),
+            memory: self.clone(),
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// Holds `needed` bytes, whatever the bound says, and up to `wanted` as far as there is room. This is instead of what it held
+    /// before.
+    pub fn claim(&self, needed: usize, wanted: usize) -> Claim {
+        self.memory.ledger().claim(self.id, needed, wanted)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.memory.ledger().close(self.id);
+    }
+}
+
+/// Who holds how much.
+#[derive(Debug)]
+struct Ledger {
+    limit: usize,
+    accounts: Slab<usize>,
+    used: usize,
+    /// What the accounts hold beyond their shares.
+    above: usize,
+}
+
+impl Ledger {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            accounts: Slab::new(),
+            used: 0,
+            above: 0,
+        }
+    }
+
+    fn open(&mut self) -> usize {
+        let id = self.accounts.insert(0);
+        self.count();
+        id
+    }
+
+    fn close(&mut self, id: usize) {
+        self.accounts.remove(id);
+        self.count();
+    }
+
+    /// The shares have changed.
+    fn count(&mut self) {
+        let share = self.share();
+        self.used = self.accounts.iter().map(|(_, held)| held).sum();
+        self.above = self.accounts.iter().map(|(_, held)| held.saturating_sub(share)).sum();
+    }
+
+    /// What each account has for certain.
+    fn share(&self) -> usize {
+        self.limit / 2 / self.accounts.len().max(1)
+    }
+
+    fn claim(&mut self, id: usize, needed: usize, wanted: usize) -> Claim {
+        let (share, pool) = (self.share(), self.limit / 2);
+        let before = self.accounts[id];
+        let others = self.above - before.saturating_sub(share);
+        let allowed = share + pool.saturating_sub(others) / 2;
+        let held = needed.max(wanted.min(allowed));
+        self.accounts[id] = held;
+        self.used = self.used - before + held;
+        self.above = others + held.saturating_sub(share);
+        Claim {
+            held,
+            free: allowed.saturating_sub(held),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// As much as it gets.
+    fn greedy(account: &Account) -> usize {
+        account.claim(0, usize::MAX).held
+    }
+
+    #[test]
+    fn one_alone_may_use_three_quarters_and_leaves_the_rest_for_the_next() {
+        let memory = Memory::new(256 * MIB);
+        let first = memory.open();
+        assert_eq!(greedy(&first), 192 * MIB);
+        let second = memory.open();
+        assert_eq!(second.claim(0, 64 * MIB).held, 64 * MIB, "its share is there at once");
+        assert_eq!(memory.used(), 256 * MIB);
+        drop(second);
+        assert_eq!(memory.used(), 192 * MIB);
+    }
+
+    #[test]
+    fn a_greedy_neighbour_does_not_touch_a_share() {
+        let memory = Memory::new(256 * MIB);
+        let accounts: Vec<_> = (0..8).map(|_| memory.open()).collect();
+        for _ in 0..100 {
+            for account in &accounts[1..] {
+                greedy(account);
+            }
+        }
+        assert_eq!(accounts[0].claim(0, 16 * MIB).held, 16 * MIB);
+        assert!(memory.used() <= memory.limit());
+    }
+
+    #[test]
+    fn what_is_needed_is_held_whatever_the_bound_says() {
+        let memory = Memory::new(64 * MIB);
+        let (first, second) = (memory.open(), memory.open());
+        assert_eq!(
+            first.claim(100 * MIB, 200 * MIB),
+            Claim {
+                held: 100 * MIB,
+                free: 0
+            }
+        );
+        assert_eq!(
+            second.claim(0, 16 * MIB).held,
+            16 * MIB,
+            "the neighbour still has its share"
+        );
+        assert_eq!(memory.used(), 116 * MIB);
+    }
+
+    proptest! {
+        /// Whatever they want, together they hold no more than the bound, and what one can have for certain it gets.
+        #[test]
+        fn the_bound_is_kept_and_shares_are_certain(
+            limit in 1..1_000_usize,
+            wishes in vec((0..10_usize, 0..2_000_usize, 0..20_u8), 1..300),
+        ) {
+            let limit = limit * 1_000;
+            let mut ledger = Ledger::new(limit);
+            let mut open = vec![ledger.open()];
+            for (which, wanted, kind) in wishes {
+                match kind {
+                    0 if open.len() < 10 => open.push(ledger.open()),
+                    1 if open.len() > 1 => ledger.close(open.swap_remove(which % open.len())),
+                    _ => {
+                        let id = open[which % open.len()];
+                        let (share, wanted) = (ledger.share(), wanted * 1_000);
+                        // A newcomer makes the shares smaller: until those who have more give it back, its own may be above the
+                        // bound.
+                        let settled = ledger.above <= limit / 2;
+                        let claim = ledger.claim(id, 0, wanted);
+                        prop_assert!(claim.held >= wanted.min(share), "less than its share");
+                        prop_assert!(claim.held <= wanted);
+                        if settled {
+                            prop_assert!(ledger.used <= limit, "{} of {limit}", ledger.used);
+                        }
+                    }
+                }
+                let (used, above) = (ledger.used, ledger.above);
+                ledger.count();
+                prop_assert_eq!((used, above), (ledger.used, ledger.above), "the sums are those of the accounts");
+            }
+        }
+    }
+}

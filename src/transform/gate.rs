@@ -1,0 +1,313 @@
+//! When a worker may call the module once more, so that what messages become stays within the memory that there is for it. No
+//! I/O, no threads.
+//!
+//! A call is let through if what it is expected to make fits beside what is held: by other calls, and by outcomes that the
+//! pipeline has not taken over. Outcomes leave in the order of the stream, so those of later chunks may hold all there is while an
+//! earlier one waits; therefore the frontmost message may go on whatever is held, once nothing that was made before it is left. That
+//! is how a message gets through that is larger than all there is, and why nothing waits for ever.
+//!
+//! What a call makes is not known before it has returned: it is taken to be like the largest of the last ones. So the bound can be
+//! exceeded by one outcome for each thread, and by the one that went alone.
+
+/// What is expected of the first call, in bytes.
+const FIRST: usize = 4 * 1024;
+
+/// By how much of itself the expectation falls with each outcome that is smaller.
+const DECAY: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// By calls under way, as expected, and by outcomes until they are taken over, in bytes.
+    held: usize,
+    /// Of these, by outcomes that are on their way to the pipeline, or have arrived there and are not taken over.
+    sent: usize,
+    /// How much may be held.
+    room: usize,
+    /// Nothing is left of what was taken over.
+    idle: bool,
+    expected: usize,
+    /// The workers are to finish what they have, and nobody counts any more.
+    open: bool,
+}
+
+/// What the workers hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub bytes: usize,
+    /// What one more call is expected to make.
+    pub expected: usize,
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        Self {
+            held: 0,
+            sent: 0,
+            // Until somebody says how much there is.
+            room: usize::MAX,
+            idle: true,
+            expected: FIRST,
+            open: false,
+        }
+    }
+
+    /// Whether a call may begin; if so, it is counted with what is returned. `in_front`: all outcomes before its own were sent.
+    pub(super) fn enter(&mut self, in_front: bool) -> Option<usize> {
+        if !self.lets_in(in_front) {
+            return None;
+        }
+        self.held += self.expected;
+        Some(self.expected)
+    }
+
+    pub(super) fn lets_in(&self, in_front: bool) -> bool {
+        let fits = self.held.saturating_add(self.expected) <= self.room;
+        let alone = in_front && self.idle && self.sent == 0;
+        fits || alone || self.open
+    }
+
+    /// A call that was counted with so many bytes has made so many; both are nothing if there was none.
+    pub(super) fn leave(&mut self, counted: usize, made: usize) {
+        self.held = self.held - counted + made;
+        if made > 0 {
+            self.expected = made.max(self.expected - self.expected / DECAY);
+        }
+    }
+
+    /// Outcomes that hold so many bytes went to the pipeline.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+    }
+
+    /// The pipeline has taken over outcomes that held so many bytes, and counts them itself from now on.
+    pub(super) fn taken_over(&mut self, bytes: usize) -> Held {
+        self.sent -= bytes;
+        self.held -= bytes;
+        Held {
+            bytes: self.held,
+            expected: self.expected,
+        }
+    }
+
+    /// So much may be held from now on. `idle`: nothing is left of what was taken over.
+    pub(super) fn allow(&mut self, room: usize, idle: bool) {
+        self.room = room;
+        self.idle = idle;
+    }
+
+    pub(super) fn open(&mut self) {
+        self.open = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_frontmost_goes_alone_when_later_ones_hold_all_there_is() {
+        let mut gate = Gate::new();
+        gate.allow(100_000, true);
+        let front = gate.enter(true).expect("there is room");
+        let later = gate.enter(false).expect("there is room");
+        gate.leave(later, 100_000);
+        gate.leave(front, 50_000);
+        assert_eq!(gate.enter(false), None, "what was made is still there");
+        gate.sent(50_000);
+        assert_eq!(gate.enter(true), None, "and on its way");
+        gate.taken_over(50_000);
+        gate.allow(50_000, false);
+        assert_eq!(gate.enter(true), None, "and not published");
+        gate.allow(100_000, true);
+        assert_eq!(gate.enter(false), None, "one behind it has to wait");
+        assert!(gate.enter(true).is_some());
+    }
+
+    #[test]
+    fn what_is_expected_follows_the_largest_and_forgets_it_again() {
+        let mut gate = Gate::new();
+        gate.allow(usize::MAX, true);
+        let mut call = |made| {
+            let counted = gate.enter(true).expect("there is room");
+            gate.leave(counted, made);
+            gate.sent(made);
+            gate.taken_over(made).expected
+        };
+        assert_eq!(call(1_000_000), 1_000_000);
+        assert!(call(10) < 1_000_000);
+        for _ in 0..300 {
+            call(10);
+        }
+        assert!(call(10) < 100);
+    }
+
+    /// Workers, the order of their outcomes, a pipeline and what publishes for it, a step at a time in any order.
+    struct World {
+        gate: Gate,
+        /// What each message becomes, in bytes.
+        outcomes: Vec<usize>,
+        chunk: usize,
+        workers: Vec<Worker>,
+        /// Outcomes of later chunks wait here, and whether that was all of the chunk.
+        early: Vec<(VecDeque<usize>, bool)>,
+        /// The chunk whose outcomes go out next.
+        front: usize,
+        arrived: VecDeque<usize>,
+        waiting: VecDeque<usize>,
+        done: usize,
+        window: usize,
+        most: usize,
+    }
+
+    struct Worker {
+        chunks: VecDeque<usize>,
+        /// Of the first chunk, how many messages were called, and the outcomes that were not sent.
+        called: usize,
+        unsent: VecDeque<usize>,
+        /// What the call under way is counted with.
+        calling: Option<usize>,
+    }
+
+    impl World {
+        fn new(outcomes: Vec<usize>, chunk: usize, workers: usize, window: usize) -> Self {
+            let chunks = outcomes.len().div_ceil(chunk);
+            let worker = |index| Worker {
+                chunks: (index..chunks).step_by(workers).collect(),
+                called: 0,
+                unsent: VecDeque::new(),
+                calling: None,
+            };
+            let mut gate = Gate::new();
+            gate.allow(window, true);
+            Self {
+                gate,
+                chunk,
+                workers: (0..workers).map(worker).collect(),
+                early: vec![(VecDeque::new(), false); chunks],
+                front: 0,
+                arrived: VecDeque::new(),
+                waiting: VecDeque::new(),
+                done: 0,
+                window,
+                most: 0,
+                outcomes,
+            }
+        }
+
+        /// What the worker made goes to the pipeline, in its turn.
+        fn send(&mut self, worker: usize, last: bool) {
+            let worker = &mut self.workers[worker];
+            let Some(&number) = worker.chunks.front() else { return };
+            self.early[number].0.append(&mut worker.unsent);
+            if last {
+                self.early[number].1 = true;
+                worker.chunks.pop_front();
+                worker.called = 0;
+            }
+            while let Some((outcomes, last)) = self.early.get_mut(self.front) {
+                self.gate.sent(outcomes.iter().sum());
+                self.arrived.append(outcomes);
+                if !*last {
+                    break;
+                }
+                self.front += 1;
+            }
+        }
+
+        /// Returns whether anything happened.
+        fn work(&mut self, index: usize) -> bool {
+            let Some(&number) = self.workers[index].chunks.front() else {
+                return false;
+            };
+            let message = number * self.chunk + self.workers[index].called;
+            if let Some(counted) = self.workers[index].calling.take() {
+                let made = self.outcomes[message];
+                self.gate.leave(counted, made);
+                self.workers[index].unsent.push_back(made);
+                self.workers[index].called += 1;
+                return true;
+            }
+            if self.workers[index].called == self.chunk || message == self.outcomes.len() {
+                self.send(index, true);
+                return true;
+            }
+            let entered = self.gate.enter(false).or_else(|| {
+                self.send(index, false);
+                self.gate.enter(number == self.front)
+            });
+            self.workers[index].calling = entered;
+            entered.is_some()
+        }
+
+        /// The pipeline takes over what has arrived and says what there is room for.
+        fn balance(&mut self) -> bool {
+            let taken: usize = self.arrived.iter().sum();
+            let moved = !self.arrived.is_empty();
+            self.waiting.append(&mut self.arrived);
+            self.gate.taken_over(taken);
+            let used: usize = self.waiting.iter().sum();
+            self.gate
+                .allow(self.window.saturating_sub(used), self.waiting.is_empty());
+            moved
+        }
+
+        fn publish(&mut self) -> bool {
+            let published = self.waiting.pop_front().is_some();
+            self.done += usize::from(published);
+            published
+        }
+
+        fn step(&mut self, which: usize) -> bool {
+            let workers = self.workers.len();
+            let moved = match which % (workers + 2) {
+                0 => self.balance(),
+                1 => self.publish(),
+                worker => self.work(worker - 2),
+            };
+            let unsent = self.workers.iter().flat_map(|worker| &worker.unsent);
+            let early = self.early.iter().flat_map(|(outcomes, _)| outcomes);
+            let there: usize = unsent.chain(early).chain(&self.arrived).chain(&self.waiting).sum();
+            self.most = self.most.max(there);
+            moved
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// Whatever each message becomes and whoever is quick or slow: all of it gets through, and what is there at any time is within
+        /// the bound, but for what one call a thread may make unexpectedly and the one that goes alone.
+        #[test]
+        fn all_gets_through_within_the_bound(
+            outcomes in vec(prop_oneof![8 => 1..2_000_usize, 2 => 1..200_000_usize], 1..200),
+            chunk in 1..20_usize,
+            workers in 1..6_usize,
+            window in 1_000..300_000_usize,
+            steps in vec(0..64_usize, 1..400),
+        ) {
+            let (count, largest) = (outcomes.len(), outcomes.iter().copied().max().unwrap_or_default());
+            let mut world = World::new(outcomes, chunk, workers, window);
+            for which in steps {
+                world.step(which);
+            }
+            // From here on everyone is served in turn, and somebody has something to do until all is done.
+            let mut idle = 0;
+            for which in 0.. {
+                idle = if world.step(which) { 0 } else { idle + 1 };
+                if world.done == count {
+                    break;
+                }
+                prop_assert!(idle <= 2 * (workers + 2), "{} of {count} got through, and nobody can go on", world.done);
+            }
+            prop_assert!(
+                world.most <= window + (workers + 1) * largest,
+                "{} bytes where {window} are allowed; the largest is {largest}", world.most
+            );
+        }
+    }
+}
