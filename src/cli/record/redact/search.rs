@@ -712,8 +712,10 @@ mod tests {
             "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3IiwiZW1haWwiOiJzM2NyZXQifQ.c2lnbmF0dXJl",
         ] {
             let payload = |text: &str| json!({ "text": text, "id": 7 }).to_string();
-            check(&payload(text), &["customer.email"], &payload("redacted"));
+            check(&payload(text), &["email"], &payload("redacted"));
         }
+        // It does not say whose it is.
+        check(r#"{"a":"email=x"}"#, &["customer.email"], r#"{"a":"redacted"}"#);
         for text in [
             "mail me",
             "e-mail: a",
