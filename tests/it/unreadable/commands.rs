@@ -175,7 +175,7 @@ async fn dead_letters_show_the_bytes_and_a_replay_says_why_they_stay() -> Result
             "the bytes are shown: {text}"
         );
     }
-    let replayed = run(&world, &["dead-letters", "replay", "--all"])?;
+    let replayed = run(&world, &["dead-letters", "replay", "--module", "unruly"])?;
     ensure!(replayed.status.code() == Some(1), "{replayed:?}");
     let told = String::from_utf8(replayed.stdout)?;
     let reason = format!("the message cannot be read: {}", BAD[0].reason);
