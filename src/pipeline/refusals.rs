@@ -214,7 +214,7 @@ mod tests {
         };
         assert_eq!(
             refusals.rejected(now, "orders", &message, &unreadable),
-            1,
+            2,
             "it does not count"
         );
     }
