@@ -40,6 +40,9 @@ pub struct Faults {
     pub swallow: bool,
     /// The port is closed to new connections.
     pub refuse: bool,
+    /// New connections are answered with this HTTP status, whatever they ask for, and none reaches the server: what a proxy does
+    /// whose configuration is wrong.
+    pub status: Option<u16>,
 }
 
 /// What went through one connection.
