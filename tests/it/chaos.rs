@@ -17,6 +17,7 @@
 
 pub mod arena;
 mod checker;
+pub mod crafted;
 mod faults;
 pub mod messages;
 mod tape;

@@ -17,6 +17,7 @@ mod languages;
 mod log;
 mod manual;
 mod memory;
+mod neighbour;
 mod numbers;
 mod options;
 mod outages;

@@ -87,6 +87,10 @@ async fn pass(
         if piece.is_empty() {
             return to.shutdown().await;
         }
+        let poison = faults.borrow().poison.filter(|_| direction == Direction::Requests);
+        if poison.is_some_and(|poison| holds(piece, poison)) {
+            return Err(Error::new(ErrorKind::ConnectionAborted, "poisoned as asked"));
+        }
         if direction == Direction::Answers {
             deaf |= faults.borrow().swallow;
             if deaf {
@@ -99,6 +103,10 @@ async fn pass(
         }
         to.write_all(piece).await?;
     }
+}
+
+fn holds(piece: &[u8], text: &str) -> bool {
+    piece.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// Whether the cut that was asked for comes within the next `length` bytes of answers, and after how many.
