@@ -67,6 +67,11 @@ outage: SECONDS := 360
 outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting (SECONDS=360)
 	OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
 
+.PHONY: neighbour
+neighbour: SECONDS := 10
+neighbour: tools guests ## how late a module's messages are beside each bad thing (SECONDS=10, ROUNDS=3)
+	NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
+
 .PHONY: bench
 bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE --plot FILE"; 40 minutes as it is)
 	@bench/bento/install

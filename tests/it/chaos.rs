@@ -1,6 +1,7 @@
 //! The real thing: nats-server, Centrifugo and relays, between them proxies that fail, all of it at random and at once: kill -9,
-//! SIGTERM, SIGSTOP, cuts, stalls, swallowed answers, refused connections, delays; and modules are exchanged meanwhile. The
-//! faults come from a seed; their timing against the work does not, so that a seed names a plan and not a run.
+//! SIGTERM, SIGSTOP, cuts, stalls, swallowed answers, refused connections, delays, a stranger that answers Centrifugo's port;
+//! unreadable messages and files that are no modules; and modules are exchanged meanwhile. The faults come from a seed; their timing
+//! against the work does not, so that a seed names a plan and not a run.
 //!
 //! What is to be shown is what the stream holds in the end, in its order. What was shown comes from three witnesses, merged
 //! by channel, life of Centrifugo (its memory ends with its process) and offset (Centrifugo's own order on a channel):
@@ -16,6 +17,7 @@
 
 pub mod arena;
 mod checker;
+pub mod crafted;
 mod faults;
 pub mod messages;
 mod tape;
@@ -76,9 +78,9 @@ async fn run(relays: usize, length: Duration, seed: u64) -> Result<()> {
     let healing = Instant::now();
     arena.all_acked(HEALING).await?;
     let healed = healing.elapsed();
-    let (messages, judgement) = arena.judge().await?;
+    let (messages, unreadable, judgement) = arena.judge().await?;
     println!(
-        "{faults}healed in {healed:.1?}\n{messages} messages; {} swaps; {}\n{judgement}",
+        "{faults}healed in {healed:.1?}\n{messages} messages, of which {unreadable} unreadable; {} swaps; {}\n{judgement}",
         arena.swaps, arena.witness
     );
     ensure!(judgement.is_good(), "{judgement}");

@@ -21,6 +21,7 @@ mod loading;
 mod log;
 mod manual;
 mod memory;
+mod neighbour;
 mod numbers;
 mod options;
 mod outages;

@@ -57,7 +57,7 @@ async fn outlives(
     arena.all_acked(SOON).await?;
     arena.relay(0)?.ready(SOON).await?;
     let info = arena.consumer().await?;
-    let (messages, judgement) = arena.judge().await?;
+    let (messages, _, judgement) = arena.judge().await?;
     println!(
         "{messages} messages; {:.0} % of a processor and {} MiB while the server was away\n{judgement}",
         100.0 * busy,
@@ -132,7 +132,7 @@ async fn a_long_outage_with_more_messages_than_the_window_takes() -> Result<()> 
     report(&mut arena, "after").await?;
     let info = arena.consumer().await?;
     ensure!(info.num_redelivered == 0, "nothing was delivered again: {info:?}");
-    let (messages, judgement) = arena.judge().await?;
+    let (messages, _, judgement) = arena.judge().await?;
     println!("{messages} messages; {judgement}");
     ensure!(judgement.is_good(), "{judgement}");
     ensure!(

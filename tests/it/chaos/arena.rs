@@ -12,7 +12,7 @@ use slipring_support::servers::{Centrifugo, NatsServer};
 use slipring_support::{eventually, guests};
 
 use super::checker::Judgement;
-use super::messages;
+use super::messages::{self, Held};
 use super::witness::Witness;
 use crate::world::{SOON, binary, know_unruly, unruly_toml};
 
@@ -161,16 +161,35 @@ impl Arena {
     }
 
     /// Nothing is published any more and all is acked: stops the relays, and judges what was shown. Says how many messages
-    /// there were.
-    pub async fn judge(&mut self) -> Result<(u64, Judgement)> {
-        let (messages, expected) = messages::expected(&self.jetstream, STREAM).await?;
+    /// there were, and how many of them were unreadable.
+    pub async fn judge(&mut self) -> Result<(u64, u64, Judgement)> {
+        let nats = self.nats.client().await?;
+        let Held {
+            messages,
+            unreadable,
+            expected,
+        } = messages::held(&nats, &self.jetstream, STREAM).await?;
         ensure!(messages > 0, "nothing was published");
+        let dead_letters = self.dead_letters().await?;
+        ensure!(
+            dead_letters == unreadable,
+            "{dead_letters} dead letters, {unreadable} unreadable messages"
+        );
         for relay in 0..self.relays.len() {
             self.stop_relay(relay).await?;
         }
         self.last_words().await?;
         ensure!(self.bugs.is_empty(), "the relay logged {:#?}", self.bugs);
-        Ok((messages, self.witness.record.judge(&expected)))
+        Ok((messages, unreadable, self.witness.record.judge(&expected)))
+    }
+
+    async fn dead_letters(&self) -> Result<u64> {
+        match self.jetstream.get_stream("SLIPRING_DEAD_LETTERS").await {
+            Ok(stream) => Ok(stream.cached_info().state.messages),
+            // The first one creates it.
+            Err(error) if error.to_string().contains("stream not found") => Ok(0),
+            Err(error) => Err(error).context("looking up the dead letters"),
+        }
     }
 
     /// The relays have stopped: takes in what there still is to be seen.

@@ -1,6 +1,7 @@
-//! What fails, when and for how long: three loops beside each other (processes, networks, modules), each with random numbers of
-//! its own, and the publisher.
+//! What fails, when and for how long: four loops beside each other (processes, networks, modules, and what should not arrive), each
+//! with random numbers of its own, and the publisher.
 
+mod hostile;
 mod network;
 mod processes;
 
@@ -48,19 +49,22 @@ impl Plan {
         let (homes, links, jetstream) = (arena.homes.clone(), arena.links.clone(), arena.jetstream.clone());
         let over = CancellationToken::new();
         let publisher = messages::publish(&jetstream, dice().random.u64(..), over.clone());
+        let nats = arena.nats.address();
         let processes = processes::strike(arena, dice());
         let networks = network::disturb(&links, dice());
         let modules = exchange_modules(&homes, dice());
+        let hostile = hostile::intrude(&homes, nats, dice());
         let faults = async {
-            let counts = tokio::try_join!(processes, networks, modules)?;
+            let counts = tokio::try_join!(processes, networks, modules, hostile)?;
             links.iter().for_each(Link::heal);
             // All that is published from now on could only wait.
             over.cancel();
             Ok(counts)
         };
-        let ((), (mut counts, networks, modules)) = tokio::try_join!(publisher, faults)?;
-        counts.merge(networks);
-        counts.merge(modules);
+        let ((), (mut counts, networks, modules, hostile)) = tokio::try_join!(publisher, faults)?;
+        for others in [networks, modules, hostile] {
+            counts.merge(others);
+        }
         Ok(counts)
     }
 }

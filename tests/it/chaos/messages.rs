@@ -1,17 +1,21 @@
 //! What is published while everything fails, and what the stream holds of it in the end.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +30,9 @@ const HOT: u32 = 5;
 /// Messages each [`PACE`].
 const BURST: usize = 10;
 const PACE: Duration = Duration::from_millis(20);
+
+/// Messages of the stream that are read at once in the end.
+const READING: usize = 64;
 
 /// What the guest `unruly` is asked to publish.
 #[derive(Serialize, Deserialize)]
@@ -107,24 +114,75 @@ async fn store(jetstream: &jetstream::Context, number: u64, wish: String) -> boo
     }
 }
 
-/// How many messages the stream holds, and what each channel is to show.
-pub async fn expected(jetstream: &jetstream::Context, name: &str) -> Result<(u64, Expected)> {
+/// What a message of [`publish_unreadable`] has in its headers, and no other: it is not UTF-8.
+const UNREADABLE: &[u8] = b"NATS/1.0\r\nName: M\xfcller\r\n\r\n";
+
+/// Publishes one message with a header that is not UTF-8, straight into the socket, since no client of ours would send it. Whether
+/// it was stored, only the stream says.
+pub async fn publish_unreadable(nats: SocketAddr) -> Result<()> {
+    const PAYLOAD: &[u8] = b"[]";
+    let mut socket = TcpStream::connect(nats).await?;
+    let (headers, all) = (UNREADABLE.len(), UNREADABLE.len() + PAYLOAD.len());
+    let mut bytes =
+        format!("CONNECT {{\"headers\":true,\"verbose\":false}}\r\nHPUB unruly.publish {headers} {all}\r\n")
+            .into_bytes();
+    bytes.extend([UNREADABLE, PAYLOAD, b"\r\nPING\r\n"].concat());
+    socket.write_all(&bytes).await?;
+    // Answered once all before it was taken in.
+    let mut answers = BufReader::new(socket).lines();
+    while answers.next_line().await?.is_some_and(|line| line != "PONG") {}
+    Ok(())
+}
+
+/// What the stream holds in the end.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub messages: u64,
+    /// Of these, the ones that no module can be given.
+    pub unreadable: u64,
+    /// What each channel is to show.
+    pub expected: Expected,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    hdrs: Option<String>,
+    #[serde(default)]
+    data: String,
+}
+
+/// Reads the whole stream, message by message and as bytes: a consumer's messages have to be readable.
+pub async fn held(nats: &async_nats::Client, jetstream: &jetstream::Context, name: &str) -> Result<Held> {
     let stream = jetstream.get_stream(name).await.context("looking up the stream")?;
-    let count = stream.cached_info().state.messages;
-    let config = pull::Config {
-        ack_policy: AckPolicy::None,
-        ..Default::default()
-    };
-    let consumer = stream.create_consumer(config).await.context("reading the stream")?;
-    let mut messages = consumer.messages().await?.take(usize::try_from(count)?);
-    let mut expected = Expected::new();
-    while let Some(message) = messages.next().await {
-        let wishes: Vec<Wish> = serde_json::from_slice(&message?.payload).context("reading a message")?;
+    let state = &stream.cached_info().state;
+    let mut messages = futures_util::stream::iter(state.first_sequence..=state.last_sequence)
+        .map(async |sequence| {
+            let request = format!("{{\"seq\":{sequence}}}");
+            let subject = format!("$JS.API.STREAM.MSG.GET.{name}");
+            let answer = nats.request(subject, request.into()).await?;
+            serde_json::from_slice::<Stored>(&answer.payload)
+                .with_context(|| format!("reading message {sequence}: {:?}", answer.payload))
+        })
+        .buffered(READING);
+    let mut held = Held::default();
+    while let Some(stored) = messages.next().await {
+        let StoredMessage { hdrs, data } = stored?.message;
+        held.messages += 1;
+        if STANDARD.decode(hdrs.unwrap_or_default())? == UNREADABLE {
+            held.unreadable += 1;
+            continue;
+        }
+        let wishes: Vec<Wish> = serde_json::from_slice(&STANDARD.decode(data)?).context("reading a message")?;
         for wish in wishes {
             for channel in wish.channels {
-                expected.entry(channel).or_default().push(wish.data);
+                held.expected.entry(channel).or_default().push(wish.data);
             }
         }
     }
-    Ok((count, expected))
+    Ok(held)
 }

@@ -40,6 +40,11 @@ pub struct Faults {
     pub swallow: bool,
     /// The port is closed to new connections.
     pub refuse: bool,
+    /// New connections are answered with this HTTP status, whatever they ask for, and none reaches the server: what a proxy does
+    /// whose configuration is wrong.
+    pub status: Option<u16>,
+    /// A connection with this text in a request is cut, before the server has all of it.
+    pub poison: Option<&'static str>,
 }
 
 /// What went through one connection.

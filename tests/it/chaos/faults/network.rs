@@ -22,10 +22,32 @@ pub(super) async fn disturb(links: &[Link], mut dice: Dice) -> Result<Counts> {
             true => (&link.nats, "link to NATS"),
             false => (&link.centrifugo, "link to Centrifugo"),
         };
-        let what = fault(proxy, &mut dice).await;
+        let what = match dice.random.u8(..8) {
+            0 if std::ptr::eq(proxy, &link.centrifugo) => answers(proxy, &mut dice).await,
+            _ => fault(proxy, &mut dice).await,
+        };
         counts.add((name, what));
     }
     Ok(counts)
+}
+
+/// Something else than Centrifugo answers its port for a while.
+async fn answers(proxy: &Proxy, dice: &mut Dice) -> &'static str {
+    const STATUSES: [(u16, &str); 7] = [
+        (400, "answered with 400"),
+        (401, "answered with 401"),
+        (403, "answered with 403"),
+        (404, "answered with 404"),
+        (413, "answered with 413"),
+        (500, "answered with 500"),
+        (502, "answered with 502"),
+    ];
+    let (status, what) = STATUSES[dice.random.usize(..STATUSES.len())];
+    proxy.change(|faults| faults.status = Some(status));
+    proxy.cut();
+    sleep(dice.outage()).await;
+    proxy.change(|faults| faults.status = None);
+    what
 }
 
 async fn fault(proxy: &Proxy, dice: &mut Dice) -> &'static str {

@@ -22,6 +22,10 @@ enum Direction {
 
 /// Ends when both sides have, or at the first error of one.
 pub(super) async fn carry(shared: &Shared, client: TcpStream) -> Result<()> {
+    let status = shared.faults.borrow().status;
+    if let Some(status) = status {
+        return answer(client, status).await;
+    }
     let server = TcpStream::connect(shared.upstream).await?;
     let tape = shared.tapes.as_ref().map(|tapes| {
         let label = shared.label.load(Ordering::Relaxed);
@@ -42,6 +46,16 @@ pub(super) async fn carry(shared: &Shared, client: TcpStream) -> Result<()> {
         pass(shared, tape, Direction::Answers, server_reads, client_writes),
     )
     .map(drop)
+}
+
+/// Answers a request with nothing but a status.
+async fn answer(mut client: TcpStream, status: u16) -> Result<()> {
+    client.read(&mut [0; PIECE]).await?;
+    let answer = format!("HTTP/1.1 {status} As Asked\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    client.write_all(answer.as_bytes()).await?;
+    client.shutdown().await?;
+    // A connection that is closed with something unread in it takes the answer with it.
+    tokio::io::copy(&mut client, &mut tokio::io::sink()).await.map(drop)
 }
 
 async fn pass(
@@ -73,6 +87,10 @@ async fn pass(
         if piece.is_empty() {
             return to.shutdown().await;
         }
+        let poison = faults.borrow().poison.filter(|_| direction == Direction::Requests);
+        if poison.is_some_and(|poison| holds(piece, poison)) {
+            return Err(Error::new(ErrorKind::ConnectionAborted, "poisoned as asked"));
+        }
         if direction == Direction::Answers {
             deaf |= faults.borrow().swallow;
             if deaf {
@@ -85,6 +103,10 @@ async fn pass(
         }
         to.write_all(piece).await?;
     }
+}
+
+fn holds(piece: &[u8], text: &str) -> bool {
+    piece.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// Whether the cut that was asked for comes within the next `length` bytes of answers, and after how many.

@@ -210,3 +210,28 @@ async fn the_server_may_end_and_come_back() {
     let _echo = Echo::start(address, "back").await;
     Client::connect(&proxy).await.hears("back").await;
 }
+
+#[tokio::test]
+async fn answers_with_a_status_in_place_of_the_server() {
+    let (_echo, proxy, mut old) = world().await;
+    proxy.change(|faults| faults.status = Some(404));
+    let mut client = Client::connect(&proxy).await;
+    client.says("POST / HTTP/1.1\r\n\r\n").await;
+    client.hears("HTTP/1.1 404 ").await;
+    old.says("the server").await;
+    old.hears("the server").await;
+    proxy.heal();
+    let mut client = Client::connect(&proxy).await;
+    client.says("hello").await;
+    client.hears("hello").await;
+}
+
+#[tokio::test]
+async fn cuts_the_connection_that_carries_poison() {
+    let (_echo, proxy, mut client) = world().await;
+    proxy.change(|faults| faults.poison = Some("poison"));
+    client.says("something else").await;
+    client.hears("something else").await;
+    client.says("with poison in it").await;
+    assert_eq!(client.hears_the_end().await, "");
+}
