@@ -19,7 +19,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // Not a command for people: this program starts itself to compile a file.
     if let Some(order) = compile::Order::from_arguments(env::args_os()) {
-        return compile::work(order, io::stdin(), &mut io::stdout());
+        return compile::work(&order, io::stdin(), &mut io::stdout());
     }
     compile::in_processes();
     let cli = Cli::parse();

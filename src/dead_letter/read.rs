@@ -91,7 +91,7 @@ impl Reader {
     pub async fn scan(&self, module: Option<&str>) -> Result<Scan, ReadError> {
         let subject = format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">"));
         let way = match self.stream.cached_info().config.retention {
-            RetentionPolicy::Limits => Way::Consumed(Consumed::open(self, subject).await?),
+            RetentionPolicy::Limits => Way::Consumed(Box::new(Consumed::open(self, subject).await?)),
             RetentionPolicy::WorkQueue | RetentionPolicy::Interest => Way::Asked(Asked::open(self, subject).await?),
         };
         Ok(Scan {
@@ -198,7 +198,7 @@ pub struct Scan {
 }
 
 enum Way {
-    Consumed(Consumed),
+    Consumed(Box<Consumed>),
     /// Such a stream takes no second consumer for what one may read already, or would lose what is acked.
     Asked(Asked),
 }

@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error() {
         let broken = apart("a".to_owned(), |_| panic!("as a bug would"));
-        let error: anyhow::Error = broken.await.map(|()| ()).unwrap_err();
+        let error: anyhow::Error = broken.await.unwrap_err();
         assert!(error.to_string().contains("a bug in Slipring"), "{error}");
     }
 }

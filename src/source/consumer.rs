@@ -60,10 +60,10 @@ pub(super) async fn bind(
     };
     let fitness = Fitness::of(config, settings, Timestamp::now());
     let module = &config.consumer;
-    for warning in memory.anew(strange.into_iter().chain(fitness.warnings).collect()) {
+    for warning in memory.anew(&strange.into_iter().chain(fitness.warnings).collect::<Vec<_>>()) {
         warn!(consumer = module, stream = config.stream, "{warning}");
     }
-    for note in memory.anew(fitness.notes) {
+    for note in memory.anew(&fitness.notes) {
         info!(consumer = module, stream = config.stream, "{note}");
     }
     if let Some(refusal) = fitness.refusals.into_iter().next() {
@@ -277,7 +277,7 @@ impl Unmade {
                  reads {limit} ahead; set `window = {limit}`, or raise that limit",
                 config.window
             );
-            for note in memory.anew(vec![note]) {
+            for note in memory.anew(&[note]) {
                 info!(consumer = config.consumer, stream = config.stream, "{note}");
             }
             return Ok(limit);

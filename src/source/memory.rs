@@ -21,7 +21,7 @@ pub struct Memory {
 
 impl Memory {
     /// Those that were not said before. They count as said.
-    pub(super) fn anew(&self, texts: Vec<String>) -> Vec<String> {
+    pub(super) fn anew(&self, texts: &[String]) -> Vec<String> {
         let mut said = lock(&self.said);
         let anew: Vec<String> = texts.iter().filter(|text| !said.contains(text)).cloned().collect();
         said.extend(anew.iter().cloned());

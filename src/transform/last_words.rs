@@ -531,7 +531,7 @@ mod tests {
                     .take(30)
                     .fold(format!("{begin}\n"), |text, line| text + &line + "\n");
                 assert!(kept[at..].starts_with(&below), "{begin} {count}: {kept}");
-                let last = frames(count).last().unwrap_or_else(|| begin.to_owned());
+                let last = frames(count).next_back().unwrap_or_else(|| begin.to_owned());
                 assert!(kept.ends_with(&format!("{last}\n")), "{begin} {count}: {kept}");
                 assert!(most <= 2 * MAX_NEWEST + 2 * MAX_REPORT, "{most}");
             }

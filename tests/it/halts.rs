@@ -34,10 +34,7 @@ async fn letters(world: &World) -> Result<u64> {
 
 async fn shown(world: &World, channel: &str) -> Result<Vec<String>> {
     let history = world.centrifugo.history(channel).await?;
-    Ok(history
-        .iter()
-        .map(|publication| publication.text().to_owned())
-        .collect())
+    Ok(history.iter().map(|publication| publication.text()).collect())
 }
 
 /// Sends the numbers to a channel each.

@@ -1,5 +1,6 @@
 //! Makes a connection as the client does: to one of the same servers, with the same TLS, and with the same credentials.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -137,7 +138,7 @@ impl Target<'_> {
         ConnectError::Io(self.name.to_owned(), error)
     }
 
-    fn foreign(self, what: impl ToString) -> ConnectError {
+    fn foreign(self, what: &dyn fmt::Display) -> ConnectError {
         ConnectError::Foreign(self.name.to_owned(), what.to_string())
     }
 }
@@ -187,9 +188,9 @@ async fn shake_hands(tcp: TcpStream, target: Target<'_>, config: &config::Nats) 
     tcp.set_nodelay(true).map_err(|error| target.io(error))?;
     let mut plain = Shaking::new(Socket::Plain(tcp), target);
     let info = match plain.next().await? {
-        Operation::Info(info) => serde_json::from_slice::<Info>(&info).map_err(|error| target.foreign(error))?,
+        Operation::Info(info) => serde_json::from_slice::<Info>(&info).map_err(|error| target.foreign(&error))?,
         Operation::Error(error) => return Err(ConnectError::Refused(target.name.to_owned(), error)),
-        other => return Err(target.foreign(format!("{other:?} came first"))),
+        other => return Err(target.foreign(&format!("{other:?} came first"))),
     };
     let tls_required = info.tls_required || target.tls_required;
     let mut shaking = match plain.socket {
@@ -215,7 +216,7 @@ async fn shake_hands(tcp: TcpStream, target: Target<'_>, config: &config::Nats) 
         no_responders: true,
         auth: sign_in(&config.auth, &info.nonce)?,
     };
-    let connect = serde_json::to_string(&connect).map_err(|error| target.foreign(error))?;
+    let connect = serde_json::to_string(&connect).map_err(|error| target.foreign(&error))?;
     let said = format!("CONNECT {connect}\r\nPING\r\n");
     shaking
         .socket
@@ -263,7 +264,7 @@ impl<'a> Shaking<'a> {
     async fn next(&mut self) -> Result<Operation, ConnectError> {
         loop {
             let operation = self.decoder.next(&mut self.buffer);
-            if let Some(operation) = operation.map_err(|error: Malformed| self.target.foreign(error))? {
+            if let Some(operation) = operation.map_err(|error: Malformed| self.target.foreign(&error))? {
                 return Ok(operation);
             }
             let read = self.socket.read_buf(&mut self.buffer).await;

@@ -86,7 +86,7 @@ impl Order {
 
 /// Compiles what comes from `input`: the length of the file in 8 bytes, the file, and then nothing until whoever waits for the
 /// result has gone. What there is to say goes to `output`.
-pub fn work(order: Order, mut input: impl Read + Send + 'static, output: &mut dyn Write) -> ExitCode {
+pub fn work(order: &Order, mut input: impl Read + Send + 'static, output: &mut dyn Write) -> ExitCode {
     let done = match confine(&order.bounds).and_then(|()| receive(&mut input)) {
         Ok(wasm) => {
             thread::spawn(move || end_with(input));
@@ -152,7 +152,7 @@ fn end_with(mut input: impl Read) {
     std::process::exit(i32::from(NOT_KEPT));
 }
 
-fn run(wasm: Vec<u8>, order: Order) -> Result<(), LoadError> {
+fn run(wasm: Vec<u8>, order: &Order) -> Result<(), LoadError> {
     let not_kept = |error: io::Error| LoadError::NotKept(format!("{}: {error}", order.scratch.display()));
     let mut config = config();
     config.cache(Some(

@@ -106,10 +106,10 @@ impl<'f> Search<'f> {
 
     fn whole(&mut self, text: &str, depth: usize) -> Result<String, Unsearchable> {
         let begin = text.len() - text.trim_start_matches('\u{feff}').len();
-        let mut values = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<IgnoredAny>();
+        let values = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<IgnoredAny>();
         let mut edits = Edits::default();
         let mut at = begin;
-        while let Some(value) = values.next() {
+        for value in values {
             value.map_err(|_| Unsearchable::NotJson)?;
             skip_spaces(text, &mut at);
             match text.as_bytes()[at] {

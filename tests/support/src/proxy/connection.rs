@@ -50,7 +50,9 @@ pub(super) async fn carry(shared: &Shared, client: TcpStream) -> Result<()> {
 
 /// Answers a request with nothing but a status.
 async fn answer(mut client: TcpStream, status: u16) -> Result<()> {
-    client.read(&mut [0; PIECE]).await?;
+    if client.read(&mut [0; PIECE]).await? == 0 {
+        return Ok(());
+    }
     let answer = format!("HTTP/1.1 {status} As Asked\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     client.write_all(answer.as_bytes()).await?;
     client.shutdown().await?;
