@@ -162,7 +162,7 @@ impl Replay {
         Ok(stamp.all(message, publications))
     }
 
-    /// What is left to publish of the message, with what [`Self::stamp`] adds: what was confirmed before is not shown again behind what
+    /// What is left to publish of the message, with what `stamp` adds: what was confirmed before is not shown again behind what
     /// is newer. Empty: nothing.
     pub fn left(
         &self,

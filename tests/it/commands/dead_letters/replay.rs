@@ -157,7 +157,7 @@ async fn the_message_is_the_one_that_was_rejected() -> Result<()> {
         "{report_of_the_module}"
     );
     ensure!(report.command.version == Some(2), "{report:?}");
-    let epoch = created.unix_timestamp_nanos().to_string();
+    let epoch = format!("{}-unruly", created.unix_timestamp_nanos());
     ensure!(report.command.version_epoch == Some(epoch), "{report:?}");
     stored(&world, 0).await
 }
