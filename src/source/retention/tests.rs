@@ -110,7 +110,7 @@ fn only_what_the_front_of_the_stream_lost_counts() {
     let keeps = keeps(&limited(), &[]).unwrap();
     let judge = |gap: Gap, held: Held| {
         keeps
-            .judge(gap, held, 0, 0)
+            .judge(gap, held, Seen::default(), 0)
             .map(|missed| (missed.first, missed.last, missed.exact))
     };
     assert_eq!(judge(gap(13, 19), held(20, 29)), Some((13, 19, true)));
