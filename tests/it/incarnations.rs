@@ -151,6 +151,7 @@ async fn messages_that_the_stream_removed_before_they_were_read_are_counted_and_
     settled(&world, STREAM, CONSUMER).await?;
     shows(&world.centrifugo, CHANNEL, (51..=60).chain(201..=300)).await?;
     counts(&relay, "unruly", "missed", 140).await?;
+    relay.has_logged(SOON, "before they could be read").await?;
     let said = relay
         .log()
         .into_iter()

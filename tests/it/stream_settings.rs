@@ -98,14 +98,15 @@ async fn full_window(world: &World, window: usize) -> Result<()> {
 async fn a_consumer_that_the_server_would_forget_without_a_relay_is_kept() -> Result<()> {
     let world = world(stream()).await?;
     let stream = world.jetstream.get_stream(STREAM).await?;
-    let forgotten_after_a_second = |name: &str| pull::Config {
+    // Long enough for a relay to start on a busy machine.
+    let soon_forgotten = |name: &str| pull::Config {
         durable_name: Some(name.to_owned()),
         deliver_policy: DeliverPolicy::New,
         ack_policy: AckPolicy::Explicit,
-        inactive_threshold: Duration::from_secs(1),
+        inactive_threshold: Duration::from_secs(10),
         ..Default::default()
     };
-    stream.create_consumer(forgotten_after_a_second(CONSUMER)).await?;
+    stream.create_consumer(soon_forgotten(CONSUMER)).await?;
     add(&world, "deliver = \"new\"")?;
     let mut relay = world.run().await?;
     world.publish(numbers(1..=1)).await?;
@@ -118,7 +119,7 @@ async fn a_consumer_that_the_server_would_forget_without_a_relay_is_kept() -> Re
 
     world.publish(numbers(2..=4)).await?;
     // One that is made later goes later.
-    stream.create_consumer(forgotten_after_a_second("another")).await?;
+    stream.create_consumer(soon_forgotten("another")).await?;
     eventually(
         SOON,
         "the server to forget a consumer that nobody reads from",
@@ -401,9 +402,9 @@ async fn what_a_stream_removed_that_a_module_reads_in_part_is_a_warning_without_
     config.max_messages = 20;
     let mut world = world(config).await?;
     add(&world, "deliver = \"all\"\nwindow = 1\nsubjects = [\"unruly.>\"]")?;
-    let relay = world.run().await?;
     world.centrifugo.stop().await?;
     world.publish(numbers(1..=5)).await?;
+    let relay = world.home.run().await?;
     full_window(&world, 1).await?;
     world.publish((1..=100).map(|_| ("other.x", ""))).await?;
     world.publish(numbers(6..=10)).await?;
@@ -424,7 +425,8 @@ async fn what_a_stream_removed_that_a_module_reads_in_part_is_a_warning_without_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_became_too_old_to_be_kept_is_counted() -> Result<()> {
     let mut config = stream();
-    config.max_age = Duration::from_secs(2);
+    // Long enough for a busy machine to read the first message.
+    config.max_age = Duration::from_secs(10);
     let mut world = world(config).await?;
     add(&world, "deliver = \"all\"\nwindow = 1")?;
     let relay = world.run().await?;
@@ -438,9 +440,12 @@ async fn what_became_too_old_to_be_kept_is_counted() -> Result<()> {
         Ok(())
     })
     .await?;
-    world.publish(numbers(51..=51)).await?;
     world.centrifugo.restart().await?;
+    counts(&relay, "unruly", "published", 1).await?;
+    // It shows with the next message, which is read before it becomes too old.
+    world.publish(numbers(51..=51)).await?;
     counts(&relay, "unruly", "missed", 49).await?;
+    relay.has_logged(SOON, "before they could be read").await?;
     let said = relay.log();
     let said = said.iter().find(|line| line.contains("before they could be read"));
     let said = said.context("a line about it")?;
