@@ -103,7 +103,14 @@ async fn a_case_has_the_bytes_and_passes() -> Result<()> {
     let redacted = run(
         &world,
         &[
-            "record", WASM, "--last", "100", "--redact", "city", "--into", "redacted",
+            "record",
+            WASM,
+            "--last",
+            "100",
+            "--redact-if-there",
+            "city",
+            "--into",
+            "redacted",
         ],
     )?;
     ensure!(redacted.status.success(), "{redacted:?}");
