@@ -153,12 +153,17 @@ impl Flow {
         self.window.bytes() + self.scheduler.held()
     }
 
-    /// Of these, what counts against `window_bytes`: while nothing is published yet, messages and what they became count apart.
-    pub(super) fn counted(&self) -> usize {
-        match self.catch_up {
+    /// What the workers may hold of what they make, in bytes: what is left of `window_bytes`. While nothing is published yet, messages
+    /// and what they became count apart. And messages alone never take all that there is: half of it beside them is for what they
+    /// become, or a channel that is stuck would hold up all others once the window is full of messages.
+    pub(super) fn room_to_make(&self) -> usize {
+        let all = self.config.window_bytes;
+        let made = self.window.made() + self.scheduler.held();
+        let counted = match self.catch_up {
             None => self.held(),
-            Some(_) => self.window.made() + self.scheduler.held(),
-        }
+            Some(_) => made,
+        };
+        all.saturating_sub(counted).max((all / 2).saturating_sub(made))
     }
 
     /// Whether nothing that was made is left.
@@ -199,7 +204,9 @@ impl Flow {
         // What an earlier flow could take in has to come again, whatever others hold.
         let bytes = match self.catch_up {
             None => {
-                let left = self.memory.limit.saturating_sub(window.bytes() + elsewhere);
+                // A quarter is for what becomes of them.
+                let limit = self.memory.limit - self.memory.limit / 4;
+                let left = limit.saturating_sub(window.bytes() + elsewhere);
                 window.room_bytes().saturating_sub(elsewhere).min(left)
             }
             Some(_) => window.room_message_bytes(),

@@ -296,7 +296,7 @@ impl Run<'_> {
     fn balance(&mut self, taken_over: usize) {
         let (flow, account, waiting) = (&mut self.flow, &self.account, self.intake.waiting());
         let (own, transforming, threads) = (flow.held(), self.transforming, self.threads);
-        let left = self.assignment.config.window_bytes.saturating_sub(flow.counted());
+        let left = flow.room_to_make();
         let (mut elsewhere, mut limit) = (0, 0);
         let stuck = self.workers.balance(taken_over, |Held { bytes, expected }| {
             let headroom = if transforming > 0 {

@@ -207,10 +207,26 @@ fn what_is_held_elsewhere_and_by_other_modules_leaves_less_room() {
     let held = flow.held();
     assert!(held > 0);
     flow.budget(Budget {
-        limit: held + 1_500,
+        limit: (held + 1_500).div_ceil(3) * 4,
         ..elsewhere
     });
-    assert_eq!(flow.room(now).bytes, 500);
+    let room = flow.room(now).bytes;
+    assert!((500..505).contains(&room), "three quarters are for messages: {room}");
+}
+
+#[test]
+fn messages_leave_room_for_what_they_become() {
+    let mut config = ModuleConfig::new("orders", "ORDERS");
+    config.window_bytes = 8_000;
+    let mut flow = flow_with(config);
+    let now = Now::read().instant;
+    assert_eq!(flow.room_to_make(), 8_000);
+    let mut sequence = 0;
+    while flow.room(now).bytes > 0 {
+        sequence += 1;
+        deliver(&mut flow, sequence);
+    }
+    assert_eq!(flow.room_to_make(), 4_000, "the window is full of messages");
 }
 
 /// Confirms the request that goes out. Answers how many publications it had.
