@@ -95,7 +95,7 @@ async fn servers(nats: &Nats) -> Vec<String> {
 async fn connect_to(server: &str, config: &config::Nats) -> Result<Ready, ConnectError> {
     let url = Url::parse(server).map_err(|_| ConnectError::Address(server.to_owned()))?;
     let host = url.host_str().unwrap_or_default();
-    // An address of version 6 stands in brackets.
+    // An IPv6 address is in brackets.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = url.port().unwrap_or(4222);
     let name = format!("{host}:{port}");

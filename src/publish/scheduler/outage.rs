@@ -133,7 +133,7 @@ impl Outage {
         }
     }
 
-    /// The second request stands in for the first, whose answer leaves a question.
+    /// The second request replaces the first, whose answer left a question.
     pub(super) fn hands_over(&mut self, first: RequestId, second: RequestId) {
         if let Some(Pause { probe: Some(probe), .. }) = &mut self.0
             && probe.id == first
