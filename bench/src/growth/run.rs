@@ -82,7 +82,7 @@ pub async fn run(world: &World, case: &Case, limit: f64) -> Result<Measured> {
         .iter()
         .map(|(stream, name)| (*stream, name.as_str()))
         .collect();
-    let drained = clock::drain_all(&watched, limit, &meter)
+    let drained = clock::drain_all(&watched, limit, &meter, async { Ok(()) })
         .await
         .with_context(|| format!("the relay logged:\n{}", relay.log().join("\n")))?;
     drop(meter);

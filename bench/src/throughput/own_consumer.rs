@@ -20,13 +20,16 @@ pub async fn run(world: &World, delay: Duration) -> Result<Measured> {
         .as_ref()
         .map_or_else(|| world.nats.url(), |link| format!("nats://{}", link.address()));
     own_consumer::create(&world.with_headers).await?;
+    own_consumer::pause(&world.with_headers).await?;
     world.nats.forget_peak_memory()?;
     let configure = |config: &mut serde_json::Value| config["consumers"] = consumers(&nats, WITH_HEADERS);
     let target = Target::start(world.history(), configure).await?;
     let meter = Meter::default()
         .watch("nats-server", || world.nats.usage())
         .watch("centrifugo", || target.centrifugo.usage());
-    let drained = clock::drain(&world.with_headers, CONSUMER, world.limit, &meter)
+    let watched = [(&world.with_headers, CONSUMER)];
+    let begin = own_consumer::resume(&world.with_headers);
+    let drained = clock::drain_all(&watched, world.limit, &meter, begin)
         .await
         .with_context(|| format!("Centrifugo logged:\n{}", target.centrifugo.log().join("\n")))?;
     // Before its histories are read: it would go on meanwhile.
