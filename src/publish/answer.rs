@@ -133,7 +133,7 @@ const TABLE: [Row; 8] = [
         http: "400, 413; the same endpoint takes an empty request",
         grpc: "InvalidArgument, Internal (\"error unmarshalling\"), ResourceExhausted (\"larger than max\"); the same",
         at_fault: "a publication, or their number",
-        follows: "smaller requests, until it is alone in one; then it is refused: `on_reject`",
+        follows: "smaller requests, until it is alone in one; if that is refused twice in a row, so is the publication: `on_reject`",
         tests: &[
             "faults::a_publication_that_makes_a_batch_unreadable_is_found_and_dead_lettered",
             "faults::batches_that_are_too_large_become_smaller_and_nothing_is_refused",

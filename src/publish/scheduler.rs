@@ -427,6 +427,16 @@ impl Scheduler {
         false
     }
 
+    #[cfg(test)]
+    fn refuses_at_once(&self) -> bool {
+        matches!(self.queues.bug, Some(Bug::RefusesUnasked | Bug::RefusesAtOnce))
+    }
+
+    #[cfg(not(test))]
+    fn refuses_at_once(&self) -> bool {
+        false
+    }
+
     /// A publication that is never answered while others are, since this was last asked.
     pub fn take_stuck(&mut self) -> Option<Stuck> {
         self.stuck.take()
@@ -607,6 +617,7 @@ impl Scheduler {
         for &item in items.iter().filter(|_| !asked || aside) {
             let item = &mut self.queues.items[item];
             item.failures += 1;
+            item.accused = false;
             item.max_batch = item.max_batch.min(half);
             #[cfg(test)]
             if self.queues.bug == Some(Bug::SuspectsNone) {
@@ -651,9 +662,13 @@ impl Scheduler {
     }
 
     /// One of them, or their number, makes the request unacceptable: they go again in batches of half the size, until it is
-    /// clear which one it is.
+    /// clear which one it is. That one is refused when it happens twice: the endpoint may have been at fault the first time,
+    /// and have recovered before it was asked.
     fn refuse(&mut self, now: Instant, items: &[ItemId], status: u16, reason: &str) -> Vec<Concluded> {
-        if items.len() == 1 {
+        if let [one] = *items {
+            if !mem::replace(&mut self.queues.items[one].accused, true) && !self.refuses_at_once() {
+                return self.settle(now, items, |_, _, _| Verdict::Keep);
+            }
             return self.settle(now, items, |queues, _, channel| {
                 Verdict::Refused(rejection::by_status(status, reason, &queues.channels[channel].name))
             });
@@ -734,6 +749,8 @@ pub(crate) enum Bug {
     LeavesOutSent,
     /// A refusal of a request is that of its publication, whatever else the endpoint refuses.
     RefusesUnasked,
+    /// One refusal is enough, as long as the endpoint takes an empty request after it.
+    RefusesAtOnce,
     /// An endpoint that lets nothing in is asked again and again.
     StaysAtEndpoint,
     /// A request that fails says nothing about what was in it.

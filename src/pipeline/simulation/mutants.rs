@@ -24,13 +24,14 @@ pub(super) enum Bug {
     LeavesOutSent,
     LooksAtArrivalsOnly,
     RefusesUnasked,
+    RefusesAtOnce,
     StaysAtEndpoint,
     /// Harmless to what is promised; see the test.
     PublishesWithoutLease,
 }
 
 /// Each with where it is found and with a part of what the checker says.
-pub(super) const CAUGHT: [(Bug, Setup, &str); 16] = [
+pub(super) const CAUGHT: [(Bug, Setup, &str); 17] = [
     (Bug::AckBeforeConfirmation, STRICT, "neither confirmed"),
     (Bug::TwoInFlight, STRICT, "in flight"),
     (Bug::NakInsteadOfWaiting, STRICT, "overtook"),
@@ -46,6 +47,7 @@ pub(super) const CAUGHT: [(Bug, Setup, &str); 16] = [
     (Bug::LeavesOutSent, AGED, "neither confirmed"),
     (Bug::LooksAtArrivalsOnly, AGED, "older than `max_age`"),
     (Bug::RefusesUnasked, STRICT, "nothing is wrong with it"),
+    (Bug::RefusesAtOnce, STRICT, "nothing is wrong with it"),
     (Bug::StaysAtEndpoint, STRICT, "still at work"),
 ];
 
@@ -65,6 +67,7 @@ pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow) {
         Bug::LeavesOutSent => flow::Bug::Scheduler(SchedulerBug::LeavesOutSent),
         Bug::LooksAtArrivalsOnly => flow::Bug::LooksAtArrivalsOnly,
         Bug::RefusesUnasked => flow::Bug::Scheduler(SchedulerBug::RefusesUnasked),
+        Bug::RefusesAtOnce => flow::Bug::Scheduler(SchedulerBug::RefusesAtOnce),
         Bug::StaysAtEndpoint => flow::Bug::Scheduler(SchedulerBug::StaysAtEndpoint),
         // These are the relay's, around the flow.
         Bug::NoReset | Bug::NoContiguity | Bug::PublishesWithoutLease => return,
@@ -183,6 +186,11 @@ fn looking_at_the_age_on_arrival_only_is_found() {
 #[test]
 fn a_dead_letter_for_an_endpoint_that_refuses_all_is_found() {
     finds(Bug::RefusesUnasked);
+}
+
+#[test]
+fn a_dead_letter_for_an_endpoint_that_refuses_once_is_found() {
+    finds(Bug::RefusesAtOnce);
 }
 
 #[test]

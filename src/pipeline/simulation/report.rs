@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What must have gone wrong often enough in each setup, or it tests nothing.
-const FAULTS: [&str; 45] = [
+const FAULTS: [&str; 46] = [
     "100",
     "400",
     "401",
@@ -45,6 +45,7 @@ const FAULTS: [&str; 45] = [
     "leader changed",
     "messages expired",
     "module to swap",
+    "refused once",
     "relay away for long",
     "relay killed",
     "relay paused (SIGSTOP)",

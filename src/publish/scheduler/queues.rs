@@ -80,6 +80,8 @@ pub(super) struct Item {
     pub(super) sent: bool,
     /// In how many requests it was, one after the other, that failed as a whole.
     pub(super) failures: u32,
+    /// A request with it alone was refused, by an endpoint that took an empty one after that.
+    pub(super) accused: bool,
     /// A newer one may take its place while it waits.
     conflates: bool,
     order: u64,
@@ -162,6 +164,7 @@ impl Queues {
             repeats: 0,
             sent: false,
             failures: 0,
+            accused: false,
             conflates,
             order: self.pushed,
             blocked: 0,

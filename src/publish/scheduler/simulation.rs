@@ -68,6 +68,7 @@ fn check(setup: Setup) {
         "late",
         "rejected",
         "silence",
+        "refused once",
         "endpoint refuses",
         "endpoint denies",
         "endpoint dead",
@@ -194,6 +195,11 @@ fn giving_up_what_was_sent_is_found() {
 #[test]
 fn refusing_for_an_endpoint_that_refuses_all_is_found() {
     finds(Bug::RefusesUnasked, STRICT, "was concluded with Err");
+}
+
+#[test]
+fn refusing_for_an_endpoint_that_refuses_once_is_found() {
+    finds(Bug::RefusesAtOnce, STRICT, "was concluded with Err");
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub(crate) struct Odds {
     pub(crate) denied: u64,
     /// A proxy refuses larger bodies.
     pub(crate) max_body: usize,
+    /// Something before Centrifugo will refuse one request, whatever is in it, and be well before it can be asked. With an endpoint
+    /// that refuses all that would happen twice to the same publication, which looks as if it was at fault.
+    pub(crate) refuses_once: bool,
 }
 
 /// What is wrong with an endpoint, or with what is before it.
@@ -88,8 +91,10 @@ pub(crate) struct Flight {
 
 impl Odds {
     pub(crate) fn random(rng: &mut Rng) -> Self {
+        let endpoints = Endpoint::some(rng);
         Self {
-            endpoints: Endpoint::some(rng),
+            refuses_once: rng.bool() && !endpoints.iter().any(Endpoint::refuses),
+            endpoints,
             curse: Curse::random(rng),
             error_100: rng.u64(0..25),
             status_500: rng.u64(0..15),
@@ -110,11 +115,12 @@ impl Odds {
             garbage: 0,
             denied: 0,
             max_body: usize::MAX,
+            refuses_once: false,
         }
     }
 
     /// `faulty`: only then are there faults that are not the request's own.
-    pub(crate) fn send(&self, rng: &mut Rng, request: &Request, faulty: bool) -> Sent {
+    pub(crate) fn send(&mut self, rng: &mut Rng, request: &Request, faulty: bool) -> Sent {
         let body = body::write(request);
         let Fate {
             executed,
@@ -151,7 +157,7 @@ impl Odds {
         }
     }
 
-    fn fate(&self, rng: &mut Rng, body: &[u8], request: &Request, faulty: bool) -> Fate {
+    fn fate(&mut self, rng: &mut Rng, body: &[u8], request: &Request, faulty: bool) -> Fate {
         let commands = request.len();
         let endpoint = self.endpoints[request.endpoint()];
         if let Some(ailment) = endpoint.ailment.filter(|_| faulty || endpoint.for_good) {
@@ -159,6 +165,10 @@ impl Odds {
         }
         if faulty && contains(body, CURSED) {
             return self.curse.fate();
+        }
+        if faulty && self.refuses_once && commands > 0 && rng.u64(0..10) == 0 {
+            self.refuses_once = false;
+            return Fate::refused(400, "refused once");
         }
         if body.len() > self.max_body && commands > 1 {
             return Fate::refused(413, "413");
@@ -207,6 +217,10 @@ impl Endpoint {
             for_good: index != well && rng.bool(),
         };
         (0..count).map(endpoint).collect()
+    }
+
+    fn refuses(&self) -> bool {
+        matches!(self.ailment, Some(Ailment::Refuses))
     }
 }
 

@@ -20,6 +20,9 @@ fn an_unreadable_batch_is_split_until_the_one_is_found() {
     let fifth = bench.sends("3@d");
     bench.gets(fourth, replies("ok"), "2");
     bench.gets(fifth, refused(400), "");
+    bench.finds_it_open();
+    let sixth = bench.sends("3@d");
+    bench.gets(sixth, refused(400), "");
     let asks = bench.asks();
     bench.gets(asks, taken(), "3:400");
     assert!(bench.scheduler.is_idle());
@@ -37,6 +40,10 @@ fn while_the_endpoint_is_asked_what_it_refused_stays_and_others_go_on() {
     let other = bench.sends("2@b");
     bench.sends_nothing();
     bench.gets(other, replies("ok"), "2");
+    bench.gets(asks, taken(), "");
+    let again = bench.sends("0@a");
+    bench.gets(again, refused(400), "");
+    let asks = bench.asks();
     bench.gets(asks, taken(), "0:400");
     let next = bench.sends("1@a");
     bench.gets(next, replies("ok"), "1");
@@ -65,6 +72,30 @@ fn an_endpoint_that_refuses_an_empty_request_too_is_at_fault_itself() {
 }
 
 #[test]
+fn an_endpoint_that_recovers_before_it_is_asked_blames_nothing_on_the_publication() {
+    let mut bench = bench(Order::Strict);
+    bench.push_all("a");
+    for failure in [lost(), denied()] {
+        let first = bench.sends("0@a");
+        bench.gets(first, refused(400), "");
+        bench.finds_it_open();
+        // What fails for another reason in between makes the next refusal the first again.
+        let second = bench.sends("0@a");
+        bench.gets(second, failure, "");
+        bench.now = bench.scheduler.next_wakeup().expect("it goes on");
+        if bench.scheduler.trouble().is_some() {
+            bench.finds_it_open();
+        }
+    }
+    let third = bench.sends("0@a");
+    bench.gets(third, refused(400), "");
+    bench.finds_it_open();
+    let fourth = bench.sends("0@a");
+    bench.gets(fourth, replies("ok"), "0");
+    assert!(bench.scheduler.is_idle(), "and nothing was refused");
+}
+
+#[test]
 fn too_large_batches_become_smaller_and_grow_again() {
     let mut bench = bench(Order::Strict);
     bench.push_all("a b c d e f g h");
@@ -80,6 +111,9 @@ fn too_large_batches_become_smaller_and_grow_again() {
     bench.sends("2@c 3@d");
     bench.sends("4@e 5@f 6@g 7@h");
     bench.push_sized("z", 0, None);
+    let single = bench.sends("8@z");
+    bench.gets(single, refused(413), "");
+    bench.finds_it_open();
     let single = bench.sends("8@z");
     bench.gets(single, refused(413), "");
     let asks = bench.asks();
