@@ -117,9 +117,35 @@ impl Body {
     }
 }
 
-/// What the publication's command will take in a body, in bytes, but for strings that need escaping.
+/// How many channels one command takes. Centrifugo publishes on up to 1,024 of a command's channels at once (`Broadcast` in its
+/// `internal/api/api.go`), and everything else that it does waits in line with them.
+const BROADCAST_CHANNELS: usize = 200;
+
+/// Commands of the same publication in a request repeat its data: they take no more than this for it, in bytes, beside the first.
+const REPEATED_BYTES: usize = 256 << 10;
+
+/// How many of the publication's channels go into one command.
+pub(super) fn longest_broadcast(publication: &Publication) -> usize {
+    let channels = publication.channels.len();
+    if channels <= BROADCAST_CHANNELS {
+        return BROADCAST_CHANNELS;
+    }
+    let commands = 1 + REPEATED_BYTES / beside_channels(publication);
+    BROADCAST_CHANNELS.max(channels.div_ceil(commands))
+}
+
+/// What the publication's commands will take in a body, in bytes, but for strings that need escaping.
 pub(super) fn size(publication: &Publication) -> usize {
     let channels: usize = publication.channels.iter().map(|channel| channel.len() + 3).sum();
+    let commands = publication
+        .channels
+        .len()
+        .div_ceil(longest_broadcast(publication))
+        .max(1);
+    channels + commands * beside_channels(publication)
+}
+
+fn beside_channels(publication: &Publication) -> usize {
     let tags: usize = publication
         .tags
         .iter()
@@ -131,7 +157,7 @@ pub(super) fn size(publication: &Publication) -> usize {
     };
     let key = publication.idempotency_key.as_ref().map_or(0, String::len);
     let epoch = publication.version_epoch.as_ref().map_or(0, String::len);
-    COMMAND_BYTES + channels + tags + data + key + epoch
+    COMMAND_BYTES + tags + data + key + epoch
 }
 
 #[cfg(test)]
@@ -228,6 +254,20 @@ mod tests {
             "skip_history": true,
         } }] });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn very_many_channels_are_several_commands_unless_that_repeats_too_much() {
+        let longest = |channels, data: usize| {
+            longest_broadcast(&Publication {
+                channels: vec![Arc::from("a"); channels],
+                body: Data::Binary(vec![7; data]),
+                ..publication("0")
+            })
+        };
+        assert_eq!([1, 200, 201, 100_000].map(|channels| longest(channels, 1)), [200; 4]);
+        assert_eq!(longest(100_000, 96 << 10), 33_334, "three times");
+        assert_eq!(longest(100_000, 1 << 20), 100_000, "once");
     }
 
     #[test]

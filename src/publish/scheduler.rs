@@ -34,6 +34,7 @@ use self::outage::{Failed, Failure, Outage, Step};
 use self::queues::{ChannelId, Item, ItemId, Kind, Queues, Targets};
 use self::verdict::{Verdict, judge};
 use super::answer::Answer;
+use super::body;
 use super::request::{Command, Request, RequestId};
 use crate::config::{self, Order};
 use crate::message::{Publication, Rejection, Share};
@@ -302,7 +303,7 @@ impl Scheduler {
         self.sent = Some(now);
         self.carried += items.len();
         self.suspects += usize::from(kind == Kind::Suspect);
-        let commands = items.iter().map(|&item| self.command(item)).collect();
+        let commands = items.iter().flat_map(|&item| self.commands(item)).collect();
         let request = Request::new(id, commands, bytes)
             .to(endpoint)
             .apart(kind == Kind::Suspect);
@@ -580,16 +581,21 @@ impl Scheduler {
         self.queues.items[item].sent
     }
 
-    fn command(&self, item: ItemId) -> Command {
+    /// One, or several for a publication on very many channels.
+    fn commands(&self, item: ItemId) -> impl Iterator<Item = Command> {
         let item = &self.queues.items[item];
         let channels = item.channels.as_slice();
-        let name = |&channel: &ChannelId| Arc::clone(&self.queues.channels[channel].name);
         let all = channels.len() == item.publication.channels.len();
-        Command {
-            publication: Arc::clone(&item.publication),
-            remaining: (!all).then(|| channels.iter().map(name).collect()),
-            repeats: item.repeats,
-        }
+        let longest = body::longest_broadcast(&item.publication);
+        channels.chunks(longest).map(move |part| {
+            let name = |&channel: &ChannelId| Arc::clone(&self.queues.channels[channel].name);
+            let whole = all && part.len() == channels.len();
+            Command {
+                publication: Arc::clone(&item.publication),
+                remaining: (!whole).then(|| part.iter().map(name).collect()),
+                repeats: item.repeats,
+            }
+        })
     }
 
     /// Nothing is known, or nothing was executed: all of it goes again. Where others go through, and these publications were in a

@@ -6,6 +6,7 @@ use std::io::PipeReader;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use serde_json::json;
 use slipring_support::guests;
 use slipring_support::proxy::Proxy;
@@ -29,6 +30,8 @@ enum BadThing {
     Nothing,
     UnreadableMessages,
     ManyChannels,
+    /// And the neighbour's messages go to Centrifugo without NATS and the relay: whose delay it is.
+    ManyChannelsDirectly,
     LargePublications,
     CraftedFiles,
     AnInitThatLoops,
@@ -37,10 +40,11 @@ enum BadThing {
     APublicationWithoutAnAnswer,
 }
 
-const BAD_THINGS: [BadThing; 11] = [
+const BAD_THINGS: [BadThing; 12] = [
     BadThing::Nothing,
     BadThing::UnreadableMessages,
     BadThing::ManyChannels,
+    BadThing::ManyChannelsDirectly,
     BadThing::LargePublications,
     BadThing::CraftedFiles,
     BadThing::AnInitThatLoops,
@@ -57,6 +61,9 @@ impl fmt::Display for BadThing {
             Self::Nothing => f.write_str("nothing"),
             Self::UnreadableMessages => f.write_str("50 unreadable messages a second"),
             Self::ManyChannels => f.write_str("600 messages, each for 20,000 channels"),
+            Self::ManyChannelsDirectly => {
+                f.write_str("the same, and the neighbour is published to Centrifugo directly")
+            }
             Self::LargePublications => f.write_str("600 messages, each a publication of 15 MB"),
             Self::CraftedFiles => f.write_str("a file nested 100,000 deep every second"),
             Self::AnInitThatLoops => f.write_str("an init that loops, with a time-out of 60 s"),
@@ -67,7 +74,7 @@ impl fmt::Display for BadThing {
     }
 }
 
-/// `make neighbour SECONDS=10 ROUNDS=3`.
+/// `make neighbour SECONDS=10 ROUNDS=3 ONLY=channels`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make neighbour"]
 async fn how_late_a_neighbour_is() -> Result<()> {
@@ -76,7 +83,11 @@ async fn how_late_a_neighbour_is() -> Result<()> {
     println!(
         "milliseconds from publishing to the subscriber: median, 99 of 100, worst; {rounds} rounds of {seconds:?}"
     );
-    for bad_thing in BAD_THINGS {
+    let only = std::env::var("NEIGHBOUR_ONLY").unwrap_or_default();
+    for bad_thing in BAD_THINGS
+        .into_iter()
+        .filter(|bad_thing| bad_thing.to_string().contains(&only))
+    {
         let mut cells = Vec::new();
         for _ in 0..rounds {
             let lateness = beside(bad_thing, seconds).await;
@@ -125,7 +136,7 @@ async fn beside(bad_thing: BadThing, length: Duration) -> Result<Lateness> {
     let mut subscriber = Subscriber::connect(&world.centrifugo.websocket_url(), [CHANNEL]).await?;
     let start = Instant::now();
     let stop = CancellationToken::new();
-    let neighbour = publish_at_pace(&world, start, length);
+    let neighbour = publish_at_pace(&world, bad_thing, start, length);
     let lateness = async {
         let sent = neighbour.await?;
         let received = subscriber.take(sent, SOON * 2).await?;
@@ -178,18 +189,30 @@ async fn run(world: &mut World, bad_thing: BadThing) -> Result<(Relay, Kept)> {
     Ok((world.run().await?, Kept::default()))
 }
 
-/// Says how many there were. A message that could not be sent in time is late as well.
-async fn publish_at_pace(world: &World, start: Instant, length: Duration) -> Result<usize> {
+/// Returns how many there were. A message that could not be sent in time is late as well.
+async fn publish_at_pace(world: &World, bad_thing: BadThing, start: Instant, length: Duration) -> Result<usize> {
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut sent = 0;
+    let mut answers = FuturesUnordered::new();
     while start.elapsed() < length {
-        let due = pace.tick().await;
+        let due = tokio::select! {
+            due = pace.tick() => due,
+            Some(answer) = answers.next() => {
+                answer?;
+                continue;
+            }
+        };
         let due = u64::try_from(due.saturating_duration_since(start).as_micros())?;
-        let wish = json!([{ "channels": [CHANNEL], "data": due }]).to_string();
-        publish(&world.jetstream, [("neighbour.publish", wish)]).await?;
+        if let BadThing::ManyChannelsDirectly = bad_thing {
+            answers.push(world.centrifugo.publish(CHANNEL, json!(due)));
+        } else {
+            let wish = json!([{ "channels": [CHANNEL], "data": due }]).to_string();
+            publish(&world.jetstream, [("neighbour.publish", wish)]).await?;
+        }
         sent += 1;
     }
+    answers.try_collect::<()>().await?;
     Ok(sent)
 }
 
@@ -216,7 +239,9 @@ async fn disturb(world: &World, bad_thing: BadThing, stop: &CancellationToken) -
                 publish_unreadable(world.nats.address()).await?;
             }
         }
-        BadThing::ManyChannels => bad(vec![("unruly.broadcast", "20000".to_owned()); 600]).await?,
+        BadThing::ManyChannels | BadThing::ManyChannelsDirectly => {
+            bad(vec![("unruly.broadcast", "20000".to_owned()); 600]).await?
+        }
         BadThing::LargePublications => bad(vec![("unruly.large", "15000000".to_owned()); 600]).await?,
         BadThing::CraftedFiles => {
             let file = world.home.path().join("crafted.wasm");

@@ -279,6 +279,32 @@ fn a_broadcast_occupies_each_of_its_channels() {
 }
 
 #[test]
+fn a_broadcast_to_very_many_is_several_commands_of_one_request() {
+    let mut bench = bench(Order::Strict);
+    let channels: Vec<String> = (0..450).map(|channel| format!("c{channel}")).collect();
+    bench.push(&channels.join("+"));
+    bench.push("c449");
+    let (first, request) = bench.next().unwrap();
+    let parts: Vec<String> = channels.chunks(200).map(|part| format!("0@{}", part.join("+"))).collect();
+    assert_eq!(request, parts.join(" "));
+    bench.sends_nothing();
+    let answers: Vec<&str> = (0..450)
+        .map(|channel| match channel {
+            7 => "102",
+            201 | 449 => "100",
+            _ => "ok",
+        })
+        .collect();
+    bench.gets(first, replies(&answers.join(" ")), "");
+    bench.now += Duration::from_millis(100);
+    let again = bench.sends("0@c201+c449");
+    bench.gets(again, replies("ok ok"), "0:102");
+    let next = bench.sends("1@c449");
+    bench.gets(next, replies("ok"), "1");
+    assert!(bench.scheduler.is_idle());
+}
+
+#[test]
 fn a_broadcast_ends_channel_by_channel() {
     let mut bench = bench(Order::Strict);
     bench.push_all("a+b+c+d a b c");
