@@ -1,8 +1,6 @@
 //! The HTTP side door, for people, probes and Prometheus. All that it can change is which version of a module is at work.
 
-mod board;
 mod controls;
-mod status;
 
 use std::fmt::Write;
 use std::io;
@@ -22,11 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{self, Secret};
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::status::{CONTENT_TYPE, Metrics, Status, StatusBoard};
 
-pub use board::{AtWork, ModuleBoard, StatusBoard};
 pub use controls::{Command, Controls, Verb};
-pub use status::{CentrifugoStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus};
 
 use controls::Unheard;
 

@@ -12,7 +12,8 @@
 //! - [`dead_letter`]: what could not be published.
 //! - [`pipeline`]: wires the stages of one module; only it sees them all.
 //! - [`modules`]: the directory that is watched, one pipeline a module.
-//! - [`admin`], [`metrics`], [`telemetry`], [`shutdown`], [`cli`]: the process around it.
+//! - [`status`]: how all of that is. [`admin`]: over HTTP.
+//! - [`telemetry`], [`shutdown`], [`cli`]: the process around it.
 
 pub mod admin;
 pub mod cli;
@@ -20,7 +21,6 @@ pub mod config;
 pub mod dead_letter;
 pub mod memory;
 pub mod message;
-pub mod metrics;
 pub mod modules;
 pub mod nats;
 pub mod now;
@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod publish;
 pub mod shutdown;
 pub mod source;
+pub mod status;
 pub mod telemetry;
 pub mod transform;
 pub mod window;

@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::admin::{Controls, StatusBoard};
+use crate::admin::Controls;
 use crate::config;
 use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;
+use crate::status::StatusBoard;
 use crate::transform::Engine;
 use keeper::Files;
 use keepers::Keepers;

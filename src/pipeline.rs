@@ -27,12 +27,12 @@ use tracing::{error, info, warn};
 
 use self::halt::Patience;
 
-use crate::admin::{ModuleBoard, State};
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
 use crate::memory::Memory;
 use crate::nats::Nats;
 use crate::publish::Client;
+use crate::status::{ModuleBoard, State};
 use crate::transform::{Module, Trial};
 
 pub use recent::Recent;

@@ -4,6 +4,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::status::State;
 
 struct Test {
     address: SocketAddr,

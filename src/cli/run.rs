@@ -10,16 +10,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{ConfigFile, Failure};
-use crate::admin::{Admin, Controls, StatusBoard};
+use crate::admin::{Admin, Controls};
 use crate::config::Config;
 use crate::dead_letter::DeadLetters;
 use crate::memory::{self, Memory};
-use crate::metrics::Metrics;
 use crate::modules;
 use crate::nats::{self, Nats};
 use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
+use crate::status::Metrics;
+use crate::status::StatusBoard;
 use crate::transform::Engine;
 
 /// Run the relay

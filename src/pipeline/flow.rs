@@ -14,12 +14,12 @@ use super::expired::Expired;
 use super::refusals::Refusals;
 use super::stamp::Stamp;
 use super::weight;
-use crate::admin::ModuleBoard;
 use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::now::Now;
 use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
 use crate::source::{Again, Delivery, Position, Room, StreamIdentity};
+use crate::status::ModuleBoard;
 use crate::transform::Transformed;
 use crate::window::{Arrival, Conclusion, Limits, Ticket, Window};
 

@@ -6,7 +6,7 @@ use jiff::{Timestamp, Unit};
 use tracing::{error, warn};
 
 use super::Halted;
-use crate::admin::{ModuleBoard, State};
+use crate::status::{ModuleBoard, State};
 
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);

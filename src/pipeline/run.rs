@@ -20,13 +20,13 @@ use self::ending::{Ending, EndingKind};
 use super::flow::{Budget, Effect, Flow};
 use super::intake::{Intake, News};
 use super::{Assignment, Ended, Halted, Recent, Shared, weight};
-use crate::admin::{ModuleBoard, State};
 use crate::dead_letter::Sender;
 use crate::memory::Account;
 use crate::message::{Message, Rejection};
 use crate::now::Now;
 use crate::publish::{Answer, Client, RequestId};
 use crate::source::{Ack, Acks, Again, Delivery, EpochEnd, Lease, Missed, StreamIdentity};
+use crate::status::{ModuleBoard, State};
 use crate::transform::{Chunk, Held, Piece, Workers};
 use crate::window::Ticket;
 

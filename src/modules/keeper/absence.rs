@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::super::watch::Missing;
 use super::Keeper;
-use crate::admin::State;
+use crate::status::State;
 
 /// How long a module runs on without its files.
 const PATIENCE: Duration = Duration::from_secs(3);

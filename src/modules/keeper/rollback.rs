@@ -7,7 +7,8 @@ use tracing::{error, info};
 
 use super::super::versions::{Entry, Id};
 use super::{Candidate, Keeper};
-use crate::admin::{AtWork, Command, RolledBack, Verb, VersionStatus};
+use crate::admin::{Command, Verb};
+use crate::status::{AtWork, RolledBack, VersionStatus};
 use crate::transform::Verdict;
 
 impl Keeper {

@@ -3,11 +3,11 @@ use bytes::Bytes;
 mod trying;
 
 use super::*;
-use crate::admin::StatusBoard;
 use crate::config::Order;
 use crate::message::{Body, Publication};
-use crate::metrics::Metrics;
 use crate::publish::Reply;
+use crate::status::Metrics;
+use crate::status::StatusBoard;
 
 fn flow() -> Flow {
     flow_with(ModuleConfig::new("orders", "ORDERS"))

@@ -12,10 +12,10 @@ use super::relay::{Life, Relay, RelayEvent};
 use super::traffic::Letter;
 use super::world::{Event, RelayId, ToServer, World};
 use super::{Setup, Summary};
-use crate::admin::{ModuleBoard, StatusBoard};
 use crate::config::{self, ModuleConfig, OnReject, VersionSource};
-use crate::metrics::Metrics;
 use crate::source::Again;
+use crate::status::Metrics;
+use crate::status::{ModuleBoard, StatusBoard};
 
 /// Simulated time in which everything has to come to rest after the last fault was inflicted: the longest absence of a relay,
 /// ack_wait, the longest pauses, and then some.

@@ -12,12 +12,12 @@ use super::checker::{FlightId, FlowId};
 use super::jetstream::{Delivered, Inbox, PIN_TTL, PinId, Pull, Reply, WIRE_OVERHEAD};
 use super::mutants::{self, Bug};
 use super::world::{Event, RelayId, ToServer, World};
-use crate::admin::ModuleBoard;
 use crate::config::{self, ModuleConfig, OnReject};
 use crate::message::Message;
 use crate::pipeline::RENEW_DELAY;
 use crate::pipeline::flow::{Effect, Flow};
 use crate::source::{Again, Contiguity, Credit, Delivery, Position, Room, StreamIdentity};
+use crate::status::ModuleBoard;
 use crate::transform::Transformed;
 use crate::window::Ticket;
 

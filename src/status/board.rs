@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{Timestamp, Unit};
 
-use super::status::{
+use super::metrics::{Metrics, ModuleMetrics};
+use super::report::{
     CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
 };
 use crate::message::Stage;
-use crate::metrics::{Metrics, ModuleMetrics};
 
 /// A clone is the same board.
 #[derive(Debug, Clone)]
