@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Failure;
 use super::relay::Address;
 use super::table::align;
+use crate::status::{ModuleStatus, RolledBack, VersionStatus};
 
 /// Show which version of each module is at work, and go back to the one before
 ///
@@ -69,8 +70,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             if args.json {
                 writeln!(output, "{:#}", Value::Array(versions(&modules)))?;
             } else {
-                let modules =
-                    Vec::<Module>::deserialize(modules).context("what was answered is not the status of a relay")?;
+                let modules = Vec::<ModuleStatus>::deserialize(modules)
+                    .context("what was answered is not the status of a relay")?;
                 write!(output, "{}", render(&modules))?;
             }
         }
@@ -103,38 +104,7 @@ fn versions(modules: &Value) -> Vec<Value> {
     modules.as_array().into_iter().flatten().map(of).collect()
 }
 
-/// What an older or newer relay leaves out is empty.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Module {
-    name: String,
-    state: String,
-    sha256: Option<String>,
-    toml_sha256: Option<String>,
-    working_since: Option<String>,
-    predecessor: Option<Version>,
-    rolled_back: Option<RolledBack>,
-    last_refusal: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Version {
-    sha256: String,
-    toml_sha256: String,
-    since: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RolledBack {
-    sha256: String,
-    toml_sha256: String,
-    at: String,
-    reason: String,
-}
-
-fn render(modules: &[Module]) -> String {
+fn render(modules: &[ModuleStatus]) -> String {
     if modules.is_empty() {
         return "no modules\n".to_owned();
     }
@@ -143,7 +113,7 @@ fn render(modules: &[Module]) -> String {
     rows.extend(modules.iter().map(row));
     let mut text = align(&rows);
     let mut remarks = String::new();
-    for Module {
+    for ModuleStatus {
         name,
         rolled_back,
         last_refusal,
@@ -173,16 +143,16 @@ fn render(modules: &[Module]) -> String {
     text
 }
 
-fn row(module: &Module) -> Vec<String> {
+fn row(module: &ModuleStatus) -> Vec<String> {
     let hash = |hash: &Option<String>| hash.as_deref().map_or("-", short).to_owned();
     vec![
         module.name.clone(),
-        module.state.clone(),
+        module.state.to_string(),
         hash(&module.sha256),
         hash(&module.toml_sha256),
         module.working_since.clone().unwrap_or_else(|| "-".to_owned()),
         match &module.predecessor {
-            Some(Version {
+            Some(VersionStatus {
                 sha256,
                 toml_sha256,
                 since,
@@ -211,7 +181,7 @@ mod tests {
 
     #[test]
     fn each_module_has_a_line_and_what_went_wrong_a_sentence() {
-        let modules: Vec<Module> = serde_json::from_str(MODULES).unwrap();
+        let modules: Vec<ModuleStatus> = serde_json::from_str(MODULES).unwrap();
         assert_snapshot!(render(&modules), @r"
         MODULE  STATE    WASM          TOML          SINCE                 BEFORE (WASM, TOML, SINCE)
         bills   failed   -             -             -                     -
@@ -229,5 +199,9 @@ mod tests {
         assert_eq!(versions[1]["rolled_back"]["reason"], "it was asked for");
         assert_eq!(versions[1]["rollbacks"], 1);
         assert_eq!(versions[1].as_object().unwrap().len(), FIELDS.len());
+        let known = serde_json::to_value(ModuleStatus::default()).unwrap();
+        for field in FIELDS {
+            assert!(known.get(field).is_some(), "no status has the field `{field}`");
+        }
     }
 }

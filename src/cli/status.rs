@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Failure;
 use super::relay::Address;
 use super::table::align;
+use crate::status::{MemoryStatus, ModuleStatus, State, Status};
 
 /// Show what the modules of a running relay do
 ///
@@ -37,57 +38,6 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
         write!(output, "{}", render(&status))?;
     }
     Ok(())
-}
-
-/// What `/api/status` says, as far as people are shown it. What an older or newer relay leaves out is empty.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    version: String,
-    started: String,
-    ready: bool,
-    nats: NatsStatus,
-    centrifugo: CentrifugoStatus,
-    memory: Option<MemoryStatus>,
-    modules: Vec<ModuleStatus>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct MemoryStatus {
-    used: u64,
-    limit: u64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct NatsStatus {
-    connected: bool,
-    server: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CentrifugoStatus {
-    trouble: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ModuleStatus {
-    name: String,
-    state: String,
-    reason: Option<String>,
-    sha256: Option<String>,
-    since: String,
-    received: u64,
-    published: u64,
-    dropped: u64,
-    expired: u64,
-    rejected: u64,
-    last_refusal: Option<String>,
-    lag_messages: Option<u64>,
-    lag_seconds: Option<f64>,
 }
 
 fn render(status: &Status) -> String {
@@ -133,7 +83,7 @@ fn render(status: &Status) -> String {
 
     let mut remarks = String::new();
     for module in &status.modules {
-        if let (Some(reason), true) = (&module.reason, module.state != "running") {
+        if let (Some(reason), true) = (&module.reason, module.state != State::Running) {
             remarks.push_str(&format!("{} is {}: {reason}\n", module.name, module.state));
         }
         if module.expired > 0 {
@@ -167,7 +117,7 @@ fn row(module: &ModuleStatus) -> Vec<String> {
     };
     vec![
         module.name.clone(),
-        module.state.clone(),
+        module.state.to_string(),
         hash.to_owned(),
         module.received.to_string(),
         module.published.to_string(),

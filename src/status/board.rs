@@ -122,13 +122,10 @@ impl StatusBoard {
             centrifugo: CentrifugoStatus {
                 trouble: inner.centrifugo_trouble(),
             },
-            memory: self
-                .metrics
-                .memory()
-                .map_or_else(MemoryStatus::default, |memory| MemoryStatus {
-                    used: memory.used() as u64,
-                    limit: memory.limit() as u64,
-                }),
+            memory: self.metrics.memory().map(|memory| MemoryStatus {
+                used: memory.used() as u64,
+                limit: memory.limit() as u64,
+            }),
             modules: inner.modules.values().map(ModuleBoard::status).collect(),
         }
     }
@@ -266,7 +263,7 @@ impl ModuleBoard {
             State::Running | State::Standby | State::Draining => return None,
             State::Waiting if self.metrics.sha256().is_none() => return None,
             State::Waiting => "is waiting",
-            State::Starting => "is starting",
+            State::Starting | State::Unknown => "is starting",
             State::Halted => "is halted",
             State::Failed => "has failed",
         };
@@ -327,10 +324,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::memory::Memory;
 
     /// A board with NATS connected.
     fn board() -> StatusBoard {
-        let board = StatusBoard::new(Metrics::new());
+        let board = StatusBoard::new(Metrics::with_memory(Memory::new(256 << 20)));
         board.nats_connected("2.15.2");
         board.modules_known();
         board

@@ -1,9 +1,12 @@
-//! What `/api/status` says. A public contract, which `slipring status` of another version may read: fields may be added, not
-//! changed.
+//! What `/api/status` says, for those who write it and those who read it. A public contract: a relay of one version is asked by a
+//! `slipring status` of another, so fields may be added, not changed, and what the other one leaves out has its default.
 
-use serde::Serialize;
+use std::fmt;
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Of the relay.
     pub version: String,
@@ -12,33 +15,37 @@ pub struct Status {
     pub ready: bool,
     pub nats: NatsStatus,
     pub centrifugo: CentrifugoStatus,
-    pub memory: MemoryStatus,
+    pub memory: Option<MemoryStatus>,
     /// By name.
     pub modules: Vec<ModuleStatus>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NatsStatus {
     pub connected: bool,
     /// The version of the server that is, or last was, connected.
     pub server: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CentrifugoStatus {
     /// Why nothing can be published.
     pub trouble: Option<String>,
 }
 
 /// For what passes through the modules, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MemoryStatus {
     pub used: u64,
     /// `memory_limit`, or what suits the machine.
     pub limit: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModuleStatus {
     pub name: String,
     pub state: State,
@@ -81,7 +88,8 @@ pub struct ModuleStatus {
     pub window_bytes: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct VersionStatus {
     pub sha256: String,
     pub toml_sha256: String,
@@ -89,7 +97,8 @@ pub struct VersionStatus {
     pub since: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RolledBack {
     /// Of the version that the directory holds.
     pub sha256: String,
@@ -98,7 +107,7 @@ pub struct RolledBack {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// For one of its two files; or, with a module in use, for what it reads from.
@@ -113,4 +122,60 @@ pub enum State {
     Draining,
     /// Cannot run: its files are not good, and there was no older version.
     Failed,
+    /// One that this version does not know. No relay says it.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl fmt::Display for State {
+    /// The word that the report has for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_may_say_more_or_less() {
+        let newer = r#"{"modules":[{"name":"orders","state":"dreaming","mood":"good"}],"weather":{"wind":3}}"#;
+        let status: Status = serde_json::from_str(newer).unwrap();
+        assert_eq!(status.modules[0].name, "orders");
+        assert_eq!(status.modules[0].state, State::Unknown);
+        let older: Status = serde_json::from_str("{}").unwrap();
+        assert_eq!(older, Status::default());
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let version = VersionStatus {
+            sha256: "abc".to_owned(),
+            toml_sha256: "def".to_owned(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let module = ModuleStatus {
+            name: "orders".to_owned(),
+            state: State::Standby,
+            predecessor: Some(version),
+            lag_seconds: Some(0.5),
+            window_bytes: 7,
+            ..ModuleStatus::default()
+        };
+        let status = Status {
+            memory: Some(MemoryStatus { used: 1, limit: 2 }),
+            modules: vec![module],
+            ..Status::default()
+        };
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+    }
+
+    #[test]
+    fn a_state_prints_as_it_is_written() {
+        assert_eq!(State::Standby.to_string(), "standby");
+        assert_eq!(serde_json::to_string(&State::Standby).unwrap(), "\"standby\"");
+    }
 }
