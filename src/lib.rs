@@ -13,7 +13,8 @@
 //! - [`pipeline`]: wires the stages of one module; only it sees them all.
 //! - [`modules`]: the directory that is watched, one pipeline a module.
 //! - [`status`]: how all of that is. [`admin`]: over HTTP.
-//! - [`telemetry`], [`shutdown`], [`cli`]: the process around it.
+//! - [`relay`]: builds all of that, owns it, drains it. [`cli`]: what starts it, and the other commands.
+//! - [`telemetry`], [`shutdown`]: the process around it.
 
 pub mod admin;
 pub mod cli;
@@ -26,6 +27,7 @@ pub mod nats;
 pub mod now;
 pub mod pipeline;
 pub mod publish;
+pub mod relay;
 pub mod shutdown;
 pub mod source;
 pub mod status;

@@ -1,0 +1,257 @@
+//! The relay: builds what it is made of, owns that while it runs, and drains it at the end. Which configuration it gets, and that a
+//! signal ends it, is the business of whoever starts it.
+
+mod greeting;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::{Admin, Controls};
+use crate::config::Config;
+use crate::dead_letter::DeadLetters;
+use crate::memory::{self, Memory};
+use crate::modules;
+use crate::nats::{self, Nats};
+use crate::pipeline::Shared;
+use crate::publish::Client;
+use crate::shutdown::Shutdown;
+use crate::status::{Metrics, StatusBoard};
+use crate::transform::Engine;
+
+/// How long the pipelines have to say what remains when they are told to leave at once, and threads that block to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A relay that listens for questions about itself, and does nothing else yet.
+#[derive(Debug)]
+pub struct Relay {
+    admin: Admin,
+    metrics: Metrics,
+    /// A client of its own, since the pipelines' one goes to them.
+    greeter: Client,
+    work: Work,
+}
+
+/// What works as soon as NATS is there.
+#[derive(Debug)]
+struct Work {
+    config: Config,
+    memory: Memory,
+    board: StatusBoard,
+    controls: Controls,
+    engine: Engine,
+    centrifugo: Client,
+}
+
+/// Runs a relay on threads of its own until a signal ends it.
+pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the tokio runtime failed")?;
+    let ended = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().context("catching signals failed")?;
+        Relay::build(config).await?.run(shutdown).await
+    });
+    // Something may block still, such as a module that is asked for its opinion.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
+}
+
+impl Relay {
+    /// Builds all that needs no other server.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let memory = memory(&config);
+        let metrics = Metrics::with_memory(memory.clone());
+        Ok(Self {
+            greeter: Client::new(&config.centrifugo)?,
+            work: Work {
+                engine: engine(&config)?,
+                centrifugo: Client::new(&config.centrifugo)?,
+                board: StatusBoard::new(metrics.clone()),
+                controls: Controls::default(),
+                memory,
+                config: config.clone(),
+            },
+            admin: Admin::bind(&config.admin).await?,
+            metrics,
+        })
+    }
+
+    /// Where it answers questions about itself.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Runs until `shutdown`, and returns when all is drained.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self {
+            admin,
+            metrics,
+            greeter,
+            work,
+        } = self;
+        let board = work.board.clone();
+        // First, so that it can be seen what the rest waits for; and last to go, so that a drain can be watched.
+        let end_of_admin = CancellationToken::new();
+        let serving = admin.serve(board.clone(), metrics, work.controls.clone(), end_of_admin.clone());
+        let mut admin = tokio::spawn(serving);
+        let greeting = async {
+            greeting::greet(&greeter, &board).await;
+            std::future::pending::<()>().await;
+        };
+        let mut work = pin!(work.run(shutdown));
+        tokio::select! {
+            result = &mut work => {
+                result?;
+                end_of_admin.cancel();
+                admin.await.context("the admin server broke")??;
+            }
+            ended = &mut admin => {
+                ended.context("the admin server broke")??;
+            }
+            () = greeting => {}
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
+
+impl Work {
+    async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self {
+            config,
+            memory,
+            board,
+            controls,
+            engine,
+            centrifugo,
+        } = self;
+        let nats = tokio::select! {
+            nats = nats::connect(&config.nats) => nats?,
+            () = shutdown.drain.cancelled() => return Ok(()),
+        };
+        let link = follow_link(nats.clone(), board.clone());
+        let shared = Arc::new(Shared {
+            dead_letters: DeadLetters::new(nats.clone(), config.dead_letters.stream),
+            nats,
+            centrifugo,
+            publish: config.publish,
+            memory,
+            standby: config.standby,
+            grace: config.shutdown.grace,
+        });
+        let (drain, now) = (shutdown.drain.clone(), shutdown.now.clone());
+        let note = {
+            let board = board.clone();
+            async move {
+                drain.cancelled().await;
+                board.shutting_down();
+                std::future::pending::<()>().await;
+            }
+        };
+        let context = modules::Context {
+            engine,
+            shared,
+            board,
+            controls,
+            shutdown,
+            loading: modules::Loading::default(),
+            leases: Arc::default(),
+            config: config.modules,
+        };
+        let last_words = async {
+            now.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = modules::run(context) => {}
+            () = note => {}
+            () = last_words => warn!("left before all pipelines had ended"),
+            () = link => anyhow::bail!("nobody tells any more how the connection to NATS is, which is a bug in Slipring"),
+        }
+        Ok(())
+    }
+}
+
+/// What passes through the modules may take so much, and no more.
+fn memory(config: &Config) -> Memory {
+    let (limit, because) = match config.memory_limit {
+        Some(limit) => (limit, "`memory_limit`".to_owned()),
+        None => {
+            let default = memory::default_limit();
+            (default.bytes, default.to_string())
+        }
+    };
+    info!(
+        limit_mib = limit >> 20,
+        because, "memory for messages and what they become is bounded"
+    );
+    Memory::new(limit)
+}
+
+/// A cache that can't be used costs some time at the start, and nothing else.
+fn engine(config: &Config) -> anyhow::Result<Engine> {
+    let bounds = config.modules.bounds;
+    Engine::bounded(config.modules.cache_dir.as_deref(), bounds).or_else(|error| {
+        let error = &error as &dyn std::error::Error;
+        warn!(
+            error,
+            "compiled modules are not cached; `modules.cache_dir` names another directory, or `false`"
+        );
+        Ok(Engine::bounded(None, bounds)?)
+    })
+}
+
+/// Keeps the board's word on NATS true. It ends only if the client's own task has.
+async fn follow_link(mut nats: Nats, board: StatusBoard) {
+    loop {
+        if nats.link.borrow_and_update().connected {
+            board.nats_connected(&nats.client.server_info().version);
+        } else {
+            board.nats_disconnected();
+        }
+        if nats.link.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+    use crate::status::Status;
+
+    fn config(text: &str) -> Config {
+        config::parse_config(Path::new("slipring.toml"), text, [("", ""); 0]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_answers_while_it_waits_for_nats_and_ends_when_it_is_told_to() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Nobody listens on port 1.
+        let relay = Relay::build(config(
+            "nats.servers = ['nats://127.0.0.1:1']\n\
+             centrifugo.endpoints = ['http://127.0.0.1:1']\n\
+             admin.listen = '127.0.0.1:0'\n\
+             modules.cache_dir = false",
+        ));
+        let relay = relay.await.unwrap();
+        let url = format!("http://{}/api/status", relay.admin_address());
+        let shutdown = Shutdown::manual();
+        let drain = shutdown.drain.clone();
+        let running = tokio::spawn(relay.run(shutdown));
+        let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send();
+        let status: Status = serde_json::from_slice(&answer.await.unwrap().bytes().await.unwrap()).unwrap();
+        assert!(!status.ready && !status.nats.connected);
+        assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+        drain.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
+        ended.expect("an end").unwrap().unwrap();
+    }
+}
