@@ -1,5 +1,6 @@
 //! How much memory what passes through may take: messages, what became of them, and the requests that carry it. There is one bound
-//! for all pipelines, `memory_limit`. The relay itself, compiled code and the guests' own memory are apart from it.
+//! for all pipelines, `memory_limit`. The relay itself, compiled code and the guests' own memory are apart from it. What the processes
+//! hold that compile modules counts in it: while they run, there is less for the pipelines.
 //!
 //! Half of the bound is divided evenly: each account may use its share whatever the others do. The other half is for whoever needs
 //! it: an account gets no more of it than it leaves free, so that one greedy module takes a quarter of the bound beside its share,
@@ -39,16 +40,24 @@ pub struct Claim {
 impl Memory {
     /// `limit` in bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Mutex::new(Ledger::new(limit))))
+        Self::beside(limit, || 0)
+    }
+
+    /// Whatever `others` returns, in bytes, is taken off what the accounts may hold.
+    pub fn beside(limit: usize, others: fn() -> usize) -> Self {
+        Self(Arc::new(Mutex::new(Ledger::new(limit, others))))
     }
 
     pub fn limit(&self) -> usize {
         self.ledger().limit
     }
 
-    /// What all accounts hold, in bytes. It may be more than the limit, by a message and what became of it for each account.
+    /// What all accounts and the others hold, in bytes. It may be more than the limit, by a message and what became of it for each
+    /// account.
     pub fn used(&self) -> usize {
-        self.ledger().used
+        let mut ledger = self.ledger();
+        ledger.look();
+        ledger.used.saturating_add(ledger.taken)
     }
 
     pub fn open(&self) -> Account {
@@ -81,20 +90,40 @@ impl Drop for Account {
 #[derive(Debug)]
 struct Ledger {
     limit: usize,
+    others: fn() -> usize,
+    /// What `others` returned last.
+    taken: usize,
     accounts: Slab<usize>,
+    /// What the accounts hold.
     used: usize,
-    /// What the accounts hold beyond their shares.
+    /// What they hold beyond their shares.
     above: usize,
 }
 
 impl Ledger {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, others: fn() -> usize) -> Self {
         Self {
             limit,
+            others,
+            taken: others(),
             accounts: Slab::new(),
             used: 0,
             above: 0,
         }
+    }
+
+    /// The others may hold more than before, or less.
+    fn look(&mut self) {
+        let taken = (self.others)();
+        if taken != self.taken {
+            self.taken = taken;
+            self.count();
+        }
+    }
+
+    /// For all accounts.
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.taken)
     }
 
     fn open(&mut self) -> usize {
@@ -117,11 +146,12 @@ impl Ledger {
 
     /// What each account has for certain.
     fn share(&self) -> usize {
-        self.limit / 2 / self.accounts.len().max(1)
+        self.room() / 2 / self.accounts.len().max(1)
     }
 
     fn claim(&mut self, id: usize, needed: usize, wanted: usize) -> Claim {
-        let (share, pool) = (self.share(), self.limit / 2);
+        self.look();
+        let (share, pool) = (self.share(), self.room() / 2);
         let before = self.accounts[id];
         let others = self.above - before.saturating_sub(share);
         let allowed = share + pool.saturating_sub(others) / 2;
@@ -138,6 +168,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -194,6 +226,30 @@ mod tests {
         assert_eq!(memory.used(), 116 * MIB);
     }
 
+    thread_local! {
+        static TAKEN: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn taken() -> usize {
+        TAKEN.get()
+    }
+
+    #[test]
+    fn what_others_hold_is_taken_off_while_they_do() {
+        let memory = Memory::beside(256 * MIB, taken);
+        let account = memory.open();
+        assert_eq!(greedy(&account), 192 * MIB);
+        TAKEN.set(128 * MIB);
+        assert_eq!(memory.used(), 320 * MIB, "what is held can't be taken back");
+        assert_eq!(greedy(&account), 96 * MIB, "but the next claim is smaller");
+        assert_eq!(memory.used(), 224 * MIB);
+        TAKEN.set(300 * MIB);
+        assert_eq!(greedy(&account), 0);
+        assert_eq!(account.claim(MIB, MIB).held, MIB, "a message can go on alone");
+        TAKEN.set(0);
+        assert_eq!(greedy(&account), 192 * MIB);
+    }
+
     proptest! {
         /// Whatever they want, together they hold no more than the bound, and what one can have for certain it gets.
         #[test]
@@ -202,23 +258,28 @@ mod tests {
             wishes in vec((0..10_usize, 0..2_000_usize, 0..20_u8), 1..300),
         ) {
             let limit = limit * 1_000;
-            let mut ledger = Ledger::new(limit);
+            TAKEN.set(0);
+            let mut ledger = Ledger::new(limit, taken);
             let mut open = vec![ledger.open()];
             for (which, wanted, kind) in wishes {
                 match kind {
                     0 if open.len() < 10 => open.push(ledger.open()),
                     1 if open.len() > 1 => ledger.close(open.swap_remove(which % open.len())),
+                    2 => {
+                        TAKEN.set(wanted * 1_000);
+                        ledger.look();
+                    }
                     _ => {
                         let id = open[which % open.len()];
                         let (share, wanted) = (ledger.share(), wanted * 1_000);
                         // A newcomer makes the shares smaller: until those who have more give it back, its own may be above the
                         // bound.
-                        let settled = ledger.above <= limit / 2;
+                        let settled = ledger.above <= ledger.room() / 2;
                         let claim = ledger.claim(id, 0, wanted);
                         prop_assert!(claim.held >= wanted.min(share), "less than its share");
                         prop_assert!(claim.held <= wanted);
                         if settled {
-                            prop_assert!(ledger.used <= limit, "{} of {limit}", ledger.used);
+                            prop_assert!(ledger.used <= ledger.room(), "{} of {}", ledger.used, ledger.room());
                         }
                     }
                 }

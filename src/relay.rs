@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{Admin, Controls};
-use crate::config::Config;
+use crate::config::{Bounds, Config};
 use crate::dead_letter::DeadLetters;
 use crate::memory::{self, Memory};
 use crate::modules;
@@ -22,7 +22,7 @@ use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
 use crate::status::{Metrics, StatusBoard};
-use crate::transform::Engine;
+use crate::transform::{Engine, compile};
 
 /// How long the pipelines have to say what remains when they are told to leave at once, and threads that block to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Relay {
         Ok(Self {
             greeter: Client::new(&config.centrifugo)?,
             work: Work {
-                engine: engine(&config)?,
+                engine: engine(&config, memory.limit())?,
                 centrifugo: Client::new(&config.centrifugo)?,
                 board: StatusBoard::new(metrics.clone()),
                 controls: Controls::default(),
@@ -176,7 +176,7 @@ impl Work {
     }
 }
 
-/// What passes through the modules may take so much, and no more.
+/// What passes through the modules may take so much, less what the processes hold that compile modules.
 fn memory(config: &Config) -> Memory {
     let (limit, because) = match config.memory_limit {
         Some(limit) => (limit, "`memory_limit`".to_owned()),
@@ -189,12 +189,12 @@ fn memory(config: &Config) -> Memory {
         limit_mib = limit >> 20,
         because, "memory for messages and what they become is bounded"
     );
-    Memory::new(limit)
+    Memory::beside(limit, compile::memory_held)
 }
 
 /// A cache that can't be used costs some time at the start, and nothing else.
-fn engine(config: &Config) -> anyhow::Result<Engine> {
-    let bounds = config.modules.bounds;
+fn engine(config: &Config, memory_limit: usize) -> anyhow::Result<Engine> {
+    let bounds = bounds(config, memory_limit);
     Engine::bounded(config.modules.cache_dir.as_deref(), bounds).or_else(|error| {
         let error = &error as &dyn std::error::Error;
         warn!(
@@ -203,6 +203,15 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
         );
         Ok(Engine::bounded(None, bounds)?)
     })
+}
+
+/// What compiles counts in the memory limit, so it may never take more than that.
+fn bounds(config: &Config, memory_limit: usize) -> Bounds {
+    let bounds = config.modules.bounds;
+    Bounds {
+        memory: bounds.memory.min(memory_limit),
+        ..bounds
+    }
 }
 
 /// Keeps the board's word on NATS true. It ends only if the client's own task has.
@@ -229,6 +238,13 @@ mod tests {
 
     fn config(text: &str) -> Config {
         config::parse_config(Path::new("slipring.toml"), text, [("", ""); 0]).unwrap()
+    }
+
+    #[test]
+    fn what_compiles_may_take_no_more_than_the_memory_limit() {
+        let config = config("modules.compile_memory = \"512MiB\"");
+        assert_eq!(bounds(&config, 256 << 20).memory, 256 << 20);
+        assert_eq!(bounds(&config, 1 << 30).memory, 512 << 20);
     }
 
     #[tokio::test]

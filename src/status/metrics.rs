@@ -113,7 +113,7 @@ impl Collector for Memory {
         };
         gauge(
             "memory_used",
-            "Memory for what passes through all modules: messages, what they became, and the requests that carry it",
+            "Memory for what passes through all modules: messages, what they became, and the requests that carry it; and for compiling modules",
             self.used(),
         )?;
         gauge(

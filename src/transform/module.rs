@@ -91,7 +91,7 @@ pub enum LoadError {
     )]
     Clock(Duration),
     #[error(
-        "compiling it took more than its {} MiB of memory; `modules.compile_memory` sets the limit",
+        "compiling it took more than its {} MiB of memory; `modules.compile_memory` sets the limit, and so does a smaller `memory_limit`",
         .0.div_ceil(1 << 20)
     )]
     Memory(usize),

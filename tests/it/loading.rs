@@ -220,6 +220,26 @@ async fn sigterm_ends_what_compiles_and_a_crash_does_so_too() -> Result<()> {
     gone(&processes).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_compiles_counts_in_the_memory_limit_while_it_does() -> Result<()> {
+    /// What ten messages and the room that their pipeline keeps free stay far below.
+    const COMPILING: u64 = 8 << 20;
+    let (world, relay) = at_work(&[]).await?;
+    let used = |status: &serde_json::Value| status["memory"]["used"].as_u64().unwrap_or_default();
+    relay
+        .status_when(SOON, "little in use", |status| used(status) < COMPILING)
+        .await?;
+    add_bad(&world, "bad", &crafted::live_values(), "")?;
+    relay
+        .status_when(SOON, "the memory of what compiles", |status| used(status) >= COMPILING)
+        .await?;
+    world.home.remove_module("bad")?;
+    relay
+        .status_when(SOON, "little in use again", |status| used(status) < COMPILING)
+        .await?;
+    Ok(())
+}
+
 async fn gone(processes: &[u32]) -> Result<()> {
     slipring_support::eventually(SOON, "the processes to end", async || {
         for id in processes {
