@@ -10,6 +10,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use slipring::config::Order;
+use slipring::loaded::{LoadId, Loaded};
 use slipring::message::{Body, Message, Outcome, Publication};
 use slipring::publish::{self, Answer, Command, Position, Reply, Request, Scheduler};
 use slipring::transform::{self, Engine, Module};
@@ -98,7 +99,7 @@ fn window(criterion: &mut Criterion) {
         age: Duration::from_secs(300),
     };
     let reply = Subject::from_static("$JS.ACK.BENCH.slipring-bench.1.17.17.1790000000123456789.8175");
-    let by: Arc<str> = "the module".into();
+    let by = Loaded::new(LoadId::new(1), "the module");
     group.bench_function("of 8,192", |bencher| {
         bencher.iter(|| {
             let mut window = Window::new(limits);
@@ -112,7 +113,7 @@ fn window(criterion: &mut Criterion) {
             }
             let mut acks = 0;
             for &ticket in &tickets {
-                window.expect(ticket, 1, 300, Arc::clone(&by));
+                window.expect(ticket, 1, 300, by.clone());
             }
             for ticket in tickets {
                 window.conclude(ticket, Ok(())).expect("it was the only one");

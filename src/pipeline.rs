@@ -29,6 +29,7 @@ use self::halt::Patience;
 
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
+use crate::loaded::LoadId;
 use crate::memory::Memory;
 use crate::nats::Nats;
 use crate::publish::Client;
@@ -67,7 +68,7 @@ pub struct Assignment {
 impl Assignment {
     /// Whether both are the same version, though one may be watched and the other not.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.module, &other.module) && self.config == other.config
+        self.module.load_id() == other.module.load_id() && self.config == other.config
     }
 
     /// Whether both get the same messages.
@@ -129,8 +130,8 @@ enum Ended {
 #[derive(Debug)]
 struct Halted {
     reason: String,
-    /// Another module than the one with this hash resumes it.
-    by: Arc<str>,
+    /// Another load than this one resumes it.
+    by: LoadId,
     /// The sequence of the message, if the cause may end by itself.
     again: Option<u64>,
 }
@@ -189,13 +190,9 @@ impl Drop for Pipeline {
 
 /// Waits for another version: that the one at work is not watched any more does not make it better.
 ///
-/// It may have come while the run was ending. Every load of a module has its hash at another address, so that the same file with
-/// other settings is another version.
-async fn another(
-    assignments: &mut watch::Receiver<Assignment>,
-    halted: &Arc<str>,
-) -> Result<(), watch::error::RecvError> {
-    while Arc::ptr_eq(assignments.borrow_and_update().module.sha256(), halted) {
+/// It may have come while the run was ending.
+async fn another(assignments: &mut watch::Receiver<Assignment>, halted: LoadId) -> Result<(), watch::error::RecvError> {
+    while assignments.borrow_and_update().module.load_id() == halted {
         assignments.changed().await?;
     }
     Ok(())
@@ -235,7 +232,7 @@ async fn supervise(
                 // Whoever asked before did not know of this halt.
                 let _ = retry.notified().now_or_never();
                 tokio::select! {
-                    changed = another(&mut assignments, &halted.by) => match changed {
+                    changed = another(&mut assignments, halted.by) => match changed {
                         Ok(()) => trying = None,
                         Err(_) => return,
                     },
@@ -275,7 +272,7 @@ mod tests {
     fn only_another_version_resumes_a_halted_pipeline_whenever_it_came() {
         let (old, new) = (assignment(), assignment());
         let (sender, mut assignments) = watch::channel(new.clone());
-        let resumes = |assignments: &mut _| another(assignments, new.module.sha256()).now_or_never().is_some();
+        let resumes = |assignments: &mut _| another(assignments, new.module.load_id()).now_or_never().is_some();
         assert!(!resumes(&mut assignments));
         let trial = Trial::new(Arc::clone(&old.module), Duration::from_secs(60), 0);
         sender.send_replace(Assignment {

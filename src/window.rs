@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 
+use crate::loaded::Loaded;
 use crate::message::{self, Message, Rejection, Results, Share};
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ enum State {
         message: Arc<Message>,
         outstanding: Option<usize>,
         /// Whose publications they are, once there are some.
-        by: Option<Arc<str>>,
+        by: Option<Loaded>,
         rejection: Option<Rejection>,
         refused: usize,
         /// At least one publication was never sent, for the message's age.
@@ -121,7 +122,7 @@ pub enum Arrival {
 pub enum Conclusion {
     Confirmed,
     /// Centrifugo refused at least one for good, which this module made. The message is settled once its rejection is dealt with.
-    Rejected(Arc<Message>, Rejection, Arc<str>),
+    Rejected(Arc<Message>, Rejection, Loaded),
 }
 
 impl Window {
@@ -199,7 +200,7 @@ impl Window {
     }
 
     /// The message became this many publications, which take so many bytes, `by` this module.
-    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize, by: Arc<str>) {
+    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize, by: Loaded) {
         if let Some(Entry {
             state: State::Open {
                 outstanding, by: maker, ..
@@ -295,7 +296,7 @@ impl Window {
                 " (the first of {refused} refused publications of this message)"
             ));
         }
-        Some(Conclusion::Rejected(Arc::clone(message), rejection, Arc::clone(by)))
+        Some(Conclusion::Rejected(Arc::clone(message), rejection, by.clone()))
     }
 
     /// Everything the message became is confirmed, dead-lettered or dropped. Answers where to ack now, in the order of the

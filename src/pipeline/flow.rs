@@ -15,6 +15,7 @@ use super::refusals::Refusals;
 use super::stamp::Stamp;
 use super::weight;
 use crate::config::{self, ModuleConfig, OnReject};
+use crate::loaded::Loaded;
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::now::Now;
 use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
@@ -92,13 +93,13 @@ pub(super) enum Effect {
     InProgress(Subject),
     /// Comes back as [`Flow::dead_lettered`]. With the hash of the module that rejected the message, or made of it what Centrifugo
     /// refused.
-    DeadLetter(Ticket, Arc<Message>, Rejection, Arc<str>),
+    DeadLetter(Ticket, Arc<Message>, Rejection, Loaded),
     /// Centrifugo refused for good what the module with this hash made of this message.
-    Refused(Arc<Message>, Rejection, Arc<str>),
+    Refused(Arc<Message>, Rejection, Loaded),
     /// The run ends, to begin afresh.
     Renew(String),
     /// The run ends, until there is another module than the one with this hash.
-    Halt(String, Arc<str>),
+    Halt(String, Loaded),
 }
 
 impl Flow {
@@ -358,7 +359,7 @@ impl Flow {
         let Transformed {
             ticket,
             outcome,
-            sha256,
+            by,
             took,
         } = transformed;
         self.board.metrics().transformed(took);
@@ -371,7 +372,7 @@ impl Flow {
                 self.refusals.success(Stage::Transform);
                 self.settle(now, ticket);
             }
-            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, sha256),
+            Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, by),
             Outcome::Publish(publications) => {
                 self.refusals.success(Stage::Transform);
                 let stamped = self.stamp().all(&message, publications);
@@ -379,7 +380,7 @@ impl Flow {
                     .iter()
                     .map(|(publication, _)| weight::waiting(publication))
                     .sum();
-                self.window.expect(ticket, stamped.len(), bytes, sha256);
+                self.window.expect(ticket, stamped.len(), bytes, by);
                 for (publication, key) in stamped {
                     if !self.config.conflate {
                         self.scheduler.push(ticket, publication, key);
@@ -527,8 +528,8 @@ impl Flow {
         self.take_later(now);
     }
 
-    /// `by` the module with this hash, or by Centrifugo what that made.
-    fn reject(&mut self, now: Now, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Arc<str>) {
+    /// `by` this module, or by Centrifugo what that made.
+    fn reject(&mut self, now: Now, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Loaded) {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
@@ -547,7 +548,7 @@ impl Flow {
         }
         self.board.metrics().rejected(stage);
         if stage == Stage::Publish {
-            let refused = Effect::Refused(Arc::clone(&message), rejection.clone(), Arc::clone(&by));
+            let refused = Effect::Refused(Arc::clone(&message), rejection.clone(), by.clone());
             self.effects.push(refused);
         }
         let in_a_row = self
@@ -585,7 +586,7 @@ impl Flow {
 
     /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
     /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
-    fn halt(&mut self, stage: Stage, reason: String, by: Arc<str>) {
+    fn halt(&mut self, stage: Stage, reason: String, by: Loaded) {
         self.halting = true;
         if stage == Stage::Publish {
             self.scheduler.freeze();

@@ -21,6 +21,7 @@ use super::flow::{Budget, Effect, Flow};
 use super::intake::{Intake, News};
 use super::{Assignment, Ended, Halted, Recent, Shared, weight};
 use crate::dead_letter::Sender;
+use crate::loaded::Loaded;
 use crate::memory::Account;
 use crate::message::{Message, Rejection};
 use crate::now::Now;
@@ -83,7 +84,7 @@ struct DeadLetter {
     ticket: Ticket,
     message: Arc<Message>,
     rejection: Rejection,
-    by: Arc<str>,
+    by: Loaded,
 }
 
 #[derive(Debug)]
@@ -122,7 +123,7 @@ pub(super) async fn run(
             let reason = format!("starting {threads} worker threads failed: {error}");
             return Ended::Halted(Halted {
                 reason,
-                by: Arc::clone(assignment.module.sha256()),
+                by: assignment.module.load_id(),
                 again: Some(trying.unwrap_or(0)),
             });
         }
@@ -435,7 +436,7 @@ impl Run<'_> {
                 }),
                 Effect::Refused(message, rejection, by) => refused.push((message, rejection, by)),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
-                Effect::Halt(reason, by) => self.end_with(EndingKind::Halt(reason, by)),
+                Effect::Halt(reason, by) => self.end_with(EndingKind::Halt(reason, by.id)),
             }
         }
         self.acks.send(acks);
@@ -464,9 +465,9 @@ impl Run<'_> {
 
     /// Whether what Centrifugo refused is the fault of a new version. What is refused while that is found out is not looked at: it
     /// would pile up where the old version is slow.
-    fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Arc<str>)>) {
+    fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Loaded)>) {
         let Assignment { module, trial, .. } = &self.assignment;
-        refused.retain(|(.., by)| Arc::ptr_eq(by, module.sha256()));
+        refused.retain(|(.., by)| by.id == module.load_id());
         let trial = trial.clone().filter(|trial| trial.is_on(Instant::now()));
         let busy = self.judging.as_ref().is_some_and(|judging| !judging.is_finished());
         if let Some(trial) = trial
@@ -500,7 +501,7 @@ impl Run<'_> {
                 } = letter;
                 let sender = Sender {
                     module: &name,
-                    sha256: &by,
+                    sha256: &by.sha256,
                 };
                 let letters = &shared.dead_letters;
                 letters.store(sender, &message, &rejection, results.as_ref()).await;

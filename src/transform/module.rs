@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -15,6 +16,7 @@ use super::host::State;
 use super::instance::Instance;
 use super::interface::{self, WORLD};
 use super::limits::Limits;
+use crate::loaded::{LoadId, Loaded};
 
 pub struct Module {
     pub(super) engine: wasmtime::Engine,
@@ -25,7 +27,7 @@ pub struct Module {
     pub(super) indices: TransformIndices,
     pub(super) log: Arc<Log>,
     pub(super) doubts: Doubts,
-    sha256: Arc<str>,
+    loaded: Loaded,
 }
 
 /// Why a file cannot be a module. Each says what was found and what would be right, but not of which file.
@@ -151,7 +153,7 @@ impl Module {
             indices,
             log: Arc::new(Log::new(name)),
             doubts: Doubts::default(),
-            sha256: sha256.into(),
+            loaded: Loaded::new(next_id(), sha256),
         });
         module
             .instance()
@@ -162,7 +164,16 @@ impl Module {
 
     /// The file's, in hexadecimal digits.
     pub fn sha256(&self) -> &Arc<str> {
-        &self.sha256
+        &self.loaded.sha256
+    }
+
+    /// Which load of its file it is.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    pub fn load_id(&self) -> LoadId {
+        self.loaded.id
     }
 
     pub fn name(&self) -> &str {
@@ -179,9 +190,14 @@ impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Module")
             .field("name", &self.name)
-            .field("sha256", &self.sha256)
+            .field("loaded", &self.loaded)
             .finish_non_exhaustive()
     }
+}
+
+fn next_id() -> LoadId {
+    static LOADS: AtomicU64 = AtomicU64::new(0);
+    LoadId::new(LOADS.fetch_add(1, Ordering::Relaxed))
 }
 
 fn quoted(names: &[String]) -> String {

@@ -17,6 +17,7 @@ use super::gate::{Gate, Held};
 use super::instance::Instance;
 use super::module::Module;
 use super::trial::Trial;
+use crate::loaded::Loaded;
 use crate::message::{Message, Outcome};
 
 /// A guest takes up to 512 KiB of it (see `engine`), the host's own functions below and above it the rest.
@@ -36,8 +37,8 @@ pub struct Chunk {
 pub struct Transformed {
     pub ticket: u64,
     pub outcome: Outcome,
-    /// Of the module whose outcome it is. Its address says which load of the module.
-    pub sha256: Arc<str>,
+    /// The module whose outcome it is.
+    pub by: Loaded,
     /// Retries included.
     pub took: Duration,
 }
@@ -327,7 +328,7 @@ fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pa
         hand.made(Transformed {
             ticket,
             outcome,
-            sha256: module.sha256().clone(),
+            by: module.loaded().clone(),
             took,
         });
     }
@@ -342,7 +343,7 @@ impl Guests {
     fn keep(&mut self, modules: [Option<&Arc<Module>>; 2]) {
         let is_kept = |instance: &Instance| {
             let mut modules = modules.iter().flatten();
-            modules.any(|module| Arc::ptr_eq(module, instance.module()))
+            modules.any(|module| module.load_id() == instance.module().load_id())
         };
         self.0.retain(is_kept);
     }
@@ -351,7 +352,7 @@ impl Guests {
         let found = self
             .0
             .iter()
-            .position(|instance| Arc::ptr_eq(instance.module(), module));
+            .position(|instance| instance.module().load_id() == module.load_id());
         let index = found.unwrap_or_else(|| {
             self.0.push(module.instance());
             self.0.len() - 1
@@ -439,12 +440,13 @@ mod tests {
     use std::iter;
 
     use super::*;
+    use crate::loaded::LoadId;
 
     fn transformed(ticket: u64) -> Transformed {
         Transformed {
             ticket,
             outcome: Outcome::Drop,
-            sha256: "of a test".into(),
+            by: Loaded::new(LoadId::new(1), "of a test"),
             took: Duration::ZERO,
         }
     }

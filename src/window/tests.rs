@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::loaded::LoadId;
 use crate::message::Stage;
 
 const LIMITS: Limits = Limits {
@@ -53,7 +54,7 @@ fn refusal(reason: &str) -> Rejection {
 fn a_message_is_concluded_with_its_last_publication() {
     let mut window = Window::new(LIMITS);
     let ticket = new(&mut window, 7);
-    window.expect(ticket, 2, 0, "any".into());
+    window.expect(ticket, 2, 0, Loaded::new(LoadId::new(1), "any"));
     assert!(window.conclude(ticket, Ok(())).is_none());
     assert!(matches!(window.conclude(ticket, Ok(())), Some(Conclusion::Confirmed)));
 }
@@ -62,13 +63,13 @@ fn a_message_is_concluded_with_its_last_publication() {
 fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
     let mut window = Window::new(LIMITS);
     let ticket = new(&mut window, 7);
-    window.expect(ticket, 3, 0, "its maker".into());
+    window.expect(ticket, 3, 0, Loaded::new(LoadId::new(2), "its maker"));
     assert!(window.conclude(ticket, Err(refusal("first"))).is_none());
     assert!(window.conclude(ticket, Ok(())).is_none());
     let Some(Conclusion::Rejected(message, rejection, by)) = window.conclude(ticket, Err(refusal("second"))) else {
         panic!("the message is rejected");
     };
-    assert_eq!((message.sequence, &*by), (7, "its maker"));
+    assert_eq!((message.sequence, &*by.sha256), (7, "its maker"));
     assert_eq!(
         rejection.reason,
         "first (the first of 2 refused publications of this message)"
@@ -81,8 +82,8 @@ fn publications_take_room_until_their_message_is_settled() {
     let first = new(&mut window, 7);
     let second = new(&mut window, 8);
     let empty = window.bytes();
-    window.expect(first, 1, 1000, "any".into());
-    window.expect(second, 1, 200, "any".into());
+    window.expect(first, 1, 1000, Loaded::new(LoadId::new(1), "any"));
+    window.expect(second, 1, 200, Loaded::new(LoadId::new(1), "any"));
     assert_eq!(window.bytes(), empty + 1200);
     window.settle(second);
     assert_eq!(

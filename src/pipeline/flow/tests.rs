@@ -4,6 +4,7 @@ mod trying;
 
 use super::*;
 use crate::config::Order;
+use crate::loaded::LoadId;
 use crate::message::{Body, Publication};
 use crate::publish::Reply;
 use crate::status::Metrics;
@@ -67,7 +68,7 @@ fn settle(flow: &mut Flow, sequence: u64) {
     let transformed = Transformed {
         ticket: deliver(flow, sequence),
         outcome: Outcome::Drop,
-        sha256: "any".into(),
+        by: Loaded::new(LoadId::new(1), "any"),
         took: Duration::ZERO,
     };
     flow.transformed(Now::read(), transformed);
@@ -122,7 +123,7 @@ fn publish(flow: &mut Flow, channel: &str, sequences: std::ops::RangeInclusive<u
         let transformed = Transformed {
             ticket: deliver_before(flow, sequence, pending),
             outcome: Outcome::Publish(vec![publication(channel)]),
-            sha256: "any".into(),
+            by: Loaded::new(LoadId::new(1), "any"),
             took: Duration::ZERO,
         };
         flow.transformed(Now::read(), transformed);
@@ -143,7 +144,7 @@ fn what_centrifugo_refuses_is_put_down_to_the_module_that_made_it() {
     let transformed = Transformed {
         ticket,
         outcome: Outcome::Drop,
-        sha256: "the next".into(),
+        by: Loaded::new(LoadId::new(2), "the next"),
         took: Duration::ZERO,
     };
     flow.transformed(now, transformed);
@@ -156,7 +157,7 @@ fn what_centrifugo_refuses_is_put_down_to_the_module_that_made_it() {
     let [Effect::Refused(_, _, refused), Effect::Halt(_, halted)] = effects.as_slice() else {
         panic!("{effects:?}");
     };
-    assert_eq!((&**refused, &**halted), ("any", "any"));
+    assert_eq!((&*refused.sha256, &*halted.sha256), ("any", "any"));
 }
 
 fn conflating() -> Flow {
@@ -345,7 +346,7 @@ fn a_message_with_several_publications_expires_once() {
     let transformed = Transformed {
         ticket,
         outcome: Outcome::Publish(publications),
-        sha256: "any".into(),
+        by: Loaded::new(LoadId::new(1), "any"),
         took: Duration::ZERO,
     };
     flow.transformed(Now::read(), transformed);

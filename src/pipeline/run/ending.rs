@@ -1,10 +1,9 @@
 //! How a run comes to its end: why, how long it may take, and what remains.
 
-use std::sync::Arc;
-
 use tracing::{debug, warn};
 
 use super::Run;
+use crate::loaded::LoadId;
 use crate::pipeline::{Ended, Halted};
 
 /// The run is coming to its end: nothing is pulled any more.
@@ -21,8 +20,8 @@ pub(super) enum EndingKind {
     /// What was delivered is finished, then the pipeline starts afresh.
     Renew(String),
     /// What is before the message that halted it is finished as far as the order allows.
-    /// With the hash of the module that it waits to be rid of.
-    Halt(String, Arc<str>),
+    /// With the load of the module that it waits to be rid of.
+    Halt(String, LoadId),
     /// Nothing more is published: another relay may be at it.
     Yield,
 }

@@ -21,6 +21,14 @@ fn a_component_is_loaded_and_has_its_hash() {
 }
 
 #[test]
+fn each_load_of_a_file_has_a_number_of_its_own() {
+    let [one, other] = [(); 2].map(|()| Guest::default().load(limits()).expect("a module"));
+    assert_eq!(one.sha256(), other.sha256());
+    assert_ne!(one.load_id(), other.load_id());
+    assert_eq!(one.loaded(), &one.loaded().clone());
+}
+
+#[test]
 fn a_component_cut_short_is_refused() {
     let wasm = Guest::default().wasm();
     check(&wasm[..wasm.len() / 2], "the module cannot be compiled: ");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::{Chunk, Module, Transformed, Trial, Workers};
 use super::message;
 use super::wat::{Guest, limits};
+use crate::loaded::LoadId;
 use crate::message::{Outcome, Rejection, Stage};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ fn rejects_above(sequence: u64) -> Arc<Module> {
 }
 
 /// What the workers make of the messages 1 to 100, in chunks of ten: whether each was rejected, and by whom.
-fn run(module: &Arc<Module>, trial: &Arc<Trial>, workers: usize) -> Vec<(bool, Arc<str>)> {
+fn run(module: &Arc<Module>, trial: &Arc<Trial>, workers: usize) -> Vec<(bool, LoadId)> {
     let (mut workers, mut results) = Workers::spawn("test", workers, |_| 0).expect("threads");
     for chunk in 0..10 {
         let sequences = chunk * 10 + 1..=chunk * 10 + 10;
@@ -39,7 +40,7 @@ fn run(module: &Arc<Module>, trial: &Arc<Trial>, workers: usize) -> Vec<(bool, A
     }
     drop(workers);
     let all = std::iter::from_fn(|| results.blocking_recv()).flat_map(|piece| piece.outcomes);
-    all.map(|Transformed { outcome, sha256, .. }| (matches!(outcome, Outcome::Reject(_)), sha256))
+    all.map(|Transformed { outcome, by, .. }| (matches!(outcome, Outcome::Reject(_)), by.id))
         .collect()
 }
 
@@ -52,7 +53,7 @@ fn a_bad_version_touches_no_more_than_it_may() {
     for (sequence, (rejected, by)) in (1..).zip(became) {
         assert_eq!(rejected, (21..=25).contains(&sequence), "{sequence}");
         let expected = if sequence <= 25 { &new } else { &old };
-        assert_eq!(&by, expected.sha256(), "{sequence}");
+        assert_eq!(by, expected.load_id(), "{sequence}");
     }
 }
 

@@ -56,7 +56,7 @@ fn run(messages: &[usize], next: &mut u64, known: &[bool; 3], trying: Option<u64
                 let transformed = Transformed {
                     ticket: deliver(&mut flow, sequence),
                     outcome: Outcome::Publish(vec![publication]),
-                    sha256: "any".into(),
+                    by: Loaded::new(LoadId::new(1), "any"),
                     took: Duration::ZERO,
                 };
                 flow.transformed(now, transformed);
