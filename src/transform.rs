@@ -11,6 +11,7 @@ pub mod compile;
 mod console;
 mod doubts;
 mod engine;
+mod error;
 mod failure;
 mod gate;
 mod host;
@@ -18,19 +19,22 @@ mod instance;
 mod interface;
 mod last_words;
 mod limits;
+mod load;
 mod module;
 mod outcome;
 mod random;
+mod settings;
 mod trial;
 mod workers;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use engine::{Code, Engine, EngineError};
+pub use engine::{Code, Engine};
+pub use error::{EngineError, LoadError};
 pub use gate::Held;
 pub use instance::Instance;
 pub use limits::Limits;
-pub use module::{LoadError, Module};
+pub use module::Module;
 pub use trial::{Trial, Verdict};
 pub use workers::{Chunk, Piece, Transformed, Workers};

@@ -10,9 +10,9 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use super::bindings::{INIT, TRANSFORM};
+use super::error::LoadError;
 use super::failure;
-use super::interface::{INIT, TRANSFORM};
-use super::module::LoadError;
 
 const MAGIC: &[u8] = b"\0asm";
 const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
@@ -45,7 +45,7 @@ pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
 }
 
 /// A core module becomes a component of the world that its type section names. Without such a section, as Go's linker makes
-/// it, it counts as one of [`WORLD`] if it exports that world's functions.
+/// it, it counts as one of the world if it exports that world's functions.
 fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     let core = Core::read(wasm).map_err(|error| damaged(&error))?;
     let wasm = match core {

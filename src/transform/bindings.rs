@@ -8,3 +8,12 @@ wasmtime::component::bindgen!({
     world: "transform",
     ownership: Borrowing { duplicate_if_necessary: true },
 });
+
+/// The world's name.
+pub(super) const WORLD: &str = "slipring:transform@0.1.0";
+/// What it imports.
+pub(super) const TYPES: &str = "slipring:transform/types@0.1.0";
+pub(super) const DIAGNOSTICS: &str = "slipring:transform/diagnostics@0.1.0";
+/// What it exports.
+pub(super) const INIT: &str = "init";
+pub(super) const TRANSFORM: &str = "transform";

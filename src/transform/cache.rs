@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use wasmtime::CacheConfig;
 
-use super::engine::EngineError;
+use super::error::EngineError;
 
 /// Of all entries together. wasmtime's own default, which its own clean-up does not enforce here: that runs where code is
 /// written, and the process that writes it has ended by then.

@@ -12,8 +12,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
-use super::engine::EngineError;
-use super::module::LoadError;
+use super::error::{EngineError, LoadError};
 use super::{binary, failure};
 use crate::config::Bounds;
 

@@ -2,10 +2,9 @@
 //! take too long.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Config;
@@ -14,16 +13,11 @@ use wasmtime::component::{Component, Linker};
 use super::cache::Cache;
 use super::compile::{self, process};
 use super::console::lock;
+use super::error::{EngineError, LoadError};
 use super::host::{self, State};
-use super::module::LoadError;
+use super::limits::TICK;
+use super::settings;
 use crate::config::Bounds;
-
-/// A call ends at most one tick after its time-out. A hundred wake-ups a second cost nothing that can be measured.
-pub(super) const TICK: Duration = Duration::from_millis(10);
-
-/// What a guest's own calls may take of the thread's stack. It is wasmtime's default, and well below the 2 MiB of the threads
-/// that run guests: beyond the thread's stack there would be no trap but the end of the process.
-const MAX_WASM_STACK: usize = 512 * 1024;
 
 /// Cheap to clone. The tick ends with the last clone and the last module.
 #[derive(Clone)]
@@ -59,33 +53,11 @@ struct Processes {
     spare: OnceLock<Option<Engine>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    #[error("cannot make or open the directory {} for compiled modules", path.display())]
-    CacheDirectory { path: PathBuf, source: io::Error },
-    #[error(
-        "other users may write into the directory {} for compiled modules, and so run code in this process: \
-         `chmod 700` it, or name one that does not exist yet", .0.display()
-    )]
-    CacheNotPrivate(PathBuf),
-    #[error("cannot use the directory {} for compiled modules: {reason}", path.display())]
-    Cache { path: PathBuf, reason: String },
-    #[error(
-        "cannot make a directory for compiled modules in {}: name one that can be written to with `modules.cache_dir`, or set TMPDIR",
-        path.display()
-    )]
-    NoPlace { path: PathBuf, source: io::Error },
-    #[error("cannot start the WebAssembly engine: {0}")]
-    Engine(String),
-    #[error("cannot start the thread that ends calls which take too long")]
-    Ticker(#[source] io::Error),
-}
-
 impl Engine {
     /// Compiles in this process, without bounds. With `cache_dir`, compiled code is kept there, so that a restart does not compile
     /// again.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
-        let mut config = config();
+        let mut config = settings::with_compiler();
         if let Some(dir) = cache_dir {
             config.cache(Some(Cache::open(dir)?.wasmtime()?));
         }
@@ -106,8 +78,8 @@ impl Engine {
     }
 
     fn with_cache(cache: Cache, bounds: Bounds) -> Result<Self, EngineError> {
-        let environment = compile::environment(&config())?;
-        let mut config = base_config();
+        let environment = compile::environment(&settings::with_compiler())?;
+        let mut config = settings::without_compiler();
         config.enable_compiler(false).cache(Some(cache.wasmtime()?));
         let processes = Processes {
             bounds,
@@ -221,28 +193,6 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
     }
-}
-
-/// What code must have in common to run in this process.
-fn base_config() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .max_wasm_stack(MAX_WASM_STACK)
-        // Both belong to features that are not compiled in. Should another crate's wish for them turn them on one day, they
-        // would triple the cost of a call (measured with wasmtime 48), in silence.
-        .concurrency_support(false)
-        .gc_support(false)
-        // A replay gives the same result on any machine. So does what `config` adds.
-        .relaxed_simd_deterministic(true);
-    config
-}
-
-/// With a compiler.
-pub(super) fn config() -> Config {
-    let mut config = base_config();
-    config.cranelift_nan_canonicalization(true);
-    config
 }
 
 fn tick(engine: &wasmtime::Engine) -> io::Result<()> {

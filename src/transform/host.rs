@@ -11,8 +11,8 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi::p2::{self, DynOutputStream, DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::bindings::DIAGNOSTICS;
 use super::console::{Channel, Console, Log, lock};
-use super::interface::DIAGNOSTICS;
 use super::last_words::LastWords;
 use super::limits::Limiter;
 use super::random::Random;

@@ -21,8 +21,15 @@ pub struct Instance {
     memory: usize,
 }
 
+impl Module {
+    /// Nothing of the guest runs before the first call.
+    pub fn instance(self: &Arc<Self>) -> Instance {
+        Instance::new(Arc::clone(self))
+    }
+}
+
 impl Instance {
-    pub(super) fn new(module: Arc<Module>) -> Self {
+    fn new(module: Arc<Module>) -> Self {
         Self {
             module,
             guest: None,

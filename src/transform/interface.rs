@@ -6,15 +6,9 @@ use std::cmp::Ordering;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use super::module::LoadError;
+use super::bindings::{DIAGNOSTICS, INIT, TRANSFORM, TYPES, WORLD};
+use super::error::LoadError;
 
-/// The exports of the world.
-pub(super) const INIT: &str = "init";
-pub(super) const TRANSFORM: &str = "transform";
-
-pub(super) const WORLD: &str = "slipring:transform@0.1.0";
-pub(super) const DIAGNOSTICS: &str = "slipring:transform/diagnostics@0.1.0";
-const TYPES: &str = "slipring:transform/types@0.1.0";
 /// Of WASI 0.2: these packages, with nothing behind them. `wasi:http` is not among them.
 const WASI: [&str; 6] = [
     "wasi:cli",

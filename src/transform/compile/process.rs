@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::super::error::LoadError;
 use super::super::failure::one_line;
-use super::super::module::LoadError;
 use super::worker;
 use crate::config::Bounds;
 

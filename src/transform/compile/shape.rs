@@ -2,7 +2,7 @@
 
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
-use super::super::module::LoadError;
+use super::super::error::LoadError;
 use crate::config::Bounds;
 
 /// Blocks in a function may be nested so many times as deep as components. A compiler makes nested blocks of the cases of a `switch`,

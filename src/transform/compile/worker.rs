@@ -13,10 +13,9 @@ use wasmtime::component::{Component, Linker};
 
 use super::super::bindings::TransformIndices;
 use super::super::cache::{entry_in, wasmtime_cache};
-use super::super::engine::config;
+use super::super::error::LoadError;
 use super::super::host::{self, State};
-use super::super::module::LoadError;
-use super::super::{binary, interface};
+use super::super::{binary, interface, settings};
 use crate::config::Bounds;
 
 /// How the process ends, beside 0 for a good file.
@@ -154,7 +153,7 @@ fn end_with(mut input: impl Read) {
 
 fn run(wasm: Vec<u8>, order: &Order) -> Result<(), LoadError> {
     let not_kept = |error: io::Error| LoadError::NotKept(format!("{}: {error}", order.scratch.display()));
-    let mut config = config();
+    let mut config = settings::with_compiler();
     config.cache(Some(
         wasmtime_cache(&order.scratch).map_err(|error| LoadError::NotKept(error.to_string()))?,
     ));

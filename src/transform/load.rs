@@ -1,0 +1,85 @@
+//! From a file to a [`Module`]: compiles it, checks it, and has it try itself.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::bindings::TransformIndices;
+use super::console::Log;
+use super::doubts::Doubts;
+use super::engine::{Code, Engine};
+use super::error::LoadError;
+use super::interface;
+use super::limits::Limits;
+use super::module::Module;
+use crate::loaded::{LoadId, Loaded};
+
+impl Module {
+    /// Compiles, checks, and runs `init` once with the settings, a JSON object. This blocks for as long as compiling takes: some
+    /// 80 ms for a small module in Rust, seconds for an interpreter.
+    pub fn load(
+        engine: &Engine,
+        name: &str,
+        wasm: &[u8],
+        settings_json: &str,
+        limits: Limits,
+    ) -> Result<Arc<Self>, LoadError> {
+        let sha256 = hex(&Sha256::digest(wasm));
+        let code = match engine.compiled(&sha256) {
+            Some(code) => code,
+            None => engine.compile(wasm, &sha256, &|| true)?,
+        };
+        Self::start(code, name, &sha256, settings_json, limits)
+    }
+
+    /// Checks code, the file of which has this hash, and runs `init` once with the settings, a JSON object. This blocks for as long
+    /// as `init` takes.
+    pub fn start(
+        code: Code,
+        name: &str,
+        sha256: &str,
+        settings_json: &str,
+        limits: Limits,
+    ) -> Result<Arc<Self>, LoadError> {
+        let Code { engine, component } = code;
+        interface::check(&engine.wasmtime, &component)?;
+        let pre = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let indices = TransformIndices::new(&pre).map_err(|error| LoadError::ExportType(format!("{error:#}")))?;
+        let module = Arc::new(Self {
+            engine: engine.wasmtime,
+            name: name.to_owned(),
+            settings: settings_json.to_owned(),
+            limits,
+            pre,
+            indices,
+            log: Arc::new(Log::new(name)),
+            doubts: Doubts::default(),
+            loaded: Loaded::new(next_id(), sha256),
+        });
+        module
+            .instance()
+            .try_out()
+            .map_err(|failure| LoadError::Tried(failure.reason))?;
+        Ok(module)
+    }
+}
+
+fn next_id() -> LoadId {
+    static LOADS: AtomicU64 = AtomicU64::new(0);
+    LoadId::new(LOADS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
