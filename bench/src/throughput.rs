@@ -1,5 +1,6 @@
 //! How many messages a second come out of a full stream: each way drains the same one, in turn, in several rounds.
 
+mod measured;
 mod results;
 mod way;
 mod world;
@@ -18,8 +19,9 @@ use crate::statistics::in_turn;
 
 pub use results::Results;
 
+use measured::Measured;
 use results::Run;
-use way::{Measured, WAYS, Way};
+use way::{WAYS, Way};
 use world::World;
 
 pub async fn run(options: &Options) -> Result<Results> {

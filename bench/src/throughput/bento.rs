@@ -9,7 +9,7 @@ use slipring_support::process::Process;
 use slipring_support::servers::tool;
 use tempfile::TempDir;
 
-use super::way::Measured;
+use super::measured::Measured;
 use super::world::{PLAIN, SIZE, World};
 use crate::arrived::{Shape, arrived};
 use crate::centrifugo::{Api, Target};

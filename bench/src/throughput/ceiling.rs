@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use slipring_support::Usage;
 
-use super::way::Measured;
+use super::measured::Measured;
 use super::world::{SIZE, World};
 use crate::arrived::{Shape, arrived};
 use crate::centrifugo::{Api, Target};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::way::Measured;
+use super::measured::Measured;
 use super::world::{PLAIN, SIZE, World};
 use crate::arrived::{Shape, arrived};
 use crate::centrifugo::{Api, Target};

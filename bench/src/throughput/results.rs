@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::way::{Measured, REFERENCE, WAYS};
+use super::measured::Measured;
+use super::way::{REFERENCE, WAYS};
 use super::world::{KEYS, SIZE, World};
 use crate::arrived::Arrived;
 use crate::meter::Used;

@@ -1,16 +1,13 @@
 //! The ways that are compared.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
 
+use super::measured::Measured;
 use super::world::World;
 use super::{bento, ceiling, own_consumer, relay};
-use crate::arrived::Arrived;
 use crate::centrifugo::Api;
-use crate::clock::Drained;
-use crate::meter::Used;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Way {
@@ -123,28 +120,6 @@ const fn way(name: &'static str, title: &'static str, kind: Kind) -> Way {
         // Bento takes minutes to build, and is not what is tested there.
         in_smoke: !matches!(kind, Kind::Bento(_)),
         kind,
-    }
-}
-
-#[derive(Debug)]
-pub struct Measured {
-    pub messages: u64,
-    pub elapsed: Duration,
-    /// Nothing was left when the clock stopped.
-    pub all: bool,
-    pub arrived: Arrived,
-    pub used: BTreeMap<String, Used>,
-}
-
-impl Measured {
-    pub fn new(drained: Drained, arrived: Arrived) -> Self {
-        Self {
-            messages: drained.messages,
-            elapsed: drained.elapsed,
-            all: drained.all,
-            arrived,
-            used: drained.used,
-        }
     }
 }
 

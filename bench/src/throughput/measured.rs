@@ -1,0 +1,30 @@
+//! What came of one way, measured.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::arrived::Arrived;
+use crate::clock::Drained;
+use crate::meter::Used;
+
+#[derive(Debug)]
+pub struct Measured {
+    pub messages: u64,
+    pub elapsed: Duration,
+    /// Nothing was left when the clock stopped.
+    pub all: bool,
+    pub arrived: Arrived,
+    pub used: BTreeMap<String, Used>,
+}
+
+impl Measured {
+    pub fn new(drained: Drained, arrived: Arrived) -> Self {
+        Self {
+            messages: drained.messages,
+            elapsed: drained.elapsed,
+            all: drained.all,
+            arrived,
+            used: drained.used,
+        }
+    }
+}
