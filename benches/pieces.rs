@@ -10,7 +10,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use slipring::config::Order;
-use slipring::loaded::{LoadId, Loaded};
+use slipring::load::{Load, LoadId};
 use slipring::message::{Body, Message, Outcome, Publication};
 use slipring::publish::{self, Answer, Command, Position, Reply, Request, Scheduler};
 use slipring::transform::{self, Engine, Module};
@@ -99,7 +99,10 @@ fn window(criterion: &mut Criterion) {
         age: Duration::from_secs(300),
     };
     let reply = Subject::from_static("$JS.ACK.BENCH.slipring-bench.1.17.17.1790000000123456789.8175");
-    let by = Loaded::new(LoadId::new(1), "the module");
+    let by = Load {
+        id: LoadId(1),
+        sha256: "the module".into(),
+    };
     group.bench_function("of 8,192", |bencher| {
         bencher.iter(|| {
             let mut window = Window::new(limits);

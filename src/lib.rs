@@ -3,7 +3,7 @@
 //!
 //! The modules, in reading order:
 //!
-//! - [`message`]: what flows. [`now`]: when. [`loaded`]: through which load of a module.
+//! - [`message`]: what flows. [`now`]: when. [`load`]: through which load of a module.
 //! - [`config`]: what the user wrote, checked.
 //! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
@@ -20,7 +20,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
-pub mod loaded;
+pub mod load;
 pub mod memory;
 pub mod message;
 pub mod modules;

@@ -29,7 +29,7 @@ use self::halt::Patience;
 
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
-use crate::loaded::LoadId;
+use crate::load::LoadId;
 use crate::memory::Memory;
 use crate::nats::Nats;
 use crate::publish::Client;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 
-use crate::loaded::Loaded;
+use crate::load::Load;
 use crate::message::{self, Message, Rejection, Results, Share};
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ enum State {
         message: Arc<Message>,
         outstanding: Option<usize>,
         /// Whose publications they are, once there are some.
-        by: Option<Loaded>,
+        by: Option<Load>,
         rejection: Option<Rejection>,
         refused: usize,
         /// At least one publication was never sent, for the message's age.
@@ -122,7 +122,7 @@ pub enum Arrival {
 pub enum Conclusion {
     Confirmed,
     /// Centrifugo refused at least one for good, which this module made. The message is settled once its rejection is dealt with.
-    Rejected(Arc<Message>, Rejection, Loaded),
+    Rejected(Arc<Message>, Rejection, Load),
 }
 
 impl Window {
@@ -200,7 +200,7 @@ impl Window {
     }
 
     /// The message became this many publications, which take so many bytes, `by` this module.
-    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize, by: Loaded) {
+    pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize, by: Load) {
         if let Some(Entry {
             state: State::Open {
                 outstanding, by: maker, ..

@@ -15,7 +15,7 @@ use super::refusals::Refusals;
 use super::stamp::Stamp;
 use super::weight;
 use crate::config::{self, ModuleConfig, OnReject};
-use crate::loaded::Loaded;
+use crate::load::Load;
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::now::Now;
 use crate::publish::{Answer, Concluded, Request, RequestId, Scheduler};
@@ -93,13 +93,13 @@ pub(super) enum Effect {
     InProgress(Subject),
     /// Comes back as [`Flow::dead_lettered`]. With the hash of the module that rejected the message, or made of it what Centrifugo
     /// refused.
-    DeadLetter(Ticket, Arc<Message>, Rejection, Loaded),
+    DeadLetter(Ticket, Arc<Message>, Rejection, Load),
     /// Centrifugo refused for good what the module with this hash made of this message.
-    Refused(Arc<Message>, Rejection, Loaded),
+    Refused(Arc<Message>, Rejection, Load),
     /// The run ends, to begin afresh.
     Renew(String),
     /// The run ends, until there is another module than the one with this hash.
-    Halt(String, Loaded),
+    Halt(String, Load),
 }
 
 impl Flow {
@@ -529,7 +529,7 @@ impl Flow {
     }
 
     /// `by` this module, or by Centrifugo what that made.
-    fn reject(&mut self, now: Now, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Loaded) {
+    fn reject(&mut self, now: Now, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Load) {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
@@ -586,7 +586,7 @@ impl Flow {
 
     /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
     /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
-    fn halt(&mut self, stage: Stage, reason: String, by: Loaded) {
+    fn halt(&mut self, stage: Stage, reason: String, by: Load) {
         self.halting = true;
         if stage == Stage::Publish {
             self.scheduler.freeze();

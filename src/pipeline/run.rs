@@ -21,7 +21,7 @@ use super::flow::{Budget, Effect, Flow};
 use super::intake::{Intake, News};
 use super::{Assignment, Ended, Halted, Recent, Shared, weight};
 use crate::dead_letter::Sender;
-use crate::loaded::Loaded;
+use crate::load::Load;
 use crate::memory::Account;
 use crate::message::{Message, Rejection};
 use crate::now::Now;
@@ -84,7 +84,7 @@ struct DeadLetter {
     ticket: Ticket,
     message: Arc<Message>,
     rejection: Rejection,
-    by: Loaded,
+    by: Load,
 }
 
 #[derive(Debug)]
@@ -465,7 +465,7 @@ impl Run<'_> {
 
     /// Whether what Centrifugo refused is the fault of a new version. What is refused while that is found out is not looked at: it
     /// would pile up where the old version is slow.
-    fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Loaded)>) {
+    fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Load)>) {
         let Assignment { module, trial, .. } = &self.assignment;
         refused.retain(|(.., by)| by.id == module.load_id());
         let trial = trial.clone().filter(|trial| trial.is_on(Instant::now()));

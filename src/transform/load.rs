@@ -14,7 +14,7 @@ use super::error::LoadError;
 use super::interface;
 use super::limits::Limits;
 use super::module::Module;
-use crate::loaded::{LoadId, Loaded};
+use crate::load::{Load, LoadId};
 
 impl Module {
     /// Compiles, checks, and runs `init` once with the settings, a JSON object. This blocks for as long as compiling takes: some
@@ -59,7 +59,10 @@ impl Module {
             indices,
             log: Arc::new(Log::new(name)),
             doubts: Doubts::default(),
-            loaded: Loaded::new(next_id(), sha256),
+            loaded: Load {
+                id: next_id(),
+                sha256: sha256.into(),
+            },
         });
         module
             .instance()
@@ -71,7 +74,7 @@ impl Module {
 
 fn next_id() -> LoadId {
     static LOADS: AtomicU64 = AtomicU64::new(0);
-    LoadId::new(LOADS.fetch_add(1, Ordering::Relaxed))
+    LoadId(LOADS.fetch_add(1, Ordering::Relaxed))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -10,7 +10,7 @@ use super::console::Log;
 use super::doubts::Doubts;
 use super::host::State;
 use super::limits::Limits;
-use crate::loaded::{LoadId, Loaded};
+use crate::load::{Load, LoadId};
 
 pub struct Module {
     pub(super) engine: wasmtime::Engine,
@@ -21,7 +21,7 @@ pub struct Module {
     pub(super) indices: TransformIndices,
     pub(super) log: Arc<Log>,
     pub(super) doubts: Doubts,
-    pub(super) loaded: Loaded,
+    pub(super) loaded: Load,
 }
 
 impl Module {
@@ -31,7 +31,7 @@ impl Module {
     }
 
     /// Which load of its file it is.
-    pub fn loaded(&self) -> &Loaded {
+    pub fn loaded(&self) -> &Load {
         &self.loaded
     }
 

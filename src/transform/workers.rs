@@ -17,7 +17,7 @@ use super::gate::{Gate, Held};
 use super::instance::Instance;
 use super::module::Module;
 use super::trial::Trial;
-use crate::loaded::Loaded;
+use crate::load::Load;
 use crate::message::{Message, Outcome};
 
 /// A guest takes up to 512 KiB of it (see `engine`), the host's own functions below and above it the rest.
@@ -38,7 +38,7 @@ pub struct Transformed {
     pub ticket: u64,
     pub outcome: Outcome,
     /// The module whose outcome it is.
-    pub by: Loaded,
+    pub by: Load,
     /// Retries included.
     pub took: Duration,
 }
@@ -440,13 +440,16 @@ mod tests {
     use std::iter;
 
     use super::*;
-    use crate::loaded::LoadId;
+    use crate::load::LoadId;
 
     fn transformed(ticket: u64) -> Transformed {
         Transformed {
             ticket,
             outcome: Outcome::Drop,
-            by: Loaded::new(LoadId::new(1), "of a test"),
+            by: Load {
+                id: LoadId(1),
+                sha256: "of a test".into(),
+            },
             took: Duration::ZERO,
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::loaded::LoadId;
+use crate::load::LoadId;
 use crate::message::Stage;
 
 const LIMITS: Limits = Limits {
@@ -54,7 +54,15 @@ fn refusal(reason: &str) -> Rejection {
 fn a_message_is_concluded_with_its_last_publication() {
     let mut window = Window::new(LIMITS);
     let ticket = new(&mut window, 7);
-    window.expect(ticket, 2, 0, Loaded::new(LoadId::new(1), "any"));
+    window.expect(
+        ticket,
+        2,
+        0,
+        Load {
+            id: LoadId(1),
+            sha256: "any".into(),
+        },
+    );
     assert!(window.conclude(ticket, Ok(())).is_none());
     assert!(matches!(window.conclude(ticket, Ok(())), Some(Conclusion::Confirmed)));
 }
@@ -63,7 +71,15 @@ fn a_message_is_concluded_with_its_last_publication() {
 fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
     let mut window = Window::new(LIMITS);
     let ticket = new(&mut window, 7);
-    window.expect(ticket, 3, 0, Loaded::new(LoadId::new(2), "its maker"));
+    window.expect(
+        ticket,
+        3,
+        0,
+        Load {
+            id: LoadId(2),
+            sha256: "its maker".into(),
+        },
+    );
     assert!(window.conclude(ticket, Err(refusal("first"))).is_none());
     assert!(window.conclude(ticket, Ok(())).is_none());
     let Some(Conclusion::Rejected(message, rejection, by)) = window.conclude(ticket, Err(refusal("second"))) else {
@@ -82,8 +98,24 @@ fn publications_take_room_until_their_message_is_settled() {
     let first = new(&mut window, 7);
     let second = new(&mut window, 8);
     let empty = window.bytes();
-    window.expect(first, 1, 1000, Loaded::new(LoadId::new(1), "any"));
-    window.expect(second, 1, 200, Loaded::new(LoadId::new(1), "any"));
+    window.expect(
+        first,
+        1,
+        1000,
+        Load {
+            id: LoadId(1),
+            sha256: "any".into(),
+        },
+    );
+    window.expect(
+        second,
+        1,
+        200,
+        Load {
+            id: LoadId(1),
+            sha256: "any".into(),
+        },
+    );
     assert_eq!(window.bytes(), empty + 1200);
     window.settle(second);
     assert_eq!(

@@ -4,7 +4,7 @@ mod trying;
 
 use super::*;
 use crate::config::Order;
-use crate::loaded::LoadId;
+use crate::load::LoadId;
 use crate::message::{Body, Publication};
 use crate::publish::Reply;
 use crate::status::Metrics;
@@ -68,7 +68,10 @@ fn settle(flow: &mut Flow, sequence: u64) {
     let transformed = Transformed {
         ticket: deliver(flow, sequence),
         outcome: Outcome::Drop,
-        by: Loaded::new(LoadId::new(1), "any"),
+        by: Load {
+            id: LoadId(1),
+            sha256: "any".into(),
+        },
         took: Duration::ZERO,
     };
     flow.transformed(Now::read(), transformed);
@@ -123,7 +126,10 @@ fn publish(flow: &mut Flow, channel: &str, sequences: std::ops::RangeInclusive<u
         let transformed = Transformed {
             ticket: deliver_before(flow, sequence, pending),
             outcome: Outcome::Publish(vec![publication(channel)]),
-            by: Loaded::new(LoadId::new(1), "any"),
+            by: Load {
+                id: LoadId(1),
+                sha256: "any".into(),
+            },
             took: Duration::ZERO,
         };
         flow.transformed(Now::read(), transformed);
@@ -144,7 +150,10 @@ fn what_centrifugo_refuses_is_put_down_to_the_module_that_made_it() {
     let transformed = Transformed {
         ticket,
         outcome: Outcome::Drop,
-        by: Loaded::new(LoadId::new(2), "the next"),
+        by: Load {
+            id: LoadId(2),
+            sha256: "the next".into(),
+        },
         took: Duration::ZERO,
     };
     flow.transformed(now, transformed);
@@ -346,7 +355,10 @@ fn a_message_with_several_publications_expires_once() {
     let transformed = Transformed {
         ticket,
         outcome: Outcome::Publish(publications),
-        by: Loaded::new(LoadId::new(1), "any"),
+        by: Load {
+            id: LoadId(1),
+            sha256: "any".into(),
+        },
         took: Duration::ZERO,
     };
     flow.transformed(Now::read(), transformed);

@@ -3,7 +3,7 @@
 use tracing::{debug, warn};
 
 use super::Run;
-use crate::loaded::LoadId;
+use crate::load::LoadId;
 use crate::pipeline::{Ended, Halted};
 
 /// The run is coming to its end: nothing is pulled any more.

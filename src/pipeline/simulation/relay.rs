@@ -13,7 +13,7 @@ use super::jetstream::{Delivered, Inbox, PIN_TTL, PinId, Pull, Reply, WIRE_OVERH
 use super::mutants::{self, Bug};
 use super::world::{Event, RelayId, ToServer, World};
 use crate::config::{self, ModuleConfig, OnReject};
-use crate::loaded::{LoadId, Loaded};
+use crate::load::{Load, LoadId};
 use crate::message::Message;
 use crate::pipeline::RENEW_DELAY;
 use crate::pipeline::flow::{Effect, Flow};
@@ -341,7 +341,10 @@ impl Relay {
                         Transformed {
                             ticket,
                             outcome,
-                            by: Loaded::new(LoadId::new(1), "simulated"),
+                            by: Load {
+                                id: LoadId(1),
+                                sha256: "simulated".into(),
+                            },
                             took: Duration::ZERO,
                         },
                     );

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::{Chunk, Module, Transformed, Trial, Workers};
 use super::message;
 use super::wat::{Guest, limits};
-use crate::loaded::LoadId;
+use crate::load::LoadId;
 use crate::message::{Outcome, Rejection, Stage};
 
 const MINUTE: Duration = Duration::from_secs(60);

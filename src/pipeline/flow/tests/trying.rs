@@ -56,7 +56,10 @@ fn run(messages: &[usize], next: &mut u64, known: &[bool; 3], trying: Option<u64
                 let transformed = Transformed {
                     ticket: deliver(&mut flow, sequence),
                     outcome: Outcome::Publish(vec![publication]),
-                    by: Loaded::new(LoadId::new(1), "any"),
+                    by: Load {
+                        id: LoadId(1),
+                        sha256: "any".into(),
+                    },
                     took: Duration::ZERO,
                 };
                 flow.transformed(now, transformed);
