@@ -30,7 +30,7 @@ pub struct Account {
 
 /// What a pipeline may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub struct Holding {
     /// What it holds now, in bytes: what it needed, and of what it wanted as much as there was.
     pub held: usize,
     /// What it could hold beside that, in bytes.
@@ -75,8 +75,8 @@ impl Memory {
 impl Account {
     /// Holds `needed` bytes, whatever the bound says, and up to `wanted` as far as there is room. This is instead of what it held
     /// before.
-    pub fn claim(&self, needed: usize, wanted: usize) -> Claim {
-        self.memory.ledger().claim(self.id, needed, wanted)
+    pub fn hold(&self, needed: usize, wanted: usize) -> Holding {
+        self.memory.ledger().hold(self.id, needed, wanted)
     }
 }
 
@@ -149,7 +149,7 @@ impl Ledger {
         self.room() / 2 / self.accounts.len().max(1)
     }
 
-    fn claim(&mut self, id: usize, needed: usize, wanted: usize) -> Claim {
+    fn hold(&mut self, id: usize, needed: usize, wanted: usize) -> Holding {
         self.look();
         let (share, pool) = (self.share(), self.room() / 2);
         let before = self.accounts[id];
@@ -159,7 +159,7 @@ impl Ledger {
         self.accounts[id] = held;
         self.used = self.used - before + held;
         self.above = others + held.saturating_sub(share);
-        Claim {
+        Holding {
             held,
             free: allowed.saturating_sub(held),
         }
@@ -179,7 +179,7 @@ mod tests {
 
     /// As much as it gets.
     fn greedy(account: &Account) -> usize {
-        account.claim(0, usize::MAX).held
+        account.hold(0, usize::MAX).held
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         let first = memory.open();
         assert_eq!(greedy(&first), 192 * MIB);
         let second = memory.open();
-        assert_eq!(second.claim(0, 64 * MIB).held, 64 * MIB, "its share is there at once");
+        assert_eq!(second.hold(0, 64 * MIB).held, 64 * MIB, "its share is there at once");
         assert_eq!(memory.used(), 256 * MIB);
         drop(second);
         assert_eq!(memory.used(), 192 * MIB);
@@ -203,7 +203,7 @@ mod tests {
                 greedy(account);
             }
         }
-        assert_eq!(accounts[0].claim(0, 16 * MIB).held, 16 * MIB);
+        assert_eq!(accounts[0].hold(0, 16 * MIB).held, 16 * MIB);
         assert!(memory.used() <= memory.limit());
     }
 
@@ -212,14 +212,14 @@ mod tests {
         let memory = Memory::new(64 * MIB);
         let (first, second) = (memory.open(), memory.open());
         assert_eq!(
-            first.claim(100 * MIB, 200 * MIB),
-            Claim {
+            first.hold(100 * MIB, 200 * MIB),
+            Holding {
                 held: 100 * MIB,
                 free: 0
             }
         );
         assert_eq!(
-            second.claim(0, 16 * MIB).held,
+            second.hold(0, 16 * MIB).held,
             16 * MIB,
             "the neighbour still has its share"
         );
@@ -241,11 +241,11 @@ mod tests {
         assert_eq!(greedy(&account), 192 * MIB);
         TAKEN.set(128 * MIB);
         assert_eq!(memory.used(), 320 * MIB, "what is held can't be taken back");
-        assert_eq!(greedy(&account), 96 * MIB, "but the next claim is smaller");
+        assert_eq!(greedy(&account), 96 * MIB, "but it holds less the next time");
         assert_eq!(memory.used(), 224 * MIB);
         TAKEN.set(300 * MIB);
         assert_eq!(greedy(&account), 0);
-        assert_eq!(account.claim(MIB, MIB).held, MIB, "a message can go on alone");
+        assert_eq!(account.hold(MIB, MIB).held, MIB, "a message can go on alone");
         TAKEN.set(0);
         assert_eq!(greedy(&account), 192 * MIB);
     }
@@ -275,9 +275,9 @@ mod tests {
                         // A newcomer makes the shares smaller: until those who have more give it back, its own may be above the
                         // bound.
                         let settled = ledger.above <= ledger.room() / 2;
-                        let claim = ledger.claim(id, 0, wanted);
-                        prop_assert!(claim.held >= wanted.min(share), "less than its share");
-                        prop_assert!(claim.held <= wanted);
+                        let holding = ledger.hold(id, 0, wanted);
+                        prop_assert!(holding.held >= wanted.min(share), "less than its share");
+                        prop_assert!(holding.held <= wanted);
                         if settled {
                             prop_assert!(ledger.used <= ledger.room(), "{} of {}", ledger.used, ledger.room());
                         }

@@ -1,9 +1,9 @@
 //! The modules directory at work: each module in it has a keeper, which loads what appears, starts its pipeline, exchanges its
 //! module and stops it again. What one keeper goes through does not touch another.
 
+mod claims;
 mod keeper;
 mod keepers;
-mod lease;
 mod loading;
 pub mod permissions;
 mod probe;
@@ -20,9 +20,9 @@ use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;
 use crate::status::StatusBoard;
 use crate::transform::Engine;
+pub use claims::Claims;
 use keeper::Files;
 use keepers::Keepers;
-pub use lease::Leases;
 pub use loading::Loading;
 use versions::{Id, Version};
 use watch::{Change, Missing, Rules, Watch};
@@ -37,7 +37,7 @@ pub struct Context {
     pub shutdown: Shutdown,
     pub loading: Loading,
     /// One module reads from a consumer at a time.
-    pub leases: Arc<Leases>,
+    pub claims: Arc<Claims>,
     pub config: config::Modules,
 }
 

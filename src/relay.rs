@@ -159,7 +159,7 @@ impl Work {
             controls,
             shutdown,
             loading: modules::Loading::default(),
-            leases: Arc::default(),
+            claims: Arc::default(),
             config: config.modules,
         };
         let last_words = async {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Context;
-use super::lease::{Lease, Taken};
+use super::claims::{Claim, Taken};
 use super::versions::{Id, Version, Versions};
 use super::watch::Missing;
 use crate::admin::Command;
@@ -75,7 +75,7 @@ struct Candidate {
 struct Running {
     pipeline: Pipeline,
     version: Candidate,
-    lease: Lease,
+    claim: Claim,
     /// The version is being watched.
     probation: Option<Probation>,
 }
@@ -135,7 +135,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, files: watch::Rece
 
 impl Keeper {
     async fn keep(&mut self, mut files: watch::Receiver<Files>, mut commands: mpsc::Receiver<Command>) {
-        let mut freed = self.context.leases.freed();
+        let mut freed = self.context.claims.freed();
         loop {
             let newest = files.borrow_and_update().clone();
             self.files = files.clone();
@@ -166,7 +166,7 @@ impl Keeper {
     ) -> Event {
         let trial = self.probation().map(|probation| Arc::clone(&probation.trial));
         let until = self.probation().map(|probation| probation.until);
-        let asked = self.running.as_ref().map(|running| running.lease.asked());
+        let asked = self.running.as_ref().map(|running| running.claim.asked());
         let is_running = self.running.is_some();
         tokio::select! {
             biased;
@@ -371,15 +371,15 @@ impl Keeper {
                 self.began(&id).await;
             }
             // What it reads, and how much of it at once, has changed: finish there, then begin here.
-            Some(running) if running.lease.is_for(&assignment.config) => {
-                if let Some(lease) = self.stop().await {
-                    self.start(candidate, lease, probation).await;
+            Some(running) if running.claim.is_for(&assignment.config) => {
+                if let Some(claim) = self.stop().await {
+                    self.start(candidate, claim, probation).await;
                 }
             }
-            _ => match self.context.leases.acquire(&self.name, &assignment.config) {
-                Ok(lease) => {
+            _ => match self.context.claims.take(&self.name, &assignment.config) {
+                Ok(claim) => {
                     drop(self.stop().await);
-                    self.start(candidate, lease, probation).await;
+                    self.start(candidate, claim, probation).await;
                 }
                 Err(taken) => self.block(candidate, taken).await,
             },
@@ -405,12 +405,12 @@ impl Keeper {
         let Some((candidate, before)) = self.blocked.take() else {
             return;
         };
-        match self.context.leases.acquire(&self.name, &candidate.assignment.config) {
+        match self.context.claims.take(&self.name, &candidate.assignment.config) {
             Err(taken) if taken == before => self.blocked = Some((candidate, taken)),
             Err(taken) => self.block(candidate, taken).await,
-            Ok(lease) => {
+            Ok(claim) => {
                 drop(self.stop().await);
-                self.start(candidate, lease, None).await;
+                self.start(candidate, claim, None).await;
             }
         }
     }
@@ -452,7 +452,7 @@ impl Keeper {
         }
     }
 
-    async fn start(&mut self, candidate: Candidate, lease: Lease, probation: Option<Probation>) {
+    async fn start(&mut self, candidate: Candidate, claim: Claim, probation: Option<Probation>) {
         let assignment = candidate.assignment.clone();
         info!(
             module = self.name,
@@ -467,7 +467,7 @@ impl Keeper {
         self.running = Some(Running {
             pipeline,
             version: candidate,
-            lease,
+            claim,
             probation,
         });
         self.began(&id).await;
@@ -486,7 +486,7 @@ impl Keeper {
     async fn restart(&mut self) {
         let Some(Running {
             version,
-            lease,
+            claim,
             probation,
             ..
         }) = self.running.take()
@@ -497,15 +497,15 @@ impl Keeper {
             return;
         }
         tokio::time::sleep(RESTART_DELAY).await;
-        self.start(version, lease, probation).await;
+        self.start(version, claim, probation).await;
     }
 
-    /// Drains, and gives back the lease that the pipeline held to the end.
-    async fn stop(&mut self) -> Option<Lease> {
-        let Running { pipeline, lease, .. } = self.running.take()?;
-        lease.set_leaving(true);
+    /// Drains, and gives back the claim that the pipeline held to the end.
+    async fn stop(&mut self) -> Option<Claim> {
+        let Running { pipeline, claim, .. } = self.running.take()?;
+        claim.set_leaving(true);
         pipeline.stop().await;
-        Some(lease)
+        Some(claim)
     }
 }
 

@@ -307,10 +307,10 @@ impl Run<'_> {
             };
             let wanted = bytes.max(bytes.saturating_add(headroom).min(left));
             // What has come takes the same memory once it is taken in.
-            let claim = account.claim(own + waiting + bytes, own + waiting + wanted);
+            let holding = account.hold(own + waiting + bytes, own + waiting + wanted);
             elsewhere = bytes.max(expected.saturating_mul(transforming));
-            limit = claim.held + claim.free;
-            (claim.held - own - waiting, flow.is_idle())
+            limit = holding.held + holding.free;
+            (holding.held - own - waiting, flow.is_idle())
         });
         flow.budget(Budget {
             elsewhere,

@@ -327,7 +327,7 @@ mod tests {
     fn names_units_and_meanings() {
         let memory = Memory::new(256 << 20);
         let account = memory.open();
-        account.claim(5_000, 0);
+        account.hold(5_000, 0);
         let metrics = Metrics::with_memory(memory);
         let orders = metrics.module("orders");
         orders.set_sha256(Some("abc"));

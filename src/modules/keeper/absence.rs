@@ -42,7 +42,7 @@ impl Keeper {
             return self.leave(absence).await;
         };
         // Who waits for its consumer learns that it will be free.
-        running.lease.set_leaving(true);
+        running.claim.set_leaving(true);
         info!(
             module = self.name,
             seconds = PATIENCE.as_secs(),
@@ -61,7 +61,7 @@ impl Keeper {
         // A module that was gone has no part of the board any more.
         self.board = self.context.board.module(&self.name);
         if let Some(running) = &self.running {
-            running.lease.set_leaving(false);
+            running.claim.set_leaving(false);
         }
     }
 
@@ -71,7 +71,7 @@ impl Keeper {
             self.stopped = Some(proven);
         }
         // Whoever waits for its consumer starts after it was said what became of this module.
-        let _lease = self.stop().await;
+        let _claim = self.stop().await;
         match absence {
             Absence::Part(missing) => {
                 let reason = format!("waiting for {}.{}", self.name, missing.extension());

@@ -11,9 +11,9 @@ use crate::config::ModuleConfig;
 /// A stream and one of its consumers.
 type Source = (String, String);
 
-/// All leases of the relay.
+/// All claims of the modules of this relay.
 #[derive(Debug, Default)]
-pub struct Leases {
+pub struct Claims {
     holders: Mutex<HashMap<Source, Holder>>,
     freed: watch::Sender<()>,
 }
@@ -28,13 +28,13 @@ struct Holder {
 
 /// The right to read from a consumer, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
-    leases: Arc<Leases>,
+pub(super) struct Claim {
+    claims: Arc<Claims>,
     source: Source,
     asked: Arc<Notify>,
 }
 
-/// Another module holds the lease.
+/// Another module has the claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "its consumer `{consumer}` of the stream `{stream}` is already read by the module `{by}`: remove one of the two, or name \
@@ -48,8 +48,8 @@ pub(super) struct Taken {
     pub(super) leaving: bool,
 }
 
-impl Leases {
-    pub(super) fn acquire(self: &Arc<Self>, module: &str, config: &ModuleConfig) -> Result<Lease, Taken> {
+impl Claims {
+    pub(super) fn take(self: &Arc<Self>, module: &str, config: &ModuleConfig) -> Result<Claim, Taken> {
         let source = source(config);
         let mut holders = self.holders();
         if let Some(holder) = holders.get(&source) {
@@ -71,14 +71,14 @@ impl Leases {
                 asked: Arc::clone(&asked),
             },
         );
-        Ok(Lease {
-            leases: Arc::clone(self),
+        Ok(Claim {
+            claims: Arc::clone(self),
             source,
             asked,
         })
     }
 
-    /// Changes when a lease has become free.
+    /// Changes when a consumer has become free.
     pub(super) fn freed(&self) -> watch::Receiver<()> {
         self.freed.subscribe()
     }
@@ -88,14 +88,14 @@ impl Leases {
     }
 }
 
-impl Lease {
+impl Claim {
     pub(super) fn is_for(&self, config: &ModuleConfig) -> bool {
         self.source == source(config)
     }
 
     /// Its module has begun to drain, or is about to; or it stays after all.
     pub(super) fn set_leaving(&self, leaving: bool) {
-        if let Some(holder) = self.leases.holders().get_mut(&self.source) {
+        if let Some(holder) = self.claims.holders().get_mut(&self.source) {
             holder.leaving = leaving;
         }
     }
@@ -106,10 +106,10 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Claim {
     fn drop(&mut self) {
-        self.leases.holders().remove(&self.source);
-        self.leases.freed.send_replace(());
+        self.claims.holders().remove(&self.source);
+        self.claims.freed.send_replace(());
     }
 }
 
@@ -130,27 +130,22 @@ mod tests {
 
     #[test]
     fn a_consumer_has_one_reader_until_that_one_is_gone() {
-        let leases = Arc::new(Leases::default());
-        let mut freed = leases.freed();
-        let first = leases.acquire("first", &reads("ORDERS", "shared")).unwrap();
-        let _other_consumer = leases.acquire("second", &reads("ORDERS", "own")).unwrap();
-        let _other_stream = leases.acquire("third", &reads("INVOICES", "shared")).unwrap();
+        let claims = Arc::new(Claims::default());
+        let mut freed = claims.freed();
+        let first = claims.take("first", &reads("ORDERS", "shared")).unwrap();
+        let _other_consumer = claims.take("second", &reads("ORDERS", "own")).unwrap();
+        let _other_stream = claims.take("third", &reads("INVOICES", "shared")).unwrap();
 
-        let taken = leases.acquire("fourth", &reads("ORDERS", "shared")).unwrap_err();
+        let taken = claims.take("fourth", &reads("ORDERS", "shared")).unwrap_err();
         assert_eq!((taken.by.as_str(), taken.leaving), ("first", false));
         first.set_leaving(true);
-        assert!(
-            leases
-                .acquire("fourth", &reads("ORDERS", "shared"))
-                .unwrap_err()
-                .leaving
-        );
+        assert!(claims.take("fourth", &reads("ORDERS", "shared")).unwrap_err().leaving);
         assert!(!freed.has_changed().unwrap());
 
         drop(first);
         assert!(freed.has_changed().unwrap());
         freed.mark_unchanged();
-        let fourth = leases.acquire("fourth", &reads("ORDERS", "shared")).unwrap();
+        let fourth = claims.take("fourth", &reads("ORDERS", "shared")).unwrap();
         assert!(fourth.is_for(&reads("ORDERS", "shared")) && !fourth.is_for(&reads("ORDERS", "own")));
     }
 }
