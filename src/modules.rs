@@ -2,13 +2,13 @@
 //! module and stops it again. What one keeper goes through does not touch another.
 
 mod claims;
+mod directory;
 mod keeper;
 mod keepers;
 mod loading;
 pub mod permissions;
 mod probe;
 pub mod versions;
-pub mod watch;
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use crate::shutdown::Shutdown;
 use crate::status::StatusBoard;
 use crate::transform::Engine;
 pub use claims::Claims;
+use directory::{Change, Directory, Rules};
 use keeper::Files;
 use keepers::Keepers;
 pub use loading::Loading;
 use versions::{Id, Version};
-use watch::{Change, Missing, Rules, Watch};
 
 /// What every keeper needs.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub async fn run(context: Context) {
         strict: context.config.strict_permissions,
         max_wasm: context.config.bounds.file_size as u64,
     };
-    let mut watch = Watch::new(dir, rules);
-    let complete = watch.complete();
+    let mut directory = Directory::new(dir, rules);
+    let complete = directory.complete();
     let mut known = false;
     let mut keepers = Keepers::new(|name, files| keeper::keep(Arc::clone(&context), name, files));
     info!(dir = %dir.display(), "watching the modules directory");
@@ -64,7 +64,7 @@ pub async fn run(context: Context) {
                 continue;
             }
             () = keepers.look_after() => continue,
-            change = watch.next_change() => change,
+            change = directory.next_change() => change,
         };
         let Some((name, files)) = files(change) else { continue };
         if !matches!(files, Files::Gone) {
@@ -105,13 +105,4 @@ fn files(change: Change) -> Option<(String, Files)> {
             return None;
         }
     })
-}
-
-impl Missing {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Toml => "toml",
-            Self::Wasm => "wasm",
-        }
-    }
 }

@@ -19,8 +19,8 @@ use tracing::{error, info, warn};
 
 use super::Context;
 use super::claims::{Claim, Taken};
+use super::directory::Missing;
 use super::versions::{Id, Version, Versions};
-use super::watch::Missing;
 use crate::admin::Command;
 use crate::config::OnReject;
 use crate::pipeline::{Assignment, Pipeline, Recent};

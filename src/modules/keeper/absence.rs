@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use super::super::watch::Missing;
+use super::super::directory::Missing;
 use super::Keeper;
 use crate::status::State;
 

@@ -19,7 +19,7 @@ const RULES: Rules = Rules {
 
 struct Test {
     root: TempDir,
-    watch: Watch,
+    directory: Directory,
 }
 
 impl Test {
@@ -27,8 +27,8 @@ impl Test {
     fn new(poll: Duration, events: bool, prepare: impl FnOnce(&Path)) -> Self {
         let root = tempfile::tempdir().unwrap();
         prepare(root.path());
-        let watch = Watch::build(&root.path().join("modules"), RULES, poll, events);
-        Self { root, watch }
+        let directory = Directory::build(&root.path().join("modules"), RULES, poll, events);
+        Self { root, directory }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -40,7 +40,7 @@ impl Test {
     }
 
     async fn next(&mut self) -> Change {
-        tokio::time::timeout(DEADLINE, self.watch.next_change())
+        tokio::time::timeout(DEADLINE, self.directory.next_change())
             .await
             .expect("a change in time")
     }
@@ -206,7 +206,7 @@ async fn a_cancelled_call_loses_nothing() {
         assert!(started.elapsed() < DEADLINE, "no change in time");
         tokio::select! {
             biased;
-            change = test.watch.next_change() => break change,
+            change = test.directory.next_change() => break change,
             () = tokio::task::yield_now() => {}
         }
     };
@@ -219,7 +219,7 @@ async fn it_is_complete_once_all_that_was_there_has_been_told() {
         orders(root);
         fs::write(root.join("modules/lonely.toml"), "t1").unwrap();
     });
-    let complete = test.watch.complete();
+    let complete = test.directory.complete();
     let mut told = 0;
     loop {
         let change = tokio::select! {

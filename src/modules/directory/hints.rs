@@ -1,4 +1,4 @@
-//! Events of the file system, as hints that it is time to look: they wake the watch and carry nothing. Everything works
+//! Events of the file system, as hints that it is time to look: they wake it and carry nothing. Everything works
 //! without them, only slower, so trouble with them is a warning.
 
 use std::fs;

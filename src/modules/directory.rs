@@ -5,6 +5,7 @@
 //! network file systems send none. All file I/O happens on tokio's blocking threads; what follows from what was seen is in
 //! `settle`, which does no I/O and takes the time as an argument.
 
+mod change;
 mod hints;
 mod scan;
 mod settle;
@@ -12,7 +13,6 @@ mod settle;
 mod tests;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+pub use change::{Change, Missing};
 use hints::Hints;
 pub use scan::Rules;
 use scan::Scan;
@@ -34,40 +35,10 @@ const POLL: Duration = Duration::from_secs(2);
 /// One save makes several events; they are answered by one look, this long after the first.
 const HINT_DELAY: Duration = Duration::from_millis(50);
 
-/// What the directory now holds for one module, or what is wrong with the directory itself.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Both files are there, whole. It is sent when either is new or changed, and when a trouble is over; then the hashes
-    /// may be those of before.
-    Present {
-        name: String,
-        wasm: Arc<[u8]>,
-        wasm_sha256: String,
-        toml: String,
-        toml_sha256: String,
-    },
-    /// One of the two files is there.
-    Waiting { name: String, missing: Missing },
-    /// A file is there and cannot be taken: `error` says why, as a predicate of `path` ("is a directory, …").
-    Unreadable { name: String, path: PathBuf, error: String },
-    /// Neither file is there any more. Sent before a `Present` that was seen at the same time, so that a renamed module's old
-    /// name goes first.
-    Gone { name: String },
-    /// The directory cannot be read (`Some`), or can be again (`None`). Until then nothing is known about the modules, so
-    /// nothing about them changes.
-    Directory { trouble: Option<String> },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    Toml,
-    Wasm,
-}
-
-/// Watches one directory; ask it with [`Watch::next_change`]. It looks only while it is asked, and loses nothing in between,
+/// One directory that is watched; ask it with [`Directory::next_change`]. It looks only while it is asked, and loses nothing in between,
 /// since it compares with what it told last.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Directory {
     settle: Settle,
     wake: Arc<Notify>,
     poll: Duration,
@@ -89,7 +60,7 @@ struct Eyes {
     hints: Option<Hints>,
 }
 
-impl Watch {
+impl Directory {
     /// The directory need not exist yet. Must be called within a tokio runtime.
     pub fn new(dir: &Path, rules: Rules) -> Self {
         Self::build(dir, rules, POLL, true)
@@ -113,7 +84,7 @@ impl Watch {
         }
     }
 
-    /// Cancelled once all that was in the directory at the start has been told. Only [`Watch::next_change`] gets it there.
+    /// Cancelled once all that was in the directory at the start has been told. Only [`Directory::next_change`] gets it there.
     pub fn complete(&self) -> CancellationToken {
         self.complete.clone()
     }
@@ -171,38 +142,6 @@ impl Watch {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime is shutting down and will not start the scan any more.
             Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-impl fmt::Debug for Change {
-    /// Hashes stand for contents.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Present {
-                name,
-                wasm_sha256,
-                toml_sha256,
-                ..
-            } => f
-                .debug_struct("Present")
-                .field("name", name)
-                .field("wasm_sha256", wasm_sha256)
-                .field("toml_sha256", toml_sha256)
-                .finish_non_exhaustive(),
-            Self::Waiting { name, missing } => f
-                .debug_struct("Waiting")
-                .field("name", name)
-                .field("missing", missing)
-                .finish(),
-            Self::Unreadable { name, path, error } => f
-                .debug_struct("Unreadable")
-                .field("name", name)
-                .field("path", path)
-                .field("error", error)
-                .finish(),
-            Self::Gone { name } => f.debug_struct("Gone").field("name", name).finish(),
-            Self::Directory { trouble } => f.debug_struct("Directory").field("trouble", trouble).finish(),
         }
     }
 }

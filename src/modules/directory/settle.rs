@@ -7,8 +7,8 @@ use std::mem;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::change::{Change, Missing};
 use super::scan::{Content, Kind, Part, Scan, Sight, Signature};
-use super::{Change, Missing};
 
 /// `cp`, compilers and editors write in pieces, with much shorter pauses than this.
 const SETTLE: Duration = Duration::from_millis(150);
