@@ -443,7 +443,7 @@ impl Keeper {
         error!(
             module = self.name,
             reason,
-            the_old_one_goes_on = goes_on,
+            still_running = goes_on,
             "refused the module's new files"
         );
         self.board.refused(&reason);
