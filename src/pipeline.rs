@@ -77,33 +77,9 @@ impl Assignment {
         (&one.stream, &one.subjects, &one.consumer) == (&other.stream, &other.subjects, &other.consumer)
     }
 
-    /// Whether the pipeline can go on with this one after the other, between two messages. What it reads from, and with how
-    /// many threads, is settled when it starts.
+    /// Whether the pipeline can go on with this one after the other, between two messages.
     pub fn can_follow(&self, other: &Self) -> bool {
-        let fixed = |config: &ModuleConfig| {
-            let ModuleConfig {
-                stream,
-                subjects,
-                deliver,
-                consumer,
-                window,
-                window_bytes,
-                window_age,
-                workers,
-                ..
-            } = config.clone();
-            (
-                stream,
-                subjects,
-                deliver,
-                consumer,
-                window,
-                window_bytes,
-                window_age,
-                workers,
-            )
-        };
-        fixed(&self.config) == fixed(&other.config)
+        self.config.can_follow(&other.config)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::pipeline::{Deliver, ModuleConfig, OnReject, VersionSource};
 use super::problem::{Place, Problems};
 use super::section::{Document, Section, Taken};
 use super::settings::to_json;
@@ -16,37 +17,6 @@ use super::subject::{self, NAME_RULE, covers, is_name};
 use super::value::{
     GIB, KIB, MIB, Parsed, Wrong, as_u32, as_usize, boolean, duration, integer, number, one_of, quote, size,
 };
-use super::{Deliver, ModuleConfig, OnReject, VersionSource};
-
-impl ModuleConfig {
-    /// The defaults, for a module that is tried without a file of its own.
-    pub fn new(name: &str, stream: &str) -> Self {
-        Self {
-            stream: stream.to_owned(),
-            subjects: Vec::new(),
-            deliver: Deliver::New,
-            consumer: format!("slipring-{name}"),
-            on_reject: OnReject::DeadLetter,
-            timeout: Duration::from_millis(100),
-            memory: 64 << 20,
-            max_age: None,
-            conflate: false,
-            version: VersionSource::Module,
-            max_consecutive_rejects: 100,
-            // Enough to keep a thousand channels busy over a round trip of milliseconds; what it holds is most of what a busy module
-            // takes in memory.
-            window: 4_096,
-            window_bytes: 32 << 20,
-            window_age: Duration::from_secs(300),
-            workers: 1,
-            sha256: None,
-            probe: 256,
-            watch: Duration::from_secs(60),
-            watch_max_rejects: 4,
-            settings: "{}".to_owned(),
-        }
-    }
-}
 
 /// The name of the module whose `.toml` or `.wasm` this is: the file's stem. It becomes part of its consumer's name and of its
 /// dead letters' subject, hence the rule. The error is a sentence.

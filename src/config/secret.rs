@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::Secret;
+use super::checked::Secret;
 use super::problem::Place;
 use super::section::{Section, Taken};
 

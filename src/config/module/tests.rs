@@ -149,3 +149,29 @@ fn a_module_is_called_after_its_file() {
     "#);
     assert_eq!(module_name(Path::new("modules/orders.wasm")), Ok("orders"));
 }
+
+#[test]
+fn what_a_pipeline_reads_and_how_it_runs_is_settled_when_it_starts() {
+    let orders = || ModuleConfig::new("orders", "ORDERS");
+    assert!(orders().can_follow(&orders()));
+    let exchanged = ModuleConfig {
+        timeout: Duration::from_secs(7),
+        conflate: true,
+        settings: r#"{"a":1}"#.to_owned(),
+        ..orders()
+    };
+    assert!(exchanged.can_follow(&orders()));
+    let reads = |change: fn(&mut ModuleConfig)| {
+        let mut other = orders();
+        change(&mut other);
+        other.can_follow(&orders())
+    };
+    assert!(!reads(|config| config.stream = "OTHER".to_owned()));
+    assert!(!reads(|config| config.subjects = vec!["orders.>".to_owned()]));
+    assert!(!reads(|config| config.deliver = Deliver::All));
+    assert!(!reads(|config| config.consumer = "other".to_owned()));
+    assert!(!reads(|config| config.window = 7));
+    assert!(!reads(|config| config.window_bytes = 7));
+    assert!(!reads(|config| config.window_age = Duration::from_secs(7)));
+    assert!(!reads(|config| config.workers = 7));
+}

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use url::Url;
 
 use super::super::*;
 
