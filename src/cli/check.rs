@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use self::modules::{Checked, State};
 use self::online::Finding;
+use super::config_file::ConfigFile;
+use super::failure::Failure;
 use super::table::align;
-use super::{ConfigFile, Failure};
 use crate::config::Problem;
 use crate::transform::Engine;
 

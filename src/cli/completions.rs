@@ -2,10 +2,9 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::failure::Failure;
 
 /// Print a script that teaches a shell the commands and options
 #[derive(Debug, clap::Args)]
@@ -18,10 +17,10 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
+pub fn execute(args: &Args, mut commands: clap::Command, output: &mut dyn Write) -> Result<(), Failure> {
     // It would not survive a reader that went away.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "slipring", &mut script);
+    clap_complete::generate(args.shell, &mut commands, "slipring", &mut script);
     output.write_all(&script)?;
     Ok(output.flush()?)
 }

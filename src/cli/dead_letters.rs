@@ -13,8 +13,9 @@ use anyhow::Context;
 use clap::Subcommand;
 use tokio::runtime::Runtime;
 
+use super::config_file::ConfigFile;
 use super::connection::connect;
-use super::{ConfigFile, Failure};
+use super::failure::Failure;
 use crate::config::Config;
 use crate::dead_letter::Reader;
 use crate::nats::Nats;

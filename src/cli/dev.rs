@@ -25,11 +25,12 @@ use self::files::Files;
 use self::screen::Screen;
 use self::tap::Tap;
 use super::case;
+use super::config_file::ConfigFile;
+use super::failure::Failure;
 use super::palette::Palette;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::test_cases::no_cases;
-use super::{ConfigFile, Failure};
 use crate::config;
 use crate::message::Message;
 

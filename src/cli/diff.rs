@@ -13,14 +13,16 @@ use anyhow::{Context, anyhow, ensure};
 use tokio::runtime::Runtime;
 
 use self::tally::Tally;
+use super::config_file::ConfigFile;
 use super::connection::connect;
+use super::failure::Failure;
 use super::input::Lines;
 use super::palette::Palette;
 use super::report::Source;
 use super::selection::Selection;
 use super::stored::Stored;
 use super::timing::timed;
-use super::{ConfigFile, Failure, try_module};
+use super::try_module;
 use crate::config::{self, ModuleConfig};
 use crate::message::Message;
 use crate::pipeline::Stamp;

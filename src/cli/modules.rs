@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Failure;
+use super::failure::Failure;
 use super::relay::Address;
 use super::table::align;
 use crate::status::{ModuleStatus, RolledBack, VersionStatus};

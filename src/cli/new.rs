@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use clap::builder::PossibleValuesParser;
 
 use self::language::{LANGUAGES, Language};
-use super::Failure;
+use super::failure::Failure;
 use crate::config;
 
 /// Make a module to begin with

@@ -18,7 +18,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{self, ModuleConfig};
 
 /// What Rust modules are built for.

@@ -13,14 +13,15 @@ use tokio::runtime::Runtime;
 
 use self::redact::{Redacted, Redaction, Tally};
 use super::case;
+use super::config_file::ConfigFile;
 use super::connection::connect;
+use super::failure::Failure;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::sample::Sample;
 use super::selection::Selection;
 use super::stored::Stored;
 use super::test_cases::cases;
-use super::{ConfigFile, Failure};
 use crate::config::Config;
 use crate::dead_letter::Reader;
 use crate::message::Message;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::{ConfigFile, Failure};
+use super::config_file::ConfigFile;
+use super::failure::Failure;
 use crate::admin::COMMAND_HEADER;
 use crate::config::Secret;
 

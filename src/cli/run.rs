@@ -2,7 +2,8 @@
 
 use tracing::info;
 
-use super::{ConfigFile, Failure};
+use super::config_file::ConfigFile;
+use super::failure::Failure;
 use crate::relay;
 
 /// Run the relay

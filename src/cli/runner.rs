@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::case::{Case, Expectation};
+use super::config_file::ConfigFile;
+use super::failure::Failure;
 use super::project::Built;
 use super::try_module::{self, STREAM};
-use super::{ConfigFile, Failure};
 use crate::config::ModuleConfig;
 use crate::message::Message;
 use crate::transform::Module;

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::Failure;
+use super::failure::Failure;
 use super::relay::Address;
 use super::table::align;
 use crate::status::{MemoryStatus, ModuleStatus, State, Status};

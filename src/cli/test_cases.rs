@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use serde::Serialize;
 
-use super::Failure;
 use super::case::{self, Case, Expectation};
 use super::difference;
+use super::failure::Failure;
 use super::palette::Palette;
 use super::project::{CASES, Project};
 use super::runner::Runner;

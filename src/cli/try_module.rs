@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 
+use super::config_file::ConfigFile;
+use super::failure::Failure;
 use super::input::Lines;
 use super::project::TARGET;
 use super::report::{self, Source};
 use super::selection::Selection;
-use super::{ConfigFile, Failure, read_wasm};
+use super::wasm_file::read_wasm;
 use crate::config::{self, Bounds, ModuleConfig, VersionSource};
 use crate::message::Outcome;
 use crate::pipeline::Stamp;

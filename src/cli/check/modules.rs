@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::super::read_wasm;
+use super::super::wasm_file::read_wasm;
 use crate::config::{self, Bounds, ModuleConfig};
 use crate::modules::permissions;
 use crate::transform::{Engine, Limits, Module};

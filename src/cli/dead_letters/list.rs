@@ -5,8 +5,9 @@ use std::io::{BufWriter, Write};
 
 use anyhow::anyhow;
 
+use super::super::config_file::ConfigFile;
+use super::super::failure::Failure;
 use super::super::table::align;
-use super::super::{ConfigFile, Failure};
 use super::Session;
 use super::select::Filter;
 use super::text::{Facts, shortened};

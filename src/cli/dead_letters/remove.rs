@@ -4,7 +4,8 @@ use std::io::Write;
 
 use anyhow::anyhow;
 
-use super::super::{ConfigFile, Failure};
+use super::super::config_file::ConfigFile;
+use super::super::failure::Failure;
 use super::select::Selection;
 use super::{Session, count, show};
 

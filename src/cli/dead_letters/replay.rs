@@ -10,8 +10,9 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use self::progress::Progress;
+use super::super::config_file::ConfigFile;
+use super::super::failure::Failure;
 use super::super::report::{self, Source};
-use super::super::{ConfigFile, Failure};
 use super::select::{Found, Selection};
 use super::{Session, count, show};
 use crate::dead_letter::{DeadLetters, Letter, Opened, Reader};

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
-use super::super::Failure;
+use super::super::failure::Failure;
 use crate::config;
 use crate::dead_letter::{Letter, ReadError, Reader};
 

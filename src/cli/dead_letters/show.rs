@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::super::{ConfigFile, Failure};
+use super::super::config_file::ConfigFile;
+use super::super::failure::Failure;
 use super::Session;
 use super::text::{Facts, hex_dump, printable, shortened};
 use crate::dead_letter::{Opened, ReadError, Reader};

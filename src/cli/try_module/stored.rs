@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 
+use super::super::failure::Failure;
 use super::requests::requests;
 use super::{Args, Summary};
-use crate::cli::Failure;
 use crate::cli::connection::connect;
 use crate::cli::report::{self, Source, on_one_line};
 use crate::cli::selection::Selection;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use tracing::warn;
 
-use super::super::super::{Failure, read_wasm};
+use super::super::super::failure::Failure;
+use super::super::super::wasm_file::read_wasm;
 use super::super::count;
 use super::Chosen;
 use crate::config;

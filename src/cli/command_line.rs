@@ -1,0 +1,132 @@
+//! The command line as a whole, and which command does what it asks for.
+
+use std::env;
+use std::io::{self, Write};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::failure::Failure;
+use super::{check, completions, dead_letters, dev, diff, modules, new, record, run, status, test_cases, try_module};
+use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
+
+/// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
+///
+/// A module is a file NAME.wasm in the modules directory, with NAME.toml beside it. It turns each message of a stream into
+/// publications. What it becomes can be seen with `slipring try`, without a server.
+#[derive(Debug, Parser)]
+#[command(name = "slipring", version, propagate_version = true, after_long_help = HELP)]
+pub struct Cli {
+    /// How log lines on standard error look
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const HELP: &str = "\
+Environment:
+  SLIPRING_LOG              What is logged, such as `debug` or `warn,slipring=debug`
+  SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
+  SLIPRING_CONFIG           The same as --config
+
+Exit codes:
+  0   it worked
+  1   it failed
+  2   the command line is wrong
+  78  the configuration is wrong";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    New(new::Args),
+    Try(try_module::Args),
+    Test(test_cases::Args),
+    Dev(dev::Args),
+    Diff(diff::Args),
+    Record(record::Args),
+    Status(status::Args),
+    Modules(modules::Args),
+    DeadLetters(dead_letters::Args),
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Starts logging to standard error, for the rest of the process.
+    pub fn start_logging(&self) -> Result<Log, Failure> {
+        let filter = telemetry::filter(env::var_os("SLIPRING_LOG"))?;
+        let (mode, default) = match self.command {
+            Command::Run(_) => (Mode::Queued, DEFAULT_FILTER),
+            // Who asks for a list has no use for a line about the connection.
+            Command::DeadLetters(_) | Command::Dev(_) | Command::Diff(_) | Command::Record(_) | Command::Try(_) => {
+                (Mode::Direct, QUIET_FILTER)
+            }
+            _ => (Mode::Direct, DEFAULT_FILTER),
+        };
+        let started = Log::start(self.log_format, mode, filter.as_deref().unwrap_or(default));
+        started.map_err(|error| match error.downcast() {
+            Ok(problems) => Failure::Config(problems),
+            Err(error) => Failure::Failed(error),
+        })
+    }
+
+    /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
+    pub fn execute(&self, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
+        // Whoever speaks TLS or HTTP needs one; a second call finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let done = match &self.command {
+            Command::Run(args) => run::execute(args),
+            Command::Check(args) => check::execute(args, output),
+            Command::New(args) => new::execute(args, output, notes),
+            Command::Try(args) => try_module::execute(args, output, notes),
+            Command::Test(args) => test_cases::execute(args, output, notes),
+            Command::Dev(args) => dev::execute(args, output, notes),
+            Command::Diff(args) => diff::execute(args, output, notes),
+            Command::Record(args) => record::execute(args, output, notes),
+            Command::Status(args) => status::execute(args, output),
+            Command::Modules(args) => modules::execute(args, output, notes),
+            Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
+            Command::Completions(args) => completions::execute(args, Self::command(), output),
+        };
+        match done {
+            // Whoever reads the results, such as `head`, has seen enough.
+            Err(Failure::Failed(error)) if is_broken_pipe(&error) => Ok(()),
+            done => done,
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("slipring.toml");
+        std::fs::write(&config, "modules.dir = '.'").unwrap();
+        std::fs::write(dir.path().join("a.wasm"), "").unwrap();
+        let cli = Cli::parse_from(["slipring", "check", "--config", config.to_str().unwrap()]);
+        cli.execute(&mut Closed, &mut io::sink()).unwrap();
+    }
+}

@@ -1,0 +1,38 @@
+//! Which configuration a command reads.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::failure::Failure;
+use crate::config::{self, Bounds, Config};
+
+/// Which configuration a command reads.
+#[derive(Debug, Default, Args)]
+pub struct ConfigFile {
+    /// The configuration; ./slipring.toml if that is there and this is not given
+    #[arg(long, global = true, value_name = "FILE", env = "SLIPRING_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Whether none was named, and there is none.
+    pub fn is_absent(&self) -> bool {
+        self.config.is_none() && !Path::new(config::DEFAULT_FILE).exists()
+    }
+
+    /// For commands that do without a configuration, too.
+    pub fn bounds(&self) -> Bounds {
+        self.load()
+            .map_or_else(|_| Bounds::default(), |config| config.modules.bounds)
+    }
+
+    pub fn load(&self) -> Result<Config, Failure> {
+        let config = config::load(self.config.as_deref(), env::vars_os())?;
+        for variable in &config.unknown_variables {
+            tracing::warn!(variable, "no key is set by this variable");
+        }
+        Ok(config)
+    }
+}
