@@ -1,8 +1,7 @@
 //! The command line: what `slipring` understands, and one file a command in `cli/`. Results go to standard output, words for
 //! people to standard error; the exit code says how it ended.
 
-#[cfg(test)]
-mod canned;
+mod address;
 mod case;
 mod check;
 mod command_line;
@@ -21,7 +20,6 @@ mod new;
 mod palette;
 mod project;
 mod record;
-mod relay;
 mod report;
 mod run;
 mod runner;

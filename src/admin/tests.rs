@@ -1,10 +1,16 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::*;
-use crate::status::State;
+use super::routes::PATHS;
+use super::{Admin, Command, Controls, Error, Verb};
+use crate::config::{self, Secret};
+use crate::status::{CONTENT_TYPE, Metrics, State, StatusBoard};
 
 struct Test {
     address: SocketAddr,

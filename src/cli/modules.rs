@@ -7,8 +7,8 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::address::Address;
 use super::failure::Failure;
-use super::relay::Address;
 use super::table::align;
 use crate::status::{ModuleStatus, RolledBack, VersionStatus};
 

@@ -5,8 +5,8 @@ use std::io::Write;
 use anyhow::Context;
 use serde::Deserialize;
 
+use super::address::Address;
 use super::failure::Failure;
-use super::relay::Address;
 use super::table::align;
 use crate::status::{MemoryStatus, ModuleStatus, State, Status};
 

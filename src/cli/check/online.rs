@@ -258,8 +258,8 @@ impl Finding {
 mod tests {
     use insta::assert_snapshot;
 
-    use super::super::super::canned;
     use super::*;
+    use crate::admin::canned;
     use crate::config::Secret;
 
     fn ask(endpoint: &Url, path: &str, key: Option<&str>) -> String {

@@ -1,6 +1,5 @@
 //! Asks a running relay, over its admin server.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -9,23 +8,12 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::config_file::ConfigFile;
-use super::failure::Failure;
-use crate::admin::COMMAND_HEADER;
+use super::routes::COMMAND_HEADER;
 use crate::config::Secret;
 
-/// Where the relay listens.
-#[derive(Debug, clap::Args)]
-pub struct Address {
-    #[command(flatten)]
-    config: ConfigFile,
-    /// Where the relay listens, instead of the address in the configuration
-    #[arg(long, global = true)]
-    url: Option<Url>,
-}
-
 /// A relay that is thought to run.
-pub struct Relay {
+#[derive(Debug)]
+pub struct Client {
     url: Url,
     token: Option<Secret>,
     runtime: Runtime,
@@ -37,19 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Compiling a large module takes that long.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
-impl Address {
-    pub fn find(&self) -> Result<Relay, Failure> {
-        let config = self.config.load()?;
-        let url = match &self.url {
-            Some(url) => url.clone(),
-            None => base_url(config.admin.listen)?,
-        };
-        Ok(Relay::new(url, config.admin.token)?)
-    }
-}
-
-impl Relay {
-    fn new(url: Url, token: Option<Secret>) -> anyhow::Result<Self> {
+impl Client {
+    pub fn new(url: Url, token: Option<Secret>) -> anyhow::Result<Self> {
         Ok(Self {
             url,
             token,
@@ -118,17 +95,6 @@ impl Relay {
     }
 }
 
-/// An address that everything listens on is reached over the loopback.
-fn base_url(listen: SocketAddr) -> anyhow::Result<Url> {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let url = format!("http://{}/", SocketAddr::new(ip, listen.port()));
-    Url::parse(&url).with_context(|| format!("{url} is not a URL"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -138,9 +104,9 @@ mod tests {
     use super::super::canned;
     use super::*;
 
-    fn relay(url: &Url, token: Option<&str>) -> Relay {
+    fn relay(url: &Url, token: Option<&str>) -> Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Relay::new(url.clone(), token.map(Secret::new)).unwrap()
+        Client::new(url.clone(), token.map(Secret::new)).unwrap()
     }
 
     fn ask(url: &Url, token: Option<&str>) -> anyhow::Result<Value> {
@@ -200,17 +166,10 @@ mod tests {
         the answer of http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
         "#);
         // Bound and closed again: no one listens there.
-        let url = base_url(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = Url::parse(&format!("http://{address}/")).unwrap();
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         no relay answers at http://127.0.0.1:8787/api/status (is it running?): error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
         "#);
-    }
-
-    #[test]
-    fn what_listens_everywhere_is_reached_over_the_loopback() {
-        let url = |listen: &str| base_url(listen.parse().unwrap()).unwrap().to_string();
-        assert_eq!(url("0.0.0.0:1234"), "http://127.0.0.1:1234/");
-        assert_eq!(url("[::]:1234"), "http://[::1]:1234/");
-        assert_eq!(url("10.0.0.7:1234"), "http://10.0.0.7:1234/");
     }
 }

@@ -1,0 +1,133 @@
+//! What can be asked for over HTTP, by whom, and what is answered.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use sha2::{Digest, Sha256};
+
+use super::controls::{Controls, Unheard, Verb};
+use crate::config::Secret;
+use crate::status::{CONTENT_TYPE, Metrics, Status, StatusBoard};
+
+/// A web page can make a browser send a request here, but not one with a header of its own.
+pub(super) const COMMAND_HEADER: &str = "slipring-command";
+
+pub(super) const PATHS: &str = "\
+/healthz     200 while the process lives
+/readyz      200 when every pipeline runs, else 503 and why
+/metrics     OpenMetrics text, for Prometheus
+/api/status  what `slipring status` shows, as JSON
+POST /api/modules/NAME/rollback  back to the version before, as `slipring modules rollback NAME`
+POST /api/modules/NAME/retry     what the directory holds is tried again, or a halted module resumed, as `slipring modules retry NAME`
+";
+
+#[derive(Clone)]
+pub(super) struct Served {
+    pub board: StatusBoard,
+    pub metrics: Metrics,
+    pub controls: Controls,
+}
+
+pub(super) fn router(served: Served, token: Option<&Secret>) -> Router {
+    let router = Router::new()
+        .route("/", get(PATHS))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/status", get(status))
+        .route("/api/modules/{name}/rollback", post(rollback))
+        .route("/api/modules/{name}/retry", post(retry))
+        .fallback((
+            StatusCode::NOT_FOUND,
+            format!("There is no such path; there are:\n{PATHS}"),
+        ))
+        .with_state(served);
+    let router = match token {
+        Some(token) => {
+            let expected: Arc<[u8]> = Sha256::digest(token.expose()).as_slice().into();
+            router.layer(middleware::from_fn_with_state(expected, authorize))
+        }
+        None => router,
+    };
+    // After the layer, which is for what is already there: a probe of life needs no secret.
+    router.route("/healthz", get("ok\n"))
+}
+
+/// Digests are compared, so the time taken says nothing about the token: nobody can choose a digest's first bytes.
+async fn authorize(Shared(expected): Shared<Arc<[u8]>>, request: Request, next: Next) -> Response {
+    let header = request.headers().get(header::AUTHORIZATION);
+    let given = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '));
+    match given {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case("bearer") && Sha256::digest(token).as_slice() == &*expected =>
+        {
+            next.run(request).await
+        }
+        _ => {
+            let found = if header.is_some() {
+                "is not the right one"
+            } else {
+                "is missing"
+            };
+            let text = format!(
+                "The header `Authorization: Bearer TOKEN` {found}; it takes the token that admin.token_file names.\n"
+            );
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
+        }
+    }
+}
+
+async fn ready(Shared(served): Shared<Served>) -> Response {
+    let obstacles = served.board.obstacles();
+    if obstacles.is_empty() {
+        return "ready\n".into_response();
+    }
+    let mut text = String::from("not ready:\n");
+    for obstacle in obstacles {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "- {obstacle}");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn metrics(Shared(served): Shared<Served>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], served.metrics.encode()).into_response()
+}
+
+async fn rollback(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    command(&served.controls, &name, Verb::Rollback, &headers).await
+}
+
+async fn retry(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    command(&served.controls, &name, Verb::Retry, &headers).await
+}
+
+async fn command(controls: &Controls, name: &str, verb: Verb, headers: &HeaderMap) -> Response {
+    if !headers.contains_key(COMMAND_HEADER) {
+        let text = format!("The header `{COMMAND_HEADER}: 1` is missing, which says that no web page sent this.\n");
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    match controls.ask(name, verb).await {
+        Ok(Ok(done)) => format!("{done}\n").into_response(),
+        Ok(Err(reason)) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
+        Err(Unheard::Unknown(names)) => {
+            let text = format!("There is no module `{name}`; there are: {}\n", names.join(", "));
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+        Err(Unheard::Busy) => {
+            let text = format!("The module `{name}` is busy with another change, or is going; try again.\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+async fn status(Shared(served): Shared<Served>) -> Json<Status> {
+    Json(served.board.status())
+}

@@ -1,0 +1,55 @@
+//! Where the relay is that a command asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Context;
+use url::Url;
+
+use super::config_file::ConfigFile;
+use super::failure::Failure;
+use crate::admin::Client;
+
+/// Where the relay listens.
+#[derive(Debug, clap::Args)]
+pub struct Address {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Where the relay listens, instead of the address in the configuration
+    #[arg(long, global = true)]
+    url: Option<Url>,
+}
+
+impl Address {
+    pub fn find(&self) -> Result<Client, Failure> {
+        let config = self.config.load()?;
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => base_url(config.admin.listen)?,
+        };
+        Ok(Client::new(url, config.admin.token)?)
+    }
+}
+
+/// An address that everything listens on is reached over the loopback.
+fn base_url(listen: SocketAddr) -> anyhow::Result<Url> {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let url = format!("http://{}/", SocketAddr::new(ip, listen.port()));
+    Url::parse(&url).with_context(|| format!("{url} is not a URL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_over_the_loopback() {
+        let url = |listen: &str| base_url(listen.parse().unwrap()).unwrap().to_string();
+        assert_eq!(url("0.0.0.0:1234"), "http://127.0.0.1:1234/");
+        assert_eq!(url("[::]:1234"), "http://[::1]:1234/");
+        assert_eq!(url("10.0.0.7:1234"), "http://10.0.0.7:1234/");
+    }
+}
