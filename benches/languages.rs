@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use slipring::message::{Message, Outcome};
 use slipring::transform::{Engine, Instance, Limits, Module};
 use slipring_support::guests;
@@ -147,14 +145,8 @@ fn call(instance: &mut Instance, message: &Message) -> Result<()> {
 
 fn message() -> Message {
     Message {
-        subject: "orders.paid".to_owned(),
-        payload: Bytes::from_static(ORDER.as_bytes()),
-        headers: Vec::new(),
-        stream: Arc::from("ORDERS"),
-        sequence: 17,
         timestamp: 1_790_000_000_123_456_789,
-        deliveries: 1,
-        unreadable: None,
+        ..Message::new("ORDERS", 17, "orders.paid", ORDER)
     }
 }
 

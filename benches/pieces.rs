@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
-use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use slipring::config::Order;
@@ -150,14 +149,8 @@ fn transform(criterion: &mut Criterion) {
 
 fn message(sequence: u64) -> Message {
     Message {
-        subject: "BENCH.17".to_owned(),
-        payload: Bytes::from_static(ORDER.as_bytes()),
-        headers: Vec::new(),
-        stream: Arc::from("BENCH"),
-        sequence,
         timestamp: 1_790_000_000_123_456_789,
-        deliveries: 1,
-        unreadable: None,
+        ..Message::new("BENCH", sequence, "BENCH.17", ORDER)
     }
 }
 

@@ -56,6 +56,20 @@ impl Unreadable {
 }
 
 impl Message {
+    /// A message without headers that was delivered for the first time, and stored at the beginning of 1970.
+    pub fn new(stream: &str, sequence: u64, subject: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            subject: subject.into(),
+            payload: payload.into(),
+            headers: Vec::new(),
+            stream: stream.into(),
+            sequence,
+            timestamp: 0,
+            deliveries: 1,
+            unreadable: None,
+        }
+    }
+
     /// What the message takes in memory, in bytes, as the window counts it. A header line of two letters takes some 60.
     pub fn size(&self) -> usize {
         let unreadable = |unreadable: &Unreadable| {

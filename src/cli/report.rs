@@ -178,16 +178,7 @@ mod tests {
     use crate::message::{Rejection, Stage};
 
     fn line(outcome: &Outcome) -> String {
-        let message = Message {
-            subject: "orders.1".to_owned(),
-            payload: bytes::Bytes::new(),
-            headers: Vec::new(),
-            stream: "TRY".into(),
-            sequence: 1,
-            timestamp: 0,
-            deliveries: 1,
-            unreadable: None,
-        };
+        let message = Message::new("TRY", 1, "orders.1", "");
         let mut output = Vec::new();
         write(&mut output, Source::Line(1), &message, outcome).unwrap();
         String::from_utf8(output).unwrap()

@@ -195,16 +195,7 @@ mod tests {
 
     #[test]
     fn a_subject_and_a_payload_are_enough() {
-        let expected = Message {
-            subject: "orders.1".to_owned(),
-            payload: Bytes::from_static(b"{\"id\":1}"),
-            headers: Vec::new(),
-            stream: "TRY".into(),
-            sequence: 7,
-            timestamp: 0,
-            deliveries: 1,
-            unreadable: None,
-        };
+        let expected = Message::new("TRY", 7, "orders.1", "{\"id\":1}");
         assert_eq!(message(r#"{"subject": "orders.1", "data": {"id": 1}}"#), expected);
         assert_eq!(message(r#"{"subject": "orders.1", "payload": "{\"id\":1}"}"#), expected);
         assert_eq!(
@@ -221,14 +212,10 @@ mod tests {
             "timestamp":"1970-01-01T00:00:01Z","stream":"S","deliveries":2}"#;
         let headers = [("A", "1"), ("B", "2"), ("B", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let expected = Message {
-            subject: "s".to_owned(),
-            payload: Bytes::new(),
             headers: headers.to_vec(),
-            stream: "S".into(),
-            sequence: 9,
             timestamp: 1_000_000_000,
             deliveries: 2,
-            unreadable: None,
+            ..Message::new("S", 9, "s", "")
         };
         assert_eq!(message(line), expected);
         assert_eq!(message(r#"{"subject":"s","payload":"","timestamp":5}"#).timestamp, 5);
@@ -249,14 +236,10 @@ mod tests {
             b"\xff\0",
         ] {
             let message = Message {
-                subject: "s".to_owned(),
-                payload: Bytes::from_static(payload),
                 headers: headers.to_vec(),
-                stream: "ORDERS".into(),
-                sequence: 9,
                 timestamp: 1_793_520_000_123_456_789,
                 deliveries: 2,
-                unreadable: None,
+                ..Message::new("ORDERS", 9, "s", payload)
             };
             for stream in ["ORDERS", "TRY"] {
                 let text = serde_json::to_string(&Sample::of(&message, stream)).unwrap();
@@ -280,14 +263,10 @@ mod tests {
             } = nats::headers::read(subject, block);
             assert!(unreadable.is_some());
             let message = Message {
-                subject,
-                payload: Bytes::from_static(b"{\"id\":1}"),
                 headers,
-                stream: "ORDERS".into(),
-                sequence: 9,
                 timestamp: 1_793_520_000_123_456_789,
-                deliveries: 1,
                 unreadable,
+                ..Message::new("ORDERS", 9, subject, "{\"id\":1}")
             };
             let text = serde_json::to_string(&Sample::of(&message, "ORDERS")).unwrap();
             assert_eq!(parse(text.as_bytes(), 7, "ORDERS").unwrap(), message, "{text}");

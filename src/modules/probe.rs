@@ -69,7 +69,6 @@ fn is_worse(new: &Rejection, old: &Outcome) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use super::*;
     use crate::transform::Limits;
@@ -94,17 +93,8 @@ mod tests {
     }
 
     fn messages(count: u64) -> Vec<Arc<Message>> {
-        let message = |sequence| Message {
-            subject: "orders.7".to_owned(),
-            payload: Bytes::new(),
-            headers: Vec::new(),
-            stream: "ORDERS".into(),
-            sequence,
-            timestamp: 0,
-            deliveries: 1,
-            unreadable: None,
-        };
-        (1..=count).map(|sequence| Arc::new(message(sequence))).collect()
+        let message = |sequence| Arc::new(Message::new("ORDERS", sequence, "orders.7", ""));
+        (1..=count).map(message).collect()
     }
 
     #[test]

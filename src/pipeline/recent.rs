@@ -50,21 +50,10 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn message(sequence: u64, size: usize) -> Arc<Message> {
-        Arc::new(Message {
-            subject: String::new(),
-            payload: Bytes::from(vec![0; size]),
-            headers: Vec::new(),
-            stream: "ORDERS".into(),
-            sequence,
-            timestamp: 0,
-            deliveries: 1,
-            unreadable: None,
-        })
+        Arc::new(Message::new("ORDERS", sequence, "", vec![0_u8; size]))
     }
 
     fn sequences(recent: &Recent) -> Vec<u64> {

@@ -67,14 +67,8 @@ mod tests {
     #[test]
     fn each_part_of_a_message_s_identity_counts() {
         let message = |stream: &str, sequence, timestamp| Message {
-            subject: "subject".into(),
-            payload: bytes::Bytes::new(),
-            headers: Vec::new(),
-            stream: stream.into(),
-            sequence,
             timestamp,
-            deliveries: 1,
-            unreadable: None,
+            ..Message::new(stream, sequence, "subject", "")
         };
         let first = |module: &str, message: &Message| Random::of_module(module).of_message(message).next();
         let one = message("A", 1, 2);

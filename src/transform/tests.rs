@@ -7,20 +7,13 @@ mod unruly;
 pub(crate) mod wat;
 mod working;
 
-use std::sync::Arc;
-
 use crate::message::{Message, Outcome, Rejection};
 
 fn message(sequence: u64) -> Message {
     Message {
-        subject: "test.subject".into(),
-        payload: bytes::Bytes::from_static(b"{}"),
         headers: vec![("name".into(), "value".into())],
-        stream: Arc::from("TEST"),
-        sequence,
         timestamp: 1_700_000_000_123_456_789,
-        deliveries: 1,
-        unreadable: None,
+        ..Message::new("TEST", sequence, "test.subject", "{}")
     }
 }
 

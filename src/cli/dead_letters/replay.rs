@@ -248,16 +248,8 @@ fn unreadable(reason: &str) -> Rejection {
 /// In the place of a message that can't be read.
 fn nothing(opened: &Opened) -> Message {
     let origin = opened.letter.origin.as_ref();
-    Message {
-        subject: origin.map_or(String::new(), |origin| origin.subject.clone()),
-        payload: opened.payload.clone(),
-        headers: Vec::new(),
-        stream: "".into(),
-        sequence: 0,
-        timestamp: 0,
-        deliveries: 1,
-        unreadable: None,
-    }
+    let subject = origin.map_or(String::new(), |origin| origin.subject.clone());
+    Message::new("", 0, subject, opened.payload.clone())
 }
 
 #[cfg(test)]

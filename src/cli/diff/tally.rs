@@ -89,16 +89,7 @@ pub mod tests {
     use crate::message::{Body, Publication};
 
     pub fn message(sequence: u64) -> Message {
-        Message {
-            subject: format!("orders.{sequence}"),
-            payload: bytes::Bytes::new(),
-            headers: Vec::new(),
-            stream: "ORDERS".into(),
-            sequence,
-            timestamp: 0,
-            deliveries: 1,
-            unreadable: None,
-        }
+        Message::new("ORDERS", sequence, format!("orders.{sequence}"), "")
     }
 
     pub fn published(channel: &str, json: &str) -> Outcome {

@@ -216,16 +216,10 @@ mod tests {
     fn message(subject: &str, payload: &str) -> Message {
         let headers = [("Trace", "a"), ("Trace", "b"), ("Kind", "order")];
         Message {
-            subject: subject.to_owned(),
-            payload: payload.to_owned().into(),
             headers: headers
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
-            stream: "ORDERS".into(),
-            sequence: 42,
-            timestamp: 0,
-            deliveries: 1,
-            unreadable: None,
+            ..Message::new("ORDERS", 42, subject, payload.to_owned())
         }
     }
 
