@@ -71,7 +71,7 @@ pub struct Args {
 
 /// How a case went.
 #[derive(Debug)]
-enum Verdict {
+enum CaseResult {
     Passed,
     /// What was expected differs, or nothing was.
     Failed {
@@ -114,11 +114,11 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     )?;
     let mut summary = Summary::default();
     for file in &files {
-        let verdict = judge(file, &mut runner, args.update);
-        summary.count(&verdict);
+        let result = judge(file, &mut runner, args.update);
+        summary.count(&result);
         let shown = match args.json {
-            true => json(&case::name(file), &verdict),
-            false => render(&case::name(file), &verdict, &Palette::of_stdout()),
+            true => json(&case::name(file), &result),
+            false => render(&case::name(file), &result, &Palette::of_stdout()),
         };
         output.write_all(shown.as_bytes())?;
     }
@@ -159,30 +159,30 @@ pub fn no_cases(dir: &Path) -> anyhow::Error {
     )
 }
 
-fn judge(file: &Path, runner: &mut Runner, update: bool) -> Verdict {
+fn judge(file: &Path, runner: &mut Runner, update: bool) -> CaseResult {
     let ran = Case::read(file, runner.stream()).and_then(|case| Ok((runner.run(&case)?, case.expect)));
     match ran {
-        Err(error) => Verdict::Broken(error),
-        Ok((made, Some(expected))) if expected.allows(&made) => Verdict::Passed,
+        Err(error) => CaseResult::Broken(error),
+        Ok((made, Some(expected))) if expected.allows(&made) => CaseResult::Passed,
         Ok((made, _)) if update => match case::accept(file, &made) {
-            Ok(()) => Verdict::Updated { made },
-            Err(error) => Verdict::Broken(error),
+            Ok(()) => CaseResult::Updated { made },
+            Err(error) => CaseResult::Broken(error),
         },
-        Ok((made, expected)) => Verdict::Failed { made, expected },
+        Ok((made, expected)) => CaseResult::Failed { made, expected },
     }
 }
 
-fn render(name: &str, verdict: &Verdict, palette: &Palette) -> String {
+fn render(name: &str, result: &CaseResult, palette: &Palette) -> String {
     let Palette { good, bad, note, .. } = palette;
-    match verdict {
-        Verdict::Passed => format!("{good}ok{good:#}       {name}\n"),
-        Verdict::Updated { .. } => format!("{note}updated{note:#}  {name}\n"),
-        Verdict::Broken(error) => format!("{bad}FAILED{bad:#}   {name}: {error:#}\n"),
-        Verdict::Failed { made, expected: None } => format!(
+    match result {
+        CaseResult::Passed => format!("{good}ok{good:#}       {name}\n"),
+        CaseResult::Updated { .. } => format!("{note}updated{note:#}  {name}\n"),
+        CaseResult::Broken(error) => format!("{bad}FAILED{bad:#}   {name}: {error:#}\n"),
+        CaseResult::Failed { made, expected: None } => format!(
             "{bad}FAILED{bad:#}   {name}: it has no `expect`; this is what the module makes of it\n{}",
             difference::render("", &made.pretty(), palette)
         ),
-        Verdict::Failed {
+        CaseResult::Failed {
             made,
             expected: Some(expected),
         } => format!(
@@ -205,7 +205,7 @@ struct Line<'a> {
     error: Option<String>,
 }
 
-fn json(name: &str, verdict: &Verdict) -> String {
+fn json(name: &str, result: &CaseResult) -> String {
     let mut line = Line {
         case: name,
         result: "passed",
@@ -213,18 +213,18 @@ fn json(name: &str, verdict: &Verdict) -> String {
         expected: None,
         error: None,
     };
-    match verdict {
-        Verdict::Passed => {}
-        Verdict::Failed { made, expected } => {
+    match result {
+        CaseResult::Passed => {}
+        CaseResult::Failed { made, expected } => {
             line.result = "failed";
             line.made = Some(made);
             line.expected = expected.as_ref();
         }
-        Verdict::Updated { made } => {
+        CaseResult::Updated { made } => {
             line.result = "updated";
             line.made = Some(made);
         }
-        Verdict::Broken(error) => {
+        CaseResult::Broken(error) => {
             line.result = "broken";
             line.error = Some(format!("{error:#}"));
         }
@@ -233,13 +233,13 @@ fn json(name: &str, verdict: &Verdict) -> String {
 }
 
 impl Summary {
-    fn count(&mut self, verdict: &Verdict) {
-        match verdict {
-            Verdict::Passed => self.passed += 1,
-            Verdict::Updated { .. } => self.updated += 1,
-            Verdict::Failed { expected: Some(_), .. } => self.failed += 1,
-            Verdict::Failed { expected: None, .. } => self.without_expectation += 1,
-            Verdict::Broken(_) => self.broken += 1,
+    fn count(&mut self, result: &CaseResult) {
+        match result {
+            CaseResult::Passed => self.passed += 1,
+            CaseResult::Updated { .. } => self.updated += 1,
+            CaseResult::Failed { expected: Some(_), .. } => self.failed += 1,
+            CaseResult::Failed { expected: None, .. } => self.without_expectation += 1,
+            CaseResult::Broken(_) => self.broken += 1,
         }
     }
 

@@ -36,8 +36,8 @@ impl Log {
         let module = self.module.as_str();
         let verdict = lock(&self.rate).admit(Instant::now());
         match verdict {
-            Verdict::Suppress => return,
-            Verdict::SuppressFromHere => {
+            Admission::Suppress => return,
+            Admission::SuppressFromHere => {
                 tracing::warn!(
                     target: "slipring::guest",
                     module,
@@ -45,8 +45,8 @@ impl Log {
                 );
                 return;
             }
-            Verdict::Show { suppressed: 0 } => {}
-            Verdict::Show { suppressed } => {
+            Admission::Show { suppressed: 0 } => {}
+            Admission::Show { suppressed } => {
                 tracing::warn!(target: "slipring::guest", module, suppressed, "lines of the module were not shown");
             }
         }
@@ -151,7 +151,7 @@ impl Line {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Admission {
     /// `suppressed` lines were not shown since the last one that was.
     Show {
         suppressed: u64,
@@ -178,7 +178,7 @@ impl Rate {
         }
     }
 
-    fn admit(&mut self, now: Instant) -> Verdict {
+    fn admit(&mut self, now: Instant) -> Admission {
         let seconds = now.saturating_duration_since(self.filled).as_secs();
         if seconds > 0 {
             let gained = u32::try_from(seconds).unwrap_or(BURST).saturating_mul(LINES_A_SECOND);
@@ -187,15 +187,15 @@ impl Rate {
         }
         if self.tokens > 0 {
             self.tokens -= 1;
-            return Verdict::Show {
+            return Admission::Show {
                 suppressed: std::mem::take(&mut self.suppressed),
             };
         }
         self.suppressed += 1;
         if self.suppressed == 1 {
-            Verdict::SuppressFromHere
+            Admission::SuppressFromHere
         } else {
-            Verdict::Suppress
+            Admission::Suppress
         }
     }
 }
@@ -242,19 +242,19 @@ mod tests {
         let start = Instant::now();
         let mut rate = Rate::new(start);
         for _ in 0..BURST {
-            assert_eq!(rate.admit(start), Verdict::Show { suppressed: 0 });
+            assert_eq!(rate.admit(start), Admission::Show { suppressed: 0 });
         }
-        assert_eq!(rate.admit(start), Verdict::SuppressFromHere);
-        assert_eq!(rate.admit(start + Duration::from_millis(999)), Verdict::Suppress);
+        assert_eq!(rate.admit(start), Admission::SuppressFromHere);
+        assert_eq!(rate.admit(start + Duration::from_millis(999)), Admission::Suppress);
         let later = start + Duration::from_secs(1);
-        assert_eq!(rate.admit(later), Verdict::Show { suppressed: 2 });
+        assert_eq!(rate.admit(later), Admission::Show { suppressed: 2 });
         for _ in 1..LINES_A_SECOND {
-            assert_eq!(rate.admit(later), Verdict::Show { suppressed: 0 });
+            assert_eq!(rate.admit(later), Admission::Show { suppressed: 0 });
         }
-        assert_eq!(rate.admit(later), Verdict::SuppressFromHere);
+        assert_eq!(rate.admit(later), Admission::SuppressFromHere);
         assert_eq!(
             rate.admit(start + Duration::from_secs(3600)),
-            Verdict::Show { suppressed: 1 }
+            Admission::Show { suppressed: 1 }
         );
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::compare::Change;
-use super::speed::{Took, Verdict};
+use super::speed::{Pace, Took};
 use super::tally::{Example, Tally};
 use crate::cli::dead_letters::text::printable;
 use crate::cli::difference;
@@ -59,10 +59,10 @@ pub fn text(tally: &Tally, palette: &Palette) -> String {
 
 /// Only where the one is clearly slower than the other.
 fn speed(tally: &Tally) -> Option<String> {
-    let word = match tally.speed.verdict() {
-        Verdict::Same => return None,
-        Verdict::Slower => "slower",
-        Verdict::Faster => "faster",
+    let word = match tally.speed.pace() {
+        Pace::Same => return None,
+        Pace::Slower => "slower",
+        Pace::Faster => "faster",
     };
     let (old, new) = tally.speed.took()?;
     Some(format!(
@@ -117,7 +117,7 @@ pub fn json(tally: &Tally) -> serde_json::Result<String> {
         messages: tally.messages,
         same: tally.same,
         changed: Change::ALL.into_iter().map(count).collect(),
-        slower: tally.speed.verdict() == Verdict::Slower,
+        slower: tally.speed.pace() == Pace::Slower,
         old: side(took.map(|(old, _)| old), tally.old_memory),
         new: side(took.map(|(_, new)| new), tally.new_memory),
         examples: &tally.examples,

@@ -20,7 +20,7 @@ pub struct Speed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Pace {
     Same,
     Slower,
     Faster,
@@ -45,9 +45,9 @@ impl Speed {
     }
 
     /// What can't be told from chance, or is too little to matter, is the same.
-    pub fn verdict(&self) -> Verdict {
+    pub fn pace(&self) -> Pace {
         let Some((old, new)) = self.took() else {
-            return Verdict::Same;
+            return Pace::Same;
         };
         let pairs = self.old.iter().zip(&self.new);
         let slower = pairs.clone().filter(|(old, new)| new > old).count() as f64;
@@ -55,11 +55,11 @@ impl Speed {
         let certainty = (slower - faster) / (slower + faster).max(1.0).sqrt();
         let ratio = new.median.as_secs_f64() / old.median.as_secs_f64().max(f64::MIN_POSITIVE);
         if certainty > CERTAIN && ratio > NOTABLE {
-            Verdict::Slower
+            Pace::Slower
         } else if certainty < -CERTAIN && ratio < 1.0 / NOTABLE {
-            Verdict::Faster
+            Pace::Faster
         } else {
-            Verdict::Same
+            Pace::Same
         }
     }
 }
@@ -75,12 +75,12 @@ fn took(times: &[Duration]) -> Option<Took> {
 mod tests {
     use super::*;
 
-    fn verdict(calls: u64, old: impl Fn(u64) -> u64, new: impl Fn(u64) -> u64) -> Verdict {
+    fn pace(calls: u64, old: impl Fn(u64) -> u64, new: impl Fn(u64) -> u64) -> Pace {
         let mut speed = Speed::default();
         for call in 0..calls {
             speed.add(Duration::from_nanos(old(call)), Duration::from_nanos(new(call)));
         }
-        speed.verdict()
+        speed.pace()
     }
 
     /// Some noise, the same each time.
@@ -91,23 +91,23 @@ mod tests {
     #[test]
     fn twice_the_time_is_slower_and_half_of_it_faster() {
         let (one, two) = (|call| 5_000 + noise(call), |call| 10_000 + noise(call + 1));
-        assert_eq!(verdict(100, one, two), Verdict::Slower);
-        assert_eq!(verdict(100, two, one), Verdict::Faster);
+        assert_eq!(pace(100, one, two), Pace::Slower);
+        assert_eq!(pace(100, two, one), Pace::Faster);
     }
 
     #[test]
     fn noise_and_little_and_few_calls_say_nothing() {
         assert_eq!(
-            verdict(10_000, |call| 5_000 + noise(call), |call| 5_000 + noise(call + 1)),
-            Verdict::Same
+            pace(10_000, |call| 5_000 + noise(call), |call| 5_000 + noise(call + 1)),
+            Pace::Same
         );
-        assert_eq!(verdict(10_000, |_| 5_000, |_| 5_100), Verdict::Same, "2 percent");
-        assert_eq!(verdict(10, |_| 5_000, |_| 10_000), Verdict::Same, "ten calls");
-        assert_eq!(verdict(0, |_| 0, |_| 0), Verdict::Same);
+        assert_eq!(pace(10_000, |_| 5_000, |_| 5_100), Pace::Same, "2 percent");
+        assert_eq!(pace(10, |_| 5_000, |_| 10_000), Pace::Same, "ten calls");
+        assert_eq!(pace(0, |_| 0, |_| 0), Pace::Same);
         // One call in a hundred waits for the machine.
         assert_eq!(
-            verdict(100, |_| 5_000, |call| if call == 7 { 9_000_000 } else { 5_000 }),
-            Verdict::Same
+            pace(100, |_| 5_000, |call| if call == 7 { 9_000_000 } else { 5_000 }),
+            Pace::Same
         );
     }
 
