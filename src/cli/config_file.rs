@@ -13,7 +13,7 @@ use crate::config::{self, Bounds, Config};
 pub struct ConfigFile {
     /// The configuration; ./slipring.toml if that is there and this is not given
     #[arg(long, global = true, value_name = "FILE", env = "SLIPRING_CONFIG")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 }
 
 impl ConfigFile {

@@ -4,6 +4,7 @@
 //! for a while with the old one at hand.
 
 mod absence;
+mod event;
 mod load;
 mod rollback;
 
@@ -17,33 +18,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Context;
 use super::claims::{Claim, Taken};
-use super::directory::Missing;
+use super::context::Context;
+use super::files::Files;
 use super::versions::{Id, Version, Versions};
 use crate::admin::Command;
 use crate::config::OnReject;
 use crate::pipeline::{Assignment, Pipeline, Recent};
 use crate::status::{ModuleBoard, State};
-use crate::transform::{Trial, Verdict};
+use crate::transform::Trial;
 use absence::{Absence, Doubt};
+use event::Event;
 use load::{GivenUp, superseded};
-
-/// What the directory holds of one module.
-#[derive(Debug, Clone)]
-pub(super) enum Files {
-    Present(Version),
-    Missing(Missing),
-    Unreadable(String),
-    Gone,
-}
 
 /// A pipeline that breaks, which only a bug makes it do, is started again after this pause.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
-
-/// How often a module's record is looked at. Where several relays share a directory, what one of them rolls back must not come back
-/// when another takes over.
-const LOOK_AROUND: Duration = Duration::from_secs(2);
 
 struct Keeper {
     context: Arc<Context>,
@@ -84,28 +73,6 @@ struct Probation {
     predecessor: Candidate,
     trial: Arc<Trial>,
     until: Instant,
-}
-
-/// What a keeper is woken by.
-enum Event {
-    /// The directory holds something else, or nobody looks any more.
-    Files {
-        closed: bool,
-    },
-    /// The version at work is not good enough.
-    Failed(Verdict),
-    /// The version at work has been watched for long enough.
-    Passed,
-    Command(Command),
-    Broken,
-    /// A consumer has become free.
-    Freed,
-    /// It is time to look what other relays on the same directory have put to work.
-    Others,
-    /// The module's files have not come back.
-    Absent(Absence),
-    /// Nor has anybody put the module back after it was gone.
-    Forgotten,
 }
 
 /// Follows `files` until their sender or the module is gone, then drains.
@@ -155,32 +122,6 @@ impl Keeper {
                     Event::Absent(absence) => self.leave(absence).await,
                 }
             }
-        }
-    }
-
-    async fn next_event(
-        &mut self,
-        files: &mut watch::Receiver<Files>,
-        commands: &mut mpsc::Receiver<Command>,
-        freed: &mut watch::Receiver<()>,
-    ) -> Event {
-        let trial = self.probation().map(|probation| Arc::clone(&probation.trial));
-        let until = self.probation().map(|probation| probation.until);
-        let asked = self.running.as_ref().map(|running| running.claim.asked());
-        let is_running = self.running.is_some();
-        tokio::select! {
-            biased;
-            // Before the files: what comes next is compared with what is at work.
-            verdict = failed(trial) => Event::Failed(verdict),
-            changed = files.changed() => Event::Files { closed: changed.is_err() },
-            Some(command) = commands.recv() => Event::Command(command),
-            () = over(until) => Event::Passed,
-            () = broken(&mut self.running) => Event::Broken,
-            // The sender lives in the keeper's own context.
-            Ok(()) = freed.changed(), if self.blocked.is_some() => Event::Freed,
-            absence = absence::certain(self.doubt, asked) => Event::Absent(absence),
-            () = absence::forgotten(self.doubt.filter(|_| !is_running), self.stopped.is_some()) => Event::Forgotten,
-            () = tokio::time::sleep(LOOK_AROUND), if is_running => Event::Others,
         }
     }
 
@@ -525,26 +466,4 @@ fn watched(candidate: &Candidate, predecessor: Candidate) -> Option<Probation> {
         until: Instant::now() + new.config.watch,
         predecessor,
     })
-}
-
-/// Waits for the pipeline to end by itself.
-async fn broken(running: &mut Option<Running>) {
-    match running {
-        Some(running) => running.pipeline.ended().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn failed(trial: Option<Arc<Trial>>) -> Verdict {
-    match trial {
-        Some(trial) => trial.failure().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn over(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
 }

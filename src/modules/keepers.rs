@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::error;
 
-use super::keeper::Files;
+use super::files::Files;
 
 /// Before a keeper that broke is started again. What broke it may be there still.
 const RESTART_DELAY: Duration = Duration::from_secs(1);

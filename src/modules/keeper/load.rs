@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tracing::info;
 
+use super::super::files::Files;
 use super::super::loading::Wanted;
 use super::super::probe::probe;
 use super::super::versions::Version;
-use super::{Candidate, Files, Keeper};
+use super::{Candidate, Keeper};
 use crate::config;
 use crate::pipeline::Assignment;
 use crate::transform::Limits;

@@ -1,0 +1,89 @@
+//! What a keeper waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::super::files::Files;
+use super::absence::{self, Absence};
+use super::{Keeper, Running};
+use crate::admin::Command;
+use crate::transform::{Trial, Verdict};
+
+/// How often a module's record is looked at. Where several relays share a directory, what one of them rolls back must not come back
+/// when another takes over.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
+
+/// What a keeper is woken by.
+pub(super) enum Event {
+    /// The directory holds something else, or nobody looks any more.
+    Files {
+        closed: bool,
+    },
+    /// The version at work is not good enough.
+    Failed(Verdict),
+    /// The version at work has been watched for long enough.
+    Passed,
+    Command(Command),
+    Broken,
+    /// A consumer has become free.
+    Freed,
+    /// It is time to look what other relays on the same directory have put to work.
+    Others,
+    /// The module's files have not come back.
+    Absent(Absence),
+    /// Nor has anybody put the module back after it was gone.
+    Forgotten,
+}
+
+impl Keeper {
+    pub(super) async fn next_event(
+        &mut self,
+        files: &mut watch::Receiver<Files>,
+        commands: &mut mpsc::Receiver<Command>,
+        freed: &mut watch::Receiver<()>,
+    ) -> Event {
+        let trial = self.probation().map(|probation| Arc::clone(&probation.trial));
+        let until = self.probation().map(|probation| probation.until);
+        let asked = self.running.as_ref().map(|running| running.claim.asked());
+        let is_running = self.running.is_some();
+        tokio::select! {
+            biased;
+            // Before the files: what comes next is compared with what is at work.
+            verdict = failed(trial) => Event::Failed(verdict),
+            changed = files.changed() => Event::Files { closed: changed.is_err() },
+            Some(command) = commands.recv() => Event::Command(command),
+            () = over(until) => Event::Passed,
+            () = broken(&mut self.running) => Event::Broken,
+            // The sender lives in the keeper's own context.
+            Ok(()) = freed.changed(), if self.blocked.is_some() => Event::Freed,
+            absence = absence::certain(self.doubt, asked) => Event::Absent(absence),
+            () = absence::forgotten(self.doubt.filter(|_| !is_running), self.stopped.is_some()) => Event::Forgotten,
+            () = tokio::time::sleep(LOOK_AROUND), if is_running => Event::Others,
+        }
+    }
+}
+
+/// Waits for the pipeline to end by itself.
+async fn broken(running: &mut Option<Running>) {
+    match running {
+        Some(running) => running.pipeline.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn failed(trial: Option<Arc<Trial>>) -> Verdict {
+    match trial {
+        Some(trial) => trial.failure().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
