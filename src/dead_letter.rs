@@ -8,9 +8,7 @@ mod read;
 mod store;
 mod tail;
 
+pub use header::SUBJECT_PREFIX;
 pub use letter::{Letter, Opened, Origin, Raw, Unfit};
 pub use read::{ReadError, Reader, Scan};
 pub use store::{DeadLetters, Sender, StoreError};
-
-/// Dead letters of a module `orders` have the subject `slipring.dead.orders`.
-pub const SUBJECT_PREFIX: &str = "slipring.dead";

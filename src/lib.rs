@@ -3,7 +3,8 @@
 //!
 //! The modules, in reading order:
 //!
-//! - [`message`]: what flows. [`now`]: when. [`load`]: through which load of a module.
+//! - [`message`]: what flows. [`now`]: when. [`load`]: through which load of a module, of a file with
+//!   which [`hash`].
 //! - [`config`]: what the user wrote, checked.
 //! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
@@ -20,6 +21,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod dead_letter;
+pub mod hash;
 pub mod load;
 pub mod memory;
 pub mod message;

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Dead letters of a module `orders` have the subject `slipring.dead.orders`.
+pub const SUBJECT_PREFIX: &str = "slipring.dead";
+
 pub(super) const REASON: &str = "Slipring-Reason";
 pub(super) const STAGE: &str = "Slipring-Stage";
 pub(super) const CODE: &str = "Slipring-Code";

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::header::{self, SUBJECT_PREFIX};
 use super::tail::Tail;
-use super::{SUBJECT_PREFIX, header};
 use crate::message::{Message, Results};
 use crate::nats::headers::{self, Contents};
 

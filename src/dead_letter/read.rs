@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::SUBJECT_PREFIX;
+use super::header::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
 use crate::nats::wire::{self, Answer, Fetch, Frame, Wire, status};

@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tracing::{info, warn};
 
+use super::header::{self, SUBJECT_PREFIX};
 use super::tail::Tail;
-use super::{SUBJECT_PREFIX, header};
 use crate::message::{Message, Rejection, Results};
 use crate::nats::Nats;
 

@@ -16,12 +16,12 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use files::Files;
 
 use crate::config;
+use crate::hash;
 
 /// A module and its settings, by their hashes in hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,15 +257,10 @@ pub fn instead_of(config: &config::Modules, name: &str, present: &Id) -> io::Res
 impl Id {
     pub fn of(wasm: &[u8], toml: &str) -> Self {
         Self {
-            wasm_sha256: hex(wasm),
-            toml_sha256: hex(toml.as_bytes()),
+            wasm_sha256: hash::sha256(wasm),
+            toml_sha256: hash::sha256(toml.as_bytes()),
         }
     }
-}
-
-/// The SHA-256, in hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_read_only(error: &io::Error) -> bool {

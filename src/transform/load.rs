@@ -1,10 +1,7 @@
 //! From a file to a [`Module`]: compiles it, checks it, and has it try itself.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use sha2::{Digest, Sha256};
 
 use super::bindings::TransformIndices;
 use super::console::Log;
@@ -14,6 +11,7 @@ use super::error::LoadError;
 use super::interface;
 use super::limits::Limits;
 use super::module::Module;
+use crate::hash;
 use crate::load::{Load, LoadId};
 
 impl Module {
@@ -26,12 +24,23 @@ impl Module {
         settings_json: &str,
         limits: Limits,
     ) -> Result<Arc<Self>, LoadError> {
-        let sha256 = hex(&Sha256::digest(wasm));
-        let code = match engine.compiled(&sha256) {
+        Self::load_hashed(engine, name, wasm, &hash::sha256(wasm), settings_json, limits)
+    }
+
+    /// The same, of a file with this hash.
+    pub fn load_hashed(
+        engine: &Engine,
+        name: &str,
+        wasm: &[u8],
+        sha256: &str,
+        settings_json: &str,
+        limits: Limits,
+    ) -> Result<Arc<Self>, LoadError> {
+        let code = match engine.compiled(sha256) {
             Some(code) => code,
-            None => engine.compile(wasm, &sha256, &|| true)?,
+            None => engine.compile(wasm, sha256, &|| true)?,
         };
-        Self::start(code, name, &sha256, settings_json, limits)
+        Self::start(code, name, sha256, settings_json, limits)
     }
 
     /// Checks code, the file of which has this hash, and runs `init` once with the settings, a JSON object. This blocks for as long
@@ -75,14 +84,4 @@ impl Module {
 fn next_id() -> LoadId {
     static LOADS: AtomicU64 = AtomicU64::new(0);
     LoadId(LOADS.fetch_add(1, Ordering::Relaxed))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::permissions;
-use super::super::versions::hex;
+use crate::hash;
 
 /// Far above what a person writes into a configuration.
 const MAX_TOML_BYTES: u64 = 1000 * 1000;
@@ -137,7 +137,7 @@ impl Kind {
 impl Whole {
     pub fn new(bytes: Vec<u8>) -> Self {
         Self {
-            sha256: hex(&bytes),
+            sha256: hash::sha256(&bytes),
             bytes: bytes.into(),
         }
     }

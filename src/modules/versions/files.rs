@@ -7,7 +7,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Id, Record, Version, hex};
+use super::{Id, Record, Version};
+use crate::hash;
 use crate::modules::permissions;
 
 const RECORD: &str = "record.json";
@@ -109,7 +110,7 @@ impl Files {
         }
         let bytes =
             fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        let found = hex(&bytes);
+        let found = hash::sha256(&bytes);
         if found != sha256 {
             return Err(invalid(&path, &format!("its SHA-256 is {found}: it was changed")));
         }

@@ -62,9 +62,9 @@ async fn the_way_back_is_known_after_a_restart_and_no_longer_than_wanted() {
         .collect();
     let kept = [
         "record.json".to_owned(),
-        format!("{}.wasm", hex(b"1")),
-        format!("{}.wasm", hex(b"2")),
-        format!("{}.toml", hex(b"b")),
+        format!("{}.wasm", hash::sha256(b"1")),
+        format!("{}.wasm", hash::sha256(b"2")),
+        format!("{}.toml", hash::sha256(b"b")),
     ];
     assert_eq!(files, BTreeSet::from(kept));
     assert_eq!(

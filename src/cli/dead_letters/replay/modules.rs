@@ -44,22 +44,23 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     let doing = || format!("cannot load the module {}", wasm_path.display());
     let wasm = read_wasm(&wasm_path, &modules.bounds).with_context(doing)?;
     let toml = fs::read_to_string(&toml_path).with_context(|| format!("cannot read {}", toml_path.display()))?;
-    let at_work = versions::instead_of(modules, name, &Id::of(&wasm, &toml));
+    let present = Id::of(&wasm, &toml);
+    let at_work = versions::instead_of(modules, name, &present);
     let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is at work"))?;
-    let (wasm, toml) = match at_work {
+    let (sha256, wasm, toml) = match at_work {
         Some(Version { id, wasm, toml }) => {
             warn!(
                 module = name,
                 sha256 = id.wasm_sha256,
                 "what the directory holds was rolled back: the version at work replays instead"
             );
-            (wasm, toml)
+            (id.wasm_sha256, wasm, toml)
         }
-        None => (wasm.into(), toml),
+        None => (present.wasm_sha256, wasm.into(), toml),
     };
     let config = config::parse_module(&toml_path, &toml)?;
     let limits = Limits::from(&config);
-    let module = Module::load(engine, name, &wasm, &config.settings, limits).with_context(doing)?;
+    let module = Module::load_hashed(engine, name, &wasm, &sha256, &config.settings, limits).with_context(doing)?;
     Ok(Assignment {
         module,
         config: Arc::new(config),
