@@ -3,6 +3,7 @@
 //! All happens on one plain thread: building and running modules block. What else there is (signals, the file system's events,
 //! messages) arrives as [`Event`]s from other threads.
 
+mod event;
 mod files;
 mod screen;
 mod tap;
@@ -13,7 +14,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use anyhow::Context;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use self::event::Event;
 use self::files::Files;
 use self::screen::Screen;
 use self::tap::Tap;
@@ -61,22 +62,6 @@ pub struct Args {
     nats: bool,
     #[command(flatten)]
     config: ConfigFile,
-}
-
-#[derive(Debug)]
-enum Event {
-    /// Something happened in the folder.
-    Hint,
-    /// The stream is read from now on.
-    Tapped,
-    Message {
-        message: Arc<Message>,
-        /// Messages before it that there was no time for.
-        skipped: u64,
-    },
-    /// The stream is not read.
-    Trouble(String),
-    Stop,
 }
 
 /// Events that may wait while a build runs.

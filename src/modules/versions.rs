@@ -8,62 +8,21 @@
 //! ```
 
 mod files;
+mod record;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use files::Files;
-
 use crate::config;
-use crate::hash;
+use files::Files;
+use record::Record;
 
-/// A module and its settings, by their hashes in hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Id {
-    pub wasm_sha256: String,
-    pub toml_sha256: String,
-}
-
-/// With the content of both files.
-#[derive(Debug, Clone)]
-pub struct Version {
-    pub id: Id,
-    pub wasm: Arc<[u8]>,
-    pub toml: String,
-}
-
-/// A version that was at work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    #[serde(flatten)]
-    pub id: Id,
-    /// When it took over, RFC 3339.
-    pub since: String,
-}
-
-/// The version whose files are in the directory and which is not at work, since it was rolled back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Withdrawn {
-    #[serde(flatten)]
-    pub id: Id,
-    /// RFC 3339.
-    pub at: String,
-    pub reason: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Record {
-    /// The last one is at work.
-    versions: Vec<Entry>,
-    withdrawn: Option<Withdrawn>,
-}
+pub(super) use record::{Entry, Withdrawn};
+pub use record::{Id, Version};
 
 #[derive(Debug)]
 pub(super) struct Versions {
@@ -252,15 +211,6 @@ pub fn instead_of(config: &config::Modules, name: &str, present: &Id) -> io::Res
     let is_withdrawn = record.withdrawn.is_some_and(|withdrawn| withdrawn.id == *present);
     let at_work = record.versions.last().filter(|_| is_withdrawn);
     at_work.map(|entry| files.read(entry.id.clone())).transpose()
-}
-
-impl Id {
-    pub fn of(wasm: &[u8], toml: &str) -> Self {
-        Self {
-            wasm_sha256: hash::sha256(wasm),
-            toml_sha256: hash::sha256(toml.as_bytes()),
-        }
-    }
 }
 
 fn is_read_only(error: &io::Error) -> bool {

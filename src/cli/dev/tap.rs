@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::connection::connect;
 use super::super::stored::Stored;
-use super::Event;
+use super::event::Event;
 use crate::config::{self, ModuleConfig};
 
 /// After trouble.

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Id, Record, Version};
+use super::record::{Id, Record, Version};
 use crate::hash;
 use crate::modules::permissions;
 

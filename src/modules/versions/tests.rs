@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::*;
+use crate::hash;
 
 fn version(wasm: &str, toml: &str) -> Version {
     Version {

@@ -1,0 +1,58 @@
+//! What is known of a module's versions.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash;
+
+/// A module and its settings, by their hashes in hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Id {
+    pub wasm_sha256: String,
+    pub toml_sha256: String,
+}
+
+/// With the content of both files.
+#[derive(Debug, Clone)]
+pub struct Version {
+    pub id: Id,
+    pub wasm: Arc<[u8]>,
+    pub toml: String,
+}
+
+/// A version that was at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    #[serde(flatten)]
+    pub id: Id,
+    /// When it took over, RFC 3339.
+    pub since: String,
+}
+
+/// The version whose files are in the directory and which is not at work, since it was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    #[serde(flatten)]
+    pub id: Id,
+    /// RFC 3339.
+    pub at: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Record {
+    /// The last one is at work.
+    pub versions: Vec<Entry>,
+    pub withdrawn: Option<Withdrawn>,
+}
+
+impl Id {
+    pub fn of(wasm: &[u8], toml: &str) -> Self {
+        Self {
+            wasm_sha256: hash::sha256(wasm),
+            toml_sha256: hash::sha256(toml.as_bytes()),
+        }
+    }
+}
