@@ -4,12 +4,10 @@
 #[cfg(test)]
 pub(crate) mod canned;
 mod client;
-mod controls;
 mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use self::client::Client;
-pub use self::controls::{Command, Controls, Verb};
 pub use self::server::{Admin, Error};

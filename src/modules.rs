@@ -3,6 +3,7 @@
 
 mod claims;
 mod context;
+mod controls;
 mod directory;
 mod files;
 mod keeper;
@@ -15,5 +16,6 @@ pub mod versions;
 
 pub use self::claims::Claims;
 pub use self::context::Context;
+pub use self::controls::{Command, Controls, Unheard, Verb};
 pub use self::loading::Loading;
 pub use self::run::run;

@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::{Admin, Controls};
+use crate::admin::Admin;
 use crate::config::{Bounds, Config};
 use crate::dead_letter::DeadLetters;
 use crate::memory::{self, Memory};
-use crate::modules;
+use crate::modules::{self, Controls};
 use crate::nats::{self, Nats};
 use crate::pipeline::Shared;
 use crate::publish::Client;

@@ -11,8 +11,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use sha2::{Digest, Sha256};
 
-use super::controls::{Controls, Unheard, Verb};
 use crate::config::Secret;
+use crate::modules::{Controls, Unheard, Verb};
 use crate::status::{CONTENT_TYPE, Metrics, Status, StatusBoard};
 
 /// A web page can make a browser send a request here, but not one with a header of its own.

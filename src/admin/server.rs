@@ -8,9 +8,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::controls::Controls;
 use super::routes::{Served, router};
 use crate::config::{self, Secret};
+use crate::modules::Controls;
 use crate::status::{Metrics, StatusBoard};
 
 /// A scrape that is being answered may end; a client that reads nothing does not hold up the exit.

@@ -8,8 +8,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::routes::PATHS;
-use super::{Admin, Command, Controls, Error, Verb};
+use super::{Admin, Error};
 use crate::config::{self, Secret};
+use crate::modules::{Command, Controls, Verb};
 use crate::status::{CONTENT_TYPE, Metrics, State, StatusBoard};
 
 struct Test {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::claims::Claims;
+use super::controls::Controls;
 use super::loading::Loading;
-use crate::admin::Controls;
 use crate::config;
 use crate::pipeline::Shared;
 use crate::shutdown::Shutdown;

@@ -20,9 +20,9 @@ use tracing::{error, info, warn};
 
 use super::claims::{Claim, Taken};
 use super::context::Context;
+use super::controls::Command;
 use super::files::Files;
 use super::versions::{Id, Version, Versions};
-use crate::admin::Command;
 use crate::config::OnReject;
 use crate::pipeline::{Assignment, Pipeline, Recent};
 use crate::status::{ModuleBoard, State};

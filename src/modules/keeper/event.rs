@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::super::controls::Command;
 use super::super::files::Files;
 use super::absence::{self, Absence};
 use super::{Keeper, Running};
-use crate::admin::Command;
 use crate::transform::{Trial, Verdict};
 
 /// How often a module's record is looked at. Where several relays share a directory, what one of them rolls back must not come back

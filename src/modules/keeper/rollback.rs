@@ -5,9 +5,9 @@ use std::error::Error;
 use anyhow::{Context as _, anyhow};
 use tracing::{error, info};
 
+use super::super::controls::{Command, Verb};
 use super::super::versions::{Entry, Id};
 use super::{Candidate, Keeper};
-use crate::admin::{Command, Verb};
 use crate::status::{AtWork, RolledBack, VersionStatus};
 use crate::transform::Verdict;
 

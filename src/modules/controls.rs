@@ -1,4 +1,4 @@
-//! How what is asked for over HTTP reaches the keepers of the modules.
+//! How what a person asks for reaches the keepers of the modules.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
