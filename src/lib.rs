@@ -36,4 +36,6 @@ pub mod source;
 pub mod status;
 pub mod telemetry;
 pub mod transform;
+#[cfg(test)]
+mod walls;
 pub mod window;

@@ -1,0 +1,158 @@
+//! Which part of the relay may import which. What is not listed may not.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file or a folder of `src`, and what it may name of the others.
+const WALLS: [(&str, &[&str]); 20] = [
+    ("hash", &[]),
+    ("load", &[]),
+    ("message", &[]),
+    ("now", &["message"]),
+    ("window", &["load", "message"]),
+    ("config", &[]),
+    ("memory", &[]),
+    ("shutdown", &[]),
+    ("telemetry", &["config"]),
+    ("status", &["memory", "message", "telemetry"]),
+    ("nats", &["config", "message"]),
+    ("source", &["config", "message", "nats"]),
+    ("transform", &["config", "hash", "load", "message"]),
+    ("publish", &["config", "message"]),
+    ("dead_letter", &["message", "nats"]),
+    (
+        "pipeline",
+        &[
+            "config",
+            "dead_letter",
+            "load",
+            "memory",
+            "message",
+            "nats",
+            "now",
+            "publish",
+            "shutdown",
+            "source",
+            "status",
+            "transform",
+            "window",
+        ],
+    ),
+    (
+        "modules",
+        &[
+            "config",
+            "hash",
+            "message",
+            "pipeline",
+            "shutdown",
+            "status",
+            "transform",
+        ],
+    ),
+    ("admin", &["config", "modules", "status"]),
+    (
+        "relay",
+        &[
+            "admin",
+            "config",
+            "dead_letter",
+            "memory",
+            "modules",
+            "nats",
+            "pipeline",
+            "publish",
+            "shutdown",
+            "status",
+            "transform",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "admin",
+            "config",
+            "dead_letter",
+            "message",
+            "modules",
+            "nats",
+            "pipeline",
+            "publish",
+            "relay",
+            "shutdown",
+            "source",
+            "status",
+            "telemetry",
+            "transform",
+        ],
+    ),
+];
+
+/// These belong to no part.
+const APART: [&str; 3] = ["lib", "main", "walls"];
+
+#[test]
+fn no_part_imports_what_it_may_not() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut broken = BTreeSet::new();
+    for file in sources(&src) {
+        let path = file.strip_prefix(&src).expect("it is in there").with_extension("");
+        let part = path.iter().next().expect("a name").to_string_lossy().into_owned();
+        if APART.contains(&part.as_str()) {
+            continue;
+        }
+        let Some((_, may)) = WALLS.iter().find(|(name, _)| *name == part) else {
+            broken.insert(format!("{part} is not listed"));
+            continue;
+        };
+        for named in named(&fs::read_to_string(&file).expect("a text")) {
+            let is_part = WALLS.iter().any(|(name, _)| *name == named);
+            if is_part && named != part && !may.contains(&named.as_str()) {
+                broken.insert(format!("{} imports {named}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn what_a_text_names_is_found() {
+    let text = "use crate::nats::Nats;\n// crate::cli\nfn f(a: crate::config::Nats) {}\nuse crate::{memory, message::Stage};\n";
+    assert_eq!(named(text), ["nats", "config", "memory", "message"]);
+}
+
+/// The parts that the code in `text` names: `crate::nats`, `crate::{config, nats::Nats}`.
+fn named(text: &str) -> Vec<String> {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let code: Vec<&str> = code.collect();
+    let code = code.join("\n");
+    let word = |text: &str| {
+        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    let mut found = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            Some(list) => {
+                let list = list.split('}').next().unwrap_or_default();
+                found.extend(list.split(',').map(|name| word(name.trim_start())));
+            }
+            None => found.push(word(after)),
+        }
+    }
+    found
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
