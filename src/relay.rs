@@ -65,17 +65,19 @@ impl Relay {
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let memory = memory(&config);
         let metrics = Metrics::with_memory(memory.clone());
+        let engine = engine(&config, memory.limit())?;
+        let (centrifugo, greeter) = (Client::new(&config.centrifugo)?, Client::new(&config.centrifugo)?);
         Ok(Self {
-            greeter: Client::new(&config.centrifugo)?,
+            admin: Admin::bind(&config.admin).await?,
+            greeter,
             work: Work {
-                engine: engine(&config, memory.limit())?,
-                centrifugo: Client::new(&config.centrifugo)?,
+                memory,
                 board: StatusBoard::new(metrics.clone()),
                 controls: Controls::default(),
-                memory,
-                config: config.clone(),
+                engine,
+                centrifugo,
+                config,
             },
-            admin: Admin::bind(&config.admin).await?,
             metrics,
         })
     }
