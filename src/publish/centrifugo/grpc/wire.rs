@@ -1,4 +1,4 @@
-//! The messages of `api.proto`. Those that come are read into the types that `build.rs` makes of it. Those that go are written
+//! The messages of `api.proto`. Those that come are read into the generated types in `api.rs`. Those that go are written
 //! straight from the request into the buffer that is sent: of the generated types one would have to be built first, with a copy
 //! of every string.
 
@@ -14,14 +14,7 @@ use crate::message::{Body, Publication};
 use crate::publish::replies::{Broadcast, CommandReply, Failure, Published, Response};
 use crate::publish::request::{Command, Request};
 
-pub(super) use self::api::BatchResponse;
-
-// Only tests read requests. Under `expect`, rustc takes dead code from a build script for used, and then finds nothing to expect.
-#[cfg_attr(not(test), allow(dead_code))]
-#[cfg_attr(not(test), expect(clippy::allow_attributes))]
-mod api {
-    tonic::include_proto!("centrifugal.centrifugo.api");
-}
+use super::api::{self, BatchResponse};
 
 /// Beside the request itself: what precedes a message in GRPC.
 const FRAME: usize = 5;

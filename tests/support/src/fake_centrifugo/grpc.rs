@@ -1,5 +1,9 @@
 //! The GRPC API of the fake: the same behaviour and the same store as over HTTP.
 
+#[rustfmt::skip]
+#[expect(clippy::allow_attributes, reason = "generated code")]
+mod api;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -17,11 +21,6 @@ use tonic::{Code, Request, Response, Status};
 use self::api::centrifugo_api_server::{CentrifugoApi, CentrifugoApiServer};
 use super::store::Command;
 use super::{API_KEY, Shared, Worked, lock};
-
-#[expect(clippy::allow_attributes, reason = "generated code")]
-mod api {
-    tonic::include_proto!("centrifugal.centrifugo.api");
-}
 
 /// How requests are counted that come this way.
 pub(super) const PATH: &str = "/centrifugal.centrifugo.api.CentrifugoApi/Batch";
