@@ -7,9 +7,9 @@ SHELL := bash
 TOOLS := $(CURDIR)/.tools
 CARGO_DENY := 0.20.2
 
-EXAMPLES := orders notifications telemetry
-# The guests as components; and two of them as core modules, which the relay turns into components itself.
-COMPONENTS := $(addprefix -p ,$(EXAMPLES) orders-next unruly bench-guest)
+# The demo's guests. The tests have others, too, and two as core modules, which the relay turns into components itself.
+EXAMPLES := $(addprefix -p ,orders orders-next notifications telemetry)
+COMPONENTS := $(EXAMPLES) -p unruly -p bench-guest
 CORE_MODULES := -p orders -p unruly
 # Each a folder in examples/languages, with an executable `build`.
 LANGUAGES := js python go c
@@ -19,9 +19,10 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: servers guests ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
-	cargo build --workspace --bin slipring --example demo
-	$${CARGO_TARGET_DIR:-target}/debug/examples/demo
+demo: servers ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
+	cargo build --release --target wasm32-wasip2 $(EXAMPLES)
+	cargo build --workspace --bin slipring --bin slipring-demo
+	$${CARGO_TARGET_DIR:-target}/debug/slipring-demo
 
 .PHONY: test
 test: tools guests ## every test, the documentation's examples too, against real servers

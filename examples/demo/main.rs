@@ -220,14 +220,15 @@ fn link(home: &Home, name: &str, wasm: &Path) -> Result<()> {
 }
 
 fn example(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path)
+    slipring_support::workspace().join("examples").join(path)
 }
 
 /// The relay as it was built beside this program.
 fn relay_binary() -> Result<PathBuf> {
     let this = std::env::current_exe().context("finding this program's own path")?;
-    let binary = this.ancestors().nth(2).map(|dir| dir.join("slipring"));
+    let binary = this.with_file_name("slipring");
     binary
-        .filter(|binary| binary.is_file())
+        .is_file()
+        .then_some(binary)
         .context("slipring is not built: run `cargo build --bin slipring`, or `make demo`, which does")
 }
