@@ -89,11 +89,12 @@ bench-languages: guests languages ## what a module costs in each language: the t
 	cargo bench --workspace --bench languages
 
 .PHONY: lint
-lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, licences
+lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, crates compiled twice, licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --target wasm32-wasip2 $(COMPONENTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	@tools/compiled-twice
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 # Not a part of `lint`: the database of advisories comes from the network and changes without us, so that a commit that was
