@@ -2,6 +2,7 @@
 
 mod language;
 mod others;
+mod sdk;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use anyhow::{Context, anyhow};
 use clap::builder::PossibleValuesParser;
 
 use self::language::{LANGUAGES, Language};
+use self::sdk::Sdk;
 use super::failure::Failure;
 use crate::config;
 
@@ -21,9 +23,9 @@ use crate::config;
 /// Makes the folder NAME: a module that builds, a unit test, cases for `slipring test`, and NAME.toml, the module's own
 /// configuration. It prints what to type next.
 ///
-/// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet: it is taken from the checkout of Slipring that
-/// this program was built from, or from where --sdk says. In any other language the module has a file `build`, which says what
-/// it needs and fetches what it can.
+/// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet. A copy of its sources goes into the new folder,
+/// unless --sdk names another place. In any other language the module has a file `build`, which says what it needs and fetches
+/// what it can.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -37,13 +39,10 @@ pub struct Args {
     /// The language to write it in
     #[arg(long, value_name = "LANGUAGE", default_value = "rust", value_parser = PossibleValuesParser::new(LANGUAGES.map(|language| language.name)))]
     lang: String,
-    /// Where the crate slipring-sdk is, or a checkout of Slipring
+    /// Depend on the crate slipring-sdk in this folder, or in this checkout of Slipring, instead of a copy
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
 }
-
-/// The crate of this program's own checkout.
-const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-sdk");
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let language = LANGUAGES.into_iter().find(|language| language.name == args.lang);
@@ -57,7 +56,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         .into());
     }
     let sdk = match (language.needs_sdk, args.sdk.as_deref()) {
-        (true, given) => Some(sdk(given)?),
+        (true, given) => Some(Sdk::find(given)?),
         (false, None) => None,
         (false, Some(_)) => {
             return Err(Failure::Usage(
@@ -97,40 +96,12 @@ fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {
     config::module_name(path).map_err(Failure::Usage)
 }
 
-/// Absolute, since the new folder may be moved.
-fn sdk(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    let dir = given.unwrap_or(Path::new(SDK));
-    let checkout = dir.join("guest-sdk");
-    let found = [dir, &checkout].into_iter().find(|dir| is_sdk(dir));
-    found.and_then(|dir| fs::canonicalize(dir).ok()).ok_or_else(|| {
-        let wrong = match given {
-            Some(dir) => format!("the crate slipring-sdk is not in {}", dir.display()),
-            None => format!(
-                "the crate slipring-sdk is not on crates.io yet, and the checkout that this program was built from is gone \
-                 ({SDK} is not there)"
-            ),
-        };
-        Failure::Usage(format!("{wrong}: name a checkout of Slipring with --sdk DIR"))
-    })
-}
-
-fn is_sdk(dir: &Path) -> bool {
-    let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
-    let manifest: Result<toml::Table, _> = manifest.parse();
-    manifest.is_ok_and(|manifest| {
-        manifest
-            .get("package")
-            .and_then(|package| package.get("name")?.as_str())
-            == Some("slipring-sdk")
-    })
-}
-
 /// What goes into the templates.
 struct Values {
     name: String,
     stream: String,
-    /// Where the crate is, for languages that want it.
-    sdk: Option<PathBuf>,
+    /// For a language that needs the crate.
+    sdk: Option<Sdk>,
 }
 
 /// What stands in a template for the SDK, as a dependency in TOML.
@@ -143,10 +114,7 @@ impl Values {
             .replace("{{file}}", &self.name.replace('-', "_"))
             .replace("{{stream}}", &self.stream);
         match &self.sdk {
-            Some(path) => {
-                let path = toml::Value::from(path.display().to_string());
-                text.replace(SDK_HERE, &format!("{{ path = {path} }}"))
-            }
+            Some(sdk) => text.replace(SDK_HERE, &sdk.dependency()),
             None => text,
         }
     }
@@ -168,9 +136,12 @@ fn fill(dir: &Path, language: &Language, values: &Values) -> anyhow::Result<()> 
     for template in language.templates {
         template.write(dir, |text| values.fill(text))?;
     }
+    if let Some(sdk) = &values.sdk {
+        sdk.write(dir)?;
+    }
     let manifest = dir.join("Cargo.toml");
     if manifest.exists() && is_below_a_manifest(dir) {
-        let own = "\n# So that the Cargo.toml further up does not claim this crate. To make it a member there, take this out.\n[workspace]\n";
+        let own = "\n# So that the Cargo.toml further up does not claim this crate. To make it a member there, take this out.\n[workspace]\nexclude = [\"vendor\"]\n";
         let text = fs::read_to_string(&manifest)?;
         fs::write(&manifest, text + own)?;
     }

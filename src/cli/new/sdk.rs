@@ -1,0 +1,139 @@
+//! The crate slipring-sdk, which a module in Rust needs. It is not on crates.io yet: its sources travel in this program, and are
+//! written into the module's folder, so that the module builds on any machine.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use toml::{Table, Value};
+
+use super::Failure;
+
+/// Where a new module gets it from.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sdk {
+    /// A copy in the module's own folder.
+    Vendored,
+    /// The crate's folder, as an absolute path, since the module may be moved.
+    At(PathBuf),
+}
+
+/// Of the copy, below the module's folder.
+const FOLDER: &str = "vendor/slipring-sdk";
+
+/// What the crates inherit from.
+const WORKSPACE: &str = include_str!("../../../Cargo.toml");
+
+macro_rules! files {
+    ($($path:literal,)*) => { [$(($path, include_str!(concat!("../../../guest-sdk/", $path))),)*] };
+}
+
+const MANIFESTS: [(&str, &str); 2] = files!["Cargo.toml", "macros/Cargo.toml",];
+
+const SOURCES: [(&str, &str); 15] = files![
+    "macros/src/init.rs",
+    "macros/src/lib.rs",
+    "macros/src/signature.rs",
+    "macros/src/transform.rs",
+    "src/error.rs",
+    "src/expansion.rs",
+    "src/guest.rs",
+    "src/json.rs",
+    "src/lib.rs",
+    "src/message.rs",
+    "src/output.rs",
+    "src/publication.rs",
+    "src/samples.rs",
+    "wit/transform-core.wit",
+    "wit/transform.wit",
+];
+
+/// So that `cargo fmt --all` leaves the copy as it is.
+const FORMAT: (&str, &str) = ("rustfmt.toml", include_str!("../../../rustfmt.toml"));
+
+impl Sdk {
+    /// `given`: the crate's folder, or a checkout of Slipring.
+    pub fn find(given: Option<&Path>) -> Result<Self, Failure> {
+        let Some(dir) = given else {
+            return Ok(Self::Vendored);
+        };
+        let checkout = dir.join("guest-sdk");
+        let found = [dir, &checkout].into_iter().find(|dir| is_sdk(dir));
+        let absolute = found.and_then(|dir| fs::canonicalize(dir).ok());
+        absolute.map(Self::At).ok_or_else(|| {
+            Failure::Usage(format!(
+                "the crate slipring-sdk is not in {}: name its folder or a checkout of Slipring with --sdk DIR, or leave --sdk \
+                 out for a copy in the module's own folder",
+                dir.display()
+            ))
+        })
+    }
+
+    /// The dependency, in TOML.
+    pub fn dependency(&self) -> String {
+        match self {
+            Self::Vendored => format!("{{ path = \"{FOLDER}\" }} # a copy, since it is not on crates.io yet"),
+            Self::At(path) => format!("{{ path = {} }}", Value::from(path.display().to_string())),
+        }
+    }
+
+    /// Writes what has to be in the folder of the module.
+    pub fn write(&self, module: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Vendored => write_copy(&module.join(FOLDER)),
+            Self::At(_) => Ok(()),
+        }
+    }
+}
+
+fn is_sdk(dir: &Path) -> bool {
+    let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+    let manifest: Result<Table, _> = manifest.parse();
+    manifest.is_ok_and(|manifest| {
+        manifest
+            .get("package")
+            .and_then(|package| package.get("name")?.as_str())
+            == Some("slipring-sdk")
+    })
+}
+
+fn write_copy(dir: &Path) -> anyhow::Result<()> {
+    for (path, text) in SOURCES.into_iter().chain([FORMAT]) {
+        write(&dir.join(path), text)?;
+    }
+    for (path, text) in MANIFESTS {
+        write(&dir.join(path), &standalone(text)?)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(path, text)?)
+}
+
+/// A manifest that inherits nothing, as `cargo package` writes it.
+fn standalone(manifest: &str) -> anyhow::Result<String> {
+    let root: Table = WORKSPACE.parse()?;
+    let workspace = root.get("workspace").context("the workspace's manifest")?;
+    let mut manifest: Table = manifest.parse()?;
+    manifest.remove("lints");
+    manifest.remove("dev-dependencies");
+    for section in ["package", "dependencies"] {
+        let keys = manifest.get_mut(section).and_then(Value::as_table_mut);
+        for (key, value) in keys.into_iter().flatten() {
+            if value.get("workspace") == Some(&Value::Boolean(true)) {
+                let inherited = workspace.get(section).and_then(|keys| keys.get(key));
+                *value = inherited
+                    .with_context(|| format!("the workspace has no {key}"))?
+                    .clone();
+            }
+        }
+    }
+    Ok(toml::to_string(&manifest)?)
+}
