@@ -19,8 +19,12 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: servers ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
+demo: ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
+	@echo "1 of 3: nats-server and Centrifugo"
+	@$(MAKE) --no-print-directory servers
+	@echo "2 of 3: the example modules"
 	cargo build --release --target wasm32-wasip2 $(EXAMPLES)
+	@echo "3 of 3: the relay and the demo, some 380 crates the first time"
 	cargo build --workspace --bin slipring --bin slipring-demo
 	$${CARGO_TARGET_DIR:-target}/debug/slipring-demo
 
@@ -131,7 +135,7 @@ prerequisites:
 	    rustup target list --installed | grep -qx $$target || rustup target add $$target; \
 	done
 
-# Optimising it would take longer than it ever runs.
+# Optimising it would take longer than it ever runs, and nobody debugs it.
 $(TOOLS)/bin/cargo-deny: Makefile
-	@$@ --version 2>/dev/null | grep -qF " $(CARGO_DENY)" || cargo install --locked --debug --root $(TOOLS) cargo-deny --version $(CARGO_DENY)
+	@$@ --version 2>/dev/null | grep -qF " $(CARGO_DENY)" || CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) cargo-deny --version $(CARGO_DENY)
 	@touch $@
