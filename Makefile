@@ -37,7 +37,7 @@ test: tools guests ## every test, the documentation's examples too, against real
 .PHONY: sim
 sim: SECONDS := 60
 sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SECONDS=600; SIM_BASE=1 is the first seed)
-	SIM_SECONDS=$(SECONDS) cargo test --workspace --lib pipeline::simulation::report::as_many -- --nocapture
+	SIM_SECONDS=$(SECONDS) cargo test -p slipring-sim report::as_many -- --nocapture
 
 .PHONY: test-clients
 test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
@@ -100,6 +100,7 @@ lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	@tools/compiled-twice
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	$(TOOLS)/bin/cargo-deny --locked --manifest-path crates/core/Cargo.toml check --config crates/core/deny.toml --hide-inclusion-graph bans
 
 # Not a part of `lint`: the database of advisories comes from the network and changes without us, so that a commit that was
 # good yesterday would fail today.

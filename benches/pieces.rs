@@ -9,11 +9,12 @@ use async_nats::Subject;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use slipring::config::Order;
-use slipring::load::{Load, LoadId};
-use slipring::message::{Body, Message, Outcome, Publication};
-use slipring::publish::{self, Answer, Command, Position, Reply, Request, Scheduler};
+use slipring::publish::{read_replies, write_body};
 use slipring::transform::{self, Engine, Module};
-use slipring::window::{self, Arrival, Window};
+use slipring_core::load::{Load, LoadId};
+use slipring_core::message::{Body, Message, Outcome, Publication};
+use slipring_core::publish::{self, Answer, Command, Position, Reply, Request, Scheduler};
+use slipring_core::window::{self, Arrival, Window};
 use slipring_support::guests;
 
 // As in the relay's own process.
@@ -68,7 +69,7 @@ fn body(criterion: &mut Criterion) {
     let request = scheduler.next_request(Instant::now()).expect("something is ready");
     group.throughput(Throughput::Elements(request.len() as u64));
     group.bench_function("of 512", |bencher| {
-        bencher.iter(|| publish::write_body(black_box(&request)));
+        bencher.iter(|| write_body(black_box(&request)));
     });
     group.finish();
 }
@@ -82,7 +83,7 @@ fn replies(criterion: &mut Criterion) {
     let body = format!(r#"{{"replies":[{}]}}"#, all.join(","));
     let channels = || all.iter().map(|_| 1);
     group.bench_function("of 512", |bencher| {
-        bencher.iter(|| publish::read_replies(black_box(body.as_bytes()), channels()).expect("replies"));
+        bencher.iter(|| read_replies(black_box(body.as_bytes()), channels()).expect("replies"));
     });
     group.finish();
 }

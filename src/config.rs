@@ -15,12 +15,15 @@ mod subject;
 mod value;
 
 pub use self::checked::{
-    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown,
+    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Secret, Shutdown,
     Standby,
 };
 pub use self::load::{DEFAULT_FILE, load, load_module};
 pub use self::module::{name as module_name, parse as parse_module};
-pub use self::pipeline::{Deliver, ModuleConfig, OnReject, VersionSource, check_sha256};
+pub use self::pipeline::{Deliver, ModuleConfig, check_sha256};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::relay::parse as parse_config;
 pub use self::subject::covers;
+pub use slipring_core::pipeline::OnReject;
+pub use slipring_core::publish::Order;
+pub use slipring_core::stamp::VersionSource;

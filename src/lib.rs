@@ -3,13 +3,12 @@
 //!
 //! The modules, in reading order:
 //!
-//! - [`message`]: what flows. [`now`]: when. [`load`]: through which load of a module, of a file with
-//!   which [`hash`].
+//! - [`slipring_core`]: what decides, and of it [`message`]: what flows, and [`load`]: through which load of a
+//!   module, of a file with which [`hash`]. [`clock`]: when.
 //! - [`config`]: what the user wrote, checked.
 //! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
 //! - [`memory`]: how much of it all of that may take.
-//! - [`window`]: what is settled, and what may be acked.
 //! - [`dead_letter`]: what could not be published.
 //! - [`pipeline`]: wires the stages of one module; only it sees them all.
 //! - [`modules`]: the directory that is watched, one pipeline a module.
@@ -19,15 +18,13 @@
 
 pub mod admin;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dead_letter;
 pub mod hash;
-pub mod load;
 pub mod memory;
-pub mod message;
 pub mod modules;
 pub mod nats;
-pub mod now;
 pub mod pipeline;
 pub mod publish;
 pub mod relay;
@@ -38,4 +35,5 @@ pub mod telemetry;
 pub mod transform;
 #[cfg(test)]
 mod walls;
-pub mod window;
+
+pub use slipring_core::{load, message};

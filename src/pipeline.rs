@@ -1,20 +1,14 @@
 //! A module at work: wires its source, its workers, its publisher and its window, starts them again after trouble, and drains
 //! them at the end. Only this part sees all the stages.
 
-mod expired;
-mod flow;
 mod halt;
 mod intake;
 mod recent;
-mod refusals;
 pub mod replay;
 mod run;
-#[cfg(test)]
-mod simulation;
-mod stamp;
-mod weight;
+mod say;
 
-pub use self::stamp::{Stamp, keyed};
+pub use slipring_core::stamp::{Stamp, keyed};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::halt::Patience;
+use slipring_core::load::LoadId;
+use slipring_core::pipeline::Patience;
 
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;

@@ -6,8 +6,6 @@
 
 mod acks;
 mod consumer;
-mod contiguity;
-mod credit;
 mod delivery;
 mod epoch;
 mod fitness;
@@ -19,72 +17,30 @@ mod server;
 
 pub use acks::{Ack, Acks};
 pub use consumer::holds_subjects;
-pub use contiguity::Contiguity;
-#[cfg(test)]
-pub(crate) use credit::Credit;
-pub use credit::Room;
 pub use delivery::Reader as DeliveryReader;
 pub use epoch::{Epoch, EpochEnd};
 pub use fitness::{Fitness, Settings};
 pub use memory::Memory;
 pub use pin::{Lease, Pin};
-pub use retention::Missed;
 pub use server::{FIRST_WITH_RESET, OLDEST, Server};
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::{Consumer, Info, pull};
 use async_nats::jetstream::stream::Stream;
+use slipring_core::read::{Again, Found, Position, Resume, Retention, StreamIdentity};
 use tokio::sync::watch;
 use tracing::debug;
 
 use crate::config::{ModuleConfig, Standby};
-use crate::message::Message;
 use crate::nats::Nats;
 use crate::nats::wire::Wire;
 
 use self::consumer::Bound;
-use self::retention::{Keeps, Retention};
 
-/// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
-/// progress.
-pub const ACK_WAIT: Duration = Duration::from_secs(60);
-
-/// One message as it was delivered.
-#[derive(Debug)]
-pub struct Delivery {
-    pub message: Arc<Message>,
-    /// Where to ack.
-    pub reply: Subject,
-    /// How many messages the consumer has still to deliver after this one.
-    pub pending: u64,
-}
-
-/// Which incarnation of a stream it is: after a stream was made anew its sequences name other messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamIdentity {
-    /// When the stream was created, nanoseconds since 1970.
-    pub created: i128,
-}
-
-/// What comes first in an epoch: messages that somebody may have got before, this process or another one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Again {
-    /// How many there are at the most: no more can have been unacknowledged, and no more are there.
-    pub messages: usize,
-    /// The last stream sequence that was delivered before.
-    pub through: u64,
-}
-
-/// Where a pipeline stands in its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    pub stream: StreamIdentity,
-    /// The sequence from which on not everything is settled.
-    pub next: u64,
-}
+/// One message as it was delivered, with the subject to ack on.
+pub type Delivery = slipring_core::read::Delivery<Subject>;
 
 /// Why there is no epoch yet. All of these can be mended while the relay runs, so the answer is to say so and try again.
 #[derive(Debug, thiserror::Error)]
@@ -262,18 +218,24 @@ pub async fn begin_epoch(
         let held = start.held.len() as u64;
         (start, held)
     };
-    let messages = max_ack_pending.min(usize::try_from(to_come).unwrap_or(usize::MAX));
-    let keeps = Keeps::of(&stream.cached_info().config, &config.subjects);
-    // Not the floor: the server moves it past what the stream's limits removed. And what this pipeline got it still has, whatever the
-    // stream lost since.
-    let newest = memory.newest(identity);
-    let read_through = (!is_new).then_some(through.max(newest.unwrap_or(0)));
+    let keeps = retention::keeps(&stream.cached_info().config, &config.subjects);
+    let found = Found {
+        is_new,
+        floor,
+        delivered_through: through,
+        max_ack_pending,
+        to_come,
+    };
+    let Resume {
+        again,
+        read_through,
+        floor,
+    } = Resume::of(found, memory.newest(identity));
     let retention = Retention::new(keeps, read_through, waiting);
-    let floor = floor.max(newest.unwrap_or(0));
     let reading = Reading {
         stream,
         identity,
-        again: Again { messages, through },
+        again,
         retention,
         floor,
         memory,

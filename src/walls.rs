@@ -5,19 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A file or a folder of `src`, and what it may name of the others.
-const WALLS: [(&str, &[&str]); 20] = [
+const WALLS: [(&str, &[&str]); 19] = [
     ("hash", &[]),
     ("load", &[]),
     ("message", &[]),
-    ("now", &["message"]),
-    ("window", &["load", "message"]),
+    ("clock", &[]),
     ("config", &[]),
     ("memory", &[]),
     ("shutdown", &[]),
     ("telemetry", &["config"]),
     ("status", &["memory", "message", "telemetry"]),
     ("nats", &["config", "message"]),
-    ("source", &["config", "message", "nats"]),
+    ("source", &["clock", "config", "message", "nats"]),
     ("transform", &["config", "hash", "load", "message"]),
     ("publish", &["config", "message"]),
     ("dead_letter", &["message", "nats"]),
@@ -29,14 +28,13 @@ const WALLS: [(&str, &[&str]); 20] = [
             "load",
             "memory",
             "message",
+            "clock",
             "nats",
-            "now",
             "publish",
             "shutdown",
             "source",
             "status",
             "transform",
-            "window",
         ],
     ),
     (

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use slipring_core::publish::{Limits, Order};
 use url::Url;
 
 /// `slipring.toml`.
@@ -125,12 +126,11 @@ pub struct Publish {
     pub max_in_flight: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// One publication a channel a request.
-    Strict,
-    /// Many publications of one channel, in order, in one request.
-    Batched,
+impl Publish {
+    /// What the scheduler keeps to.
+    pub fn limits(&self) -> Limits {
+        Limits::new(self.order, self.max_batch, self.max_in_flight)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::pipeline::{Deliver, ModuleConfig, OnReject, VersionSource};
+use super::pipeline::{Deliver, ModuleConfig};
 use super::problem::{Place, Problems};
 use super::section::{Document, Section, Taken};
 use super::settings::to_json;
@@ -17,6 +17,7 @@ use super::subject::{self, NAME_RULE, covers, is_name};
 use super::value::{
     GIB, KIB, MIB, Parsed, Wrong, as_u32, as_usize, boolean, duration, integer, number, one_of, quote, size,
 };
+use super::{OnReject, VersionSource};
 
 /// The name of the module whose `.toml` or `.wasm` this is: the file's stem. It becomes part of its consumer's name and of its
 /// dead letters' subject, hence the rule. The error is a sentence.

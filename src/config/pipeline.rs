@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use slipring_core::pipeline::{OnReject, Settings};
+use slipring_core::stamp::VersionSource;
+use slipring_core::window;
+
+use super::Publish;
+
 /// A module's own `.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleConfig {
@@ -103,6 +109,25 @@ impl ModuleConfig {
     }
 }
 
+impl ModuleConfig {
+    /// What the module's pipeline is told of it.
+    pub fn settings(&self, publish: &Publish) -> Settings {
+        Settings {
+            window: window::Limits {
+                messages: self.window,
+                bytes: self.window_bytes,
+                age: self.window_age,
+            },
+            idempotency: publish.idempotency,
+            version: self.version,
+            conflate: self.conflate,
+            max_age: self.max_age,
+            on_reject: self.on_reject,
+            max_consecutive_rejects: self.max_consecutive_rejects,
+        }
+    }
+}
+
 /// Where a consumer starts that does not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deliver {
@@ -121,19 +146,4 @@ pub fn check_sha256(name: &str, config: &ModuleConfig, found: &str) -> anyhow::R
         ),
         _ => Ok(()),
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnReject {
-    DeadLetter,
-    Drop,
-    Halt,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionSource {
-    /// The module's own, if it sets one.
-    Module,
-    /// The stream's sequence; the epoch is the stream's creation.
-    Sequence,
 }

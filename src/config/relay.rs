@@ -13,15 +13,15 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::checked::{
-    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Order, Publish, Secret, Shutdown,
+    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Secret, Shutdown,
     Standby,
 };
-use super::environment;
 use super::problem::{Place, Problems};
 use super::secret::{self, is_variable};
 use super::section::{Document, Section, Taken};
 use super::subject;
 use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, number, one_of, size, text, url};
+use super::{Order, environment};
 
 const NATS: &str = "nats://127.0.0.1:4222";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";

@@ -1,4 +1,4 @@
-//! When a halted pipeline tries again by itself, and what is said of that.
+//! What is said of a pipeline that is halted.
 
 use std::time::Duration;
 
@@ -7,23 +7,6 @@ use tracing::{error, warn};
 
 use super::Halted;
 use crate::status::{ModuleBoard, State};
-
-const FIRST: Duration = Duration::from_secs(5);
-const LONGEST: Duration = Duration::from_secs(60);
-
-/// How long to wait before the next try: twice as long after each one that failed.
-#[derive(Debug, Default)]
-pub(super) struct Patience {
-    failures: u32,
-}
-
-impl Patience {
-    /// After a halt. `again`: it was met while the pipeline tried whether the last one is over.
-    pub(super) fn next(&mut self, again: bool) -> Duration {
-        self.failures = if again { self.failures + 1 } else { 0 };
-        FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST)
-    }
-}
 
 /// Says why the pipeline is halted and how it goes on. `again` as above.
 pub(super) fn say(board: &ModuleBoard, halted: &Halted, pause: Option<Duration>, again: bool) {
@@ -52,16 +35,4 @@ pub(super) fn say(board: &ModuleBoard, halted: &Halted, pause: Option<Duration>,
     let next = Timestamp::now() + pause;
     let next = next.round(Unit::Second).unwrap_or(next);
     board.set_state(State::Halted, Some(format!("{reason}; the next try is at {next}")));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_waits_longer_each_time_until_a_try_went_well() {
-        let mut patience = Patience::default();
-        let pauses = [false, true, true, true, true, true, false].map(|again| patience.next(again).as_secs());
-        assert_eq!(pauses, [5, 10, 20, 40, 60, 60, 5]);
-    }
 }

@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use slipring_core::read::{Again, Missed, Position, Room, StreamIdentity};
 use tokio::sync::watch;
 
 use crate::config::{ModuleConfig, Standby};
 use crate::nats::Nats;
-use crate::source::{self, Delivery, Epoch, EpochEnd, Lease, Missed, Position, Room, SourceError, StandingBy};
+use crate::source::{self, Delivery, Epoch, EpochEnd, Lease, SourceError, StandingBy};
 
 /// The longest pause between two attempts to open an epoch.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ pub(super) enum News {
     /// Another relay reads; this one waits until it may.
     StandingBy,
     /// A new epoch has begun, on this stream, and begins with this.
-    Began(source::StreamIdentity, source::Again),
+    Began(StreamIdentity, Again),
     /// And what the stream removed before it could be read.
     Delivered(Vec<Delivery>, Vec<Missed>),
     /// The epoch is over; another one is being opened.

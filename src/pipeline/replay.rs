@@ -20,8 +20,10 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
 use self::line::{Gone, Line};
-use super::stamp::Stamp;
-use super::{Assignment, weight};
+use slipring_core::pipeline::{of_outcome, of_waiting};
+use slipring_core::stamp::Stamp;
+
+use super::Assignment;
 use crate::config::{self, VersionSource};
 use crate::dead_letter::{DeadLetters, Opened, ReadError, Reader, Sender, StoreError, Unfit};
 use crate::message::{Changed, Message, Outcome, Publication, Rejection, Results, Stage};
@@ -188,7 +190,7 @@ impl Replay {
         let (workers, mut outcomes) = Workers::spawn(
             self.assignment.module.name(),
             self.assignment.config.workers,
-            weight::outcome,
+            of_outcome,
         )?;
         let letters = stream::iter(letters).map(async |numbers| {
             let opened = patiently(|| self.reader.fetch(&numbers)).await;
@@ -200,7 +202,7 @@ impl Replay {
             line: Line::default(),
             workers,
             transforming: 0,
-            scheduler: Scheduler::new((&self.publish).into(), fastrand::u64(..))
+            scheduler: Scheduler::new(self.publish.limits(), fastrand::u64(..))
                 .with_endpoints(self.centrifugo.endpoints()),
             requests: JoinSet::new(),
             removals: JoinSet::new(),
@@ -378,10 +380,7 @@ impl Run<'_> {
                 Err(rejection) => Fate::Rejected(rejection),
                 Ok(stamped) if stamped.is_empty() => Fate::NothingLeft,
                 Ok(stamped) => {
-                    let bytes = stamped
-                        .iter()
-                        .map(|(publication, _)| weight::waiting(publication))
-                        .sum();
+                    let bytes = stamped.iter().map(|(publication, _)| of_waiting(publication)).sum();
                     self.line.expect(ticket, stamped.len(), bytes);
                     for (publication, key) in stamped {
                         self.scheduler.push(ticket, publication, key);

@@ -9,6 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::Subject;
+use slipring_core::load::Load;
+use slipring_core::pipeline::{self, Budget, Effect, Flow, of_outcome};
+use slipring_core::read::{Again, Missed, StreamIdentity};
+use slipring_core::window::Ticket;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -17,19 +22,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::ending::{Ending, EndingKind};
-use super::flow::{Budget, Effect, Flow};
 use super::intake::{Intake, News};
-use super::{Assignment, Ended, Halted, Recent, Shared, weight};
+use super::say;
+use super::{Assignment, Ended, Halted, Recent, Shared};
+use crate::clock;
 use crate::dead_letter::Sender;
-use crate::load::Load;
 use crate::memory::Account;
 use crate::message::{Message, Rejection};
-use crate::now::Now;
 use crate::publish::{Answer, Client, RequestId};
-use crate::source::{Ack, Acks, Again, Delivery, EpochEnd, Lease, Missed, StreamIdentity};
+use crate::source::{Ack, Acks, Delivery, EpochEnd, Lease};
 use crate::status::{ModuleBoard, State};
-use crate::transform::{Chunk, Held, Piece, Workers};
-use crate::window::Ticket;
+use crate::transform::{Chunk, Held, Piece, Transformed, Workers};
 
 /// How often gauges are brought up to date and messages in progress are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -50,7 +53,7 @@ struct Run<'a> {
     recent: &'a Recent,
     assignment: Assignment,
     intake: Intake,
-    flow: Flow,
+    flow: Flow<Subject>,
     /// With connections of its own.
     centrifugo: Arc<Client>,
     workers: Workers,
@@ -117,7 +120,7 @@ pub(super) async fn run(
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
     let threads = threads(board, config.workers);
-    let (workers, mut outcomes) = match Workers::spawn(board.name(), threads, weight::outcome) {
+    let (workers, mut outcomes) = match Workers::spawn(board.name(), threads, of_outcome) {
         Ok(spawned) => spawned,
         Err(error) => {
             let reason = format!("starting {threads} worker threads failed: {error}");
@@ -130,9 +133,9 @@ pub(super) async fn run(
     };
     let endpoints = shared.centrifugo.endpoints();
     let mut flow = Flow::new(
-        board.clone(),
-        Arc::clone(&config),
-        &shared.publish,
+        board.name().into(),
+        config.settings(&shared.publish),
+        shared.publish.limits(),
         endpoints,
         fastrand::u64(..),
     );
@@ -259,14 +262,25 @@ impl Run<'_> {
             Event::Transformed(Some(Piece { outcomes, bytes })) => {
                 self.transforming -= outcomes.len();
                 taken_over = bytes;
-                let now = Now::read();
-                for transformed in outcomes {
+                let now = clock::now();
+                for Transformed {
+                    ticket,
+                    outcome,
+                    by,
+                    took,
+                } in outcomes
+                {
+                    self.board.metrics().transformed(took);
+                    let transformed = pipeline::Transformed { ticket, outcome, by };
                     self.flow.transformed(now, transformed);
                 }
             }
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
-            Event::Answered(Ok((id, answer, took))) => self.flow.answered(Now::read(), id, answer, took),
-            Event::DeadLettered(Ok(ticket)) => self.flow.dead_lettered(Now::read(), ticket),
+            Event::Answered(Ok((id, answer, took))) => {
+                self.board.metrics().answered(took);
+                self.flow.answered(clock::now(), id, answer);
+            }
+            Event::DeadLettered(Ok(ticket)) => self.flow.dead_lettered(clock::now(), ticket),
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
                 self.renew(&format!("a task of the pipeline broke, a bug in Slipring: {error}"));
             }
@@ -338,7 +352,7 @@ impl Run<'_> {
     }
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
-        let now = Now::read();
+        let now = clock::now();
         let messages = self.flow.deliver(now, deliveries);
         if messages.is_empty() {
             return;
@@ -405,7 +419,7 @@ impl Run<'_> {
             "swapped the module"
         );
         self.board.swapped(assignment.module.sha256());
-        self.flow.configure(Arc::clone(&assignment.config));
+        self.flow.configure(assignment.config.settings(&self.shared.publish));
         self.assignment = assignment;
     }
 
@@ -426,8 +440,8 @@ impl Run<'_> {
         let (mut acks, mut refused) = (Vec::new(), Vec::new());
         for effect in self.flow.take_effects() {
             match effect {
-                Effect::Ack(reply) => acks.push(Ack::Done(reply)),
-                Effect::InProgress(reply) => acks.push(Ack::InProgress(reply)),
+                Effect::Ack(receipt) => acks.push(Ack::Done(receipt)),
+                Effect::InProgress(receipt) => acks.push(Ack::InProgress(receipt)),
                 Effect::DeadLetter(ticket, message, rejection, by) => self.unstored.push_back(DeadLetter {
                     ticket,
                     message,
@@ -437,8 +451,10 @@ impl Run<'_> {
                 Effect::Refused(message, rejection, by) => refused.push((message, rejection, by)),
                 Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
                 Effect::Halt(reason, by) => self.end_with(EndingKind::Halt(reason, by.id)),
+                Effect::Say(notice) => say::notice(self.board, notice),
             }
         }
+        say::counters(self.board, self.flow.take_counters());
         self.acks.send(acks);
         self.store();
         self.judge(refused);
@@ -446,7 +462,10 @@ impl Run<'_> {
 
     /// Sends what can be sent. What turns out to be too old for that is settled.
     fn send_requests(&mut self) {
-        while let Some(request) = self.flow.next_request(Now::read()) {
+        while let Some(request) = self.flow.next_request(clock::now()) {
+            if !request.is_empty() {
+                self.board.metrics().requested(request.len());
+            }
             let (centrifugo, lease) = (Arc::clone(&self.centrifugo), self.lease.clone());
             self.requests.spawn(async move {
                 let start = Instant::now();
@@ -511,7 +530,9 @@ impl Run<'_> {
     }
 
     fn tick(&mut self) {
-        self.flow.tick(Now::read());
+        let now = clock::now();
+        self.flow.tick(now);
+        say::gauges(self.board, self.flow.gauges(now));
         self.board.metrics().in_flight(self.requests.len());
     }
 

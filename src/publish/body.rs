@@ -7,11 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::request::{Command, Request};
-use crate::message::{Body as Data, Publication};
-
-/// What a command takes beside its data, tags, key and channels, at most: field names, numbers and braces.
-const COMMAND_BYTES: usize = 160;
+use crate::message::Body as Data;
+use slipring_core::publish::{Command, Request};
 
 const HEAD: &[u8] = b"{\"commands\":[";
 const TAIL: &[u8] = b"]}";
@@ -117,49 +114,6 @@ impl Body {
     }
 }
 
-/// How many channels one command takes. Centrifugo publishes on up to 1,024 of a command's channels at once (`Broadcast` in its
-/// `internal/api/api.go`), and everything else that it does waits in line with them.
-const BROADCAST_CHANNELS: usize = 200;
-
-/// Commands of the same publication in a request repeat its data: they take no more than this for it, in bytes, beside the first.
-const REPEATED_BYTES: usize = 256 << 10;
-
-/// How many of the publication's channels go into one command.
-pub(super) fn longest_broadcast(publication: &Publication) -> usize {
-    let channels = publication.channels.len();
-    if channels <= BROADCAST_CHANNELS {
-        return BROADCAST_CHANNELS;
-    }
-    let commands = 1 + REPEATED_BYTES / beside_channels(publication);
-    BROADCAST_CHANNELS.max(channels.div_ceil(commands))
-}
-
-/// What the publication's commands will take in a body, in bytes, but for strings that need escaping.
-pub(super) fn size(publication: &Publication) -> usize {
-    let channels: usize = publication.channels.iter().map(|channel| channel.len() + 3).sum();
-    let commands = publication
-        .channels
-        .len()
-        .div_ceil(longest_broadcast(publication))
-        .max(1);
-    channels + commands * beside_channels(publication)
-}
-
-fn beside_channels(publication: &Publication) -> usize {
-    let tags: usize = publication
-        .tags
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 6)
-        .sum();
-    let data = match &publication.body {
-        Data::Json(json) => json.get().len(),
-        Data::Binary(bytes) => bytes.len().div_ceil(3) * 4,
-    };
-    let key = publication.idempotency_key.as_ref().map_or(0, String::len);
-    let epoch = publication.version_epoch.as_ref().map_or(0, String::len);
-    COMMAND_BYTES + tags + data + key + epoch
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -167,7 +121,10 @@ mod tests {
     use serde_json::value::RawValue;
     use serde_json::{Value, json};
 
+    use slipring_core::publish::{longest_broadcast, written_size};
+
     use super::*;
+    use crate::message::Publication;
     use crate::publish::RequestId;
 
     fn publication(json: &str) -> Publication {
@@ -286,10 +243,10 @@ mod tests {
                 idempotency_key: Some("0123456789abcdef".to_owned()),
                 ..publication
             };
-            let size = HEAD.len() + size(&publication) + TAIL.len();
+            let size = HEAD.len() + written_size(&publication) + TAIL.len();
             let written = written([publication]).len();
             assert!(
-                written <= size && size - written < COMMAND_BYTES,
+                written <= size && size - written < 160,
                 "written {written}, expected {size}"
             );
         }

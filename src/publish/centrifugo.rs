@@ -1,6 +1,7 @@
 //! Centrifugo's API: carries a request to its endpoint and says what became of it. It chooses no endpoint, retries nothing and waits
 //! for nothing; that is for the scheduler.
 
+mod class;
 mod grpc;
 mod http;
 
@@ -9,9 +10,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::answer::Answer;
-use super::request::{Request, RequestId};
 use crate::config;
+use slipring_core::publish::{Answer, Request, RequestId};
 
 /// So that an endpoint whose machine is gone costs less than the time-out of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::answer::{Position, Reply};
+use slipring_core::publish::{Position, Reply};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {

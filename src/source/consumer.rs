@@ -17,7 +17,9 @@ use tracing::{info, warn};
 
 use super::fitness::{self, Comes, Fitness, Settings};
 use super::memory::Memory;
-use super::{ACK_WAIT, Position, SourceError, StreamIdentity, hold_back, pin};
+use slipring_core::read::{ACK_WAIT, Position, StreamIdentity};
+
+use super::{SourceError, hold_back, pin};
 use crate::config::{Deliver, ModuleConfig, Standby};
 
 /// JetStream's error code for a stream that does not exist (`JSStreamNotFoundErr`).

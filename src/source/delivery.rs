@@ -53,7 +53,7 @@ impl Reader {
         };
         let delivery = Delivery {
             message: Arc::new(message),
-            reply: Subject::from(reply),
+            receipt: Subject::from(reply),
             pending: facts.pending,
         };
         Ok((facts.consumer_sequence, delivery))

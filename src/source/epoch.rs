@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use slipring_core::read::{Again, Contiguity, Credit, Misplaced, Missed, Retention, Room, StreamIdentity};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::contiguity::Contiguity;
-use super::credit::{Credit, Room};
 use super::delivery::Reader;
 use super::memory::Memory;
 use super::pin::{Member, Pin, WRONG_PIN};
-use super::retention::{Held, Lookout, Missed, Retention};
-use super::{Again, Delivery, Reading, Start, StreamIdentity};
+use super::retention::{self, Lookout};
+use super::{Delivery, Reading, Start};
 use crate::config::ModuleConfig;
 use crate::message::Message;
 use crate::nats::headers;
@@ -76,6 +75,12 @@ pub enum EpochEnd {
     Foreign(String),
 }
 
+impl From<Misplaced> for EpochEnd {
+    fn from(Misplaced { expected, found }: Misplaced) -> Self {
+        Self::Gap { expected, found }
+    }
+}
+
 #[derive(Serialize)]
 struct Pull<'a> {
     batch: usize,
@@ -107,7 +112,7 @@ impl Epoch {
             pin,
             max_batch,
         } = reading;
-        let held = Held::from(&stream.cached_info().state);
+        let held = retention::held(&stream.cached_info().state);
         let mut lookout = Lookout::over(stream, config.subjects.clone(), &retention, Arc::clone(&memory));
         for gap in retention.begin(floor, held).into_iter().flatten() {
             lookout.look_at(gap, Instant::now());

@@ -9,18 +9,17 @@
 //! was collected, in the order of the stream. Whoever is interrupted leaves a narrow consumer; the next one to bind to it sets
 //! it right.
 
-mod collection;
-
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
 use serde::Serialize;
+use slipring_core::read::{ACK_WAIT, Collection, Snapshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use self::collection::{Collection, Snapshot};
 use super::delivery::Reader;
-use super::{ACK_WAIT, SourceError, Start, consumer};
+use super::{SourceError, Start, consumer};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
 use crate::nats::wire::{Answer, Fetch, Wire, status};
@@ -122,7 +121,7 @@ impl HoldBack<'_> {
     }
 
     /// Pulls until as many different messages have come as are pending.
-    async fn collect(self, fetch: &mut Fetch, max_batch: usize) -> Result<Collection, SourceError> {
+    async fn collect(self, fetch: &mut Fetch, max_batch: usize) -> Result<Collection<Subject>, SourceError> {
         let mut collection = Collection::new(self.snapshot().await?);
         let (mut progress, mut came) = (Instant::now(), 0);
         while !collection.is_complete() {
@@ -151,7 +150,12 @@ impl HoldBack<'_> {
 
     /// One pull, for all that is pending, or as many as a pull may ask for. It has ended at the server when this returns, so that
     /// nothing is delivered into the void later.
-    async fn pull(self, fetch: &mut Fetch, collection: &mut Collection, max_batch: usize) -> Result<(), SourceError> {
+    async fn pull(
+        self,
+        fetch: &mut Fetch,
+        collection: &mut Collection<Subject>,
+        max_batch: usize,
+    ) -> Result<(), SourceError> {
         let batch = collection.due().min(max_batch);
         let request = Pull {
             batch,
@@ -179,7 +183,7 @@ impl HoldBack<'_> {
     }
 
     /// What was collected, if it is what is pending now.
-    async fn release(self, mut collection: Collection) -> Result<Option<Start>, SourceError> {
+    async fn release(self, mut collection: Collection<Subject>) -> Result<Option<Start>, SourceError> {
         for _ in 0..SETTLING_ATTEMPTS {
             let closing = self.snapshot().await?;
             match collection.release(closing) {

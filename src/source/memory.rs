@@ -4,15 +4,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::StreamIdentity;
-use super::retention::{Missed, Seen};
+use slipring_core::read::{Missed, Newest, Seen, StreamIdentity};
 
 #[derive(Debug, Default)]
 pub struct Memory {
     /// About settings, so that it is said once.
     said: Mutex<Vec<String>>,
     /// The newest message that was handed on, of which stream.
-    newest: Mutex<Option<(StreamIdentity, u64)>>,
+    newest: Mutex<Newest>,
     seen: Mutex<Seen>,
     /// What was found to be lost and is not told yet. The epoch may be over by the time it is found.
     missed: Mutex<Vec<Missed>>,
@@ -30,17 +29,12 @@ impl Memory {
 
     /// This message of this stream was handed on.
     pub fn handed_on(&self, stream: StreamIdentity, sequence: u64) {
-        let mut newest = lock(&self.newest);
-        *newest = match *newest {
-            Some((known, newest)) if known == stream => Some((stream, newest.max(sequence))),
-            _ => Some((stream, sequence)),
-        };
+        lock(&self.newest).handed_on(stream, sequence);
     }
 
     /// The newest message of this stream that was handed on.
     pub(super) fn newest(&self, stream: StreamIdentity) -> Option<u64> {
-        let newest = *lock(&self.newest);
-        newest.filter(|(known, _)| *known == stream).map(|(_, newest)| newest)
+        lock(&self.newest).of(stream)
     }
 
     /// What looking at the stream has shown. A pipeline ends with its stream, and its memory does too.

@@ -16,6 +16,7 @@ use async_nats::jetstream::stream::Stream;
 use async_nats::{Subject, Subscriber};
 use futures_util::StreamExt;
 use serde::Serialize;
+use slipring_core::read;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -50,13 +51,13 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The right to publish, which ends by itself. A clone is the same lease.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    until: watch::Receiver<Instant>,
+    shared: watch::Receiver<read::Lease>,
 }
 
 impl Lease {
     /// Whether no other relay can have been pinned at this time.
     pub fn is_valid(&self, now: Instant) -> bool {
-        now < *self.until.borrow()
+        self.shared.borrow().is_valid(now)
     }
 }
 
@@ -210,7 +211,7 @@ pub(super) async fn acquire(
         let answer = answer.unwrap_or_else(|_| Ok(Answer::silent()));
         match answer.map_err(|error| failed("waiting for", error.into()))? {
             Answer::Pinned(id) => {
-                let (sender, until) = watch::channel(sent + standby.ttl);
+                let (sender, shared) = watch::channel(read::Lease::given(sent, standby.ttl));
                 let pulls = Pulls::open(nats, config).await;
                 let pulls = pulls.map_err(|error| failed("renewing the pin to", error))?;
                 let renewing = tokio::spawn(renew(pulls, id.clone(), standby.ttl, sender));
@@ -222,7 +223,7 @@ pub(super) async fn acquire(
                 return Ok(Pin {
                     mark: format!("{PIN_ID}: {id}\r\n\r\n").into_bytes(),
                     id,
-                    lease: Lease { until },
+                    lease: Lease { shared },
                     renewing,
                     stream,
                     consumer: config.consumer.clone(),
@@ -282,7 +283,7 @@ fn next_message(config: &ModuleConfig) -> String {
 
 /// Keeps the pin until it is lost, whether or not the pipeline has room for messages: a pull for a single byte renews it, and
 /// nothing is ever delivered to it.
-async fn renew(mut pulls: Pulls, id: String, ttl: Duration, until: watch::Sender<Instant>) {
+async fn renew(mut pulls: Pulls, id: String, ttl: Duration, lease: watch::Sender<read::Lease>) {
     let expires = ttl / (2 * RENEWALS);
     let pull = Pull {
         batch: 1,
@@ -296,26 +297,18 @@ async fn renew(mut pulls: Pulls, id: String, ttl: Duration, until: watch::Sender
     loop {
         let sent = Instant::now();
         match pulls.pull(&pull, ttl).await {
-            // A server without a pin, one that was started again say, takes such a pull as well. So the answer counts only as
-            // long as the pin was still ours for sure.
             Ok(Answer::Nothing) => {
-                until.send_if_modified(|until| {
-                    let held = Instant::now() < *until;
-                    if held {
-                        *until = sent + ttl;
-                    }
-                    held
-                });
+                lease.send_if_modified(|lease| lease.renewed(Instant::now(), sent));
             }
             // Never, for so few bytes.
             Ok(Answer::Pinned(_)) => {}
             Ok(Answer::Lost) => {
-                until.send_replace(Instant::now());
+                lease.send_modify(|lease| lease.lost(Instant::now()));
             }
             Ok(Answer::Other(what)) => debug!(what, "the pin was not renewed"),
             Err(error) => debug!(error = &*error as &dyn std::error::Error, "the pin was not renewed"),
         }
-        if Instant::now() >= *until.borrow() {
+        if !lease.borrow().is_valid(Instant::now()) {
             return;
         }
         tokio::time::sleep_until((sent + ttl / RENEWALS).into()).await;

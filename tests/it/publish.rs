@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use slipring::config::{self, Order, Secret};
-use slipring::message::{Body, Publication};
-use slipring::publish::{Client, Concluded, Limits, Scheduler, idempotency_key};
+use slipring::publish::Client;
+use slipring_core::key::idempotency_key;
+use slipring_core::message::{Body, Publication};
+use slipring_core::publish::{Concluded, Limits, Scheduler};
 use slipring_support::Api;
 use slipring_support::servers::Centrifugo;
 use tokio::task::JoinSet;

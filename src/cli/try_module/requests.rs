@@ -12,7 +12,7 @@ use crate::publish::{Answer, Reply, Scheduler, write_body};
 /// The bodies of the requests, one after the other, if each is confirmed.
 pub fn requests(publish: &Publish, config: &ModuleConfig, publications: &[Publication]) -> Vec<Box<RawValue>> {
     // Nothing fails, so that the seed for the pauses is never used.
-    let mut scheduler = Scheduler::new(publish.into(), 0);
+    let mut scheduler = Scheduler::new(publish.limits(), 0);
     for publication in publications.iter().cloned() {
         if config.conflate {
             scheduler.push_newest(0, publication, None);

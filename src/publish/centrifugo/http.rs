@@ -6,9 +6,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect};
 
 use super::super::{body, replies};
+use super::class::{Class, of_http};
 use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain};
 use crate::config;
-use crate::publish::answer::{Class, of_http};
 
 /// Centrifugo closes an idle connection after 30 s; a request sent at that moment would fail.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);

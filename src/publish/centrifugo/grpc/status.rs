@@ -3,8 +3,8 @@
 use reqwest::Url;
 use tonic::{Code, Status};
 
+use super::super::class::{Class, of_grpc};
 use super::super::{Answer, MAX_EXCERPT, chain};
-use crate::publish::answer::{Class, of_grpc};
 
 /// `Err` says why the answer is ambiguous.
 pub(super) fn judge(status: &Status, url: &Url) -> Result<Answer, String> {

@@ -12,7 +12,7 @@ use tonic_prost::ProstDecoder;
 
 use crate::message::{Body, Publication};
 use crate::publish::replies::{Broadcast, CommandReply, Failure, Published, Response};
-use crate::publish::request::{Command, Request};
+use slipring_core::publish::{Command, Request};
 
 use super::api::{self, BatchResponse};
 

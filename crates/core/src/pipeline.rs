@@ -1,0 +1,20 @@
+//! A pipeline: from a delivery to its acknowledgement, and from its start to its stop.
+
+mod conflate;
+mod counters;
+mod effect;
+mod expired;
+mod flow;
+mod patience;
+mod rejects;
+mod settings;
+mod weight;
+
+pub use self::counters::{Counters, Gauges};
+pub use self::effect::{Effect, Notice};
+pub use self::flow::{Budget, Flow, PROGRESS_INTERVAL, Transformed};
+#[cfg(any(test, feature = "mutants"))]
+pub use self::flow::{Bug, NAK};
+pub use self::patience::Patience;
+pub use self::settings::{OnReject, Settings};
+pub use self::weight::{of_outcome, of_waiting};

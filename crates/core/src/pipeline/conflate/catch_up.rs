@@ -1,0 +1,89 @@
+//! Where only the newest state of a channel matters, a flow that begins publishes nothing until all has come again that an earlier
+//! one may have got. That one may have left out 2, since 3 was there, and died before it could ack either: whoever publishes 2 as
+//! soon as it comes shows 3 2 3.
+
+use std::time::{Duration, Instant};
+
+use crate::read::Again;
+
+/// What does not come for so long does not come: the stream may have lost it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(in crate::pipeline) struct CatchUp {
+    again: Again,
+    last: u64,
+    /// `None` until something comes: there is nothing to publish before that.
+    until: Option<Instant>,
+}
+
+impl CatchUp {
+    /// `None`: nothing comes again.
+    pub(in crate::pipeline) fn new(again: Again) -> Option<Self> {
+        (again.messages > 0).then_some(Self {
+            again,
+            last: 0,
+            until: None,
+        })
+    }
+
+    /// A message came.
+    pub(in crate::pipeline) fn came(&mut self, sequence: u64, now: Instant) {
+        self.again.messages = self.again.messages.saturating_sub(1);
+        self.last = sequence;
+        self.until = Some(now + PATIENCE);
+    }
+
+    /// Whether all has come that somebody may have got before.
+    pub(in crate::pipeline) fn is_over(&self, now: Instant) -> bool {
+        self.again.messages == 0 && self.last >= self.again.through || self.until.is_some_and(|until| now >= until)
+    }
+
+    /// When it is over at the latest, if nothing comes.
+    pub(in crate::pipeline) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_over_when_as_many_have_come_and_the_last_one_is_among_them() {
+        let now = Instant::now();
+        let mut catch_up = CatchUp::new(Again {
+            messages: 2,
+            through: 9,
+        })
+        .expect("two come again");
+        for (sequence, over) in [(5, false), (7, false), (9, true), (10, true)] {
+            catch_up.came(sequence, now);
+            assert_eq!(catch_up.is_over(now), over, "{sequence}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_come_is_not_waited_for_for_ever() {
+        let now = Instant::now();
+        let mut catch_up = CatchUp::new(Again {
+            messages: 2,
+            through: 9,
+        })
+        .expect("two come again");
+        assert!(
+            !catch_up.is_over(now + 10 * PATIENCE),
+            "nothing has come that could be published"
+        );
+        catch_up.came(5, now);
+        assert!(!catch_up.is_over(now + PATIENCE / 2) && catch_up.is_over(now + PATIENCE));
+        assert_eq!(catch_up.until(), Some(now + PATIENCE));
+        assert!(
+            CatchUp::new(Again {
+                messages: 0,
+                through: 9
+            })
+            .is_none()
+        );
+    }
+}

@@ -1,0 +1,776 @@
+//! Which publications go into which request, and what each answer means for them: the order promise lives here.
+//!
+//! A channel has at most one request in flight, and its queue goes on only when that is answered; so whatever fails, is late or
+//! gets lost, publications first appear in the order in which they were pushed. Time is an argument and there is no I/O, so that
+//! thousands of schedules of failures can be tested in a second.
+//!
+//! With [`Order::Batched`] there is one exception. When one of several publications of a channel in a request fails with error
+//! 100, Centrifugo has gone on with the next ones all the same: 1 3. The channel is published again from the failed one on, with
+//! other keys for what was confirmed already, since Centrifugo would suppress them: 1 3 2 3. If that answer was lost, the retry
+//! shows it, because a suppressed publication answers with its old position in the history: 3 before 2. With versions, Centrifugo
+//! suppresses the late ones by itself: 1 3, and a subscriber misses 2, but never goes back to it.
+
+mod backoff;
+mod endpoints;
+mod outage;
+mod queues;
+mod rejection;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use self::backoff::Backoff;
+use self::endpoints::Endpoints;
+use self::outage::{Failed, Failure, Outage, Step};
+use self::queues::{ChannelId, Item, ItemId, Kind, Queues, Targets};
+use self::verdict::{Verdict, judge};
+use super::answer::Answer;
+use super::request::{Command, Request, RequestId, longest_broadcast};
+use crate::message::{Publication, Rejection, Share};
+
+/// Centrifugo itself has no limit over HTTP, and 4 MiB over GRPC; common proxies and our memory have one.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// What the reply for one channel takes, in bytes: its JSON, twice while it is gathered, and what is read from it.
+const REPLY_BYTES: usize = 256;
+
+/// Of a channel after error 100, or while one of its publications is never answered and others are.
+const CHANNEL_BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(30),
+};
+
+/// How long a few publications wait for more, while others are in flight: less than the requests take that make it worth while.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// Requests that carry fewer publications than this are no reason to wait: there is time for them.
+const BUSY_BATCH: usize = 32;
+
+/// How long a channel has one publication a request after a batch of it failed in the middle.
+const STRICT_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    queues: Queues,
+    in_flight: HashMap<RequestId, InFlight>,
+    next_id: u64,
+    /// Publications a request, now: halved by what speaks for smaller ones, doubled by each success.
+    max_batch: usize,
+    outage: Outage,
+    endpoints: Endpoints,
+    /// Requests that were refused as a whole, of which is asked next whether that says anything about what they carried.
+    questions: VecDeque<InFlight>,
+    /// Publications went through since the last request failed.
+    goes_through: bool,
+    /// Requests in flight that carry publications of requests that failed.
+    suspects: usize,
+    /// What the last request carried.
+    last: Kind,
+    stuck: Option<Stuck>,
+    /// When the last request was given.
+    sent: Option<Instant>,
+    rng: Rng,
+    frozen: bool,
+    carried: usize,
+    retried: u64,
+    /// Tickets of publications that were left out, until they are asked for.
+    left_out: Vec<u64>,
+}
+
+/// What a publication takes in the queues beside itself, in bytes, if nothing else waits for its channels.
+pub fn queued_size(publication: &Publication) -> usize {
+    waiting_size(publication) + publication.channels.len() * queues::CHANNEL
+}
+
+/// What a publication takes in the queues, in bytes, beside itself and beside what [`Scheduler::held`] counts.
+pub fn waiting_size(publication: &Publication) -> usize {
+    queues::size(publication)
+}
+
+/// How many publications of one channel may be in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// One publication a channel a request.
+    Strict,
+    /// Many publications of one channel, in order, in one request.
+    Batched,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub order: Order,
+    /// Publications a request.
+    pub max_batch: usize,
+    /// A larger publication goes alone.
+    pub max_request_bytes: usize,
+    /// Requests.
+    pub max_in_flight: usize,
+    /// While requests carry this many on average, one that is much smaller than all of them waits for a moment, so that what each costs
+    /// is shared by more: under load the channels whose request is answered would otherwise go out again by ones and twos.
+    pub busy_batch: usize,
+}
+
+impl Limits {
+    /// What is not for the user to set follows.
+    pub fn new(order: Order, max_batch: usize, max_in_flight: usize) -> Self {
+        Self {
+            order,
+            max_batch,
+            max_request_bytes: MAX_REQUEST_BYTES,
+            max_in_flight,
+            busy_batch: BUSY_BATCH,
+        }
+    }
+}
+
+/// A publication is done in all its channels: confirmed, or refused for good in at least one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concluded {
+    pub ticket: u64,
+    /// The first of its refusals, if there is one.
+    pub result: Result<(), Rejection>,
+    pub share: Share,
+}
+
+/// A publication that was never answered, while others were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub ticket: u64,
+    /// In a row.
+    pub failures: u32,
+    /// Why the last request failed.
+    pub reason: String,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    items: Vec<ItemId>,
+    /// Channels, over all items.
+    replies: usize,
+    endpoint: usize,
+    kind: Kind,
+    question: Option<Question>,
+    /// What its body and its replies take.
+    bytes: usize,
+}
+
+/// A request whose answer came.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    id: RequestId,
+    endpoint: usize,
+    kind: Kind,
+    /// It was empty, or the one was that stood in for it.
+    asked: bool,
+}
+
+/// What an empty request is to find out: whether the endpoint takes any.
+#[derive(Debug)]
+enum Question {
+    /// Since nothing goes through.
+    Open,
+    /// Since it refused a request, which still has its publications.
+    Refused { id: RequestId, status: u16, reason: String },
+}
+
+impl Scheduler {
+    /// `seed` is for the jitter of the pauses; nothing else here is random.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            queues: Queues::default(),
+            in_flight: HashMap::new(),
+            next_id: 0,
+            max_batch: limits.max_batch.max(1),
+            outage: Outage::default(),
+            endpoints: Endpoints::new(1),
+            questions: VecDeque::new(),
+            goes_through: false,
+            suspects: 0,
+            last: Kind::Clean,
+            stuck: None,
+            sent: None,
+            rng: Rng::with_seed(seed),
+            frozen: false,
+            carried: 0,
+            retried: 0,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Requests go to one of so many endpoints. Without this there is one.
+    #[must_use]
+    pub fn with_endpoints(self, endpoints: usize) -> Self {
+        Self {
+            endpoints: Endpoints::new(endpoints),
+            ..self
+        }
+    }
+
+    /// Adds a publication behind all that were pushed before. `key` is the relay's idempotency key for it; the publication's own
+    /// goes before it. The ticket comes back once, in a [`Concluded`].
+    pub fn push(&mut self, ticket: u64, publication: Publication, key: Option<String>) {
+        self.queues.push(ticket, publication, key, false);
+    }
+
+    /// As [`push`](Self::push), where only the newest state of a channel matters: a publication that was added in this way, waits on
+    /// the same channels and was never sent gives up its place. It is concluded as if it was confirmed.
+    pub fn push_newest(&mut self, ticket: u64, publication: Publication, key: Option<String>) -> Option<Concluded> {
+        self.queues.push(ticket, publication, key, true)
+    }
+
+    /// What to send now. `None`: nothing is ready, no request may be added, or everything pauses; ask again after an answer, a
+    /// push, or at [`Self::next_wakeup`].
+    pub fn next_request(&mut self, now: Instant) -> Option<Request> {
+        self.next_request_of(now, |_| true)
+    }
+
+    /// As [`next_request`](Self::next_request), where publications may have become useless while they waited: those with a ticket
+    /// that is not `wanted` are left out if they were never sent, and come back in [`take_left_out`](Self::take_left_out). What was
+    /// sent may still be executed, and has to be confirmed before anything newer is shown.
+    pub fn next_request_of(&mut self, now: Instant, wanted: impl Fn(u64) -> bool) -> Option<Request> {
+        self.queues.wake(now);
+        if self.frozen || !self.has_slot() {
+            return None;
+        }
+        if let Some(question) = self.questions.pop_front() {
+            return Some(self.ask(question));
+        }
+        if self.outage.is_on() {
+            self.leave_out_first(&wanted);
+        }
+        match self.outage.step(now, self.queues.may_have(Kind::Clean)) {
+            Step::Wait => None,
+            Step::Ask => self.queues.may_be_ready().then(|| {
+                self.ask(InFlight {
+                    items: Vec::new(),
+                    replies: 0,
+                    endpoint: self.endpoints.current(),
+                    kind: Kind::Clean,
+                    question: Some(Question::Open),
+                    bytes: 0,
+                })
+            }),
+            Step::Try(Kind::Clean) => self
+                .carry(now, Kind::Clean, &wanted)
+                .or_else(|| self.carry(now, Kind::Suspect, &wanted)),
+            Step::Try(Kind::Suspect) => self
+                .carry(now, Kind::Suspect, &wanted)
+                .or_else(|| self.carry(now, Kind::Clean, &wanted)),
+            Step::Send => self.send(now, &wanted),
+        }
+    }
+
+    /// Suspects have a slot of their own, every other time if there is only one, and never more than half of all: if they are never
+    /// answered, the others go on.
+    fn send(&mut self, now: Instant, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
+        let suspects = self.queues.may_have(Kind::Suspect);
+        if suspects
+            && self.suspects == 0
+            && self.last == Kind::Clean
+            && let Some(request) = self.carry(now, Kind::Suspect, wanted)
+        {
+            return Some(request);
+        }
+        if self.lingers_until().is_some_and(|until| now < until) {
+            return None;
+        }
+        let request = self.carry(now, Kind::Clean, wanted);
+        if request.is_none() && suspects && 2 * self.suspects < self.limits.max_in_flight {
+            return self.carry(now, Kind::Suspect, wanted);
+        }
+        request
+    }
+
+    /// A request with publications of this kind.
+    fn carry(&mut self, now: Instant, kind: Kind, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
+        let id = RequestId(self.next_id);
+        let (items, bytes) = self.take_ready(id, kind, wanted);
+        let first = *items.first()?;
+        self.next_id += 1;
+        let lone = kind == Kind::Suspect && items.len() == 1;
+        // Another endpoint may take what this one, or what is before it, does not.
+        let endpoint = match lone && !self.outage.is_on() {
+            true => self
+                .endpoints
+                .other(self.queues.items[first].failures.saturating_sub(3)),
+            false => self.endpoints.current(),
+        };
+        self.last = kind;
+        self.outage.tried(id, lone);
+        self.sent = Some(now);
+        self.carried += items.len();
+        self.suspects += usize::from(kind == Kind::Suspect);
+        let commands = items.iter().flat_map(|&item| self.commands(item)).collect();
+        let request = Request::new(id, commands, bytes)
+            .to(endpoint)
+            .apart(kind == Kind::Suspect);
+        let replies = request.channels().sum();
+        let in_flight = InFlight {
+            replies,
+            items,
+            bytes: bytes + replies * REPLY_BYTES,
+            endpoint,
+            kind,
+            question: None,
+        };
+        self.in_flight.insert(id, in_flight);
+        Some(request)
+    }
+
+    /// An empty request.
+    fn ask(&mut self, question: InFlight) -> Request {
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        match question.question {
+            Some(Question::Refused { id: refused, .. }) => self.outage.hands_over(refused, id),
+            _ => self.outage.asked(id),
+        }
+        let request = Request::empty(id).to(question.endpoint);
+        self.in_flight.insert(id, question);
+        request
+    }
+
+    /// Tickets of publications that were left out since this was last asked. They come back in no [`Concluded`].
+    pub fn take_left_out(&mut self) -> Vec<u64> {
+        mem::take(&mut self.left_out)
+    }
+
+    /// Takes in what became of a request. An id that is not in flight changes nothing.
+    pub fn complete(&mut self, now: Instant, id: RequestId, answer: Answer) -> Vec<Concluded> {
+        let Some(InFlight {
+            items,
+            replies: expected,
+            endpoint,
+            kind,
+            question,
+            ..
+        }) = self.in_flight.remove(&id)
+        else {
+            return Vec::new();
+        };
+        let unasked = question.is_none() && !self.frozen && !self.refuses_unasked();
+        let answer = match answer {
+            Answer::Refused { status, reason } if unasked => {
+                // They stay where they are until it is known who is at fault.
+                self.questions.push_back(InFlight {
+                    items,
+                    replies: expected,
+                    endpoint,
+                    kind,
+                    question: Some(Question::Refused { id, status, reason }),
+                    bytes: 0,
+                });
+                return Vec::new();
+            }
+            answer => answer,
+        };
+        self.carried -= items.len();
+        self.suspects -= usize::from(kind == Kind::Suspect);
+        let answered = Answered {
+            id,
+            endpoint,
+            kind,
+            asked: question.is_some(),
+        };
+        match (answer, question) {
+            (Answer::Replies(replies), Some(Question::Refused { status, reason, .. })) if replies.is_empty() => {
+                self.outage.answered(id);
+                self.refuse(now, &items, status, &reason)
+            }
+            (Answer::Replies(replies), Some(Question::Open)) if replies.is_empty() => {
+                self.outage.opened(now, id);
+                Vec::new()
+            }
+            (Answer::Replies(replies), None) if replies.len() == expected => {
+                self.endpoints.succeeded(endpoint, self.outage.is_on());
+                self.outage.over();
+                self.goes_through = true;
+                self.max_batch = self.max_batch.saturating_mul(2).min(self.limits.max_batch.max(1));
+                if kind == Kind::Suspect {
+                    for &item in &items {
+                        self.queues.items[item].failures = 0;
+                    }
+                }
+                let mut replies = replies.into_iter();
+                // The count was compared, so there is a reply for each.
+                self.settle(now, &items, |queues, item, channel| {
+                    replies
+                        .next()
+                        .map_or(Verdict::Keep, |reply| judge(queues, item, channel, reply))
+                })
+            }
+            (Answer::Replies(replies), _) => {
+                let reason = format!("{} replies for {expected} channels", replies.len());
+                self.lose(now, answered, &items, Failure::Lost, reason)
+            }
+            #[cfg(any(test, feature = "mutants"))]
+            (Answer::Refused { status, reason }, None) if self.refuses_unasked() => {
+                self.outage.over();
+                self.refuse(now, &items, status, &reason)
+            }
+            (Answer::Refused { reason, .. } | Answer::Denied { reason }, _) => {
+                self.lose(now, answered, &items, Failure::Denied, reason)
+            }
+            (Answer::Lost { reason }, _) => self.lose(now, answered, &items, Failure::Lost, reason),
+        }
+    }
+
+    #[cfg(any(test, feature = "mutants"))]
+    fn refuses_unasked(&self) -> bool {
+        self.queues.bug == Some(Bug::RefusesUnasked)
+    }
+
+    #[cfg(not(any(test, feature = "mutants")))]
+    fn refuses_unasked(&self) -> bool {
+        false
+    }
+
+    #[cfg(any(test, feature = "mutants"))]
+    fn refuses_at_once(&self) -> bool {
+        matches!(self.queues.bug, Some(Bug::RefusesUnasked | Bug::RefusesAtOnce))
+    }
+
+    #[cfg(not(any(test, feature = "mutants")))]
+    fn refuses_at_once(&self) -> bool {
+        false
+    }
+
+    /// A publication that is never answered while others are, since this was last asked.
+    pub fn take_stuck(&mut self) -> Option<Stuck> {
+        self.stuck.take()
+    }
+
+    /// When to ask for a request again although nothing happened.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        if self.frozen {
+            return None;
+        }
+        let probe = self
+            .outage
+            .probe_at()
+            .filter(|_| self.has_slot() && self.queues.may_be_ready());
+        let linger = self.lingers_until().filter(|_| self.has_slot());
+        [self.queues.next_timer(), probe, linger].into_iter().flatten().min()
+    }
+
+    /// No request from now on: the pipeline is being halted. What is in flight may still be completed.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Requests that were given and not completed.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Publications that no request carries at the moment.
+    pub fn waiting(&self) -> usize {
+        let in_question: usize = self.questions.iter().map(|question| question.items.len()).sum();
+        self.queues.items.len() - self.carried + in_question
+    }
+
+    /// Whether everything that was pushed is concluded.
+    pub fn is_idle(&self) -> bool {
+        self.queues.items.is_empty()
+    }
+
+    /// How often a publication went into a request that had been in one before.
+    pub fn retried(&self) -> u64 {
+        self.retried
+    }
+
+    /// Why everything pauses, if it does.
+    pub fn trouble(&self) -> Option<&str> {
+        self.outage.reason()
+    }
+
+    #[cfg(any(test, feature = "mutants"))]
+    /// Whether nothing is left of anything.
+    pub fn has_forgotten_all(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn put_in(&mut self, bug: Option<Bug>) {
+        self.queues.bug = bug;
+    }
+
+    /// What is held beside the publications, in bytes: the channels that are known, and the requests in flight.
+    pub fn held(&self) -> usize {
+        self.queues.channels.len() * queues::CHANNEL + self.in_flight_bytes()
+    }
+
+    /// As many as are allowed, as long as they do not take more memory than so many of the usual size. The largest does not count, so that
+    /// a large one holds up no others.
+    fn has_slot(&self) -> bool {
+        let Limits {
+            max_in_flight,
+            max_request_bytes,
+            ..
+        } = self.limits;
+        let largest = self.in_flight.values().map(|request| request.bytes).max();
+        self.in_flight.len() < max_in_flight
+            && self.in_flight_bytes() - largest.unwrap_or_default() < max_in_flight.saturating_mul(max_request_bytes)
+    }
+
+    fn in_flight_bytes(&self) -> usize {
+        self.in_flight.values().map(|request| request.bytes).sum()
+    }
+
+    /// Until when what is ready waits for more, unless a request is answered before: it is less than half of what all requests in flight
+    /// carry.
+    fn lingers_until(&self) -> Option<Instant> {
+        let (requests, ready) = (self.in_flight.len(), self.queues.ready());
+        let busy = requests > 0
+            && self.outage.reason().is_none()
+            && self.carried >= self.limits.busy_batch.saturating_mul(requests);
+        let few = ready > 0 && ready < self.max_batch && 2 * ready < self.carried;
+        (busy && few).then_some(self.sent? + LINGER)
+    }
+
+    /// The oldest of this kind that are ready, as many as fit, and what they take in bytes. Suspects have as many failures as each
+    /// other, so that those that never failed are not together with the one that always does.
+    fn take_ready(&mut self, id: RequestId, kind: Kind, wanted: &impl Fn(u64) -> bool) -> (Vec<ItemId>, usize) {
+        let mut items: Vec<ItemId> = Vec::new();
+        let (mut bytes, mut max_batch) = (0, self.max_batch);
+        while let Some(next) = self.queues.peek(kind, id) {
+            if !self.is_kept(next) && !wanted(self.queues.items[next].ticket) {
+                self.left_out.extend(self.queues.leave_out(next));
+                continue;
+            }
+            let alike = items
+                .first()
+                .is_none_or(|&first| self.queues.items[first].failures == self.queues.items[next].failures);
+            let item = &mut self.queues.items[next];
+            let tighter = max_batch.min(item.max_batch);
+            let fits = alike && items.len() < tighter && bytes + item.size <= self.limits.max_request_bytes;
+            if !items.is_empty() && !fits {
+                break;
+            }
+            max_batch = tighter;
+            bytes += item.size;
+            self.retried += u64::from(item.sent);
+            #[cfg(any(test, feature = "mutants"))]
+            if self.queues.bug == Some(Bug::FreshKeyOnRetry) && item.sent {
+                item.repeats += 1;
+            }
+            item.sent = true;
+            self.queues.take(next, id, self.limits.order == Order::Batched);
+            items.push(next);
+        }
+        (items, bytes)
+    }
+
+    /// Leaves out what nobody wants any more, as far as it is the next to be sent: nothing may be sent for long.
+    fn leave_out_first(&mut self, wanted: &impl Fn(u64) -> bool) {
+        while let Some(next) = self.queues.peek(Kind::Clean, RequestId::NONE)
+            && !self.is_kept(next)
+            && !wanted(self.queues.items[next].ticket)
+        {
+            self.left_out.extend(self.queues.leave_out(next));
+        }
+    }
+
+    /// What was sent may still be executed.
+    fn is_kept(&self, item: ItemId) -> bool {
+        #[cfg(any(test, feature = "mutants"))]
+        if self.queues.bug == Some(Bug::LeavesOutSent) {
+            return false;
+        }
+        self.queues.items[item].sent
+    }
+
+    /// One, or several for a publication on very many channels.
+    fn commands(&self, item: ItemId) -> impl Iterator<Item = Command> {
+        let item = &self.queues.items[item];
+        let channels = item.channels.as_slice();
+        let all = channels.len() == item.publication.channels.len();
+        let longest = longest_broadcast(&item.publication);
+        channels.chunks(longest).map(move |part| {
+            let name = |&channel: &ChannelId| Arc::clone(&self.queues.channels[channel].name);
+            let whole = all && part.len() == channels.len();
+            Command {
+                publication: Arc::clone(&item.publication),
+                remaining: (!whole).then(|| part.iter().map(name).collect()),
+                repeats: item.repeats,
+            }
+        })
+    }
+
+    /// Nothing is known, or nothing was executed: all of it goes again. Where others go through, and these publications were in a
+    /// request that failed before, the fault is theirs, and only their channels wait.
+    fn lose(
+        &mut self,
+        now: Instant,
+        answered: Answered,
+        items: &[ItemId],
+        failure: Failure,
+        reason: String,
+    ) -> Vec<Concluded> {
+        let Answered {
+            id,
+            endpoint,
+            kind,
+            asked,
+        } = answered;
+        let goes_through = mem::take(&mut self.goes_through);
+        // Nothing goes to the other endpoints but single suspects, and what was sent before the last turn.
+        let aside = endpoint != self.endpoints.current();
+        let theirs = kind == Kind::Suspect && (goes_through && !asked || aside);
+        let half = (items.len() / 2).max(1);
+        // An endpoint that does not take an empty request either is at fault itself. What went aside goes elsewhere the next time.
+        for &item in items.iter().filter(|_| !asked || aside) {
+            let item = &mut self.queues.items[item];
+            item.failures += 1;
+            item.accused = false;
+            item.max_batch = item.max_batch.min(half);
+            #[cfg(any(test, feature = "mutants"))]
+            if self.queues.bug == Some(Bug::SuspectsNone) {
+                (item.failures, item.max_batch) = (0, usize::MAX);
+            }
+        }
+        if aside && kind == Kind::Clean && !self.outage.is_on() {
+            return self.settle(now, items, |_, _, _| Verdict::Keep);
+        }
+        if theirs && !self.outage.is_on() {
+            if let [one] = *items {
+                let Item { ticket, failures, .. } = self.queues.items[one];
+                self.stuck = Some(Stuck {
+                    ticket,
+                    failures,
+                    reason,
+                });
+            }
+            return self.settle(now, items, |queues, _, channel| {
+                queues.channels[channel].run.backs_off = true;
+                Verdict::Keep
+            });
+        }
+        #[cfg(any(test, feature = "mutants"))]
+        let stays = self.queues.bug == Some(Bug::StaysAtEndpoint) && failure == Failure::Denied;
+        #[cfg(not(any(test, feature = "mutants")))]
+        let stays = false;
+        let elsewhere = !stays && self.endpoints.failed(endpoint);
+        let failed = Failed {
+            failure,
+            elsewhere,
+            clean: kind == Kind::Clean && !asked,
+            lone: kind == Kind::Suspect && !asked && items.len() == 1,
+            reason,
+        };
+        let news = self.outage.failed(now, id, failed, &mut self.rng);
+        if news && failure == Failure::Lost && !asked {
+            // A batch that takes longer than the time-out would never be answered, however often it is sent.
+            self.max_batch = half.min(self.max_batch);
+        }
+        self.settle(now, items, |_, _, _| Verdict::Keep)
+    }
+
+    /// One of them, or their number, makes the request unacceptable: they go again in batches of half the size, until it is
+    /// clear which one it is. That one is refused when it happens twice: the endpoint may have been at fault the first time,
+    /// and have recovered before it was asked.
+    fn refuse(&mut self, now: Instant, items: &[ItemId], status: u16, reason: &str) -> Vec<Concluded> {
+        if let [one] = *items {
+            if !mem::replace(&mut self.queues.items[one].accused, true) && !self.refuses_at_once() {
+                return self.settle(now, items, |_, _, _| Verdict::Keep);
+            }
+            return self.settle(now, items, |queues, _, channel| {
+                Verdict::Refused(rejection::by_status(status, reason, &queues.channels[channel].name))
+            });
+        }
+        let half = items.len() / 2;
+        if status == 413 {
+            self.max_batch = half.min(self.max_batch);
+        }
+        for &item in items {
+            self.queues.items[item].max_batch = half;
+        }
+        self.settle(now, items, |_, _, _| Verdict::Keep)
+    }
+
+    /// Asks for the verdict on each item in each of its channels, in the order of the request, and carries it out.
+    fn settle(
+        &mut self,
+        now: Instant,
+        items: &[ItemId],
+        mut verdict: impl FnMut(&mut Queues, ItemId, ChannelId) -> Verdict,
+    ) -> Vec<Concluded> {
+        let mut concluded = Vec::new();
+        for &item in items {
+            let channels = mem::replace(&mut self.queues.items[item].channels, Targets::Many(Vec::new()));
+            let mut remaining = Vec::new();
+            for &channel in channels.as_slice() {
+                match verdict(&mut self.queues, item, channel) {
+                    Verdict::Done => self.queues.done(item, channel),
+                    Verdict::Refused(rejection) => {
+                        let name = Arc::clone(&self.queues.channels[channel].name);
+                        let refused = &mut self.queues.items[item];
+                        refused.rejection.get_or_insert(rejection);
+                        refused.refused.push(name);
+                        self.queues.done(item, channel);
+                    }
+                    Verdict::Keep => {
+                        self.queues.keep(item, channel);
+                        remaining.push(channel);
+                    }
+                }
+                if !self.queues.is_carried(channel) {
+                    self.release(now, channel);
+                }
+            }
+            if remaining.is_empty() {
+                concluded.push(self.queues.items.remove(item).concluded());
+            } else {
+                self.queues.items[item].channels = Targets::from(remaining);
+            }
+        }
+        concluded
+    }
+
+    fn release(&mut self, now: Instant, id: ChannelId) {
+        let channel = &mut self.queues.channels[id];
+        let run = mem::take(&mut channel.run);
+        let backoff_until = run.backs_off.then(|| {
+            channel.failures += 1;
+            now + CHANNEL_BACKOFF.delay(channel.failures, &mut self.rng)
+        });
+        let strict_until = run.inverted.then(|| now + STRICT_AFTER_FAILURE);
+        self.queues.release(id, backoff_until, strict_until);
+    }
+}
+
+/// Rules that a test can switch off, to see that the checker notices.
+#[cfg(any(test, feature = "mutants"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    TwoInFlight,
+    FreshKeyOnRetry,
+    ConfirmOnError100,
+    RetryAtTheTail,
+    NoRepeats,
+    PositionsIgnored,
+    ConflatesSent,
+    /// What is not wanted any more is left out even if it was sent.
+    LeavesOutSent,
+    /// A refusal of a request is that of its publication, whatever else the endpoint refuses.
+    RefusesUnasked,
+    /// One refusal is enough, as long as the endpoint takes an empty request after it.
+    RefusesAtOnce,
+    /// An endpoint that lets nothing in is asked again and again.
+    StaysAtEndpoint,
+    /// A request that fails says nothing about what was in it.
+    SuspectsNone,
+}

@@ -1,0 +1,62 @@
+//! What a reply means for one publication on one channel: see the table of answers (`publish/answer.rs`).
+
+#[cfg(any(test, feature = "mutants"))]
+use super::Bug;
+use super::queues::{ChannelId, ItemId, Queues};
+use super::rejection;
+use crate::message::Rejection;
+use crate::publish::answer::{self, Position, Reply};
+
+/// What becomes of an item on one of its channels.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Done,
+    Refused(Rejection),
+    /// It goes again.
+    Keep,
+}
+
+/// What the reply means for the item, and what it tells about its channel.
+pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply: Reply) -> Verdict {
+    let item = &mut queues.items[item];
+    let channel = &mut queues.channels[channel];
+    match reply {
+        Reply::Confirmed(position) => {
+            #[cfg(any(test, feature = "mutants"))]
+            match queues.bug {
+                Some(Bug::NoRepeats) => return Verdict::Done,
+                Some(Bug::PositionsIgnored) => channel.last = None,
+                _ => {}
+            }
+            if !channel.run.broken && item.may_be_found_misplaced() && is_before(position, channel.last) {
+                channel.run.broken = true;
+                // What comes again is compared with what comes with it, so that this ends even where offsets went back.
+                channel.last = None;
+            }
+            if channel.run.broken {
+                channel.run.inverted = true;
+                item.repeats += 1;
+                return Verdict::Keep;
+            }
+            channel.failures = 0;
+            channel.last = position.or(channel.last);
+            Verdict::Done
+        }
+        #[cfg(any(test, feature = "mutants"))]
+        Reply::Failed { code, .. } if answer::may_pass(code) && queues.bug == Some(Bug::ConfirmOnError100) => {
+            Verdict::Done
+        }
+        Reply::Failed { code, .. } if answer::may_pass(code) => {
+            channel.run.backs_off = true;
+            channel.run.broken = true;
+            Verdict::Keep
+        }
+        Reply::Failed { code, message } => Verdict::Refused(rejection::by_code(code, &message, &channel.name)),
+    }
+}
+
+fn is_before(position: Option<Position>, last: Option<Position>) -> bool {
+    position
+        .zip(last)
+        .is_some_and(|(position, last)| position.is_before(last))
+}

@@ -1,0 +1,138 @@
+//! Where an epoch begins, and what comes first in it.
+
+use super::{Again, StreamIdentity};
+
+/// The newest message that a pipeline has handed on, of which stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Newest(Option<(StreamIdentity, u64)>);
+
+impl Newest {
+    /// This message of this stream was handed on.
+    pub fn handed_on(&mut self, stream: StreamIdentity, sequence: u64) {
+        self.0 = match self.0 {
+            Some((known, newest)) if known == stream => Some((stream, newest.max(sequence))),
+            _ => Some((stream, sequence)),
+        };
+    }
+
+    /// The newest message of this stream that was handed on.
+    pub fn of(&self, stream: StreamIdentity) -> Option<u64> {
+        self.0.filter(|(known, _)| *known == stream).map(|(_, newest)| newest)
+    }
+}
+
+/// A consumer as it was found when an epoch begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// It was not there before.
+    pub is_new: bool,
+    /// All up to this stream sequence are acked, once it was reset or what was pending has come.
+    pub floor: u64,
+    /// The stream sequence of the last delivery, to whomever, before that.
+    pub delivered_through: u64,
+    /// The most that it may have had unacknowledged.
+    pub max_ack_pending: usize,
+    /// How many messages are to come.
+    pub to_come: u64,
+}
+
+/// From where an epoch reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    pub again: Again,
+    /// What was delivered and is not lost to anybody; `None` for a new consumer.
+    pub read_through: Option<u64>,
+    /// What follows was not acknowledged.
+    pub floor: u64,
+}
+
+impl Resume {
+    /// `newest`: of this stream, in this pipeline. What the pipeline got it still has, whatever the stream lost since. Not the floor: the
+    /// server moves it past what the stream's limits removed.
+    pub fn of(found: Found, newest: Option<u64>) -> Self {
+        let Found {
+            is_new,
+            floor,
+            delivered_through,
+            max_ack_pending,
+            to_come,
+        } = found;
+        let newest = newest.unwrap_or(0);
+        Self {
+            again: Again {
+                messages: max_ack_pending.min(usize::try_from(to_come).unwrap_or(usize::MAX)),
+                through: delivered_through,
+            },
+            read_through: (!is_new).then_some(delivered_through.max(newest)),
+            floor: floor.max(newest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: StreamIdentity = StreamIdentity { created: 1 };
+
+    const FOUND: Found = Found {
+        is_new: false,
+        floor: 4,
+        delivered_through: 9,
+        max_ack_pending: 100,
+        to_come: 50,
+    };
+
+    #[test]
+    fn no_more_comes_again_than_could_be_unacknowledged_and_than_there_is() {
+        assert_eq!(
+            Resume::of(FOUND, None).again,
+            Again {
+                messages: 50,
+                through: 9
+            }
+        );
+        let few = Found {
+            max_ack_pending: 10,
+            ..FOUND
+        };
+        assert_eq!(
+            Resume::of(few, None).again,
+            Again {
+                messages: 10,
+                through: 9
+            }
+        );
+    }
+
+    #[test]
+    fn what_the_pipeline_has_it_does_not_miss() {
+        let resume = Resume::of(FOUND, None);
+        assert_eq!((resume.read_through, resume.floor), (Some(9), 4));
+        let resume = Resume::of(FOUND, Some(12));
+        assert_eq!(
+            (resume.read_through, resume.floor),
+            (Some(12), 12),
+            "the server has forgotten"
+        );
+        let is_new = Found { is_new: true, ..FOUND };
+        assert_eq!(
+            Resume::of(is_new, Some(12)).read_through,
+            None,
+            "a new consumer has missed nothing"
+        );
+    }
+
+    #[test]
+    fn the_newest_is_of_its_stream_and_never_goes_back() {
+        let mut newest = Newest::default();
+        assert_eq!(newest.of(STREAM), None);
+        newest.handed_on(STREAM, 7);
+        newest.handed_on(STREAM, 5);
+        assert_eq!(newest.of(STREAM), Some(7));
+        let other = StreamIdentity { created: 2 };
+        assert_eq!(newest.of(other), None);
+        newest.handed_on(other, 1);
+        assert_eq!((newest.of(other), newest.of(STREAM)), (Some(1), None));
+    }
+}

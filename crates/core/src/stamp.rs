@@ -1,0 +1,147 @@
+//! What the relay adds to a publication: its idempotency key, and its version where that is the relay's to give.
+
+use crate::key::idempotency_key;
+use crate::message::{Message, Outcome, Publication};
+
+/// Where a publication's version comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionSource {
+    /// The module's own, if it sets one.
+    Module,
+    /// The stream's sequence; the epoch is the stream's creation.
+    Sequence,
+}
+
+/// The same for all messages of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    pub module: &'a str,
+    /// When the stream was created, nanoseconds since 1970. `None`: the messages are of no stream, and so their versions have no
+    /// epoch.
+    pub created: Option<i128>,
+    pub idempotency: bool,
+    pub version: VersionSource,
+}
+
+impl Stamp<'_> {
+    /// The publications of one message, each with its key.
+    pub fn all(&self, message: &Message, publications: Vec<Publication>) -> Vec<(Publication, Option<String>)> {
+        let stamp = |(index, publication)| self.one(message, index, publication);
+        publications.into_iter().enumerate().map(stamp).collect()
+    }
+
+    /// What the relay makes of an outcome of the module.
+    pub fn outcome(&self, message: &Message, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Publish(publications) => Outcome::Publish(keyed(self.all(message, publications))),
+            other => other,
+        }
+    }
+
+    fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
+        if self.version == VersionSource::Sequence {
+            publication.version = Some(message.sequence);
+            // Two modules may publish what they make of one stream on the same channel. In one epoch, whatever the slower one makes of
+            // an earlier message would be left out.
+            publication.version_epoch = self.created.map(|created| format!("{created}-{}", self.module));
+        }
+        let created = self.created.unwrap_or(0);
+        let key = || idempotency_key(self.module, created, message.sequence, message.timestamp, index);
+        (publication, self.idempotency.then(key))
+    }
+}
+
+/// Each with the key that Centrifugo gets: the module's own, or the relay's.
+pub fn keyed(stamped: Vec<(Publication, Option<String>)>) -> Vec<Publication> {
+    let keyed = stamped.into_iter().map(|(mut publication, key)| {
+        publication.idempotency_key = publication.idempotency_key.or(key);
+        publication
+    });
+    keyed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::Body;
+
+    const STAMP: Stamp<'static> = Stamp {
+        module: "orders",
+        created: Some(5),
+        idempotency: true,
+        version: VersionSource::Module,
+    };
+
+    fn message() -> Message {
+        Message {
+            subject: "orders.1".into(),
+            payload: Bytes::new(),
+            headers: Vec::new(),
+            stream: "ORDERS".into(),
+            sequence: 42,
+            timestamp: 7,
+            deliveries: 1,
+            unreadable: None,
+        }
+    }
+
+    fn publication(channel: &str) -> Publication {
+        Publication {
+            channels: vec![channel.into()],
+            body: Body::Binary(Vec::new()),
+            version: Some(3),
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        }
+    }
+
+    #[test]
+    fn each_publication_of_a_message_has_a_key_of_its_own() {
+        let stamped = STAMP.all(&message(), vec![publication("a"), publication("a")]);
+        let keys: Vec<_> = stamped.iter().map(|(_, key)| key.clone().unwrap()).collect();
+        assert_eq!(keys[0], idempotency_key("orders", 5, 42, 7, 0));
+        assert_eq!(keys[1], idempotency_key("orders", 5, 42, 7, 1));
+        assert_eq!(stamped[0].0.version, Some(3), "the module's own");
+    }
+
+    #[test]
+    fn without_idempotency_there_is_no_key() {
+        let stamp = Stamp {
+            idempotency: false,
+            ..STAMP
+        };
+        let stamped = stamp.all(&message(), vec![publication("a")]);
+        assert_eq!(stamped[0].1, None);
+    }
+
+    #[test]
+    fn the_sequence_is_a_version_of_the_stream_s_epoch() {
+        let stamp = Stamp {
+            version: VersionSource::Sequence,
+            ..STAMP
+        };
+        let stamped = stamp.all(&message(), vec![publication("a"), publication("b")]);
+        let versions: Vec<_> = stamped
+            .iter()
+            .map(|(one, _)| (one.version, one.version_epoch.as_deref()))
+            .collect();
+        assert_eq!(versions, [(Some(42), Some("5-orders")); 2]);
+        let of_another = Stamp {
+            module: "invoices",
+            ..stamp
+        };
+        let stamped_by_another = of_another.all(&message(), vec![publication("a")]);
+        assert_ne!(
+            stamped_by_another[0].0.version_epoch, stamped[0].0.version_epoch,
+            "two modules on one channel do not leave each other's publications out"
+        );
+        let of_no_stream = Stamp { created: None, ..stamp };
+        let stamped = of_no_stream.all(&message(), vec![publication("a")]);
+        assert_eq!((stamped[0].0.version, &stamped[0].0.version_epoch), (Some(42), &None));
+    }
+}

@@ -1,0 +1,537 @@
+//! JetStream in memory: one stream with one durable consumer, after nats-server 2.15 (`server/consumer.go`). Replies come out as
+//! pairs of an inbox and a [`Reply`]; the network between here and the relays is the driver's.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use slipring_core::read::ACK_WAIT;
+
+/// How long a pin lasts without a pull of its holder.
+pub(super) const PIN_TTL: Duration = Duration::from_secs(10);
+
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Subject, ack subject and headers of a message.
+pub(super) const WIRE_OVERHEAD: usize = 100;
+
+/// Names a subscription; no two have the same.
+pub(super) type Inbox = u64;
+pub(super) type PinId = u64;
+
+#[derive(Debug)]
+pub(super) struct JetStream {
+    /// Counts how often the stream was created. `None`: there is none at the moment.
+    stream: Option<u64>,
+    incarnations: u64,
+    messages: BTreeMap<u64, Stored>,
+    last: u64,
+    /// An acked message is removed.
+    work_queue: bool,
+    max_ack_pending: usize,
+    consumer: Option<Consumer>,
+    /// What the replica knows that becomes the leader.
+    replica: Option<Consumer>,
+    waiting: VecDeque<Pull>,
+    interest: BTreeSet<Inbox>,
+    /// The messages that were acked, also where a leader forgot that.
+    told: BTreeSet<u64>,
+    pinned: bool,
+    pin: Option<Pin>,
+    pins: PinId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// Names the message for good; sequences do not.
+    pub(super) number: u64,
+    pub(super) timestamp: u64,
+    pub(super) size: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Consumer {
+    floor: u64,
+    consumer_floor: u64,
+    next: u64,
+    next_consumer: u64,
+    pending: BTreeMap<u64, Pending>,
+    redeliver: BTreeSet<u64>,
+}
+
+#[derive(Debug, Clone)]
+struct Pending {
+    consumer_sequence: u64,
+    deadline: Instant,
+    deliveries: u32,
+}
+
+#[derive(Debug)]
+struct Pin {
+    id: PinId,
+    until: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Pull {
+    pub(super) inbox: Inbox,
+    pub(super) batch: usize,
+    pub(super) max_bytes: Option<usize>,
+    pub(super) expires: Instant,
+    pub(super) heartbeat: Instant,
+    pub(super) pin: Option<PinId>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Reply {
+    Delivery(Delivered),
+    Heartbeat,
+    /// The pull is over, and so much of it was not used. `larger`: because the next message is larger.
+    Returned {
+        messages: usize,
+        bytes: usize,
+        larger: bool,
+    },
+    /// The pull is over because of this.
+    Ended(&'static str),
+    WrongPin,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Delivered {
+    pub(super) stored: Stored,
+    pub(super) sequence: u64,
+    pub(super) consumer_sequence: u64,
+    pub(super) deliveries: u32,
+    pub(super) pending: u64,
+    /// Whose pull it is an answer to.
+    pub(super) pin: Option<PinId>,
+}
+
+pub(super) type Replies = Vec<(Inbox, Reply)>;
+
+impl JetStream {
+    pub(super) fn new(work_queue: bool, max_ack_pending: usize, pinned: bool) -> Self {
+        Self {
+            stream: Some(1),
+            incarnations: 1,
+            messages: BTreeMap::new(),
+            last: 0,
+            work_queue,
+            max_ack_pending,
+            consumer: None,
+            replica: None,
+            waiting: VecDeque::new(),
+            interest: BTreeSet::new(),
+            told: BTreeSet::new(),
+            pinned,
+            pin: None,
+            pins: 0,
+        }
+    }
+
+    /// The incarnation of the stream and the sequence; `skipped` messages on other subjects come first.
+    pub(super) fn publish(&mut self, stored: Stored, skipped: u64) -> Option<(u64, u64)> {
+        let stream = self.stream?;
+        self.last += 1 + skipped;
+        self.messages.insert(self.last, stored);
+        Some((stream, self.last))
+    }
+
+    /// Binds to the consumer, or creates it where the relay stands, if that is in this stream.
+    pub(super) fn bind(&mut self, position: Option<(u64, u64)>) -> Option<u64> {
+        let stream = self.stream?;
+        if self.consumer.is_none() {
+            // A work-queue stream wants to be read from its beginning.
+            let position = position.filter(|(of, _)| *of == stream && !self.work_queue);
+            let first = position.map_or(1, |(_, next)| next);
+            self.consumer = Some(Consumer {
+                floor: first - 1,
+                consumer_floor: 0,
+                next: first,
+                next_consumer: 1,
+                pending: BTreeMap::new(),
+                redeliver: BTreeSet::new(),
+            });
+            self.replica.clone_from(&self.consumer);
+        }
+        Some(stream)
+    }
+
+    /// Goes back to the ack floor. Answers how many messages come again that were not acked.
+    pub(super) fn reset(&mut self) -> usize {
+        let Some(consumer) = &mut self.consumer else { return 0 };
+        let unread = consumer.next.max(consumer.floor + 1);
+        let again = self.messages.range(consumer.floor + 1..unread);
+        let again = again.filter(|(_, stored)| !self.told.contains(&stored.number)).count();
+        *consumer = Consumer {
+            floor: consumer.floor,
+            consumer_floor: 0,
+            next: consumer.floor + 1,
+            next_consumer: 1,
+            pending: BTreeMap::new(),
+            redeliver: BTreeSet::new(),
+        };
+        // It takes a quorum.
+        self.replica.clone_from(&self.consumer);
+        again
+    }
+
+    /// The consumer sequence of the last delivery.
+    pub(super) fn delivered(&self) -> u64 {
+        self.consumer.as_ref().map_or(0, |consumer| consumer.next_consumer - 1)
+    }
+
+    /// The stream sequence of the last delivery.
+    pub(super) fn delivered_through(&self) -> u64 {
+        self.consumer.as_ref().map_or(0, |consumer| consumer.next - 1)
+    }
+
+    /// How many messages the consumer has still to deliver for the first time.
+    pub(super) fn to_come(&self) -> usize {
+        let next = self.consumer.as_ref().map_or(1, |consumer| consumer.next);
+        self.messages.range(next..).count()
+    }
+
+    pub(super) fn subscribe(&mut self, inbox: Inbox) {
+        self.interest.insert(inbox);
+    }
+
+    pub(super) fn unsubscribe(&mut self, inbox: Inbox) {
+        self.interest.remove(&inbox);
+    }
+
+    pub(super) fn pull(&mut self, now: Instant, pull: Pull) -> Option<(Inbox, Reply)> {
+        if self.consumer.is_none() {
+            return Some((pull.inbox, Reply::Ended("No Responders")));
+        }
+        if let (Some(pin), Some(asked)) = (&mut self.pin, pull.pin) {
+            if pin.id != asked {
+                return Some((pull.inbox, Reply::WrongPin));
+            }
+            pin.until = now + PIN_TTL;
+        }
+        self.waiting.push_back(pull);
+        None
+    }
+
+    /// What a pull of its holder does to the pin, and nothing else of it. No answer: nobody holds a pin.
+    pub(super) fn renew(&mut self, now: Instant, id: PinId) -> Option<bool> {
+        let pin = self.pin.as_mut()?;
+        if pin.id == id {
+            pin.until = now + PIN_TTL;
+        }
+        Some(pin.id == id)
+    }
+
+    /// Takes an ack of this sequence, whatever was meant by it. Answers the message that is done with.
+    pub(super) fn ack(&mut self, sequence: u64) -> Option<u64> {
+        let consumer = self.consumer.as_mut()?;
+        let number = self.messages.get(&sequence).map(|stored| stored.number);
+        self.told.extend(number);
+        if sequence >= consumer.next {
+            return None;
+        }
+        consumer.redeliver.remove(&sequence);
+        let pending = consumer.pending.remove(&sequence);
+        if let Some(pending) = &pending {
+            consumer.move_floor(pending.consumer_sequence, sequence);
+        }
+        if self.work_queue {
+            self.messages.remove(&sequence);
+        }
+        pending.and(number)
+    }
+
+    pub(super) fn in_progress(&mut self, now: Instant, sequence: u64) {
+        if let Some(pending) = self
+            .consumer
+            .as_mut()
+            .and_then(|consumer| consumer.pending.get_mut(&sequence))
+        {
+            pending.deadline = now + ACK_WAIT;
+        }
+    }
+
+    pub(super) fn nak(&mut self, sequence: u64) {
+        if let Some(consumer) = &mut self.consumer
+            && consumer.pending.contains_key(&sequence)
+        {
+            consumer.redeliver.insert(sequence);
+        }
+    }
+
+    /// Lets time pass: pulls and pins expire, and what was not acked in time is to be delivered again. Answers how many those are.
+    pub(super) fn tick(&mut self, now: Instant) -> (Replies, usize) {
+        let mut replies = Replies::new();
+        self.waiting.retain_mut(|pull| {
+            if pull.expires <= now {
+                replies.push((pull.inbox, pull.returned(false)));
+                return false;
+            }
+            if pull.heartbeat <= now {
+                pull.heartbeat = now + HEARTBEAT;
+                replies.push((pull.inbox, Reply::Heartbeat));
+            }
+            true
+        });
+        self.pin.take_if(|pin| pin.until <= now);
+        let mut expired = 0;
+        if let Some(consumer) = &mut self.consumer {
+            for (&sequence, pending) in &consumer.pending {
+                if pending.deadline <= now && consumer.redeliver.insert(sequence) {
+                    expired += 1;
+                }
+            }
+        }
+        self.replica.clone_from(&self.consumer);
+        (replies, expired)
+    }
+
+    /// Delivers what there are pulls for: first what is to be delivered again.
+    pub(super) fn deliver(&mut self, now: Instant) -> Replies {
+        let mut replies = Replies::new();
+        while let Some(sequence) = self.next_to_deliver() {
+            let stored = self.messages[&sequence];
+            let size = stored.size + WIRE_OVERHEAD;
+            let Some(index) = self.next_waiting(now, size, &mut replies) else {
+                break;
+            };
+            let pull = &mut self.waiting[index];
+            let (inbox, pin) = (pull.inbox, pull.pin);
+            pull.batch -= 1;
+            pull.max_bytes = pull.max_bytes.map(|bytes| bytes - size);
+            if pull.batch == 0 || pull.max_bytes == Some(0) {
+                self.waiting.remove(index);
+            }
+            let left = self.messages.range(sequence + 1..).count() as u64;
+            let consumer = self.consumer.as_mut().expect("it has something to deliver");
+            consumer.redeliver.remove(&sequence);
+            consumer.next = consumer.next.max(sequence + 1);
+            let consumer_sequence = consumer.next_consumer;
+            consumer.next_consumer += 1;
+            let pending = consumer.pending.entry(sequence).or_insert(Pending {
+                consumer_sequence,
+                deadline: now,
+                deliveries: 0,
+            });
+            pending.deadline = now + ACK_WAIT;
+            pending.deliveries += 1;
+            let delivered = Delivered {
+                stored,
+                sequence,
+                consumer_sequence,
+                deliveries: pending.deliveries,
+                pending: left,
+                pin,
+            };
+            replies.push((inbox, Reply::Delivery(delivered)));
+        }
+        replies
+    }
+
+    fn next_to_deliver(&mut self) -> Option<u64> {
+        let consumer = self.consumer.as_mut()?;
+        while let Some(&sequence) = consumer.redeliver.first() {
+            if self.messages.contains_key(&sequence) {
+                return Some(sequence);
+            }
+            consumer.forget(sequence);
+        }
+        if consumer.pending.len() >= self.max_ack_pending {
+            return None;
+        }
+        self.messages
+            .range(consumer.next..)
+            .next()
+            .map(|(&sequence, _)| sequence)
+    }
+
+    /// The pull that gets a message of this size.
+    fn next_waiting(&mut self, now: Instant, size: usize, replies: &mut Replies) -> Option<usize> {
+        let mut index = 0;
+        while let Some(pull) = self.waiting.get_mut(index) {
+            if pull.expires <= now || !self.interest.contains(&pull.inbox) {
+                self.waiting.remove(index);
+                continue;
+            }
+            let mut claims = false;
+            if self.pinned {
+                match (&self.pin, pull.pin) {
+                    (Some(pin), Some(id)) if pin.id == id => {}
+                    (None, None) => claims = true,
+                    (Some(_), None) => {
+                        index += 1;
+                        continue;
+                    }
+                    (_, Some(_)) => {
+                        replies.push((pull.inbox, Reply::WrongPin));
+                        self.waiting.remove(index);
+                        continue;
+                    }
+                }
+            }
+            if pull.max_bytes.is_some_and(|bytes| bytes < size) {
+                replies.push((pull.inbox, pull.returned(true)));
+                self.waiting.remove(index);
+                continue;
+            }
+            if claims {
+                self.pins += 1;
+                pull.pin = Some(self.pins);
+                self.pin = Some(Pin {
+                    id: self.pins,
+                    until: now + PIN_TTL,
+                });
+            }
+            return Some(index);
+        }
+        None
+    }
+
+    /// Pulls and the pin live in the leader's memory; `behind`: what it had not replicated is lost with it.
+    pub(super) fn change_leader(&mut self, behind: bool, told: bool) -> Replies {
+        if behind {
+            self.consumer.clone_from(&self.replica);
+        }
+        self.pin = None;
+        let told = self.end_pulls("Leadership Change").into_iter().filter(|_| told);
+        told.collect()
+    }
+
+    /// The newest messages, at most so many, were not on the disk yet. Answers which.
+    pub(super) fn roll_back(&mut self, count: usize) -> Vec<u64> {
+        let mut gone = Vec::new();
+        while gone.len() < count
+            && let Some((sequence, stored)) = self.messages.pop_last()
+        {
+            gone.push(stored.number);
+            self.last = sequence - 1;
+        }
+        if let Some(consumer) = &mut self.consumer {
+            consumer.reconcile(self.last);
+        }
+        self.replica.clone_from(&self.consumer);
+        gone
+    }
+
+    pub(super) fn delete_consumer(&mut self) -> Replies {
+        (self.consumer, self.replica, self.pin) = (None, None, None);
+        self.end_pulls("Consumer Deleted")
+    }
+
+    /// Answers which messages are gone.
+    pub(super) fn delete(&mut self) -> (Replies, Vec<u64>) {
+        self.stream = None;
+        self.last = 0;
+        let gone = std::mem::take(&mut self.messages);
+        (
+            self.delete_consumer(),
+            gone.into_values().map(|stored| stored.number).collect(),
+        )
+    }
+
+    pub(super) fn create(&mut self) {
+        self.incarnations += 1;
+        self.stream = Some(self.incarnations);
+    }
+
+    /// Removes the oldest messages, at most so many, as a purge does or as retention does. Answers which.
+    pub(super) fn remove(&mut self, count: usize, purge: bool) -> Vec<u64> {
+        let mut gone = Vec::new();
+        while gone.len() < count
+            && let Some((sequence, stored)) = self.messages.pop_first()
+        {
+            gone.push(stored.number);
+            if let Some(consumer) = &mut self.consumer
+                && !purge
+            {
+                consumer.forget(sequence);
+            }
+        }
+        if purge && let Some(consumer) = &mut self.consumer {
+            let first = self.messages.keys().next().copied().unwrap_or(self.last + 1);
+            consumer.purge(first);
+        }
+        gone
+    }
+
+    /// Whether there is nothing that was not delivered and acked.
+    pub(super) fn is_done(&self) -> bool {
+        let done =
+            |consumer: &Consumer| consumer.pending.is_empty() && self.messages.range(consumer.next..).next().is_none();
+        match &self.consumer {
+            Some(consumer) => done(consumer),
+            None => self.stream.is_some() && self.messages.is_empty(),
+        }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    fn end_pulls(&mut self, reason: &'static str) -> Replies {
+        let pulls = std::mem::take(&mut self.waiting);
+        pulls
+            .into_iter()
+            .map(|pull| (pull.inbox, Reply::Ended(reason)))
+            .collect()
+    }
+}
+
+impl Consumer {
+    /// As `moveAckFloor`.
+    fn move_floor(&mut self, consumer_sequence: u64, sequence: u64) {
+        if self.pending.is_empty() {
+            (self.consumer_floor, self.floor) = (self.next_consumer - 1, self.next - 1);
+        } else if consumer_sequence == self.consumer_floor + 1 {
+            (self.consumer_floor, self.floor) = (consumer_sequence, sequence);
+            if let Some((&next, pending)) = self.pending.range(sequence + 1..).next() {
+                (self.consumer_floor, self.floor) = (pending.consumer_sequence - 1, next - 1);
+            }
+        }
+    }
+
+    /// The message does not exist any more.
+    fn forget(&mut self, sequence: u64) {
+        self.redeliver.remove(&sequence);
+        if let Some(pending) = self.pending.remove(&sequence) {
+            self.move_floor(pending.consumer_sequence, sequence);
+        }
+    }
+
+    /// As `reconcileStateWithStream`: the stream ends here.
+    fn reconcile(&mut self, last: u64) {
+        self.floor = self.floor.min(last);
+        self.next = self.next.min(last + 1);
+        self.pending.split_off(&(last + 1));
+        self.redeliver.split_off(&(last + 1));
+    }
+
+    /// What is before `first` does not exist any more.
+    fn purge(&mut self, first: u64) {
+        self.next = self.next.max(first);
+        if self.floor < first {
+            self.floor = first - 1;
+            while let Some(entry) = self.pending.first_entry()
+                && *entry.key() < first
+            {
+                self.consumer_floor = self.consumer_floor.max(entry.get().consumer_sequence);
+                entry.remove();
+            }
+        }
+        if self.pending.is_empty() {
+            (self.consumer_floor, self.floor) = (self.next_consumer - 1, self.next - 1);
+        }
+        self.redeliver = self.redeliver.split_off(&first);
+    }
+}
+
+impl Pull {
+    fn returned(&self, larger: bool) -> Reply {
+        Reply::Returned {
+            messages: self.batch,
+            bytes: self.max_bytes.unwrap_or(0),
+            larger,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What Slipring promises, tested: whole pipelines, from JetStream's stream to what Centrifugo shows, in simulated time, by the
+//! thousand.
+//!
+//! The flow, the window, the scheduler, the contiguity and the pulls' credit are the product's own; JetStream (`jetstream`),
+//! Centrifugo (`publish/simulated.rs`), the network (`world`) and the process around a flow (`relay`) are models that fail in
+//! every way known. The `checker` sees everything; the `mutants` are bugs that it has to find.
+//!
+//! `SIM_SETUP=strict SIM_SEED=17 cargo test -p slipring-sim -- --nocapture` plays one schedule, and tells
+//! what happens in it. `make sim SECONDS=600` plays as many as there is time for.
+
+#![cfg(test)]
+
+mod centrifugo;
+mod checker;
+mod driver;
+mod flight;
+mod jetstream;
+mod mutants;
+mod relay;
+mod report;
+mod scheduler;
+mod traffic;
+mod world;
+
+use std::collections::BTreeMap;
+
+use slipring_core::publish::Order;
+
+use self::mutants::Bug;
+
+/// Of each setup, in a run of the tests.
+const SCHEDULES: u64 = 1_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Setup {
+    name: &'static str,
+    relays: usize,
+    order: Order,
+    keys: bool,
+    /// The stream's sequences, which only one who publishes in their order can give.
+    versions: bool,
+    /// Of what waits for a channel only the newest goes out.
+    conflate: bool,
+    /// What is too old by the time that a request could take it is left out.
+    max_age: bool,
+    bug: Option<Bug>,
+}
+
+const STRICT: Setup = Setup {
+    name: "strict",
+    relays: 1,
+    order: Order::Strict,
+    keys: true,
+    versions: false,
+    conflate: false,
+    max_age: false,
+    bug: None,
+};
+const BATCHED: Setup = Setup {
+    name: "batched",
+    order: Order::Batched,
+    ..STRICT
+};
+/// A hot standby.
+const PINNED: Setup = Setup {
+    name: "pinned",
+    relays: 2,
+    ..STRICT
+};
+const VERSIONS: Setup = Setup {
+    name: "versions",
+    keys: false,
+    versions: true,
+    ..STRICT
+};
+const CONFLATED: Setup = Setup {
+    name: "conflated",
+    conflate: true,
+    ..STRICT
+};
+const AGED: Setup = Setup {
+    name: "aged",
+    max_age: true,
+    ..STRICT
+};
+const AGED_CONFLATED: Setup = Setup {
+    name: "aged-conflated",
+    conflate: true,
+    ..AGED
+};
+const SETUPS: [Setup; 7] = [STRICT, BATCHED, PINNED, VERSIONS, CONFLATED, AGED, AGED_CONFLATED];
+
+/// What happened, so that it can be compared and so that a fault that never occurs is noticed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Summary {
+    messages: u64,
+    shown: Vec<(String, u64)>,
+    counts: BTreeMap<&'static str, u64>,
+    repeats: BTreeMap<&'static str, u64>,
+}

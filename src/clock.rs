@@ -1,0 +1,13 @@
+//! Reads the clocks, for what decides and reads none.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use slipring_core::now::Now;
+
+/// Reads both clocks.
+pub fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    }
+}
