@@ -100,7 +100,7 @@ lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	@tools/compiled-twice
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
-	$(TOOLS)/bin/cargo-deny --locked --manifest-path crates/core/Cargo.toml check --config crates/core/deny.toml --hide-inclusion-graph bans
+	$(TOOLS)/bin/cargo-deny --locked --manifest-path crates/core/Cargo.toml check --hide-inclusion-graph bans
 
 # Not a part of `lint`: the database of advisories comes from the network and changes without us, so that a commit that was
 # good yesterday would fail today.

@@ -24,7 +24,6 @@ use slipring_core::pipeline::Patience;
 
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
-use crate::load::LoadId;
 use crate::memory::Memory;
 use crate::nats::Nats;
 use crate::publish::Client;
