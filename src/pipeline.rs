@@ -11,7 +11,7 @@ mod say;
 pub use slipring_core::stamp::{Stamp, keyed};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
@@ -19,8 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use slipring_core::load::LoadId;
-use slipring_core::pipeline::Patience;
+use slipring_core::pipeline::{Next, Supervision};
 
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
@@ -31,9 +30,6 @@ use crate::status::{ModuleBoard, State};
 use crate::transform::{Module, Trial};
 
 pub use recent::Recent;
-
-/// What made a fresh start necessary may be there again at once.
-const RENEW_DELAY: Duration = Duration::from_secs(1);
 
 /// What all pipelines share.
 #[derive(Debug)]
@@ -84,26 +80,6 @@ pub struct Pipeline {
     retry: Arc<Notify>,
     stop: CancellationToken,
     task: JoinHandle<()>,
-}
-
-/// How one run of a pipeline came to its end.
-#[derive(Debug)]
-enum Ended {
-    /// It was told to stop, and drained.
-    Stopped,
-    /// It needs a fresh start.
-    Renew(String),
-    /// What follows in the stream must not overtake the message that halted it.
-    Halted(Halted),
-}
-
-#[derive(Debug)]
-struct Halted {
-    reason: String,
-    /// Another load than this one resumes it.
-    by: LoadId,
-    /// The sequence of the message, if the cause may end by itself.
-    again: Option<u64>,
 }
 
 impl Pipeline {
@@ -158,16 +134,6 @@ impl Drop for Pipeline {
     }
 }
 
-/// Waits for another version: that the one at work is not watched any more does not make it better.
-///
-/// It may have come while the run was ending.
-async fn another(assignments: &mut watch::Receiver<Assignment>, halted: LoadId) -> Result<(), watch::error::RecvError> {
-    while assignments.borrow_and_update().module.load_id() == halted {
-        assignments.changed().await?;
-    }
-    Ok(())
-}
-
 /// Runs the pipeline again and again until it is told to stop.
 async fn supervise(
     shared: Arc<Shared>,
@@ -178,80 +144,59 @@ async fn supervise(
     stop: CancellationToken,
     leave: CancellationToken,
 ) {
-    let mut patience = Patience::default();
-    let mut trying = None;
+    let mut supervision = Supervision::default();
     loop {
         // Until it is known that the cause of a halt is over, the pipeline counts as halted.
-        if trying.is_none() {
+        if supervision.trying().is_none() {
             board.set_state(State::Starting, None);
         }
-        let ended = run::run(&shared, &mut assignments, &mut trying, &recent, &board, &stop, &leave).await;
-        match ended {
-            Ended::Stopped => return,
-            Ended::Renew(reason) => {
+        let (ended, trying) = run::run(
+            &shared,
+            &mut assignments,
+            &mut supervision,
+            &recent,
+            &board,
+            &stop,
+            &leave,
+        )
+        .await;
+        let halted = match supervision.ended(Instant::now(), ended, trying) {
+            Next::Stop => return,
+            Next::Renew(reason) => {
                 warn!(module = board.name(), reason, "starting the pipeline afresh");
-                tokio::select! {
-                    () = tokio::time::sleep(RENEW_DELAY) => {}
-                    () = stop.cancelled() => return,
-                    () = leave.cancelled() => return,
-                }
+                false
             }
-            Ended::Halted(halted) => {
-                let pause = halted.again.map(|_| patience.next(trying.is_some()));
-                halt::say(&board, &halted, pause, trying.is_some());
+            Next::Halted { reason, pause, still } => {
+                halt::say(&board, &reason, pause, still);
                 // Whoever asked before did not know of this halt.
                 let _ = retry.notified().now_or_never();
-                tokio::select! {
-                    changed = another(&mut assignments, halted.by) => match changed {
-                        Ok(()) => trying = None,
-                        Err(_) => return,
-                    },
-                    () = retry.notified() => trying = halted.again,
-                    () = over(pause) => trying = halted.again,
-                    () = stop.cancelled() => return,
-                    () = leave.cancelled() => return,
-                }
-                info!(module = board.name(), "resuming the halted pipeline");
+                true
             }
+        };
+        // Another load may have come while the run was ending.
+        let mut begins = supervision.assigned(assignments.borrow_and_update().module.load_id());
+        while !begins {
+            let wakeup = supervision.next_wakeup();
+            begins = tokio::select! {
+                changed = assignments.changed() => match changed {
+                    Ok(()) => supervision.assigned(assignments.borrow_and_update().module.load_id()),
+                    Err(_) => return,
+                },
+                () = retry.notified() => supervision.retry(),
+                () = at(wakeup) => supervision.wake(Instant::now()),
+                () = stop.cancelled() => return,
+                () = leave.cancelled() => return,
+            };
+        }
+        if halted {
+            info!(module = board.name(), "resuming the halted pipeline");
         }
     }
 }
 
-async fn over(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transform::Trial;
-    use crate::transform::tests::wat::{Guest, limits};
-
-    fn assignment() -> Assignment {
-        Assignment {
-            module: Guest::default().load(limits()).unwrap(),
-            config: Arc::new(ModuleConfig::new("orders", "ORDERS")),
-            trial: None,
-        }
-    }
-
-    #[test]
-    fn only_another_version_resumes_a_halted_pipeline_whenever_it_came() {
-        let (old, new) = (assignment(), assignment());
-        let (sender, mut assignments) = watch::channel(new.clone());
-        let resumes = |assignments: &mut _| another(assignments, new.module.load_id()).now_or_never().is_some();
-        assert!(!resumes(&mut assignments));
-        let trial = Trial::new(Arc::clone(&old.module), Duration::from_secs(60), 0);
-        sender.send_replace(Assignment {
-            trial: Some(trial),
-            ..new.clone()
-        });
-        assert!(!resumes(&mut assignments), "that it is watched makes it no other");
-        sender.send_replace(old);
-        assert!(resumes(&mut assignments));
-        assert!(resumes(&mut assignments), "although it was seen before");
     }
 }

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use slipring_core::pipeline::Counters;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -124,7 +125,10 @@ async fn health_is_not_readiness() {
 #[tokio::test]
 async fn metrics_and_status_are_served() {
     let test = start(None).await;
-    test.board.module("orders").metrics().received();
+    test.board.module("orders").metrics().count(&Counters {
+        received: 1,
+        ..Counters::default()
+    });
     let (code, head, body) = test.get("/metrics", "").await;
     assert_eq!(code, 200);
     assert!(head.contains(CONTENT_TYPE), "{head}");

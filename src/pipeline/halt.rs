@@ -5,19 +5,18 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 use tracing::{error, warn};
 
-use super::Halted;
 use crate::status::{ModuleBoard, State};
 
 /// Says why the pipeline is halted and how it goes on. `again` as above.
-pub(super) fn say(board: &ModuleBoard, halted: &Halted, pause: Option<Duration>, again: bool) {
-    let (module, reason) = (board.name(), &halted.reason);
+pub(super) fn say(board: &ModuleBoard, reason: &str, pause: Option<Duration>, again: bool) {
+    let module = board.name();
     let Some(pause) = pause else {
         error!(
             module,
             reason,
             "the pipeline is halted until its module or its .toml is replaced, or `slipring modules retry`; nothing is lost"
         );
-        board.set_state(State::Halted, Some(reason.clone()));
+        board.set_state(State::Halted, Some(reason.to_owned()));
         return;
     };
     let pause_s = pause.as_secs();

@@ -1,10 +1,9 @@
-//! The pipeline's side of the source: opens one epoch after the other, and backs off while there is none to be had.
+//! The pipeline's side of the source: opens an epoch when it is told to, and hands on what comes of it.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use slipring_core::read::{Again, Missed, Position, Room, StreamIdentity};
 use tokio::sync::watch;
@@ -12,12 +11,6 @@ use tokio::sync::watch;
 use crate::config::{ModuleConfig, Standby};
 use crate::nats::Nats;
 use crate::source::{self, Delivery, Epoch, EpochEnd, Lease, SourceError, StandingBy};
-
-/// The longest pause between two attempts to open an epoch.
-const MAX_DELAY: Duration = Duration::from_secs(10);
-
-/// An epoch that lasted this long did not fail at once, so the next one may begin without a pause.
-const LASTING: Duration = Duration::from_secs(10);
 
 pub(super) struct Intake {
     nats: Nats,
@@ -29,13 +22,12 @@ pub(super) struct Intake {
     pin: Option<Arc<source::Pin>>,
     state: State,
     memory: Arc<source::Memory>,
-    /// Epochs that were over at once, or never began, in a row.
-    failures: u32,
 }
 
 enum State {
     Opening(Pin<Box<dyn Future<Output = Result<Epoch, SourceError>> + Send>>),
-    Open(Box<Epoch>, Instant),
+    Open(Box<Epoch>),
+    /// Until it is told to open an epoch.
     Closed,
 }
 
@@ -48,15 +40,15 @@ pub(super) enum News {
     Began(StreamIdentity, Again),
     /// And what the stream removed before it could be read.
     Delivered(Vec<Delivery>, Vec<Missed>),
-    /// The epoch is over; another one is being opened.
+    /// The epoch is over.
     Over(EpochEnd),
-    /// No epoch could be opened; it is tried again.
+    /// No epoch could be opened.
     Trouble(SourceError),
 }
 
 impl Intake {
-    pub(super) fn open(nats: Nats, config: Arc<ModuleConfig>, standby: Option<Standby>) -> Self {
-        let mut intake = Self {
+    pub(super) fn new(nats: Nats, config: Arc<ModuleConfig>, standby: Option<Standby>) -> Self {
+        Self {
             nats,
             config,
             standby,
@@ -64,15 +56,22 @@ impl Intake {
             pin: None,
             state: State::Closed,
             memory: Arc::default(),
-            failures: 0,
-        };
-        intake.reopen(None);
-        intake
+        }
     }
 
-    /// The next piece of news. May be dropped at any time. Once closed there is none. Without `room` nothing is taken in; that the
-    /// connection was lost is noticed all the same. `position` is where reading goes on if the consumer is gone.
-    pub(super) async fn next(&mut self, room: Option<Room>, position: Option<Position>) -> News {
+    /// Opens an epoch. `position` is where reading goes on if the consumer is gone.
+    pub(super) fn open(&mut self, position: Option<Position>) {
+        let (nats, config, memory) = (self.nats.clone(), Arc::clone(&self.config), Arc::clone(&self.memory));
+        let pin = self.pin.clone();
+        let (waiting, standing_by) = watch::channel(false);
+        self.standing_by = standing_by;
+        let standby = self.standby.map(|standby| StandingBy { standby, pin, waiting });
+        self.state = State::Opening(Box::pin(source::begin_epoch(nats, config, position, standby, memory)));
+    }
+
+    /// The next piece of news. May be dropped at any time. While it is closed there is none. Without `room` nothing is taken in; that the
+    /// connection was lost is noticed all the same.
+    pub(super) async fn next(&mut self, room: Option<Room>) -> News {
         match &mut self.state {
             State::Closed => std::future::pending().await,
             State::Opening(opening) => {
@@ -90,17 +89,16 @@ impl Intake {
                     Ok(epoch) => {
                         let (stream, again) = (epoch.stream, epoch.again);
                         self.pin = epoch.pin().cloned();
-                        self.state = State::Open(Box::new(epoch), Instant::now());
+                        self.state = State::Open(Box::new(epoch));
                         News::Began(stream, again)
                     }
                     Err(error) => {
-                        self.failures += 1;
-                        self.reopen(position);
+                        self.state = State::Closed;
                         News::Trouble(error)
                     }
                 }
             }
-            State::Open(epoch, since) => {
+            State::Open(epoch) => {
                 let next = match room {
                     Some(room) => epoch.next(room).await,
                     None => Err(epoch.lost().await),
@@ -113,12 +111,7 @@ impl Intake {
                         News::Delivered(deliveries, epoch.take_missed())
                     }
                     Err(end) => {
-                        self.failures = if since.elapsed() >= LASTING {
-                            0
-                        } else {
-                            self.failures + 1
-                        };
-                        self.reopen(position);
+                        self.state = State::Closed;
                         News::Over(end)
                     }
                 }
@@ -129,7 +122,7 @@ impl Intake {
     /// What has come and was not taken in, in bytes.
     pub(super) fn waiting(&self) -> usize {
         match &self.state {
-            State::Open(epoch, _) => epoch.waiting(),
+            State::Open(epoch) => epoch.waiting(),
             State::Opening(_) | State::Closed => 0,
         }
     }
@@ -150,34 +143,15 @@ impl Intake {
             pin.release().await;
         }
     }
-
-    fn reopen(&mut self, position: Option<Position>) {
-        let delay = match self.failures {
-            0 => Duration::ZERO,
-            failures => (Duration::from_millis(100) * (1 << failures.min(10))).min(MAX_DELAY),
-        };
-        let (nats, config, memory) = (self.nats.clone(), Arc::clone(&self.config), Arc::clone(&self.memory));
-        let pin = self.pin.clone();
-        let (waiting, standing_by) = watch::channel(false);
-        self.standing_by = standing_by;
-        let standby = self.standby.map(|standby| StandingBy { standby, pin, waiting });
-        self.state = State::Opening(Box::pin(async move {
-            tokio::time::sleep(delay).await;
-            source::begin_epoch(nats, config, position, standby, memory).await
-        }));
-    }
 }
 
 impl fmt::Debug for Intake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Opening(_) => "opening",
-            State::Open(..) => "open",
+            State::Open(_) => "open",
             State::Closed => "closed",
         };
-        f.debug_struct("Intake")
-            .field("state", &state)
-            .field("failures", &self.failures)
-            .finish_non_exhaustive()
+        f.debug_struct("Intake").field("state", &state).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,15 @@
 //! One run of a pipeline: everything that can happen to it is an [`Event`], and [`Run::handle`] is where each is dealt with.
 //!
-//! [`Flow`] decides and does no I/O; what does (source, requests, acks, dead letters, workers) is started here and reports back
-//! as events. Cancelling a run anywhere loses nothing: what is not acked is delivered again.
+//! [`pipeline::Run`](slipring_core::pipeline::run::Run) decides and does no I/O; what does (source, requests, acks, dead letters, workers) is
+//! started here and reports back as events. Cancelling a run anywhere loses nothing: what is not acked is delivered again.
 
-mod ending;
-
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 use slipring_core::load::Load;
-use slipring_core::pipeline::{self, Budget, Effect, Flow, of_outcome};
+use slipring_core::pipeline::run::{self, Action, DeadLetter, Ended, Halted, Limits};
+use slipring_core::pipeline::{self, Budget, Flow, Supervision, of_outcome};
 use slipring_core::read::{Again, Missed, StreamIdentity};
 use slipring_core::window::Ticket;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -21,10 +19,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::ending::{Ending, EndingKind};
 use super::intake::{Intake, News};
 use super::say;
-use super::{Assignment, Ended, Halted, Recent, Shared};
+use super::{Assignment, Recent, Shared, at};
 use crate::clock;
 use crate::dead_letter::Sender;
 use crate::memory::Account;
@@ -44,50 +41,29 @@ const MAX_TRANSFORMING: usize = 512;
 /// that. They may always make what is expected of each of them.
 const HEADROOM: usize = 256 * 1024;
 
-/// Dead letters that are being stored at once. Each holds a copy of its message's headers.
-const MAX_STORING: usize = 64;
-
 struct Run<'a> {
     shared: &'a Arc<Shared>,
     board: &'a ModuleBoard,
     recent: &'a Recent,
     assignment: Assignment,
     intake: Intake,
-    flow: Flow<Subject>,
+    run: run::Run<Subject>,
     /// With connections of its own.
     centrifugo: Arc<Client>,
     workers: Workers,
-    /// Messages that the workers have and that are not back yet.
-    transforming: usize,
-    max_transforming: usize,
     threads: usize,
     /// What the pipeline may hold in memory.
     account: Account,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
-    /// Dead letters that wait until others are stored.
-    unstored: VecDeque<DeadLetter>,
     /// Looks whether what Centrifugo refused is the fault of a new version.
     judging: Option<JoinHandle<()>>,
     acks: Acks,
     /// Until when nobody else publishes, where there is standby.
     lease: Option<Lease>,
-    /// The last sequence that the stream is known to have removed too early.
-    missed_through: u64,
+    stream: Option<StreamIdentity>,
     /// What was last said about the source, so that it is said once.
     complaint: Option<String>,
-    /// The pipeline was halted, and nothing has shown yet that the cause is over.
-    halted: bool,
-    ending: Option<Ending>,
-}
-
-/// A message, why it was rejected, and by which module.
-#[derive(Debug)]
-struct DeadLetter {
-    ticket: Ticket,
-    message: Arc<Message>,
-    rejection: Rejection,
-    by: Load,
 }
 
 #[derive(Debug)]
@@ -99,7 +75,7 @@ enum Event {
     DeadLettered(Result<Ticket, JoinError>),
     Assigned,
     Tick,
-    /// The scheduler asked to be woken.
+    /// The run asked to be woken.
     Wakeup,
     Stop,
     /// Stop, and finish nothing.
@@ -107,16 +83,17 @@ enum Event {
     Deadline,
 }
 
-/// `trying`: where the pipeline was halted, if it is to be seen whether the cause is over. It is still there afterwards if it was not.
+/// Returns how it ended, and where the pipeline was halted if the run has not found out whether the cause is over.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     assignments: &mut watch::Receiver<Assignment>,
-    trying: &mut Option<u64>,
+    supervision: &mut Supervision,
     recent: &Recent,
     board: &ModuleBoard,
     stop: &CancellationToken,
     leave: &CancellationToken,
-) -> Ended {
+) -> (Ended, Option<u64>) {
+    let trying = supervision.trying();
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
     let threads = threads(board, config.workers);
@@ -124,62 +101,60 @@ pub(super) async fn run(
         Ok(spawned) => spawned,
         Err(error) => {
             let reason = format!("starting {threads} worker threads failed: {error}");
-            return Ended::Halted(Halted {
+            let halted = Halted {
                 reason,
                 by: assignment.module.load_id(),
                 again: Some(trying.unwrap_or(0)),
-            });
+            };
+            return (Ended::Halted(halted), trying);
         }
     };
     let endpoints = shared.centrifugo.endpoints();
-    let mut flow = Flow::new(
+    let flow = Flow::new(
         board.name().into(),
         config.settings(&shared.publish),
         shared.publish.limits(),
         endpoints,
         fastrand::u64(..),
     );
-    if let Some(sequence) = *trying {
-        flow.try_through(sequence);
-    }
+    let limits = Limits {
+        transforming: MAX_TRANSFORMING * threads,
+        grace: shared.grace,
+    };
     let mut run = Run {
         shared,
         board,
         recent,
         assignment,
-        intake: Intake::open(shared.nats.clone(), Arc::clone(&config), shared.standby),
-        flow,
+        intake: Intake::new(shared.nats.clone(), Arc::clone(&config), shared.standby),
+        run: run::Run::begin(Instant::now(), flow, limits, trying, shared.standby.is_some()),
         centrifugo: Arc::new(shared.centrifugo.apart()),
         workers,
-        transforming: 0,
-        max_transforming: MAX_TRANSFORMING * threads,
         threads,
         account: shared.memory.open(),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
-        unstored: VecDeque::new(),
         judging: None,
         acks: Acks::start(shared.nats.client.clone(), config.window),
         lease: None,
-        missed_through: 0,
+        stream: None,
         complaint: None,
-        halted: trying.is_some(),
-        ending: None,
     };
     board.loaded(run.assignment.module.sha256());
     board.set_source(&config.stream, &config.consumer);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !run.is_done() {
+    run.carry_out();
+    while !run.run.is_done(Instant::now()) {
         let event = run.next_event(&mut outcomes, assignments, &mut tick, stop, leave).await;
-        let taken_over = run.handle(event, assignments);
+        let taken_over = run.handle(event, assignments, supervision);
         run.balance(taken_over);
         run.carry_out();
     }
-    *trying = run.flow.trying();
+    let trying = run.run.trying();
     // First, so that the workers make nothing more.
     drop(outcomes);
-    run.end().await
+    (run.end().await, trying)
 }
 
 /// How many threads run the module: no more than there are cores, since each of them would only take time from the others.
@@ -203,33 +178,33 @@ impl Run<'_> {
         stop: &CancellationToken,
         leave: &CancellationToken,
     ) -> Event {
-        let (window, now) = (self.flow.window(), Instant::now());
-        let room = self.flow.room(now);
-        // What was asked for may have come to more than was thought, once it is transformed, or later: then it waits outside.
-        let takes_in =
-            (room.bytes > 0 || room.empty) && !window.is_overdue(now) && self.transforming < self.max_transforming;
-        let position = self.flow.position();
-        let wakeup = self.flow.next_wakeup();
-        let deadline = self.ending.as_ref().map(|ending| ending.deadline);
+        let room = self.run.room(Instant::now());
+        let (wakeup, deadline) = (self.run.next_wakeup(), self.run.deadline());
+        let ending = deadline.is_some();
         // In this order, so that what is nearest to its end goes first: it makes room for the rest.
         tokio::select! {
             biased;
             () = leave.cancelled() => Event::Leave,
-            () = stop.cancelled(), if self.ending.is_none() => Event::Stop,
-            () = at(deadline), if deadline.is_some() => Event::Deadline,
+            () = stop.cancelled(), if !ending => Event::Stop,
+            () = at(deadline), if ending => Event::Deadline,
             // A closed watch means that the owner is gone, who stops the pipeline first.
-            Ok(()) = assignments.changed(), if self.ending.is_none() => Event::Assigned,
+            Ok(()) = assignments.changed(), if !ending => Event::Assigned,
             Some(answered) = self.requests.join_next() => Event::Answered(answered),
             Some(stored) = self.dead_letters.join_next() => Event::DeadLettered(stored),
             transformed = outcomes.recv() => Event::Transformed(transformed),
             _ = tick.tick() => Event::Tick,
-            () = at(wakeup.map(Into::into)), if wakeup.is_some() => Event::Wakeup,
-            news = self.intake.next(takes_in.then_some(room), position) => Event::Source(news),
+            () = at(wakeup), if wakeup.is_some() => Event::Wakeup,
+            news = self.intake.next(room) => Event::Source(news),
         }
     }
 
     /// Returns how many bytes of outcomes were taken over from the workers.
-    fn handle(&mut self, event: Event, assignments: &mut watch::Receiver<Assignment>) -> usize {
+    fn handle(
+        &mut self,
+        event: Event,
+        assignments: &mut watch::Receiver<Assignment>,
+        supervision: &mut Supervision,
+    ) -> usize {
         let mut taken_over = 0;
         match event {
             Event::Source(News::StandingBy) => {
@@ -243,24 +218,26 @@ impl Run<'_> {
             Event::Source(News::Began(stream, again)) => self.begin(stream, again),
             Event::Source(News::Delivered(deliveries, missed)) => {
                 for missed in missed {
-                    self.alarm(missed);
+                    let known = self.stream;
+                    if let Some(missed) = known.and_then(|stream| supervision.missed(stream, missed)) {
+                        self.alarm(missed);
+                    }
                 }
                 self.deliver(deliveries);
             }
             Event::Source(News::Over(end)) => {
-                self.flow.over();
                 let error: &dyn std::error::Error = &end;
                 warn!(
                     module = self.board.name(),
                     error, "the epoch is over, beginning another from the ack floor"
                 );
-                if matches!(end, EpochEnd::Unpinned) {
-                    self.yield_to_others();
-                }
+                self.run.over(Instant::now(), matches!(end, EpochEnd::Unpinned));
             }
-            Event::Source(News::Trouble(error)) => self.complain(&anyhow::Error::new(error)),
+            Event::Source(News::Trouble(error)) => {
+                self.run.failed(Instant::now());
+                self.complain(&anyhow::Error::new(error));
+            }
             Event::Transformed(Some(Piece { outcomes, bytes })) => {
-                self.transforming -= outcomes.len();
                 taken_over = bytes;
                 let now = clock::now();
                 for Transformed {
@@ -272,15 +249,15 @@ impl Run<'_> {
                 {
                     self.board.metrics().transformed(took);
                     let transformed = pipeline::Transformed { ticket, outcome, by };
-                    self.flow.transformed(now, transformed);
+                    self.run.transformed(now, transformed);
                 }
             }
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
             Event::Answered(Ok((id, answer, took))) => {
                 self.board.metrics().answered(took);
-                self.flow.answered(clock::now(), id, answer);
+                self.run.answered(clock::now(), id, answer);
             }
-            Event::DeadLettered(Ok(ticket)) => self.flow.dead_lettered(clock::now(), ticket),
+            Event::DeadLettered(Ok(ticket)) => self.run.stored(clock::now(), ticket),
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
                 self.renew(&format!("a task of the pipeline broke, a bug in Slipring: {error}"));
             }
@@ -289,18 +266,12 @@ impl Run<'_> {
             Event::Wakeup => {}
             Event::Stop => {
                 self.board.set_state(State::Draining, None);
-                self.end_with(EndingKind::Drain);
+                self.run.stop(Instant::now());
             }
-            Event::Leave => {
-                self.end_with(EndingKind::Drain);
-                if let Some(ending) = &mut self.ending {
-                    ending.deadline = tokio::time::Instant::now();
-                }
-            }
+            Event::Leave => self.run.leave(Instant::now()),
             Event::Deadline => {
                 self.requests.abort_all();
                 self.dead_letters.abort_all();
-                self.unstored.clear();
             }
         }
         taken_over
@@ -309,9 +280,9 @@ impl Run<'_> {
     /// Counts what the pipeline holds, and says what there is room for: the workers come before what is to be read. They leave as
     /// much as they are expected to make of what they have.
     fn balance(&mut self, taken_over: usize) {
-        let (flow, account, waiting) = (&mut self.flow, &self.account, self.intake.waiting());
-        let (own, transforming, threads) = (flow.held(), self.transforming, self.threads);
-        let left = flow.room_to_make();
+        let (run, account, waiting) = (&mut self.run, &self.account, self.intake.waiting());
+        let (own, transforming, threads) = (run.held(), run.transforming(), self.threads);
+        let left = run.room_to_make();
         let (mut elsewhere, mut limit) = (0, 0);
         let stuck = self.workers.balance(taken_over, |Held { bytes, expected }| {
             let headroom = if transforming > 0 {
@@ -324,9 +295,9 @@ impl Run<'_> {
             let holding = account.hold(own + waiting + bytes, own + waiting + wanted);
             elsewhere = bytes.max(expected.saturating_mul(transforming));
             limit = holding.held + holding.free;
-            (holding.held - own - waiting, flow.is_idle())
+            (holding.held - own - waiting, run.is_idle())
         });
-        flow.budget(Budget {
+        run.budget(Budget {
             elsewhere,
             limit,
             stuck,
@@ -335,13 +306,14 @@ impl Run<'_> {
 
     /// An epoch has begun.
     fn begin(&mut self, stream: StreamIdentity, again: Again) {
-        if !self.flow.begin(stream, again) {
+        self.stream = Some(stream);
+        if !self.run.began(Instant::now(), stream, again) {
             return;
         }
         self.complaint = None;
         self.lease = self.intake.lease().cloned();
         self.board.metrics().epoch_began();
-        if !self.halted {
+        if !self.run.is_halted() {
             self.board.set_state(State::Running, None);
         }
         info!(
@@ -353,14 +325,13 @@ impl Run<'_> {
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
         let now = clock::now();
-        let messages = self.flow.deliver(now, deliveries);
+        let messages = self.run.deliver(now, deliveries);
         if messages.is_empty() {
             return;
         }
         let Assignment { module, config, trial } = &self.assignment;
         self.recent
             .extend(messages.iter().map(|(_, message)| message), config.probe);
-        self.transforming += messages.len();
         self.workers.submit(Chunk {
             module: Arc::clone(module),
             trial: trial.as_ref().filter(|trial| trial.is_on(now.instant)).cloned(),
@@ -376,13 +347,6 @@ impl Run<'_> {
             messages,
             exact,
         } = missed;
-        // Until what is before it is acknowledged, an epoch comes upon it again.
-        if last <= self.missed_through {
-            return;
-        }
-        let known = (self.missed_through + 1).saturating_sub(first);
-        let (first, messages) = (first + known, messages.saturating_sub(known));
-        self.missed_through = last;
         let (module, stream) = (self.board.name(), &self.assignment.config.stream);
         if exact {
             self.board.metrics().missed(messages);
@@ -419,50 +383,44 @@ impl Run<'_> {
             "swapped the module"
         );
         self.board.swapped(assignment.module.sha256());
-        self.flow.configure(assignment.config.settings(&self.shared.publish));
+        self.run.configure(assignment.config.settings(&self.shared.publish));
         self.assignment = assignment;
     }
 
     /// Does what was decided.
     fn carry_out(&mut self) {
-        if self.halted && self.flow.trying().is_none() {
-            self.halted = false;
-            self.board.set_state(State::Running, None);
-            info!(
-                module = self.board.name(),
-                "the cause of the halt is over, the pipeline goes on"
-            );
-        }
-        if !holds(self.lease.as_ref()) {
-            self.yield_to_others();
-        }
+        let now = Instant::now();
+        self.run.lease(now, self.lease.as_ref().map(Lease::current));
         self.send_requests();
         let (mut acks, mut refused) = (Vec::new(), Vec::new());
-        for effect in self.flow.take_effects() {
-            match effect {
-                Effect::Ack(receipt) => acks.push(Ack::Done(receipt)),
-                Effect::InProgress(receipt) => acks.push(Ack::InProgress(receipt)),
-                Effect::DeadLetter(ticket, message, rejection, by) => self.unstored.push_back(DeadLetter {
-                    ticket,
-                    message,
-                    rejection,
-                    by,
-                }),
-                Effect::Refused(message, rejection, by) => refused.push((message, rejection, by)),
-                Effect::Renew(reason) => self.end_with(EndingKind::Renew(reason)),
-                Effect::Halt(reason, by) => self.end_with(EndingKind::Halt(reason, by.id)),
-                Effect::Say(notice) => say::notice(self.board, notice),
+        for action in self.run.take_actions(now) {
+            match action {
+                Action::Ack(receipt) => acks.push(Ack::Done(receipt)),
+                Action::InProgress(receipt) => acks.push(Ack::InProgress(receipt)),
+                Action::Store(letter) => self.store(letter),
+                Action::Refused(message, rejection, by) => refused.push((message, rejection, by)),
+                Action::Say(notice) => say::notice(self.board, notice),
+                Action::Close => self.intake.close(),
+                Action::Recovered => {
+                    self.board.set_state(State::Running, None);
+                    info!(
+                        module = self.board.name(),
+                        "the cause of the halt is over, the pipeline goes on"
+                    );
+                }
             }
         }
-        say::counters(self.board, self.flow.take_counters());
+        self.board.metrics().count(&self.run.take_counters());
         self.acks.send(acks);
-        self.store();
         self.judge(refused);
+        if self.run.opens(now) {
+            self.intake.open(self.run.position());
+        }
     }
 
     /// Sends what can be sent. What turns out to be too old for that is settled.
     fn send_requests(&mut self) {
-        while let Some(request) = self.flow.next_request(clock::now()) {
+        while let Some(request) = self.run.next_request(clock::now()) {
             if !request.is_empty() {
                 self.board.metrics().requested(request.len());
             }
@@ -497,42 +455,32 @@ impl Run<'_> {
         }
     }
 
-    /// Another relay may read by now: what is not published yet is published there.
-    fn yield_to_others(&mut self) {
-        self.flow.yield_to_others();
-        self.end_with(EndingKind::Yield);
-    }
-
-    /// Stores dead letters, however long that takes.
-    fn store(&mut self) {
-        while self.dead_letters.len() < MAX_STORING
-            && let Some(letter) = self.unstored.pop_front()
-        {
-            let shared = Arc::clone(self.shared);
-            let name = self.board.name().to_owned();
-            let results = self.flow.window().results(letter.ticket);
-            self.dead_letters.spawn(async move {
-                let DeadLetter {
-                    ticket,
-                    message,
-                    rejection,
-                    by,
-                } = letter;
-                let sender = Sender {
-                    module: &name,
-                    sha256: &by.sha256,
-                };
-                let letters = &shared.dead_letters;
-                letters.store(sender, &message, &rejection, results.as_ref()).await;
-                ticket
-            });
-        }
+    /// Stores a dead letter, however long that takes.
+    fn store(&mut self, letter: DeadLetter) {
+        let shared = Arc::clone(self.shared);
+        let name = self.board.name().to_owned();
+        self.dead_letters.spawn(async move {
+            let DeadLetter {
+                ticket,
+                message,
+                rejection,
+                by,
+                results,
+            } = letter;
+            let sender = Sender {
+                module: &name,
+                sha256: &by.sha256,
+            };
+            let letters = &shared.dead_letters;
+            letters.store(sender, &message, &rejection, results.as_ref()).await;
+            ticket
+        });
     }
 
     fn tick(&mut self) {
         let now = clock::now();
-        self.flow.tick(now);
-        say::gauges(self.board, self.flow.gauges(now));
+        self.run.tick(now);
+        say::gauges(self.board, self.run.gauges(now));
         self.board.metrics().in_flight(self.requests.len());
     }
 
@@ -549,16 +497,28 @@ impl Run<'_> {
             self.complaint = Some(text);
         }
     }
+
+    fn renew(&mut self, reason: &str) {
+        self.run.renew(Instant::now(), reason);
+    }
+
+    async fn end(self) -> Ended {
+        // Said first, since the acks may take their time.
+        if let Some((messages, first, last)) = self.run.window().unsettled() {
+            warn!(
+                module = self.board.name(),
+                messages, first, last, "left unsettled, not acknowledged: these stream sequences are delivered again"
+            );
+        }
+        self.acks.flush().await;
+        if self.run.releases() {
+            self.intake.release().await;
+        }
+        self.run.end()
+    }
 }
 
 /// Whether nobody else may publish now.
 fn holds(lease: Option<&Lease>) -> bool {
     lease.is_none_or(|lease| lease.is_valid(Instant::now()))
-}
-
-async fn at(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }

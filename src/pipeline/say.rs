@@ -1,7 +1,6 @@
-//! What a pipeline has to say and has counted, where people find it: in the log, in the status and in the metrics.
+//! What a pipeline has to say, where people find it: in the log, in the status and in the metrics.
 
-use slipring_core::message::Stage;
-use slipring_core::pipeline::{Counters, Gauges, Notice};
+use slipring_core::pipeline::{Gauges, Notice};
 use slipring_core::publish::Stuck;
 use tracing::{info, warn};
 
@@ -56,43 +55,6 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
             }
             board.set_trouble(trouble);
         }
-    }
-}
-
-/// Most events change a few of them.
-pub(super) fn counters(board: &ModuleBoard, counters: Counters) {
-    let metrics = board.metrics();
-    let Counters {
-        received,
-        dropped,
-        expired,
-        rejected_in_transform,
-        rejected_in_publish,
-        published,
-        conflated,
-        retried,
-        dead_lettered,
-        acked,
-        settled,
-    } = counters;
-    for (more, counter) in [
-        (received, &metrics.received),
-        (dropped, &metrics.dropped),
-        (expired, &metrics.expired),
-        (rejected_in_transform, metrics.rejections(Stage::Transform)),
-        (rejected_in_publish, metrics.rejections(Stage::Publish)),
-        (published, &metrics.publications),
-        (conflated, &metrics.publications_conflated),
-        (retried, &metrics.publish_retries),
-        (dead_lettered, &metrics.dead_letters),
-        (acked, &metrics.acks),
-    ] {
-        if more > 0 {
-            counter.inc_by(more);
-        }
-    }
-    for age in settled {
-        metrics.settled(age);
     }
 }
 

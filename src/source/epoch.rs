@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
-use slipring_core::read::{Again, Contiguity, Credit, Misplaced, Missed, Retention, Room, StreamIdentity};
+use slipring_core::read::{
+    self, Again, EXPIRES, Gap, HEARTBEAT, Misplaced, Missed, Returned, Room, SILENCE, StreamIdentity,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -16,22 +17,9 @@ use super::pin::{Member, Pin, WRONG_PIN};
 use super::retention::{self, Lookout};
 use super::{Delivery, Reading, Start};
 use crate::config::ModuleConfig;
-use crate::message::Message;
 use crate::nats::headers;
 use crate::nats::wire::{Ended, Frame, Wire, status};
 use crate::nats::{Link, Nats};
-
-/// Messages handed on at once, at the most. They travel on together as one chunk.
-const MAX_CHUNK: usize = 256;
-
-/// How long a pull lives, so that one that the server forgot is replaced.
-const EXPIRES: Duration = Duration::from_secs(30);
-
-/// How often the server says that an idle pull is alive.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// Two heartbeats may be late before the pull counts as lost, as in the clients of NATS.
-const SILENCE: Duration = Duration::from_secs(15);
 
 /// An open subscription whose deliveries so far were contiguous.
 #[derive(Debug)]
@@ -45,15 +33,12 @@ pub struct Epoch {
     inbox: String,
     pull_subject: String,
     pulls: u64,
-    credit: Credit,
-    contiguity: Contiguity,
+    epoch: read::Epoch,
     /// What was delivered before the epoch began and is its beginning.
     held: VecDeque<Delivery>,
     pin: Option<Arc<Pin>>,
-    retention: Retention,
     lookout: Lookout,
     memory: Arc<Memory>,
-    heard: Instant,
 }
 
 /// Why an epoch is over, and another one has to begin.
@@ -106,7 +91,7 @@ impl Epoch {
             stream,
             identity,
             again,
-            mut retention,
+            retention,
             floor,
             memory,
             pin,
@@ -114,8 +99,10 @@ impl Epoch {
         } = reading;
         let held = retention::held(&stream.cached_info().state);
         let mut lookout = Lookout::over(stream, config.subjects.clone(), &retention, Arc::clone(&memory));
-        for gap in retention.begin(floor, held).into_iter().flatten() {
-            lookout.look_at(gap, Instant::now());
+        let now = Instant::now();
+        let mut epoch = read::Epoch::begin(now.into_std(), max_batch, start.delivered, retention);
+        for gap in epoch.find(floor, held).into_iter().flatten() {
+            lookout.look_at(gap, now);
         }
         let inbox = wire.subscribe();
         Self {
@@ -128,14 +115,11 @@ impl Epoch {
             wire,
             inbox,
             pulls: 0,
-            credit: Credit::of_pulls(max_batch),
-            contiguity: Contiguity::after(start.delivered),
+            epoch,
             held: start.held.into(),
             pin,
-            retention,
             lookout,
             memory,
-            heard: Instant::now(),
         }
     }
 
@@ -158,31 +142,31 @@ impl Epoch {
             return Err(EpochEnd::Disconnected);
         }
         if !self.held.is_empty() {
-            return Ok(self.held.drain(..MAX_CHUNK.min(self.held.len())).collect());
+            return Ok(self.held.drain(..read::MAX_CHUNK.min(self.held.len())).collect());
         }
         self.pull(room)?;
         let mut deliveries: Vec<Delivery> = Vec::new();
         loop {
-            let silent = self.heard + SILENCE;
+            let silent = self.epoch.silent_at();
             let frame = tokio::select! {
                 biased;
                 frame = self.wire.next() => frame.map_err(EpochEnd::Cut)?,
                 _ = self.link.changed() => return Err(EpochEnd::Disconnected),
                 () = self.memory.finds() => return Ok(deliveries),
                 // Without an open pull there is nothing to hear.
-                () = tokio::time::sleep_until(silent), if self.credit.is_open() => return Err(EpochEnd::Silent),
+                () = at(silent), if silent.is_some() => return Err(EpochEnd::Silent),
             };
             // Once for all that is there: the clock costs as much as taking one of them.
-            self.heard = Instant::now();
-            self.take(&frame, &mut deliveries)?;
+            let now = Instant::now();
+            self.epoch.heard(now.into_std());
+            self.take(&frame, now, &mut deliveries)?;
             let last = |deliveries: &[Delivery]| deliveries.last().map_or(0, |last| last.message.size());
             let mut bytes = last(&deliveries);
-            while deliveries.len() < MAX_CHUNK
-                && bytes < room.bytes
+            while read::Epoch::takes(deliveries.len(), bytes, room)
                 && let Some(frame) = self.wire.try_next()
             {
                 let before = deliveries.len();
-                self.take(&frame, &mut deliveries)?;
+                self.take(&frame, now, &mut deliveries)?;
                 if deliveries.len() > before {
                     bytes += last(&deliveries);
                 }
@@ -211,7 +195,7 @@ impl Epoch {
     }
 
     fn pull(&mut self, room: Room) -> Result<(), EpochEnd> {
-        while let Some(ask) = self.credit.ask(room) {
+        while let Some(ask) = self.epoch.ask(std::time::Instant::now(), room) {
             let pull = Pull {
                 batch: ask.batch,
                 max_bytes: ask.max_bytes,
@@ -222,24 +206,20 @@ impl Epoch {
             let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
             let reply = format!("{}.{}", self.inbox, self.pulls);
             self.wire.publish(&self.pull_subject, &reply, &pull);
-            if !self.credit.is_open() {
-                self.heard = Instant::now();
-            }
-            self.credit.asked(ask);
             self.pulls += 1;
         }
         Ok(())
     }
 
-    fn take(&mut self, frame: &Frame, deliveries: &mut Vec<Delivery>) -> Result<(), EpochEnd> {
+    fn take(&mut self, frame: &Frame, now: Instant, deliveries: &mut Vec<Delivery>) -> Result<(), EpochEnd> {
         match frame.status() {
-            None => deliveries.push(self.deliver(frame)?),
+            None => deliveries.push(self.deliver(frame, now)?),
             Some((status, description)) => self.note(status, description, frame)?,
         }
         Ok(())
     }
 
-    fn deliver(&mut self, frame: &Frame) -> Result<Delivery, EpochEnd> {
+    fn deliver(&mut self, frame: &Frame, now: Instant) -> Result<Delivery, EpochEnd> {
         let mut size = frame.size();
         let own = match &self.pin {
             None => Cow::Borrowed(frame.headers()),
@@ -250,13 +230,12 @@ impl Epoch {
             }
         };
         let (consumer_sequence, delivery) = self.reader.read_with(frame, &own).map_err(EpochEnd::Foreign)?;
-        self.credit.delivered(size, delivery.message.size());
-        self.contiguity.check(consumer_sequence)?;
-        let Message {
-            sequence, timestamp, ..
-        } = *delivery.message;
-        if let Some(gap) = self.retention.delivered(sequence, timestamp, delivery.pending) {
-            self.lookout.look_at(gap, self.heard);
+        let message = &delivery.message;
+        let gap: Option<Gap> = self
+            .epoch
+            .delivered(consumer_sequence, size, message, delivery.pending)?;
+        if let Some(gap) = gap {
+            self.lookout.look_at(gap, now);
         }
         Ok(delivery)
     }
@@ -269,20 +248,20 @@ impl Epoch {
             value.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
         };
         let larger = description == "Message Size Exceeds MaxBytes";
+        let returned = |larger| Returned {
+            messages: left("Nats-Pending-Messages"),
+            bytes: left("Nats-Pending-Bytes"),
+            larger,
+        };
         match status {
             status::IDLE_HEARTBEAT => Ok(()),
             WRONG_PIN => Err(EpochEnd::Unpinned),
             status::TIMEOUT => {
-                self.credit
-                    .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
+                self.epoch.returned(returned(false));
                 Ok(())
             }
             status::ENDED if larger || description == "Batch Completed" => {
-                self.credit
-                    .returned(left("Nats-Pending-Messages"), left("Nats-Pending-Bytes"));
-                if larger {
-                    self.credit.next_is_larger(left("Nats-Pending-Bytes"));
-                }
+                self.epoch.returned(returned(larger));
                 Ok(())
             }
             // The consumer was deleted or changed, its leader moved, the server stops: all of these begin anew.
@@ -291,5 +270,12 @@ impl Epoch {
                 description: description.to_owned(),
             }),
         }
+    }
+}
+
+async fn at(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -59,6 +59,11 @@ impl Lease {
     pub fn is_valid(&self, now: Instant) -> bool {
         self.shared.borrow().is_valid(now)
     }
+
+    /// As it is now.
+    pub fn current(&self) -> read::Lease {
+        *self.shared.borrow()
+    }
 }
 
 /// The consumer is pinned to us. Dropping it lets it run out.

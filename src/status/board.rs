@@ -323,6 +323,8 @@ fn now() -> String {
 mod tests {
     use std::time::Duration;
 
+    use slipring_core::pipeline::Counters;
+
     use super::*;
     use crate::memory::Memory;
 
@@ -346,12 +348,15 @@ mod tests {
         let metrics = orders.metrics();
         metrics.received.inc_by(10);
         metrics.transformed.inc_by(9);
-        metrics.dropped();
-        metrics.expired();
-        metrics.rejections(Stage::Transform).inc_by(2);
-        metrics.rejected(Stage::Publish);
-        metrics.publications.inc_by(5);
-        metrics.retried(4);
+        metrics.count(&Counters {
+            dropped: 1,
+            expired: 1,
+            rejected_in_transform: 2,
+            rejected_in_publish: 1,
+            published: 5,
+            retried: 4,
+            ..Counters::default()
+        });
         metrics.lag(1, Some(Duration::from_millis(250)));
         metrics.window(3, 300);
         board.module("later").facts().since = "2026-01-01T00:00:02Z".to_owned();

@@ -321,6 +321,8 @@ impl Page<'_, '_> {
 mod tests {
     use std::time::Duration;
 
+    use slipring_core::pipeline::Counters;
+
     use super::*;
 
     #[test]
@@ -331,8 +333,11 @@ mod tests {
         let metrics = Metrics::with_memory(memory);
         let orders = metrics.module("orders");
         orders.set_sha256(Some("abc"));
-        orders.received();
-        orders.rejected(Stage::Publish);
+        orders.count(&Counters {
+            received: 1,
+            rejected_in_publish: 1,
+            ..Counters::default()
+        });
         orders.window(3, 1_000);
         orders.transformed(Duration::from_micros(3));
         insta::assert_snapshot!(metrics.encode());
@@ -341,9 +346,13 @@ mod tests {
     #[test]
     fn a_handle_is_the_modules_own_until_it_is_removed() {
         let metrics = Metrics::new();
-        metrics.module("b").received();
-        metrics.module("a").received();
-        metrics.module("b").received();
+        let one = Counters {
+            received: 1,
+            ..Counters::default()
+        };
+        metrics.module("b").count(&one);
+        metrics.module("a").count(&one);
+        metrics.module("b").count(&one);
         let of = |module: &str| {
             let start = format!("slipring_messages_received_total{{module=\"{module}\"}} ");
             metrics
@@ -354,7 +363,7 @@ mod tests {
         assert_eq!((of("a").as_deref(), of("b").as_deref()), (Some("1"), Some("2")));
         let held = metrics.module("b");
         metrics.remove("b");
-        held.received();
+        held.count(&one);
         assert!(!metrics.encode().contains("\"b\""), "{}", metrics.encode());
         metrics.module("b");
         assert_eq!(of("b").as_deref(), Some("0"));

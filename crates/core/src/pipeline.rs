@@ -7,7 +7,9 @@ mod expired;
 mod flow;
 mod patience;
 mod rejects;
+pub mod run;
 mod settings;
+mod supervision;
 mod weight;
 
 pub use self::counters::{Counters, Gauges};
@@ -15,6 +17,6 @@ pub use self::effect::{Effect, Notice};
 pub use self::flow::{Budget, Flow, PROGRESS_INTERVAL, Transformed};
 #[cfg(any(test, feature = "mutants"))]
 pub use self::flow::{Bug, NAK};
-pub use self::patience::Patience;
 pub use self::settings::{OnReject, Settings};
+pub use self::supervision::{Next, Supervision};
 pub use self::weight::{of_outcome, of_waiting};

@@ -3,6 +3,7 @@
 
 mod contiguity;
 mod credit;
+mod epoch;
 mod hold_back;
 mod lease;
 mod resume;
@@ -15,6 +16,7 @@ use crate::message::Message;
 
 pub use self::contiguity::{Contiguity, Misplaced};
 pub use self::credit::{Ask, Credit, Room};
+pub use self::epoch::{EXPIRES, Epoch, HEARTBEAT, MAX_CHUNK, Returned, SILENCE};
 pub use self::hold_back::{Collection, Snapshot};
 pub use self::lease::Lease;
 pub use self::resume::{Found, Newest, Resume};

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slipring_core::publish::{Answer, Order, Reply};
+use slipring_core::read::Missed;
 
 use super::Setup;
 use super::mutants::Bug;
 use super::traffic::{Kind, Letter, MAX_PARTS};
+use super::world::RelayId;
 use crate::centrifugo::{Command, PLAIN};
 
 /// How long Centrifugo knows a key.
@@ -46,6 +48,10 @@ pub(super) struct Checker {
     pin_forgotten: bool,
     /// The next one may begin anywhere.
     consumer_deleted: bool,
+    /// By incarnation of the stream and sequence.
+    sequences: BTreeMap<(u64, u64), u64>,
+    /// Which process has counted which message as missed.
+    missed: BTreeSet<((RelayId, u64), u64)>,
     /// Publications that were shown again, by what explains it.
     pub(super) repeats: BTreeMap<&'static str, u64>,
 }
@@ -57,6 +63,10 @@ struct Message {
     incarnation: u64,
     /// Purged, expired, or deleted with its stream.
     removed: bool,
+    /// To make room for newer ones.
+    lost: bool,
+    /// By these processes.
+    taken_in: BTreeSet<(RelayId, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +85,7 @@ struct Channel {
     /// Something was shown out of turn, for a good reason. What comes after it then has a position before it, and the scheduler
     /// shows it again, so that the newest is the last.
     disturbed: bool,
-    /// A request was executed after the end of the flow that sent it.
+    /// A request was executed after the end of the flow that sent it, or after that had yielded.
     posthumous: bool,
 }
 
@@ -87,6 +97,8 @@ struct Flow {
     /// Publications that were in a request.
     sent: BTreeSet<u64>,
     in_flight: BTreeMap<String, FlightId>,
+    /// What it sent is on its way while another relay goes on.
+    yielded: bool,
 }
 
 impl Checker {
@@ -106,13 +118,16 @@ impl Checker {
             flow_ended: false,
             pin_forgotten: false,
             consumer_deleted: false,
+            sequences: BTreeMap::new(),
+            missed: BTreeSet::new(),
             repeats: BTreeMap::new(),
         }
     }
 
     /// Messages are numbered as they are stored.
-    pub(super) fn stored(&mut self, now: Instant, incarnation: u64, letter: Letter) {
+    pub(super) fn stored(&mut self, now: Instant, incarnation: u64, sequence: u64, letter: Letter) {
         let number = self.messages.len() as u64;
+        self.sequences.insert((incarnation, sequence), number);
         for (publication, channel) in letter.to_show(number) {
             let channel = self.channels.entry((incarnation, channel)).or_default();
             channel.due.push(publication);
@@ -122,6 +137,8 @@ impl Checker {
             stored: now,
             incarnation,
             removed: false,
+            lost: false,
+            taken_in: BTreeSet::new(),
         });
     }
 
@@ -139,6 +156,40 @@ impl Checker {
         }
     }
 
+    /// The stream's limit has removed these.
+    pub(super) fn lost(&mut self, numbers: &[u64]) {
+        self.removed(numbers);
+        for &number in numbers {
+            self.messages[number as usize].lost = true;
+        }
+    }
+
+    /// A process counts messages as missed.
+    pub(super) fn missed(&mut self, process: (RelayId, u64), incarnation: u64, missed: Missed) -> Result<(), String> {
+        if missed.messages != missed.last + 1 - missed.first {
+            return Err(format!("{missed:?} are not as many as it says"));
+        }
+        for sequence in missed.first..=missed.last {
+            let number = self.sequences.get(&(incarnation, sequence));
+            let Some(message) = number.and_then(|number| self.messages.get(*number as usize)) else {
+                return Err(format!("{sequence} is counted as missed, and was never stored"));
+            };
+            if !message.lost {
+                return Err(format!(
+                    "{sequence} is counted as missed, and the limit has not removed it"
+                ));
+            }
+            // One that was killed right after a reset has taken with it what it had read.
+            if message.taken_in.contains(&process) {
+                return Err(format!("{sequence} is counted as missed, and was read"));
+            }
+            if !self.missed.insert((process, number.copied().unwrap_or_default())) {
+                return Err(format!("{sequence} is counted as missed twice"));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn centrifugo_forgot(&mut self, now: Instant) {
         self.forgot = Some(now);
     }
@@ -152,8 +203,14 @@ impl Checker {
         self.pin_forgotten = true;
     }
 
+    /// A flow publishes nothing more, since another relay may.
+    pub(super) fn yielded(&mut self, flow: FlowId) {
+        self.flows.entry(flow).or_default().yielded = true;
+    }
+
     /// A flow has taken in a message that was new to it.
-    pub(super) fn taken_in(&mut self, flow: FlowId, number: u64) {
+    pub(super) fn taken_in(&mut self, process: (RelayId, u64), flow: FlowId, number: u64) {
+        self.messages[number as usize].taken_in.insert(process);
         let message = &self.messages[number as usize];
         let due = message.letter.to_show(number).into_iter().collect();
         self.flows.entry(flow).or_default().held.insert(number, due);
@@ -164,14 +221,14 @@ impl Checker {
 
     pub(super) fn sent(
         &mut self,
-        now: Instant,
+        decided: Instant,
         flow: FlowId,
         flight: FlightId,
         commands: &[Command],
     ) -> Result<(), String> {
         self.flights.insert(flight, flow);
         for Command { number, .. } in commands {
-            let too_old = self.is_too_old(now, number / MAX_PARTS);
+            let too_old = self.is_too_old(decided, number / MAX_PARTS);
             let first = self.flows.entry(flow).or_default().sent.insert(*number);
             if first && too_old {
                 return Err(format!("{} is sent although it is older than `max_age`", name(*number)));
@@ -328,7 +385,8 @@ impl Checker {
         let batched = self.setup.order == Order::Batched;
         let (keys, forgot) = (self.setup.keys, self.forgot);
         let key: Arc<str> = Arc::from(channel);
-        let posthumous = !self.flights.contains_key(&flight);
+        let sender = self.flights.get(&flight).and_then(|flow| self.flows.get(flow));
+        let posthumous = sender.is_none_or(|flow| flow.yielded);
         let state = self.channel(Arc::clone(&key), number);
         state.posthumous |= posthumous;
         let position = state.history.len();
@@ -486,7 +544,7 @@ impl Checker {
         let excused = !self.repeats.is_empty();
         for ((_, name), channel) in &self.channels {
             // What a request shows long after its time-out is nobody's to know without keys, nor where two publish at the same time.
-            if !self.setup.keys || self.setup.bug == Some(Bug::PublishesWithoutLease) {
+            if !self.setup.keys {
                 continue;
             }
             // In batched order, what was shown too early is shown again by the scheduler that found out. Where its process ends before

@@ -6,13 +6,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use slipring_core::pipeline::{OnReject, Settings};
 use slipring_core::publish::Limits;
-use slipring_core::read::Again;
+use slipring_core::read::{Keeps, LARGEST_MESSAGE};
 use slipring_core::stamp::VersionSource;
 use slipring_core::window;
 
-use super::jetstream::{JetStream, PIN_TTL, Stored};
-use super::mutants::Bug;
-use super::relay::{Life, Relay, RelayEvent};
+use super::jetstream::{Bound, JetStream, PIN_TTL, Stored};
+use super::process::{Process, RelayEvent};
 use super::traffic::Letter;
 use super::world::{Event, RelayId, ToServer, World};
 use super::{Setup, Summary};
@@ -68,7 +67,7 @@ enum Fault {
 
 struct Driver {
     world: World,
-    relays: Vec<Relay>,
+    relays: Vec<Process>,
     faults: Vec<Fault>,
     window: usize,
     unpublished: usize,
@@ -121,11 +120,20 @@ impl Driver {
         };
         let (window, max_age) = (settings.window.messages, settings.max_age);
         let faults = Duration::from_millis(rng.u64(2_000..90_000));
-        let jetstream = JetStream::new(rng.bool(), window, setup.relays > 1);
+        let max_messages = setup.lossy.then(|| rng.usize(3..30));
+        let work_queue = rng.bool() && !setup.lossy;
+        let jetstream = JetStream::new(work_queue, window, setup.relays > 1, max_messages);
+        let keeps = max_messages.map(|max| Keeps {
+            max_messages: Some(max as u64),
+            max_bytes: None,
+            max_age: None,
+            largest: LARGEST_MESSAGE,
+            all: true,
+        });
         let mut world = World::new(setup, rng, jetstream, setup.relays, faults);
         world.checker.max_age = max_age;
         let relays = (0..setup.relays)
-            .map(|id| Relay::new(id, settings, publish, &mut world))
+            .map(|id| Process::new(id, settings, publish, keeps, &mut world))
             .collect();
         let mut driver = Self {
             world,
@@ -161,8 +169,14 @@ impl Driver {
         if kinds.iter().any(|kind| matches!(kind, Fault::RollBack)) {
             kinds.retain(|kind| !matches!(kind, Fault::DeleteConsumer));
         }
-        if world.setup.bug == Some(Bug::PublishesWithoutLease) {
-            kinds.retain(|kind| !matches!(kind, Fault::Recreate | Fault::RollBack));
+        // Where every message counts, nothing else removes any, nor forgets what was read.
+        if world.setup.lossy {
+            kinds.retain(|kind| {
+                !matches!(
+                    kind,
+                    Fault::RollBack | Fault::Purge | Fault::Expire | Fault::DeleteConsumer | Fault::LeaderChange
+                )
+            });
         }
         if !kinds.is_empty() {
             for index in 0..world.rng.usize(1..10) {
@@ -185,7 +199,7 @@ impl Driver {
                 return Ok(());
             }
             if self.world.now > self.world.faults_end + PATIENCE {
-                let relays: Vec<_> = self.relays.iter().map(Relay::state).collect();
+                let relays: Vec<_> = self.relays.iter().map(Process::state).collect();
                 return Err(format!(
                     "still at work long after the faults ended: {relays:?}, {} messages to come, {:?}",
                     self.unpublished, self.world.jetstream
@@ -199,7 +213,7 @@ impl Driver {
 
     fn is_at_rest(&self) -> bool {
         let quiet = self.world.now > self.world.faults_end && self.world.now > self.world.busy_until;
-        let up = |relay: &Relay| relay.paused.is_none() && relay.is_idle();
+        let up = |relay: &Process| relay.paused.is_none() && relay.is_idle();
         quiet && self.unpublished == 0 && self.world.jetstream.is_done() && self.relays.iter().all(up)
     }
 
@@ -207,7 +221,7 @@ impl Driver {
         match event {
             Event::Relay(relay, process, event) => {
                 let relay = &mut self.relays[relay];
-                if process == relay.process || process == u64::MAX {
+                if process == relay.starts || process == u64::MAX {
                     relay.handle(&mut self.world, event)?;
                 }
             }
@@ -265,30 +279,34 @@ impl Driver {
             timestamp: self.world.timestamp(),
             size: letter.size,
         };
-        let skipped = if self.world.rng.u64(0..5) == 0 {
+        let skipped = if !self.world.setup.lossy && self.world.rng.u64(0..5) == 0 {
             self.world.rng.u64(1..4)
         } else {
             0
         };
         let stream = self.world.jetstream.publish(stored, skipped);
-        let (incarnation, sequence) = stream.expect("there is a stream");
+        let (incarnation, sequence, gone) = stream.expect("there is a stream");
         self.world.tell(|| {
             format!(
                 "message {} is stored as {incarnation}/{sequence}: {letter:?}",
                 stored.number
             )
         });
-        self.world.checker.stored(self.world.now, incarnation, letter);
+        self.world.checker.stored(self.world.now, incarnation, sequence, letter);
+        if !gone.is_empty() {
+            self.world.tell(|| format!("these make room: {gone:?}"));
+            self.world.checker.lost(&gone);
+        }
         self.unpublished -= 1;
     }
 
     fn reconnect(&mut self, id: RelayId) {
         let relay = &self.relays[id];
-        if matches!(relay.life, Life::Down) || self.world.links[id].passes {
+        if !relay.is_up() || self.world.links[id].passes {
             return;
         }
         if relay.paused.is_none() && self.world.connect(id) {
-            self.world.send_to_relay(id, relay.process, RelayEvent::Connected);
+            self.world.send_to_relay(id, relay.starts, RelayEvent::Connected);
         } else {
             self.world.after(Duration::from_millis(200), Event::Reconnect(id));
         }
@@ -307,9 +325,11 @@ impl Driver {
                 reset,
                 position,
             } => {
+                let is_new = !world.jetstream.has_consumer();
                 let stream = world.jetstream.bind(position);
-                let through = world.jetstream.delivered_through();
-                if reset {
+                let delivered_through = world.jetstream.delivered_through();
+                let waiting = world.jetstream.pending() > 0;
+                if reset && stream.is_some() {
                     let again = world.jetstream.reset();
                     world.tell(|| format!("relay {relay} resets the consumer, {again} come again"));
                     world.count("reset");
@@ -320,17 +340,17 @@ impl Driver {
                         ));
                     }
                 }
-                let delivered = world.jetstream.delivered();
-                let began = RelayEvent::Began {
-                    attempt,
+                let bound = stream.map(|stream| Bound {
                     stream,
-                    delivered,
-                    again: Again {
-                        messages: self.window.min(world.jetstream.to_come()),
-                        through,
-                    },
-                };
-                world.send_to_relay(relay, process, began);
+                    is_new,
+                    floor: world.jetstream.floor(),
+                    delivered_through,
+                    waiting,
+                    delivered: world.jetstream.delivered(),
+                    to_come: world.jetstream.to_come() as u64,
+                    held: world.jetstream.held(),
+                });
+                world.send_to_relay(relay, process, RelayEvent::Began { attempt, bound });
             }
             ToServer::Subscribe(inbox) => world.jetstream.subscribe(inbox),
             ToServer::Unsubscribe(inbox) => world.jetstream.unsubscribe(inbox),
@@ -339,8 +359,34 @@ impl Driver {
                 world.send(refused.into_iter().collect());
             }
             ToServer::Renew { process, id, sent } => {
-                if let Some(held) = world.jetstream.renew(world.now, id) {
-                    world.send_to_relay(relay, process, RelayEvent::Renewed { id, sent, held });
+                let held = world.jetstream.renew(world.now, id);
+                world.send_to_relay(relay, process, RelayEvent::Renewed { id, sent, held });
+            }
+            ToServer::Bind => {
+                world.jetstream.bind(None);
+            }
+            ToServer::Look { process, attempt } => {
+                let pinned = world.jetstream.holder(world.now).is_some();
+                let pending = world.jetstream.pending();
+                let looked = RelayEvent::Looked {
+                    attempt,
+                    pinned,
+                    pending,
+                };
+                world.send_to_relay(relay, process, looked);
+            }
+            ToServer::Reset => {
+                world.jetstream.reset();
+                world.count("reset for a pin");
+            }
+            ToServer::Unpin(id) => {
+                world.jetstream.unpin(id);
+                world.count("pin released");
+            }
+            ToServer::Holds { process, flow } => {
+                if let Some(incarnation) = world.jetstream.incarnation() {
+                    let holds = RelayEvent::Holds(flow, incarnation, world.jetstream.held());
+                    world.send_to_relay(relay, process, holds);
                 }
             }
             ToServer::DeadLetter {
@@ -363,7 +409,7 @@ impl Driver {
     fn inflict(&mut self, fault: Fault) -> Result<(), String> {
         let id = self.world.rng.usize(0..self.relays.len());
         self.world.tell(|| format!("{fault:?} (relay {id})"));
-        let running = !matches!(self.relays[id].life, Life::Down);
+        let running = self.relays[id].is_up();
         let name: &'static str = fault.name();
         match fault {
             Fault::Cut | Fault::HalfOpen => {
@@ -431,7 +477,7 @@ impl Driver {
                 self.world.after(away, Event::Start(id));
             }
             Fault::Stop => {
-                let process = self.relays[id].process;
+                let process = self.relays[id].starts;
                 self.world
                     .after(Duration::ZERO, Event::Relay(id, process, RelayEvent::Stop));
             }
@@ -445,7 +491,7 @@ impl Driver {
                 self.world.after(pause, Event::Continue(id));
             }
             Fault::Swap => {
-                let process = self.relays[id].process;
+                let process = self.relays[id].starts;
                 self.world
                     .after(Duration::ZERO, Event::Relay(id, process, RelayEvent::Swap));
             }
@@ -485,7 +531,7 @@ impl Driver {
     fn cut(&mut self, id: RelayId, client: Duration, server: Duration) {
         let generation = self.world.links[id].generation;
         self.world.cut(id, server);
-        let process = self.relays[id].process;
+        let process = self.relays[id].starts;
         self.world
             .after(client, Event::Relay(id, process, RelayEvent::Disconnected(generation)));
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use slipring_core::read::ACK_WAIT;
+use slipring_core::read::{ACK_WAIT, Held, Position};
 
 /// How long a pin lasts without a pull of its holder.
 pub(super) const PIN_TTL: Duration = Duration::from_secs(10);
@@ -38,6 +38,27 @@ pub(super) struct JetStream {
     pinned: bool,
     pin: Option<Pin>,
     pins: PinId,
+    /// Pins that a leader did not know of any more while they lasted.
+    forgotten: BTreeSet<PinId>,
+    /// The oldest messages make room for newer ones.
+    max_messages: Option<usize>,
+}
+
+/// A consumer as it was bound and reset, and what the stream holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) stream: u64,
+    pub(super) is_new: bool,
+    /// All up to this sequence are acked.
+    pub(super) floor: u64,
+    /// The stream sequence of the last delivery before the reset.
+    pub(super) delivered_through: u64,
+    /// Something was unacknowledged before the reset.
+    pub(super) waiting: bool,
+    /// The consumer sequence of the last delivery.
+    pub(super) delivered: u64,
+    pub(super) to_come: u64,
+    pub(super) held: Held,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +131,7 @@ pub(super) struct Delivered {
 pub(super) type Replies = Vec<(Inbox, Reply)>;
 
 impl JetStream {
-    pub(super) fn new(work_queue: bool, max_ack_pending: usize, pinned: bool) -> Self {
+    pub(super) fn new(work_queue: bool, max_ack_pending: usize, pinned: bool, max_messages: Option<usize>) -> Self {
         Self {
             stream: Some(1),
             incarnations: 1,
@@ -126,24 +147,79 @@ impl JetStream {
             pinned,
             pin: None,
             pins: 0,
+            forgotten: BTreeSet::new(),
+            max_messages,
         }
     }
 
-    /// The incarnation of the stream and the sequence; `skipped` messages on other subjects come first.
-    pub(super) fn publish(&mut self, stored: Stored, skipped: u64) -> Option<(u64, u64)> {
+    /// Whose pin lasts.
+    pub(super) fn holder(&self, now: Instant) -> Option<PinId> {
+        self.pin.as_ref().filter(|pin| pin.until > now).map(|pin| pin.id)
+    }
+
+    pub(super) fn has_forgotten(&self, pin: PinId) -> bool {
+        self.forgotten.contains(&pin)
+    }
+
+    fn forget_the_pin(&mut self) {
+        self.forgotten.extend(self.pin.take().map(|pin| pin.id));
+    }
+
+    /// Gives up a pin whose holder is through with it.
+    pub(super) fn unpin(&mut self, id: PinId) {
+        self.pin.take_if(|pin| pin.id == id);
+    }
+
+    /// How many messages are delivered and not acked.
+    pub(super) fn pending(&self) -> usize {
+        self.consumer.as_ref().map_or(0, |consumer| consumer.pending.len())
+    }
+
+    pub(super) fn has_consumer(&self) -> bool {
+        self.consumer.is_some()
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        self.consumer.as_ref().map_or(0, |consumer| consumer.floor)
+    }
+
+    pub(super) fn held(&self) -> Held {
+        let first = self.messages.keys().next().copied().unwrap_or(self.last + 1);
+        let messages = self.messages.len() as u64;
+        Held {
+            first,
+            last: self.last,
+            messages,
+            bytes: 0,
+            deleted: (self.last + 1 - first) - messages,
+            newest: 0,
+        }
+    }
+
+    /// The incarnation of the stream, if there is one.
+    pub(super) fn incarnation(&self) -> Option<u64> {
+        self.stream
+    }
+
+    /// The incarnation of the stream, the sequence, and which messages had to make room; `skipped` messages on other subjects come first.
+    pub(super) fn publish(&mut self, stored: Stored, skipped: u64) -> Option<(u64, u64, Vec<u64>)> {
         let stream = self.stream?;
         self.last += 1 + skipped;
         self.messages.insert(self.last, stored);
-        Some((stream, self.last))
+        let over = self
+            .max_messages
+            .map_or(0, |max| self.messages.len().saturating_sub(max));
+        let gone = self.remove(over, false);
+        Some((stream, self.last, gone))
     }
 
     /// Binds to the consumer, or creates it where the relay stands, if that is in this stream.
-    pub(super) fn bind(&mut self, position: Option<(u64, u64)>) -> Option<u64> {
+    pub(super) fn bind(&mut self, position: Option<Position>) -> Option<u64> {
         let stream = self.stream?;
         if self.consumer.is_none() {
             // A work-queue stream wants to be read from its beginning.
-            let position = position.filter(|(of, _)| *of == stream && !self.work_queue);
-            let first = position.map_or(1, |(_, next)| next);
+            let here = |position: &Position| position.stream.created == i128::from(stream) && !self.work_queue;
+            let first = position.filter(here).map_or(1, |position| position.next);
             self.consumer = Some(Consumer {
                 floor: first - 1,
                 consumer_floor: 0,
@@ -214,13 +290,14 @@ impl JetStream {
         None
     }
 
-    /// What a pull of its holder does to the pin, and nothing else of it. No answer: nobody holds a pin.
-    pub(super) fn renew(&mut self, now: Instant, id: PinId) -> Option<bool> {
-        let pin = self.pin.as_mut()?;
+    /// What a pull of its holder does to the pin, and nothing else of it. Returns false if somebody else is pinned: a server without a pin
+    /// takes it.
+    pub(super) fn renew(&mut self, now: Instant, id: PinId) -> bool {
+        let Some(pin) = self.pin.as_mut() else { return true };
         if pin.id == id {
             pin.until = now + PIN_TTL;
         }
-        Some(pin.id == id)
+        pin.id == id
     }
 
     /// Takes an ack of this sequence, whatever was meant by it. Answers the message that is done with.
@@ -393,7 +470,7 @@ impl JetStream {
         if behind {
             self.consumer.clone_from(&self.replica);
         }
-        self.pin = None;
+        self.forget_the_pin();
         let told = self.end_pulls("Leadership Change").into_iter().filter(|_| told);
         told.collect()
     }
@@ -415,7 +492,8 @@ impl JetStream {
     }
 
     pub(super) fn delete_consumer(&mut self) -> Replies {
-        (self.consumer, self.replica, self.pin) = (None, None, None);
+        (self.consumer, self.replica) = (None, None);
+        self.forget_the_pin();
         self.end_pulls("Consumer Deleted")
     }
 

@@ -1,9 +1,9 @@
 //! What Slipring promises, tested: whole pipelines, from JetStream's stream to what Centrifugo shows, in simulated time, by the
 //! thousand.
 //!
-//! The flow, the window, the scheduler, the contiguity and the pulls' credit are the product's own; JetStream (`jetstream`),
-//! Centrifugo (`publish/simulated.rs`), the network (`world`) and the process around a flow (`relay`) are models that fail in
-//! every way known. The `checker` sees everything; the `mutants` are bugs that it has to find.
+//! What decides is the product's own ([`slipring_core`]): the run of a pipeline and what follows it, the flow, the window, the scheduler, the
+//! epoch, the lease. JetStream (`jetstream`), Centrifugo (`centrifugo`, `flight`) and the network (`world`) are models that fail in every
+//! way known, and a `process` carries between them. The `checker` sees everything; the `mutants` are bugs that it has to find.
 //!
 //! `SIM_SETUP=strict SIM_SEED=17 cargo test -p slipring-sim -- --nocapture` plays one schedule, and tells
 //! what happens in it. `make sim SECONDS=600` plays as many as there is time for.
@@ -16,7 +16,7 @@ mod driver;
 mod flight;
 mod jetstream;
 mod mutants;
-mod relay;
+mod process;
 mod report;
 mod scheduler;
 mod traffic;
@@ -43,6 +43,8 @@ struct Setup {
     conflate: bool,
     /// What is too old by the time that a request could take it is left out.
     max_age: bool,
+    /// The stream keeps no more than so many messages.
+    lossy: bool,
     bug: Option<Bug>,
 }
 
@@ -54,6 +56,7 @@ const STRICT: Setup = Setup {
     versions: false,
     conflate: false,
     max_age: false,
+    lossy: false,
     bug: None,
 };
 const BATCHED: Setup = Setup {
@@ -88,7 +91,34 @@ const AGED_CONFLATED: Setup = Setup {
     conflate: true,
     ..AGED
 };
-const SETUPS: [Setup; 7] = [STRICT, BATCHED, PINNED, VERSIONS, CONFLATED, AGED, AGED_CONFLATED];
+/// The stream loses what is read too late.
+const LOSSY: Setup = Setup {
+    name: "lossy",
+    lossy: true,
+    ..STRICT
+};
+const CONFLATED_PINNED: Setup = Setup {
+    name: "conflated-pinned",
+    conflate: true,
+    ..PINNED
+};
+const AGED_PINNED: Setup = Setup {
+    name: "aged-pinned",
+    max_age: true,
+    ..PINNED
+};
+const SETUPS: [Setup; 10] = [
+    STRICT,
+    BATCHED,
+    PINNED,
+    VERSIONS,
+    CONFLATED,
+    AGED,
+    AGED_CONFLATED,
+    LOSSY,
+    CONFLATED_PINNED,
+    AGED_PINNED,
+];
 
 /// What happened, so that it can be compared and so that a fault that never occurs is noticed.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The bugs that the checker has to find, and in which setup.
 
-use super::relay::Receipt;
+use super::process::Receipt;
 use super::{AGED, BATCHED, CONFLATED, PINNED, STRICT, Setup, VERSIONS, driver};
 use slipring_core::pipeline::{self as flow, Flow, NAK};
 use slipring_core::publish::{Answer, Reply, SchedulerBug};
@@ -27,12 +27,11 @@ pub(super) enum Bug {
     RefusesUnasked,
     RefusesAtOnce,
     StaysAtEndpoint,
-    /// Harmless to what is promised; see the test.
     PublishesWithoutLease,
 }
 
 /// Each with where it is found and with a part of what the checker says.
-pub(super) const CAUGHT: [(Bug, Setup, &str); 17] = [
+pub(super) const CAUGHT: [(Bug, Setup, &str); 18] = [
     (Bug::AckBeforeConfirmation, STRICT, "neither confirmed"),
     (Bug::TwoInFlight, STRICT, "in flight"),
     (Bug::NakInsteadOfWaiting, STRICT, "overtook"),
@@ -50,6 +49,7 @@ pub(super) const CAUGHT: [(Bug, Setup, &str); 17] = [
     (Bug::RefusesUnasked, STRICT, "nothing is wrong with it"),
     (Bug::RefusesAtOnce, STRICT, "nothing is wrong with it"),
     (Bug::StaysAtEndpoint, STRICT, "still at work"),
+    (Bug::PublishesWithoutLease, PINNED, "another one is pinned"),
 ];
 
 pub(super) fn put_in(bug: Option<Bug>, flow: &mut Flow<Receipt>) {
@@ -197,4 +197,9 @@ fn a_dead_letter_for_an_endpoint_that_refuses_once_is_found() {
 #[test]
 fn staying_at_an_endpoint_that_lets_nothing_in_is_found() {
     finds(Bug::StaysAtEndpoint);
+}
+
+#[test]
+fn publishing_on_after_the_lease_has_ended_is_found() {
+    finds(Bug::PublishesWithoutLease);
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use slipring_core::now::Now;
 use slipring_core::publish::{Answer, Request, RequestId};
+use slipring_core::read::Position;
 
 use super::checker::{Checker, FlightId, FlowId};
 use super::jetstream::{Inbox, JetStream, PinId, Pull, Replies, Reply};
-use super::relay::RelayEvent;
+use super::process::RelayEvent;
 use super::{Setup, Summary};
 use crate::centrifugo::{self, Centrifugo};
 use crate::flight::{Flight, Odds, Sent};
@@ -101,7 +102,21 @@ pub(super) enum ToServer {
         process: u64,
         attempt: u64,
         reset: bool,
-        position: Option<(u64, u64)>,
+        position: Option<Position>,
+    },
+    /// Binds to the consumer, or creates it.
+    Bind,
+    /// Whether anybody is pinned, and what is unacknowledged.
+    Look {
+        process: u64,
+        attempt: u64,
+    },
+    Reset,
+    Unpin(PinId),
+    /// What does the stream hold?
+    Holds {
+        process: u64,
+        flow: FlowId,
     },
     Subscribe(Inbox),
     Unsubscribe(Inbox),
@@ -333,14 +348,20 @@ impl World {
         true
     }
 
-    /// A request of a flow goes to Centrifugo.
+    /// A request of a flow goes to Centrifugo, which was decided a moment ago.
     pub(super) fn request(
         &mut self,
-        relay: RelayId,
-        process: u64,
+        (relay, process): (RelayId, u64),
         flow: FlowId,
+        pin: Option<PinId>,
+        decided: Instant,
         request: &Request,
     ) -> Result<(), String> {
+        let holder = self.jetstream.holder(self.now);
+        let displaced = |pin: PinId| holder.is_some_and(|holder| holder != pin) && !self.jetstream.has_forgotten(pin);
+        if pin.is_some_and(displaced) && !request.is_empty() {
+            return Err(format!("relay {relay} publishes although another one is pinned"));
+        }
         let faulty = self.faulty();
         let Sent {
             mut flight,
@@ -350,7 +371,7 @@ impl World {
         } = self.odds.send(&mut self.rng, request, faulty);
         let id = self.flights.len() as FlightId;
         self.tell(|| format!("relay {relay} flow {flow} sends request {id}: {:?}", names(&flight)));
-        self.checker.sent(self.now, flow, id, &flight.commands)?;
+        self.checker.sent(decided, flow, id, &flight.commands)?;
         if self.now < self.centrifugo_down_until {
             flight.broken();
             answer = self.millis(1..5);

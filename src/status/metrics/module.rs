@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
+use slipring_core::pipeline::Counters;
 
 use crate::message::Stage;
 
@@ -64,32 +65,46 @@ const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256
 impl ModuleMetrics {
     pub(super) const REJECTED_TYPE: MetricType = <Counter as TypedMetric>::TYPE;
 
-    /// JetStream delivered a message for the first time in this epoch.
-    pub fn received(&self) {
-        self.received.inc();
+    /// Adds what a pipeline has counted. Most events change a few of them.
+    pub fn count(&self, counters: &Counters) {
+        let &Counters {
+            received,
+            dropped,
+            expired,
+            rejected_in_transform,
+            rejected_in_publish,
+            published,
+            conflated,
+            retried,
+            dead_lettered,
+            acked,
+            ref settled,
+        } = counters;
+        for (more, counter) in [
+            (received, &self.received),
+            (dropped, &self.dropped),
+            (expired, &self.expired),
+            (rejected_in_transform, &self.rejected_by_transform),
+            (rejected_in_publish, &self.rejected_by_publish),
+            (published, &self.publications),
+            (conflated, &self.publications_conflated),
+            (retried, &self.publish_retries),
+            (dead_lettered, &self.dead_letters),
+            (acked, &self.acks),
+        ] {
+            if more > 0 {
+                counter.inc_by(more);
+            }
+        }
+        for age in settled {
+            self.delivery_seconds.observe(age.as_secs_f64());
+        }
     }
 
     /// The module has answered.
     pub fn transformed(&self, took: Duration) {
         self.transformed.inc();
         self.transform_seconds.observe(took.as_secs_f64());
-    }
-
-    pub fn dropped(&self) {
-        self.dropped.inc();
-    }
-
-    /// A message, or a publication of it, was left out for its age. Once a message.
-    pub fn expired(&self) {
-        self.expired.inc();
-    }
-
-    pub fn rejected(&self, stage: Stage) {
-        self.rejections(stage).inc();
-    }
-
-    pub fn dead_lettered(&self) {
-        self.dead_letters.inc();
     }
 
     /// A request to Centrifugo goes out.
@@ -100,30 +115,6 @@ impl ModuleMetrics {
     /// A request was answered, or failed.
     pub fn answered(&self, took: Duration) {
         self.request_seconds.observe(took.as_secs_f64());
-    }
-
-    /// A publication was confirmed.
-    pub fn published(&self) {
-        self.publications.inc();
-    }
-
-    /// A publication gave up its place to a newer one of its channels.
-    pub fn conflated(&self) {
-        self.publications_conflated.inc();
-    }
-
-    /// So many more publications were sent again.
-    pub fn retried(&self, more: u64) {
-        self.publish_retries.inc_by(more);
-    }
-
-    /// A message is settled, so long after JetStream stored it.
-    pub fn settled(&self, age: Duration) {
-        self.delivery_seconds.observe(age.as_secs_f64());
-    }
-
-    pub fn acked(&self) {
-        self.acks.inc();
     }
 
     /// So many more messages can't be read any more.

@@ -570,6 +570,10 @@ impl<R: Clone> Flow<R> {
         self.scheduler.freeze();
     }
 
+    pub fn has_yielded(&self) -> bool {
+        self.yielded
+    }
+
     pub fn dead_lettered(&mut self, now: Now, ticket: Ticket) {
         self.counters.dead_lettered += 1;
         self.settle(now, ticket);

@@ -1,0 +1,313 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::message::{Body, Outcome, Publication};
+use crate::pipeline::{OnReject, Settings};
+use crate::publish::{self, Order, Reply};
+
+const STREAM: StreamIdentity = StreamIdentity { created: 1 };
+
+const GRACE: Duration = Duration::from_secs(20);
+
+const TTL: Duration = Duration::from_secs(10);
+
+fn begin(now: Now, settings: Settings, standby: bool) -> Run<u64> {
+    let flow = Flow::new(
+        "orders".into(),
+        settings,
+        publish::Limits::new(Order::Strict, 512, 8),
+        1,
+        1,
+    );
+    let limits = Limits {
+        transforming: 512,
+        grace: GRACE,
+    };
+    Run::begin(now.instant, flow, limits, None, standby)
+}
+
+/// One that reads.
+fn open(now: Now, settings: Settings, standby: bool) -> Run<u64> {
+    let mut run = begin(now, settings, standby);
+    assert!(run.opens(now.instant));
+    run.lease(now.instant, standby.then(|| Lease::given(now.instant, TTL)));
+    assert!(run.began(now.instant, STREAM, Again::default()));
+    run
+}
+
+fn after(now: Now, time: Duration) -> Now {
+    Now {
+        instant: now.instant + time,
+        unix: now.unix + time,
+    }
+}
+
+fn any() -> Load {
+    Load {
+        id: LoadId(1),
+        sha256: "any".into(),
+    }
+}
+
+fn deliver(run: &mut Run<u64>, now: Now, sequence: u64) -> Ticket {
+    let message = Message {
+        subject: "orders.1".into(),
+        payload: Bytes::new(),
+        headers: Vec::new(),
+        stream: "ORDERS".into(),
+        sequence,
+        timestamp: u64::try_from(now.unix.as_nanos()).unwrap(),
+        deliveries: 1,
+        unreadable: None,
+    };
+    let delivery = Delivery {
+        message: Arc::new(message),
+        receipt: sequence,
+        pending: 0,
+    };
+    run.deliver(now, vec![delivery])[0].0
+}
+
+fn publish(run: &mut Run<u64>, now: Now, sequence: u64, channel: &str) {
+    let publication = Publication {
+        channels: vec![channel.into()],
+        body: Body::Binary(Vec::new()),
+        version: None,
+        version_epoch: None,
+        tags: Vec::new(),
+        idempotency_key: None,
+        delta: false,
+        skip_history: false,
+    };
+    let ticket = deliver(run, now, sequence);
+    let outcome = Outcome::Publish(vec![publication]);
+    run.transformed(
+        now,
+        Transformed {
+            ticket,
+            outcome,
+            by: any(),
+        },
+    );
+}
+
+fn confirm(run: &mut Run<u64>, now: Now, request: &Request) {
+    let replies = vec![Reply::Confirmed(None); request.len()];
+    run.answered(now, request.id(), Answer::Replies(replies));
+}
+
+fn acks(run: &mut Run<u64>, now: Now) -> Vec<u64> {
+    let actions = run.take_actions(now.instant).into_iter();
+    actions
+        .filter_map(|action| match action {
+            Action::Ack(sequence) => Some(sequence),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn epochs_that_fail_are_opened_later_each_time() {
+    let mut now = Now::read();
+    let mut run = begin(now, Settings::plain(), false);
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        assert!(run.opens(now.instant) && !run.opens(now.instant), "once");
+        run.failed(now.instant);
+        let next = run.next_wakeup().expect("it tries again");
+        let pause = next - now.instant;
+        assert!(!run.opens(next - Duration::from_millis(1)));
+        pauses.push(pause.as_millis());
+        now = after(now, pause);
+    }
+    assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
+    assert!(run.opens(now.instant));
+    run.began(now.instant, STREAM, Again::default());
+    let late = after(now, LASTING);
+    run.over(late.instant, false);
+    assert!(
+        run.opens(late.instant),
+        "one that lasted is followed by another at once"
+    );
+}
+
+#[test]
+fn one_that_is_over_at_once_counts_as_a_failure() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    run.over(now.instant, false);
+    assert!(!run.opens(now.instant));
+    assert!(run.opens(now.instant + Duration::from_millis(200)));
+}
+
+#[test]
+fn told_to_stop_it_finishes_what_was_delivered() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    publish(&mut run, now, 1, "a");
+    let request = run.next_request(now).unwrap();
+    run.stop(now.instant);
+    let closes = run.take_actions(now.instant);
+    assert!(matches!(closes.as_slice(), [Action::Close]), "{closes:?}");
+    assert!(run.room(now.instant).is_none() && !run.is_done(now.instant));
+    confirm(&mut run, now, &request);
+    assert_eq!(acks(&mut run, now), [1]);
+    assert!(run.is_done(now.instant) && run.releases());
+    assert_eq!(run.end(), Ended::Stopped);
+}
+
+#[test]
+fn it_waits_no_longer_than_its_grace() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    deliver(&mut run, now, 1);
+    run.stop(now.instant);
+    let just = now.instant + GRACE;
+    assert_eq!(run.deadline(), Some(just));
+    assert!(!run.is_done(just - Duration::from_millis(1)) && run.is_done(just));
+    let mut run = open(now, Settings::plain(), false);
+    deliver(&mut run, now, 1);
+    run.leave(now.instant);
+    assert!(run.is_done(now.instant), "or not at all");
+}
+
+#[test]
+fn a_halt_goes_before_a_renewal_and_a_stop_before_both() {
+    let halting = Settings {
+        on_reject: OnReject::Halt,
+        ..Settings::plain()
+    };
+    let now = Now::read();
+    for (stops, renews) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut run = open(now, halting, false);
+        let ticket = deliver(&mut run, now, 1);
+        if stops {
+            run.stop(now.instant);
+        }
+        if renews {
+            run.renew(now.instant, "anew");
+        }
+        let outcome = Outcome::Reject(Rejection {
+            stage: crate::message::Stage::Transform,
+            code: "rejected".into(),
+            channel: None,
+            reason: "no".to_owned(),
+        });
+        run.transformed(
+            now,
+            Transformed {
+                ticket,
+                outcome,
+                by: any(),
+            },
+        );
+        assert!(acks(&mut run, now).is_empty() && run.is_done(now.instant));
+        let ended = run.end();
+        match stops {
+            true => assert_eq!(ended, Ended::Stopped),
+            false => assert!(
+                matches!(
+                    ended,
+                    Ended::Halted(Halted {
+                        by: LoadId(1),
+                        again: None,
+                        ..
+                    })
+                ),
+                "{ended:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn whose_lease_is_over_publishes_and_acks_nothing_more() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), true);
+    publish(&mut run, now, 1, "a");
+    publish(&mut run, now, 2, "b");
+    let request = run.next_request(now).unwrap();
+    publish(&mut run, now, 3, "c");
+    let late = after(now, TTL);
+    assert!(!run.may_publish(late.instant));
+    run.lease(late.instant, None);
+    assert!(run.next_request(late).is_none());
+    assert!(!run.is_done(late.instant), "a request is in flight");
+    confirm(&mut run, late, &request);
+    assert_eq!(acks(&mut run, late), [0_u64; 0], "although it is confirmed");
+    assert!(run.is_done(late.instant) && !run.releases());
+    assert!(matches!(run.end(), Ended::Renew(_)));
+}
+
+#[test]
+fn a_renewed_lease_goes_on() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), true);
+    let mut lease = Lease::given(now.instant, TTL);
+    lease.renewed(now.instant, now.instant + TTL / 2);
+    run.lease(now.instant, Some(lease));
+    let late = after(now, TTL);
+    run.lease(late.instant, Some(lease));
+    assert!(run.may_publish(late.instant) && !run.is_ending());
+    publish(&mut run, late, 1, "a");
+    assert!(run.next_request(late).is_some());
+}
+
+#[test]
+fn who_is_told_that_another_reads_yields() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), true);
+    publish(&mut run, now, 1, "a");
+    run.over(now.instant, true);
+    assert!(run.next_request(now).is_none() && run.is_done(now.instant) && !run.releases());
+}
+
+#[test]
+fn without_a_lease_nothing_is_published_where_there_is_standby() {
+    let now = Now::read();
+    let run = begin(now, Settings::plain(), true);
+    assert!(!run.may_publish(now.instant));
+    assert!(begin(now, Settings::plain(), false).may_publish(now.instant));
+}
+
+#[test]
+fn so_many_dead_letters_are_stored_at_once() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    let letters = MAX_STORING as u64 + 10;
+    for sequence in 1..=letters {
+        let ticket = deliver(&mut run, now, sequence);
+        let outcome = Outcome::Reject(Rejection {
+            stage: crate::message::Stage::Transform,
+            code: crate::message::UNREADABLE.into(),
+            channel: None,
+            reason: "no".to_owned(),
+        });
+        run.transformed(
+            now,
+            Transformed {
+                ticket,
+                outcome,
+                by: any(),
+            },
+        );
+    }
+    let stores = |run: &mut Run<u64>| -> Vec<Ticket> {
+        let actions = run.take_actions(now.instant).into_iter();
+        actions
+            .filter_map(|action| match action {
+                Action::Store(letter) => Some(letter.ticket),
+                _ => None,
+            })
+            .collect()
+    };
+    let first = stores(&mut run);
+    assert_eq!(first.len(), MAX_STORING);
+    assert!(stores(&mut run).is_empty());
+    for ticket in first {
+        run.stored(now, ticket);
+    }
+    assert_eq!(stores(&mut run).len(), 10);
+    run.stop(now.instant);
+    assert!(!run.is_done(now.instant), "they are not stored yet");
+}

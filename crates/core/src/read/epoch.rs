@@ -1,0 +1,175 @@
+//! One epoch of a consumer: it lasts as long as its deliveries are contiguous, and asks for no more than there is room for.
+
+use std::time::{Duration, Instant};
+
+use super::contiguity::{Contiguity, Misplaced};
+use super::credit::{Ask, Credit, Room};
+use super::retention::{Gap, Held, Retention};
+use crate::message::Message;
+
+/// How long a pull lives, so that one that the server forgot is replaced.
+pub const EXPIRES: Duration = Duration::from_secs(30);
+
+/// How often the server says that an idle pull is alive.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Two heartbeats may be late before the pull counts as lost, as in the clients of NATS.
+pub const SILENCE: Duration = Duration::from_secs(15);
+
+/// Messages handed on at once, at the most. They travel on together as one chunk.
+pub const MAX_CHUNK: usize = 256;
+
+/// What was asked for, and what has come of it.
+#[derive(Debug)]
+pub struct Epoch {
+    credit: Credit,
+    contiguity: Contiguity,
+    retention: Retention,
+    heard: Instant,
+}
+
+/// What the server says of a pull that has ended, with so much of it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned {
+    pub messages: usize,
+    pub bytes: usize,
+    /// The next message was larger than what was left.
+    pub larger: bool,
+}
+
+impl Epoch {
+    /// `delivered` is the consumer sequence of the last delivery before it; no pull asks for more than `max_batch` messages.
+    pub fn begin(now: Instant, max_batch: usize, delivered: u64, retention: Retention) -> Self {
+        Self {
+            credit: Credit::of_pulls(max_batch),
+            contiguity: Contiguity::after(delivered),
+            retention,
+            heard: now,
+        }
+    }
+
+    /// What the stream, as it was found, does not hold any more: see [`Retention::begin`].
+    pub fn find(&mut self, floor: u64, held: Held) -> [Option<Gap>; 2] {
+        self.retention.begin(floor, held)
+    }
+
+    /// What to ask for now. It counts as asked for.
+    pub fn ask(&mut self, now: Instant, room: Room) -> Option<Ask> {
+        let ask = self.credit.ask(room)?;
+        if !self.credit.is_open() {
+            self.heard = now;
+        }
+        self.credit.asked(ask);
+        Some(ask)
+    }
+
+    /// The server said something.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// When it has been silent for too long; `None` without an open pull, since there is nothing to hear.
+    pub fn silent_at(&self) -> Option<Instant> {
+        self.credit.is_open().then(|| self.heard + SILENCE)
+    }
+
+    /// A delivery came that JetStream counted as so many bytes, and that the consumer numbered so; it has `pending` still to deliver.
+    /// Returns what may have been lost before it.
+    pub fn delivered(
+        &mut self,
+        consumer_sequence: u64,
+        size: usize,
+        message: &Message,
+        pending: u64,
+    ) -> Result<Option<Gap>, Misplaced> {
+        self.credit.delivered(size, message.size());
+        self.contiguity.check(consumer_sequence)?;
+        Ok(self.retention.delivered(message.sequence, message.timestamp, pending))
+    }
+
+    pub fn returned(
+        &mut self,
+        Returned {
+            messages,
+            bytes,
+            larger,
+        }: Returned,
+    ) {
+        self.credit.returned(messages, bytes);
+        if larger {
+            self.credit.next_is_larger(bytes);
+        }
+    }
+
+    /// Whether a chunk of so many messages, which take so many bytes, takes one more.
+    pub fn takes(messages: usize, bytes: usize, room: Room) -> bool {
+        messages == 0 || (messages < MAX_CHUNK && bytes < room.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    const ROOM: Room = Room {
+        messages: 10,
+        bytes: 1 << 20,
+        empty: true,
+    };
+
+    fn epoch(now: Instant) -> Epoch {
+        Epoch::begin(now, 1_024, 0, Retention::new(None, None, false))
+    }
+
+    fn message(sequence: u64) -> Message {
+        Message {
+            subject: "orders.1".to_owned(),
+            payload: Bytes::new(),
+            headers: Vec::new(),
+            stream: Arc::from("ORDERS"),
+            sequence,
+            timestamp: 0,
+            deliveries: 1,
+            unreadable: None,
+        }
+    }
+
+    #[test]
+    fn the_server_is_silent_only_while_a_pull_is_open() {
+        let start = Instant::now();
+        let mut epoch = epoch(start);
+        assert_eq!(epoch.silent_at(), None);
+        let asked = start + Duration::from_secs(100);
+        let ask = epoch.ask(asked, ROOM).expect("there is room");
+        assert_eq!(epoch.silent_at(), Some(asked + SILENCE), "it counts from the pull on");
+        let heard = asked + HEARTBEAT;
+        epoch.heard(heard);
+        assert_eq!(epoch.silent_at(), Some(heard + SILENCE));
+        epoch.returned(Returned {
+            messages: ask.batch,
+            bytes: 0,
+            larger: false,
+        });
+        assert_eq!(epoch.silent_at(), None);
+    }
+
+    #[test]
+    fn a_delivery_out_of_turn_ends_it() {
+        let mut epoch = epoch(Instant::now());
+        assert_eq!(epoch.delivered(1, 100, &message(7), 2), Ok(None));
+        let misplaced = Misplaced { expected: 2, found: 3 };
+        assert_eq!(epoch.delivered(3, 100, &message(9), 0), Err(misplaced));
+    }
+
+    #[test]
+    fn a_chunk_takes_one_message_whatever_its_size_and_more_while_there_is_room() {
+        let room = Room { bytes: 100, ..ROOM };
+        assert!(Epoch::takes(0, 0, Room { bytes: 0, ..ROOM }));
+        assert!(Epoch::takes(1, 99, room) && !Epoch::takes(1, 100, room));
+        assert!(!Epoch::takes(MAX_CHUNK, 0, room));
+    }
+}
