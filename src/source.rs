@@ -230,7 +230,7 @@ pub async fn begin_epoch(
         again,
         read_through,
         floor,
-    } = Resume::of(found, memory.newest(identity));
+    } = Resume::of(found, memory.newest(identity), memory.before(identity));
     let retention = Retention::new(keeps, read_through, waiting);
     let reading = Reading {
         stream,

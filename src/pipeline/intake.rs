@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use slipring_core::read::{Again, Missed, Position, Room, StreamIdentity};
+use slipring_core::read::{Again, Missed, Newest, Position, Room, StreamIdentity};
 use tokio::sync::watch;
 
 use crate::config::{ModuleConfig, Standby};
@@ -47,7 +47,8 @@ pub(super) enum News {
 }
 
 impl Intake {
-    pub(super) fn new(nats: Nats, config: Arc<ModuleConfig>, standby: Option<Standby>) -> Self {
+    /// `before`: what earlier runs of the pipeline have read.
+    pub(super) fn new(nats: Nats, config: Arc<ModuleConfig>, standby: Option<Standby>, before: Newest) -> Self {
         Self {
             nats,
             config,
@@ -55,7 +56,7 @@ impl Intake {
             standing_by: watch::channel(false).1,
             pin: None,
             state: State::Closed,
-            memory: Arc::default(),
+            memory: Arc::new(source::Memory::after(before)),
         }
     }
 

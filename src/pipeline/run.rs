@@ -126,7 +126,12 @@ pub(super) async fn run(
         board,
         recent,
         assignment,
-        intake: Intake::new(shared.nats.clone(), Arc::clone(&config), shared.standby),
+        intake: Intake::new(
+            shared.nats.clone(),
+            Arc::clone(&config),
+            shared.standby,
+            supervision.read(),
+        ),
         run: run::Run::begin(Instant::now(), flow, limits, trying, shared.standby.is_some()),
         centrifugo: Arc::new(shared.centrifugo.apart()),
         workers,
@@ -222,6 +227,9 @@ impl Run<'_> {
                     if let Some(missed) = known.and_then(|stream| supervision.missed(stream, missed)) {
                         self.alarm(missed);
                     }
+                }
+                if let (Some(stream), Some(last)) = (self.stream, deliveries.last()) {
+                    supervision.has_read(stream, last.message.sequence);
                 }
                 self.deliver(deliveries);
             }

@@ -12,6 +12,8 @@ pub struct Memory {
     said: Mutex<Vec<String>>,
     /// The newest message that was handed on, of which stream.
     newest: Mutex<Newest>,
+    /// What earlier runs of the pipeline had read when this one began.
+    before: Newest,
     seen: Mutex<Seen>,
     /// What was found to be lost and is not told yet. The epoch may be over by the time it is found.
     missed: Mutex<Vec<Missed>>,
@@ -19,6 +21,19 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// The memory of a run. `before`: what earlier runs of the pipeline have read.
+    pub fn after(before: Newest) -> Self {
+        Self {
+            before,
+            ..Self::default()
+        }
+    }
+
+    /// The newest message of this stream that an earlier run has read.
+    pub(super) fn before(&self, stream: StreamIdentity) -> Option<u64> {
+        self.before.of(stream)
+    }
+
     /// Those that were not said before. They count as said.
     pub(super) fn anew(&self, texts: &[String]) -> Vec<String> {
         let mut said = lock(&self.said);

@@ -203,6 +203,15 @@ impl Checker {
         self.pin_forgotten = true;
     }
 
+    /// A message is delivered. A flow leaves out what is new to it and too old, and may have no way to ack it: its consumer is gone.
+    pub(super) fn comes(&mut self, now: Instant, flow: FlowId, number: u64) {
+        let flow = self.flows.entry(flow).or_default();
+        let known = flow.held.contains_key(&number) || flow.settled.contains(&number);
+        if !known && self.is_too_old(now, number) {
+            self.expired.insert(number);
+        }
+    }
+
     /// A flow publishes nothing more, since another relay may.
     pub(super) fn yielded(&mut self, flow: FlowId) {
         self.flows.entry(flow).or_default().yielded = true;
@@ -384,6 +393,8 @@ impl Checker {
     pub(super) fn shown(&mut self, now: Instant, flight: FlightId, channel: &str, number: u64) -> Result<(), String> {
         let batched = self.setup.order == Order::Batched;
         let (keys, forgot) = (self.setup.keys, self.forgot);
+        // Where the pin was forgotten, two publish for a moment.
+        let two = self.setup.relays > 1 && self.pin_forgotten;
         let key: Arc<str> = Arc::from(channel);
         let sender = self.flights.get(&flight).and_then(|flow| self.flows.get(flow));
         let posthumous = sender.is_none_or(|flow| flow.yielded);
@@ -400,6 +411,8 @@ impl Checker {
                 "Centrifugo had lost its memory"
             } else if batched && state.failed {
                 "batched order, after error 100"
+            } else if two {
+                "two relays published for a moment"
             } else if state.disturbed {
                 "what is before it was shown again"
             } else {
@@ -414,12 +427,10 @@ impl Checker {
             return Ok(());
         };
         if self.setup.conflate {
-            let two = self.setup.relays > 1 && self.pin_forgotten;
             let still_there = |newer: u64| !self.messages[(newer / MAX_PARTS) as usize].removed;
             let newer = state.shown.range(number + 1..).find(|(newer, _)| still_there(**newer));
             return match newer {
                 // Its key was not used before, since the next flow left it out. Only versions prevent that.
-                // Where the pin was forgotten, two publish for a moment.
                 Some((newer, _)) if !state.disturbed && !posthumous && !self.consumer_deleted && !two => Err(format!(
                     "{} is shown after {} on {channel}: {state}",
                     name(number),
@@ -456,6 +467,7 @@ impl Checker {
             && self.setup.max_age
             && !state.disturbed
             && !posthumous
+            && !two
             && !self.consumer_deleted
             && !self.messages[(number / MAX_PARTS) as usize].removed
         {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use slipring_core::load::{Load, LoadId};
 use slipring_core::message::Message;
-use slipring_core::pipeline::run::{self, Action, DeadLetter, Ended, Run};
+use slipring_core::pipeline::run::{self, Action, DeadLetter, Run};
 use slipring_core::pipeline::{Flow, Next, OnReject, Settings, Supervision, Transformed};
 use slipring_core::publish::{Answer, Limits, Request, RequestId};
 use slipring_core::read::{Held, Keeps, Newest, Seen};
@@ -67,6 +67,8 @@ struct Running {
     source: Source,
     pin: Option<Pin>,
     newest: Newest,
+    /// What earlier runs have read.
+    before: Newest,
     seen: Seen,
     transformed_at: Instant,
     storing: BTreeSet<Ticket>,
@@ -196,6 +198,7 @@ impl Process {
             source: Source::Closed,
             pin: None,
             newest: Newest::default(),
+            before: self.supervision.read(),
             seen: Seen::default(),
             transformed_at: world.now,
             storing: BTreeSet::new(),
@@ -484,14 +487,13 @@ impl Process {
         };
         let Running { id, run, pin, .. } = *running;
         let late = run.deadline().is_some_and(|deadline| world.now >= deadline);
-        let (trying, releases) = (run.trying(), run.releases());
+        let (trying, releases, finishes) = (run.trying(), run.releases(), run.finishes());
         let ended = run.end();
         world.tell(|| format!("flow {id} is done: {ended:?}"));
         if late {
             world.count("drained too slowly");
         }
-        let halted = matches!(ended, Ended::Halted(_));
-        world.checker.ended(world.now, id, !late && !halted && releases)?;
+        world.checker.ended(world.now, id, !late && finishes)?;
         if releases
             && let Some(pin) = pin
             && pin.lease.is_valid(world.now)

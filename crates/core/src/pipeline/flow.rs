@@ -570,6 +570,11 @@ impl<R: Clone> Flow<R> {
         self.scheduler.freeze();
     }
 
+    /// Whether a message has halted it, or another relay may read.
+    pub fn is_halting(&self) -> bool {
+        self.halting
+    }
+
     pub fn has_yielded(&self) -> bool {
         self.yielded
     }

@@ -396,6 +396,11 @@ impl<R: Clone> Run<R> {
         !self.flow.has_yielded()
     }
 
+    /// Whether it has finished all that was delivered, or will, if there is time.
+    pub fn finishes(&self) -> bool {
+        !self.flow.is_halting()
+    }
+
     /// How it came to its end.
     pub fn end(self) -> Ended {
         match self.ending.map(|ending| ending.kind) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::patience::Patience;
 use super::run::{Ended, Halted};
 use crate::load::LoadId;
-use crate::read::{Missed, StreamIdentity};
+use crate::read::{Missed, Newest, StreamIdentity};
 
 /// What made a fresh start necessary may be there again at once.
 const RENEW_DELAY: Duration = Duration::from_secs(1);
@@ -16,6 +16,8 @@ pub struct Supervision {
     patience: Patience,
     trying: Option<u64>,
     waiting: Option<Waiting>,
+    /// What all runs have read.
+    read: Newest,
     /// Up to where which stream is known to have lost messages.
     missed_through: Option<(StreamIdentity, u64)>,
 }
@@ -75,6 +77,16 @@ impl Supervision {
                 Next::Halted { reason, pause, still }
             }
         }
+    }
+
+    /// A run has read this message of this stream.
+    pub fn has_read(&mut self, stream: StreamIdentity, sequence: u64) {
+        self.read.handed_on(stream, sequence);
+    }
+
+    /// What the runs so far have read.
+    pub fn read(&self) -> Newest {
+        self.read
     }
 
     /// What of a loss was not known before, if anything was: until what is before it is acknowledged, each epoch comes upon it again, and so

@@ -47,9 +47,10 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// `newest`: of this stream, in this pipeline. What the pipeline got it still has, whatever the stream lost since. Not the floor: the
-    /// server moves it past what the stream's limits removed.
-    pub fn of(found: Found, newest: Option<u64>) -> Self {
+    /// `newest`: of this stream, in this run. What the run got it still has, whatever the stream lost since. Not the floor: the server moves
+    /// it past what the stream's limits removed. `before`: in earlier runs, which may have published it; the server forgets with a
+    /// reset that it delivered it.
+    pub fn of(found: Found, newest: Option<u64>, before: Option<u64>) -> Self {
         let Found {
             is_new,
             floor,
@@ -63,7 +64,7 @@ impl Resume {
                 messages: max_ack_pending.min(usize::try_from(to_come).unwrap_or(usize::MAX)),
                 through: delivered_through,
             },
-            read_through: (!is_new).then_some(delivered_through.max(newest)),
+            read_through: (!is_new).then_some(delivered_through.max(newest).max(before.unwrap_or(0))),
             floor: floor.max(newest),
         }
     }
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn no_more_comes_again_than_could_be_unacknowledged_and_than_there_is() {
         assert_eq!(
-            Resume::of(FOUND, None).again,
+            Resume::of(FOUND, None, None).again,
             Again {
                 messages: 50,
                 through: 9
@@ -97,7 +98,7 @@ mod tests {
             ..FOUND
         };
         assert_eq!(
-            Resume::of(few, None).again,
+            Resume::of(few, None, None).again,
             Again {
                 messages: 10,
                 through: 9
@@ -107,17 +108,23 @@ mod tests {
 
     #[test]
     fn what_the_pipeline_has_it_does_not_miss() {
-        let resume = Resume::of(FOUND, None);
+        let resume = Resume::of(FOUND, None, None);
         assert_eq!((resume.read_through, resume.floor), (Some(9), 4));
-        let resume = Resume::of(FOUND, Some(12));
+        let resume = Resume::of(FOUND, Some(12), None);
         assert_eq!(
             (resume.read_through, resume.floor),
             (Some(12), 12),
             "the server has forgotten"
         );
+        let resume = Resume::of(FOUND, None, Some(12));
+        assert_eq!(
+            (resume.read_through, resume.floor),
+            (Some(12), 4),
+            "an earlier run got it, and this one does not have it"
+        );
         let is_new = Found { is_new: true, ..FOUND };
         assert_eq!(
-            Resume::of(is_new, Some(12)).read_through,
+            Resume::of(is_new, Some(12), Some(12)).read_through,
             None,
             "a new consumer has missed nothing"
         );

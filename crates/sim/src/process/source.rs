@@ -122,6 +122,7 @@ impl Process {
         }
         if let Some(last) = deliveries.last() {
             running.newest.handed_on(open.stream, last.message.sequence);
+            self.supervision.has_read(open.stream, last.message.sequence);
         }
         self.deliver(running, world, deliveries)?;
         Ok(true)
@@ -133,6 +134,9 @@ impl Process {
         world: &mut World,
         deliveries: Vec<Delivery<Receipt>>,
     ) -> Result<(), String> {
+        for delivery in &deliveries {
+            world.checker.comes(world.now, running.id, number(&delivery.message));
+        }
         let messages = running.run.deliver(world.clock(), deliveries);
         let (length, limit) = (running.run.window().len(), self.settings.window.messages);
         if length > limit {
@@ -233,7 +237,7 @@ impl Process {
             max_ack_pending: self.settings.window.messages,
             to_come: bound.to_come,
         };
-        let resume = Resume::of(found, running.newest.of(stream));
+        let resume = Resume::of(found, running.newest.of(stream), running.before.of(stream));
         let retention = Retention::new(self.keeps, resume.read_through, bound.waiting);
         let mut epoch = Epoch::begin(world.now, 1_024, bound.delivered, retention);
         let gaps = epoch.find(resume.floor, bound.held).into_iter().flatten().collect();
