@@ -108,8 +108,8 @@ fn the_bytes_of_a_full_stream_are_less_than_a_message_below_the_limit() {
 
 #[test]
 fn gaps_show_at_deliveries_and_at_the_beginning() {
-    let all = Some(LIMITED);
-    let mut retention = Retention::new(all, Some(10), false);
+    let all = LIMITED;
+    let mut retention = Retention::new(Some(all), Some(10), false);
     assert_eq!(retention.begin(10, held(5, 20)), [None, None]);
     let mut deliver = |sequence: u64| retention.delivered(sequence, sequence * SECOND, 1);
     assert_eq!((deliver(11), deliver(12)), (None, None));
@@ -120,7 +120,7 @@ fn gaps_show_at_deliveries_and_at_the_beginning() {
     assert_eq!(deliver(20), Some(expected));
     assert_eq!((deliver(13), deliver(21)), (None, None), "a redelivery is no gap");
 
-    let mut late = Retention::new(all, Some(10), false);
+    let mut late = Retention::new(Some(all), Some(10), false);
     let unacknowledged = Gap {
         unread: false,
         ..gap(8, 10)
@@ -128,12 +128,9 @@ fn gaps_show_at_deliveries_and_at_the_beginning() {
     let gaps = late.begin(7, held(31, 40));
     assert_eq!(gaps, [Some(unacknowledged), Some(gap(11, 30))]);
     assert_eq!(late.delivered(31, 0, 0), None, "it is told once");
-    let missed = all
-        .unwrap()
-        .judge(unacknowledged, held(31, 40), Seen::default(), 0)
-        .unwrap();
+    let missed = all.judge(unacknowledged, held(31, 40), Seen::default(), 0).unwrap();
     assert!(!missed.exact, "whoever got them may have published them");
-    let mut fresh = Retention::new(all, None, false);
+    let mut fresh = Retention::new(Some(all), None, false);
     assert_eq!(
         fresh.begin(0, held(31, 40)),
         [None, None],
@@ -149,8 +146,8 @@ fn gaps_show_at_deliveries_and_at_the_beginning() {
 
 #[test]
 fn for_one_who_reads_some_subjects_a_gap_is_one_only_if_something_waited() {
-    let some = Some(Keeps { all: false, ..LIMITED });
-    let mut retention = Retention::new(some, Some(0), false);
+    let some = Keeps { all: false, ..LIMITED };
+    let mut retention = Retention::new(Some(some), Some(0), false);
     let found: Vec<_> = [(5, 2), (9, 0), (40, 7), (60, 0), (70, 0)]
         .into_iter()
         .filter_map(|(sequence, pending)| retention.delivered(sequence, 0, pending))
@@ -161,7 +158,7 @@ fn for_one_who_reads_some_subjects_a_gap_is_one_only_if_something_waited() {
         likely: false,
         ..gap(41, 59)
     };
-    let judge = |held: Held| some.unwrap().judge(gap, held, Seen::default(), 0);
+    let judge = |held: Held| some.judge(gap, held, Seen::default(), 0);
     assert_eq!(judge(held(30, 70)), None, "those are messages of other subjects");
     let missed = judge(held(51, 70)).unwrap();
     assert_eq!((missed.first, missed.last, missed.exact), (41, 50, false));
@@ -210,17 +207,17 @@ proptest! {
         expires in any::<bool>(),
         purges in any::<bool>(),
     ) {
-        let keeps = Some(Keeps {
+        let keeps = Keeps {
             max_messages: Some(max),
             all: !filtered && !expires,
             ..LIMITED
-        });
+        };
         let mut stream: BTreeSet<u64> = BTreeSet::new();
         let (mut ours, mut read, mut removed): (BTreeSet<u64>, BTreeSet<u64>, BTreeSet<u64>) = Default::default();
         let (mut counted, mut ever_counted, mut lost) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut first, mut last, mut floor) = (1_u64, 0_u64, 0_u64);
         let mut seen_so_far = Seen::default();
-        let mut retention = Retention::new(keeps, Some(0), true);
+        let mut retention = Retention::new(Some(keeps), Some(0), true);
         for event in events {
             let mut gap = None;
             match event {
@@ -274,14 +271,14 @@ proptest! {
                     }
                 }
                 Event::Begin => {
-                    retention = Retention::new(keeps, Some(floor), true);
+                    retention = Retention::new(Some(keeps), Some(floor), true);
                     [_, gap] = retention.begin(floor, held);
                     // Whoever counts begins anew, too.
                     ever_counted.append(&mut counted);
                 }
                 _ => {}
             }
-            if let Some(missed) = gap.and_then(|gap| keeps.unwrap().judge(gap, held, seen_so_far, 0)).filter(|missed| missed.exact) {
+            if let Some(missed) = gap.and_then(|gap| keeps.judge(gap, held, seen_so_far, 0)).filter(|missed| missed.exact) {
                 prop_assert_eq!(missed.messages, missed.last + 1 - missed.first);
                 for sequence in missed.first..=missed.last {
                     prop_assert!(ours.contains(&sequence), "{sequence} was not for the module");
@@ -292,7 +289,7 @@ proptest! {
                 }
             }
             // Each look at the stream comes before the limit has passed what was deleted since the last one.
-            seen_so_far.look(keeps.unwrap(), held);
+            seen_so_far.look(keeps, held);
         }
         if !filtered && !by_hand && !expires && !purges {
             let seen: BTreeSet<u64> = lost.iter().copied().filter(|sequence| *sequence <= floor).collect();
