@@ -46,3 +46,32 @@ impl Expired {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_together_is_told_at_once_and_not_too_often() {
+        let start = Instant::now();
+        let mut expired = Expired::default();
+        assert!(expired.tell(start).is_none(), "there is nothing to tell");
+        for seconds in [7, 5, 9] {
+            expired.left_out(Duration::from_secs(seconds));
+        }
+        let told = |notice| match notice {
+            Some(Notice::Expired {
+                messages,
+                youngest,
+                oldest,
+            }) => Some((messages, youngest.as_secs(), oldest.as_secs())),
+            None => None,
+            other => panic!("it tells of something else: {other:?}"),
+        };
+        assert_eq!(told(expired.tell(start)), Some((3, 5, 9)));
+        assert!(expired.tell(start + LOG_INTERVAL).is_none(), "all of it was told");
+        expired.left_out(Duration::from_secs(6));
+        assert!(expired.tell(start + LOG_INTERVAL - Duration::from_millis(1)).is_none());
+        assert_eq!(told(expired.tell(start + LOG_INTERVAL)), Some((1, 6, 6)));
+    }
+}

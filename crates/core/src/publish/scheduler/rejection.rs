@@ -37,3 +37,23 @@ pub(super) fn by_status(status: u16, reason: &str, channel: &Arc<str>) -> Reject
         reason: format!("Centrifugo refused the publication on `{channel}`: {reason}{hint}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_about_it_depends_on_the_code() {
+        let hint = |code| by_code(code, "message", &"ns:channel".into()).reason;
+        assert!(hint(102).contains("namespace before `:`"), "{}", hint(102));
+        assert!(hint(107).contains("publication_data_format"), "{}", hint(107));
+        assert!(hint(108).contains("does not have the option"), "{}", hint(108));
+        assert_eq!(
+            hint(101),
+            "Centrifugo refused the publication on `ns:channel` with error 101 (message)"
+        );
+        let hint = |status| by_status(status, "reason", &"ns:channel".into()).reason;
+        assert!(hint(413).contains("larger than"), "{}", hint(413));
+        assert!(hint(400).contains("could not be read"), "{}", hint(400));
+    }
+}
