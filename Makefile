@@ -39,6 +39,10 @@ sim: SECONDS := 60
 sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SECONDS=600; SIM_BASE=1 is the first seed)
 	SIM_SECONDS=$(SECONDS) cargo test -p slipring-sim report::as_many -- --nocapture
 
+.PHONY: mutants
+mutants: prerequisites ## puts known bugs into a copy of the core, and shows what the simulator says to each (MUTANTS="two-in-flight")
+	@tools/mutants $(MUTANTS)
+
 .PHONY: test-clients
 test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }

@@ -15,8 +15,6 @@ mod weight;
 pub use self::counters::{Counters, Gauges};
 pub use self::effect::{Effect, Notice};
 pub use self::flow::{Budget, Flow, PROGRESS_INTERVAL, Transformed};
-#[cfg(any(test, feature = "mutants"))]
-pub use self::flow::{Bug, NAK};
 pub use self::settings::{OnReject, Settings};
 pub use self::supervision::{Next, Supervision};
 pub use self::weight::{of_outcome, of_waiting};

@@ -11,6 +11,4 @@ mod scheduler;
 
 pub use self::answer::{Answer, Position, Reply};
 pub use self::request::{Command, Request, RequestId, longest_broadcast, written_size};
-#[cfg(any(test, feature = "mutants"))]
-pub use self::scheduler::Bug as SchedulerBug;
 pub use self::scheduler::{Concluded, Limits, Order, Scheduler, Stuck, queued_size, waiting_size};

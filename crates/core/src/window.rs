@@ -12,13 +12,8 @@ use std::time::{Duration, Instant};
 use crate::load::Load;
 use crate::message::{self, Message, Rejection, Results, Share};
 
-#[cfg(any(test, feature = "mutants"))]
-mod bug;
 #[cfg(test)]
 mod tests;
-
-#[cfg(any(test, feature = "mutants"))]
-pub use bug::Bug;
 
 /// Names a message from its arrival until it leaves the window. Later messages have higher tickets.
 pub type Ticket = u64;
@@ -45,8 +40,6 @@ pub struct Window<R> {
     made: usize,
     /// The newest message that left the window: whatever was delivered up to it is settled.
     settled_through: Stored,
-    #[cfg(any(test, feature = "mutants"))]
-    bug: Option<Bug>,
 }
 
 /// Which message it is: after a stream was rolled back its sequences name other messages, with later times.
@@ -132,8 +125,6 @@ impl<R: Clone> Window<R> {
             bytes: 0,
             made: 0,
             settled_through: Stored::default(),
-            #[cfg(any(test, feature = "mutants"))]
-            bug: None,
         }
     }
 
@@ -141,12 +132,6 @@ impl<R: Clone> Window<R> {
     pub fn arrive(&mut self, message: &Arc<Message>, receipt: R, now: Instant) -> Arrival<R> {
         let stored = Stored::from(&**message);
         let newest = self.entries.back().map_or(self.settled_through, |entry| entry.stored);
-        #[cfg(any(test, feature = "mutants"))]
-        let newest = if self.was_forgotten(stored.sequence) {
-            Stored::default()
-        } else {
-            newest
-        };
         if stored.sequence > newest.sequence {
             let ticket = self.front + self.entries.len() as u64;
             let size = message.size();
@@ -309,8 +294,6 @@ impl<R: Clone> Window<R> {
         self.bytes -= made;
         self.made -= made;
         let mut receipts = Vec::new();
-        #[cfg(any(test, feature = "mutants"))]
-        self.ack_at_once(ticket, &mut receipts);
         while let Some(Entry {
             state: State::Settled, ..
         }) = self.entries.front()

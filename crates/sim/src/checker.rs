@@ -8,7 +8,6 @@ use slipring_core::publish::{Answer, Order, Reply};
 use slipring_core::read::Missed;
 
 use super::Setup;
-use super::mutants::Bug;
 use super::traffic::{Kind, Letter, MAX_PARTS};
 use super::world::RelayId;
 use crate::centrifugo::{Command, PLAIN};
@@ -285,7 +284,7 @@ impl Checker {
 
     pub(super) fn dead_lettered(&mut self, flow: FlowId, number: u64) -> Result<(), String> {
         let letter = self.letter(number);
-        if !letter.is_refused() && self.setup.bug != Some(Bug::NakInsteadOfWaiting) {
+        if !letter.is_refused() {
             return Err(format!(
                 "message {number} is a dead letter, and nothing is wrong with it: {letter:?}"
             ));

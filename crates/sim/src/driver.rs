@@ -318,7 +318,6 @@ impl Driver {
         match what {
             ToServer::Ack(sequence) => self.ack(sequence)?,
             ToServer::InProgress(sequence) => world.jetstream.in_progress(world.now, sequence),
-            ToServer::Nak(sequence) => world.jetstream.nak(sequence),
             ToServer::Begin {
                 process,
                 attempt,

@@ -329,14 +329,6 @@ impl JetStream {
         }
     }
 
-    pub(super) fn nak(&mut self, sequence: u64) {
-        if let Some(consumer) = &mut self.consumer
-            && consumer.pending.contains_key(&sequence)
-        {
-            consumer.redeliver.insert(sequence);
-        }
-    }
-
     /// Lets time pass: pulls and pins expire, and what was not acked in time is to be delivered again. Answers how many those are.
     pub(super) fn tick(&mut self, now: Instant) -> (Replies, usize) {
         let mut replies = Replies::new();

@@ -3,7 +3,8 @@
 //!
 //! What decides is the product's own ([`slipring_core`]): the run of a pipeline and what follows it, the flow, the window, the scheduler, the
 //! epoch, the lease. JetStream (`jetstream`), Centrifugo (`centrifugo`, `flight`) and the network (`world`) are models that fail in every
-//! way known, and a `process` carries between them. The `checker` sees everything; the `mutants` are bugs that it has to find.
+//! way known, and a `process` carries between them. The `checker` sees everything; the patches in
+//! `mutants/` are bugs that it has to find (`hunt`).
 //!
 //! `SIM_SETUP=strict SIM_SEED=17 cargo test -p slipring-sim -- --nocapture` plays one schedule, and tells
 //! what happens in it. `make sim SECONDS=600` plays as many as there is time for.
@@ -14,8 +15,8 @@ mod centrifugo;
 mod checker;
 mod driver;
 mod flight;
+mod hunt;
 mod jetstream;
-mod mutants;
 mod process;
 mod report;
 mod scheduler;
@@ -26,10 +27,14 @@ use std::collections::BTreeMap;
 
 use slipring_core::publish::Order;
 
-use self::mutants::Bug;
-
 /// Of each setup, in a run of the tests.
 const SCHEDULES: u64 = 1_000;
+
+/// How many schedules `SIM_SCHEDULES` asks for instead: so few that a fault may not happen in them.
+fn fewer_schedules() -> Option<u64> {
+    let schedules = std::env::var("SIM_SCHEDULES").ok()?;
+    Some(schedules.parse().expect("SIM_SCHEDULES is a number"))
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Setup {
@@ -45,7 +50,6 @@ struct Setup {
     max_age: bool,
     /// The stream keeps no more than so many messages.
     lossy: bool,
-    bug: Option<Bug>,
 }
 
 const STRICT: Setup = Setup {
@@ -57,7 +61,6 @@ const STRICT: Setup = Setup {
     conflate: false,
     max_age: false,
     lossy: false,
-    bug: None,
 };
 const BATCHED: Setup = Setup {
     name: "batched",

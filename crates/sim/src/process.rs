@@ -19,7 +19,6 @@ use self::pin::Pin;
 use self::source::Source;
 use super::checker::{FlightId, FlowId};
 use super::jetstream::{Bound, Inbox, PinId, Reply};
-use super::mutants::{self, Bug};
 use super::world::{Event, RelayId, ToServer, World};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -181,8 +180,7 @@ impl Process {
         let id = world.identifier();
         let seed = world.rng.u64(..);
         let endpoints = world.odds.endpoints.len();
-        let mut flow = Flow::new("orders".into(), self.settings, self.publish, endpoints, seed);
-        mutants::put_in(world.setup.bug, &mut flow);
+        let flow = Flow::new("orders".into(), self.settings, self.publish, endpoints, seed);
         let trying = self.supervision.trying();
         world.tell(|| format!("relay {} begins flow {id}, trying {trying:?}", self.id));
         if trying.is_some() {
@@ -308,9 +306,8 @@ impl Process {
                 }
             }
             RelayEvent::Send(flow, request, decided) if flow == running.id => {
-                let fenced = world.setup.bug != Some(Bug::PublishesWithoutLease);
                 // The process may have been stopped since this was decided.
-                if fenced && !running.may_publish(world.now) {
+                if !running.may_publish(world.now) {
                     world.count("not sent without the lease");
                     let unsent = RelayEvent::Unsent(flow, request.id());
                     self.later(world, Duration::ZERO, unsent);
@@ -325,10 +322,6 @@ impl Process {
             }
             RelayEvent::Answered(flow, flight) if flow == running.id => {
                 let (request, answer) = world.answer_to(flow, flight);
-                let answer = match world.setup.bug {
-                    Some(Bug::NakInsteadOfWaiting) => mutants::permanent(answer, world.targets(flight)),
-                    _ => answer,
-                };
                 running.run.answered(now, request, answer);
             }
             RelayEvent::Store(flow, ticket, number) if flow == running.id && running.storing.contains(&ticket) => {
@@ -398,9 +391,7 @@ impl Process {
 
     fn carry_out(&mut self, running: &mut Running, world: &mut World) -> Result<(), String> {
         let in_flight = running.run.requests();
-        if world.setup.bug != Some(Bug::PublishesWithoutLease) {
-            running.run.lease(world.now, running.pin.map(|pin| pin.lease));
-        }
+        running.run.lease(world.now, running.pin.map(|pin| pin.lease));
         if !running.yielded && !running.run.releases() {
             running.yielded = true;
             world.checker.yielded(running.id);
@@ -438,9 +429,6 @@ impl Process {
                 Action::Recovered => world.count("recovered"),
                 Action::Say(_) => {}
             }
-        }
-        for receipt in running.run.flow().take_naks() {
-            self.send(world, ToServer::Nak(receipt.sequence));
         }
         Ok(())
     }

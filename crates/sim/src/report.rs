@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::mutants;
 use super::{
     AGED, AGED_CONFLATED, AGED_PINNED, BATCHED, CONFLATED, CONFLATED_PINNED, LOSSY, PINNED, SCHEDULES, SETUPS, STRICT,
-    Setup, Summary, VERSIONS, driver,
+    Setup, Summary, VERSIONS, driver, fewer_schedules,
 };
 
 /// What must have gone wrong often enough in each setup, or it tests nothing.
@@ -75,6 +75,8 @@ const FAULTS: &[&str] = &[
 #[derive(Debug, Default)]
 struct Totals {
     schedules: u64,
+    /// How many of them each thread has played.
+    by_thread: Vec<u64>,
     messages: u64,
     publications: u64,
     counts: BTreeMap<&'static str, u64>,
@@ -119,17 +121,19 @@ fn check(setup: Setup) {
         }
         return;
     }
+    let fewer = fewer_schedules();
+    let schedules = fewer.unwrap_or(SCHEDULES);
     let mut totals = Totals::default();
-    for seed in 0..SCHEDULES {
+    for seed in 0..schedules {
         totals.add(setup, seed, driver::run(setup, seed));
     }
     assert!(
         totals.violations.is_empty(),
-        "{} of {SCHEDULES} schedules:\n{}",
+        "{} of {schedules} schedules:\n{}",
         totals.violations.len(),
         totals.violations.join("\n")
     );
-    for &fault in FAULTS {
+    for &fault in FAULTS.iter().filter(|_| fewer.is_none()) {
         let times = totals.counts.get(fault).copied().unwrap_or(0);
         let impossible = match fault {
             "pinned"
@@ -230,6 +234,7 @@ fn as_many_schedules_as_there_is_time_for() {
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
+                let mut schedules = 0;
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if end.map_or(seed >= base + 10, |end| Instant::now() >= end) {
@@ -238,8 +243,10 @@ fn as_many_schedules_as_there_is_time_for() {
                     for setup in SETUPS {
                         let played = driver::run(setup, seed);
                         totals.lock().expect("nobody panics with it").add(setup, seed, played);
+                        schedules += 1;
                     }
                 }
+                totals.lock().expect("nobody panics with it").by_thread.push(schedules);
             });
         }
     });
@@ -254,6 +261,7 @@ fn as_many_schedules_as_there_is_time_for() {
             never.is_empty(),
             "these never happened, so that nothing shows what follows from them: {never:?}"
         );
+        assert!(!totals.by_thread.contains(&0), "a processor was idle");
     }
     assert!(
         totals.violations.is_empty(),
@@ -263,11 +271,24 @@ fn as_many_schedules_as_there_is_time_for() {
     );
 }
 
+/// The commit that is tested.
+fn commit() -> String {
+    let git = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let commit = git.ok().filter(|git| git.status.success());
+    commit.map_or_else(
+        || "unknown".to_owned(),
+        |git| String::from_utf8_lossy(&git.stdout).trim().to_owned(),
+    )
+}
+
 fn report(totals: &Totals, base: u64) -> String {
     let mut report = String::new();
     let mut row = |what: &str, value: String| writeln!(report, "{what:<44} {value:>12}").expect("into memory");
     row("schedules", totals.schedules.to_string());
-    row("first seed", base.to_string());
+    let by_thread = totals.by_thread.iter().map(u64::to_string).collect::<Vec<_>>();
+    row("  of each processor", by_thread.join(" + "));
+    row("first seed (SIM_BASE)", base.to_string());
+    row("commit", commit());
     row("messages", totals.messages.to_string());
     row("publications shown", totals.publications.to_string());
     row("violations", totals.violations.len().to_string());
@@ -278,18 +299,6 @@ fn report(totals: &Totals, base: u64) -> String {
     row("\nshown again, because", String::new());
     for (why, times) in &totals.repeats {
         row(&format!("  {why}"), times.to_string());
-    }
-    row("\nmutants", "schedules".to_owned());
-    for (bug, setup, complaint) in mutants::CAUGHT {
-        let (schedules, said) = mutants::hunt(bug, setup, complaint).map_or_else(
-            || ("-".to_owned(), "NOT CAUGHT".to_owned()),
-            |(schedules, said)| (schedules.to_string(), said),
-        );
-        let said: String = said.chars().take(100).collect();
-        row(
-            &format!("  {bug:?} ({})", setup.name),
-            format!("{schedules:>12}  {said}"),
-        );
     }
     for violation in &totals.violations {
         writeln!(report, "{violation}").expect("into memory");

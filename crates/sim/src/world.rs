@@ -96,7 +96,6 @@ pub(super) enum Event {
 pub(super) enum ToServer {
     Ack(u64),
     InProgress(u64),
-    Nak(u64),
     /// Binds to the consumer and resets it.
     Begin {
         process: u64,
@@ -454,12 +453,6 @@ impl World {
         self.tell(|| format!("flow {flow} is answered {id}: {answer:?}"));
         self.checker.answered(flow, &underway.flight.commands, &answer);
         (underway.request, answer)
-    }
-
-    /// How many channels the request is for, over its commands.
-    pub(super) fn targets(&self, id: FlightId) -> usize {
-        let commands = &self.flights[id as usize].flight.commands;
-        commands.iter().map(|command| command.channels.len()).sum()
     }
 
     pub(super) fn restart_centrifugo(&mut self, away: Duration) {

@@ -25,13 +25,8 @@ use crate::window::{Arrival, Conclusion, Ticket, Window};
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
 const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
 
-#[cfg(any(test, feature = "mutants"))]
-mod bug;
 #[cfg(test)]
 mod tests;
-
-#[cfg(any(test, feature = "mutants"))]
-pub use bug::{Bug, NAK};
 
 #[derive(Debug)]
 pub struct Flow<R> {
@@ -67,8 +62,6 @@ pub struct Flow<R> {
     /// Messages that the module has not answered for.
     transforming: usize,
     memory: Budget,
-    #[cfg(any(test, feature = "mutants"))]
-    bug: bug::State<R>,
 }
 
 /// What there is for what the pipeline takes in.
@@ -119,8 +112,6 @@ impl<R: Clone> Flow<R> {
                 limit: usize::MAX,
                 stuck: false,
             },
-            #[cfg(any(test, feature = "mutants"))]
-            bug: bug::State::default(),
         }
     }
 
@@ -228,8 +219,6 @@ impl<R: Clone> Flow<R> {
 
     /// An epoch has begun. Answers whether it can be used.
     pub fn begin(&mut self, stream: StreamIdentity, again: Again) -> bool {
-        #[cfg(any(test, feature = "mutants"))]
-        let stream = self.mistaken(stream);
         if self.stream.is_some_and(|known| known != stream) {
             self.renew("the stream was made anew, and its sequences name other messages now");
             return false;
@@ -269,8 +258,6 @@ impl<R: Clone> Flow<R> {
         } in deliveries
         {
             self.pending = pending;
-            #[cfg(any(test, feature = "mutants"))]
-            let kept = receipt.clone();
             match self.window.arrive(&message, receipt, now.instant) {
                 Arrival::New(ticket) => {
                     if let Some(catch_up) = &mut self.catch_up {
@@ -291,8 +278,6 @@ impl<R: Clone> Flow<R> {
                     // Those before it have a place in the window, and must leave it.
                     break;
                 }
-                #[cfg(any(test, feature = "mutants"))]
-                Arrival::Reused if self.mistakes_streams() => self.ack(kept),
                 Arrival::Reused => {
                     self.renew("the stream was rolled back, and its sequences name other messages now");
                     break;
@@ -363,8 +348,6 @@ impl<R: Clone> Flow<R> {
                         self.conflated(now, obsolete);
                     }
                 }
-                #[cfg(any(test, feature = "mutants"))]
-                self.ack_before_confirmation(now, ticket);
             }
         }
     }
@@ -416,8 +399,6 @@ impl<R: Clone> Flow<R> {
                     .message(ticket)
                     .is_some_and(|message| is_too_old(settings, now, message))
         };
-        #[cfg(any(test, feature = "mutants"))]
-        let wanted = |ticket| wanted(ticket) || self.bug.looks_at_arrivals_only();
         let request = self.scheduler.next_request_of(now.instant, wanted);
         for ticket in self.scheduler.take_left_out() {
             self.leave_out(now, ticket);
@@ -452,8 +433,6 @@ impl<R: Clone> Flow<R> {
         let full = room.messages == 0 || room.bytes == 0;
         let last = self.pending == 0 && !room.empty;
         let over = self.memory.stuck || self.transforming == 0 && (catch_up.is_over(now) || full || last);
-        #[cfg(any(test, feature = "mutants"))]
-        let over = over || self.publishes_at_once();
         if over {
             self.catch_up = None;
         }
@@ -499,10 +478,6 @@ impl<R: Clone> Flow<R> {
         if self.halting {
             // It comes again, and so must what is behind it on its channel.
             self.scheduler.freeze();
-            return;
-        }
-        #[cfg(any(test, feature = "mutants"))]
-        if self.naks(ticket, &rejection) {
             return;
         }
         let stage = rejection.stage;

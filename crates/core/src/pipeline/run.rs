@@ -470,9 +470,4 @@ impl<R: Clone> Run<R> {
     pub fn take_counters(&mut self) -> Counters {
         self.flow.take_counters()
     }
-
-    #[cfg(any(test, feature = "mutants"))]
-    pub fn flow(&mut self) -> &mut Flow<R> {
-        &mut self.flow
-    }
 }

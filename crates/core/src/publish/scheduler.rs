@@ -357,7 +357,7 @@ impl Scheduler {
         else {
             return Vec::new();
         };
-        let unasked = question.is_none() && !self.frozen && !self.refuses_unasked();
+        let unasked = question.is_none() && !self.frozen;
         let answer = match answer {
             Answer::Refused { status, reason } if unasked => {
                 // They stay where they are until it is known who is at fault.
@@ -412,36 +412,11 @@ impl Scheduler {
                 let reason = format!("{} replies for {expected} channels", replies.len());
                 self.lose(now, answered, &items, Failure::Lost, reason)
             }
-            #[cfg(any(test, feature = "mutants"))]
-            (Answer::Refused { status, reason }, None) if self.refuses_unasked() => {
-                self.outage.over();
-                self.refuse(now, &items, status, &reason)
-            }
             (Answer::Refused { reason, .. } | Answer::Denied { reason }, _) => {
                 self.lose(now, answered, &items, Failure::Denied, reason)
             }
             (Answer::Lost { reason }, _) => self.lose(now, answered, &items, Failure::Lost, reason),
         }
-    }
-
-    #[cfg(any(test, feature = "mutants"))]
-    fn refuses_unasked(&self) -> bool {
-        self.queues.bug == Some(Bug::RefusesUnasked)
-    }
-
-    #[cfg(not(any(test, feature = "mutants")))]
-    fn refuses_unasked(&self) -> bool {
-        false
-    }
-
-    #[cfg(any(test, feature = "mutants"))]
-    fn refuses_at_once(&self) -> bool {
-        matches!(self.queues.bug, Some(Bug::RefusesUnasked | Bug::RefusesAtOnce))
-    }
-
-    #[cfg(not(any(test, feature = "mutants")))]
-    fn refuses_at_once(&self) -> bool {
-        false
     }
 
     /// A publication that is never answered while others are, since this was last asked.
@@ -497,15 +472,9 @@ impl Scheduler {
         self.outage.reason()
     }
 
-    #[cfg(any(test, feature = "mutants"))]
-    /// Whether nothing is left of anything.
+    /// Whether nothing is left of anything, not even of a channel's past.
     pub fn has_forgotten_all(&self) -> bool {
         self.queues.is_empty()
-    }
-
-    #[cfg(any(test, feature = "mutants"))]
-    pub fn put_in(&mut self, bug: Option<Bug>) {
-        self.queues.bug = bug;
     }
 
     /// What is held beside the publications, in bytes: the channels that are known, and the requests in flight.
@@ -563,10 +532,6 @@ impl Scheduler {
             max_batch = tighter;
             bytes += item.size;
             self.retried += u64::from(item.sent);
-            #[cfg(any(test, feature = "mutants"))]
-            if self.queues.bug == Some(Bug::FreshKeyOnRetry) && item.sent {
-                item.repeats += 1;
-            }
             item.sent = true;
             self.queues.take(next, id, self.limits.order == Order::Batched);
             items.push(next);
@@ -586,10 +551,6 @@ impl Scheduler {
 
     /// What was sent may still be executed.
     fn is_kept(&self, item: ItemId) -> bool {
-        #[cfg(any(test, feature = "mutants"))]
-        if self.queues.bug == Some(Bug::LeavesOutSent) {
-            return false;
-        }
         self.queues.items[item].sent
     }
 
@@ -637,10 +598,6 @@ impl Scheduler {
             item.failures += 1;
             item.accused = false;
             item.max_batch = item.max_batch.min(half);
-            #[cfg(any(test, feature = "mutants"))]
-            if self.queues.bug == Some(Bug::SuspectsNone) {
-                (item.failures, item.max_batch) = (0, usize::MAX);
-            }
         }
         if aside && kind == Kind::Clean && !self.outage.is_on() {
             return self.settle(now, items, |_, _, _| Verdict::Keep);
@@ -659,11 +616,7 @@ impl Scheduler {
                 Verdict::Keep
             });
         }
-        #[cfg(any(test, feature = "mutants"))]
-        let stays = self.queues.bug == Some(Bug::StaysAtEndpoint) && failure == Failure::Denied;
-        #[cfg(not(any(test, feature = "mutants")))]
-        let stays = false;
-        let elsewhere = !stays && self.endpoints.failed(endpoint);
+        let elsewhere = self.endpoints.failed(endpoint);
         let failed = Failed {
             failure,
             elsewhere,
@@ -684,7 +637,7 @@ impl Scheduler {
     /// and have recovered before it was asked.
     fn refuse(&mut self, now: Instant, items: &[ItemId], status: u16, reason: &str) -> Vec<Concluded> {
         if let [one] = *items {
-            if !mem::replace(&mut self.queues.items[one].accused, true) && !self.refuses_at_once() {
+            if !mem::replace(&mut self.queues.items[one].accused, true) {
                 return self.settle(now, items, |_, _, _| Verdict::Keep);
             }
             return self.settle(now, items, |queues, _, channel| {
@@ -750,27 +703,4 @@ impl Scheduler {
         let strict_until = run.inverted.then(|| now + STRICT_AFTER_FAILURE);
         self.queues.release(id, backoff_until, strict_until);
     }
-}
-
-/// Rules that a test can switch off, to see that the checker notices.
-#[cfg(any(test, feature = "mutants"))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
-    TwoInFlight,
-    FreshKeyOnRetry,
-    ConfirmOnError100,
-    RetryAtTheTail,
-    NoRepeats,
-    PositionsIgnored,
-    ConflatesSent,
-    /// What is not wanted any more is left out even if it was sent.
-    LeavesOutSent,
-    /// A refusal of a request is that of its publication, whatever else the endpoint refuses.
-    RefusesUnasked,
-    /// One refusal is enough, as long as the endpoint takes an empty request after it.
-    RefusesAtOnce,
-    /// An endpoint that lets nothing in is asked again and again.
-    StaysAtEndpoint,
-    /// A request that fails says nothing about what was in it.
-    SuspectsNone,
 }

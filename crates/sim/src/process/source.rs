@@ -13,7 +13,6 @@ use slipring_core::read::{
 use super::pin::Pin;
 use super::{Process, Receipt, RelayEvent, Running, number};
 use crate::jetstream::{Bound, Delivered, Inbox, PIN_TTL, PinId, Pull, Reply, WIRE_OVERHEAD};
-use crate::mutants::Bug;
 use crate::world::{Event, RelayId, ToServer, World};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +89,6 @@ impl Process {
                         .delivered(delivered.consumer_sequence, size, message, delivery.pending)
                     {
                         Ok(gap) => open.gaps.extend(gap),
-                        Err(_) if world.setup.bug == Some(Bug::NoContiguity) => {}
                         Err(_) => {
                             world.count("gap");
                             end = Some(("a gap", false));
@@ -164,9 +162,6 @@ impl Process {
         world.tell(|| format!("flow {}: the epoch is over: {why}", running.id));
         self.close(running, world);
         running.run.over(world.now, unpinned);
-        if world.setup.bug == Some(Bug::FreshKeysAfterReset) {
-            running.run.flow().forget_what_is_settled();
-        }
     }
 
     pub(super) fn close(&self, running: &mut Running, world: &mut World) {
@@ -210,7 +205,7 @@ impl Process {
                 let begin = ToServer::Begin {
                     process: self.starts,
                     attempt: *attempt,
-                    reset: world.setup.bug != Some(Bug::NoReset),
+                    reset: true,
                     position: running.run.position(),
                 };
                 let attempt = *attempt;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use slipring_core::publish::{Limits, Order, Request, RequestId, Scheduler, SchedulerBug as Bug};
+use slipring_core::publish::{Limits, Order, Request, RequestId, Scheduler};
 
 use super::checker::Checker;
 use super::traffic;
@@ -27,7 +27,6 @@ pub(super) struct Setup {
     pub(super) conflate: bool,
     /// Nothing goes wrong but that some publications never get there.
     pub(super) cursed: bool,
-    pub(super) bug: Option<Bug>,
 }
 
 /// What happened, so that it can be compared and so that a fault that never occurs is noticed.
@@ -98,8 +97,7 @@ impl Driver {
             },
             false => Odds::random(&mut rng),
         };
-        let mut scheduler = Scheduler::new(limits, seed).with_endpoints(odds.endpoints.len());
-        scheduler.put_in(setup.bug);
+        let scheduler = Scheduler::new(limits, seed).with_endpoints(odds.endpoints.len());
         let mut driver = Self {
             setup,
             start,

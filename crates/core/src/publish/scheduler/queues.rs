@@ -30,8 +30,6 @@ pub(super) struct Queues {
     suspects: BinaryHeap<Reverse<(u32, u64, ItemId)>>,
     timers: BinaryHeap<Reverse<(Instant, ChannelId)>>,
     pushed: u64,
-    #[cfg(any(test, feature = "mutants"))]
-    pub(super) bug: Option<super::Bug>,
 }
 
 /// What is known of publications.
@@ -195,12 +193,8 @@ impl Queues {
         if last_ones.any(|other| other != Some(id)) {
             return None;
         }
-        #[cfg(any(test, feature = "mutants"))]
-        let sent_counts = self.bug != Some(super::Bug::ConflatesSent);
-        #[cfg(not(any(test, feature = "mutants")))]
-        let sent_counts = true;
         let item = &mut self.items[id];
-        let waits = item.conflates && !(item.sent && sent_counts);
+        let waits = item.conflates && !item.sent;
         let replaced = waits && item.channels.as_slice() == channels.as_slice() && outdates(newest, &item.publication);
         replaced.then_some(item)
     }
@@ -316,10 +310,6 @@ impl Queues {
     /// is free, at once or at `backoff_until`.
     pub(super) fn release(&mut self, id: ChannelId, backoff_until: Option<Instant>, strict_until: Option<Instant>) {
         let channel = &mut self.channels[id];
-        #[cfg(any(test, feature = "mutants"))]
-        if self.bug == Some(super::Bug::RetryAtTheTail) {
-            channel.queue.extend(channel.kept.drain(..));
-        }
         while let Some(item) = channel.kept.pop() {
             channel.queue.push_front(item);
         }
@@ -385,7 +375,6 @@ impl Queues {
     }
 
     /// Whether there is nothing left of anything.
-    #[cfg(any(test, feature = "mutants"))]
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
             && self.channels.is_empty()
@@ -408,10 +397,6 @@ impl Queues {
 
     fn channel(&mut self, name: &Arc<str>) -> ChannelId {
         if let Some(&id) = self.by_name.get(name) {
-            #[cfg(any(test, feature = "mutants"))]
-            if self.bug == Some(super::Bug::TwoInFlight) && self.pushed.is_multiple_of(2) {
-                return self.channels.insert(Channel::new(name));
-            }
             return id;
         }
         let id = self.channels.insert(Channel::new(name));

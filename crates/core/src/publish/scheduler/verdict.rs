@@ -1,7 +1,5 @@
 //! What a reply means for one publication on one channel: see the table of answers (`publish/answer.rs`).
 
-#[cfg(any(test, feature = "mutants"))]
-use super::Bug;
 use super::queues::{ChannelId, ItemId, Queues};
 use super::rejection;
 use crate::message::Rejection;
@@ -22,12 +20,6 @@ pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply
     let channel = &mut queues.channels[channel];
     match reply {
         Reply::Confirmed(position) => {
-            #[cfg(any(test, feature = "mutants"))]
-            match queues.bug {
-                Some(Bug::NoRepeats) => return Verdict::Done,
-                Some(Bug::PositionsIgnored) => channel.last = None,
-                _ => {}
-            }
             if !channel.run.broken && item.may_be_found_misplaced() && is_before(position, channel.last) {
                 channel.run.broken = true;
                 // What comes again is compared with what comes with it, so that this ends even where offsets went back.
@@ -40,10 +32,6 @@ pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply
             }
             channel.failures = 0;
             channel.last = position.or(channel.last);
-            Verdict::Done
-        }
-        #[cfg(any(test, feature = "mutants"))]
-        Reply::Failed { code, .. } if answer::may_pass(code) && queues.bug == Some(Bug::ConfirmOnError100) => {
             Verdict::Done
         }
         Reply::Failed { code, .. } if answer::may_pass(code) => {

@@ -1,0 +1,76 @@
+//! The bugs that the checkers have to find: each a patch in `mutants/`, whose head says in which setup, and what the checker must say.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use super::{SETUPS, driver, scheduler};
+
+/// How many schedules a bug may survive; each is found far earlier.
+const SCHEDULES: u64 = 4_000;
+const SCHEDULES_OF_THE_SCHEDULER: u64 = 200;
+
+/// Plays the schedules of a setup. Returns what the checker says to each that it does not like, with the number of schedules until then.
+fn violations(setup: &str) -> Option<Box<dyn Iterator<Item = (u64, String)>>> {
+    if let Some(setup) = SETUPS.into_iter().find(|known| known.name == setup) {
+        let played = (0..SCHEDULES).filter_map(move |seed| Some((seed + 1, driver::run(setup, seed).err()?)));
+        return Some(Box::new(played));
+    }
+    let violation = scheduler::violation(setup)?;
+    let played = (0..SCHEDULES_OF_THE_SCHEDULER).filter_map(move |seed| Some((seed + 1, violation(seed)?)));
+    Some(Box::new(played))
+}
+
+#[test]
+#[ignore = "there is nothing to find but in a copy with a bug: see `make mutants`"]
+fn the_bug_is_found() {
+    let asked = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is needed: see `make mutants`"));
+    let (setup, complaint) = (asked("HUNT_SETUP"), asked("HUNT_SAYS"));
+    let found = violations(&setup)
+        .unwrap_or_else(|| panic!("there is no setup `{setup}`"))
+        .find(|(_, violation)| violation.contains(&complaint));
+    let (schedules, said) = found.expect("the checker does not say it");
+    println!("\nfound after\t{schedules}\t{}", said.replace(['\n', '\t'], " "));
+}
+
+#[test]
+fn each_mutant_can_be_put_in_and_says_where_it_is_found() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mutants = mutants();
+    assert!(mutants.len() >= 20, "only {} mutants are there", mutants.len());
+    for patch in mutants {
+        let name = patch.display();
+        let checked = Command::new("git")
+            .args(["apply", "--check"])
+            .arg(&patch)
+            .current_dir(&root)
+            .output()
+            .expect("git is there");
+        assert!(
+            checked.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&checked.stderr)
+        );
+        let text = fs::read_to_string(&patch).expect("it was listed");
+        let hunts: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("Hunt: ")).collect();
+        assert!(!hunts.is_empty(), "{name} does not say where it is found");
+        for hunt in hunts {
+            let (setup, complaint) = hunt.split_once(": ").unwrap_or_default();
+            assert!(
+                violations(setup).is_some() && !complaint.is_empty(),
+                "{name}: `{hunt}` is no setup and what the checker says there"
+            );
+        }
+    }
+}
+
+fn mutants() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
+    let files = fs::read_dir(folder).expect("the mutants are there");
+    let mut mutants: Vec<_> = files
+        .map(|file| file.expect("it can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+        .collect();
+    mutants.sort();
+    mutants
+}
