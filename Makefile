@@ -6,6 +6,7 @@ SHELL := bash
 
 TOOLS := $(CURDIR)/.tools
 CARGO_DENY := 0.20.2
+CARGO_MUTANTS := 27.1.0
 
 # The demo's guests. The tests have others, too, and two as core modules, which the relay turns into components itself.
 EXAMPLES := $(addprefix -p ,orders orders-next notifications telemetry)
@@ -42,6 +43,10 @@ sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SE
 .PHONY: mutants
 mutants: prerequisites ## puts known bugs into a copy of the core, and shows what the simulator says to each (MUTANTS="two-in-flight")
 	@tools/mutants $(MUTANTS)
+
+.PHONY: cargo-mutants
+cargo-mutants: prerequisites $(TOOLS)/bin/cargo-mutants ## every small change to the core, one after the other: which do the tests not notice? (SHARD=0/8; hours)
+	@tools/cargo-mutants $(if $(SHARD),--shard $(SHARD))
 
 .PHONY: test-clients
 test-clients: tools guests ## what Centrifugo's JavaScript client receives (needs Node.js)
@@ -143,4 +148,8 @@ prerequisites:
 # Optimising it would take longer than it ever runs, and nobody debugs it.
 $(TOOLS)/bin/cargo-deny: Makefile
 	@$@ --version 2>/dev/null | grep -qF " $(CARGO_DENY)" || CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) cargo-deny --version $(CARGO_DENY)
+	@touch $@
+
+$(TOOLS)/bin/cargo-mutants: Makefile
+	@$@ --version 2>/dev/null | grep -qF " $(CARGO_MUTANTS)" || CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) cargo-mutants --version $(CARGO_MUTANTS)
 	@touch $@
