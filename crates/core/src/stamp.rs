@@ -110,6 +110,21 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_keeps_the_key_that_the_module_gave_it() {
+        let own = Publication {
+            idempotency_key: Some("own".to_owned()),
+            ..publication("a")
+        };
+        let made = Outcome::Publish(vec![publication("a"), own]);
+        let Outcome::Publish(keyed) = STAMP.outcome(&message(), made) else {
+            panic!("it is still published");
+        };
+        let keys: Vec<_> = keyed.iter().map(|one| one.idempotency_key.as_deref()).collect();
+        let relays = idempotency_key("orders", 5, 42, 7, 0);
+        assert_eq!(keys, [Some(relays.as_str()), Some("own")]);
+    }
+
+    #[test]
     fn without_idempotency_there_is_no_key() {
         let stamp = Stamp {
             idempotency: false,
