@@ -251,6 +251,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_asked_for_where_there_is_no_room_for_a_byte() {
+        let credit = Credit::of_pulls(MAX_BATCH);
+        assert_eq!(
+            credit.ask(room(10, 0)),
+            None,
+            "to the server, no bytes are any number of bytes"
+        );
+    }
+
+    #[test]
     fn a_small_window_is_filled_and_refilled() {
         let mut credit = Credit::of_pulls(MAX_BATCH);
         assert_eq!(ask(&mut credit, room(2, 1 << 20)).map(|ask| ask.batch), Some(2));
