@@ -223,7 +223,7 @@ mod tests {
             })
         };
         assert_eq!([1, 200, 201, 100_000].map(|channels| longest(channels, 1)), [200; 4]);
-        assert_eq!(longest(100_000, 96 << 10), 33_334, "three times");
+        assert_eq!(longest(100_000, 96 << 10), 50_000, "twice");
         assert_eq!(longest(100_000, 1 << 20), 100_000, "once");
     }
 
