@@ -96,7 +96,7 @@ struct Flow {
     /// Publications that were in a request.
     sent: BTreeSet<u64>,
     in_flight: BTreeMap<String, FlightId>,
-    /// What it sent is on its way while another relay goes on.
+    /// What it sent is on its way while another relay goes on: it has yielded, or would have if it was not frozen.
     yielded: bool,
 }
 
@@ -214,6 +214,13 @@ impl Checker {
     /// A flow publishes nothing more, since another relay may.
     pub(super) fn yielded(&mut self, flow: FlowId) {
         self.flows.entry(flow).or_default().yielded = true;
+    }
+
+    /// A flow's relay has the pin now, so that the others' leases are over, whether they know it or not.
+    pub(super) fn pinned(&mut self, flow: FlowId) {
+        for (other, state) in &mut self.flows {
+            state.yielded |= *other != flow;
+        }
     }
 
     /// A flow has taken in a message that was new to it.
