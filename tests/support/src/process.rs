@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{Usage, eventually};
 
@@ -95,9 +96,15 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).with_context(|| format!("signalling {}", self.name))
     }
 
-    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed. Its connections stay open.
+    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed. Its connections stay open. Returns when none of its threads
+    /// runs any more: on a busy machine that takes longer than a request.
     pub fn pause(&mut self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // Its end, too, or this would wait for ever. Neither is taken from who asks next.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        retry_on_intr(|| waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped))
+            .map(drop)
+            .with_context(|| format!("waiting for {} to stop", self.name))
     }
 
     pub fn resume(&mut self) -> Result<()> {
