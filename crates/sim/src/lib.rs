@@ -1,7 +1,7 @@
 //! What Slipring promises, tested: whole pipelines, from JetStream's stream to what Centrifugo shows, in simulated time, by the
 //! thousand.
 //!
-//! What decides is the product's own ([`slipring_core`]): the run of a pipeline and what follows it, the flow, the window, the scheduler, the
+//! What decides is the product's own (`slipring_core`): the run of a pipeline and what follows it, the flow, the window, the scheduler, the
 //! epoch, the lease. JetStream (`jetstream`), Centrifugo (`centrifugo`, `flight`) and the network (`world`) are models that fail in every
 //! way known, and a `process` carries between them. The `checker` sees everything; the patches in
 //! `mutants/` are bugs that it has to find (`hunt`).
