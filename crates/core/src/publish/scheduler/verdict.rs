@@ -1,4 +1,4 @@
-//! What a reply means for one publication on one channel: see the table of answers (`publish/answer.rs`).
+//! What a reply means for one publication on one channel: see the table of answers (`publish/centrifugo/class.rs` of the relay).
 
 use super::queues::{ChannelId, ItemId, Queues};
 use super::rejection;
