@@ -171,10 +171,10 @@ impl Arena {
         } = messages::held(&nats, &self.jetstream, STREAM).await?;
         ensure!(messages > 0, "nothing was published");
         let dead_letters = self.dead_letters().await?;
-        ensure!(
-            dead_letters == unreadable,
-            "{dead_letters} dead letters, {unreadable} unreadable messages"
-        );
+        if dead_letters != unreadable {
+            let others = self.other_dead_letters(dead_letters).await?;
+            anyhow::bail!("{dead_letters} dead letters, {unreadable} unreadable messages: {others:#?}");
+        }
         for relay in 0..self.relays.len() {
             self.stop_relay(relay).await?;
         }
@@ -190,6 +190,23 @@ impl Arena {
             Err(error) if error.to_string().contains("stream not found") => Ok(0),
             Err(error) => Err(error).context("looking up the dead letters"),
         }
+    }
+
+    /// The headers of those whose message could be read.
+    async fn other_dead_letters(&self, stored: u64) -> Result<Vec<String>> {
+        let stream = self.jetstream.get_stream("SLIPRING_DEAD_LETTERS").await?;
+        let mut others = Vec::new();
+        for sequence in 1..=stored {
+            let letter = stream.get_raw_message(sequence).await?;
+            if letter
+                .headers
+                .get("Slipring-Code")
+                .is_none_or(|code| code.as_str() != "unreadable")
+            {
+                others.push(format!("{:?}", letter.headers));
+            }
+        }
+        Ok(others)
     }
 
     /// The relays have stopped: takes in what there still is to be seen.
