@@ -138,8 +138,8 @@ pub async fn publish_unreadable(nats: SocketAddr) -> Result<()> {
 #[derive(Debug, Default)]
 pub struct Held {
     pub messages: u64,
-    /// Of these, the ones that no module can be given.
-    pub unreadable: u64,
+    /// The sequences of those that no module can be given.
+    pub unreadable: BTreeSet<u64>,
     /// What each channel is to show.
     pub expected: Expected,
 }
@@ -165,16 +165,17 @@ pub async fn held(nats: &async_nats::Client, jetstream: &jetstream::Context, nam
             let request = format!("{{\"seq\":{sequence}}}");
             let subject = format!("$JS.API.STREAM.MSG.GET.{name}");
             let answer = nats.request(subject, request.into()).await?;
-            serde_json::from_slice::<Stored>(&answer.payload)
-                .with_context(|| format!("reading message {sequence}: {:?}", answer.payload))
+            let stored = serde_json::from_slice::<Stored>(&answer.payload)
+                .with_context(|| format!("reading message {sequence}: {:?}", answer.payload))?;
+            anyhow::Ok((sequence, stored.message))
         })
         .buffered(READING);
     let mut held = Held::default();
     while let Some(stored) = messages.next().await {
-        let StoredMessage { hdrs, data } = stored?.message;
+        let (sequence, StoredMessage { hdrs, data }) = stored?;
         held.messages += 1;
         if STANDARD.decode(hdrs.unwrap_or_default())? == UNREADABLE {
-            held.unreadable += 1;
+            held.unreadable.insert(sequence);
             continue;
         }
         let wishes: Vec<Wish> = serde_json::from_slice(&STANDARD.decode(data)?).context("reading a message")?;

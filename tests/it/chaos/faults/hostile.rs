@@ -39,10 +39,16 @@ pub(super) async fn intrude(homes: &[Home], nats: SocketAddr, mut dice: Dice) ->
             ),
         };
         for home in homes {
-            home.configure_module(NAME, &toml)?;
+            // What would run, the good file with settings that do not loop, is never there, not even between two writes.
             match &file {
-                Some(bytes) => put(home, bytes)?,
-                None => home.replace_wasm(NAME, &guests::component("unruly")?)?,
+                Some(bytes) => {
+                    put(home, bytes)?;
+                    home.configure_module(NAME, &toml)?;
+                }
+                None => {
+                    home.configure_module(NAME, &toml)?;
+                    home.replace_wasm(NAME, &guests::component("unruly")?)?;
+                }
             }
         }
         counts.add(("files", what));
