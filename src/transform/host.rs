@@ -2,6 +2,7 @@
 //! message's. A transform is a function; this is what makes it one.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
@@ -14,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::bindings::DIAGNOSTICS;
 use super::console::{Channel, Console, Log, lock};
 use super::last_words::LastWords;
-use super::limits::Limiter;
+use super::limits::{Limiter, Limits, Timer};
 use super::random::Random;
 use crate::message::Message;
 
@@ -37,6 +38,8 @@ const NO_SLEEP: &str = "a transform cannot sleep or wait: its clock stands still
 /// The host's side of one instance.
 pub(super) struct State {
     pub limiter: Limiter,
+    /// Of the call, or of `init`.
+    pub timer: Timer,
     wasi: WasiCtx,
     table: ResourceTable,
     /// The message's timestamp, nanoseconds since 1970.
@@ -52,12 +55,14 @@ pub(super) struct State {
 }
 
 impl State {
-    pub fn new(module: &str, memory: usize, log: Arc<Log>) -> Self {
+    /// Begins with `init`.
+    pub fn new(module: &str, limits: &Limits, log: Arc<Log>) -> Self {
         let seed = Random::of_module(module);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
-            limiter: Limiter::new(memory),
+            limiter: Limiter::new(limits.memory),
+            timer: Timer::new(limits.init_timeout),
             // No files, no arguments, no environment, closed standard input; and no sockets, not even such that lead nowhere:
             // each would take a file descriptor of the relay's.
             wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).build(),
@@ -71,7 +76,8 @@ impl State {
         }
     }
 
-    pub fn begin_call(&mut self, message: &Message) {
+    pub fn begin_call(&mut self, message: &Message, timeout: Duration) {
+        self.timer = Timer::new(timeout);
         self.now = message.timestamp;
         self.pauses = 0;
         self.random = self.seed.of_message(message);

@@ -8,12 +8,12 @@ use super::bindings::Transform;
 use super::bindings::slipring::transform::types as wit;
 use super::failure::Failure;
 use super::host::State;
-use super::limits::{Limits, ticks};
+use super::limits::{Limits, Timer};
 use super::module::Module;
 use super::outcome;
 use crate::message::{Message, Outcome};
 
-/// Belongs to one thread. Calls block for at most twice the module's time-out and its `init`; they must not be made in an async
+/// Belongs to one thread. Calls take at most twice the module's time-out and its `init`, in processor time; they must not be made in an async
 /// task, since what a guest prints passes through wasmtime-wasi's blocking calls, which panic there.
 pub struct Instance {
     module: Arc<Module>,
@@ -133,11 +133,12 @@ impl Guest {
     /// Instantiates and runs `init`.
     fn start(module: &Module) -> Result<Self, Failure> {
         let limits = &module.limits;
-        let state = State::new(&module.name, limits.memory, Arc::clone(&module.log));
+        let state = State::new(&module.name, limits, Arc::clone(&module.log));
         let mut store = Store::new(&module.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.max_output);
-        store.set_epoch_deadline(ticks(limits.init_timeout));
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().timer.look()));
+        store.set_epoch_deadline(Timer::FIRST_LOOK);
 
         let instance = module.pre.instantiate(&mut store);
         let exports = instance.and_then(|instance| module.indices.load(&mut store, &instance));
@@ -155,8 +156,8 @@ impl Guest {
     }
 
     fn call(&mut self, module: &Module, message: &Message) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
-        self.store.data_mut().begin_call(message);
-        self.store.set_epoch_deadline(ticks(module.limits.timeout));
+        self.store.data_mut().begin_call(message, module.limits.timeout);
+        self.store.set_epoch_deadline(Timer::FIRST_LOOK);
         let headers: Vec<(&str, &str)> = message
             .headers
             .iter()

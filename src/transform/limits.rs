@@ -1,22 +1,23 @@
-//! What one module may use, and the accountant that wasmtime asks before a guest's memory grows.
+//! What one module may use, and the accountants that wasmtime asks: before a guest's memory grows, and while a call takes long.
 
 use std::time::Duration;
 
-use wasmtime::ResourceLimiter;
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::config::{ModuleConfig, VersionSource};
 
-/// A call ends at most one tick after its time-out. A hundred wake-ups a second cost nothing that can be measured.
+/// A call ends at most three ticks after its time-out. A hundred wake-ups a second cost nothing that can be measured.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// What a module may take, and what of it may come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of one call.
+    /// Of one call, in processor time.
     pub timeout: Duration,
     /// Of one instance, in bytes, all its memories together.
     pub memory: usize,
-    /// Of `init`, which may parse and build what every call then uses. It runs once an instance.
+    /// Of `init`, in processor time. It may parse and build what every call then uses, and runs once an instance.
     pub init_timeout: Duration,
     /// Publications that one message may become: enough for a fan-out to every row of a large table, and few enough that one
     /// message cannot fill the publisher's queues.
@@ -58,9 +59,43 @@ impl From<&ModuleConfig> for Limits {
     }
 }
 
-/// A deadline in epochs from now. The current tick is already under way, hence one more: a call never gets less than its time.
-pub(super) fn ticks(timeout: Duration) -> u64 {
-    let ticks = timeout.as_nanos().div_ceil(TICK.as_nanos());
+/// How long a call has run, in processor time of its thread. By the clock, a readable message would become a dead letter because the
+/// machine had something else to do. A guest can't wait, so what does not run takes nothing from anybody.
+#[derive(Debug)]
+pub(super) struct Timer {
+    timeout: Duration,
+    /// What the thread had used when this was first looked at.
+    since: Option<Duration>,
+}
+
+impl Timer {
+    /// In epochs. A call that is over by then, as most are, is never looked at.
+    pub const FIRST_LOOK: u64 = 1;
+
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, since: None }
+    }
+
+    /// Whether the call may go on, and until when.
+    pub fn look(&mut self) -> UpdateDeadline {
+        let now = thread_time();
+        let used = now.saturating_sub(*self.since.get_or_insert(now));
+        match self.timeout.checked_sub(used) {
+            Some(left) if !left.is_zero() => UpdateDeadline::Continue(ticks(left)),
+            _ => UpdateDeadline::Interrupt,
+        }
+    }
+}
+
+/// Processor time that the calling thread has used.
+fn thread_time() -> Duration {
+    // Neither is ever negative.
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// In epochs from now. The current tick is already under way, hence one more: a call never gets less than its time.
+fn ticks(time: Duration) -> u64 {
+    let ticks = time.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) + 1
 }
 

@@ -1,6 +1,8 @@
 //! Guests that do harm. Each costs its own message and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::wat::{Guest, impatient, limits};
@@ -36,6 +38,31 @@ fn an_endless_loop_ends_at_the_time_out() {
     );
     // Twice, since it is tried once more.
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
+/// To the call it is as if the machine had next to no time for it: the clock runs on while it does not.
+#[test]
+fn a_call_that_gets_no_processor_is_not_ended() {
+    let guest = Guest {
+        transform: "(local.set $left (i32.const 20000000))
+            (loop (br_if 0 (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+            (call $result (i32.const 0) (call $publication) (i32.const 1))",
+        ..Guest::default()
+    };
+    let module = guest.load(impatient()).expect("a module");
+    let over = AtomicBool::new(false);
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                (0..100).for_each(|_| module.engine.increment_epoch());
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let outcome = module.instance().call(&message(1));
+        over.store(true, Ordering::Relaxed);
+        outcome
+    });
+    assert!(matches!(outcome, Outcome::Publish(_)), "{outcome:?}");
 }
 
 #[test]

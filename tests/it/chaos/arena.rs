@@ -172,7 +172,10 @@ impl Arena {
         } = messages::held(&nats, &self.jetstream, STREAM).await?;
         ensure!(messages > 0, "nothing was published");
         let wrong = self.wrong_dead_letters(&unreadable).await?;
-        ensure!(wrong.is_empty(), "the dead letters are not as they should be: {wrong:#?}");
+        ensure!(
+            wrong.is_empty(),
+            "the dead letters are not as they should be: {wrong:#?}"
+        );
         for relay in 0..self.relays.len() {
             self.stop_relay(relay).await?;
         }
