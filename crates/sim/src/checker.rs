@@ -8,12 +8,16 @@ use slipring_core::publish::{Answer, Order, Reply};
 use slipring_core::read::Missed;
 
 use super::Setup;
+use super::jetstream::PIN_TTL;
 use super::traffic::{Kind, Letter, MAX_PARTS};
 use super::world::RelayId;
 use crate::centrifugo::{Command, PLAIN};
 
 /// How long Centrifugo knows a key.
 const KEYS_LAST: Duration = Duration::from_secs(300);
+
+/// What was sent within a lease may be executed so much later.
+const LATEST: Duration = Duration::from_secs(60);
 
 /// Names a flow, from its beginning to its end; no two have the same.
 pub(super) type FlowId = u64;
@@ -43,8 +47,10 @@ pub(super) struct Checker {
     forgot: Option<Instant>,
     /// At least one.
     flow_ended: bool,
-    /// By a new leader, or with a consumer that was deleted.
-    pin_forgotten: bool,
+    /// When last, by a new leader, or with a consumer that was deleted.
+    pin_forgotten: Option<Instant>,
+    /// Since a relay was pinned while another one still had its lease, which it may use until then.
+    two_until: Option<Instant>,
     /// The next one may begin anywhere.
     consumer_deleted: bool,
     /// By incarnation of the stream and sequence.
@@ -115,7 +121,8 @@ impl Checker {
             failed: BTreeSet::new(),
             forgot: None,
             flow_ended: false,
-            pin_forgotten: false,
+            pin_forgotten: None,
+            two_until: None,
             consumer_deleted: false,
             sequences: BTreeMap::new(),
             missed: BTreeSet::new(),
@@ -193,13 +200,13 @@ impl Checker {
         self.forgot = Some(now);
     }
 
-    pub(super) fn consumer_deleted(&mut self) {
+    pub(super) fn consumer_deleted(&mut self, now: Instant) {
         self.consumer_deleted = true;
-        self.pin_forgotten = true;
+        self.forget_pin(now);
     }
 
-    pub(super) fn forget_pin(&mut self) {
-        self.pin_forgotten = true;
+    pub(super) fn forget_pin(&mut self, now: Instant) {
+        self.pin_forgotten = Some(now);
     }
 
     /// A message is delivered. A flow leaves out what is new to it and too old, and may have no way to ack it: its consumer is gone.
@@ -217,9 +224,14 @@ impl Checker {
     }
 
     /// A flow's relay has the pin now, so that the others' leases are over, whether they know it or not.
-    pub(super) fn pinned(&mut self, flow: FlowId) {
-        for (other, state) in &mut self.flows {
-            state.yielded |= *other != flow;
+    pub(super) fn pinned(&mut self, now: Instant, flow: FlowId) {
+        let others = self.flows.iter_mut().filter(|(other, _)| **other != flow);
+        let leased = self.pin_forgotten.map(|at| at + PIN_TTL).filter(|until| now <= *until);
+        for (_, state) in others {
+            if !state.yielded && leased.is_some() {
+                self.two_until = leased;
+            }
+            state.yielded = true;
         }
     }
 
@@ -399,8 +411,8 @@ impl Checker {
     pub(super) fn shown(&mut self, now: Instant, flight: FlightId, channel: &str, number: u64) -> Result<(), String> {
         let batched = self.setup.order == Order::Batched;
         let (keys, forgot) = (self.setup.keys, self.forgot);
-        // Where the pin was forgotten, two publish for a moment.
-        let two = self.setup.relays > 1 && self.pin_forgotten;
+        // Where the pin was forgotten, two may publish until the older lease is over.
+        let two = self.two_until.is_some_and(|until| now <= until + LATEST);
         let key: Arc<str> = Arc::from(channel);
         let sender = self.flights.get(&flight).and_then(|flow| self.flows.get(flow));
         let posthumous = sender.is_none_or(|flow| flow.yielded);
@@ -572,9 +584,9 @@ impl Checker {
             if self.setup.order == Order::Batched && channel.failed && self.flow_ended {
                 continue;
             }
-            // Where the pin was forgotten, two publish for a moment. Each takes the other's positions for a sign that its own came too
+            // Where two published at the same time, each takes the other's positions for a sign that its own came too
             // early, and repeats; if the stream goes away in the middle of that, it is not finished.
-            if self.setup.relays > 1 && self.pin_forgotten {
+            if self.two_until.is_some() {
                 continue;
             }
             if self.setup.conflate && (channel.posthumous || self.consumer_deleted) {

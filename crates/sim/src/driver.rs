@@ -437,7 +437,7 @@ impl Driver {
             Fault::LeaderChange => {
                 let (behind, told) = (self.world.rng.bool(), self.world.rng.bool());
                 let replies = self.world.jetstream.change_leader(behind, told);
-                self.world.checker.forget_pin();
+                self.world.checker.forget_pin(self.world.now);
                 self.world.send(replies);
             }
             Fault::LostDelivery => self.world.lose_delivery = true,
@@ -447,7 +447,7 @@ impl Driver {
                 }
                 let (replies, gone) = self.world.jetstream.delete();
                 self.world.checker.removed(&gone);
-                self.world.checker.forget_pin();
+                self.world.checker.forget_pin(self.world.now);
                 self.world.send(replies);
                 let away = self.until_acks_are_gone();
                 self.world.after(away, Event::Create);
@@ -459,7 +459,7 @@ impl Driver {
             }
             Fault::DeleteConsumer => {
                 let replies = self.world.jetstream.delete_consumer();
-                self.world.checker.consumer_deleted();
+                self.world.checker.consumer_deleted(self.world.now);
                 self.world.send(replies);
             }
             Fault::Crash | Fault::PowerCut | Fault::LongCrash => {
@@ -519,7 +519,7 @@ impl Driver {
         self.world.nats_down_until = self.world.now + away;
         // Nobody is left to be told.
         self.world.jetstream.change_leader(false, false);
-        self.world.checker.forget_pin();
+        self.world.checker.forget_pin(self.world.now);
         for id in 0..self.relays.len() {
             let notices = self.world.millis(0..50);
             self.cut(id, notices, Duration::ZERO);

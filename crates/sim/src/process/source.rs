@@ -275,7 +275,7 @@ impl Process {
                 Reply::Delivery(Delivered { pin: Some(id), .. }) => {
                     let (attempt, sent) = (*attempt, *sent);
                     world.count("pinned");
-                    world.checker.pinned(running.id);
+                    world.checker.pinned(world.now, running.id);
                     world.tell(|| format!("relay {} is pinned", self.id));
                     running.pin = Some(Pin {
                         id,
