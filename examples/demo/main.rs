@@ -1,8 +1,8 @@
-//! The demo: a real nats-server, a real Centrifugo, the relay between them with the three examples, a steady stream of events
-//! on one side and a WebSocket subscriber on the other. Half-way the transform of the orders is exchanged.
+//! The demo: the relay runs the three examples between a real nats-server and a real Centrifugo. The demo publishes
+//! a steady stream of events, shows them at a WebSocket subscriber, and swaps the orders module halfway.
 //!
-//! `make demo` runs until Ctrl-C. With `DEMO_SECONDS=20` it ends by itself, says what arrived, and fails if an event was lost,
-//! repeated or out of order.
+//! `make demo` runs until Ctrl-C. With `DEMO_SECONDS=20` it ends after 20 seconds, prints a summary, and fails if an
+//! event was lost, repeated or out of order.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::{Centrifugo, NatsServer};
 use slipring_support::subscriber::{Received, Subscriber};
 
-/// Between two events.
+/// The time between two events.
 const PACE: Duration = Duration::from_millis(50);
 
-/// When the orders' module is exchanged, unless `DEMO_SECONDS` says when half of the time is over.
+/// When to swap the orders module. With `DEMO_SECONDS`, the demo swaps it after half of that time instead.
 const SWAP_AFTER: Duration = Duration::from_secs(10);
 
-/// How long the last events may take to arrive.
+/// How long to wait for the last events.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::main]
@@ -157,14 +157,14 @@ impl Demo {
         self.checker.received(&received.channel, &received.publication);
     }
 
-    /// Exchanges the orders' module while events flow.
+    /// Swaps the orders module while events arrive.
     async fn swap(&mut self) -> Result<()> {
         println!("\n--- exchanging orders.wasm: its next events come with a currency ---\n");
         self.home.replace_wasm("orders", &guests::component("orders-next")?)?;
         self.swapped(1).await
     }
 
-    /// Puts the first one back, for the visitor to change it.
+    /// Restores the first version, so that the user can change it.
     async fn swap_back(&mut self) -> Result<()> {
         link(&self.home, "orders", &guests::component("orders")?)?;
         self.swapped(2).await?;
@@ -188,7 +188,7 @@ impl Demo {
                 Err(_) => break,
             }
         }
-        // What else comes now is one too many.
+        // Any publication that arrives from now on is a repeat.
         let stopped = self.relay.stop(PATIENCE).await?;
         for received in self.subscriber.drain()? {
             self.show(start, &received);
@@ -210,7 +210,7 @@ fn swaps(status: &serde_json::Value) -> u64 {
     orders.and_then(|module| module["swaps"].as_u64()).unwrap_or(0)
 }
 
-/// Puts a link to the built module into the modules directory, so that building it again is all it takes.
+/// Links the built module into the modules directory, so that a rebuild is enough to deploy it.
 fn link(home: &Home, name: &str, wasm: &Path) -> Result<()> {
     let target = home.modules().join(format!("{name}.wasm"));
     let temporary = home.path().join("link");
@@ -223,7 +223,7 @@ fn example(path: &str) -> PathBuf {
     slipring_support::workspace().join("examples").join(path)
 }
 
-/// The relay as it was built beside this program.
+/// Returns the path of the relay that was built beside this program.
 fn relay_binary() -> Result<PathBuf> {
     let this = std::env::current_exe().context("finding this program's own path")?;
     let binary = this.with_file_name("slipring");

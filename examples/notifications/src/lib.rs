@@ -1,7 +1,7 @@
-//! Puts one event on the channel of everyone whom it concerns, `notifications:user-<id>`: a broadcast.
+//! Publishes an event to the channel of each user that it concerns, `notifications:user-<id>`: a broadcast.
 //!
-//! It shows how to publish to many channels at once, to borrow from the message instead of copying, to use the message's own
-//! timestamp as the clock, and to add tags, by which a subscriber can filter without reading the data.
+//! The example shows how to publish to many channels at once, borrow from the message instead of copying, use the
+//! message's timestamp as the clock, and add tags, which let a subscriber filter without reading the data.
 
 use std::borrow::Cow;
 
@@ -12,14 +12,14 @@ use slipring_sdk::{Channels, Message, Output, Publication, Result, transform};
 struct Event<'a> {
     kind: &'a str,
     actor: u64,
-    /// `Cow`, since a text with an escape such as `\n` cannot be borrowed.
+    /// `Cow`, because a string with an escape such as `\n` cannot be borrowed.
     #[serde(borrow)]
     text: Cow<'a, str>,
-    /// Everyone who follows what happened; perhaps the actor too.
+    /// All followers, who may include the actor.
     followers: Vec<u64>,
 }
 
-/// What subscribers see.
+/// The data that subscribers see.
 #[derive(Serialize)]
 struct Notification<'a> {
     text: &'a str,

@@ -1,7 +1,8 @@
-//! Puts each order on a channel of its own, `orders:<id>`: JSON in, JSON out.
+//! Publishes each order to its own channel, `orders:<id>`: JSON in, JSON out.
 //!
-//! It shows how to read a payload, to leave a message out (drafts are nobody's business), to send subscribers less than came in
-//! (no customer, no single prices), and to give it a version, so that an old state never replaces a newer one.
+//! The example shows how to read a payload, drop a message (subscribers should not see drafts), send subscribers
+//! only a part of it (no customer, no unit prices), and set a version. With a version, an old state never replaces a
+//! newer one.
 
 use serde::{Deserialize, Serialize};
 use slipring_sdk::{Message, Output, Publication, Result, transform};
@@ -31,13 +32,13 @@ struct Line {
 }
 
 impl Line {
-    /// Two numbers of 32 bits never overflow one of 64.
+    /// The product of two 32-bit numbers fits into 64 bits.
     fn total_cents(&self) -> u64 {
         u64::from(self.quantity) * u64::from(self.price_cents)
     }
 }
 
-/// What subscribers see.
+/// The data that subscribers see.
 #[derive(Serialize)]
 struct View {
     status: Status,
@@ -48,7 +49,7 @@ struct View {
 #[transform]
 fn orders(message: &Message) -> Result<Output> {
     if message.marker().is_some() {
-        // Of a key-value bucket: the order was deleted or expired. Its last state stays on the screens.
+        // In a key-value bucket, a marker says that the order was deleted or expired. Subscribers keep its last state.
         return Ok(Output::drop());
     }
     let order: Order = message.json()?;

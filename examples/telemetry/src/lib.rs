@@ -1,18 +1,20 @@
-//! Unpacks what a device sends, `telemetry.<device>`, onto the channel `telemetry:<device>`: binary in, JSON or binary out.
+//! Decodes a device's readings from `telemetry.<device>` and publishes them to the channel `telemetry:<device>`:
+//! binary in, JSON or binary out.
 //!
-//! A payload is a row of readings of 4 bytes: the sensor's number and its value in hundredths, both big-endian, 16 bits each. It
-//! shows how to work on bytes, to reject a message with a reason, and to have typed settings checked once, in `#[init]`.
+//! A payload is a sequence of readings of 4 bytes: the sensor's number and its value in hundredths, each a
+//! big-endian 16-bit integer. The example shows how to work with bytes, reject a message with a reason, and check
+//! typed settings once, in `#[init]`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use slipring_sdk::{Message, Output, Publication, Result, bail, init, transform};
 
-/// What stands below `[settings]` in telemetry.toml.
+/// `[settings]` in telemetry.toml.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// The sensors to show, and their numbers. Readings of others are left out.
+    /// The sensors to show, with their numbers. Readings of other sensors are left out.
     sensors: BTreeMap<String, u16>,
     #[serde(default)]
     format: Format,
@@ -24,11 +26,11 @@ enum Format {
     /// `{"at":…,"values":{"temperature":21.5}}`, for everyone.
     #[default]
     Json,
-    /// The readings as they came: 4 bytes each, for subscribers that speak Centrifugo's Protobuf protocol.
+    /// The unchanged readings, 4 bytes each, for subscribers that speak Centrifugo's Protobuf protocol.
     Binary,
 }
 
-/// The settings, turned round for look-up by number.
+/// The settings, with a map from number to name.
 struct Decoder {
     names: BTreeMap<u16, String>,
     format: Format,
@@ -48,7 +50,7 @@ fn decoder(settings: Settings) -> Result<Decoder> {
     })
 }
 
-/// What subscribers see, unless they get binary data.
+/// The data that subscribers see, unless the format is binary.
 #[derive(Serialize)]
 struct View<'a> {
     /// Milliseconds since 1970.
@@ -94,7 +96,7 @@ fn telemetry(message: &Message, decoder: &Decoder) -> Result<Output> {
 mod tests {
     use super::*;
 
-    /// 21.5 degrees, 3.02 bar, and a sensor that is not shown.
+    /// 21.5 degrees, 3.02 bar, and a reading of a sensor that is not shown.
     const READINGS: [u8; 12] = [0, 1, 0x08, 0x66, 0, 2, 0x01, 0x2e, 0, 9, 0xff, 0xff];
 
     fn settings(format: Format) -> Settings {

@@ -1,4 +1,4 @@
-//! The orders example after a change: subscribers see the currency, too. The demo exchanges one for the other.
+//! The orders example after a change: subscribers see the currency too. The demo swaps the example for this version.
 
 use serde::{Deserialize, Serialize};
 use slipring_sdk::{Message, Output, Publication, Result, transform};
