@@ -1,4 +1,4 @@
-// Puts each order on a channel of its own, as examples/orders does in Rust.
+// Publishes each order to its own channel, as examples/orders does in Rust.
 
 #include "slipring.h"
 
@@ -38,14 +38,15 @@ static void show(const order *order, transform_list_publication_t *publications)
   publish(publications, channel, view)->version = (transform_option_u64_t){true, order->revision};
 }
 
-// `settings` is the [settings] of orders.toml as a JSON text; there are none.
+// `settings` is the [settings] of orders.toml as a JSON text. This module has none.
 bool exports_transform_init(transform_string_t *settings, transform_string_t *reason) {
   (void)reason;
   transform_string_free(settings);
   return true;
 }
 
-// An empty list drops the message; false rejects it, and says why.
+// Returns true with the publications, where an empty list drops the message, or false with the reason, which rejects
+// it.
 bool exports_transform_transform(transform_message_t *message, transform_list_publication_t *publications,
                                  transform_string_t *reason) {
   yyjson_doc *document = parse(message, reason);

@@ -1,4 +1,4 @@
-// Between the bindings in transform.h and C: JSON in, publications and rejections out.
+// Helpers between the bindings in transform.h and C: JSON in, publications and rejections out.
 
 #ifndef SLIPRING_H
 #define SLIPRING_H
@@ -12,26 +12,27 @@
 #include "transform.h"
 #include "yyjson.h"
 
-// The bindings want to be linked with an object file that says which world this is of. It is not here: the relay knows by the
-// exports.
+// The bindings refer to an object file that names the world. It is not needed here, because the relay recognises the
+// world by the exports.
 void __component_type_object_force_link_transform(void) {}
 
-// A program that gives up has no other way to say where. What it printed before is the reason.
+// Prints the place of an abort(), which would be lost otherwise. The reason is the text that the program printed
+// before it.
 #define abort() (fflush(NULL), fprintf(stderr, "\naborted (%s:%d)\n", __FILE__, __LINE__), abort())
 
-// Rejects the message, with the reason: `return reject(reason, …)`.
+// Rejects the message with a reason: `return reject(reason, …)`.
 static inline bool reject(transform_string_t *reason, const char *format, ...) {
   char text[256];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  // What is returned is freed by the bindings: nothing static may be given to them.
+  // The bindings free the reason, so it must not be static.
   transform_string_dup(reason, text);
   return false;
 }
 
-// The value of a field; if there is none, or none of this type, the message is rejected.
+// Reads the value of a field. Rejects the message if the field is missing or has another type.
 static inline bool field(yyjson_val *object, const char *name, yyjson_type type, yyjson_val **value, transform_string_t *reason) {
   *value = yyjson_obj_get(object, name);
   if (!*value) return reject(reason, "%s: missing", name);
@@ -39,7 +40,7 @@ static inline bool field(yyjson_val *object, const char *name, yyjson_type type,
   return true;
 }
 
-// The same for a whole number.
+// Reads a whole number in the same way.
 static inline bool whole(yyjson_val *object, const char *name, uint64_t maximum, uint64_t *number, transform_string_t *reason) {
   yyjson_val *value = yyjson_obj_get(object, name);
   if (!value) return reject(reason, "%s: missing", name);
@@ -54,7 +55,8 @@ static inline bool is_text(const transform_string_t *string, const char *text) {
   return string->len == strlen(text) && memcmp(string->ptr, text, string->len) == 0;
 }
 
-// True if the message has no payload because a key was deleted or expired, in a key-value bucket or where messages expire.
+// Returns true if the message has no payload because a key was deleted or expired: in a key-value bucket, or in a
+// stream whose messages expire.
 static inline bool is_marker(const transform_message_t *message) {
   for (size_t index = 0; index < message->headers.len; index++) {
     const transform_tuple2_string_string_t *header = &message->headers.ptr[index];
@@ -64,7 +66,8 @@ static inline bool is_marker(const transform_message_t *message) {
   return false;
 }
 
-// The payload as JSON, which the caller frees with `yyjson_doc_free`, or a rejection.
+// Reads the payload as JSON. The caller frees the result with `yyjson_doc_free`. Returns NULL and rejects the
+// message if it is not JSON.
 static inline yyjson_doc *parse(const transform_message_t *message, transform_string_t *reason) {
   yyjson_read_err error;
   yyjson_doc *document = yyjson_read_opts((char *)message->payload.ptr, message->payload.len, 0, NULL, &error);
@@ -74,7 +77,7 @@ static inline yyjson_doc *parse(const transform_message_t *message, transform_st
 
 static inline void drop(transform_list_publication_t *publications) { *publications = (transform_list_publication_t){NULL, 0}; }
 
-// Makes it all that is published: `data`, a JSON text, on `channel`. What else it shall have is set in what is returned.
+// Publishes `data`, a JSON text, on `channel`, and nothing else. Set other fields in the returned publication.
 static inline transform_publication_t *publish(transform_list_publication_t *publications, const char *channel, const char *data) {
   transform_publication_t *publication = calloc(1, sizeof *publication);
   transform_string_t *name = malloc(sizeof *name);

@@ -29,18 +29,18 @@ typedef struct {
   size_t len;
 } transform_list_tuple2_string_string_t;
 
-// What JetStream delivered.
+// A message that JetStream delivered.
 typedef struct slipring_transform_types_message_t {
   transform_string_t   subject;
   transform_list_u8_t   payload;
-  // In the order of the message; a name may come more than once.
+  // Sorted by name. A name may occur more than once; its values keep the order of the message.
   transform_list_tuple2_string_string_t   headers;
   transform_string_t   stream_name;
-  // The sequence of the stream.
+  // The sequence in the stream.
   uint64_t   sequence;
-  // When JetStream stored it, nanoseconds since 1970.
+  // The time at which JetStream stored the message, in nanoseconds since 1970.
   uint64_t   timestamp;
-  // 1 the first time.
+  // How often JetStream has delivered the message. 1 is the first time.
   uint32_t   deliveries;
 } slipring_transform_types_message_t;
 
@@ -52,7 +52,7 @@ typedef struct slipring_transform_types_body_t {
   } val;
 } slipring_transform_types_body_t;
 
-// A JSON text. The relay validates it and passes it on as it is.
+// A JSON text. The relay validates it and passes it on unchanged.
 #define SLIPRING_TRANSFORM_TYPES_BODY_JSON 0
 #define SLIPRING_TRANSFORM_TYPES_BODY_BINARY 1
 
@@ -72,13 +72,13 @@ typedef struct {
 } transform_option_string_t;
 
 typedef struct slipring_transform_types_publication_t {
-  // One: publish; more: broadcast.
+  // One channel is a publish, several are a broadcast.
   transform_list_string_t   channels;
   slipring_transform_types_body_t   body;
   transform_option_u64_t   version;
   transform_option_string_t   version_epoch;
   transform_list_tuple2_string_string_t   tags;
-  // Instead of the relay's own.
+  // Replaces the relay's own key.
   transform_option_string_t   idempotency_key;
   bool   delta;
   bool   skip_history;

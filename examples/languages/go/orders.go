@@ -1,4 +1,4 @@
-// Puts each order on a channel of its own, as examples/orders does in Rust.
+// Publishes each order to its own channel, as examples/orders does in Rust.
 package main
 
 import (
@@ -20,7 +20,7 @@ type line struct {
 	PriceCents *uint32 `json:"price_cents"`
 }
 
-// What subscribers see.
+// The data that subscribers see.
 type view struct {
 	Status     string `json:"status"`
 	Items      uint64 `json:"items"`
@@ -29,7 +29,7 @@ type view struct {
 
 func init() { slipring.Transform(orders) }
 
-// A module's main does not run, and has to be there.
+// Go requires main, but it never runs in a module.
 func main() {}
 
 func orders(message slipring.Message) ([]slipring.Publication, error) {

@@ -1,7 +1,10 @@
-// Makes a component for the world of transform.wit out of a JavaScript module: node componentize.mjs orders.js orders.wasm
+// Builds a component for the world of transform.wit from a JavaScript module:
 //
-// componentize-qjs 0.4.5 exports a function of its own named `init`, which has done its work when the component is written,
-// and cannot build a world that has one, too. So the world that it gets has `boot` instead, and afterwards the names are changed.
+//     node componentize.mjs orders.js orders.wasm
+//
+// componentize-qjs 0.4.5 exports its own function named `init`, which is no longer needed once the component is
+// written. So it cannot build a world that has an `init` too. This script gives it a world with `boot` instead, and
+// swaps the names afterwards.
 
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -18,10 +21,10 @@ try {
     witPath,
     world: "transform",
     jsSource: entry(`./${posix.normalize(script)}`),
-    // Has to be a file; its text is not read.
+    // Must be a file, but its text is not read.
     jsPath: "componentize.mjs",
     moduleRoot: ".",
-    // The relay calls a module and waits for what it returns.
+    // The relay calls a module and waits for the result.
     sync: true,
   });
   swapExports(component, "init", "boot");
@@ -30,7 +33,7 @@ try {
   await rm(directory, { recursive: true });
 }
 
-/** What the relay calls. QuickJS hands over the text of what is thrown; where that was is told here. */
+/** The code that the relay calls. QuickJS passes on only the text of an exception, so this code adds the place. */
 function entry(script) {
   return `
 import { init, transform as inner } from ${JSON.stringify(script)};
@@ -64,19 +67,22 @@ ${shown}
 `;
 }
 
-/** A text is a reason as it is. */
+/** A thrown string is the reason, unchanged. */
 function reason(thrown) {
   if (typeof thrown === "string") return thrown;
   if (typeof thrown?.message !== "string") return `threw ${shown(thrown)}`;
   const { name, message } = thrown;
   const text = !message ? `${name}` : name && name !== "Error" ? `${name}: ${message}` : message;
-  // What is too long would be cut at its end, where the place is.
+  // A reason that is too long would lose its end, which has the place.
   const short = text.length > 500 ? `${text.slice(0, 500)}…` : text;
   const found = place(thrown);
   return found ? `${short} (${found})` : text;
 }
 
-/** The innermost line of the module's own: not of the engine, of what comes with Slipring, of a package, or where an error makes itself. */
+/**
+ * Returns the innermost line of the module's own code. It skips the engine, Slipring's own files, packages, and the
+ * constructor of an error.
+ */
 function place({ stack, constructor }) {
   for (const line of `${stack}`.split("\n")) {
     const [, where, file, number] = /^\s*at (?:(.*) \()?\/(.*?):(\d+)(?::\d+)?\)?$/.exec(line) ?? [];
@@ -93,7 +99,7 @@ function shown(value) {
   }
 }
 
-/** Swaps two exported names of the same length: those in sections of the outermost component, not of what it is made of. */
+/** Swaps two exported names of the same length, in the outermost component only, not in the components inside it. */
 function swapExports(component, one, other) {
   const EXPORTS = 11;
   for (let at = 8; at < component.length; ) {
@@ -108,7 +114,7 @@ function swapExports(component, one, other) {
   }
 }
 
-/** An unsigned LEB128, and where it ends. */
+/** Returns an unsigned LEB128 number and the position after it. */
 function number(bytes, at) {
   let value = 0;
   for (let shift = 0; ; shift += 7) {

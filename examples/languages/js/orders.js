@@ -1,13 +1,13 @@
-// Puts each order on a channel of its own, as examples/orders does in Rust.
+// Publishes each order to its own channel, as examples/orders does in Rust.
 
 import { json, publication } from "./slipring.js";
 
 const STATUSES = ["draft", "paid", "shipped", "delivered"];
 
-/** `settings` is the [settings] of orders.toml as a JSON text; there are none. */
+/** `settings` is the [settings] of orders.toml as a JSON text. This module has none. */
 export function init(settings) {}
 
-/** An empty list drops the message; what is thrown rejects it, and its text is the reason. */
+/** Returns the publications. An empty list drops the message. An exception rejects it, with its text as the reason. */
 export function transform(message) {
   const { id, revision, status, lines } = json(message);
   if (!STATUSES.includes(status)) throw new Error(`status: \`${status}\` is none of ${STATUSES.join(", ")}`);

@@ -1,4 +1,4 @@
-"""Puts each order on a channel of its own, as examples/orders does in Rust."""
+"""Publishes each order to its own channel, as examples/orders does in Rust."""
 
 import json
 
@@ -11,11 +11,11 @@ STATUSES = ("draft", "paid", "shipped", "delivered")
 
 class WitWorld(wit_world.WitWorld):
     def init(self, settings: str) -> None:
-        """`settings` is the [settings] of orders.toml as a JSON text; there are none."""
+        """`settings` is the [settings] of orders.toml as a JSON text. This module has none."""
 
     def transform(self, message: Message) -> list[Publication]:
-        """An empty list drops the message; an Err rejects it, with its text as the reason. Any other exception is a failure of
-        the module: it costs the instance, and another one tries the message again."""
+        """Returns the publications. An empty list drops the message. An Err rejects it, with its text as the reason. Any other
+        exception is a failure of the module: it costs the instance, and a new instance tries the message once more."""
         try:
             return orders(json.loads(message.payload))
         except (ValueError, TypeError, KeyError) as error:
@@ -51,7 +51,7 @@ def orders(order: dict) -> list[Publication]:
 
 def whole(record: dict, name: str) -> int:
     value = record[name]
-    # True is an int, too.
+    # In Python, True is an int too.
     if type(value) is not int or value < 0:
         raise ValueError(f"{name}: {value!r} is not a whole number")
     return value

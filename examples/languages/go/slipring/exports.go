@@ -7,9 +7,10 @@ import (
 	"unsafe"
 )
 
-// The functions of the world slipring:transform, with parameters and results laid out as the component model's canonical ABI
-// has them: https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md. Written by hand since the
-// packages that `wit-bindgen go` 0.63 relies on want Go 1.27, and their types would show.
+// The functions of the world slipring:transform. Their parameters and results follow the component model's canonical
+// ABI: https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md. They are written by hand
+// because the packages that `wit-bindgen go` 0.63 uses require Go 1.27, and because their types would show in this
+// package's API.
 
 //go:wasmexport init
 func exportInit(settings unsafe.Pointer, length uint32) unsafe.Pointer {
@@ -41,11 +42,11 @@ func exportTransform(
 	return result(publications, err)
 }
 
-// What was passed to the call, and what it returned: Go's collector does not see that the relay refers to it, too. It moves
-// nothing, so that addresses stay as they are.
+// The memory that was passed to the call and the memory that it returned. Both are kept here because Go's garbage
+// collector does not see the relay's references. The collector moves nothing, so addresses stay valid.
 var passed, returned []any
 
-// Forgets what was passed: from here on only the message refers to it.
+// Releases both. From here on, only the message refers to the memory that was passed.
 func reset() {
 	clear(passed)
 	passed = passed[:0]
@@ -57,10 +58,10 @@ func text(at unsafe.Pointer, length uint32) string { return unsafe.String((*byte
 
 func pointer(address uint32) unsafe.Pointer { return unsafe.Add(unsafe.Pointer(nil), address) }
 
-// Bytes of a `publication` in a list.
+// The size of a `publication` in a list, in bytes.
 const publicationSize = 80
 
-// A `result<list<publication>, string>`; with an error also one of any other kind.
+// Returns a `result<list<publication>, string>`, which serves as the `result<_, string>` of `init` too.
 func result(publications []Publication, err error) unsafe.Pointer {
 	bytes := make(record, 12)
 	if err != nil {
@@ -76,7 +77,7 @@ func result(publications []Publication, err error) unsafe.Pointer {
 	return bytes.keep()
 }
 
-// A part of what is returned. Its functions write at an offset.
+// A part of the returned memory. Its methods write at an offset.
 type record []byte
 
 func (r record) publication(p Publication) {

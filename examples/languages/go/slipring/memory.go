@@ -5,8 +5,8 @@ package slipring
 import "unsafe"
 
 var (
-	// Before Go's runtime has started, nothing can be allocated. What asks so early is the adapter that stands between WASI as
-	// Go knows it and the relay's: once, for 64 KiB, which it keeps.
+	// Go cannot allocate before its runtime has started. Only the adapter between Go's WASI and the relay's asks that
+	// early: once, for 64 KiB, which it keeps.
 	early     [128 << 10]byte
 	earlyUsed uint32
 	started   bool
@@ -14,7 +14,7 @@ var (
 
 func init() { started = true }
 
-// Memory for what is passed to a call.
+// Allocates memory for the arguments of a call.
 //
 //go:wasmexport cabi_realloc
 func realloc(old unsafe.Pointer, oldSize, align, size uint32) unsafe.Pointer {
@@ -29,10 +29,10 @@ func realloc(old unsafe.Pointer, oldSize, align, size uint32) unsafe.Pointer {
 		earlyUsed = at + size
 		return unsafe.Pointer(&early[at])
 	}
-	// Nothing of the relay may be called from here, and the collector, if it runs now, would ask it for the time: the adapter
-	// answers for it.
+	// This function must not call the relay, but if the garbage collector runs now, it asks for the time. While the
+	// clock is paused, the adapter replies instead of the relay.
 	pauseClock(1)
-	// Go aligns by size: what has a multiple of 8 bytes to 8.
+	// Go aligns by size: a multiple of 8 bytes is aligned to 8.
 	bytes := make([]byte, (size+7)&^7)
 	passed = append(passed, bytes)
 	pauseClock(0)

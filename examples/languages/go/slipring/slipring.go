@@ -1,26 +1,26 @@
-// Package slipring is what a transform in Go is written with. [Transform] says which function it is; the rest of the package
-// hands messages to it and what it returns to the relay.
+// Package slipring is the SDK for transforms in Go. Register your function with [Transform]. The package passes each
+// message to it, and its result to the relay.
 package slipring
 
 import "encoding/json"
 
-// Message is what JetStream delivered.
+// Message is a message that JetStream delivered.
 type Message struct {
 	Subject string
 	Payload []byte
-	// By name, in alphabetical order; a name may come more than once, with its values in the order of the message.
+	// Sorted by name. A name may occur more than once; its values keep the order of the message.
 	Headers    []Pair
 	StreamName string
-	// Of the stream.
+	// The sequence in the stream.
 	Sequence uint64
-	// When JetStream stored it, nanoseconds since 1970.
+	// The time at which JetStream stored the message, in nanoseconds since 1970.
 	Timestamp uint64
-	// 1 the first time.
+	// How often JetStream has delivered the message. 1 is the first time.
 	Deliveries uint32
 }
 
-// IsMarker tells whether the message has no payload because a key was deleted or expired, in a key-value bucket or where messages
-// expire.
+// IsMarker returns true if the message has no payload because a key was deleted or expired: in a key-value bucket,
+// or in a stream whose messages expire.
 func (message Message) IsMarker() bool {
 	for _, header := range message.Headers {
 		if header.Name == "Nats-Marker-Reason" || header.Name == "KV-Operation" && header.Value != "PUT" {
@@ -33,24 +33,24 @@ func (message Message) IsMarker() bool {
 // Pair is a header of a message or a tag of a publication.
 type Pair struct{ Name, Value string }
 
-// Publication is what a message becomes. The zero value of each optional field leaves it out.
+// Publication is data for one or more channels. The zero value of an optional field leaves it out.
 type Publication struct {
-	// One: publish; more: broadcast.
+	// One channel is a publish, several are a broadcast.
 	Channels []string
-	// A JSON text. The relay validates it and passes it on as it is.
+	// A JSON text. The relay validates it and passes it on unchanged.
 	JSON []byte
-	// Instead of JSON, if it is not nil.
+	// Replaces JSON if it is not nil.
 	Binary       []byte
 	Version      uint64
 	VersionEpoch string
 	Tags         []Pair
-	// Instead of the relay's own.
+	// Replaces the relay's own key.
 	IdempotencyKey string
 	Delta          bool
 	SkipHistory    bool
 }
 
-// NewPublication makes value the JSON of a publication on channel.
+// NewPublication returns a publication of value, as JSON, for channel.
 func NewPublication(channel string, value any) (Publication, error) {
 	text, err := json.Marshal(value)
 	return Publication{Channels: []string{channel}, JSON: text}, err
@@ -61,10 +61,10 @@ var (
 	transform func(Message) ([]Publication, error)
 )
 
-// Init names the function that gets the module's settings, a JSON object, once an instance and before the first message. An
-// error refuses them.
+// Init registers the function that receives the module's settings, a JSON object. It is called once per instance,
+// before the first message. An error refuses the settings.
 func Init(function func(settings []byte) error) { configure = function }
 
-// Transform names the function that gets each message. No publications drop it; an error rejects it and says why. Call this in
-// an init function: a module's main does not run.
+// Transform registers the function that receives each message. An empty result drops the message. An error rejects
+// it, with the error's text as the reason. Call Transform in an init function, because a module's main does not run.
 func Transform(function func(Message) ([]Publication, error)) { transform = function }
