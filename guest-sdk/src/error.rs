@@ -1,9 +1,10 @@
-//! Why a message or the settings were refused, as one text: it has to cross the border of the module, so no type survives.
+//! The reason why a message was rejected or the settings were refused. It leaves the module as text, so it keeps no
+//! types.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// `Result` with this crate's [`Error`], unless another is named.
+/// `Result` with this crate's [`Error`] as the default error type.
 ///
 /// ```
 /// fn quantity(text: &str) -> slipring_sdk::Result<u32> {
@@ -13,10 +14,10 @@ use std::fmt;
 /// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a message was rejected, or why the settings were refused.
+/// The reason why a message was rejected, or why the settings were refused.
 ///
-/// Its text is what a person reads in the dead letter and in the relay's log, so it should say what was expected and what was
-/// found. Every `std::error::Error` turns into one by `?`, and the text of its sources is kept:
+/// People read its text in the dead letter and in the relay's log, so say what you expected and what you found. `?`
+/// converts any `std::error::Error`, and keeps the text of its sources:
 ///
 /// ```
 /// use slipring_sdk::Result;
@@ -27,14 +28,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(port("http").unwrap_err().to_string(), "invalid digit found in string");
 /// ```
 ///
-/// Like `anyhow::Error`, it is not itself a `std::error::Error`; that is what makes the conversion possible.
+/// Like `anyhow::Error`, it is not a `std::error::Error` itself. Otherwise the conversion would be impossible.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     text: String,
 }
 
 impl Error {
-    /// An error with a text of your own; [`bail!`](crate::bail) returns one.
+    /// Returns an error with a text of your own. [`bail!`](crate::bail) returns from the function with one.
     ///
     /// ```
     /// use slipring_sdk::{Error, Message, Result};
@@ -48,7 +49,7 @@ impl Error {
         Self { text: text.to_string() }
     }
 
-    /// The same error with what was being done put before it.
+    /// Returns the same error with a prefix that says what you were doing.
     ///
     /// ```
     /// use slipring_sdk::{Error, Result};
@@ -89,14 +90,14 @@ impl fmt::Display for Error {
     }
 }
 
-/// As [`Display`](fmt::Display), so that a test that returns a [`Result`] fails with a readable text.
+/// The same as [`Display`](fmt::Display), so a test that returns a [`Result`] fails with a readable text.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-/// Returns early with an [`Error`]; its arguments are those of [`format!`].
+/// Returns early with an [`Error`]. The arguments are those of [`format!`].
 ///
 /// ```
 /// use slipring_sdk::{Message, Output, Result, bail};

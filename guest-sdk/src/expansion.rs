@@ -1,4 +1,5 @@
-//! What the attributes expand to. Not for direct use, and not stable: `#[transform]` and this file belong to the same version.
+//! The code that the attributes expand to. Not for direct use, and not stable: it must have the same version as
+//! `#[transform]`.
 
 use std::cell::OnceCell;
 
@@ -10,7 +11,7 @@ pub use crate::{Error, Message, Output, Result};
 #[cfg(target_family = "wasm")]
 pub use crate::guest::bindings;
 
-/// What `#[transform]` implements, in every build, so that a mistake shows in `cargo test` too.
+/// The trait that `#[transform]` implements. It does so in every build, so `cargo test` finds mistakes too.
 pub trait Transform {
     fn init(settings: &str) -> Result<()>;
     fn transform(message: &Message) -> Result<Output>;
@@ -23,7 +24,8 @@ pub const fn entry<T: Transform>() -> Entry {
     (T::init, T::transform)
 }
 
-/// What the transform's second parameter refers to, once `init` has made it. One for each instance, which is single-threaded.
+/// The value that the transform's second parameter refers to, once `init` has made it. Each instance is
+/// single-threaded and has one.
 #[derive(Debug)]
 pub struct Prepared<T>(OnceCell<T>);
 
@@ -51,8 +53,8 @@ impl<T> Default for Prepared<T> {
     }
 }
 
-/// How settings are prepared where there is no `#[init]`: serde reads them. `#[init]` makes an inherent function of the same
-/// name, and Rust prefers that one.
+/// Prepares the settings if there is no `#[init]`: serde reads them. `#[init]` adds an inherent function of the same
+/// name, which Rust prefers.
 pub trait PrepareBySerde {
     fn prepare<S: DeserializeOwned>(settings: &str) -> Result<S> {
         json::read_settings(settings)
@@ -61,7 +63,7 @@ pub trait PrepareBySerde {
 
 impl<T: Transform> PrepareBySerde for T {}
 
-/// The same for a transform without settings: it ignores them.
+/// The same for a transform without a parameter for settings: it ignores them.
 pub trait PrepareNothing {
     fn prepare(_settings: &str) -> Result<()> {
         Ok(())
@@ -70,7 +72,7 @@ pub trait PrepareNothing {
 
 impl<T: Transform> PrepareNothing for T {}
 
-/// What the parameter of `#[init]` is read with.
+/// Reads the parameter of `#[init]`.
 pub fn read_settings<S: DeserializeOwned>(settings: &str) -> Result<S> {
     json::read_settings(settings)
 }

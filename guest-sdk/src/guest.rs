@@ -1,10 +1,11 @@
-//! The border of the module: from the WIT world's types to this crate's and back. Nothing is copied on the way but the vectors'
-//! outer elements, since both sides own their texts and bytes.
+//! Converts the WIT world's types to this crate's and back. Both sides own their strings and bytes, so the
+//! conversion copies only the outer elements of vectors.
 
 use crate::expansion::Transform;
 use crate::{Body, Message, Publication};
 
-/// As generated from the WIT files. (It is full of unsafe code, which the lint does not see, since it is another crate's macro.)
+/// Generated from the WIT files. (The code is full of `unsafe`. The lint does not see it, because it comes from
+/// another crate's macro.)
 #[expect(missing_docs, clippy::too_many_arguments, reason = "generated")]
 pub mod bindings {
     #[cfg(not(target_os = "unknown"))]
@@ -28,7 +29,7 @@ impl<T: Transform> bindings::Guest for T {
     }
 }
 
-/// Without WASI there is no standard error for Rust's own hook to write to.
+/// Reports panics through an import. Without WASI there is no standard error that Rust's own hook could write to.
 #[cfg(target_os = "unknown")]
 fn bring_out_panics() {
     use bindings::slipring::transform::diagnostics;

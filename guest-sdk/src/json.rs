@@ -1,11 +1,11 @@
-//! Reading JSON with errors that name the key, which is what a person looks for in a dead letter.
+//! Reads JSON. Its errors name the key, which is the first thing to look for in a dead letter.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// Reads `bytes`; `what` names them in an error, as in "the payload".
+/// Reads `bytes`. `what` is their name in an error, for example "the payload".
 pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         if bytes.is_empty() {
@@ -17,7 +17,7 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Re
         if !error.is_data() {
             return Error::msg(format_args!("{what} is not JSON: {error}"));
         }
-        // Keeping track of the path costs time, so it is done only now, for the error.
+        // Tracking the path costs time, so read again with it only for the error.
         let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
         let with_path = serde_path_to_error::deserialize::<_, T>(deserializer)
             .err()
@@ -27,7 +27,8 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Re
     })
 }
 
-/// What a text begins with that was written by an editor or a library that marks it so. JSON begins with none (RFC 8259, section 8.1).
+/// Returns an error text if `bytes` begin with a byte order mark, which some editors and libraries write. JSON must
+/// not begin with one (RFC 8259, section 8.1).
 fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xef, 0xbb, 0xbf, ..] => Some("a byte order mark (ef bb bf), which has to be taken off"),
@@ -36,7 +37,7 @@ fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Reads settings. Their error leaves out line and column: the user wrote TOML, and never sees the JSON that it became.
+/// Reads settings. The error omits line and column, because the user wrote TOML and never sees this JSON.
 pub(crate) fn read_settings<T: DeserializeOwned>(text: &str) -> Result<T> {
     let deserializer = &mut serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -46,7 +47,7 @@ pub(crate) fn read_settings<T: DeserializeOwned>(text: &str) -> Result<T> {
         let position = format!(" at line {} column {}", error.line(), error.column());
         let text = text.strip_suffix(&position).unwrap_or(&text);
         match path.as_str() {
-            // The path of the whole; a missing field is named in the text.
+            // The path of the root. The text of the error names a missing field.
             "." => Error::msg(format_args!("settings: {text}")),
             path => Error::msg(format_args!("settings.{path}: {text}")),
         }

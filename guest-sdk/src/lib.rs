@@ -1,5 +1,5 @@
-//! Write a transform for Slipring: a function that turns a message from NATS JetStream
-//! into publications for Centrifugo channels. It runs as WebAssembly inside the relay and can be exchanged while that runs.
+//! Write a transform for Slipring: a function that turns a message from NATS JetStream into publications for
+//! Centrifugo channels. It runs as WebAssembly inside the relay, and you can swap it while the relay runs.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -41,30 +41,32 @@
 //! slipring-sdk = { path = "../slipring/guest-sdk" }   # in a clone of Slipring
 //! ```
 //!
-//! `rustup target add wasm32-wasip2`, once; then `cargo build --release --target wasm32-wasip2` makes the `.wasm` file that goes
-//! into the relay's modules directory. No other tool is needed. For a smaller file, the target `wasm32-unknown-unknown` does as
-//! well: the relay takes both.
+//! Run `rustup target add wasm32-wasip2` once. Then `cargo build --release --target wasm32-wasip2` builds the
+//! `.wasm` file for the relay's modules directory. You need no other tool. The relay also accepts the target
+//! `wasm32-unknown-unknown`, whose files are smaller.
 //!
-//! # What a transform may rely on
+//! # The environment of a transform
 //!
-//! It sees its message and its settings, and nothing else. The same message gives the same publications whenever and wherever
-//! it is transformed, which is what makes a retry harmless and a replay repeatable. For that:
+//! A transform sees its message and its settings, and nothing else. The same message gives the same publications at
+//! any time and on any machine. So a retry is harmless, and a replay is repeatable. These rules make that possible:
 //!
-//! - **The clock stands at the message's timestamp** and does not move; `SystemTime::now()` and [`Message::timestamp`] agree.
-//!   On `wasm32-unknown-unknown` there is no clock at all: use the latter.
-//! - **Random numbers are seeded from the message**: a replay draws the same ones. They are not for secrets.
-//! - **There is no sleeping, no file, no network and no environment.** A call that sleeps or loops is cut off after the module's
-//!   `timeout`, 100 ms unless its `.toml` says otherwise.
-//! - **Statics do not last.** There are several instances, and a new one may take over at any message. What has to be computed
-//!   once belongs into [`init`].
-//! - **A `HashMap`'s order can differ** between two instances, since its seed is drawn once an instance. Use a `BTreeMap`
-//!   wherever the order of iteration reaches the output.
-//! - **A message may have no payload.** A stream whose keys are deleted or expire holds markers, such as those of a key-value bucket:
-//!   [`Message::marker`] tells.
-//! - **A panic costs one message**, which is tried once more in a fresh instance and then goes to the dead letters with the
-//!   panic's text. Return an [`Error`] for a message that you cannot use: that is cheaper, and says what you want it to.
+//! - **The clock stands still at the message's timestamp.** `SystemTime::now()` and [`Message::timestamp`] agree. On
+//!   `wasm32-unknown-unknown` there is no clock at all: use [`Message::timestamp`].
+//! - **Random numbers are seeded from the message.** A replay draws the same ones. Don't use them for secrets.
+//! - **There is no sleeping, no file, no network and no environment.** A call that sleeps fails at once. A
+//!   call that loops is cut off after the module's `timeout`, which is 100 ms unless its `.toml` sets another.
+//! - **Statics do not last.** There are several instances, and a new one may take over at any message. If something
+//!   must be computed once, compute it in [`init`].
+//! - **A `HashMap`'s order can differ** between two instances, because each instance draws its own seed. Use a
+//!   `BTreeMap` wherever the order of iteration reaches the output.
+//! - **A message may have no payload.** A stream whose keys are deleted or expire holds markers, for example a
+//!   key-value bucket. [`Message::marker`] detects them.
+//! - **A panic costs one message.** The message is tried once more in a fresh instance, and then becomes a dead
+//!   letter with the panic's text. If you cannot use a message, return an [`Error`]: that is cheaper, and you choose
+//!   the text.
 //!
-//! Standard output and standard error become log lines of the module, limited in rate; `wasm32-unknown-unknown` has neither.
+//! Standard output and standard error become log lines of the module, at a limited rate. `wasm32-unknown-unknown`
+//! has neither.
 
 #![warn(missing_docs)]
 
@@ -86,7 +88,7 @@ pub use output::Output;
 pub use publication::{Body, Channels, Publication};
 #[cfg(not(target_family = "wasm"))]
 pub use samples::samples;
-/// For transforms that change a few fields of a JSON text that they do not otherwise know: see [`serde_json`].
+/// For transforms that change a few fields of JSON and don't know the rest. See [`serde_json`].
 ///
 /// ```
 /// use slipring_sdk::{Message, Publication, Result, Value, json};
@@ -100,10 +102,10 @@ pub use samples::samples;
 /// # }
 /// ```
 ///
-/// What is read into a [`Value`] and written again is not the same text: keys come in alphabetical order, and a number that fits
-/// neither 64 bits nor a double is rounded. Where digits count, as in amounts or in long ids, pass the text on with
-/// [`Publication::json_text`], or read the fields into types of your own, such as [`serde_json::value::RawValue`], which keeps what was
-/// written.
+/// A text that is read into a [`Value`] and written again changes: keys are sorted alphabetically, and a number that
+/// fits neither 64 bits nor a double is rounded. If every digit counts, as in amounts or long ids, pass the text on
+/// with [`Publication::json_text`]. Or read the fields into your own types with [`serde_json::value::RawValue`],
+/// which keeps the original text.
 ///
 /// ```
 /// use slipring_sdk::{Message, Publication, Result, Value};

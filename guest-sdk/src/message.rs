@@ -1,4 +1,4 @@
-//! What a transform is given. A native test makes one with [`Message::new`] and the `with_…` functions.
+//! The message that a transform receives. A native test creates one with [`Message::new`] and the `with_…` functions.
 
 use std::str;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{Error, Result, json};
 
-/// What JetStream delivered.
+/// A message that JetStream delivered.
 ///
 /// ```
 /// use slipring_sdk::Message;
@@ -19,26 +19,28 @@ use crate::{Error, Result, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// The subject that it was published to, not the filter that it matched.
+    /// The subject that the message was published to, not the filter that it matched.
     pub subject: String,
-    /// The bytes as published; see [`json`](Self::json) and [`text`](Self::text).
+    /// The bytes as they were published. See [`json`](Self::json) and [`text`](Self::text).
     pub payload: Vec<u8>,
-    /// Names and values, by name in alphabetical order: the relay sorts them, so that the same message always looks the same. A name may
-    /// come more than once, with its values in the order of the message; see [`header`](Self::header).
+    /// Names and values, sorted by name. The relay sorts them so that the same message always looks the same. A name
+    /// may occur more than once; its values keep the order of the message. See [`header`](Self::header).
     pub headers: Vec<(String, String)>,
-    /// The stream's name.
+    /// The name of the stream.
     pub stream: String,
-    /// The sequence in the stream: from 1, rising, with gaps where other subjects are.
+    /// The sequence in the stream. Sequences start at 1 and rise, with gaps for messages of other subjects.
     pub sequence: u64,
-    /// When JetStream stored it, in nanoseconds since 1970-01-01 UTC. This is also where the module's clock stands.
+    /// The time at which JetStream stored the message, in nanoseconds since 1970-01-01 UTC. The module's clock shows
+    /// the same time.
     pub timestamp: u64,
-    /// How often JetStream has delivered it: 1 the first time. Not a part of the message: output that depends on it differs
-    /// between a message and its retry.
+    /// How often JetStream has delivered the message. 1 is the first time. The count is not a part of the message:
+    /// output that depends on it differs between a message and its retry.
     pub deliveries: u32,
 }
 
 impl Message {
-    /// A message for a test: no headers, stream `TEST`, sequence 1, timestamp 0, first delivery.
+    /// Returns a message for a test, with no headers, stream `TEST`, sequence 1, timestamp 0, and on its first
+    /// delivery.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -59,7 +61,7 @@ impl Message {
         }
     }
 
-    /// Adds a header; the same name may be added again.
+    /// Adds a header. You can add the same name more than once.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -73,7 +75,7 @@ impl Message {
         self
     }
 
-    /// Sets the stream's name.
+    /// Sets the name of the stream.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -99,7 +101,7 @@ impl Message {
         self
     }
 
-    /// Sets when it was stored, in nanoseconds since 1970-01-01 UTC.
+    /// Sets the time at which the message was stored, in nanoseconds since 1970-01-01 UTC.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -113,7 +115,7 @@ impl Message {
         self
     }
 
-    /// Sets how often it has been delivered; 1 is the first time.
+    /// Sets how often the message has been delivered. 1 is the first time.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -126,10 +128,10 @@ impl Message {
         self
     }
 
-    /// The payload as text.
+    /// Returns the payload as text.
     ///
     /// # Errors
-    /// If it is not UTF-8; the error says from which byte on.
+    /// If the payload is not UTF-8. The error names the first byte that is not.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -143,11 +145,12 @@ impl Message {
             .map_err(|error| Error::msg(format_args!("the payload is not UTF-8 text: {error}")))
     }
 
-    /// The payload read as JSON. The result may borrow from the message: a `&str` field costs no copy (but refuses a text with
-    /// escapes; `Cow<str>` with `#[serde(borrow)]` takes both).
+    /// Reads the payload as JSON and returns the value. It may borrow from the message: a `&str` field costs no
+    /// copy, but fails on a string with escapes. `Cow<str>` with `#[serde(borrow)]` accepts both.
     ///
     /// # Errors
-    /// If it is empty, not JSON, or other JSON than `T` expects. The error names the key and the place.
+    /// If the payload is empty, is not JSON, or is not the JSON that `T` expects. The error names the key and the
+    /// position.
     ///
     /// ```
     /// use serde::Deserialize;
@@ -171,9 +174,9 @@ impl Message {
         json::read("the payload", &self.payload)
     }
 
-    /// Why the message is a marker, if it is one. A marker has no payload: it says that a key of a key-value bucket was deleted, or that
-    /// JetStream removed the last message of the subject. Every stream whose messages expire may hold them, if it is configured so, and
-    /// every key-value bucket.
+    /// Returns the kind of marker, or `None` for an ordinary message. A marker has no payload. It says that a key of
+    /// a key-value bucket was deleted, or that JetStream removed the last message of the subject. Any key-value
+    /// bucket may hold markers, and so may any stream whose messages expire, if it is configured to.
     ///
     /// ```
     /// use slipring_sdk::{Marker, Message, Output, Publication, Result};
@@ -207,7 +210,8 @@ impl Message {
         }
     }
 
-    /// The first value of a header. Upper and lower case differ, as they do for NATS itself and its clients.
+    /// Returns the first value of a header, if there is one. The name is case-sensitive, as it is in NATS and its
+    /// clients.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -220,7 +224,7 @@ impl Message {
         self.header_values(name).next()
     }
 
-    /// Every value of a header, in the order of the message.
+    /// Returns all values of a header, in the order of the message.
     ///
     /// ```
     /// use slipring_sdk::Message;
@@ -236,7 +240,7 @@ impl Message {
     }
 }
 
-/// What a [marker](Message::marker) stands for.
+/// The reason for a [marker](Message::marker).
 ///
 /// ```
 /// use slipring_sdk::{Marker, Message};
@@ -249,8 +253,8 @@ impl Message {
 pub enum Marker {
     /// Somebody deleted the key, or the last message of the subject.
     Deleted,
-    /// Somebody purged the key or the subject, with all that was there before.
+    /// Somebody purged the key or the subject, with all earlier messages.
     Purged,
-    /// The time of the key, or of the last message of the subject, ran out.
+    /// The key, or the last message of the subject, expired.
     Expired,
 }

@@ -1,13 +1,13 @@
-//! What a transform makes of a message: publications, or none.
+//! The result of a transform: publications, or none.
 
 use std::vec;
 
 use crate::Publication;
 
-/// What becomes of a message: any number of publications; none drops it. (To reject it instead, return an
+/// The publications that a transform makes of a message. No publications drop the message. (To reject it, return an
 /// [`Error`](crate::Error).)
 ///
-/// Publications to the same channel are published in their order here; between channels there is no order.
+/// Publications to the same channel keep this order. There is no order between channels.
 ///
 /// ```
 /// use slipring_sdk::{Output, Publication};
@@ -23,7 +23,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Nothing is published, and the message is done.
+    /// Returns an output without publications. The message is dropped, and acknowledged like any other.
     ///
     /// ```
     /// use slipring_sdk::Output;
@@ -34,7 +34,7 @@ impl Output {
         Self::default()
     }
 
-    /// The publications, in order; empty for a drop.
+    /// Returns the publications, in order. The slice is empty for a drop.
     ///
     /// ```
     /// use slipring_sdk::{Output, Publication};

@@ -1,4 +1,4 @@
-//! What a transform sends to Centrifugo: made with a constructor, refined with functions named like the fields they set.
+//! The data that a transform sends to Centrifugo. A constructor creates a publication, and functions set its fields.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::{Error, Result, json};
 
 /// One piece of data for one channel, or for several (a broadcast).
 ///
-/// Fields are for reading, in tests; the functions of the same names set them.
+/// Read the fields in tests. To set them, use the functions of the same names.
 ///
 /// ```
 /// use slipring_sdk::Publication;
@@ -18,23 +18,26 @@ use crate::{Error, Result, json};
 /// # Ok::<(), slipring_sdk::Error>(())
 /// ```
 ///
-/// What the relay refuses, as a rejection of the message: no channel, an empty one, one of more than 255 bytes, a body that is
-/// not JSON though it says so or is nested deeper than 9,990 levels, a version of 0, or of 2^53 or more.
+/// The relay rejects the message if a publication has
 ///
-/// What it warns of once, since only some configurations of Centrifugo let clients have it: a channel with characters beyond ASCII, a
-/// binary body, one of more than a megabyte.
+/// - no channel, an empty channel, or a channel of more than 255 bytes,
+/// - a JSON body that is not JSON or is nested deeper than 9,990 levels,
+/// - a version of 0, or of 2^53 or more.
+///
+/// The relay publishes the following, but warns once, because clients receive it only with some configurations of
+/// Centrifugo: a channel with characters beyond ASCII, a binary body, or a body of more than a megabyte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
-    /// One: publish; more: broadcast.
+    /// One channel is a publish, several are a broadcast.
     pub channels: Vec<String>,
-    /// What subscribers get.
+    /// The data that subscribers receive.
     pub body: Body,
     /// See [`version`](Self::version()).
     pub version: Option<u64>,
     /// See [`version_epoch`](Self::version_epoch()).
     pub version_epoch: Option<String>,
-    /// Names and values; see [`tag`](Self::tag).
+    /// Names and values. See [`tag`](Self::tag).
     pub tags: Vec<(String, String)>,
     /// See [`idempotency_key`](Self::idempotency_key()).
     pub idempotency_key: Option<String>,
@@ -45,10 +48,11 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// A publication of `value`, written as JSON.
+    /// Returns a publication of `value`, written as JSON.
     ///
     /// # Errors
-    /// If `value` cannot be JSON: a map whose keys are neither texts nor numbers, or a `Serialize` of your own that fails.
+    /// If `value` cannot be written as JSON: it has a map whose keys are neither strings nor numbers, or your own
+    /// `Serialize` fails.
     ///
     /// ```
     /// use serde::Serialize;
@@ -69,7 +73,8 @@ impl Publication {
         Ok(Self::new(channels.into(), Body::Json(text)))
     }
 
-    /// A publication of what is JSON already. The relay checks that it is, and rejects the message if it is not.
+    /// Returns a publication of a text that is already JSON. The relay checks the text, and rejects the message if
+    /// it is not JSON.
     ///
     /// ```
     /// use slipring_sdk::{Message, Publication};
@@ -83,11 +88,11 @@ impl Publication {
         Self::new(channels.into(), Body::Json(text.into()))
     }
 
-    /// A publication of bytes, for clients that speak Centrifugo's Protobuf protocol.
+    /// Returns a publication of bytes, for clients that speak Centrifugo's Protobuf protocol.
     ///
-    /// Centrifugo ends the connection of each subscriber that speaks JSON, which is what clients do by default, with code 3506, and such
-    /// a client does not connect again: one binary publication takes all of its channels from it. In centrifuge-js, `import { Centrifuge }
-    /// from "centrifuge/build/protobuf"` speaks Protobuf.
+    /// By default, clients speak JSON. Centrifugo closes the connection of each subscriber that does, with code
+    /// 3506, and such a client does not reconnect. So one binary publication costs it all of its channels. In
+    /// centrifuge-js, `import { Centrifuge } from "centrifuge/build/protobuf"` speaks Protobuf.
     ///
     /// ```
     /// use slipring_sdk::{Body, Publication};
@@ -112,9 +117,11 @@ impl Publication {
         }
     }
 
-    /// Gives the data a version: Centrifugo suppresses a publication whose version is not above the channel's last one, so an
-    /// old state never replaces a newer one. For channels with history, and where every publication of the channel is a whole
-    /// state whose version only rises. From 1 to 2^53 - 1: 0 is no version for Centrifugo, so add 1 to numbers that begin with 0.
+    /// Sets the version of the data, from 1 to 2^53 - 1. Centrifugo suppresses a publication whose version is not
+    /// above the channel's last one, so an old state never replaces a newer one.
+    ///
+    /// The channel needs history, and each of its publications must be a complete state whose version only rises.
+    /// For Centrifugo, 0 means no version: if your numbers start at 0, add 1.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -127,7 +134,8 @@ impl Publication {
         self
     }
 
-    /// Says which series of versions this one belongs to: in another epoch, versions may start again from below. An empty one is none.
+    /// Sets the epoch of the version. In another epoch, versions may start again from a lower number. An empty epoch
+    /// is none.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -141,8 +149,8 @@ impl Publication {
         self
     }
 
-    /// Adds a tag, which subscribers get beside the data, and by which Centrifugo can filter. A name holds one value: the last
-    /// one set.
+    /// Sets a tag. Subscribers receive tags beside the data, and Centrifugo can filter by them. A name has one
+    /// value, the last one that you set.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -158,9 +166,9 @@ impl Publication {
         self
     }
 
-    /// Sets the key by which Centrifugo recognises a repetition, for 5 minutes, instead of the relay's own. The relay's comes
-    /// from the message's place in its stream; set one if the same event can stand in the stream twice. An empty one is none: the
-    /// relay's own is sent.
+    /// Sets the key by which Centrifugo recognises a repeat, for 5 minutes. It replaces the relay's own key, which
+    /// comes from the message's position in its stream. Set a key if the stream may contain the same event twice.
+    /// With an empty key, the relay sends its own.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -174,7 +182,8 @@ impl Publication {
         self
     }
 
-    /// Sends only the difference from the channel's previous publication, to those subscribers that negotiated it.
+    /// If true, Centrifugo sends only the difference from the channel's previous publication, to subscribers that
+    /// negotiated it.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -187,7 +196,8 @@ impl Publication {
         self
     }
 
-    /// Keeps it out of the channel's history: only who is connected at the moment gets it.
+    /// If true, Centrifugo keeps the publication out of the channel's history, so only subscribers that are
+    /// connected at the moment receive it.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -201,7 +211,7 @@ impl Publication {
     }
 }
 
-/// What subscribers get.
+/// The data that subscribers receive.
 ///
 /// ```
 /// use slipring_sdk::{Body, Publication};
@@ -210,14 +220,14 @@ impl Publication {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// A JSON text, which the relay passes on as it is.
+    /// A JSON text, which the relay passes on unchanged.
     Json(String),
     /// Bytes, for clients that speak the Protobuf protocol.
     Binary(Vec<u8>),
 }
 
 impl Body {
-    /// The JSON text; `None` if it is binary.
+    /// Returns the JSON text, or `None` if the body is binary.
     ///
     /// ```
     /// use slipring_sdk::Publication;
@@ -232,10 +242,10 @@ impl Body {
         }
     }
 
-    /// The JSON read again, for a test.
+    /// Reads the JSON and returns the value, for a test.
     ///
     /// # Errors
-    /// If it is binary, not JSON, or other JSON than `T` expects.
+    /// If the body is binary, is not JSON, or is not the JSON that `T` expects.
     ///
     /// ```
     /// use slipring_sdk::{Publication, Value, json};
@@ -252,7 +262,8 @@ impl Body {
     }
 }
 
-/// The channels of a [`Publication`]. Made from one text, or from an array or a `Vec` of them, or collected:
+/// The channels of a [`Publication`]. Convert a string, or an array or `Vec` of strings, or collect them from an
+/// iterator:
 ///
 /// ```
 /// use slipring_sdk::{Channels, Publication};

@@ -1,4 +1,4 @@
-//! Reads the messages that `slipring try` reads, so that a native test can run over the same file.
+//! Reads the messages that `slipring try` reads, so a native test can use the same file.
 
 use std::result;
 
@@ -9,11 +9,13 @@ use serde_json::value::RawValue;
 
 use crate::{Error, Message, Result, Value};
 
-/// The messages in a text of JSON lines, in the form that `slipring try` takes. Only in native builds: it is for tests.
+/// Returns the messages of a text in JSON Lines, in the format of `slipring try`. The function is for tests, and
+/// exists only in native builds.
 ///
-/// A line has a `subject`, and at most one of `data` (JSON), `payload` (text) and `payload_base64`; it may have `headers` (an
-/// object of texts or lists of texts), `stream`, `sequence`, `timestamp` (RFC 3339, or nanoseconds since 1970) and `deliveries`.
-/// What is not given is as in [`Message::new`], but the sequence is the number of the line. Blank lines are skipped.
+/// A line has a `subject`, and at most one of `data` (JSON), `payload` (text) and `payload_base64`. It may also have
+/// `headers` (an object of strings or lists of strings), `stream`, `sequence`, `timestamp` (RFC 3339, or nanoseconds
+/// since 1970) and `deliveries`. Missing keys have the values of [`Message::new`], except for the sequence, which is
+/// the number of the line. Blank lines are skipped.
 ///
 /// ```
 /// let messages = slipring_sdk::samples(
@@ -28,7 +30,7 @@ use crate::{Error, Message, Result, Value};
 /// ```
 ///
 /// # Errors
-/// If a line cannot be read; the error says which one and why.
+/// If a line cannot be read. The error names the line and the reason.
 pub fn samples(text: &str) -> Result<Vec<Message>> {
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     lines

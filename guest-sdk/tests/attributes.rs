@@ -1,9 +1,10 @@
-//! What the attributes expand to, driven as the relay drives it, but natively.
+//! Tests the code that the attributes expand to. The tests call it natively, in the same order as the relay does.
 
 use slipring_sdk::expansion::Transform;
 use slipring_sdk::{Message, Output, Publication, Result};
 
-/// `init` with settings, then one message; the text of the first error, or of the publication.
+/// Calls `init` with settings and then `transform` with one message. Returns the text of the publication or of the
+/// first error.
 fn run<T: Transform>(settings: &str) -> String {
     match T::init(settings).and_then(|()| T::transform(&Message::new("test", "payload"))) {
         Ok(output) => output.publications()[0].body.text().unwrap_or_default().to_owned(),
@@ -63,7 +64,7 @@ mod settings_by_serde {
     }
 }
 
-/// What `#[init]` returns could be read by serde as well: the function must win.
+/// Serde could read the return type of `#[init]` as well, but the function must win.
 mod settings_by_init {
     use std::collections::BTreeMap;
 
@@ -123,7 +124,7 @@ mod init_without_a_use_for_its_result {
     }
 }
 
-/// The names that a user is likely to choose, and those that the expansion uses, must not meet.
+/// The names in the expansion must not clash with names that a user is likely to choose.
 mod names {
     use super::*;
 

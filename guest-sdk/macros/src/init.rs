@@ -25,10 +25,10 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     let name = &function.sig.ident;
     let output = &function.sig.output;
     let carrier = carrier(name);
-    // An inherent function: `#[transform]` calls `prepare` with a fall-back from a trait in scope, and Rust prefers this one. Its
-    // span is the user's function's, so that the compiler points there if there are two.
+    // `#[transform]` calls `prepare`, with a fallback from a trait in scope. Rust prefers this inherent function. It
+    // has the span of the user's function, so the compiler points there if there are two.
     let prepare = format_ident!("prepare", span = name.span());
-    // The span keeps our variable apart from the user's names: the function may well be called `settings`.
+    // The span keeps our variable apart from the user's names. The function may have the name `settings`.
     let body = quote_spanned! { Span::mixed_site() =>
         (settings: &str) #output {
             let settings: #settings = ::slipring_sdk::expansion::read_settings(settings)?;

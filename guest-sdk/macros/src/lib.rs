@@ -1,5 +1,6 @@
-//! The attributes of `slipring-sdk`, which re-exports them; use them from there. They check the shape of a function and leave it
-//! as it is; all that they add refers to `::slipring_sdk`, so that a user's crate needs no other dependency.
+//! The attributes of `slipring-sdk`, which re-exports them. Use them from there. They check the signature of a
+//! function and leave the function unchanged. The code that they add refers only to `::slipring_sdk`, so a user's
+//! crate needs no other dependency.
 
 mod init;
 mod signature;
@@ -9,8 +10,9 @@ use proc_macro::TokenStream;
 
 /// Makes a function the module's transform, which the relay calls once for each message.
 ///
-/// The function takes a `&Message`, and a reference to settings if it needs them, and returns a `Result<Output>`. It stays an
-/// ordinary function that a test can call; the module's exports are added in builds for wasm only. A crate has one transform.
+/// The function takes a `&Message`, and a reference to settings if it needs them, and returns a `Result<Output>`. It
+/// stays an ordinary function that a test can call. Only builds for wasm have the module's exports. A crate has one
+/// transform.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -33,12 +35,12 @@ use proc_macro::TokenStream;
 /// # Ok::<(), slipring_sdk::Error>(())
 /// ```
 ///
-/// The settings' type is read by serde, once an instance, before the first message; or made by the function with
-/// `#[init]`, if there is one. A transform without a second parameter ignores settings.
+/// Serde reads the settings once per instance, before the first message. If there is a function with `#[init]`, it
+/// makes the value instead. A transform without a second parameter ignores settings.
 ///
 /// # Errors
-/// Returning an error rejects the message; what happens to it then, the module's `on_reject` says. Any error type will do that
-/// `?` turns into the SDK's own.
+/// An error rejects the message, and the module's `on_reject` sets what happens to it then. You can use any error
+/// type that `?` converts to the SDK's own.
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
     transform::expand(arguments.into(), item.into())
@@ -46,11 +48,12 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Makes a function prepare what the transform needs beside its message: to check settings, and to compute once what would
-/// otherwise be computed for every message.
+/// Makes a function prepare the value that the transform needs beside its message. Use it to check settings, and to
+/// compute once what would otherwise be computed for every message.
 ///
-/// It takes the settings, in a type that serde can read, by value, and returns the `Result` of what the transform's second
-/// parameter refers to. It stands in the same module as the transform, and is called once an instance.
+/// The function takes the settings by value, in a type that serde can read. It returns a `Result` of the type that
+/// the transform's second parameter refers to. It must be in the same module as the transform, and is called once
+/// per instance.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -91,8 +94,8 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// # Errors
-/// Returning an error refuses the settings: the relay says so, with the error's text, and does not start the module with
-/// them; one that runs goes on with its old ones.
+/// An error refuses the settings. The relay reports the error's text and does not start the module with them. A
+/// running module keeps its old settings.
 #[proc_macro_attribute]
 pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
     init::expand(arguments.into(), item.into())

@@ -1,10 +1,10 @@
-//! What both attributes ask of a function. The messages name what was found wrong and show what would be right.
+//! The checks that both attributes make on a function. The messages name the mistake and show a correct function.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident};
 use syn::{Error, FnArg, GenericParam, ItemFn, Result, ReturnType, Type};
 
-/// How an attribute is used: for its error messages.
+/// How to use an attribute, for its error messages.
 pub struct Usage {
     pub attribute: &'static str,
     pub example: &'static str,
@@ -18,14 +18,14 @@ impl Usage {
         )
     }
 
-    /// Reads the function and refuses what can never be called by the relay.
+    /// Reads the function. Refuses a function that the relay could never call.
     pub fn read(&self, arguments: TokenStream, item: TokenStream) -> Result<ItemFn> {
         if !arguments.is_empty() {
             return Err(self.error(arguments, "the attribute takes no arguments"));
         }
         let function: ItemFn = match syn::parse2(item.clone()) {
             Ok(function) => function,
-            // A function with a mistake inside: the compiler's own message is the better one.
+            // If the function has a mistake inside, the compiler's own message is better.
             Err(error) if syn::parse2::<syn::Item>(item.clone()).is_err() => return Err(error),
             Err(_) => return Err(self.error(item, "this is not a function")),
         };
@@ -54,7 +54,7 @@ impl Usage {
         Ok(function)
     }
 
-    /// The type of a parameter.
+    /// Returns the type of a parameter.
     pub fn parameter<'a>(&self, parameter: &'a FnArg) -> Result<&'a Type> {
         match parameter {
             FnArg::Typed(typed) => Ok(&typed.ty),
@@ -62,7 +62,7 @@ impl Usage {
         }
     }
 
-    /// What a parameter of the form `&T` refers to.
+    /// Returns `T` for a parameter of the form `&T`.
     pub fn referred<'a>(&self, parameter: &'a FnArg) -> Result<&'a Type> {
         match self.parameter(parameter)? {
             Type::Reference(reference) if reference.mutability.is_none() => Ok(&reference.elem),
@@ -71,8 +71,8 @@ impl Usage {
     }
 }
 
-/// The type that carries the module's functions. Its name is what the compiler shows when it is defined twice, because there
-/// are two transforms:
+/// Returns the name of the type that carries the module's functions. The compiler shows this name if the type is
+/// defined twice, because there are two transforms:
 ///
 /// ```compile_fail,E0428
 /// # use slipring_sdk::{Message, Output, Result, transform};
@@ -83,7 +83,7 @@ impl Usage {
 /// fn two(_message: &Message) -> Result<Output> { Ok(Output::drop()) }
 /// ```
 ///
-/// or missing, because there is an `#[init]` alone:
+/// or is missing, because there is only an `#[init]`:
 ///
 /// ```compile_fail,E0425
 /// # use slipring_sdk::{Result, init};
@@ -91,7 +91,7 @@ impl Usage {
 /// fn prepare(_settings: String) -> Result<()> { Ok(()) }
 /// ```
 ///
-/// hence a name that says so.
+/// So the name explains the mistake.
 pub fn carrier(at: &Ident) -> Ident {
     format_ident!("TheTransformOfThisModule", span = at.span())
 }

@@ -35,7 +35,7 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
         const _: () = {
             #implementation
 
-            // So that the function counts as used in native builds, which have no exports.
+            // Native builds have no exports. With this constant, the function counts as used.
             const _: ::slipring_sdk::expansion::Entry = ::slipring_sdk::expansion::entry::<#carrier>();
 
             #[cfg(target_family = "wasm")]
@@ -44,7 +44,7 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     })
 }
 
-// Below, the span keeps our variables apart from the user's names: a function may well be called `message`.
+// Below, the span keeps our variables apart from the user's names. A function may have the name `message`.
 
 fn without_settings(function: &ItemFn, carrier: &Ident) -> TokenStream {
     let name = &function.sig.ident;
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Spaces do not count: those between printed tokens mean nothing.
+    /// Ignores spaces, because those between printed tokens mean nothing.
     fn check(function: TokenStream, expected: &str) {
         let found = expanded(function);
         assert!(
