@@ -164,7 +164,7 @@ impl Demo {
         self.swapped(1).await
     }
 
-    /// Restores the first version, so that the user can change it.
+    /// Restores the first version, for the user to change.
     async fn swap_back(&mut self) -> Result<()> {
         link(&self.home, "orders", &guests::component("orders")?)?;
         self.swapped(2).await?;
@@ -210,7 +210,7 @@ fn swaps(status: &serde_json::Value) -> u64 {
     orders.and_then(|module| module["swaps"].as_u64()).unwrap_or(0)
 }
 
-/// Links the built module into the modules directory, so that a rebuild is enough to deploy it.
+/// Links the built module into the modules directory. Then a rebuild is enough to deploy it.
 fn link(home: &Home, name: &str, wasm: &Path) -> Result<()> {
     let target = home.modules().join(format!("{name}.wasm"));
     let temporary = home.path().join("link");

@@ -23,7 +23,7 @@ pub struct Message {
     pub subject: String,
     /// The bytes as they were published. See [`json`](Self::json) and [`text`](Self::text).
     pub payload: Vec<u8>,
-    /// Names and values, sorted by name. The relay sorts them so that the same message always looks the same. A name
+    /// Names and values, sorted by name. The relay sorts them, so the same message always looks the same. A name
     /// may occur more than once; its values keep the order of the message. See [`header`](Self::header).
     pub headers: Vec<(String, String)>,
     /// The name of the stream.
