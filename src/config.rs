@@ -7,6 +7,8 @@ mod load;
 mod module;
 mod pipeline;
 mod problem;
+#[cfg(test)]
+mod reference;
 mod relay;
 mod secret;
 mod section;

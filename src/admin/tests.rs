@@ -154,6 +154,15 @@ async fn whoever_looks_around_is_told_the_paths() {
     assert!(body.ends_with(PATHS), "{body}");
 }
 
+#[test]
+fn each_path_is_in_the_manual() {
+    let page = include_str!("../../docs/operating/running.md");
+    for line in PATHS.lines() {
+        let (path, _) = line.split_once("  ").unwrap();
+        assert!(page.contains(&format!("| `{path}` |")), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_guards_all_but_the_probe_of_life() {
     let test = start(Some("open sesame")).await;

@@ -46,7 +46,7 @@ pub fn parse(path: &Path, text: &str) -> Result<ModuleConfig, Problems> {
     Ok(config)
 }
 
-fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
+pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
     const ON_REJECT: [(&str, OnReject); 3] = [
         ("dead-letter", OnReject::DeadLetter),
         ("drop", OnReject::Drop),

@@ -41,8 +41,16 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
     for problem in unreadable {
         document.report(problem.place, &problem.key, problem.message);
     }
+    let mut config = read(&document, cache_dir)?;
+    config.unknown_variables = document.unknown_variables();
+    document.finish()?;
+    Ok(config)
+}
+
+/// Whatever is wrong, the document knows afterwards. The error is of a file that is not TOML.
+pub(super) fn read<'d>(document: &'d Document<'d>, cache_dir: Option<PathBuf>) -> Result<Config, Problems> {
     let mut root = document.root()?;
-    let mut config = Config {
+    let config = Config {
         memory_limit: root.take("memory_limit", size(16 * MIB..=1024 * GIB)),
         nats: nats(root.section("nats")),
         centrifugo: centrifugo(root.section("centrifugo")),
@@ -55,8 +63,6 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
         unknown_variables: Vec::new(),
     };
     root.finish();
-    config.unknown_variables = document.unknown_variables();
-    document.finish()?;
     Ok(config)
 }
 

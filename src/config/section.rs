@@ -99,8 +99,13 @@ impl<'a> Document<'a> {
         unknown.map(|(name, _)| name.clone()).collect()
     }
 
+    /// The variables that some key asked for so far, set or not.
+    pub fn known_variables(&self) -> BTreeSet<String> {
+        self.known_variables.borrow().clone()
+    }
+
     fn strays(&self) -> impl Iterator<Item = (&String, Stray)> {
-        let known = self.known_variables.borrow().clone();
+        let known = self.known_variables();
         let strays = self.variables.keys().filter(|name| !known.contains(*name));
         let strays: Vec<_> = strays.map(|name| (name, environment::judge(name, &known))).collect();
         strays.into_iter()

@@ -75,6 +75,8 @@ fn begins_with(name: &str, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -94,6 +96,18 @@ mod tests {
         }
         assert_eq!(kept("nats-ttl"), "Slipring-Kept-nats-ttl");
         assert_eq!(kept("KV-Operation"), "KV-Operation");
+    }
+
+    #[test]
+    fn each_header_has_a_row_in_the_reference() {
+        let page = include_str!("../../docs/reference/dead-letters.md");
+        let names = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let names = names.map(|(name, _)| name).filter(|name| name.starts_with("Slipring-"));
+        let kept = format!("{KEPT}NAME");
+        let expected: BTreeSet<&str> = OURS.into_iter().chain([kept.as_str()]).collect();
+        assert_eq!(names.collect::<BTreeSet<_>>(), expected);
     }
 
     #[test]

@@ -319,6 +319,7 @@ impl Page<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use slipring_core::pipeline::Counters;
@@ -341,6 +342,42 @@ mod tests {
         orders.window(3, 1_000);
         orders.transformed(Duration::from_micros(3));
         insta::assert_snapshot!(metrics.encode());
+    }
+
+    #[test]
+    fn each_metric_has_a_row_in_the_reference() {
+        let metrics = Metrics::with_memory(Memory::new(256 << 20));
+        metrics.module("orders").set_sha256(Some("abc"));
+        let text = metrics.encode();
+        let mut encoded = BTreeSet::new();
+        let mut family = None;
+        for line in text.lines() {
+            if let Some(name_and_type) = line.strip_prefix("# TYPE ") {
+                family = name_and_type.split_once(' ');
+            } else if line.starts_with("slipring_") {
+                // The first sample of a family shows its labels.
+                let Some((name, of_type)) = family.take() else { continue };
+                let total = if of_type == "counter" { "_total" } else { "" };
+                encoded.insert(format!("| `{name}{total}` | {of_type} | {} |", labels(line)));
+            }
+        }
+        let page = include_str!("../../docs/reference/metrics.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `slipring_"));
+        let first_cells = |row: &str| row.split_inclusive('|').take(4).collect::<String>();
+        assert_eq!(rows.map(first_cells).collect::<BTreeSet<_>>(), encoded);
+    }
+
+    /// The names of a sample's labels, as the reference writes them.
+    fn labels(sample: &str) -> String {
+        let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        let Some((labels, _)) = labels else {
+            return "none".to_owned();
+        };
+        let names = labels.split(',').filter_map(|label| label.split_once('='));
+        names
+            .map(|(name, _)| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     #[test]
