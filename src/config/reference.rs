@@ -1,5 +1,5 @@
-//! Compares the pages of `docs/reference` that list the keys with what reads them: each key has a row, with its default and its
-//! range, and no row names another key.
+//! Compares the keys in `docs/reference` with the code. Each key has a row with its default and its range, and no row names an
+//! unknown key.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,18 +32,18 @@ const MODULE_WITHOUT_DEFAULT: [&str; 3] = ["max_age", "sha256", "stream"];
 /// A row of a table: `| name | default | … |`.
 struct Row<'p> {
     name: &'p str,
-    /// `None`: words instead of a value.
+    /// `None` if the cell holds words instead of a value.
     default: Option<&'p str>,
     line: &'p str,
 }
 
-/// The rows of the tables whose first column has this title.
+/// Returns the rows of all tables whose first column has this title.
 fn rows(page: &'static str, title: &str) -> Vec<Row<'static>> {
     let mut rows = Vec::new();
     let mut wanted = false;
     for line in page.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        // The first cell is what stands before the first bar.
+        // A row begins with a bar, so the first part is empty.
         let [_, first, second, ..] = cells[..] else {
             wanted = false;
             continue;
@@ -60,7 +60,7 @@ fn rows(page: &'static str, title: &str) -> Vec<Row<'static>> {
     rows
 }
 
-/// What stands between backticks, if that is all.
+/// Returns the text between the backticks, if the cell holds nothing else.
 fn code(cell: &str) -> Option<&str> {
     let code = cell.strip_prefix('`')?.strip_suffix('`')?;
     (!code.contains('`')).then_some(code)
@@ -70,7 +70,7 @@ fn variable(key: &str) -> String {
     format!("SLIPRING_{}", key.replace('.', "__").to_uppercase())
 }
 
-/// A file with each default written down.
+/// Returns a file that sets each key to its documented default.
 fn defaults(rows: &[Row<'_>]) -> String {
     let lines = rows
         .iter()
@@ -92,7 +92,7 @@ fn module_config(text: &str) -> Result<ModuleConfig, Problems> {
     parse_module(Path::new("orders.toml"), text)
 }
 
-/// `100ms to 9s` of a message that ends with `a duration from "100ms" to "9s", since …`.
+/// Returns `100ms to 9s` for a problem that ends with `a duration from "100ms" to "9s", since …`.
 fn range(problems: &Problems) -> Option<String> {
     let text = problems.to_string();
     let (_, range) = text.split_once(" from ")?;
@@ -125,7 +125,7 @@ fn each_key_of_a_module_has_a_row() {
     let keys = rows(MODULE, "key").into_iter().map(|row| variable(row.name));
     let in_the_page: BTreeSet<String> = keys.collect();
     let mut known = document.known_variables();
-    // A table, which is read as a whole.
+    // No variable can set this table.
     known.insert(variable("settings"));
     assert_eq!(in_the_page, known);
 }
@@ -146,7 +146,7 @@ fn the_defaults_are_those_of_the_code() {
     assert_eq!(without_default(&module), BTreeSet::from(MODULE_WITHOUT_DEFAULT));
 }
 
-/// Each key is set to what it can't be, and the row has the range that the message names.
+/// Sets each key to a value that it never has. The problem names the range, and the row must have the same.
 #[test]
 fn the_ranges_are_those_of_the_code() {
     let mut ranges = 0;

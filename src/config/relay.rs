@@ -47,7 +47,7 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
     Ok(config)
 }
 
-/// Whatever is wrong, the document knows afterwards. The error is of a file that is not TOML.
+/// Reads every key. The document collects the mistakes; an error means that the file is not TOML.
 pub(super) fn read<'d>(document: &'d Document<'d>, cache_dir: Option<PathBuf>) -> Result<Config, Problems> {
     let mut root = document.root()?;
     let config = Config {

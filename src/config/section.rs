@@ -99,7 +99,7 @@ impl<'a> Document<'a> {
         unknown.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The variables that some key asked for so far, set or not.
+    /// Returns the names of the variables that belong to a key, set or not. Call it after every section was read.
     pub fn known_variables(&self) -> BTreeSet<String> {
         self.known_variables.borrow().clone()
     }

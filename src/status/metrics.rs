@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(rows.map(first_cells).collect::<BTreeSet<_>>(), encoded);
     }
 
-    /// The names of a sample's labels, as the reference writes them.
+    /// Returns the names of a sample's labels, as the reference writes them.
     fn labels(sample: &str) -> String {
         let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         let Some((labels, _)) = labels else {

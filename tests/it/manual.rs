@@ -34,8 +34,9 @@ const PAGES: [&str; 10] = [
 
 const RECORDING: &str = "recording.md";
 
-/// Pages that are not run. Unit tests of the relay compare some of them with the code: `config::reference` the keys, `status::metrics`
-/// the metrics, `dead_letter::header` the headers, `admin::tests` the paths, `source::fitness` the table of `streams.md`.
+/// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference` the keys,
+/// `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths, `source::fitness` the table of
+/// `streams.md`.
 const NOT_TYPED: [&str; 13] = [
     "README.md",
     RECORDING,
@@ -106,7 +107,7 @@ fn what_is_not_run_is_counted_and_every_page_is_in_the_index() -> Result<()> {
     Ok(())
 }
 
-/// The pages in a folder of `docs/` and below, by their paths from there.
+/// Returns the paths, relative to `docs/`, of all pages in this folder and its sub-folders.
 fn pages_in(folder: &str) -> Result<Vec<String>> {
     let mut pages = Vec::new();
     for entry in std::fs::read_dir(docs().join(folder))? {
