@@ -93,7 +93,9 @@ fn what_is_not_run_is_counted_and_every_page_is_in_the_index() -> Result<()> {
     }
     ensure!(not_run == NOT_RUN, "{not_run} blocks are marked as not run");
     let index = std::fs::read_to_string(docs().join("README.md"))?;
-    let mut there = pages_in("")?;
+    let (decisions, mut there): (Vec<_>, Vec<_>) = pages_in("")?
+        .into_iter()
+        .partition(|page| page.starts_with("decisions/"));
     there.sort();
     let mut known = Vec::from(PAGES);
     known.extend(NOT_TYPED);
@@ -104,6 +106,17 @@ fn what_is_not_run_is_counted_and_every_page_is_in_the_index() -> Result<()> {
         known.iter().all(linked),
         "each of {known:?} must be linked from the index"
     );
+    ensure!(
+        index.contains("](decisions/README.md)"),
+        "the list of decisions must be linked from the index"
+    );
+    let list = std::fs::read_to_string(docs().join("decisions/README.md"))?;
+    for page in decisions.iter().filter_map(|page| page.strip_prefix("decisions/")) {
+        ensure!(
+            page == "README.md" || list.contains(&format!("]({page})")),
+            "docs/decisions/README.md does not list {page}"
+        );
+    }
     Ok(())
 }
 
