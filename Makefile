@@ -5,8 +5,19 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 TOOLS := $(CURDIR)/.tools
-CARGO_DENY := 0.20.2
-CARGO_MUTANTS := 27.1.0
+
+# Where rustup may not download the version of rust-toolchain.toml, a default toolchain of that version will do.
+ifeq ($(RUSTUP_AUTO_INSTALL),0)
+ifndef RUSTUP_TOOLCHAIN
+DEFAULT_TOOLCHAIN := $(shell tools/default-toolchain)
+ifneq ($(DEFAULT_TOOLCHAIN),)
+export RUSTUP_TOOLCHAIN := $(DEFAULT_TOOLCHAIN)
+endif
+endif
+endif
+
+# A line with the time before it.
+SAY := printf '%(%H:%M:%S)T  %s\n' -1
 
 # The demo's guests. The tests have others, too, and two as core modules, which the relay turns into components itself.
 EXAMPLES := $(addprefix -p ,orders orders-next notifications telemetry)
@@ -21,17 +32,37 @@ help: ## show this
 
 .PHONY: demo
 demo: ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
-	@echo "1 of 3: nats-server and Centrifugo"
+	@[[ -x $${CARGO_TARGET_DIR:-target}/debug/slipring-demo ]] || \
+	$(SAY) "The first time, this compiles two servers and the relay: about 16 minutes on two cores. Later it takes seconds."
+	@$(SAY) "Step 1 of 3: nats-server and Centrifugo, with Go"
 	@$(MAKE) --no-print-directory servers
-	@echo "2 of 3: the example modules"
+	@$(SAY) "Step 2 of 3: the example modules, as WebAssembly"
 	cargo build --release --target wasm32-wasip2 $(EXAMPLES)
-	@echo "3 of 3: the relay and the demo, some 380 crates the first time"
+	@$(SAY) "Step 3 of 3: the relay and the demo, some 380 crates the first time (the longest step)"
 	cargo build --workspace --bin slipring --bin slipring-demo
-	$${CARGO_TARGET_DIR:-target}/debug/slipring-demo
+	@$(SAY) "Done. Here is the demo:"
+	@$${CARGO_TARGET_DIR:-target}/debug/slipring-demo
+
+.PHONY: check
+check: prerequisites ## before each commit: format, clippy, the core's tests, 10 s of simulation (a minute once all is compiled)
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test -p slipring-core
+	SIM_SECONDS=10 cargo test -p slipring-sim report::as_many
 
 .PHONY: test
 test: tools guests ## every test, the documentation's examples too, against real servers
 	cargo test --workspace
+
+.PHONY: nightly
+nightly: SECONDS := 600
+nightly: tools guests ## what takes too long for each commit: simulation, mutants, languages, outages, chaos (SECONDS=600)
+	@export SIM_BASE=$$(date +%Y%m%d000000); failed=; \
+	for step in "sim SECONDS=$(SECONDS)" mutants test-languages outage "chaos SECONDS=$(SECONDS)"; do \
+	    $(SAY) "make $$step"; \
+	    $(MAKE) --no-print-directory $$step || failed+=" $${step%% *}"; \
+	done; \
+	[[ -z $$failed ]] || { echo "failed:$$failed" >&2; exit 1; }
 
 # SECONDS is for the command line, `make sim SECONDS=600`. Not `$$SECONDS` in a recipe, nor `?=`, which would take it from the
 # environment: bash counts in that.
@@ -102,8 +133,10 @@ bench-languages: guests languages ## what a module costs in each language: the t
 	cargo bench --workspace --bench languages
 
 .PHONY: lint
-lint: prerequisites $(TOOLS)/bin/cargo-deny ## formatting, clippy, documentation, crates compiled twice, licences
+lint: prerequisites $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/typos ## formatting, spelling, Markdown, clippy, documentation, crates compiled twice, licences
 	cargo fmt --all --check
+	$(TOOLS)/bin/typos
+	@tools/markdown
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --target wasm32-wasip2 $(COMPONENTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -127,29 +160,36 @@ guests: prerequisites ## the guests, as WebAssembly
 	cargo build --release --target wasm32-unknown-unknown $(CORE_MODULES)
 
 .PHONY: tools
-tools: servers ## what tests and demo start: nats-server (older ones, too) and centrifugo in .tools, the Rust targets of the guests
-# The manual's pages use them, and so does what follows.
-	@missing=; for tool in curl jq python3; do command -v $$tool >/dev/null || missing+=" $$tool"; done; \
-	[[ -z $$missing ]] || { command -v apt-get >/dev/null && apt-get install -y -qq$$missing; } || \
-	{ echo "needed by the test of the manual, and not there:$$missing" >&2; exit 1; }
+tools: servers ## what the tests start: nats-server (older ones, too), Centrifugo and jq in .tools
 	@tools/install-older-nats
+# The manual's pages type `curl` and `jq`.
+	@command -v curl >/dev/null || { echo "curl is needed by the test of the manual: https://curl.se" >&2; exit 1; }
+	@command -v jq >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/bin/jq
 
 .PHONY: servers
 servers: prerequisites
 	@tools/install
 
+# Where rustup may install the toolchain, the first `rustc` has it do so.
 .PHONY: prerequisites
 prerequisites:
 	@command -v cargo >/dev/null && command -v rustup >/dev/null || { echo "cargo and rustup are needed: https://rustup.rs" >&2; exit 1; }
+	@rustc --version >/dev/null
 	@for target in wasm32-wasip2 wasm32-unknown-unknown; do \
 	    rustup target list --installed | grep -qx $$target || rustup target add $$target; \
 	done
 
-# Optimising it would take longer than it ever runs, and nobody debugs it.
-$(TOOLS)/bin/cargo-deny: Makefile
-	@$@ --version 2>/dev/null | grep -qF " $(CARGO_DENY)" || CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) cargo-deny --version $(CARGO_DENY)
+# Programs from crates.io, at exact versions. Not optimised: that would take longer than they ever run, and nobody debugs them.
+$(TOOLS)/bin/cargo-deny: CRATE := cargo-deny@0.20.2
+$(TOOLS)/bin/cargo-mutants: CRATE := cargo-mutants@27.1.0
+$(TOOLS)/bin/typos: CRATE := typos-cli@1.52.0
+$(TOOLS)/bin/jaq: CRATE := jaq@3.1.2 --no-default-features
+
+$(addprefix $(TOOLS)/bin/,cargo-deny cargo-mutants typos jaq): Makefile
+	@$@ --version 2>/dev/null | grep -qxF "$(subst @, ,$(firstword $(CRATE)))" || \
+	CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) $(CRATE)
 	@touch $@
 
-$(TOOLS)/bin/cargo-mutants: Makefile
-	@$@ --version 2>/dev/null | grep -qF " $(CARGO_MUTANTS)" || CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) cargo-mutants --version $(CARGO_MUTANTS)
-	@touch $@
+# jaq prints an object's keys in their order, as jq does.
+$(TOOLS)/bin/jq: $(TOOLS)/bin/jaq
+	@ln -sf jaq $@
