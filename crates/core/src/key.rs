@@ -1,21 +1,23 @@
-//! The idempotency key of a publication: the same for the same output of the same message, after a retry, a restart and an
-//! upgrade of the module, and different for all else.
+//! The idempotency key of a publication. It stays the same after a retry, a restart, or an upgrade of the module, and
+//! differs for every other publication.
 //!
-//! The stream's creation and the time of storing are part of it because sequence numbers are used again, for other messages,
-//! after a stream was made anew or rolled back.
+//! The key includes the stream's creation time and the message's storage time. After a stream is recreated or rolled
+//! back, the same sequence numbers refer to other messages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Of the hash, in bytes: among a million keys of one channel within Centrifugo's five minutes two are equal with a probability
-/// of 10⁻¹⁷, and 12 bytes are 16 characters without padding.
+/// Length of the hash in bytes. Among a million keys of one channel within Centrifugo's five minutes, two collide with
+/// a probability of 10⁻¹⁷. Base64 turns 12 bytes into 16 characters without padding.
 const HASH_BYTES: usize = 12;
 
-/// 16 characters. `created` is the stream's creation and `stored` the time of storing, both in nanoseconds since 1970; `index`
-/// counts the publications that the module made of the message.
+/// Returns 16 characters. `created` is the creation time of the stream and `stored` the storage time of the message,
+/// both in nanoseconds since 1970. `index` is the position of the publication among those that the module made of the
+/// message.
 pub fn idempotency_key(module: &str, created: i128, sequence: u64, stored: u64, index: usize) -> String {
-    // Hashed by itself, so that the rest has a fixed length and no two different inputs read the same.
+    // The name is hashed separately. All parts then have a fixed length, so no two inputs concatenate to the same
+    // bytes.
     let module = xxh3_128(module.as_bytes());
     let mut facts = [0; 56];
     facts[..16].copy_from_slice(&module.to_le_bytes());
@@ -35,7 +37,7 @@ mod tests {
     const CREATED: i128 = 1_790_000_000_123_456_789;
     const STORED: u64 = 1_790_000_100_987_654_321;
 
-    /// A retry after an upgrade of the relay must match what an older one has published: never change this value.
+    /// A retry after an upgrade of the relay must use the same key as the older version. Never change this value.
     #[test]
     fn stays_the_same_over_upgrades() {
         assert_eq!(idempotency_key("orders", CREATED, 42, STORED, 0), "K266gGJUg86NVuuC");

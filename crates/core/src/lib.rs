@@ -1,18 +1,18 @@
-//! What Slipring decides: which messages are read, in which order what they became is published, what may be acknowledged, and what
-//! follows when something fails.
+//! The decisions of Slipring: which messages to read, in which order to publish what they became, which messages to
+//! acknowledge, and how to react to failures.
 //!
-//! Nothing here does I/O, reads a clock, or knows of an async runtime, of WebAssembly or of NATS. The time is an argument; what is to
-//! be done comes out as effects and requests, and what was done comes back in. What acknowledges a delivery is a type parameter.
-//! So thousands of schedules of failures are played in a second.
+//! Nothing here does I/O, reads a clock, or knows about an async runtime, WebAssembly or NATS. Time is an argument.
+//! Work to do comes out as effects and requests, and the results come back in. The type that acknowledges a delivery is
+//! a type parameter. A test can therefore play thousands of failure schedules in a second.
 //!
 //! In reading order:
 //!
-//! - [`message`]: what flows. [`now`]: when. [`load`]: which load of a module made it.
-//! - [`read`]: what is asked for, whether it came without a gap, what was lost, and who may read.
+//! - [`message`]: the data that flows. [`now`]: the time. [`load`]: the load of the module that processed a message.
+//! - [`read`]: how much to request, whether deliveries are contiguous, what was lost, and who may read.
 //! - [`window`]: what is settled, and what may be acknowledged.
 //! - [`stamp`], [`key`]: what the relay adds to a publication.
 //! - [`publish`]: which publications go into which request, and what an answer means.
-//! - [`pipeline`]: all of it together, from a delivery to its acknowledgement.
+//! - [`pipeline`]: everything together, from a delivery to its ack.
 
 #![cfg_attr(
     test,

@@ -1,9 +1,9 @@
-//! Which load of a module it was: the same file with other settings is another one.
+//! Identifies a load of a module. Loading the same file with other settings counts as a new load.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Names one load of a module. No two loads of a process have the same.
+/// Identifies one load of a module. It is unique within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoadId(pub u64);
 
@@ -13,7 +13,7 @@ impl fmt::Display for LoadId {
     }
 }
 
-/// One load of a module, with the hash of its file for people to read.
+/// One load of a module, with the hash of its file for logs and reports.
 #[derive(Debug, Clone)]
 pub struct Load {
     pub id: LoadId,

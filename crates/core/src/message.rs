@@ -1,5 +1,5 @@
-//! What flows through the relay: a [`Message`] from JetStream becomes an [`Outcome`], which is a list of [`Publication`]s, a
-//! drop or a [`Rejection`]. The stages share these types and nothing else.
+//! The data that flows through the relay. A [`Message`] from JetStream becomes an [`Outcome`]: a list of
+//! [`Publication`]s, a drop or a [`Rejection`]. The stages share these types and nothing else.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,39 +12,40 @@ mod results;
 
 pub use results::{Changed, Results, Share};
 
-/// What JetStream delivered.
+/// A message as JetStream delivered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub subject: String,
     pub payload: Bytes,
-    /// By name, in alphabetical order; a name may come more than once, with its values in the order of the message.
+    /// Sorted by name. A name may appear more than once; its values keep the order of the message.
     pub headers: Vec<(String, String)>,
     pub stream: Arc<str>,
-    /// The sequence of the stream.
+    /// The sequence in the stream.
     pub sequence: u64,
-    /// When JetStream stored it, nanoseconds since 1970.
+    /// When JetStream stored the message, in nanoseconds since 1970.
     pub timestamp: u64,
-    /// 1 the first time.
+    /// 1 for the first delivery.
     pub deliveries: u32,
-    /// Set if a module can't be given the message as it is: the module is never called then.
+    /// Set if the message cannot be passed to a module. The module is then never called.
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// What of a message has no form in which a module could get it. NATS lets a client store any bytes as a subject or as headers.
+/// The parts of a message that cannot be passed to a module. NATS lets a client store any bytes as a subject or as
+/// headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// A clause about the message: `its subject is not UTF-8: …`. It names the place and quotes no value.
+    /// A clause about the message, such as `its subject is not UTF-8: …`. It names the place and quotes no value.
     pub reason: String,
-    /// The bytes of the subject and of the header block.
+    /// The raw bytes of the subject and of the header block.
     pub subject: Bytes,
     pub headers: Bytes,
 }
 
-/// The code of the rejection of a message that can't be read.
+/// The rejection code of an unreadable message.
 pub const UNREADABLE: &str = "unreadable";
 
 impl Unreadable {
-    /// Nobody's fault but the sender's: it counts neither for nor against a module.
+    /// Only the sender is at fault, so this rejection counts neither for nor against a module.
     pub fn rejection(&self) -> Rejection {
         Rejection {
             stage: Stage::Transform,
@@ -56,7 +57,7 @@ impl Unreadable {
 }
 
 impl Message {
-    /// A message without headers that was delivered for the first time, and stored at the beginning of 1970.
+    /// Creates a message without headers, delivered for the first time and stored at the start of 1970.
     pub fn new(stream: &str, sequence: u64, subject: impl Into<String>, payload: impl Into<Bytes>) -> Self {
         Self {
             subject: subject.into(),
@@ -70,7 +71,8 @@ impl Message {
         }
     }
 
-    /// What the message takes in memory, in bytes, as the window counts it. A header line of two letters takes some 60.
+    /// Returns the memory that the message takes, in bytes, as the window counts it. A header line of two letters takes
+    /// about 60 bytes.
     pub fn size(&self) -> usize {
         let unreadable = |unreadable: &Unreadable| {
             allocated(size_of::<Unreadable>())
@@ -87,7 +89,7 @@ impl Message {
     }
 }
 
-/// A message without a payload that stands for the end of a key or of a subject's last message.
+/// A message without a payload that marks the end of a key or of a subject's last message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marker<'a> {
     header: &'a str,
@@ -95,8 +97,8 @@ pub struct Marker<'a> {
 }
 
 impl Message {
-    /// Returns why the message is a marker, if it is one: JetStream leaves one where messages expire or are removed, and key-value
-    /// buckets where keys are deleted.
+    /// Returns the kind of marker if the message is one. JetStream stores a marker when messages expire or are removed,
+    /// and key-value buckets store one when a key is deleted.
     pub fn marker(&self) -> Option<Marker<'_>> {
         if !self.payload.is_empty() {
             return None;
@@ -125,13 +127,15 @@ impl fmt::Display for Marker<'_> {
     }
 }
 
-/// What the window keeps for a message beside it: its place there, which doubles when it is full, and its ack subject.
+/// The memory that the window needs beside a message: its entry, in a buffer that doubles when it is full, and its ack
+/// subject.
 pub const PLACE: usize = 768;
 
-/// What an `Arc` keeps beside its value.
+/// The memory that an `Arc` needs beside its value.
 const REFERENCE_COUNTS: usize = 2 * size_of::<usize>();
 
-/// What the allocator sets aside for so many bytes, 0 to 25 % more: <https://jemalloc.net/jemalloc.3.html#size_classes>.
+/// Returns the size of the block that the allocator reserves for this many bytes, which is 0 to 25 % larger:
+/// <https://jemalloc.net/jemalloc.3.html#size_classes>.
 pub const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -146,30 +150,31 @@ fn pairs(pairs: &Vec<(String, String)>) -> usize {
     allocated(pairs.capacity() * size_of::<(String, String)>()) + pairs.iter().map(one).sum::<usize>()
 }
 
-/// The longest channel that a Centrifugo client can subscribe to, in bytes (`client.channel.max_length`). Its API does not check.
+/// The longest channel name that a Centrifugo client can subscribe to, in bytes (`client.channel.max_length`).
+/// Centrifugo's API does not check the length.
 pub const MAX_CHANNEL_BYTES: usize = 255;
 
-/// Versions stay below this: Centrifugo's Redis engine compares them as doubles.
+/// Versions stay below this limit because Centrifugo's Redis engine compares them as doubles.
 pub const MAX_VERSION: u64 = 1 << 53;
 
-/// What a module makes of a message. Whoever holds one may rely on its channels, its JSON and its version being valid: the
-/// transform stage checked them.
+/// A publication that a module made of a message. The transform stage has already validated its channels, its JSON and
+/// its version.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// At least one, none twice. One: publish; more: broadcast.
+    /// At least one channel, without duplicates. One channel is a publish, several are a broadcast.
     pub channels: Vec<Arc<str>>,
     pub body: Body,
     pub version: Option<u64>,
     pub version_epoch: Option<String>,
     pub tags: Vec<(String, String)>,
-    /// Instead of the relay's own.
+    /// Replaces the relay's own key.
     pub idempotency_key: Option<String>,
     pub delta: bool,
     pub skip_history: bool,
 }
 
 impl Publication {
-    /// What the publication takes in memory, in bytes, as the window counts it: itself, and not what the queues add to it.
+    /// Returns the memory that the publication takes, in bytes, as the window counts it, without what the queues add.
     pub fn size(&self) -> usize {
         let channel = |channel: &Arc<str>| allocated(REFERENCE_COUNTS + channel.len());
         let text = |text: &Option<String>| text.as_ref().map_or(0, |text| allocated(text.capacity()));
@@ -185,7 +190,7 @@ impl Publication {
 
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// Validated once, then copied as it is.
+    /// Validated once, then copied unchanged.
     Json(Box<RawValue>),
     Binary(Vec<u8>),
 }
@@ -210,37 +215,38 @@ impl Body {
     }
 }
 
-/// What became of a message in the transform stage.
+/// The result of the transform stage for a message.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// At least one.
+    /// At least one publication.
     Publish(Vec<Publication>),
-    /// The module chose to drop it.
+    /// The module chose to drop the message.
     Drop,
     Reject(Rejection),
 }
 
-/// Why a message, or one of its publications, can never be published. These are the facts that its dead letter carries.
+/// Why a message, or one of its publications, can never be published. The dead letter carries these facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     pub stage: Stage,
-    /// A short word or number for machines: `rejected`, `trap`, `timeout`, … in the transform stage, Centrifugo's code in the
-    /// publish stage.
+    /// A short word or number for programs: `rejected`, `trap`, `timeout`, … in the transform stage, Centrifugo's code
+    /// in the publish stage.
     pub code: Cow<'static, str>,
-    /// The channel that it was for, when that is known.
+    /// The channel of the publication, if known.
     pub channel: Option<Arc<str>>,
     /// A sentence for people.
     pub reason: String,
 }
 
 impl Rejection {
-    /// Returns true if the same message may be taken later although nothing of it changes: somebody adds a namespace, gives a
-    /// permission or raises a limit. What the module says of it, and what Centrifugo cannot read, stays so.
+    /// Returns true if the same message may be accepted later without a change to it, after someone adds a namespace,
+    /// grants a permission or raises a limit. A rejection by the module, or of data that Centrifugo cannot read, is
+    /// final.
     pub fn may_pass(&self) -> bool {
         self.stage == Stage::Publish && !matches!(&*self.code, "107" | "400")
     }
 
-    /// What it takes in memory, in bytes, until its dead letter is stored.
+    /// Returns the memory that the rejection takes, in bytes, until its dead letter is stored.
     pub fn size(&self) -> usize {
         size_of::<Self>() + allocated(self.reason.capacity())
     }
@@ -314,7 +320,7 @@ mod tests {
         };
         let one = publication(1, 0).size();
         assert!(one >= size_of::<Publication>(), "{one}");
-        // A name's `Arc` has two counters, and the list a pointer and a length.
+        // Each name's `Arc` has two counters, and its entry in the list has a pointer and a length.
         assert!(publication(10_001, 0).size() - one >= 10_000 * (24 + 16));
         assert!(publication(1, 1_000).size() - one >= 1_000 * (48 + 8));
     }

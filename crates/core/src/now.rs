@@ -1,20 +1,21 @@
-//! The time, as an argument: what decides asks no clock, so that hours can be simulated in a moment.
+//! The current time as an argument. The core reads no clock, so a test can simulate hours in a moment.
 
 use std::time::{Duration, Instant};
 
 use crate::message::Message;
 
-/// One moment on both clocks.
+/// The same moment on two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Never goes back: for everything that lasts or waits.
+    /// A clock that never goes back, for durations and timers.
     pub instant: Instant,
-    /// Since 1970, on this machine's wall clock: only for the age of what another machine stored.
+    /// Time since 1970 on this machine's wall clock. Used only for the age of messages that another machine stored.
     pub unix: Duration,
 }
 
 impl Now {
-    /// How long ago JetStream stored the message; zero if the two clocks differ so much that it seems to come from the future.
+    /// Returns the time since JetStream stored the message. The result is zero if the clocks differ so much that the
+    /// message seems to come from the future.
     pub fn age_of(&self, message: &Message) -> Duration {
         self.unix.saturating_sub(Duration::from_nanos(message.timestamp))
     }

@@ -1,9 +1,9 @@
-//! The publish stage: brings publications to Centrifugo in the order in which they were pushed, channel by channel, whatever
-//! fails in between.
+//! The publish stage sends publications to Centrifugo. Within each channel it keeps the order in which they were
+//! pushed, whatever fails in between.
 //!
-//! [`Scheduler`] is given publications, answers and the time, and gives requests. Whoever carries a [`Request`] to Centrifugo tells what
-//! became of it as an [`Answer`]. Nothing here knows about JetStream or about windows: a publication comes with a ticket, and the
-//! ticket comes back once.
+//! [`Scheduler`] takes publications, answers and the time, and returns requests. The caller sends each [`Request`] to
+//! Centrifugo and reports an [`Answer`]. Nothing here knows about JetStream or about windows: each publication carries
+//! a ticket, and the scheduler returns the ticket exactly once.
 
 mod answer;
 mod request;

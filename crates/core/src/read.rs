@@ -1,5 +1,5 @@
-//! The part of any source that decides: how much is asked for, whether what came is contiguous, what the stream lost, what comes
-//! first in an epoch, and how long nobody else reads.
+//! The decisions of a source: how much to request, whether deliveries are contiguous, what the stream lost, what comes
+//! first in an epoch, and how long no other relay reads.
 
 mod contiguity;
 mod credit;
@@ -22,37 +22,37 @@ pub use self::lease::Lease;
 pub use self::resume::{Found, Newest, Resume};
 pub use self::retention::{Gap, Held, Keeps, LARGEST_MESSAGE, Missed, Retention, Seen};
 
-/// How long JetStream waits for an ack before it delivers a message again. Messages that take longer are reported as in
+/// How long JetStream waits for an ack before it redelivers a message. Messages that take longer are reported as in
 /// progress.
 pub const ACK_WAIT: Duration = Duration::from_secs(60);
 
-/// One message as it was delivered.
+/// A message as it was delivered.
 #[derive(Debug, Clone)]
 pub struct Delivery<R> {
     pub message: Arc<Message>,
-    /// What acknowledges it.
+    /// The value that acknowledges the message.
     pub receipt: R,
-    /// How many messages the consumer has still to deliver after this one.
+    /// Messages that the consumer still has to deliver after this one.
     pub pending: u64,
 }
 
-/// Which incarnation of a stream it is: after a stream was made anew its sequences name other messages.
+/// Identifies an incarnation of a stream. After a stream is recreated, its sequences refer to other messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamIdentity {
-    /// When the stream was created, nanoseconds since 1970.
+    /// When the stream was created, in nanoseconds since 1970.
     pub created: i128,
 }
 
-/// What comes first in an epoch: messages that somebody may have got before, this process or another one.
+/// The messages that come first in an epoch, because this or another process may have received them before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Again {
-    /// How many there are at the most: no more can have been unacknowledged, and no more are there.
+    /// The most messages that can come again: no more can have been unacknowledged, and no more are in the stream.
     pub messages: usize,
     /// The last stream sequence that was delivered before.
     pub through: u64,
 }
 
-/// Where a pipeline stands in its stream.
+/// The position of a pipeline in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub stream: StreamIdentity,

@@ -1,36 +1,36 @@
-//! What the relay adds to a publication: its idempotency key, and its version where that is the relay's to give.
+//! Adds what the relay contributes to a publication: its idempotency key, and its version if the relay sets it.
 
 use crate::key::idempotency_key;
 use crate::message::{Message, Outcome, Publication};
 
-/// Where a publication's version comes from.
+/// The source of a publication's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionSource {
-    /// The module's own, if it sets one.
+    /// The module sets the version, if any.
     Module,
-    /// The stream's sequence; the epoch is the stream's creation.
+    /// The version is the stream's sequence, and the version epoch is the stream's creation time.
     Sequence,
 }
 
-/// The same for all messages of a stream.
+/// The values that all messages of a stream share.
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp<'a> {
     pub module: &'a str,
-    /// When the stream was created, nanoseconds since 1970. `None`: the messages are of no stream, and so their versions have no
-    /// epoch.
+    /// When the stream was created, in nanoseconds since 1970. `None` means that the messages come from no stream, so
+    /// their versions have no epoch.
     pub created: Option<i128>,
     pub idempotency: bool,
     pub version: VersionSource,
 }
 
 impl Stamp<'_> {
-    /// The publications of one message, each with its key.
+    /// Returns the publications of one message, each with its key.
     pub fn all(&self, message: &Message, publications: Vec<Publication>) -> Vec<(Publication, Option<String>)> {
         let stamp = |(index, publication)| self.one(message, index, publication);
         publications.into_iter().enumerate().map(stamp).collect()
     }
 
-    /// What the relay makes of an outcome of the module.
+    /// Adds keys and versions to an outcome of the module.
     pub fn outcome(&self, message: &Message, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Publish(publications) => Outcome::Publish(keyed(self.all(message, publications))),
@@ -41,8 +41,8 @@ impl Stamp<'_> {
     fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
         if self.version == VersionSource::Sequence {
             publication.version = Some(message.sequence);
-            // Two modules may publish what they make of one stream on the same channel. In one epoch, whatever the slower one makes of
-            // an earlier message would be left out.
+            // Two modules may publish messages of one stream on the same channel. With one epoch for both, Centrifugo
+            // would suppress what the slower module publishes of an earlier message.
             publication.version_epoch = self.created.map(|created| format!("{created}-{}", self.module));
         }
         let created = self.created.unwrap_or(0);
@@ -51,7 +51,7 @@ impl Stamp<'_> {
     }
 }
 
-/// Each with the key that Centrifugo gets: the module's own, or the relay's.
+/// Sets the key that Centrifugo gets: the module's own, or else the relay's.
 pub fn keyed(stamped: Vec<(Publication, Option<String>)>) -> Vec<Publication> {
     let keyed = stamped.into_iter().map(|(mut publication, key)| {
         publication.idempotency_key = publication.idempotency_key.or(key);

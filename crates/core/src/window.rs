@@ -1,9 +1,9 @@
-//! The window: the delivered messages that are not settled yet, and the settled ones still above the ack floor.
+//! The window holds the delivered messages that are not settled, and the settled ones above the ack floor.
 //!
-//! It knows what may be acked and what a redelivery means: a message that this process has settled already is acked again, not
-//! published again. It does no I/O and knows nothing of wasm or Centrifugo; the time comes in as an argument.
+//! It decides what may be acked and what a redelivery means: a message that this process has already settled is acked
+//! again, not published again. It does no I/O and knows nothing of WebAssembly or Centrifugo. Time is an argument.
 //!
-//! Messages enter in the order of the stream and leave at the front, so a ticket is a position and finding one costs nothing.
+//! Messages enter in stream order and leave at the front, so a ticket is a position and a lookup is cheap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::message::{self, Message, Rejection, Results, Share};
 #[cfg(test)]
 mod tests;
 
-/// Names a message from its arrival until it leaves the window. Later messages have higher tickets.
+/// Identifies a message from its arrival until it leaves the window. Later messages have higher tickets.
 pub type Ticket = u64;
 
-/// What bounds the replay after a crash.
+/// Limits how much is replayed after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub messages: usize,
     pub bytes: usize,
-    /// From the arrival of the oldest message on.
+    /// Counted from the arrival of the oldest message.
     pub age: Duration,
 }
 
@@ -33,16 +33,16 @@ pub struct Window<R> {
     entries: VecDeque<Entry<R>>,
     /// The ticket of `entries[0]`.
     front: Ticket,
-    /// Of all entries, settled ones too: this bounds what a crash publishes again. And of the publications that wait: one message
-    /// may become a thousand.
+    /// Bytes of all entries, including settled ones, because a crash publishes them again. Waiting publications also
+    /// count, because one message may become a thousand.
     bytes: usize,
-    /// Of these, the publications.
+    /// The part of `bytes` that publications take.
     made: usize,
-    /// The newest message that left the window: whatever was delivered up to it is settled.
+    /// The newest message that left the window. Everything delivered up to it is settled.
     settled_through: Stored,
 }
 
-/// Which message it is: after a stream was rolled back its sequences name other messages, with later times.
+/// Identifies a message. After a stream is rolled back, its sequences refer to other messages, with later times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Stored {
     sequence: u64,
@@ -63,31 +63,32 @@ struct Entry<R> {
     stored: Stored,
     arrived: Instant,
     size: usize,
-    /// Of its publications, until it is settled.
+    /// Bytes of its publications, until the message is settled.
     made: usize,
     state: State,
-    /// What acknowledges it. `None` between a reset and the redelivery: an ack of an epoch that is over means nothing.
+    /// The receipt that acknowledges the message. `None` between a reset and the redelivery, because an ack of a past
+    /// epoch has no effect.
     receipt: Option<R>,
     /// When JetStream last heard of this message.
     heard: Instant,
 }
 
-/// A receipt of 40 bytes beside what it points to: an ack subject takes some 80 bytes more.
+/// Checked for a receipt of 40 bytes. An ack subject that it points to takes about 80 bytes more.
 const _: () = assert!(2 * size_of::<Entry<[u64; 5]>>() + 96 <= message::PLACE);
 
 #[derive(Debug)]
 enum State {
-    /// Publications are open, or how many there will be is not known yet.
+    /// Some publications are open, or their number is not known yet.
     Open {
         message: Arc<Message>,
         outstanding: Option<usize>,
-        /// Whose publications they are, once there are some.
+        /// The load that made the publications, once there are some.
         by: Option<Load>,
         rejection: Option<Rejection>,
         refused: usize,
-        /// At least one publication was never sent, for the message's age.
+        /// At least one publication was left out because of the message's age.
         expired: bool,
-        /// Those that are concluded, if there is more to tell than one refusal.
+        /// The concluded publications, if there is more to report than one refusal.
         shares: Vec<Share>,
     },
     Settled,
@@ -96,15 +97,16 @@ enum State {
 /// What a delivery means to the window.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival<R> {
-    /// Not seen before: transform it.
+    /// The message is new and has to be transformed.
     New(Ticket),
-    /// A redelivery of one that is in the window; its ack goes out in its turn.
+    /// A redelivery of a message in the window. Its ack goes out in its turn.
     Pending,
-    /// A redelivery of one that was settled and has left the window: ack it again.
+    /// A redelivery of a settled message that has left the window. It has to be acked again.
     Settled(R),
-    /// A redelivery from the middle of what this process has seen, which it never got. The order can't be kept from here.
+    /// A redelivery of a message that this process never received, although it received later ones. The order can no
+    /// longer be kept.
     Misplaced,
-    /// Another message with the sequence of one that was seen: the stream was rolled back to an earlier state.
+    /// Another message with a known sequence: the stream was rolled back to an earlier state.
     Reused,
 }
 
@@ -112,7 +114,8 @@ pub enum Arrival<R> {
 #[derive(Debug)]
 pub enum Conclusion {
     Confirmed,
-    /// Centrifugo refused at least one for good, which this module made. The message is settled once its rejection is dealt with.
+    /// Centrifugo permanently refused at least one publication of this load. The message is settled once its rejection
+    /// is handled.
     Rejected(Arc<Message>, Rejection, Load),
 }
 
@@ -175,14 +178,14 @@ impl<R: Clone> Window<R> {
         Arrival::Pending
     }
 
-    /// The consumer is about to be reset: acks of deliveries up to here mean nothing any more.
+    /// The consumer is about to be reset. Acks of earlier deliveries then have no effect.
     pub fn begin_epoch(&mut self) {
         for entry in &mut self.entries {
             entry.receipt = None;
         }
     }
 
-    /// The message became this many publications, which take so many bytes, `by` this module.
+    /// Records how many publications the message became, their size in bytes, and the load that made them.
     pub fn expect(&mut self, ticket: Ticket, publications: usize, bytes: usize, by: Load) {
         if let Some(Entry {
             state: State::Open {
@@ -200,7 +203,8 @@ impl<R: Clone> Window<R> {
         }
     }
 
-    /// A publication of the message is left out for its age. Returns whether it is the message's first; its conclusion follows.
+    /// Leaves out a publication of the message for its age. Returns true if it is the message's first. The caller
+    /// concludes it next.
     pub fn expire(&mut self, ticket: Ticket) -> bool {
         match self.entry(ticket) {
             Some(Entry {
@@ -211,7 +215,7 @@ impl<R: Clone> Window<R> {
         }
     }
 
-    /// Keeps what became of a publication that is about to be concluded, for [`Self::results`].
+    /// Records the result of a publication that is about to be concluded, for [`Self::results`].
     pub fn keep(&mut self, ticket: Ticket, share: Share) {
         if let Some(Entry {
             state:
@@ -222,14 +226,14 @@ impl<R: Clone> Window<R> {
                 },
             ..
         }) = self.entry(ticket)
-            // Of most messages it is the only one, and confirmed.
+            // Most messages have a single publication, which is confirmed and needs no record.
             && (*open > 1 || !shares.is_empty() || !share.refused.is_empty())
         {
             shares.push(share);
         }
     }
 
-    /// What became of the publications that were kept of a message which is not settled yet.
+    /// Returns the recorded results of a message that is not settled yet.
     pub fn results(&self, ticket: Ticket) -> Option<Results> {
         match &self.entries.get(self.index(ticket)?)?.state {
             State::Open { shares, .. } if !shares.is_empty() => Some(Results::of(shares)),
@@ -237,7 +241,7 @@ impl<R: Clone> Window<R> {
         }
     }
 
-    /// The message holds so many more bytes until it is settled.
+    /// Adds bytes that the message holds until it is settled.
     pub fn hold(&mut self, ticket: Ticket, bytes: usize) {
         if let Some(entry) = self.entry(ticket) {
             entry.made += bytes;
@@ -246,7 +250,7 @@ impl<R: Clone> Window<R> {
         }
     }
 
-    /// One publication of the message is concluded. Answers once all of them are.
+    /// Concludes one publication of the message. Returns the conclusion once all of them are concluded.
     pub fn conclude(&mut self, ticket: Ticket, result: Result<(), Rejection>) -> Option<Conclusion> {
         let Some(Entry {
             state:
@@ -282,9 +286,10 @@ impl<R: Clone> Window<R> {
         Some(Conclusion::Rejected(Arc::clone(message), rejection, by.clone()))
     }
 
-    /// Everything the message became is confirmed, dead-lettered or dropped. Returns the receipts to acknowledge now, in the order of the
-    /// stream: acks go out only for what leaves the window at its front. On a work-queue or interest stream an ack above the
-    /// floor is final, and after a crash the older message would be published again without the newer one behind it.
+    /// Settles a message: everything it became is confirmed, dead-lettered or dropped. Returns the receipts to
+    /// acknowledge now, in stream order. Acks go out only for messages that leave the window at its front. On a
+    /// work-queue or interest stream an ack above the floor is final, and after a crash the older message would be
+    /// published again without the newer one after it.
     pub fn settle(&mut self, ticket: Ticket) -> Vec<R> {
         let Some(entry) = self.entry(ticket) else {
             return Vec::new();
@@ -307,7 +312,7 @@ impl<R: Clone> Window<R> {
         receipts
     }
 
-    /// The message of a ticket that is not settled yet.
+    /// Returns the message of a ticket that is not settled yet.
     pub fn message(&self, ticket: Ticket) -> Option<&Arc<Message>> {
         match &self.entries.get(self.index(ticket)?)?.state {
             State::Open { message, .. } => Some(message),
@@ -315,7 +320,8 @@ impl<R: Clone> Window<R> {
         }
     }
 
-    /// Where to say `+WPI`, so that JetStream does not redeliver what it has not heard of for `interval`.
+    /// Returns the receipts for a `+WPI` ack, which keeps JetStream from redelivering messages that it has not heard of
+    /// for `interval`.
     pub fn in_progress(&mut self, now: Instant, interval: Duration) -> Vec<R> {
         let late = |entry: &Entry<R>| now - entry.heard >= interval;
         let mut receipts = Vec::new();
@@ -328,13 +334,14 @@ impl<R: Clone> Window<R> {
         receipts
     }
 
-    /// Whether its oldest message is too old to take in more: a crash would publish again what has come since.
+    /// Returns true if the oldest message is so old that the window takes no more. After a crash, everything since
+    /// would be published again.
     pub fn is_overdue(&self, now: Instant) -> bool {
         let overdue = |oldest: &Entry<R>| now - oldest.arrived >= self.limits.age;
         self.entries.front().is_some_and(overdue)
     }
 
-    /// How many more messages it takes.
+    /// Returns how many more messages fit.
     pub fn room_messages(&self, now: Instant) -> usize {
         if self.is_overdue(now) {
             return 0;
@@ -342,17 +349,17 @@ impl<R: Clone> Window<R> {
         self.limits.messages.saturating_sub(self.entries.len())
     }
 
-    /// How many more bytes it takes.
+    /// Returns how many more bytes fit.
     pub fn room_bytes(&self) -> usize {
         self.limits.bytes.saturating_sub(self.bytes)
     }
 
-    /// How many more bytes of messages it would take if these became nothing.
+    /// Returns how many more bytes of messages would fit if they became no publications.
     pub fn room_message_bytes(&self) -> usize {
         self.limits.bytes.saturating_sub(self.bytes - self.made)
     }
 
-    /// Messages from the ack floor to the newest.
+    /// Returns the number of messages from the ack floor to the newest.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -361,17 +368,17 @@ impl<R: Clone> Window<R> {
         self.entries.is_empty()
     }
 
-    /// Bytes from the ack floor to the newest, with the publications that wait.
+    /// Returns the bytes from the ack floor to the newest message, including waiting publications.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Of these, the publications.
+    /// Returns the part of [`Self::bytes`] that publications take.
     pub fn made(&self) -> usize {
         self.made
     }
 
-    /// The stream sequence from which on not everything is settled; `None` if nothing was delivered yet.
+    /// Returns the stream sequence from which on not everything is settled, or `None` if nothing was delivered yet.
     pub fn resume_at(&self) -> Option<u64> {
         match self.entries.front() {
             Some(oldest) => Some(oldest.stored.sequence),
@@ -379,7 +386,7 @@ impl<R: Clone> Window<R> {
         }
     }
 
-    /// The stream sequences that are not settled yet: how many, the first and the last.
+    /// Returns the number of unsettled stream sequences, the first and the last.
     pub fn unsettled(&self) -> Option<(usize, u64, u64)> {
         let mut open = self
             .entries
@@ -390,7 +397,7 @@ impl<R: Clone> Window<R> {
         Some((count, first, last))
     }
 
-    /// The oldest message that is not settled yet.
+    /// Returns the oldest message that is not settled.
     pub fn oldest_unsettled(&self) -> Option<&Arc<Message>> {
         self.entries.iter().find_map(|entry| match &entry.state {
             State::Open { message, .. } => Some(message),

@@ -1,9 +1,9 @@
-//! What the core and the simulator may depend on. cargo-deny keeps out what comes through others (`deny.toml`).
+//! Checks what the core and the simulator depend on. cargo-deny rejects indirect dependencies (`deny.toml`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whoever adds one says here why the core cannot do without it.
+/// Each dependency needs a comment that says why the core cannot do without it.
 const CORE: [&str; 7] = [
     // Keys are short texts.
     "base64",
@@ -11,16 +11,16 @@ const CORE: [&str; 7] = [
     "bytes",
     // Pauses have jitter.
     "fastrand",
-    // What became of a message is told as JSON, and JSON is passed on as it is.
+    // The results of a message are written as JSON, and JSON data is passed on unchanged.
     "serde",
     "serde_json",
-    // What waits is found without searching.
+    // Queues find waiting items without a search.
     "slab",
     // Keys are hashes.
     "xxhash-rust",
 ];
 
-/// What of the standard library does I/O, starts something, waits, or reads a clock.
+/// The parts of the standard library that do I/O, start threads or processes, wait, or read a clock.
 const FORBIDDEN: [&str; 10] = [
     "std::env",
     "std::fs",
@@ -54,7 +54,7 @@ fn the_core_neither_does_io_nor_reads_a_clock() {
     let mut found = Vec::new();
     for file in sources(&crates().join("core/src")) {
         let text = fs::read_to_string(&file).expect("a text");
-        // What follows is tests.
+        // The rest of the file is tests.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let is_test = file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests");
         for forbidden in FORBIDDEN.iter().filter(|_| !is_test) {
@@ -73,7 +73,7 @@ fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The dependencies that a manifest names in this section, in order.
+/// Returns the dependencies in this section of a manifest, in order.
 fn names(of: &Path, section: &str) -> Vec<String> {
     let manifest = fs::read_to_string(of.join("Cargo.toml")).expect("a manifest");
     let lines = manifest.lines().skip_while(|line| *line != section).skip(1);

@@ -1,5 +1,5 @@
-//! A Centrifugo in memory and in simulated time: what it shows on each channel, and what it suppresses by key or version. What it
-//! executes and answers, and when, is decided by whoever plays a schedule.
+//! A Centrifugo in memory and in simulated time. It models what each channel shows, and what is suppressed by key or
+//! version. The player of a schedule decides what it executes and answers, and when.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use slipring_core::publish::{self, Position, Reply, Request};
 
 const KEYS_LAST: Duration = Duration::from_secs(300);
 
-/// A channel with this prefix has no history, so that positions are not known and versions mean nothing.
+/// A channel with this prefix has no history, so positions are unknown and versions have no effect.
 pub(crate) const PLAIN: &str = "plain:";
 
-/// A channel with this prefix is unknown to it.
+/// A channel with this prefix does not exist in Centrifugo.
 pub(crate) const UNKNOWN: &str = "unknown:";
 
-/// What is wrong with a publication.
+/// The defect of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ill {
     /// A request with it is unreadable.
     Poisoned,
-    /// It never gets there, as long as things go wrong: something on the way answers instead.
+    /// It never arrives while faults last, because something on the way answers instead.
     Cursed,
 }
 
-/// What a publication with this number says.
+/// Returns the body of the publication with this number.
 pub(crate) fn body(number: u64, ill: Option<Ill>) -> Body {
     let mut body = number.to_le_bytes().to_vec();
     body.push(match ill {
@@ -37,7 +37,7 @@ pub(crate) fn body(number: u64, ill: Option<Ill>) -> Body {
 
 #[derive(Debug, Default)]
 pub(crate) struct Centrifugo {
-    /// Counts its starts.
+    /// Counts the starts of Centrifugo.
     epoch: u64,
     channels: BTreeMap<String, Channel>,
 }
@@ -47,23 +47,23 @@ struct Channel {
     shown: u64,
     /// When each key was first used, and for which position.
     keys: BTreeMap<String, (Instant, u64)>,
-    /// The last one shown, with its epoch.
+    /// The last version shown, with its epoch.
     version: Option<(String, u64)>,
 }
 
-/// A command as it was read from a request.
+/// A command as Centrifugo reads it from a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
     pub(crate) channels: Vec<String>,
     pub(crate) number: u64,
     pub(crate) key: Option<String>,
-    /// With its epoch.
+    /// The version, with its epoch.
     version: Option<(String, u64)>,
     pub(crate) ill: Option<Ill>,
 }
 
 impl Centrifugo {
-    /// The reply on one of the command's channels, and whether it was shown to subscribers.
+    /// Returns the reply on one of the command's channels, and whether subscribers saw the publication.
     pub(crate) fn execute(&mut self, now: Instant, channel: &str, command: &Command) -> (Reply, bool) {
         if channel.starts_with(UNKNOWN) {
             return (error(102, "unknown channel"), false);
@@ -78,7 +78,7 @@ impl Centrifugo {
         (Reply::Confirmed(history.then_some(Position { offset, epoch })), shown)
     }
 
-    /// It is started again and remembers nothing.
+    /// Restarts it without any memory.
     pub(crate) fn restart(&mut self) {
         self.epoch += 1;
         self.channels.clear();
@@ -86,7 +86,7 @@ impl Centrifugo {
 }
 
 impl Channel {
-    /// The offset that is answered, and whether it was shown.
+    /// Returns the offset in the reply, and whether the publication was shown.
     fn publish(&mut self, now: Instant, command: &Command, history: bool) -> (u64, bool) {
         let used = command.key.as_ref().and_then(|key| self.keys.get(key));
         if let Some((_, offset)) = used.filter(|(first, _)| now < *first + KEYS_LAST) {

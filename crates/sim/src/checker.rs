@@ -1,4 +1,4 @@
-//! Knows everything that was stored, delivered, sent, shown, confirmed and acked, and says which promise was broken.
+//! Knows everything that was stored, delivered, sent, shown, confirmed and acked, and reports broken promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,51 +13,51 @@ use super::traffic::{Kind, Letter, MAX_PARTS};
 use super::world::RelayId;
 use crate::centrifugo::{Command, PLAIN};
 
-/// How long Centrifugo knows a key.
+/// How long Centrifugo remembers a key.
 const KEYS_LAST: Duration = Duration::from_secs(300);
 
-/// What was sent within a lease may be executed so much later.
+/// A request sent within a lease may be executed up to this much later.
 const LATEST: Duration = Duration::from_secs(60);
 
-/// Names a flow, from its beginning to its end; no two have the same.
+/// Identifies a flow from start to end. It is unique.
 pub(super) type FlowId = u64;
 
-/// Names a request; no two have the same.
+/// Identifies a request. It is unique.
 pub(super) type FlightId = u64;
 
 #[derive(Debug)]
 pub(super) struct Checker {
     setup: Setup,
     pub(super) max_age: Option<Duration>,
-    /// Acked although not all of it was published, since it was too old.
+    /// Messages acked although some of their publications were too old and never published.
     pub(super) expired: BTreeSet<u64>,
-    /// By their numbers.
+    /// Messages by number.
     messages: Vec<Message>,
-    /// Of an incarnation of the stream.
+    /// Channels by incarnation of the stream and name.
     channels: BTreeMap<(u64, Arc<str>), Channel>,
     flows: BTreeMap<FlowId, Flow>,
-    /// Settled in some flow.
+    /// Messages that were settled in any flow.
     settled: BTreeSet<u64>,
     dead_letters: BTreeSet<u64>,
-    /// Which flow sent what; without those that are no more.
+    /// The flow that sent each request, as long as it exists.
     flights: BTreeMap<FlightId, FlowId>,
     /// Error 100 was answered in this request for this publication on this channel.
     failed: BTreeSet<(FlightId, Arc<str>, u64)>,
     /// When Centrifugo last lost its memory.
     forgot: Option<Instant>,
-    /// At least one.
+    /// At least one flow has ended.
     flow_ended: bool,
-    /// When last, by a new leader, or with a consumer that was deleted.
+    /// When the pin was last forgotten, by a new leader or with a deleted consumer.
     pin_forgotten: Option<Instant>,
-    /// Since a relay was pinned while another one still had its lease, which it may use until then.
+    /// Set when a relay was pinned while another one still had its lease. The other may use it until then.
     two_until: Option<Instant>,
-    /// The next one may begin anywhere.
+    /// The consumer was deleted, so the next one may start anywhere.
     consumer_deleted: bool,
-    /// By incarnation of the stream and sequence.
+    /// Message numbers by incarnation of the stream and sequence.
     sequences: BTreeMap<(u64, u64), u64>,
-    /// Which process has counted which message as missed.
+    /// Processes with the messages that they counted as missed.
     missed: BTreeSet<((RelayId, u64), u64)>,
-    /// Publications that were shown again, by what explains it.
+    /// Counts publications that were shown again, by the reason that explains it.
     pub(super) repeats: BTreeMap<&'static str, u64>,
 }
 
@@ -68,41 +68,42 @@ struct Message {
     incarnation: u64,
     /// Purged, expired, or deleted with its stream.
     removed: bool,
-    /// To make room for newer ones.
+    /// Removed to make room for newer messages.
     lost: bool,
-    /// By these processes.
+    /// The processes that took in the message.
     taken_in: BTreeSet<(RelayId, u64)>,
 }
 
 #[derive(Debug, Default)]
 struct Channel {
-    /// What is to be shown, in the order of the stream.
+    /// The publications to show, in stream order.
     due: Vec<u64>,
-    /// Before this index everything was shown or removed.
+    /// Everything before this index was shown or removed.
     front: usize,
-    /// When last, and as the how many-th.
+    /// When each publication was last shown, and its place in the sequence of all shown ones.
     shown: BTreeMap<u64, (Instant, usize)>,
-    /// After how many that were shown it was last published, be it in vain.
+    /// For each publication, how many were shown before it was last published, even if it was suppressed.
     published: BTreeMap<u64, usize>,
     history: Vec<u64>,
-    /// A publication failed with error 100, which in batched order may lead to repeats.
+    /// A publication failed with error 100, which may lead to repeats in batched order.
     failed: bool,
-    /// Something was shown out of turn, for a good reason. What comes after it then has a position before it, and the scheduler
-    /// shows it again, so that the newest is the last.
+    /// A publication was shown out of turn for a good reason. The position of a later publication then precedes it, and
+    /// the scheduler shows the later one again, so the newest is shown last.
     disturbed: bool,
-    /// A request was executed after the end of the flow that sent it, or after that had yielded.
+    /// A request was executed after its flow had ended or yielded.
     posthumous: bool,
 }
 
 #[derive(Debug, Default)]
 struct Flow {
-    /// What is to be confirmed of each message, if it is not settled.
+    /// The publications of each unsettled message that have to be confirmed.
     held: BTreeMap<u64, BTreeSet<(u64, Arc<str>)>>,
     settled: BTreeSet<u64>,
     /// Publications that were in a request.
     sent: BTreeSet<u64>,
     in_flight: BTreeMap<String, FlightId>,
-    /// What it sent is on its way while another relay goes on: it has yielded, or would have if it was not frozen.
+    /// Its requests are on their way while another relay continues. The flow has yielded, or would have if it was not
+    /// frozen.
     yielded: bool,
 }
 
@@ -130,7 +131,7 @@ impl Checker {
         }
     }
 
-    /// Messages are numbered as they are stored.
+    /// A message was stored. Messages are numbered in the order of storing.
     pub(super) fn stored(&mut self, now: Instant, incarnation: u64, sequence: u64, letter: Letter) {
         let number = self.messages.len() as u64;
         self.sequences.insert((incarnation, sequence), number);
@@ -162,7 +163,7 @@ impl Checker {
         }
     }
 
-    /// The stream's limit has removed these.
+    /// The stream's limit has removed these messages.
     pub(super) fn lost(&mut self, numbers: &[u64]) {
         self.removed(numbers);
         for &number in numbers {
@@ -185,7 +186,7 @@ impl Checker {
                     "{sequence} is counted as missed, and the limit has not removed it"
                 ));
             }
-            // One that was killed right after a reset has taken with it what it had read.
+            // A process that was killed right after a reset no longer knows what it had read.
             if message.taken_in.contains(&process) {
                 return Err(format!("{sequence} is counted as missed, and was read"));
             }
@@ -209,7 +210,8 @@ impl Checker {
         self.pin_forgotten = Some(now);
     }
 
-    /// A message is delivered. A flow leaves out what is new to it and too old, and may have no way to ack it: its consumer is gone.
+    /// A message is delivered. A flow leaves out new messages that are too old. It may be unable to ack them, because
+    /// its consumer is gone.
     pub(super) fn comes(&mut self, now: Instant, flow: FlowId, number: u64) {
         let flow = self.flows.entry(flow).or_default();
         let known = flow.held.contains_key(&number) || flow.settled.contains(&number);
@@ -218,12 +220,12 @@ impl Checker {
         }
     }
 
-    /// A flow publishes nothing more, since another relay may.
+    /// A flow publishes nothing more, because another relay may.
     pub(super) fn yielded(&mut self, flow: FlowId) {
         self.flows.entry(flow).or_default().yielded = true;
     }
 
-    /// A flow's relay has the pin now, so that the others' leases are over, whether they know it or not.
+    /// The flow's relay now has the pin, so all other leases are over, whether their holders know it or not.
     pub(super) fn pinned(&mut self, now: Instant, flow: FlowId) {
         let others = self.flows.iter_mut().filter(|(other, _)| **other != flow);
         let leased = self.pin_forgotten.map(|at| at + PIN_TTL).filter(|until| now <= *until);
@@ -328,8 +330,8 @@ impl Checker {
         self.settled.insert(number);
     }
 
-    /// Whether all that is open of a message gave up its place, or may have: the flow has taken in newer publications of the same
-    /// channels.
+    /// Returns true if all open publications of a message were replaced, or may have been, because the flow has taken
+    /// in newer publications of the same channels.
     fn is_obsolete(&self, id: FlowId, number: u64) -> bool {
         let Some(flow) = self.flows.get(&id).filter(|_| self.setup.conflate) else {
             return false;
@@ -351,7 +353,7 @@ impl Checker {
         self.max_age.is_some_and(|max_age| age > max_age)
     }
 
-    /// Whether all that is open of a message may have been left out for its age: the flow never sent it.
+    /// Returns true if all open publications of a message may have been left out for age. The flow never sent them.
     fn may_be_left_out(&self, now: Instant, id: FlowId, number: u64) -> bool {
         let Some(flow) = self.flows.get(&id).filter(|_| self.is_too_old(now, number)) else {
             return false;
@@ -380,7 +382,7 @@ impl Checker {
         ))
     }
 
-    /// JetStream takes a message for acked.
+    /// JetStream counts a message as acked.
     pub(super) fn acked(&self, number: u64) -> Result<(), String> {
         if self.settled.contains(&number) {
             return Ok(());
@@ -402,7 +404,7 @@ impl Checker {
         self.channels.entry((incarnation, channel)).or_default()
     }
 
-    /// Centrifugo executes a publication, and perhaps suppresses it.
+    /// Centrifugo executes a publication, and may suppress it.
     pub(super) fn published(&mut self, channel: &str, number: u64) {
         let state = self.channel(Arc::from(channel), number);
         state.published.insert(number, state.history.len());
@@ -411,7 +413,7 @@ impl Checker {
     pub(super) fn shown(&mut self, now: Instant, flight: FlightId, channel: &str, number: u64) -> Result<(), String> {
         let batched = self.setup.order == Order::Batched;
         let (keys, forgot) = (self.setup.keys, self.forgot);
-        // Where the pin was forgotten, two may publish until the older lease is over.
+        // If the pin was forgotten, two relays may publish until the older lease is over.
         let two = self.two_until.is_some_and(|until| now <= until + LATEST);
         let key: Arc<str> = Arc::from(channel);
         let sender = self.flights.get(&flight).and_then(|flow| self.flows.get(flow));
@@ -448,7 +450,7 @@ impl Checker {
             let still_there = |newer: u64| !self.messages[(newer / MAX_PARTS) as usize].removed;
             let newer = state.shown.range(number + 1..).find(|(newer, _)| still_there(**newer));
             return match newer {
-                // Its key was not used before, since the next flow left it out. Only versions prevent that.
+                // The key was unused, because the next flow left the publication out. Only versions prevent this.
                 Some((newer, _)) if !state.disturbed && !posthumous && !self.consumer_deleted && !two => Err(format!(
                     "{} is shown after {} on {channel}: {state}",
                     name(number),
@@ -479,7 +481,8 @@ impl Checker {
                 ));
             }
         }
-        // What the next flow left out for its age, and was still on its way: its key was not used before.
+        // The next flow left the publication out for its age while an earlier request with it was still on its way. Its
+        // key was unused.
         let newer = state.shown.range(number + 1..).next();
         if let Some((newer, _)) = newer
             && self.setup.max_age
@@ -495,7 +498,7 @@ impl Checker {
                 name(*newer)
             ));
         }
-        // What is before something removed, and was still on its way.
+        // Publications before a removed one may still have been on their way.
         state.disturbed |= state.shown.range(number + 1..).next().is_some();
         while let Some(next) = state.due.get(state.front)
             && (state.shown.contains_key(next) || self.messages[(next / MAX_PARTS) as usize].removed)
@@ -505,7 +508,7 @@ impl Checker {
         Ok(())
     }
 
-    /// What the flow holds and may have left out, although it could not ack it yet.
+    /// Returns the messages of the flow that it may have left out, although it could not ack them yet.
     fn left_out(&self, now: Instant, id: FlowId) -> Vec<u64> {
         let held = self
             .flows
@@ -515,14 +518,14 @@ impl Checker {
         held.filter(|&number| self.may_be_left_out(now, id, number)).collect()
     }
 
-    /// A message that the flow has taken in and that is not done.
+    /// Returns the first message that the flow has taken in and not finished.
     fn first_open(&self, now: Instant, id: FlowId) -> Option<u64> {
         let held = self.flows.get(&id)?.held.keys();
         held.copied()
             .find(|&number| !self.is_obsolete(id, number) && !self.may_be_left_out(now, id, number))
     }
 
-    /// The flow is no more. `clean`: it was told to finish, and said that it had.
+    /// The flow has ended. `clean` is true if it was told to finish and reported that it had.
     pub(super) fn ended(&mut self, now: Instant, id: FlowId, clean: bool) -> Result<(), String> {
         self.flow_ended = true;
         let open = self.first_open(now, id);
@@ -538,10 +541,11 @@ impl Checker {
         }
     }
 
-    /// Everything has come to rest: nothing may be missing, and where Centrifugo could tell, what was shown last is the newest.
+    /// Everything has come to rest. Nothing may be missing, and if Centrifugo could tell, the publication shown last is
+    /// the newest.
     ///
-    /// After something was shown again for a good reason (see `shown`), Centrifugo may suppress what is behind it, so that only this
-    /// holds: whatever was shown again was followed by all that is behind it, shown or suppressed.
+    /// After something was shown again for a good reason (see `shown`), Centrifugo may suppress what follows it. Then
+    /// only this holds: whatever was shown again was followed by everything behind it, shown or suppressed.
     pub(super) fn at_rest(&mut self, now: Instant) -> Result<(), String> {
         let flows: Vec<FlowId> = self.flows.keys().copied().collect();
         for id in flows {
@@ -575,17 +579,20 @@ impl Checker {
         }
         let excused = !self.repeats.is_empty();
         for ((_, name), channel) in &self.channels {
-            // What a request shows long after its time-out is nobody's to know without keys, nor where two publish at the same time.
+            // Without keys, or where two relays publish at the same time, nobody can know what a request shows long
+            // after its time-out.
             if !self.setup.keys {
                 continue;
             }
-            // In batched order, what was shown too early is shown again by the scheduler that found out. Where its process ends before
-            // that, it stays 1 3 2; and where the repeat executes long after its time-out, behind what the next process shows.
+            // In batched order, the scheduler that notices an early publication shows it again. It stays 1 3 2 if the
+            // process ends before that, or if the repeat is executed long after its time-out, after what the next
+            // process shows.
             if self.setup.order == Order::Batched && channel.failed && self.flow_ended {
                 continue;
             }
-            // Where two published at the same time, each takes the other's positions for a sign that its own came too
-            // early, and repeats; if the stream goes away in the middle of that, it is not finished.
+            // If two relays published at the same time, each takes the positions of the other for a sign that its own
+            // publication came too early, and repeats it. If the stream disappears in the middle of that, the repeats
+            // are not finished.
             if self.two_until.is_some() {
                 continue;
             }
@@ -596,7 +603,8 @@ impl Checker {
             let newest = channel.shown.keys().next_back();
             for (publication, &(_, position)) in &channel.shown {
                 let message = publication / MAX_PARTS;
-                // Where Centrifugo lost its memory, what is before it may be shown again, and it is too old for that.
+                // After Centrifugo loses its memory, earlier publications may be shown again, but not a removed or
+                // expired one.
                 if self.messages[message as usize].removed || self.expired.contains(&message) {
                     continue;
                 }
@@ -606,7 +614,7 @@ impl Checker {
                 } else {
                     position
                 };
-                // What is before the newest may have been left out the second time.
+                // Publications before the newest may have been left out the second time.
                 if last < newest_shown && (!self.setup.conflate || Some(publication) == newest) {
                     return Err(format!("what was shown last on {name} is not the newest: {channel}"));
                 }
@@ -618,14 +626,14 @@ impl Checker {
 }
 
 impl Channel {
-    /// Whether something newer was shown, or would have been.
+    /// Returns true if a newer publication was shown, or would have been.
     fn is_obsolete(&self, publication: u64, removed: impl Fn(usize) -> bool) -> bool {
         let mut newer = self.due.iter().filter(|&&other| other > publication);
         newer.any(|other| self.shown.contains_key(other) || removed((other / MAX_PARTS) as usize))
     }
 }
 
-/// A publication: the message's number, and which of its publications.
+/// Names a publication by its message's number and its index in the message.
 fn name(number: u64) -> String {
     format!("{}.{}", number / MAX_PARTS, number % MAX_PARTS)
 }

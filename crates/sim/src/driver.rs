@@ -1,5 +1,5 @@
-//! Plays one schedule: stores messages at random times, lets things go wrong, moves the clock from event to event, and tells the
-//! checker everything. All of it follows from the seed.
+//! Plays one schedule. The driver stores messages at random times, inflicts faults, moves the clock from event to
+//! event, and reports everything to the checker. All of it follows from the seed.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use super::traffic::Letter;
 use super::world::{Event, RelayId, ToServer, World};
 use super::{Setup, Summary};
 
-/// Simulated time in which everything has to come to rest after the last fault was inflicted: the longest absence of a relay,
-/// ack_wait, the longest pauses, and then some.
+/// The simulated time after the last fault within which everything has to come to rest: the longest absence of a relay,
+/// ack_wait, the longest pauses, and a margin.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 const FAULTS: [Fault; 17] = [
@@ -49,7 +49,7 @@ enum Fault {
     LeaderChange,
     LostDelivery,
     Recreate,
-    /// The server loses what it had not written to its disk.
+    /// The server loses the messages that were not yet on disk.
     RollBack,
     Purge,
     Expire,
@@ -57,7 +57,7 @@ enum Fault {
     Crash,
     /// The server notices later.
     PowerCut,
-    /// It takes longer than Centrifugo remembers keys.
+    /// The outage lasts longer than Centrifugo remembers keys.
     LongCrash,
     Stop,
     Pause,
@@ -78,7 +78,7 @@ pub(super) fn run(setup: Setup, seed: u64) -> Result<Summary, String> {
     play(setup, seed, false)
 }
 
-/// `verbose`: tells what happens.
+/// With `verbose`, prints what happens.
 pub(super) fn play(setup: Setup, seed: u64, verbose: bool) -> Result<Summary, String> {
     let mut driver = Driver::new(setup, seed);
     driver.world.verbose = verbose;
@@ -147,10 +147,10 @@ impl Driver {
         driver
     }
 
-    /// When messages are stored, and when things go wrong.
+    /// Plans when messages are stored and when faults occur.
     fn plan(&mut self) {
         let world = &mut self.world;
-        // Of what gave up its place, or was left out, nobody knows whether Centrifugo would have refused it.
+        // Nobody knows whether Centrifugo would have refused a publication that was replaced or left out.
         self.troubled = world.rng.bool() && !world.setup.conflate && !world.setup.max_age;
         self.unpublished = world.rng.usize(5..80);
         let period = u64::try_from(world.faults_end.duration_since(world.now).as_millis()).unwrap_or(u64::MAX);
@@ -159,17 +159,18 @@ impl Driver {
             let delay = world.millis(0..period_of_traffic);
             world.after(delay, Event::Publish);
         }
-        // A few kinds at a time, so that none hides what another does.
+        // Only a few kinds of faults occur at a time, because one could hide the effects of another.
         let mut kinds = FAULTS.to_vec();
-        // With `version = "sequence"` the sequences of a stream that was rolled back are old versions to Centrifugo.
+        // With `version = "sequence"`, Centrifugo takes the sequences of a rolled-back stream for old versions.
         kinds.retain(|kind| !(world.setup.versions && matches!(kind, Fault::RollBack)));
         world.rng.shuffle(&mut kinds);
         kinds.truncate(world.rng.usize(0..5));
-        // Where a relay stood in a stream is a sequence, too: a consumer that was deleted meanwhile would be made too far ahead.
+        // The position of a relay in a stream is also a sequence. A consumer that was deleted meanwhile would be
+        // created too far ahead.
         if kinds.iter().any(|kind| matches!(kind, Fault::RollBack)) {
             kinds.retain(|kind| !matches!(kind, Fault::DeleteConsumer));
         }
-        // Where every message counts, nothing else removes any, nor forgets what was read.
+        // Where every loss is counted, nothing else may remove messages or forget what was read.
         if world.setup.lossy {
             kinds.retain(|kind| {
                 !matches!(
@@ -312,7 +313,7 @@ impl Driver {
         }
     }
 
-    /// What the NATS server does with what arrives.
+    /// Handles a request that arrives at the NATS server.
     fn serve(&mut self, relay: RelayId, what: ToServer) -> Result<(), String> {
         let world = &mut self.world;
         match what {
@@ -504,8 +505,8 @@ impl Driver {
         Ok(())
     }
 
-    /// An ack names a sequence, and nothing tells JetStream which message of that sequence was meant. So a sequence must not be used
-    /// again while an ack can be on its way, or while a relay that has not noticed yet has its lease and another one reads.
+    /// An ack names a sequence, and nothing tells JetStream which message was meant. So a sequence must not be reused
+    /// while an ack may be on its way, or while a relay that has not noticed yet has its lease and another one reads.
     fn until_acks_are_gone(&mut self) -> Duration {
         let away = self.world.millis(2_500..10_000);
         if self.world.setup.relays > 1 {
@@ -526,7 +527,7 @@ impl Driver {
         }
     }
 
-    /// Each side notices when it does.
+    /// Cuts a connection. Each side notices after its own delay.
     fn cut(&mut self, id: RelayId, client: Duration, server: Duration) {
         let generation = self.world.links[id].generation;
         self.world.cut(id, server);

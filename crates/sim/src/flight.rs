@@ -1,4 +1,4 @@
-//! What becomes of a request: how much of it is executed, and what its sender gets to know.
+//! Decides the fate of a request: how much of it is executed, and what its sender learns.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use slipring_core::publish::{Answer, Reply, Request};
 
 use crate::centrifugo::{Command, Ill, read};
 
-/// After this a request counts as lost; it may be executed all the same.
+/// After this time a request counts as lost, but it may still be executed.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Out of 100 requests; the first is for each channel of each command.
+/// Probabilities in percent of all requests. The first one is per channel of each command.
 #[derive(Debug)]
 pub(crate) struct Odds {
-    /// At least one, and at least one of them gets well in the end.
+    /// At least one endpoint, and at least one of them recovers in the end.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// What becomes of a request with something cursed in it.
+    /// The fate of a request with a cursed publication.
     pub(crate) curse: Curse,
     pub(crate) error_100: u64,
     pub(crate) status_500: u64,
@@ -24,22 +24,22 @@ pub(crate) struct Odds {
     pub(crate) denied: u64,
     /// A proxy refuses larger requests.
     pub(crate) max_size: usize,
-    /// Something before Centrifugo will refuse one request, whatever is in it, and be well before it can be asked. With an endpoint
-    /// that refuses all that would happen twice to the same publication, which looks as if it was at fault.
+    /// A proxy will refuse one request, whatever is in it, and recover before it can be asked. With an endpoint that
+    /// refuses everything, this could happen twice to the same publication, which would then look like the cause.
     pub(crate) refuses_once: bool,
 }
 
-/// What is wrong with an endpoint, or with what is before it.
+/// The fault of an endpoint, or of a proxy in front of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Endpoint {
     ailment: Option<Ailment>,
-    /// It does not get well.
+    /// The endpoint never recovers.
     for_good: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Ailment {
-    /// Whatever it gets, also nothing.
+    /// Refuses every request, even an empty one.
     Refuses,
     Denies,
     Dead,
@@ -54,11 +54,11 @@ pub(crate) enum Curse {
     Cut,
 }
 
-/// A request that was sent, and what is to happen when, from then on.
+/// A sent request with the times of everything that will happen to it.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) flight: Flight,
-    /// The first commands are executed at these times, which may be long after the answer.
+    /// When the first commands are executed, which may be long after the answer.
     pub(crate) executions: Vec<Duration>,
     pub(crate) answer: Duration,
     pub(crate) faults: Vec<&'static str>,
@@ -83,7 +83,7 @@ enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) commands: Vec<Command>,
-    /// Of each command, once it is executed.
+    /// The replies of each executed command.
     replies: Vec<Vec<Reply>>,
     outcome: Outcome,
 }
@@ -118,7 +118,7 @@ impl Odds {
         }
     }
 
-    /// `faulty`: only then are there faults that are not the request's own.
+    /// Unless `faulty` is set, only the request itself can cause faults.
     pub(crate) fn send(&mut self, rng: &mut Rng, request: &Request, faulty: bool) -> Sent {
         let commands = read(request);
         let Fate {
@@ -128,7 +128,7 @@ impl Odds {
             fault,
         } = self.fate(rng, &commands, request, faulty);
         let millis = |rng: &mut Rng, range| Duration::from_millis(rng.u64(range));
-        // Once in a while it is so slow that the client has given up before it begins.
+        // Occasionally Centrifugo is so slow that the client has given up before the execution starts.
         let late = silent && rng.u64(0..3) == 0;
         let mut time = if late {
             TIMEOUT + millis(rng, 0..50_000)
@@ -292,17 +292,17 @@ impl Flight {
         }
     }
 
-    /// A command was executed, with these replies for its channels.
+    /// Records the replies of an executed command for its channels.
     pub(crate) fn executed(&mut self, index: usize, replies: Vec<Reply>) {
         self.replies[index] = replies;
     }
 
-    /// The connection broke: Centrifugo is being restarted.
+    /// The connection broke because Centrifugo restarts.
     pub(crate) fn broken(&mut self) {
         self.outcome = lost("the connection was closed");
     }
 
-    /// What the sender is told.
+    /// Returns what the sender learns.
     pub(crate) fn answer(&self) -> Answer {
         match &self.outcome {
             Outcome::Fixed(answer) => answer.clone(),

@@ -1,4 +1,5 @@
-//! The bugs that the checkers have to find: each a patch in `mutants/`, whose head says in which setup, and what the checker must say.
+//! The bugs that the checkers have to find. Each is a patch in `mutants/`. Its head names the setup and what the
+//! checker must report.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,11 +7,11 @@ use std::{env, fs};
 
 use super::{SETUPS, driver, scheduler};
 
-/// How many schedules a bug may survive; each is found far earlier.
+/// How many schedules a bug may survive. All of them are found far earlier.
 const SCHEDULES: u64 = 4_000;
 const SCHEDULES_OF_THE_SCHEDULER: u64 = 200;
 
-/// Plays the schedules of a setup. Returns what the checker says to each that it does not like, with the number of schedules until then.
+/// Plays the schedules of a setup. Returns each violation with the number of schedules played until then.
 fn violations(setup: &str) -> Option<Box<dyn Iterator<Item = (u64, String)>>> {
     if let Some(setup) = SETUPS.into_iter().find(|known| known.name == setup) {
         let played = (0..SCHEDULES).filter_map(move |seed| Some((seed + 1, driver::run(setup, seed).err()?)));

@@ -1,5 +1,5 @@
-//! JetStream in memory: one stream with one durable consumer, after nats-server 2.15 (`server/consumer.go`). Replies come out as
-//! pairs of an inbox and a [`Reply`]; the network between here and the relays is the driver's.
+//! JetStream in memory: one stream with one durable consumer, modelled after nats-server 2.15 (`server/consumer.go`).
+//! Replies come out as pairs of an inbox and a [`Reply`]. The driver is the network between here and the relays.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ pub(super) const PIN_TTL: Duration = Duration::from_secs(10);
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Subject, ack subject and headers of a message.
+/// The size of a message's subject, ack subject and headers.
 pub(super) const WIRE_OVERHEAD: usize = 100;
 
-/// Names a subscription; no two have the same.
+/// Identifies a subscription. It is unique.
 pub(super) type Inbox = u64;
 pub(super) type PinId = u64;
 
 #[derive(Debug)]
 pub(super) struct JetStream {
-    /// Counts how often the stream was created. `None`: there is none at the moment.
+    /// Counts the creations of the stream. `None` if there is none at the moment.
     stream: Option<u64>,
     incarnations: u64,
     messages: BTreeMap<u64, Stored>,
@@ -29,27 +29,27 @@ pub(super) struct JetStream {
     work_queue: bool,
     max_ack_pending: usize,
     consumer: Option<Consumer>,
-    /// What the replica knows that becomes the leader.
+    /// The state of the replica that becomes the next leader.
     replica: Option<Consumer>,
     waiting: VecDeque<Pull>,
     interest: BTreeSet<Inbox>,
-    /// The messages that were acked, also where a leader forgot that.
+    /// The messages that were acked, even if a leader forgot it.
     told: BTreeSet<u64>,
     pinned: bool,
     pin: Option<Pin>,
     pins: PinId,
-    /// Pins that a leader did not know of any more while they lasted.
+    /// Pins that a leader forgot before they expired.
     forgotten: BTreeSet<PinId>,
     /// The oldest messages make room for newer ones.
     max_messages: Option<usize>,
 }
 
-/// A consumer as it was bound and reset, and what the stream holds.
+/// The consumer after it was bound and reset, and what the stream holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     pub(super) stream: u64,
     pub(super) is_new: bool,
-    /// All up to this sequence are acked.
+    /// All messages up to this sequence are acked.
     pub(super) floor: u64,
     /// The stream sequence of the last delivery before the reset.
     pub(super) delivered_through: u64,
@@ -63,7 +63,7 @@ pub(super) struct Bound {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// Names the message for good; sequences do not.
+    /// Identifies the message for ever, unlike its sequence.
     pub(super) number: u64,
     pub(super) timestamp: u64,
     pub(super) size: usize,
@@ -106,13 +106,13 @@ pub(super) struct Pull {
 pub(super) enum Reply {
     Delivery(Delivered),
     Heartbeat,
-    /// The pull is over, and so much of it was not used. `larger`: because the next message is larger.
+    /// The pull ended with this much of it unused. `larger` is true if it ended because the next message is larger.
     Returned {
         messages: usize,
         bytes: usize,
         larger: bool,
     },
-    /// The pull is over because of this.
+    /// The pull ended for this reason.
     Ended(&'static str),
     WrongPin,
 }
@@ -124,7 +124,7 @@ pub(super) struct Delivered {
     pub(super) consumer_sequence: u64,
     pub(super) deliveries: u32,
     pub(super) pending: u64,
-    /// Whose pull it is an answer to.
+    /// The pin of the answered pull.
     pub(super) pin: Option<PinId>,
 }
 
@@ -152,7 +152,7 @@ impl JetStream {
         }
     }
 
-    /// Whose pin lasts.
+    /// Returns the pin that is valid now.
     pub(super) fn holder(&self, now: Instant) -> Option<PinId> {
         self.pin.as_ref().filter(|pin| pin.until > now).map(|pin| pin.id)
     }
@@ -165,12 +165,12 @@ impl JetStream {
         self.forgotten.extend(self.pin.take().map(|pin| pin.id));
     }
 
-    /// Gives up a pin whose holder is through with it.
+    /// Releases a pin whose holder no longer needs it.
     pub(super) fn unpin(&mut self, id: PinId) {
         self.pin.take_if(|pin| pin.id == id);
     }
 
-    /// How many messages are delivered and not acked.
+    /// Returns the number of messages that are delivered and not acked.
     pub(super) fn pending(&self) -> usize {
         self.consumer.as_ref().map_or(0, |consumer| consumer.pending.len())
     }
@@ -196,12 +196,13 @@ impl JetStream {
         }
     }
 
-    /// The incarnation of the stream, if there is one.
+    /// Returns the incarnation of the stream, if there is one.
     pub(super) fn incarnation(&self) -> Option<u64> {
         self.stream
     }
 
-    /// The incarnation of the stream, the sequence, and which messages had to make room; `skipped` messages on other subjects come first.
+    /// Stores a message after `skipped` messages on other subjects. Returns the incarnation of the stream, the
+    /// sequence, and the messages that had to make room.
     pub(super) fn publish(&mut self, stored: Stored, skipped: u64) -> Option<(u64, u64, Vec<u64>)> {
         let stream = self.stream?;
         self.last += 1 + skipped;
@@ -213,11 +214,12 @@ impl JetStream {
         Some((stream, self.last, gone))
     }
 
-    /// Binds to the consumer, or creates it where the relay stands, if that is in this stream.
+    /// Binds to the consumer. If there is none, creates it at the relay's position, provided that the position is in
+    /// this stream.
     pub(super) fn bind(&mut self, position: Option<Position>) -> Option<u64> {
         let stream = self.stream?;
         if self.consumer.is_none() {
-            // A work-queue stream wants to be read from its beginning.
+            // A work-queue stream must be read from its start.
             let here = |position: &Position| position.stream.created == i128::from(stream) && !self.work_queue;
             let first = position.filter(here).map_or(1, |position| position.next);
             self.consumer = Some(Consumer {
@@ -233,7 +235,7 @@ impl JetStream {
         Some(stream)
     }
 
-    /// Goes back to the ack floor. Answers how many messages come again that were not acked.
+    /// Resets the consumer to the ack floor. Returns how many unacked messages come again.
     pub(super) fn reset(&mut self) -> usize {
         let Some(consumer) = &mut self.consumer else { return 0 };
         let unread = consumer.next.max(consumer.floor + 1);
@@ -247,22 +249,22 @@ impl JetStream {
             pending: BTreeMap::new(),
             redeliver: BTreeSet::new(),
         };
-        // It takes a quorum.
+        // A reset takes a quorum.
         self.replica.clone_from(&self.consumer);
         again
     }
 
-    /// The consumer sequence of the last delivery.
+    /// Returns the consumer sequence of the last delivery.
     pub(super) fn delivered(&self) -> u64 {
         self.consumer.as_ref().map_or(0, |consumer| consumer.next_consumer - 1)
     }
 
-    /// The stream sequence of the last delivery.
+    /// Returns the stream sequence of the last delivery.
     pub(super) fn delivered_through(&self) -> u64 {
         self.consumer.as_ref().map_or(0, |consumer| consumer.next - 1)
     }
 
-    /// How many messages the consumer has still to deliver for the first time.
+    /// Returns how many messages the consumer still has to deliver for the first time.
     pub(super) fn to_come(&self) -> usize {
         let next = self.consumer.as_ref().map_or(1, |consumer| consumer.next);
         self.messages.range(next..).count()
@@ -290,8 +292,8 @@ impl JetStream {
         None
     }
 
-    /// What a pull of its holder does to the pin, and nothing else of it. Returns false if somebody else is pinned: a server without a pin
-    /// takes it.
+    /// Renews the pin as a pull of its holder does, without the rest of a pull. Returns false if another relay is
+    /// pinned. A server without a pin accepts it.
     pub(super) fn renew(&mut self, now: Instant, id: PinId) -> bool {
         let Some(pin) = self.pin.as_mut() else { return true };
         if pin.id == id {
@@ -300,7 +302,7 @@ impl JetStream {
         pin.id == id
     }
 
-    /// Takes an ack of this sequence, whatever was meant by it. Answers the message that is done with.
+    /// Takes an ack of this sequence, whichever message it was meant for. Returns the message that is now done.
     pub(super) fn ack(&mut self, sequence: u64) -> Option<u64> {
         let consumer = self.consumer.as_mut()?;
         let number = self.messages.get(&sequence).map(|stored| stored.number);
@@ -329,7 +331,8 @@ impl JetStream {
         }
     }
 
-    /// Lets time pass: pulls and pins expire, and what was not acked in time is to be delivered again. Answers how many those are.
+    /// Lets time pass: pulls and pins expire, and messages not acked in time become due for redelivery. Returns the
+    /// number of those messages.
     pub(super) fn tick(&mut self, now: Instant) -> (Replies, usize) {
         let mut replies = Replies::new();
         self.waiting.retain_mut(|pull| {
@@ -356,7 +359,7 @@ impl JetStream {
         (replies, expired)
     }
 
-    /// Delivers what there are pulls for: first what is to be delivered again.
+    /// Delivers messages to the open pulls, redeliveries first.
     pub(super) fn deliver(&mut self, now: Instant) -> Replies {
         let mut replies = Replies::new();
         while let Some(sequence) = self.next_to_deliver() {
@@ -415,7 +418,7 @@ impl JetStream {
             .map(|(&sequence, _)| sequence)
     }
 
-    /// The pull that gets a message of this size.
+    /// Returns the pull that gets a message of this size.
     fn next_waiting(&mut self, now: Instant, size: usize, replies: &mut Replies) -> Option<usize> {
         let mut index = 0;
         while let Some(pull) = self.waiting.get_mut(index) {
@@ -457,7 +460,8 @@ impl JetStream {
         None
     }
 
-    /// Pulls and the pin live in the leader's memory; `behind`: what it had not replicated is lost with it.
+    /// Changes the leader. Pulls and the pin exist only in the leader's memory. With `behind`, changes that were not
+    /// replicated are lost as well.
     pub(super) fn change_leader(&mut self, behind: bool, told: bool) -> Replies {
         if behind {
             self.consumer.clone_from(&self.replica);
@@ -467,7 +471,7 @@ impl JetStream {
         told.collect()
     }
 
-    /// The newest messages, at most so many, were not on the disk yet. Answers which.
+    /// Removes the newest messages, at most `count`, that were not on disk yet. Returns them.
     pub(super) fn roll_back(&mut self, count: usize) -> Vec<u64> {
         let mut gone = Vec::new();
         while gone.len() < count
@@ -489,7 +493,7 @@ impl JetStream {
         self.end_pulls("Consumer Deleted")
     }
 
-    /// Answers which messages are gone.
+    /// Deletes the stream. Returns the lost messages.
     pub(super) fn delete(&mut self) -> (Replies, Vec<u64>) {
         self.stream = None;
         self.last = 0;
@@ -505,7 +509,7 @@ impl JetStream {
         self.stream = Some(self.incarnations);
     }
 
-    /// Removes the oldest messages, at most so many, as a purge does or as retention does. Answers which.
+    /// Removes the oldest messages, at most `count`, as a purge or retention does. Returns them.
     pub(super) fn remove(&mut self, count: usize, purge: bool) -> Vec<u64> {
         let mut gone = Vec::new();
         while gone.len() < count
@@ -525,7 +529,7 @@ impl JetStream {
         gone
     }
 
-    /// Whether there is nothing that was not delivered and acked.
+    /// Returns true if everything was delivered and acked.
     pub(super) fn is_done(&self) -> bool {
         let done =
             |consumer: &Consumer| consumer.pending.is_empty() && self.messages.range(consumer.next..).next().is_none();
@@ -549,7 +553,7 @@ impl JetStream {
 }
 
 impl Consumer {
-    /// As `moveAckFloor`.
+    /// Like `moveAckFloor` in nats-server.
     fn move_floor(&mut self, consumer_sequence: u64, sequence: u64) {
         if self.pending.is_empty() {
             (self.consumer_floor, self.floor) = (self.next_consumer - 1, self.next - 1);
@@ -561,7 +565,7 @@ impl Consumer {
         }
     }
 
-    /// The message does not exist any more.
+    /// The message no longer exists.
     fn forget(&mut self, sequence: u64) {
         self.redeliver.remove(&sequence);
         if let Some(pending) = self.pending.remove(&sequence) {
@@ -569,7 +573,7 @@ impl Consumer {
         }
     }
 
-    /// As `reconcileStateWithStream`: the stream ends here.
+    /// Like `reconcileStateWithStream` in nats-server: the stream ends here.
     fn reconcile(&mut self, last: u64) {
         self.floor = self.floor.min(last);
         self.next = self.next.min(last + 1);
@@ -577,7 +581,7 @@ impl Consumer {
         self.redeliver.split_off(&(last + 1));
     }
 
-    /// What is before `first` does not exist any more.
+    /// Messages before `first` no longer exist.
     fn purge(&mut self, first: u64) {
         self.next = self.next.max(first);
         if self.floor < first {

@@ -1,13 +1,13 @@
-//! What Slipring promises, tested: whole pipelines, from JetStream's stream to what Centrifugo shows, in simulated time, by the
-//! thousand.
+//! Tests the promises of Slipring with whole pipelines, from JetStream's stream to what Centrifugo shows, in thousands
+//! of schedules in simulated time.
 //!
-//! What decides is the product's own (`slipring_core`): the run of a pipeline and what follows it, the flow, the window, the scheduler, the
-//! epoch, the lease. JetStream (`jetstream`), Centrifugo (`centrifugo`, `flight`) and the network (`world`) are models that fail in every
-//! way known, and a `process` carries between them. The `checker` sees everything; the patches in
-//! `mutants/` are bugs that it has to find (`hunt`).
+//! All decisions are made by the product's own code (`slipring_core`): the run of a pipeline and its supervision, the
+//! flow, the window, the scheduler, the epoch, the lease. JetStream (`jetstream`), Centrifugo (`centrifugo`, `flight`)
+//! and the network (`world`) are models that fail in every known way, and a `process` carries data between them. The
+//! `checker` sees everything. The patches in `mutants/` are bugs that it has to find (`hunt`).
 //!
-//! `SIM_SETUP=strict SIM_SEED=17 cargo test -p slipring-sim -- --nocapture` plays one schedule, and tells
-//! what happens in it. `make sim SECONDS=600` plays as many as there is time for.
+//! `SIM_SETUP=strict SIM_SEED=17 cargo test -p slipring-sim -- --nocapture` plays one schedule and prints what happens
+//! in it. `make sim SECONDS=600` plays as many schedules as there is time for.
 
 #![cfg(test)]
 
@@ -27,10 +27,10 @@ use std::collections::BTreeMap;
 
 use slipring_core::publish::Order;
 
-/// Of each setup, in a run of the tests.
+/// Schedules of each setup in a test run.
 const SCHEDULES: u64 = 1_000;
 
-/// How many schedules `SIM_SCHEDULES` asks for instead: so few that a fault may not happen in them.
+/// Returns the number of schedules if `SIM_SCHEDULES` asks for fewer. Some faults may then not occur.
 fn fewer_schedules() -> Option<u64> {
     let schedules = std::env::var("SIM_SCHEDULES").ok()?;
     Some(schedules.parse().expect("SIM_SCHEDULES is a number"))
@@ -42,13 +42,13 @@ struct Setup {
     relays: usize,
     order: Order,
     keys: bool,
-    /// The stream's sequences, which only one who publishes in their order can give.
+    /// Versions are the stream's sequences. This requires publishing in their order.
     versions: bool,
-    /// Of what waits for a channel only the newest goes out.
+    /// Sends only the newest of the publications that wait for a channel.
     conflate: bool,
-    /// What is too old by the time that a request could take it is left out.
+    /// Leaves out publications that are too old when a request could take them.
     max_age: bool,
-    /// The stream keeps no more than so many messages.
+    /// The stream has a limit of messages.
     lossy: bool,
 }
 
@@ -94,7 +94,7 @@ const AGED_CONFLATED: Setup = Setup {
     conflate: true,
     ..AGED
 };
-/// The stream loses what is read too late.
+/// The stream loses messages that are read too late.
 const LOSSY: Setup = Setup {
     name: "lossy",
     lossy: true,
@@ -123,7 +123,7 @@ const SETUPS: [Setup; 10] = [
     AGED_PINNED,
 ];
 
-/// What happened, so that it can be compared and so that a fault that never occurs is noticed.
+/// What happened in a schedule. Runs are compared by it, and it reveals a fault that never occurs.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Summary {
     messages: u64,

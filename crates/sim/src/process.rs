@@ -1,5 +1,6 @@
-//! A relay's process: carries between the servers and what decides. What decides is the product's own: the run of a pipeline and what
-//! follows it, the flow, the window, the scheduler, the epoch with its credit and its contiguity, the lease.
+//! The process of a relay. It carries data between the servers and the product's own code, which makes all decisions:
+//! the run of a pipeline and its supervision, the flow, the window, the scheduler, the epoch with its credit and its
+//! contiguity, the lease.
 
 mod pin;
 mod source;
@@ -24,7 +25,7 @@ use super::world::{Event, RelayId, ToServer, World};
 const TICK: Duration = Duration::from_secs(1);
 const MAX_TRANSFORMING: usize = 512;
 
-/// What acknowledges a message: an ack names its sequence only.
+/// Acknowledges a message. An ack names only a sequence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Receipt {
     number: u64,
@@ -34,7 +35,7 @@ pub(super) struct Receipt {
 #[derive(Debug)]
 pub(super) struct Process {
     id: RelayId,
-    /// Counts its starts.
+    /// Counts the starts of the process.
     pub(super) starts: u64,
     settings: Settings,
     publish: Limits,
@@ -46,7 +47,7 @@ pub(super) struct Process {
     attempts: u64,
     load: LoadId,
     supervision: Supervision,
-    /// Stopped by a signal: what happens waits here.
+    /// Events that wait while the process is stopped by a signal.
     pub(super) paused: Option<Vec<RelayEvent>>,
 }
 
@@ -55,7 +56,7 @@ enum Life {
     /// There is no process.
     Down,
     Running(Box<Running>),
-    /// Until another run begins.
+    /// Between two runs.
     Between,
 }
 
@@ -66,12 +67,12 @@ struct Running {
     source: Source,
     pin: Option<Pin>,
     newest: Newest,
-    /// What earlier runs have read.
+    /// The newest message that earlier runs have read.
     before: Newest,
     seen: Seen,
     transformed_at: Instant,
     storing: BTreeSet<Ticket>,
-    /// When it is woken next.
+    /// The time of the next wakeup.
     wakeup: Option<Instant>,
     yielded: bool,
 }
@@ -80,29 +81,29 @@ struct Running {
 pub(super) enum RelayEvent {
     Connected,
     Disconnected(u64),
-    /// What came over which connection for which subscription.
+    /// A message with the connection and the subscription that it came over.
     Message(u64, Inbox, Reply),
-    /// Whether anybody is pinned, and how many messages are unacknowledged.
+    /// Whether a relay is pinned, and how many messages are unacknowledged.
     Looked {
         attempt: u64,
         pinned: bool,
         pending: usize,
     },
-    /// `None`: there is no stream.
+    /// `None` means that there is no stream.
     Began {
         attempt: u64,
         bound: Option<Bound>,
     },
     TimedOut(u64),
-    /// The pull for the pin should have been answered.
+    /// The pull for the pin should have been answered by now.
     Unanswered(u64, u64),
     Transformed(FlowId, Vec<(Ticket, u64)>),
     /// A request goes out, a moment after it was decided.
     Send(FlowId, Request, Instant),
-    /// It did not go out.
+    /// The request did not go out.
     Unsent(FlowId, RequestId),
     Answered(FlowId, FlightId),
-    /// A dead letter is to be stored.
+    /// A dead letter has to be stored.
     Store(FlowId, Ticket, u64),
     DeadLettered(FlowId, Ticket, u64),
     Renew(PinId),
@@ -111,7 +112,7 @@ pub(super) enum RelayEvent {
         sent: Instant,
         held: bool,
     },
-    /// What the stream holds, of this incarnation.
+    /// What the stream of this incarnation holds.
     Holds(FlowId, u64, Held),
     Tick,
     Wake,
@@ -163,7 +164,7 @@ impl Process {
         self.begin(world);
     }
 
-    /// The process is no more, at once.
+    /// Kills the process at once.
     pub(super) fn kill(&mut self, world: &mut World, notices: Duration) -> Result<(), String> {
         world.tell(|| format!("relay {} is killed", self.id));
         world.cut(self.id, notices);
@@ -175,7 +176,7 @@ impl Process {
         Ok(())
     }
 
-    /// A run begins.
+    /// Starts a run.
     fn begin(&mut self, world: &mut World) {
         let id = world.identifier();
         let seed = world.rng.u64(..);
@@ -258,7 +259,7 @@ impl Process {
         self.proceed(world)
     }
 
-    /// What happens to a run.
+    /// Handles an event during a run.
     fn in_run(&mut self, running: &mut Running, world: &mut World, event: RelayEvent) -> Result<(), String> {
         let now = world.clock();
         match event {
@@ -269,7 +270,8 @@ impl Process {
                 pending,
             } => {
                 if matches!(running.source, Source::Pinning { attempt: current, .. } if current == attempt) {
-                    // A pin comes with a message, and those that another relay left unacked would come only after ack_wait.
+                    // A pin comes only with a message, and messages that another relay left unacked would come only
+                    // after ack_wait.
                     if !pinned && pending > 0 {
                         self.send(world, ToServer::Reset);
                     }
@@ -345,13 +347,13 @@ impl Process {
             RelayEvent::Holds(flow, incarnation, held) if flow == running.id => {
                 self.judge(running, world, incarnation, held)?;
             }
-            // Of a run that is over.
+            // The event belongs to an earlier run.
             _ => {}
         }
         Ok(())
     }
 
-    /// Does what was decided, reads on, and comes to an end.
+    /// Carries out what was decided, reads on, and ends the run if it is done.
     fn proceed(&mut self, world: &mut World) -> Result<(), String> {
         self.with_running(world, |process, running, world| {
             process.carry_out(running, world)?;
@@ -433,7 +435,7 @@ impl Process {
         Ok(())
     }
 
-    /// Over the connection, or into what is sent with the next one.
+    /// Sends over the connection, or keeps the request for the next connection.
     fn send(&self, world: &mut World, what: ToServer) {
         world.send_to_server(self.id, what);
     }
@@ -468,7 +470,7 @@ impl Process {
         }
     }
 
-    /// The run is done.
+    /// Handles the end of a run.
     fn end(&mut self, world: &mut World) -> Result<(), String> {
         let Life::Running(running) = std::mem::replace(&mut self.life, Life::Between) else {
             return Ok(());
@@ -499,7 +501,7 @@ impl Process {
                     let delay = world.millis(100..5_000);
                     self.later(world, delay, RelayEvent::Retry);
                 }
-                // A swap that came while the run was ending.
+                // A swap may have come while the run was ending.
                 if self.supervision.assigned(self.load) {
                     self.begin(world);
                 }
@@ -511,7 +513,7 @@ impl Process {
         Ok(())
     }
 
-    /// The process ends; what it sent last is still on its way.
+    /// The process ends. Its last requests are still on their way.
     fn stopped(&mut self, world: &mut World) {
         world.tell(|| format!("relay {} has stopped", self.id));
         self.life = Life::Down;
@@ -538,7 +540,7 @@ impl Process {
         }
     }
 
-    /// In short.
+    /// Returns a short description of the state.
     pub(super) fn state(&self) -> String {
         let life = match &self.life {
             Life::Down => "down".to_owned(),
@@ -556,7 +558,7 @@ impl Process {
         format!("{life}, connected {}, paused {}", self.connected, self.paused.is_some())
     }
 
-    /// Nothing is left to do that it knows of.
+    /// Returns true if the process knows of nothing left to do.
     pub(super) fn is_idle(&self) -> bool {
         match &self.life {
             Life::Running(running) => running.run.window().is_empty() && !running.run.is_ending(),

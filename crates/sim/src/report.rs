@@ -1,4 +1,4 @@
-//! Plays schedules and tells about them.
+//! Plays schedules and reports on them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,7 +14,7 @@ use super::{
     Setup, Summary, VERSIONS, driver, fewer_schedules,
 };
 
-/// What must have gone wrong often enough in each setup, or it tests nothing.
+/// The faults that must occur often enough in each setup. Otherwise the setup tests nothing.
 const FAULTS: &[&str] = &[
     "100",
     "400",
@@ -75,7 +75,7 @@ const FAULTS: &[&str] = &[
 #[derive(Debug, Default)]
 struct Totals {
     schedules: u64,
-    /// How many of them each thread has played.
+    /// How many schedules each thread has played.
     by_thread: Vec<u64>,
     messages: u64,
     publications: u64,
@@ -105,7 +105,7 @@ impl Totals {
     }
 }
 
-/// The one schedule that somebody asked for.
+/// Returns the one schedule that the environment asks for.
 fn asked_for() -> Option<(String, u64)> {
     let seed = env::var("SIM_SEED").ok()?.parse().expect("SIM_SEED is a number");
     let setup = env::var("SIM_SETUP").expect("SIM_SETUP goes with SIM_SEED: the name of one of `SETUPS`");
@@ -144,7 +144,7 @@ fn check(setup: Setup) {
             | "yielded with requests in flight" => setup.relays == 1,
             "stream rolled back" => setup.versions || setup.lossy,
             "consumer deleted" | "leader changed" | "messages expired" | "stream purged" => setup.lossy,
-            // Nothing that Centrifugo or the module would refuse is in that traffic.
+            // This traffic has nothing that Centrifugo or the module would refuse.
             "400" | "halted" | "dead letter" | "refused" | "tried again" | "recovered" => {
                 setup.conflate || setup.max_age
             }
@@ -221,7 +221,8 @@ fn a_schedule_is_the_same_each_time() {
     assert_ne!(driver::run(STRICT, 1), driver::run(STRICT, 2), "the seed does nothing");
 }
 
-/// A few of each setup in a run of the tests; with `SIM_SECONDS` as many as there is time for, on all processors, and a report.
+/// Plays a few schedules of each setup in a test run. With `SIM_SECONDS`, plays as many as there is time for on all
+/// processors, and prints a report.
 #[test]
 fn as_many_schedules_as_there_is_time_for() {
     let seconds = env::var("SIM_SECONDS")
@@ -271,7 +272,7 @@ fn as_many_schedules_as_there_is_time_for() {
     );
 }
 
-/// The commit that is tested.
+/// Returns the commit under test.
 fn commit() -> String {
     let git = Command::new("git").args(["describe", "--always", "--dirty"]).output();
     let commit = git.ok().filter(|git| git.status.success());

@@ -1,5 +1,5 @@
-//! The order promise, tested: thousands of seeded schedules of a simulated Centrifugo that fails, answers late or not at all, and
-//! executes what it does not answer, and a checker that sees everything it shows.
+//! Tests the order promise of the scheduler with thousands of seeded schedules. A simulated Centrifugo fails, answers
+//! late or not at all, and executes requests that it does not answer. A checker sees everything that it shows.
 //!
 //! `SCHEDULER_SEED=17 cargo test -p slipring-sim scheduler` runs only that schedule.
 
@@ -37,7 +37,7 @@ const CURSED_BATCHED: Setup = Setup {
     ..BATCHED
 };
 
-/// Plays one schedule of the setup of this name, and returns what the checker finds wrong.
+/// Returns a function that plays one schedule of the setup of this name and returns the checker's complaint, if any.
 pub(super) fn violation(setup: &str) -> Option<impl Fn(u64) -> Option<String> + use<>> {
     let setup = match setup {
         "scheduler-strict" => STRICT,

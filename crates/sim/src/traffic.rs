@@ -1,4 +1,5 @@
-//! What is stored in the stream, and what the module makes of it: a function of the message, as the promise says.
+//! The messages in the stream and the module's outcomes for them. As the promise requires, an outcome depends only on
+//! the message.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use slipring_core::message::{Outcome, Publication, Rejection, Stage};
 
 use crate::centrifugo::{self, Ill, PLAIN, UNKNOWN};
 
-/// A message, as the module will see it.
+/// A message as the module sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Letter {
     pub(super) size: usize,
@@ -28,7 +29,7 @@ pub(super) struct Part {
     pub(super) ill: Option<Ill>,
 }
 
-/// At the most, of one message; numbers of publications count through all of them.
+/// The most publications of one message. The numbers of publications count through all messages.
 pub(super) const MAX_PARTS: u64 = 4;
 
 impl Letter {
@@ -41,7 +42,7 @@ impl Letter {
                 let mut parts: Vec<Part> = Vec::new();
                 for _ in 0..rng.u64(2..=MAX_PARTS) {
                     let part = Part::random(rng, troubled);
-                    // With versions a message has one publication a channel.
+                    // With versions, a message has one publication per channel.
                     let known = |channel| parts.iter().any(|part| part.channels.contains(channel));
                     if !(unique && part.channels.iter().any(known)) {
                         parts.push(part);
@@ -60,7 +61,7 @@ impl Letter {
         }
     }
 
-    /// What the module makes of the message with this number.
+    /// Returns the module's outcome for the message with this number.
     pub(super) fn outcome(&self, number: u64) -> Outcome {
         match &self.kind {
             Kind::Drop => Outcome::Drop,
@@ -77,7 +78,7 @@ impl Letter {
         }
     }
 
-    /// Which publication is to be shown where; whatever Centrifugo refuses is not.
+    /// Returns the publications to show and their channels, without those that Centrifugo refuses.
     pub(super) fn to_show(&self, number: u64) -> Vec<(u64, Arc<str>)> {
         let Kind::Publish(parts) = &self.kind else {
             return Vec::new();
@@ -91,7 +92,7 @@ impl Letter {
         channels.filter(|(_, channel)| !channel.starts_with(UNKNOWN)).collect()
     }
 
-    /// Whether it ends as a dead letter.
+    /// Returns true if the message ends as a dead letter.
     pub(super) fn is_refused(&self) -> bool {
         match &self.kind {
             Kind::Drop => false,

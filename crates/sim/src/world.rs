@@ -1,4 +1,4 @@
-//! What the relays live in: the clock, the dice, the servers, and the network between them.
+//! The environment of the relays: the clock, the random numbers, the servers, and the network between them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::{Setup, Summary};
 use crate::centrifugo::{self, Centrifugo};
 use crate::flight::{Flight, Odds, Sent};
 
-/// Nanoseconds since 1970 when a schedule begins.
+/// The start of a schedule, in nanoseconds since 1970.
 const EPOCH: u64 = 1_790_000_000_000_000_000;
 
 pub(super) type RelayId = usize;
@@ -29,23 +29,23 @@ pub(super) struct World {
     events: BTreeMap<(Instant, u64), Event>,
     scheduled: u64,
     pub(super) jetstream: JetStream,
-    /// Between a relay and NATS.
+    /// The connections between relays and NATS.
     pub(super) links: Vec<Link>,
     inboxes: BTreeMap<Inbox, (RelayId, u64)>,
-    /// Until then the NATS server takes nothing.
+    /// The NATS server accepts nothing until then.
     pub(super) nats_down_until: Instant,
-    /// The next delivery is lost although the connection holds.
+    /// The next delivery is lost although the connection stays open.
     pub(super) lose_delivery: bool,
     centrifugo: Centrifugo,
     centrifugo_starts: u64,
     centrifugo_down_until: Instant,
     pub(super) odds: Odds,
     flights: Vec<Underway>,
-    /// When Centrifugo executes the last of what it was sent.
+    /// When Centrifugo executes the last of the requests that it was sent.
     pub(super) busy_until: Instant,
     pub(super) checker: Checker,
     pub(super) summary: Summary,
-    /// Tells what happens.
+    /// Prints what happens.
     pub(super) verbose: bool,
     identifiers: u64,
 }
@@ -55,7 +55,7 @@ pub(super) struct World {
 pub(super) struct Link {
     pub(super) generation: u64,
     pub(super) passes: bool,
-    /// By how much the acks come late that are under way when the connection breaks, if they come.
+    /// By how much acks arrive late that were on their way when the connection broke, if they arrive.
     straggling: Option<Duration>,
     to_server: Instant,
     to_client: Instant,
@@ -75,11 +75,11 @@ struct Underway {
 #[derive(Debug)]
 pub(super) enum Event {
     Relay(RelayId, u64, RelayEvent),
-    /// Arrives over the connection, if that one still is.
+    /// Arrives only if the connection with this number still exists.
     ToServer(RelayId, u64, ToServer),
-    /// An ack that was under way when its connection broke, and arrives when there may be another one.
+    /// An ack that was on its way when its connection broke. It may arrive when there is a new connection.
     StrayAck(u64),
-    /// The server notices that a connection is no more.
+    /// The server notices that a connection is gone.
     Closed(RelayId, u64),
     Reconnect(RelayId),
     Execute(FlightId, usize),
@@ -105,14 +105,14 @@ pub(super) enum ToServer {
     },
     /// Binds to the consumer, or creates it.
     Bind,
-    /// Whether anybody is pinned, and what is unacknowledged.
+    /// Asks whether a relay is pinned, and how many messages are unacknowledged.
     Look {
         process: u64,
         attempt: u64,
     },
     Reset,
     Unpin(PinId),
-    /// What does the stream hold?
+    /// Asks what the stream holds.
     Holds {
         process: u64,
         flow: FlowId,
@@ -135,7 +135,7 @@ pub(super) enum ToServer {
 
 impl World {
     pub(super) fn new(setup: Setup, mut rng: Rng, jetstream: JetStream, relays: usize, faults: Duration) -> Self {
-        // The clock's value decides nothing.
+        // The value of the clock decides nothing.
         let start = Instant::now();
         let link = || Link {
             generation: 0,
@@ -211,13 +211,13 @@ impl World {
         }
     }
 
-    /// No two are the same.
+    /// Returns a unique number.
     pub(super) fn identifier(&mut self) -> u64 {
         self.identifiers += 1;
         self.identifiers
     }
 
-    /// What a relay is told. Its wall clock is that of the server.
+    /// Returns the time that a relay sees. Its wall clock is that of the server.
     pub(super) fn clock(&self) -> Now {
         Now {
             instant: self.now,
@@ -233,7 +233,7 @@ impl World {
         self.now >= self.nats_down_until && self.jetstream.exists()
     }
 
-    /// Sends over the relay's connection, behind all that was sent before.
+    /// Sends over the relay's connection, after everything sent before.
     pub(super) fn send_to_server(&mut self, relay: RelayId, what: ToServer) {
         let delay = self.latency();
         let link = &mut self.links[relay];
@@ -242,13 +242,13 @@ impl World {
         self.at(time, Event::ToServer(relay, generation, what));
     }
 
-    /// What arrived is still worth something: it came over the connection that is.
+    /// Returns true if an arriving message still counts: it came over the current connection.
     pub(super) fn arrives(&self, relay: RelayId, generation: u64) -> bool {
         let link = &self.links[relay];
         link.passes && link.generation == generation && self.now >= self.nats_down_until
     }
 
-    /// Answers a request of a relay over its connection.
+    /// Answers a relay's request over its connection.
     pub(super) fn send_to_relay(&mut self, relay: RelayId, process: u64, event: RelayEvent) {
         let delay = self.latency();
         let link = &mut self.links[relay];
@@ -274,7 +274,7 @@ impl World {
         }
     }
 
-    /// Whatever changed in JetStream: delivers what can be delivered now.
+    /// Delivers what can be delivered now, after a change in JetStream.
     pub(super) fn flush(&mut self) {
         if self.now >= self.nats_down_until {
             let replies = self.jetstream.deliver(self.now);
@@ -310,7 +310,7 @@ impl World {
         Duration::from_micros(self.rng.u64(100..3_000))
     }
 
-    /// What was sent over a connection that broke is lost, except acks that come late. They stay in their order.
+    /// Loses what was sent over a broken connection, except for late acks. These keep their order.
     pub(super) fn lost(&mut self, relay: RelayId, generation: u64, what: &ToServer) {
         let link = &self.links[relay];
         if let ToServer::Ack(sequence) = what
@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// The connection is no more; what is on its way is lost in both directions.
+    /// Breaks the connection. Everything on its way is lost in both directions.
     pub(super) fn cut(&mut self, relay: RelayId, notices: Duration) {
         let late = self.millis(0..2_000);
         let straggling = self.rng.bool().then_some(late);
@@ -335,7 +335,7 @@ impl World {
         }
     }
 
-    /// Another connection. Answers whether the server was there.
+    /// Opens a new connection. Returns true if the server was there.
     pub(super) fn connect(&mut self, relay: RelayId) -> bool {
         if self.now < self.nats_down_until {
             return false;
@@ -347,7 +347,7 @@ impl World {
         true
     }
 
-    /// A request of a flow goes to Centrifugo, which was decided a moment ago.
+    /// Sends a request of a flow to Centrifugo. It was decided a moment ago.
     pub(super) fn request(
         &mut self,
         (relay, process): (RelayId, u64),
@@ -434,7 +434,7 @@ impl World {
         Ok(())
     }
 
-    /// The answer is there, once.
+    /// The answer has arrived. It counts once.
     pub(super) fn answer(&mut self, id: FlightId) {
         let underway = &mut self.flights[id as usize];
         if !std::mem::replace(&mut underway.answered, true) {
@@ -446,7 +446,7 @@ impl World {
         }
     }
 
-    /// What the flow that sent the request is told.
+    /// Returns the answer for the flow that sent the request.
     pub(super) fn answer_to(&mut self, flow: FlowId, id: FlightId) -> (RequestId, Answer) {
         let underway = &self.flights[id as usize];
         let answer = underway.flight.answer();
@@ -478,7 +478,7 @@ fn names(flight: &Flight) -> Vec<String> {
         .collect()
 }
 
-/// A publication: the message's number, and which of its publications.
+/// Names a publication by its message's number and its index in the message.
 pub(super) fn name(number: u64) -> String {
     format!(
         "{}.{}",

@@ -1,7 +1,9 @@
-//! What became of each publication of a message on each of its channels, so that a replay publishes only what failed.
+//! Records the result of each publication of a message on each of its channels, so that a replay publishes only what
+//! failed.
 //!
-//! A publication is known by its channel and its place among those that the message became on that channel. That holds for
-//! another version of the module as well, as long as this makes as many publications on the channel.
+//! A publication is identified by its channel and its position among the message's publications on that channel. The
+//! result also applies to another version of the module if that version makes the same number of publications on the
+//! channel.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,23 +13,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Publication;
 
-/// For each channel, whether the message's publications on it were confirmed, in their order.
+/// For each channel, whether each of the message's publications was confirmed, in order.
 ///
-/// As JSON, `{"orders:7":"+","nowhere:7":"-+"}`: `+` is a confirmed publication, `-` a refused one.
+/// As JSON: `{"orders:7":"+","nowhere:7":"-+"}`. `+` is a confirmed publication, `-` a refused one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Results(BTreeMap<Arc<str>, Vec<bool>>);
 
-/// One publication of a message that is done on all of its channels.
+/// A publication of a message that is done on all of its channels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Of two publications on one channel, the later one has the higher number.
+    /// Increases with each publication on a channel.
     pub number: u64,
     pub channels: Vec<Arc<str>>,
-    /// Those of the channels on which it was refused.
+    /// The channels that refused the publication.
     pub refused: Vec<Arc<str>>,
 }
 
-/// Which publications of a channel were confirmed cannot be told, since the module makes another number of them now.
+/// The module now makes a different number of publications on a channel, so the confirmed ones can no longer be
+/// identified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     pub channel: Arc<str>,
@@ -37,7 +40,7 @@ pub struct Changed {
 }
 
 impl Results {
-    /// Of all publications of a message, in the order in which they were concluded.
+    /// Expects all publications of a message, in the order in which they were concluded.
     pub fn of(shares: &[Share]) -> Self {
         let mut shares: Vec<&Share> = shares.iter().collect();
         shares.sort_by_key(|share| share.number);
@@ -57,19 +60,19 @@ impl Results {
         self.0.values().flatten().any(|confirmed| *confirmed)
     }
 
-    /// How many channels there are.
+    /// Returns the number of channels.
     pub fn channels(&self) -> usize {
         self.0.len()
     }
 
-    /// The channels on which at least one publication was refused.
+    /// Returns the channels on which at least one publication was refused.
     pub fn refused(&self) -> impl Iterator<Item = &str> {
         let refused = self.0.iter().filter(|(_, known)| known.contains(&false));
         refused.map(|(channel, _)| &**channel)
     }
 
-    /// What of a message's publications was not confirmed. A channel on which all were confirmed gets none, however many there are
-    /// now; one on which none was, or that is new, gets all of them.
+    /// Returns the publications that were not confirmed yet. A channel on which all were confirmed gets none, however
+    /// many the module makes now. A channel that is new, or on which none was confirmed, gets all of them.
     pub fn left<K>(&self, publications: Vec<(Publication, K)>) -> Result<Vec<(Publication, K)>, Changed> {
         self.check(&publications)?;
         let mut places: HashMap<Arc<str>, usize> = HashMap::new();
@@ -88,7 +91,7 @@ impl Results {
         Ok(left)
     }
 
-    /// These results, and what became since of what was left.
+    /// Adds the results of a later attempt, which published what these results left open.
     #[must_use]
     pub fn and_then(mut self, later: Self) -> Self {
         for (channel, later) in later.0 {
@@ -200,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Which publications are left, each by its index, and on which channels.
+    /// Returns the remaining publications, each with its index and its remaining channels.
     fn left(known: &str, channels: &[&[&str]]) -> Result<Vec<(usize, Vec<String>)>, Changed> {
         let publications = channels.iter().enumerate();
         let publications = publications.map(|(index, channels)| (publication(channels), index));
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_publications_in_their_order() {
-        // A broadcast may be done after a publication that follows it on one of its channels.
+        // A broadcast may be done after a later publication on one of its channels.
         let shares = [
             share(7, &["a"], &[]),
             share(5, &["a", "b"], &["a"]),
@@ -271,7 +274,8 @@ mod tests {
     }
 
     proptest! {
-        /// However often the same publications are tried, and whatever is refused: each is confirmed once on each channel.
+        /// However often the publications are retried and whichever are refused, each is confirmed exactly once on each
+        /// channel.
         #[test]
         fn nothing_is_confirmed_twice(
             made in prop::collection::vec(prop::collection::btree_set(0_u8..4, 1..4), 1..6),
@@ -287,7 +291,7 @@ mod tests {
                 .collect();
             let mut confirmed = HashSet::new();
             let mut known = Results::default();
-            // The last attempt is refused nowhere.
+            // No channel refuses the last attempt.
             for refusals in refusals.into_iter().chain([0]) {
                 let left = known.left(made.clone()).unwrap();
                 let mut shares = Vec::new();
@@ -300,7 +304,7 @@ mod tests {
                     }
                     shares.push(Share { number: index as u64, channels: publication.channels, refused });
                 }
-                // In whatever order they are concluded.
+                // The order of the conclusions must not matter.
                 shares.reverse();
                 known = known.and_then(Results::of(&shares));
                 prop_assert_eq!(&results(&text(&known)), &known);

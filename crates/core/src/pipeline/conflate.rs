@@ -1,4 +1,5 @@
-//! Where only the newest state of a channel matters: what waits for it at the beginning, and far behind.
+//! Delays publications where only the newest state of a channel matters: at the start of a flow and far behind the
+//! stream.
 
 pub(super) mod catch_up;
 pub(super) mod gather;

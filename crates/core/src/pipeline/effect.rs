@@ -1,4 +1,4 @@
-//! What a pipeline wants done, and what there is to say.
+//! What a pipeline wants its caller to do or to report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use crate::message::{Message, Rejection};
 use crate::publish::Stuck;
 use crate::window::Ticket;
 
-/// What is to be done, in this order.
+/// An action for the caller. Effects have to be carried out in order.
 #[derive(Debug)]
 pub enum Effect<R> {
     Ack(R),
     InProgress(R),
-    /// Comes back as [`Flow::dead_lettered`](super::Flow::dead_lettered). With the load of the module that rejected the message, or
-    /// made of it what Centrifugo refused.
+    /// The caller stores the message and then calls [`Flow::dead_lettered`](super::Flow::dead_lettered). The load is
+    /// the one that rejected the message, or that made the publication that Centrifugo refused.
     DeadLetter(Ticket, Arc<Message>, Rejection, Load),
-    /// Centrifugo refused for good what this load of the module made of the message.
+    /// Centrifugo permanently refused a publication that this load made of the message.
     Refused(Arc<Message>, Rejection, Load),
-    /// The run ends, to begin afresh.
+    /// The run ends, and a new one starts.
     Renew(String),
-    /// The run ends, until there is another load of the module than this one.
+    /// The run ends, and the pipeline waits for a load other than this one.
     Halt(String, Load),
-    /// Somebody may want to read this.
+    /// Something to log.
     Say(Notice),
 }
 
-/// What there is to say, no more often than a person can read it.
+/// A notice for people, limited in rate.
 #[derive(Debug)]
 pub enum Notice {
-    /// A message was rejected; so many of its kind were not told of since the last one.
+    /// A message was rejected. `not_logged` counts the rejections of this kind that had no notice since the last one.
     Rejected {
         message: Arc<Message>,
         rejection: Rejection,
@@ -43,6 +43,6 @@ pub enum Notice {
         youngest: Duration,
         oldest: Duration,
     },
-    /// Publishing pauses for this reason, or goes on.
+    /// The reason why publishing pauses, or `None` once it goes on.
     Trouble(Option<String>),
 }

@@ -1,10 +1,10 @@
-//! Keeps count of the messages that were too old to be published, and tells of many at once.
+//! Counts the messages that were too old to publish and reports them in batches.
 
 use std::time::{Duration, Instant};
 
 use super::effect::Notice;
 
-/// At the most one notice in this time.
+/// At most one notice per interval.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Expired {
 }
 
 impl Expired {
-    /// A message of this age was left out.
+    /// Counts a message of this age.
     pub(super) fn left_out(&mut self, age: Duration) {
         self.youngest = if self.unlogged == 0 {
             age
@@ -27,7 +27,7 @@ impl Expired {
         self.unlogged += 1;
     }
 
-    /// Returns what has come together, if there is something and the last notice is a while ago.
+    /// Returns a notice if there is something to report and the last notice is at least `LOG_INTERVAL` ago.
     pub(super) fn tell(&mut self, now: Instant) -> Option<Notice> {
         if self.unlogged == 0 || self.logged.is_some_and(|logged| now - logged < LOG_INTERVAL) {
             return None;

@@ -1,5 +1,5 @@
-//! What a pipeline decides, from a delivery to its ack. It does no I/O: what is to be done comes out as [`Effect`]s and requests,
-//! and what was done comes back in, so that whole pipelines can be simulated.
+//! The decisions of a pipeline, from a delivery to its ack. A flow does no I/O: work to do comes out as [`Effect`]s and
+//! requests, and the results come back in. A test can therefore simulate a whole pipeline.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::read::{ACK_WAIT, Again, Delivery, Position, Room, StreamIdentity};
 use crate::stamp::Stamp;
 use crate::window::{Arrival, Conclusion, Ticket, Window};
 
-/// A message that takes longer than this is reported as in progress, in good time before JetStream would deliver it again.
+/// A message that takes longer than this is reported as in progress, well before JetStream would redeliver it.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
 const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
 
@@ -30,10 +30,10 @@ mod tests;
 
 #[derive(Debug)]
 pub struct Flow<R> {
-    /// The module's name, which is part of each key.
+    /// Part of each idempotency key.
     module: Arc<str>,
     settings: Settings,
-    /// The stream that the messages in the window came from.
+    /// The stream of the messages in the window.
     stream: Option<StreamIdentity>,
     window: Window<R>,
     scheduler: Scheduler,
@@ -41,51 +41,52 @@ pub struct Flow<R> {
     expired: Expired,
     effects: Vec<Effect<R>>,
     counters: Counters,
-    /// Messages that the stream holds after the last one delivered.
+    /// Messages in the stream after the last one delivered.
     pending: u64,
-    /// What the scheduler had retried when that was last counted.
+    /// The scheduler's count of retries when it was last read.
     retried: u64,
-    /// Messages that are not transformed yet stay with JetStream.
+    /// Set after a halt. Messages that are not transformed yet stay in JetStream.
     halting: bool,
-    /// What halted the pipeline before may not be over: see [`Flow::try_through`].
+    /// The message that halted the pipeline before, while the cause may persist. See [`Flow::try_through`].
     trying: Option<u64>,
-    /// What is transformed and waits for its turn while that is tried.
+    /// Outcomes that wait while a message is being tried.
     later: VecDeque<Transformed>,
-    /// The message that halts the pipeline now, if the cause may end by itself.
+    /// The message that halts the pipeline now, if the cause may disappear by itself.
     again: Option<u64>,
-    /// Another relay may read by now.
+    /// Set once another relay may be reading.
     yielded: bool,
-    /// Nothing is published yet, where only the newest state of a channel matters.
+    /// Set while a flow that conflates publishes nothing yet.
     catch_up: Option<CatchUp>,
-    /// Whether requests wait for what is newer, where only the newest state of a channel matters.
+    /// Decides whether requests of a flow that conflates wait for newer messages.
     gather: Gather,
-    /// Messages that the module has not answered for.
+    /// Messages that the module has not returned yet.
     transforming: usize,
     memory: Budget,
 }
 
-/// What there is for what the pipeline takes in.
+/// The memory available for what the pipeline takes in.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Held for the pipeline by others than the flow: outcomes that are not taken over, and those that are to be expected. In bytes.
+    /// Bytes held for the pipeline outside the flow: outcomes that it has not taken over, and outcomes still to be
+    /// expected.
     pub elsewhere: usize,
-    /// What the pipeline may hold in all, in bytes.
+    /// The most bytes that the pipeline may hold in total.
     pub limit: usize,
-    /// The module can't go on, since there is no room for what it would make.
+    /// Set if the module cannot continue because there is no room for its outcomes.
     pub stuck: bool,
 }
 
-/// What the module made of a message.
+/// The module's outcome for a message.
 #[derive(Debug)]
 pub struct Transformed {
     pub ticket: Ticket,
     pub outcome: Outcome,
-    /// Whose outcome it is.
+    /// The load that made the outcome.
     pub by: Load,
 }
 
 impl<R: Clone> Flow<R> {
-    /// Centrifugo has so many `endpoints`; `seed` is for the jitter of pauses.
+    /// `endpoints` is the number of Centrifugo endpoints. `seed` is for the jitter of pauses.
     pub fn new(module: Arc<str>, settings: Settings, publish: Limits, endpoints: usize, seed: u64) -> Self {
         Self {
             module,
@@ -119,14 +120,15 @@ impl<R: Clone> Flow<R> {
         self.memory = memory;
     }
 
-    /// What the window, the queues and the requests take, in bytes.
+    /// Returns the bytes that the window, the queues and the requests take.
     pub fn held(&self) -> usize {
         self.window.bytes() + self.scheduler.held()
     }
 
-    /// What the workers may hold of what they make, in bytes: what is left of `window_bytes`. While nothing is published yet, messages
-    /// and what they became count apart. And messages alone never take all that there is: half of it beside them is for what they
-    /// become, or a channel that is stuck would hold up all others once the window is full of messages.
+    /// Returns how many bytes of outcomes the workers may hold: the rest of `window_bytes`. While a flow catches up and
+    /// publishes nothing, messages and their outcomes have separate limits. Messages never use up the whole budget.
+    /// Half of the space beside them is kept for outcomes, because one stuck channel would otherwise hold up all others
+    /// once the window is full of messages.
     pub fn room_to_make(&self) -> usize {
         let all = self.settings.window.bytes;
         let made = self.window.made() + self.scheduler.held();
@@ -137,7 +139,7 @@ impl<R: Clone> Flow<R> {
         all.saturating_sub(counted).max((all / 2).saturating_sub(made))
     }
 
-    /// Whether nothing that was made is left.
+    /// Returns true if no outcome is left.
     pub fn is_idle(&self) -> bool {
         self.scheduler.is_idle()
     }
@@ -146,36 +148,36 @@ impl<R: Clone> Flow<R> {
         &self.window
     }
 
-    /// The pipeline was halted, at the message with this sequence, by what may be over. Until that message or a later one is published,
-    /// messages are read one at a time, and the first one that is refused halts the pipeline again: none becomes a dead letter for what
-    /// is known to be wrong, and none that follows is published before it.
+    /// Resumes after a halt at the message with this sequence, when the cause may have disappeared. Until that message
+    /// or a later one is published, messages are read one at a time, and the first refusal halts the pipeline
+    /// again. So a known problem creates no dead letters, and no message overtakes the one that halted the pipeline.
     ///
-    /// Where only the newest state of a channel matters, all messages are read nevertheless: what an earlier flow left out must not be
-    /// shown.
+    /// A flow that conflates reads all messages nevertheless, because it must not show what an earlier flow left out.
     pub fn try_through(&mut self, sequence: u64) {
         self.trying = Some(sequence);
     }
 
-    /// What is still to be tried, if anything is.
+    /// Returns the sequence that is still to be tried, if any.
     pub fn trying(&self) -> Option<u64> {
         self.trying
     }
 
-    /// Where to try again, if the pipeline was halted by what may end by itself.
+    /// Returns where to try again, if the cause of the halt may disappear by itself.
     pub fn again(&self) -> Option<u64> {
         self.again
     }
 
-    /// What may still come in. What an earlier flow had in its window fits into this one while nothing of it is published yet.
+    /// Returns the room for new messages. Everything that an earlier flow had in its window also fits here while none
+    /// of it is published.
     pub fn room(&self, now: Instant) -> Room {
         let window = &self.window;
         let messages = window.room_messages(now);
         let one_by_one = self.trying.is_some() && !self.settings.conflate;
         let elsewhere = self.scheduler.held() + self.memory.elsewhere;
-        // What an earlier flow could take in has to come again, whatever others hold.
+        // Everything that an earlier flow had taken in has to come again, however much others hold.
         let bytes = match self.catch_up {
             None => {
-                // A quarter is for what becomes of them.
+                // A quarter is kept for outcomes.
                 let limit = self.memory.limit - self.memory.limit / 4;
                 let left = limit.saturating_sub(window.bytes() + elsewhere);
                 window.room_bytes().saturating_sub(elsewhere).min(left)
@@ -211,13 +213,13 @@ impl<R: Clone> Flow<R> {
         effects
     }
 
-    /// Another load of the module has taken over, with these settings.
+    /// Applies the settings of a new load of the module.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.trying = None;
     }
 
-    /// An epoch has begun. Answers whether it can be used.
+    /// Starts an epoch. Returns false if the epoch cannot be used.
     pub fn begin(&mut self, stream: StreamIdentity, again: Again) -> bool {
         if self.stream.is_some_and(|known| known != stream) {
             self.renew("the stream was made anew, and its sequences name other messages now");
@@ -235,7 +237,7 @@ impl<R: Clone> Flow<R> {
         self.effects.push(Effect::Renew(reason.to_owned()));
     }
 
-    /// Where in which stream the pipeline stands, once it has read something.
+    /// Returns the position of the pipeline in its stream, once it has read something.
     pub fn position(&self) -> Option<Position> {
         Some(Position {
             stream: self.stream?,
@@ -243,12 +245,12 @@ impl<R: Clone> Flow<R> {
         })
     }
 
-    /// The epoch is over, and with it all that was said about where to ack.
+    /// Ends the epoch. Receipts of the epoch are no longer valid.
     pub fn over(&mut self) {
         self.window.begin_epoch();
     }
 
-    /// Takes in what was delivered. Answers what is to be transformed.
+    /// Takes in deliveries and returns the messages to transform.
     pub fn deliver(&mut self, now: Now, deliveries: Vec<Delivery<R>>) -> Vec<(Ticket, Arc<Message>)> {
         let mut chunk = Vec::with_capacity(deliveries.len());
         for Delivery {
@@ -275,7 +277,7 @@ impl<R: Clone> Flow<R> {
                 Arrival::Settled(receipt) => self.ack(receipt),
                 Arrival::Misplaced => {
                     self.renew("JetStream delivered a message between two that it had delivered one after the other");
-                    // Those before it have a place in the window, and must leave it.
+                    // The messages before this one have a place in the window and must leave it.
                     break;
                 }
                 Arrival::Reused => {
@@ -288,7 +290,8 @@ impl<R: Clone> Flow<R> {
         chunk
     }
 
-    /// What the module made of a message, in the order in which they were handed out.
+    /// Takes in the module's outcome for a message. Outcomes have to come in the order in which the messages were
+    /// handed out.
     pub fn transformed(&mut self, now: Now, transformed: Transformed) {
         self.transforming -= 1;
         if self.has_to_wait(transformed.ticket) {
@@ -299,7 +302,7 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// Whether a message before this one is not settled, and messages are published one at a time.
+    /// Returns true if publications go out one at a time and an earlier message is not settled.
     fn has_to_wait(&self, ticket: Ticket) -> bool {
         let sequence = |message: &Arc<Message>| message.sequence;
         self.trying.is_some()
@@ -307,7 +310,7 @@ impl<R: Clone> Flow<R> {
             && self.window.message(ticket).map(sequence) != self.window.oldest_unsettled().map(sequence)
     }
 
-    /// Goes on with what had to wait.
+    /// Continues with the outcomes that had to wait.
     fn take_later(&mut self, now: Now) {
         while let Some(next) = self.later.front()
             && !self.has_to_wait(next.ticket)
@@ -319,7 +322,7 @@ impl<R: Clone> Flow<R> {
 
     fn take(&mut self, now: Now, transformed: Transformed) {
         if self.halting {
-            // It comes again once the pipeline resumes, behind the message that halted it.
+            // The message comes again once the pipeline resumes, after the message that halted it.
             return;
         }
         let Transformed { ticket, outcome, by } = transformed;
@@ -352,14 +355,14 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// A publication of this message was never sent, since a newer one took its place.
+    /// A newer publication replaced one of this message before it was sent.
     fn conflated(&mut self, now: Now, Concluded { ticket, share, .. }: Concluded) {
         self.counters.conflated += 1;
         self.window.keep(ticket, share);
         self.conclude_unsent(now, ticket);
     }
 
-    /// A message is too old, or one of its publications, which is never sent.
+    /// A message, or one of its publications, is too old and is never sent.
     fn leave_out(&mut self, now: Now, ticket: Ticket) {
         if self.window.expire(ticket)
             && let Some(message) = self.window.message(ticket)
@@ -369,7 +372,7 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// Nothing passed Centrifugo, so that this says nothing about the module.
+    /// Nothing reached Centrifugo, so the result says nothing about the module.
     fn conclude_unsent(&mut self, now: Now, ticket: Ticket) {
         match self.window.conclude(ticket, Ok(())) {
             None => {}
@@ -387,7 +390,7 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// What to send now; its answer comes back as [`Flow::answered`].
+    /// Returns the next request. Its answer comes back through [`Flow::answered`].
     pub fn next_request(&mut self, now: Now) -> Option<Request> {
         if !self.has_caught_up(now.instant) || self.gathers(now.instant) {
             return None;
@@ -411,7 +414,7 @@ impl<R: Clone> Flow<R> {
         Some(request)
     }
 
-    /// Whether what could be sent waits for what is newer.
+    /// Returns true if ready publications should wait for newer ones.
     fn gathers(&mut self, now: Instant) -> bool {
         if !self.settings.conflate {
             return false;
@@ -428,7 +431,7 @@ impl<R: Clone> Flow<R> {
 
     fn has_caught_up(&mut self, now: Instant) -> bool {
         let Some(catch_up) = &self.catch_up else { return true };
-        // Nothing more comes into a full window, and nothing more has to come where there is nothing left.
+        // A full window takes no more messages, and an exhausted stream has none left.
         let room = self.room(now);
         let full = room.messages == 0 || room.bytes == 0;
         let last = self.pending == 0 && !room.empty;
@@ -473,10 +476,10 @@ impl<R: Clone> Flow<R> {
         self.take_later(now);
     }
 
-    /// `by` this load of the module, or by Centrifugo what that made.
+    /// `by` is the load that rejected the message or made the publication that Centrifugo refused.
     fn reject(&mut self, now: Now, ticket: Ticket, message: Arc<Message>, rejection: Rejection, by: Load) {
         if self.halting {
-            // It comes again, and so must what is behind it on its channel.
+            // The message comes again, and so must everything behind it on its channel.
             self.scheduler.freeze();
             return;
         }
@@ -527,8 +530,8 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// Nothing that follows the message in the stream may be published. What the module refused has nothing behind it in the
-    /// queues, and what is before it may go out; behind what Centrifugo refused, everything has to stay.
+    /// Stops publishing whatever follows the message in the stream. After a rejection by the module, the queues hold
+    /// only earlier publications, which may go out. After a refusal by Centrifugo, everything has to stay.
     fn halt(&mut self, stage: Stage, reason: String, by: Load) {
         self.halting = true;
         if stage == Stage::Publish {
@@ -537,15 +540,15 @@ impl<R: Clone> Flow<R> {
         self.effects.push(Effect::Halt(reason, by));
     }
 
-    /// Another relay may read by now. Nothing more goes out, and no ack either: the sequence that it names may be another message's
-    /// by now, of a stream that was made anew.
+    /// Another relay may be reading by now. Nothing more goes out, not even an ack: the stream may have been recreated,
+    /// and the sequence of the ack may now belong to another message.
     pub fn yield_to_others(&mut self) {
         self.halting = true;
         self.yielded = true;
         self.scheduler.freeze();
     }
 
-    /// Whether a message has halted it, or another relay may read.
+    /// Returns true if a message has halted the flow, or if another relay may be reading.
     pub fn is_halting(&self) -> bool {
         self.halting
     }
@@ -573,7 +576,7 @@ impl<R: Clone> Flow<R> {
         self.effects.push(Effect::Ack(receipt));
     }
 
-    /// Keeps what takes long from being delivered again, and says what has come together.
+    /// Reports slow messages as in progress and passes on collected notices.
     pub fn tick(&mut self, now: Now) {
         self.take_later(now);
         self.effects.extend(self.expired.tell(now.instant).map(Effect::Say));
@@ -581,7 +584,7 @@ impl<R: Clone> Flow<R> {
         self.effects.extend(late.into_iter().map(Effect::InProgress));
     }
 
-    /// How things stand.
+    /// Returns the current gauges.
     pub fn gauges(&self, now: Now) -> Gauges {
         let unsettled = self.window.unsettled().map_or(0, |(count, ..)| count);
         Gauges {
@@ -594,7 +597,7 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// What was counted since this was last asked.
+    /// Returns the counts since the last call and resets them.
     pub fn take_counters(&mut self) -> Counters {
         let retried = self.scheduler.retried();
         self.counters.retried = retried - self.retried;
@@ -602,7 +605,8 @@ impl<R: Clone> Flow<R> {
         std::mem::take(&mut self.counters)
     }
 
-    /// Whether everything that was delivered is done with; after a halt, whether everything is that may still be published.
+    /// Returns true if everything delivered is done. After a halt, returns true once everything that may still be
+    /// published is done.
     pub fn is_drained(&self) -> bool {
         if self.halting {
             self.scheduler.is_frozen() || self.scheduler.is_idle()
@@ -612,7 +616,7 @@ impl<R: Clone> Flow<R> {
     }
 }
 
-/// Whether nobody wants to see the message any more.
+/// Returns true if the message is older than the configured limit.
 fn is_too_old(settings: &Settings, now: Now, message: &Message) -> bool {
     settings.max_age.is_some_and(|max_age| now.age_of(message) > max_age)
 }

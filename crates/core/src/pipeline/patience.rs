@@ -1,18 +1,18 @@
-//! When a halted pipeline tries again by itself.
+//! Decides when a halted pipeline tries again by itself.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long to wait before the next try: twice as long after each one that failed.
+/// The wait before the next try. It doubles after each failed try.
 #[derive(Debug, Default)]
 pub struct Patience {
     failures: u32,
 }
 
 impl Patience {
-    /// After a halt. `again`: it was met while the pipeline tried whether the last one is over.
+    /// Returns the wait after a halt. `again` is true if the pipeline was trying out whether the last halt is over.
     pub fn next(&mut self, again: bool) -> Duration {
         self.failures = if again { self.failures + 1 } else { 0 };
         FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST)

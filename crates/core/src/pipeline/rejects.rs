@@ -1,4 +1,4 @@
-//! Keeps count of rejections in a row, and keeps a flood of them out of the log.
+//! Counts consecutive rejections and limits how many of them are logged.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use super::effect::Notice;
 use crate::message::{Message, Rejection, Stage, UNREADABLE};
 use crate::publish::Stuck;
 
-/// At the most one line a kind in this time.
+/// At most one line of each kind per interval.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Codes come from Centrifugo, too. So many of them are told apart, and so many lines can be in one interval.
+/// Limits the number of kinds, and so the lines per interval. Codes also come from Centrifugo, so their number is not
+/// bounded otherwise.
 const MAX_KINDS: usize = 32;
 
-/// The same of what is tried again and again.
+/// The interval for publications that are retried again and again.
 const STUCK_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
@@ -21,11 +22,12 @@ pub(super) struct Rejects {
     in_transform: u32,
     in_publish: u32,
     kinds: Vec<Kind>,
-    /// When the last publication that is never answered was logged.
+    /// When the last stuck publication was logged.
     stuck: Option<Instant>,
 }
 
-/// Rejections of one code. Each has a limit of its own: in a flood of one kind the first of another is the one that matters.
+/// Rejections with one code. Each code has its own limit, because in a flood of one kind the first rejection of another
+/// kind is the one that matters.
 #[derive(Debug)]
 struct Kind {
     stage: Stage,
@@ -35,21 +37,21 @@ struct Kind {
 }
 
 impl Rejects {
-    /// A message has passed the stage. Each stage counts by itself: while Centrifugo is away nothing passes the second one, which
-    /// says nothing about the module.
+    /// A message has passed the stage. Each stage has its own count. While Centrifugo is away nothing passes the
+    /// publish stage, but that says nothing about the module.
     pub(super) fn success(&mut self, stage: Stage) {
         *self.in_a_row(stage) = 0;
     }
 
-    /// A message was rejected. Returns how many in a row that makes in its stage, and what there is to say. Markers do not count: that many
-    /// keys expire at once says nothing about the module.
+    /// Counts a rejection. Returns how many consecutive rejections the stage has now, and a notice if there is one.
+    /// Markers do not count: many keys may expire at once, and that says nothing about the module.
     pub(super) fn rejected(
         &mut self,
         now: Instant,
         message: &Arc<Message>,
         rejection: &Rejection,
     ) -> (u32, Option<Notice>) {
-        // A module can't do better with what it is never given.
+        // The module never sees an unreadable message, so the rejection says nothing about the module.
         let is_a_marker = rejection.stage == Stage::Transform && message.marker().is_some();
         if rejection.code != UNREADABLE && !is_a_marker {
             *self.in_a_row(rejection.stage) += 1;
@@ -62,7 +64,8 @@ impl Rejects {
         (*self.in_a_row(rejection.stage), notice)
     }
 
-    /// How many of its kind were not logged since the last one that was, if this one may be.
+    /// Returns how many rejections of this kind were not logged since the last line, or `None` if this one must not be
+    /// logged.
     fn log(&mut self, now: Instant, rejection: &Rejection) -> Option<u64> {
         let is_over = |kind: &Kind| now.saturating_duration_since(kind.logged) >= LOG_INTERVAL;
         let is_of = |kind: &Kind| kind.stage == rejection.stage && kind.code == rejection.code;
@@ -91,7 +94,7 @@ impl Rejects {
         Some(0)
     }
 
-    /// A publication of the message is never answered. Returns what there is to say.
+    /// Returns a notice about a publication that is never answered, if one is due.
     pub(super) fn stuck(&mut self, now: Instant, message: &Arc<Message>, stuck: Stuck) -> Option<Notice> {
         if self.stuck.is_some_and(|logged| now - logged < STUCK_INTERVAL) {
             return None;

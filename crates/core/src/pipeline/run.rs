@@ -1,9 +1,9 @@
-//! One run of a pipeline, from the opening of its first epoch to its end, as a machine: what happens goes in, what is to be done comes
-//! out. The relay drives it with tokio, the simulator with its queue of events.
+//! One run of a pipeline as a state machine, from the opening of its first epoch to its end. Events go in, and actions
+//! come out. The relay drives it with tokio, the simulator with its event queue.
 //!
-//! A run opens an epoch, and another one when that is over, with pauses in between where it fails. It ends when it is told to stop, when
-//! a message halts it, when it has to begin afresh, or when somebody else may read: the first of these counts, except that a halt goes
-//! before any other, since it publishes less.
+//! A run opens an epoch, and a new one whenever an epoch ends, with pauses after failures. A run ends when it is told
+//! to stop, when a message halts it, when it needs a fresh start, or when another relay may read. The first of these
+//! wins, except that a halt always wins because it publishes less.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::window::{Ticket, Window};
 #[cfg(test)]
 mod tests;
 
-/// Between attempts to open an epoch.
+/// The longest pause between attempts to open an epoch.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// An epoch that lasted this long did not fail at once, so the next one may begin without a pause.
+/// An epoch that lasted this long did not fail at once, so the next one may start without a pause.
 const LASTING: Duration = Duration::from_secs(10);
 
-/// Dead letters that are being stored at once. Each holds a copy of its message's headers.
+/// The most dead letters stored at the same time. Each holds a copy of its message's headers.
 const MAX_STORING: usize = 64;
 
 #[derive(Debug)]
@@ -36,14 +36,14 @@ pub struct Run<R> {
     flow: Flow<R>,
     limits: Limits,
     reading: Reading,
-    /// Epochs that were over at once, or never began, in a row.
+    /// Consecutive epochs that ended at once or never started.
     failures: u32,
-    /// Whether publishing takes a lease.
+    /// Publishing requires a lease.
     standby: bool,
     lease: Option<Lease>,
-    /// Messages that the module has and that are not back yet.
+    /// Messages that the module has not returned yet.
     transforming: usize,
-    /// Requests that were given and not answered.
+    /// Requests that are not answered yet.
     requests: usize,
     storing: usize,
     /// Dead letters that wait until others are stored.
@@ -54,59 +54,59 @@ pub struct Run<R> {
     actions: Vec<Action<R>>,
 }
 
-/// What a run keeps to beside its module's settings.
+/// Limits of a run that are not settings of the module.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Messages that the module may have at once.
+    /// The most messages that the module may have at once.
     pub transforming: usize,
-    /// How long what is in flight may take once the run ends.
+    /// How long a run that is ending waits for what is in flight.
     pub grace: Duration,
 }
 
-/// What is to be done, in this order.
+/// An action for the caller. Actions have to be carried out in order.
 #[derive(Debug)]
 pub enum Action<R> {
     Ack(R),
     InProgress(R),
-    /// Comes back as [`Run::stored`].
+    /// The caller stores the dead letter and then calls [`Run::stored`].
     Store(DeadLetter),
-    /// Centrifugo refused for good what this load of the module made of the message.
+    /// Centrifugo permanently refused a publication that this load made of the message.
     Refused(Arc<Message>, Rejection, Load),
     Say(Notice),
-    /// Nothing more is read: what has come and was not taken in comes again.
+    /// The caller stops reading. Deliveries that were not taken in come again.
     Close,
-    /// The cause of the halt before is over.
+    /// The cause of the previous halt is over.
     Recovered,
 }
 
-/// A message that is to be stored, why it was rejected, and what this load of the module made of it.
+/// A message to store, why it was rejected, and the load that rejected it or made the refused publication.
 #[derive(Debug)]
 pub struct DeadLetter {
     pub ticket: Ticket,
     pub message: Arc<Message>,
     pub rejection: Rejection,
     pub by: Load,
-    /// What became of its publications.
+    /// The result of each of its publications.
     pub results: Option<Results>,
 }
 
-/// How a run came to its end.
+/// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to stop, and drained.
+    /// The run was told to stop, and it drained.
     Stopped,
-    /// It needs a fresh start.
+    /// The pipeline needs a fresh start.
     Renew(String),
-    /// What follows in the stream must not overtake the message that halted it.
+    /// A message halted the run, and nothing that follows it in the stream may overtake it.
     Halted(Halted),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Halted {
     pub reason: String,
-    /// Another load than this one resumes it.
+    /// Any other load resumes the pipeline.
     pub by: LoadId,
-    /// The sequence of the message, if the cause may end by itself.
+    /// The sequence of the message, if the cause may disappear by itself.
     pub again: Option<u64>,
 }
 
@@ -131,19 +131,20 @@ struct Ending {
 
 #[derive(Debug)]
 enum Kind {
-    /// What was delivered is finished, then the pipeline stops.
+    /// The run finishes what was delivered, then the pipeline stops.
     Drain,
-    /// What was delivered is finished, then the pipeline starts afresh.
+    /// The run finishes what was delivered, then the pipeline starts afresh.
     Renew(String),
-    /// What is before the message that halted it is finished as far as the order allows. With the load that it waits to be rid of.
+    /// The run finishes what precedes the message that halted it, as far as order allows. The load is the one that
+    /// caused the halt.
     Halt(String, LoadId),
-    /// Nothing more is published: another relay may be at it.
+    /// Nothing more is published, because another relay may be publishing.
     Yield,
 }
 
 impl<R: Clone> Run<R> {
-    /// `trying`: where the pipeline was halted, if it is to be seen whether the cause is over. With `standby` nothing is published without
-    /// a lease.
+    /// `trying` is the sequence where the pipeline was halted, if this run has to find out whether the cause is over.
+    /// With `standby` the run publishes nothing without a lease.
     pub fn begin(now: Instant, mut flow: Flow<R>, limits: Limits, trying: Option<u64>, standby: bool) -> Self {
         if let Some(sequence) = trying {
             flow.try_through(sequence);
@@ -165,7 +166,8 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// Whether to open an epoch now. What becomes of it comes back as [`Run::began`] or [`Run::failed`].
+    /// Returns true if the caller should open an epoch now. The caller reports the result with [`Run::began`] or
+    /// [`Run::failed`].
     pub fn opens(&mut self, now: Instant) -> bool {
         match &mut self.reading {
             Reading::Opening {
@@ -179,7 +181,7 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// An epoch has begun. Returns false if it cannot be used.
+    /// An epoch has started. Returns false if it cannot be used.
     pub fn began(&mut self, now: Instant, stream: StreamIdentity, again: Again) -> bool {
         if !matches!(self.reading, Reading::Opening { .. }) {
             return false;
@@ -188,7 +190,7 @@ impl<R: Clone> Run<R> {
         self.flow.begin(stream, again)
     }
 
-    /// No epoch could be opened.
+    /// The attempt to open an epoch failed.
     pub fn failed(&mut self, now: Instant) {
         if matches!(self.reading, Reading::Opening { .. }) {
             self.failures += 1;
@@ -196,7 +198,7 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// The epoch is over. `unpinned`: since somebody else may read.
+    /// The epoch ended. `unpinned` is true if it ended because another relay may read.
     pub fn over(&mut self, now: Instant, unpinned: bool) {
         let Reading::Open { since } = self.reading else { return };
         self.failures = if now.saturating_duration_since(since) >= LASTING {
@@ -222,7 +224,7 @@ impl<R: Clone> Run<R> {
         };
     }
 
-    /// Until when nobody else publishes. Whoever has lost it publishes nothing more.
+    /// Sets the lease. A run that has lost its lease publishes nothing more.
     pub fn lease(&mut self, now: Instant, lease: Option<Lease>) {
         self.lease = lease.or(self.lease);
         if self.standby && self.lease.is_some_and(|lease| !lease.is_valid(now)) {
@@ -230,13 +232,13 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// Whether nobody else may publish now.
+    /// Returns true if no other relay may publish now.
     pub fn may_publish(&self, now: Instant) -> bool {
         !self.standby || self.lease.is_some_and(|lease| lease.is_valid(now))
     }
 
-    /// What may be taken in, if anything may. What was asked for may have come to more than was thought, once it is transformed, or later:
-    /// then it waits outside.
+    /// Returns the room for new messages, or `None` if the run reads nothing. Messages that were already requested may
+    /// take more memory than expected once they are transformed. They then wait outside the run.
     pub fn room(&self, now: Instant) -> Option<Room> {
         let room = self.flow.room(now);
         let takes_in = (room.bytes > 0 || room.empty)
@@ -245,20 +247,21 @@ impl<R: Clone> Run<R> {
         (takes_in && self.reading != Reading::Closed).then_some(room)
     }
 
-    /// Takes in what was delivered. Returns what the module is to be given.
+    /// Takes in deliveries and returns the messages for the module.
     pub fn deliver(&mut self, now: Now, deliveries: Vec<Delivery<R>>) -> Vec<(Ticket, Arc<Message>)> {
         let messages = self.flow.deliver(now, deliveries);
         self.transforming += messages.len();
         messages
     }
 
-    /// What the module made of a message, in the order in which they were handed out.
+    /// Takes in the module's outcome for a message. Outcomes have to come in the order in which the messages were
+    /// handed out.
     pub fn transformed(&mut self, now: Now, transformed: Transformed) {
         self.transforming -= 1;
         self.flow.transformed(now, transformed);
     }
 
-    /// What to send now. Its answer comes back as [`Run::answered`].
+    /// Returns the next request. Its answer comes back through [`Run::answered`].
     pub fn next_request(&mut self, now: Now) -> Option<Request> {
         let request = self.flow.next_request(now)?;
         self.requests += 1;
@@ -270,7 +273,7 @@ impl<R: Clone> Run<R> {
         self.flow.answered(now, id, answer);
     }
 
-    /// A dead letter is stored.
+    /// The dead letter is stored.
     pub fn stored(&mut self, now: Now, ticket: Ticket) {
         self.storing -= 1;
         self.flow.dead_lettered(now, ticket);
@@ -280,17 +283,17 @@ impl<R: Clone> Run<R> {
         self.flow.tick(now);
     }
 
-    /// Another load of the module has taken over, with these settings.
+    /// Applies the settings of a new load of the module.
     pub fn configure(&mut self, settings: super::Settings) {
         self.flow.configure(settings);
     }
 
-    /// Finishes what was delivered, and stops.
+    /// Finishes what was delivered, then stops.
     pub fn stop(&mut self, now: Instant) {
         self.end_with(now, Kind::Drain);
     }
 
-    /// Stops, and finishes nothing.
+    /// Stops without finishing anything.
     pub fn leave(&mut self, now: Instant) {
         self.end_with(now, Kind::Drain);
         if let Some(ending) = &mut self.ending {
@@ -298,7 +301,7 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// Finishes what was delivered, and begins afresh.
+    /// Finishes what was delivered, then starts afresh.
     pub fn renew(&mut self, now: Instant, reason: &str) {
         self.end_with(now, Kind::Renew(reason.to_owned()));
     }
@@ -319,13 +322,13 @@ impl<R: Clone> Run<R> {
         let stopped = matches!(self.ending, Some(Ending { kind: Kind::Drain, .. }));
         let deadline = self.ending.as_ref().map(|ending| ending.deadline);
         self.ending = Some(Ending {
-            // Told to stop and halted meanwhile: it stops.
+            // A run that was told to stop and is halted meanwhile still stops.
             kind: if stopped { Kind::Drain } else { kind },
             deadline: deadline.unwrap_or(now + self.limits.grace),
         });
     }
 
-    /// What is to be done, once there is nothing more to send.
+    /// Returns the actions to carry out, once no more requests are ready.
     pub fn take_actions(&mut self, now: Instant) -> Vec<Action<R>> {
         self.take_effects(now);
         if self.halted && self.flow.trying().is_none() {
@@ -364,7 +367,7 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// When something is to be done although nothing happened: a request, an epoch, or the end.
+    /// Returns when to wake the run although nothing happened: for a request, an epoch, or its end.
     pub fn next_wakeup(&self) -> Option<Instant> {
         let opens = match self.reading {
             Reading::Opening { at, begun: false } => Some(at),
@@ -373,7 +376,7 @@ impl<R: Clone> Run<R> {
         [self.flow.next_wakeup(), opens].into_iter().flatten().min()
     }
 
-    /// By when it ends, if it is ending.
+    /// Returns the deadline of a run that is ending.
     pub fn deadline(&self) -> Option<Instant> {
         self.ending.as_ref().map(|ending| ending.deadline)
     }
@@ -382,7 +385,7 @@ impl<R: Clone> Run<R> {
         self.ending.is_some()
     }
 
-    /// Whether nothing is left to do, or no time.
+    /// Returns true if nothing is left to do, or no time is left.
     pub fn is_done(&self, now: Instant) -> bool {
         let Some(ending) = &self.ending else { return false };
         let quiet = self.requests == 0 && self.storing == 0 && self.unstored.is_empty();
@@ -391,17 +394,17 @@ impl<R: Clone> Run<R> {
         (quiet && drained) || now >= ending.deadline
     }
 
-    /// Whether another relay may be let in at once: this one has not yielded.
+    /// Returns true if another relay may take over at once: this run has not yielded.
     pub fn releases(&self) -> bool {
         !self.flow.has_yielded()
     }
 
-    /// Whether it has finished all that was delivered, or will, if there is time.
+    /// Returns true if the run has finished everything delivered, or will finish it given enough time.
     pub fn finishes(&self) -> bool {
         !self.flow.is_halting()
     }
 
-    /// How it came to its end.
+    /// Returns how the run ended.
     pub fn end(self) -> Ended {
         match self.ending.map(|ending| ending.kind) {
             Some(Kind::Halt(reason, by)) => Ended::Halted(Halted {
@@ -417,12 +420,12 @@ impl<R: Clone> Run<R> {
         }
     }
 
-    /// Where the pipeline was halted, if it is not over yet.
+    /// Returns where the pipeline was halted, while the cause may persist.
     pub fn trying(&self) -> Option<u64> {
         self.flow.trying()
     }
 
-    /// Nothing has shown yet that the cause of the halt before is over.
+    /// Returns true until something shows that the cause of the previous halt is over.
     pub fn is_halted(&self) -> bool {
         self.halted
     }
@@ -435,7 +438,7 @@ impl<R: Clone> Run<R> {
         self.transforming
     }
 
-    /// Requests that were given and not answered.
+    /// Returns the number of unanswered requests.
     pub fn requests(&self) -> usize {
         self.requests
     }
@@ -444,7 +447,7 @@ impl<R: Clone> Run<R> {
         self.flow.window()
     }
 
-    /// Where in which stream the pipeline stands, once it has read something.
+    /// Returns the position of the pipeline in its stream, once it has read something.
     pub fn position(&self) -> Option<Position> {
         self.flow.position()
     }
@@ -453,12 +456,12 @@ impl<R: Clone> Run<R> {
         self.flow.budget(memory);
     }
 
-    /// What the window, the queues and the requests take, in bytes.
+    /// Returns the bytes that the window, the queues and the requests take.
     pub fn held(&self) -> usize {
         self.flow.held()
     }
 
-    /// What the workers may hold of what they make, in bytes.
+    /// Returns how many bytes of outcomes the workers may hold.
     pub fn room_to_make(&self) -> usize {
         self.flow.room_to_make()
     }

@@ -1,27 +1,27 @@
-//! What a pipeline is told of its module's configuration.
+//! The part of a module's configuration that its pipeline needs.
 
 use std::time::Duration;
 
 use crate::stamp::VersionSource;
 use crate::window::Limits;
 
-/// They may change while the pipeline runs, all but `window`.
+/// All of them but `window` may change while the pipeline runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub window: Limits,
-    /// Whether publications get an idempotency key.
+    /// Adds an idempotency key to each publication.
     pub idempotency: bool,
     pub version: VersionSource,
-    /// Of what waits for a channel only the newest goes out.
+    /// Sends only the newest of the publications that wait for a channel.
     pub conflate: bool,
-    /// What is older when it would be sent is left out.
+    /// Leaves out publications whose message is older than this when they would be sent.
     pub max_age: Option<Duration>,
     pub on_reject: OnReject,
-    /// More rejections than this in a row halt the pipeline.
+    /// More consecutive rejections than this halt the pipeline.
     pub max_consecutive_rejects: u32,
 }
 
-/// What becomes of a message that is rejected.
+/// How to handle a rejected message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnReject {
     DeadLetter,
@@ -31,7 +31,7 @@ pub enum OnReject {
 
 #[cfg(test)]
 impl Settings {
-    /// Those of a module that sets nothing.
+    /// The settings of a module that configures nothing.
     pub(crate) fn plain() -> Self {
         Self {
             window: Limits {

@@ -1,4 +1,4 @@
-//! What follows the end of a run: another one, at once, after a pause, or when the cause of a halt may be over.
+//! Decides what follows the end of a run: another run, at once, after a pause, or when the cause of a halt may be over.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use super::run::{Ended, Halted};
 use crate::load::LoadId;
 use crate::read::{Missed, Newest, StreamIdentity};
 
-/// What made a fresh start necessary may be there again at once.
+/// The cause of a fresh start may recur at once, so the next run waits.
 const RENEW_DELAY: Duration = Duration::from_secs(1);
 
-/// The life of a pipeline beyond one run.
+/// The life of a pipeline across its runs.
 #[derive(Debug, Default)]
 pub struct Supervision {
     patience: Patience,
     trying: Option<u64>,
     waiting: Option<Waiting>,
-    /// What all runs have read.
+    /// The newest message that any run has read.
     read: Newest,
-    /// Up to where which stream is known to have lost messages.
+    /// The stream, and the sequence up to which its lost messages are already reported.
     missed_through: Option<(StreamIdentity, u64)>,
 }
 
@@ -32,15 +32,15 @@ enum Waiting {
     },
 }
 
-/// What comes next.
+/// What follows a run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The pipeline is over.
+    /// The pipeline ends.
     Stop,
-    /// A run begins after a pause.
+    /// A run starts after a pause.
     Renew(String),
-    /// A run begins once another load of the module is there, when somebody asks for it, or after this pause. `still`: this was met while
-    /// it was tried whether the last halt is over.
+    /// A run starts when another load of the module is there, when someone asks for it, or after this pause. `still` is
+    /// true if the run was trying out whether the last halt is over.
     Halted {
         reason: String,
         pause: Option<Duration>,
@@ -49,12 +49,12 @@ pub enum Next {
 }
 
 impl Supervision {
-    /// Where the pipeline was halted, if the next run is to find out whether the cause is over.
+    /// Returns where the pipeline was halted, if the next run has to find out whether the cause is over.
     pub fn trying(&self) -> Option<u64> {
         self.trying
     }
 
-    /// A run is over. `trying`: what it has not found out.
+    /// Handles the end of a run. `trying` is what the run has not found out.
     pub fn ended(&mut self, now: Instant, ended: Ended, trying: Option<u64>) -> Next {
         self.trying = trying;
         match ended {
@@ -84,13 +84,13 @@ impl Supervision {
         self.read.handed_on(stream, sequence);
     }
 
-    /// What the runs so far have read.
+    /// Returns the newest message that the runs have read.
     pub fn read(&self) -> Newest {
         self.read
     }
 
-    /// What of a loss was not known before, if anything was: until what is before it is acknowledged, each epoch comes upon it again, and so
-    /// does another run.
+    /// Returns the part of a loss that was not reported before, if any. Until everything before the loss is acked, each
+    /// epoch and each later run finds the same loss again.
     pub fn missed(&mut self, stream: StreamIdentity, missed: Missed) -> Option<Missed> {
         let through = self.missed_through.filter(|(known, _)| *known == stream);
         let through = through.map_or(0, |(_, through)| through);
@@ -106,7 +106,7 @@ impl Supervision {
         })
     }
 
-    /// When to look again, if nothing else happens.
+    /// Returns when to look again if nothing else happens.
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self.waiting {
             Some(Waiting::ToRenew(until)) => Some(until),
@@ -115,8 +115,8 @@ impl Supervision {
         }
     }
 
-    /// The load of the module at work is this one. Returns true if a run begins: it is another than the one that was halted, whenever it
-    /// came.
+    /// Records the load that runs now. Returns true if a run starts, because this is not the load that was halted,
+    /// whenever it came.
     pub fn assigned(&mut self, load: LoadId) -> bool {
         match self.waiting {
             Some(Waiting::Halted { by, .. }) if by != load => {
@@ -128,12 +128,12 @@ impl Supervision {
         }
     }
 
-    /// Somebody asks for another try. Returns true if a run begins.
+    /// Handles a request for another try. Returns true if a run starts.
     pub fn retry(&mut self) -> bool {
         self.resume(|_| true)
     }
 
-    /// Returns true if a run begins, since its time has come.
+    /// Returns true if a run starts because its time has come.
     pub fn wake(&mut self, now: Instant) -> bool {
         if let Some(Waiting::ToRenew(until)) = self.waiting {
             let over = now >= until;

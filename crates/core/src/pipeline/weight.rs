@@ -1,9 +1,10 @@
-//! What waits weighs, in bytes of memory. The same sums are made where outcomes come into being and where they are taken over.
+//! Estimates the memory of waiting outcomes and publications, in bytes. The code that creates an outcome and the code
+//! that takes it over use the same sums.
 
 use crate::message::{Outcome, Publication};
 use crate::publish;
 
-/// Of an outcome that the pipeline has not taken over, with all that it will take then.
+/// Returns the weight of an outcome that the pipeline has not taken over, including what it will add then.
 pub fn of_outcome(outcome: &Outcome) -> usize {
     let publication = |publication| Publication::size(publication) + publish::queued_size(publication);
     match outcome {
@@ -13,7 +14,7 @@ pub fn of_outcome(outcome: &Outcome) -> usize {
     }
 }
 
-/// Of a publication that waits, beside what the scheduler counts for its channels.
+/// Returns the weight of a waiting publication, without what the scheduler counts for its channels.
 pub fn of_waiting(publication: &Publication) -> usize {
     publication.size() + publish::waiting_size(publication)
 }

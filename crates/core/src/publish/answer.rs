@@ -1,23 +1,25 @@
-//! What can become of a request, as far as the scheduler has to tell it apart.
+//! The possible results of a request, as far as the scheduler distinguishes them.
 
-/// Centrifugo's `internal server error`: temporary, and ambiguous, since an engine that timed out may have executed the command.
+/// Centrifugo's `internal server error`. It is temporary and ambiguous: after a timeout in its engine, the command may
+/// have been executed.
 pub(super) const INTERNAL: u32 = 100;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// One reply for each channel of each command, in the order of the request.
     Replies(Vec<Reply>),
-    /// The request as it is cannot be taken, and nothing of it was executed.
+    /// The request was refused as a whole, and nothing in it was executed.
     Refused { status: u16, reason: String },
-    /// The endpoint takes no requests, or not with this key. Nothing was executed.
+    /// The endpoint takes no requests, or none with this key. Nothing was executed.
     Denied { reason: String },
-    /// Whether it was executed is not known.
+    /// It is unknown whether the request was executed.
     Lost { reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Published, or suppressed by its key or version, which looks the same. The position is absent without history.
+    /// Published, or suppressed by its key or version; the replies look the same. The position is absent without
+    /// history.
     Confirmed(Option<Position>),
     Failed {
         code: u32,
@@ -25,22 +27,23 @@ pub enum Reply {
     },
 }
 
-/// Where a channel's history holds the publication. A suppressed repeat answers with the position of the first one.
+/// The position of a publication in a channel's history. The reply to a suppressed repeat carries the position of the
+/// first publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub offset: u64,
-    /// A hash of the history's epoch, which is compared and nothing else.
+    /// A hash of the history's epoch, used only for comparison.
     pub epoch: u64,
 }
 
 impl Position {
-    /// Whether this one is known to be before the other. Offsets of different epochs say nothing.
+    /// Returns true if this position is known to precede the other. Offsets of different epochs are not comparable.
     pub(super) fn is_before(self, other: Self) -> bool {
         self.epoch == other.epoch && self.offset < other.offset
     }
 }
 
-/// Whether an error of one publication, with this code, may be gone the next time.
+/// Returns true if an error with this code may be temporary for the publication.
 pub(super) fn may_pass(code: u32) -> bool {
     code == INTERNAL
 }

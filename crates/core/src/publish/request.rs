@@ -1,20 +1,20 @@
-//! A request to Centrifugo: what is in it, and nothing of how it is written. That is up to whoever sends it.
+//! The contents of a request to Centrifugo. The transport decides how to encode it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::message::{Body, Publication};
 
-/// What a command takes beside its data, tags, key and channels, at most, in bytes: field names, numbers and braces.
+/// The most bytes that a command takes beside its data, tags, key and channels: field names, numbers and braces.
 const COMMAND_BYTES: usize = 160;
 
-/// Names a request between [`Scheduler::next_request`](super::Scheduler::next_request) and
+/// Identifies a request between [`Scheduler::next_request`](super::Scheduler::next_request) and
 /// [`Scheduler::complete`](super::Scheduler::complete).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
 impl RequestId {
-    /// Of no request that a scheduler gave.
+    /// An id that no scheduler assigns.
     pub const NONE: Self = Self(u64::MAX);
 }
 
@@ -28,19 +28,19 @@ pub struct Request {
     apart: bool,
 }
 
-/// One channel: publish; more: broadcast.
+/// A publish to one channel or a broadcast to several.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// With its effective key. Shared with the scheduler, which may have to send it again.
+    /// The publication with its effective key. The scheduler shares it because it may have to send it again.
     pub publication: Arc<Publication>,
-    /// The channels that are left of a broadcast which is done in others. `None`: all of the publication's.
+    /// The remaining channels of a broadcast that is done in others. `None` means all channels of the publication.
     pub remaining: Option<Vec<Arc<str>>>,
-    /// How often the publication was to be shown again although it was confirmed.
+    /// How often the publication had to be shown again although it was confirmed.
     pub repeats: u32,
 }
 
 impl Request {
-    /// `size` is about what it takes when written, in bytes.
+    /// `size` is the approximate encoded size in bytes.
     pub fn new(id: RequestId, commands: Vec<Command>, size: usize) -> Self {
         Self {
             id,
@@ -51,7 +51,7 @@ impl Request {
         }
     }
 
-    /// Commands nothing, so that its answer says only whether requests are taken.
+    /// Creates a request without commands. Its answer tells only whether the endpoint takes requests.
     pub fn empty(id: RequestId) -> Self {
         Self::new(id, Vec::new(), 0)
     }
@@ -60,17 +60,17 @@ impl Request {
         Self { endpoint, ..self }
     }
 
-    /// Others must not suffer if it breaks its connection.
+    /// Requests a separate connection, so that a request that breaks its connection harms no others.
     pub fn apart(self, apart: bool) -> Self {
         Self { apart, ..self }
     }
 
-    /// Which of the endpoints it goes to, counted from zero.
+    /// Returns the index of the endpoint that the request goes to, starting at zero.
     pub fn endpoint(&self) -> usize {
         self.endpoint
     }
 
-    /// Whether it needs a connection of its own.
+    /// Returns true if the request needs a connection of its own.
     pub fn is_apart(&self) -> bool {
         self.apart
     }
@@ -79,12 +79,12 @@ impl Request {
         self.id
     }
 
-    /// In the order in which they are to be executed.
+    /// Returns the commands in the order of execution.
     pub fn commands(&self) -> &[Command] {
         &self.commands
     }
 
-    /// How many commands, which is publications, it has.
+    /// Returns the number of commands. Each carries one publication.
     pub fn len(&self) -> usize {
         self.commands.len()
     }
@@ -93,12 +93,12 @@ impl Request {
         self.commands.is_empty()
     }
 
-    /// About what it takes when written, in bytes.
+    /// Returns the approximate encoded size in bytes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// For each command, how many channels it is for: that many replies it gets.
+    /// Returns the number of channels of each command, which is also its number of replies.
     pub fn channels(&self) -> impl ExactSizeIterator<Item = usize> {
         self.commands.iter().map(|command| command.channels().len())
     }
@@ -119,13 +119,13 @@ impl Command {
         &self.publication
     }
 
-    /// At least one.
+    /// Returns at least one channel.
     pub fn channels(&self) -> &[Arc<str>] {
         self.remaining.as_deref().unwrap_or(&self.publication.channels)
     }
 
-    /// The idempotency key. The suffix of a repeat counts, so that its key is the same each time that is tried, even by another
-    /// process.
+    /// Returns the idempotency key. Each repeat adds its number as a suffix, so a retry of the repeat has the same key,
+    /// even in another process.
     pub fn key(&self) -> Option<Cow<'_, str>> {
         let key = self.publication.idempotency_key.as_deref()?;
         Some(match self.repeats {
@@ -135,14 +135,15 @@ impl Command {
     }
 }
 
-/// How many channels one command takes. Centrifugo publishes on up to 1,024 of a command's channels at once (`Broadcast` in its
-/// `internal/api/api.go`), and everything else that it does waits in line with them.
+/// The most channels in one command. Centrifugo publishes to up to 1,024 of a command's channels concurrently
+/// (`Broadcast` in its `internal/api/api.go`), and all its other work queues behind them.
 const BROADCAST_CHANNELS: usize = 200;
 
-/// Commands of the same publication in a request repeat its data: they take no more than this for it, in bytes, beside the first.
+/// Several commands of one publication repeat its data in the request. The repeated data takes at most this many bytes
+/// beside the first copy.
 const REPEATED_BYTES: usize = 256 << 10;
 
-/// How many of the publication's channels go into one command.
+/// Returns how many of the publication's channels go into one command.
 pub fn longest_broadcast(publication: &Publication) -> usize {
     let channels = publication.channels.len();
     if channels <= BROADCAST_CHANNELS {
@@ -152,7 +153,7 @@ pub fn longest_broadcast(publication: &Publication) -> usize {
     BROADCAST_CHANNELS.max(channels.div_ceil(commands))
 }
 
-/// About what the publication's commands take when written, in bytes, but for strings that need escaping.
+/// Returns the approximate encoded size of the publication's commands in bytes, ignoring the escaping of strings.
 pub fn written_size(publication: &Publication) -> usize {
     let channels: usize = publication.channels.iter().map(|channel| channel.len() + 3).sum();
     let commands = publication

@@ -1,14 +1,16 @@
-//! Which publications go into which request, and what each answer means for them: the order promise lives here.
+//! Decides which publications go into which request, and what each answer means for them. The order promise is kept
+//! here.
 //!
-//! A channel has at most one request in flight, and its queue goes on only when that is answered; so whatever fails, is late or
-//! gets lost, publications first appear in the order in which they were pushed. Time is an argument and there is no I/O, so that
-//! thousands of schedules of failures can be tested in a second.
+//! A channel has at most one request in flight, and its queue continues only after the answer. So whatever fails, is
+//! late or gets lost, publications first appear in the order in which they were pushed. Time is an argument and there
+//! is no I/O, so a test can play thousands of failure schedules in a second.
 //!
-//! With [`Order::Batched`] there is one exception. When one of several publications of a channel in a request fails with error
-//! 100, Centrifugo has gone on with the next ones all the same: 1 3. The channel is published again from the failed one on, with
-//! other keys for what was confirmed already, since Centrifugo would suppress them: 1 3 2 3. If that answer was lost, the retry
-//! shows it, because a suppressed publication answers with its old position in the history: 3 before 2. With versions, Centrifugo
-//! suppresses the late ones by itself: 1 3, and a subscriber misses 2, but never goes back to it.
+//! [`Order::Batched`] has one exception. When one of several publications of a channel in a request fails with error
+//! 100, Centrifugo still publishes the next ones: 1 3. The scheduler publishes the channel again from the failed
+//! publication on. It uses new keys for the confirmed ones, because Centrifugo would otherwise suppress them: 1 3 2 3.
+//! If the answer was lost, the retry reveals the failure, because the reply to a suppressed publication has its old
+//! position in the history: 3 before 2. With versions, Centrifugo suppresses the late publications by itself: 1 3. A
+//! subscriber then misses 2 but never goes back to it.
 
 mod backoff;
 mod endpoints;
@@ -35,25 +37,26 @@ use super::answer::Answer;
 use super::request::{Command, Request, RequestId, longest_broadcast};
 use crate::message::{Publication, Rejection, Share};
 
-/// Centrifugo itself has no limit over HTTP, and 4 MiB over GRPC; common proxies and our memory have one.
+/// Centrifugo has no limit over HTTP and 4 MiB over GRPC, but common proxies and the relay's memory have one.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
-/// What the reply for one channel takes, in bytes: its JSON, twice while it is gathered, and what is read from it.
+/// The memory for one channel's reply, in bytes: its JSON, twice while it is collected, and the parsed result.
 const REPLY_BYTES: usize = 256;
 
-/// Of a channel after error 100, or while one of its publications is never answered and others are.
+/// For a channel after error 100, or while one of its publications is never answered and others are.
 const CHANNEL_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(30),
 };
 
-/// How long a few publications wait for more, while others are in flight: less than the requests take that make it worth while.
+/// How long a small batch waits for more publications while other requests are in flight. It is less than the duration
+/// of the requests that make waiting worthwhile.
 const LINGER: Duration = Duration::from_millis(2);
 
-/// Requests that carry fewer publications than this are no reason to wait: there is time for them.
+/// If requests carry fewer publications than this on average, there is capacity to spare, and waiting gains nothing.
 const BUSY_BATCH: usize = 32;
 
-/// How long a channel has one publication a request after a batch of it failed in the middle.
+/// How long a channel gets one publication per request after a batch of it failed in the middle.
 const STRICT_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -62,35 +65,39 @@ pub struct Scheduler {
     queues: Queues,
     in_flight: HashMap<RequestId, InFlight>,
     next_id: u64,
-    /// Publications a request, now: halved by what speaks for smaller ones, doubled by each success.
+    /// The current limit of publications per request. It is halved when something suggests smaller requests, and
+    /// doubled by each success.
     max_batch: usize,
     outage: Outage,
     endpoints: Endpoints,
-    /// Requests that were refused as a whole, of which is asked next whether that says anything about what they carried.
+    /// Requests that were refused as a whole. An empty request has to show whether the refusal says anything about
+    /// their publications.
     questions: VecDeque<InFlight>,
-    /// Publications went through since the last request failed.
+    /// Set if publications went through since the last failed request.
     goes_through: bool,
-    /// Requests in flight that carry publications of requests that failed.
+    /// Requests in flight whose publications were in failed requests before.
     suspects: usize,
-    /// What the last request carried.
+    /// The kind of publications in the last request.
     last: Kind,
     stuck: Option<Stuck>,
-    /// When the last request was given.
+    /// When the last request was returned.
     sent: Option<Instant>,
     rng: Rng,
     frozen: bool,
     carried: usize,
     retried: u64,
-    /// Tickets of publications that were left out, until they are asked for.
+    /// Tickets of publications that were left out, kept until the caller takes them.
     left_out: Vec<u64>,
 }
 
-/// What a publication takes in the queues beside itself, in bytes, if nothing else waits for its channels.
+/// Returns the memory that a publication takes in the queues beside itself, in bytes, if nothing else waits for its
+/// channels.
 pub fn queued_size(publication: &Publication) -> usize {
     waiting_size(publication) + publication.channels.len() * queues::CHANNEL
 }
 
-/// What a publication takes in the queues, in bytes, beside itself and beside what [`Scheduler::held`] counts.
+/// Returns the memory that a publication takes in the queues, in bytes, beside itself and what [`Scheduler::held`]
+/// counts.
 pub fn waiting_size(publication: &Publication) -> usize {
     queues::size(publication)
 }
@@ -98,28 +105,29 @@ pub fn waiting_size(publication: &Publication) -> usize {
 /// How many publications of one channel may be in one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// One publication a channel a request.
+    /// One publication per channel and request.
     Strict,
-    /// Many publications of one channel, in order, in one request.
+    /// Many publications of one channel per request, in order.
     Batched,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub order: Order,
-    /// Publications a request.
+    /// The most publications per request.
     pub max_batch: usize,
     /// A larger publication goes alone.
     pub max_request_bytes: usize,
-    /// Requests.
+    /// The most requests in flight.
     pub max_in_flight: usize,
-    /// While requests carry this many on average, one that is much smaller than all of them waits for a moment, so that what each costs
-    /// is shared by more: under load the channels whose request is answered would otherwise go out again by ones and twos.
+    /// While requests carry at least this many publications on average, a much smaller one waits for a moment, so more
+    /// publications share its cost. Otherwise, under load, the channels of each answered request would go out again by
+    /// ones and twos.
     pub busy_batch: usize,
 }
 
 impl Limits {
-    /// What is not for the user to set follows.
+    /// Takes the limits that a user can set. The rest are constants.
     pub fn new(order: Order, max_batch: usize, max_in_flight: usize) -> Self {
         Self {
             order,
@@ -131,20 +139,20 @@ impl Limits {
     }
 }
 
-/// A publication is done in all its channels: confirmed, or refused for good in at least one of them.
+/// A publication that is done in all of its channels: confirmed in each, or permanently refused in at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concluded {
     pub ticket: u64,
-    /// The first of its refusals, if there is one.
+    /// The first refusal, if there is one.
     pub result: Result<(), Rejection>,
     pub share: Share,
 }
 
-/// A publication that was never answered, while others were.
+/// A publication that is never answered, while others are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     pub ticket: u64,
-    /// In a row.
+    /// Consecutive failures.
     pub failures: u32,
     /// Why the last request failed.
     pub reason: String,
@@ -153,31 +161,31 @@ pub struct Stuck {
 #[derive(Debug)]
 struct InFlight {
     items: Vec<ItemId>,
-    /// Channels, over all items.
+    /// The number of channels of all items, which is the number of replies.
     replies: usize,
     endpoint: usize,
     kind: Kind,
     question: Option<Question>,
-    /// What its body and its replies take.
+    /// The memory of its body and its replies.
     bytes: usize,
 }
 
-/// A request whose answer came.
+/// A request that was in flight until its answer came.
 #[derive(Debug, Clone, Copy)]
 struct Answered {
     id: RequestId,
     endpoint: usize,
     kind: Kind,
-    /// It was empty, or the one was that stood in for it.
+    /// True for an empty request, whether it asked on its own or in place of a refused one.
     asked: bool,
 }
 
-/// What an empty request is to find out: whether the endpoint takes any.
+/// Why an empty request was sent. It finds out whether the endpoint takes requests at all.
 #[derive(Debug)]
 enum Question {
-    /// Since nothing goes through.
+    /// Nothing goes through.
     Open,
-    /// Since it refused a request, which still has its publications.
+    /// The endpoint refused a request, which still holds its publications.
     Refused { id: RequestId, status: u16, reason: String },
 }
 
@@ -206,7 +214,7 @@ impl Scheduler {
         }
     }
 
-    /// Requests go to one of so many endpoints. Without this there is one.
+    /// Sets the number of endpoints. The default is one.
     #[must_use]
     pub fn with_endpoints(self, endpoints: usize) -> Self {
         Self {
@@ -215,27 +223,29 @@ impl Scheduler {
         }
     }
 
-    /// Adds a publication behind all that were pushed before. `key` is the relay's idempotency key for it; the publication's own
-    /// goes before it. The ticket comes back once, in a [`Concluded`].
+    /// Adds a publication behind all that were pushed before. `key` is the relay's idempotency key; the publication's
+    /// own key has precedence. The ticket comes back once, in a [`Concluded`].
     pub fn push(&mut self, ticket: u64, publication: Publication, key: Option<String>) {
         self.queues.push(ticket, publication, key, false);
     }
 
-    /// As [`push`](Self::push), where only the newest state of a channel matters: a publication that was added in this way, waits on
-    /// the same channels and was never sent gives up its place. It is concluded as if it was confirmed.
+    /// Like [`push`](Self::push), for channels where only the newest state matters. The publication replaces an earlier
+    /// one that was added in this way, waits on the same channels and was never sent. That one is concluded as
+    /// confirmed.
     pub fn push_newest(&mut self, ticket: u64, publication: Publication, key: Option<String>) -> Option<Concluded> {
         self.queues.push(ticket, publication, key, true)
     }
 
-    /// What to send now. `None`: nothing is ready, no request may be added, or everything pauses; ask again after an answer, a
-    /// push, or at [`Self::next_wakeup`].
+    /// Returns the next request. `None` means that nothing is ready, that no further request is allowed, or that
+    /// everything pauses. Ask again after an answer, after a push, or at [`Self::next_wakeup`].
     pub fn next_request(&mut self, now: Instant) -> Option<Request> {
         self.next_request_of(now, |_| true)
     }
 
-    /// As [`next_request`](Self::next_request), where publications may have become useless while they waited: those with a ticket
-    /// that is not `wanted` are left out if they were never sent, and come back in [`take_left_out`](Self::take_left_out). What was
-    /// sent may still be executed, and has to be confirmed before anything newer is shown.
+    /// Like [`next_request`](Self::next_request), for publications that may become useless while they wait. A
+    /// publication whose ticket is not `wanted` is left out if it was never sent, and its ticket comes back in
+    /// [`take_left_out`](Self::take_left_out). A publication that was sent may still be executed, so it has to be
+    /// confirmed before anything newer is shown.
     pub fn next_request_of(&mut self, now: Instant, wanted: impl Fn(u64) -> bool) -> Option<Request> {
         self.queues.wake(now);
         if self.frozen || !self.has_slot() {
@@ -269,8 +279,8 @@ impl Scheduler {
         }
     }
 
-    /// Suspects have a slot of their own, every other time if there is only one, and never more than half of all: if they are never
-    /// answered, the others go on.
+    /// Reserves a slot for suspects, or every other request if there is only one slot. Suspects never use more than
+    /// half of the slots, so the others continue even if no suspect is ever answered.
     fn send(&mut self, now: Instant, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
         let suspects = self.queues.may_have(Kind::Suspect);
         if suspects
@@ -290,14 +300,14 @@ impl Scheduler {
         request
     }
 
-    /// A request with publications of this kind.
+    /// Returns a request with publications of this kind.
     fn carry(&mut self, now: Instant, kind: Kind, wanted: &impl Fn(u64) -> bool) -> Option<Request> {
         let id = RequestId(self.next_id);
         let (items, bytes) = self.take_ready(id, kind, wanted);
         let first = *items.first()?;
         self.next_id += 1;
         let lone = kind == Kind::Suspect && items.len() == 1;
-        // Another endpoint may take what this one, or what is before it, does not.
+        // Another endpoint may accept what this one, or a proxy in front of it, does not.
         let endpoint = match lone && !self.outage.is_on() {
             true => self
                 .endpoints
@@ -326,7 +336,7 @@ impl Scheduler {
         Some(request)
     }
 
-    /// An empty request.
+    /// Returns an empty request.
     fn ask(&mut self, question: InFlight) -> Request {
         let id = RequestId(self.next_id);
         self.next_id += 1;
@@ -339,12 +349,13 @@ impl Scheduler {
         request
     }
 
-    /// Tickets of publications that were left out since this was last asked. They come back in no [`Concluded`].
+    /// Returns the tickets of the publications that were left out since the last call. They come back in no
+    /// [`Concluded`].
     pub fn take_left_out(&mut self) -> Vec<u64> {
         mem::take(&mut self.left_out)
     }
 
-    /// Takes in what became of a request. An id that is not in flight changes nothing.
+    /// Takes in the answer to a request. An id that is not in flight changes nothing.
     pub fn complete(&mut self, now: Instant, id: RequestId, answer: Answer) -> Vec<Concluded> {
         let Some(InFlight {
             items,
@@ -360,7 +371,7 @@ impl Scheduler {
         let unasked = question.is_none() && !self.frozen;
         let answer = match answer {
             Answer::Refused { status, reason } if unasked => {
-                // They stay where they are until it is known who is at fault.
+                // The publications stay where they are until it is known who is at fault.
                 self.questions.push_back(InFlight {
                     items,
                     replies: expected,
@@ -401,7 +412,7 @@ impl Scheduler {
                     }
                 }
                 let mut replies = replies.into_iter();
-                // The count was compared, so there is a reply for each.
+                // The counts are equal, so each channel has a reply.
                 self.settle(now, &items, |queues, item, channel| {
                     replies
                         .next()
@@ -419,12 +430,12 @@ impl Scheduler {
         }
     }
 
-    /// A publication that is never answered while others are, since this was last asked.
+    /// Returns a publication that is never answered while others are, if one was found since the last call.
     pub fn take_stuck(&mut self) -> Option<Stuck> {
         self.stuck.take()
     }
 
-    /// When to ask for a request again although nothing happened.
+    /// Returns when to ask for a request again although nothing happened.
     pub fn next_wakeup(&self) -> Option<Instant> {
         if self.frozen {
             return None;
@@ -437,7 +448,7 @@ impl Scheduler {
         [self.queues.next_timer(), probe, linger].into_iter().flatten().min()
     }
 
-    /// No request from now on: the pipeline is being halted. What is in flight may still be completed.
+    /// Stops all further requests, because the pipeline is being halted. Requests in flight may still be completed.
     pub fn freeze(&mut self) {
         self.frozen = true;
     }
@@ -446,44 +457,45 @@ impl Scheduler {
         self.frozen
     }
 
-    /// Requests that were given and not completed.
+    /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Publications that no request carries at the moment.
+    /// Returns the number of publications that no request carries at the moment.
     pub fn waiting(&self) -> usize {
         let in_question: usize = self.questions.iter().map(|question| question.items.len()).sum();
         self.queues.items.len() - self.carried + in_question
     }
 
-    /// Whether everything that was pushed is concluded.
+    /// Returns true if everything that was pushed is concluded.
     pub fn is_idle(&self) -> bool {
         self.queues.items.is_empty()
     }
 
-    /// How often a publication went into a request that had been in one before.
+    /// Returns how often a publication was sent again.
     pub fn retried(&self) -> u64 {
         self.retried
     }
 
-    /// Why everything pauses, if it does.
+    /// Returns the reason for a pause of everything, if there is one.
     pub fn trouble(&self) -> Option<&str> {
         self.outage.reason()
     }
 
-    /// Whether nothing is left of anything, not even of a channel's past.
+    /// Returns true if nothing is left, not even a channel's past.
     pub fn has_forgotten_all(&self) -> bool {
         self.queues.is_empty()
     }
 
-    /// What is held beside the publications, in bytes: the channels that are known, and the requests in flight.
+    /// Returns the memory held beside the publications, in bytes: the known channels and the requests in flight.
     pub fn held(&self) -> usize {
         self.queues.channels.len() * queues::CHANNEL + self.in_flight_bytes()
     }
 
-    /// As many as are allowed, as long as they do not take more memory than so many of the usual size. The largest does not count, so that
-    /// a large one holds up no others.
+    /// Returns true if another request may be in flight. The limits are the number of requests and the memory that so
+    /// many requests of the usual size take. The largest request does not count, so one large request holds up no
+    /// others.
     fn has_slot(&self) -> bool {
         let Limits {
             max_in_flight,
@@ -499,8 +511,8 @@ impl Scheduler {
         self.in_flight.values().map(|request| request.bytes).sum()
     }
 
-    /// Until when what is ready waits for more, unless a request is answered before: it is less than half of what all requests in flight
-    /// carry.
+    /// Returns until when a small batch waits for more publications. It waits only if it is less than half of what all
+    /// requests in flight carry, and an answer ends the wait.
     fn lingers_until(&self) -> Option<Instant> {
         let (requests, ready) = (self.in_flight.len(), self.queues.ready());
         let busy = requests > 0
@@ -510,8 +522,9 @@ impl Scheduler {
         (busy && few).then_some(self.sent? + LINGER)
     }
 
-    /// The oldest of this kind that are ready, as many as fit, and what they take in bytes. Suspects have as many failures as each
-    /// other, so that those that never failed are not together with the one that always does.
+    /// Returns the oldest ready items of this kind, as many as fit, and their size in bytes. Suspects in one request
+    /// all have the same number of failures. This separates a publication that always fails from those that never
+    /// failed before.
     fn take_ready(&mut self, id: RequestId, kind: Kind, wanted: &impl Fn(u64) -> bool) -> (Vec<ItemId>, usize) {
         let mut items: Vec<ItemId> = Vec::new();
         let (mut bytes, mut max_batch) = (0, self.max_batch);
@@ -539,7 +552,7 @@ impl Scheduler {
         (items, bytes)
     }
 
-    /// Leaves out what nobody wants any more, as far as it is the next to be sent: nothing may be sent for long.
+    /// Leaves out unwanted items at the front of the queue. During an outage nothing may be sent for a long time.
     fn leave_out_first(&mut self, wanted: &impl Fn(u64) -> bool) {
         while let Some(next) = self.queues.peek(Kind::Clean, RequestId::NONE)
             && !self.is_kept(next)
@@ -549,12 +562,12 @@ impl Scheduler {
         }
     }
 
-    /// What was sent may still be executed.
+    /// An item that was sent may still be executed.
     fn is_kept(&self, item: ItemId) -> bool {
         self.queues.items[item].sent
     }
 
-    /// One, or several for a publication on very many channels.
+    /// Returns one command, or several for a publication on very many channels.
     fn commands(&self, item: ItemId) -> impl Iterator<Item = Command> {
         let item = &self.queues.items[item];
         let channels = item.channels.as_slice();
@@ -571,8 +584,9 @@ impl Scheduler {
         })
     }
 
-    /// Nothing is known, or nothing was executed: all of it goes again. Where others go through, and these publications were in a
-    /// request that failed before, the fault is theirs, and only their channels wait.
+    /// Handles a request that was not executed, or may not have been: all of it is sent again. If other requests go
+    /// through, and these publications were in a failed request before, then they are at fault, and only their channels
+    /// wait.
     fn lose(
         &mut self,
         now: Instant,
@@ -588,11 +602,13 @@ impl Scheduler {
             asked,
         } = answered;
         let goes_through = mem::take(&mut self.goes_through);
-        // Nothing goes to the other endpoints but single suspects, and what was sent before the last turn.
+        // The other endpoints get nothing but single suspects, and requests that were sent before the last change of
+        // endpoint.
         let aside = endpoint != self.endpoints.current();
         let theirs = kind == Kind::Suspect && (goes_through && !asked || aside);
         let half = (items.len() / 2).max(1);
-        // An endpoint that does not take an empty request either is at fault itself. What went aside goes elsewhere the next time.
+        // An endpoint that refuses even an empty request is at fault itself. A request that went to another endpoint
+        // goes elsewhere the next time.
         for &item in items.iter().filter(|_| !asked || aside) {
             let item = &mut self.queues.items[item];
             item.failures += 1;
@@ -632,9 +648,9 @@ impl Scheduler {
         self.settle(now, items, |_, _, _| Verdict::Keep)
     }
 
-    /// One of them, or their number, makes the request unacceptable: they go again in batches of half the size, until it is
-    /// clear which one it is. That one is refused when it happens twice: the endpoint may have been at fault the first time,
-    /// and have recovered before it was asked.
+    /// Handles a request that the endpoint cannot accept because of one publication or because of their number. They
+    /// are sent again in batches of half the size until the one at fault is alone. It is refused the second time this
+    /// happens: the first time, the endpoint may have been at fault and have recovered before it was asked.
     fn refuse(&mut self, now: Instant, items: &[ItemId], status: u16, reason: &str) -> Vec<Concluded> {
         if let [one] = *items {
             if !mem::replace(&mut self.queues.items[one].accused, true) {
@@ -654,7 +670,7 @@ impl Scheduler {
         self.settle(now, items, |_, _, _| Verdict::Keep)
     }
 
-    /// Asks for the verdict on each item in each of its channels, in the order of the request, and carries it out.
+    /// Gets a verdict on each item in each of its channels, in the order of the request, and carries it out.
     fn settle(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! Whether an epoch still holds: its deliveries are numbered by the consumer, and must come without a gap.
+//! Checks whether an epoch is still valid. The consumer numbers its deliveries, and they must come without a gap.
 
 /// The consumer sequences of one epoch.
 #[derive(Debug)]
@@ -14,13 +14,13 @@ pub struct Misplaced {
 }
 
 impl Contiguity {
-    /// `delivered` is the consumer sequence of the last delivery before the epoch; 0 after a reset.
+    /// `delivered` is the consumer sequence of the last delivery before the epoch, or 0 after a reset.
     pub fn after(delivered: u64) -> Self {
         Self { next: delivered + 1 }
     }
 
-    /// A delivery has come. One that is not the next means that something between was delivered elsewhere or got lost, and what
-    /// follows may not overtake it.
+    /// Checks that a delivery is the next one. Otherwise a delivery in between went elsewhere or got lost, and the
+    /// following ones must not overtake it.
     pub fn check(&mut self, consumer_sequence: u64) -> Result<(), Misplaced> {
         if consumer_sequence != self.next {
             return Err(Misplaced {

@@ -1,11 +1,13 @@
-//! How much to ask the consumer for: never more than the window has room for, counting what was asked for and has not come yet.
+//! Decides how much to request from the consumer. Messages that were requested and have not come yet count against the
+//! room in the window.
 
 /// Free space in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     pub messages: usize,
     pub bytes: usize,
-    /// Nothing is in the window: one message may come whatever its size, or a large one would block for ever.
+    /// The window is empty. One message may then come whatever its size, because a large one would otherwise block for
+    /// ever.
     pub empty: bool,
 }
 
@@ -13,18 +15,18 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
     pub batch: usize,
-    /// `None`: one message of any size.
+    /// `None` means one message of any size.
     pub max_bytes: Option<usize>,
 }
 
-/// What was asked for and has not come.
+/// What was requested and has not come yet.
 #[derive(Debug)]
 pub struct Credit {
     messages: usize,
     bytes: usize,
-    /// The size of a message as seen lately, on the wire.
+    /// The size of recent messages on the wire.
     typical: usize,
-    /// And what it takes in memory, which is what there is room for.
+    /// The memory that recent messages take. The room in the window is counted in this unit.
     typical_held: usize,
     /// A pull with this many bytes ended because the next message was larger.
     too_small: Option<usize>,
@@ -32,14 +34,15 @@ pub struct Credit {
     max_batch: usize,
 }
 
-/// Messages a pull. Enough that the next pull is under way long before this one is used up.
+/// The usual limit of messages per pull. It is large enough that the next pull is under way long before this one is
+/// used up.
 const MAX_BATCH: usize = 1024;
 
-/// The least that is asked for in bytes, so that small messages don't make small pulls.
+/// The smallest request in bytes, so that small messages do not lead to small pulls.
 const MIN_BYTES: usize = 64 * 1024;
 
 impl Credit {
-    /// No pull asks for more messages than this: the server would refuse it.
+    /// Limits the number of messages per pull. The server would refuse a pull for more.
     pub fn of_pulls(max_batch: usize) -> Self {
         Self {
             max_batch: max_batch.clamp(1, MAX_BATCH),
@@ -51,12 +54,12 @@ impl Credit {
         }
     }
 
-    /// Whether anything is still to come.
+    /// Returns true if requested messages are still to come.
     pub fn is_open(&self) -> bool {
         self.messages > 0
     }
 
-    /// What to ask for now. It counts once it is [`Credit::asked`] for.
+    /// Returns the next request. It counts only after a call of [`Credit::asked`].
     pub fn ask(&self, room: Room) -> Option<Ask> {
         let free = room.messages.saturating_sub(self.messages);
         let batch = free.min(self.max_batch);
@@ -70,7 +73,8 @@ impl Credit {
             return None;
         }
         let free_bytes = self.on_the_wire(room.bytes).saturating_sub(self.bytes);
-        // Room for twice what is expected; what is asked for and not used blocks later pulls until it is returned.
+        // Ask for twice the expected bytes. Bytes that are requested and not used block later pulls until they are
+        // returned.
         let wanted = (2 * batch * self.typical)
             .max(MIN_BYTES)
             .max(self.too_small.map_or(0, |bytes| 4 * bytes));
@@ -90,7 +94,7 @@ impl Credit {
         None
     }
 
-    /// What takes so much memory has so many bytes on the wire: fewer, where messages are small or have many headers.
+    /// Converts memory into bytes on the wire. The wire size is smaller where messages are small or have many headers.
     fn on_the_wire(&self, held: usize) -> usize {
         if self.typical_held <= self.typical {
             return held;
@@ -99,14 +103,15 @@ impl Credit {
         usize::try_from(bytes).unwrap_or(held)
     }
 
-    /// A pull went out.
+    /// Records a pull that went out.
     pub fn asked(&mut self, ask: Ask) {
         self.messages += ask.batch;
         self.bytes += ask.max_bytes.unwrap_or(0);
     }
 
-    /// A message came that JetStream counted as so many bytes: subject, ack subject, headers and payload. If this were more than
-    /// what JetStream took off the pull, more would be asked for than there is room. It takes `held` bytes of memory.
+    /// Records a message that JetStream counted as `size` bytes: subject, ack subject, headers and payload. If `size`
+    /// were larger than what JetStream took off the pull, the next pulls would ask for more than there is room for. The
+    /// message takes `held` bytes of memory.
     pub fn delivered(&mut self, size: usize, held: usize) {
         self.messages = self.messages.saturating_sub(1);
         self.bytes = if self.messages == 0 {
@@ -126,7 +131,7 @@ impl Credit {
         self.too_small = None;
     }
 
-    /// A pull ended with this much of it left.
+    /// Records that a pull ended with this much of it left.
     pub fn returned(&mut self, messages: usize, bytes: usize) {
         self.messages = self.messages.saturating_sub(messages);
         self.bytes = if self.messages == 0 {
@@ -136,7 +141,7 @@ impl Credit {
         };
     }
 
-    /// A pull ended because the next message is larger than what was left of its bytes.
+    /// Records that a pull ended because the next message is larger than the bytes left.
     pub fn next_is_larger(&mut self, bytes: usize) {
         self.too_small = Some(bytes.max(1));
     }
@@ -165,12 +170,13 @@ mod tests {
         }
     }
 
-    /// Hands out messages for pulls one by one, and takes their exact sizes off, as nats-server does (`nextWaiting` in `consumer.go`).
+    /// Gives messages to pulls one by one and takes their exact sizes off, as nats-server does (`nextWaiting` in
+    /// `consumer.go`).
     #[derive(Default)]
     struct Server(VecDeque<Ask>);
 
     impl Server {
-        /// A message of this size is next. Answers whether a pull takes it, once all those are told off that cannot.
+        /// Delivers a message of this size. Pulls that cannot take it end first. Returns true if a pull took it.
         fn deliver(&mut self, size: usize, credit: &mut Credit) -> bool {
             while let Some(mut pull) = self.0.pop_front() {
                 if let Some(left) = &mut pull.max_bytes {
@@ -199,7 +205,7 @@ mod tests {
             messages in 1..2_000_usize,
             bytes in 4_000..4_000_000_usize,
             sizes in vec(100..4_000_usize, 1..200),
-            // How many of those that came are done with before the next one comes.
+            // How many of the messages that came are done before the next one comes.
             done in vec(0..3_usize, 1..50),
             max_batch in 1..2_000_usize,
         ) {

@@ -1,4 +1,5 @@
-//! One epoch of a consumer: it lasts as long as its deliveries are contiguous, and asks for no more than there is room for.
+//! One epoch of a consumer. It lasts as long as its deliveries are contiguous, and it asks for no more than there is
+//! room for.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +8,19 @@ use super::credit::{Ask, Credit, Room};
 use super::retention::{Gap, Held, Retention};
 use crate::message::Message;
 
-/// How long a pull lives, so that one that the server forgot is replaced.
+/// How long a pull lives. A pull that the server forgot is then replaced.
 pub const EXPIRES: Duration = Duration::from_secs(30);
 
-/// How often the server says that an idle pull is alive.
+/// How often the server reports that an idle pull is alive.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Two heartbeats may be late before the pull counts as lost, as in the clients of NATS.
+/// A pull counts as lost after two missed heartbeats, as in the NATS clients.
 pub const SILENCE: Duration = Duration::from_secs(15);
 
-/// Messages handed on at once, at the most. They travel on together as one chunk.
+/// The most messages handed on at once. They travel on together as one chunk.
 pub const MAX_CHUNK: usize = 256;
 
-/// What was asked for, and what has come of it.
+/// Tracks what was requested and what has come.
 #[derive(Debug)]
 pub struct Epoch {
     credit: Credit,
@@ -28,17 +29,18 @@ pub struct Epoch {
     heard: Instant,
 }
 
-/// What the server says of a pull that has ended, with so much of it left.
+/// The server's report about a pull that has ended, with the amount left of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Returned {
     pub messages: usize,
     pub bytes: usize,
-    /// The next message was larger than what was left.
+    /// The next message was larger than the bytes left.
     pub larger: bool,
 }
 
 impl Epoch {
-    /// `delivered` is the consumer sequence of the last delivery before it; no pull asks for more than `max_batch` messages.
+    /// `delivered` is the consumer sequence of the last delivery before the epoch. No pull asks for more than
+    /// `max_batch` messages.
     pub fn begin(now: Instant, max_batch: usize, delivered: u64, retention: Retention) -> Self {
         Self {
             credit: Credit::of_pulls(max_batch),
@@ -48,12 +50,12 @@ impl Epoch {
         }
     }
 
-    /// What the stream, as it was found, does not hold any more: see [`Retention::begin`].
+    /// Returns the gaps in what the stream held when the epoch started. See [`Retention::begin`].
     pub fn find(&mut self, floor: u64, held: Held) -> [Option<Gap>; 2] {
         self.retention.begin(floor, held)
     }
 
-    /// What to ask for now. It counts as asked for.
+    /// Returns the next request and records it.
     pub fn ask(&mut self, now: Instant, room: Room) -> Option<Ask> {
         let ask = self.credit.ask(room)?;
         if !self.credit.is_open() {
@@ -63,18 +65,19 @@ impl Epoch {
         Some(ask)
     }
 
-    /// The server said something.
+    /// Records a sign of life from the server.
     pub fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
-    /// When it has been silent for too long; `None` without an open pull, since there is nothing to hear.
+    /// Returns when the server has been silent for too long, or `None` without an open pull, because nothing is due
+    /// then.
     pub fn silent_at(&self) -> Option<Instant> {
         self.credit.is_open().then(|| self.heard + SILENCE)
     }
 
-    /// A delivery came that JetStream counted as so many bytes, and that the consumer numbered so; it has `pending` still to deliver.
-    /// Returns what may have been lost before it.
+    /// Records a delivery. `size` is its size as JetStream counts it, and `pending` is how many messages the consumer
+    /// still has to deliver. Returns the gap before it, whose messages may be lost.
     pub fn delivered(
         &mut self,
         consumer_sequence: u64,
@@ -101,7 +104,7 @@ impl Epoch {
         }
     }
 
-    /// Whether a chunk of so many messages, which take so many bytes, takes one more.
+    /// Returns true if a chunk of this many messages and bytes can take one more.
     pub fn takes(messages: usize, bytes: usize, room: Room) -> bool {
         messages == 0 || (messages < MAX_CHUNK && bytes < room.bytes)
     }

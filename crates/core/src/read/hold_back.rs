@@ -1,35 +1,35 @@
-//! What has come again of the messages that were pending, and whether that is all.
+//! Collects the messages that were pending when they come again, and finds out whether all have come.
 //!
-//! It relies on this: while the consumer's max_ack_pending is 1, the server delivers nothing new as long as anything is pending. So when
-//! as many different messages have come as were pending, they are those, except for what was acked meanwhile; that is at or below
-//! the ack floor, or makes the server count fewer. A new message can come only when nothing is pending any more, and is then
-//! pending alone.
+//! This relies on one fact: while the consumer's max_ack_pending is 1, the server delivers nothing new as long as
+//! anything is pending. So once as many different messages have come as were pending, they are the pending ones, except
+//! for messages acked meanwhile. Those are at or below the ack floor, or the server counts fewer pending messages. A
+//! new message can come only when nothing is pending any more, and it is then the only pending one.
 
 use std::collections::BTreeMap;
 
 use super::Delivery;
 
-/// What the server says of a consumer.
+/// The state of a consumer as the server reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
-    /// How many messages are delivered and not acked.
+    /// Messages delivered and not acked.
     pub pending: usize,
-    /// All up to this stream sequence are acked.
+    /// All messages up to this stream sequence are acked.
     pub floor: u64,
-    /// The consumer sequence of the last delivery, to whomever.
+    /// The consumer sequence of the last delivery to any client.
     pub delivered: u64,
 }
 
 /// One round of collecting.
 #[derive(Debug)]
 pub struct Collection<R> {
-    /// How many messages were pending at the start.
+    /// Messages pending at the start.
     due: usize,
-    /// By stream sequence, each as it was delivered last.
+    /// The last delivery of each message, by stream sequence.
     held: BTreeMap<u64, Delivery<R>>,
-    /// The consumer sequence of the last delivery that is known.
+    /// The consumer sequence of the last known delivery.
     delivered: u64,
-    /// How many are pending and do not come, since the stream has lost them.
+    /// Pending messages that do not come because the stream has lost them.
     lost: usize,
 }
 
@@ -43,12 +43,13 @@ impl<R> Collection<R> {
         }
     }
 
-    /// How many messages there are to come. No more may be asked for at once, so that all are asked for and nothing else.
+    /// Returns how many messages are to come. A single request asks for exactly this many, so it asks for all of them
+    /// and for nothing else.
     pub fn due(&self) -> usize {
         self.due
     }
 
-    /// How many different ones have come.
+    /// Returns how many different messages have come.
     pub fn came(&self) -> usize {
         self.held.len()
     }
@@ -57,27 +58,29 @@ impl<R> Collection<R> {
         self.held.len() + self.lost >= self.due
     }
 
-    /// A message was delivered, the first time or again.
+    /// Records a delivery of a message, the first or another one.
     pub fn take(&mut self, consumer_sequence: u64, delivery: Delivery<R>) {
         self.delivered = self.delivered.max(consumer_sequence);
         self.held.insert(delivery.message.sequence, delivery);
     }
 
-    /// Whether the round can still be completed, as the server has it now.
+    /// Returns true if the round can still be completed, given the current state of the server.
     pub fn goes_on(&self, now: Snapshot) -> bool {
         now.pending == self.due
     }
 
-    /// What is missing is taken for lost. Answers how many that are.
+    /// Declares the missing messages lost and returns how many they are.
     pub fn give_up(&mut self) -> usize {
         self.lost = self.due.saturating_sub(self.held.len());
         self.lost
     }
 
-    /// The messages that are pending, in the order of the stream, if the server's view is that of the round: nothing was delivered that
-    /// did not come here, and just as many are pending. Otherwise another round is needed, or another look.
+    /// Returns the pending messages in stream order if the server agrees with the round: it delivered nothing that did
+    /// not come here, and the number of pending messages is the same. Otherwise another round or another look is
+    /// needed.
     pub fn release(mut self, closing: Snapshot) -> Result<Vec<Delivery<R>>, Self> {
-        // What was acked while it came again has been dealt with: once more, and it would follow what is newer.
+        // Messages that were acked while they came again are done. Processing them once more would put them after newer
+        // messages.
         self.held = self.held.split_off(&(closing.floor + 1));
         if closing.delivered == self.delivered && closing.pending == self.held.len() + self.lost {
             Ok(self.held.into_values().collect())
@@ -178,16 +181,17 @@ mod tests {
         assert_eq!(sequences(&collection.release(snapshot(3, 4, 11)).unwrap()), [6]);
     }
 
-    /// A consumer as the servers keep it, with readers that are gone but still have pulls open, and acks that are late.
+    /// A consumer as nats-server implements it, with clients that are gone but still have open pulls, and with late
+    /// acks.
     struct Consumer {
         random: fastrand::Rng,
         max_ack_pending: usize,
-        /// The sequences of the stream that are delivered and not acked.
+        /// Stream sequences that are delivered and not acked.
         pending: BTreeSet<u64>,
         redeliveries: VecDeque<u64>,
         next: u64,
         delivered: u64,
-        /// How many messages will go to somebody else.
+        /// How many messages will go to another client.
         stolen: u32,
     }
 
@@ -215,7 +219,7 @@ mod tests {
             }
         }
 
-        /// The next message to deliver, as `getNextMsg` finds it.
+        /// Returns the next message to deliver, as `getNextMsg` does.
         fn deliver(&mut self) -> Option<(u64, Delivery<String>)> {
             let sequence = match self.redeliveries.pop_front() {
                 Some(sequence) => sequence,
@@ -230,14 +234,14 @@ mod tests {
             Some((self.delivered, delivery(sequence, self.delivered)))
         }
 
-        /// Something that the relay has no part in.
+        /// Plays an event that the relay has no part in.
         fn happen(&mut self) {
             match self.random.u32(..8) {
                 0 if self.stolen > 0 => {
                     self.stolen -= 1;
                     self.deliver();
                 }
-                // Late acks come in any order and only for what was delivered before.
+                // Late acks come in any order, and only for messages delivered before.
                 1 if self.stolen > 0 => {
                     let late = self.random.u64(1..self.next);
                     self.pending.remove(&late);
@@ -253,7 +257,7 @@ mod tests {
         }
     }
 
-    /// One hold-back, round by round, as `hold_back.rs` does it.
+    /// Plays one hold-back round by round, as `hold_back.rs` of the relay does.
     fn hold_back(consumer: &mut Consumer) -> Vec<u64> {
         loop {
             consumer.max_ack_pending = 1;

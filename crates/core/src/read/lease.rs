@@ -1,8 +1,10 @@
-//! The right to publish, which ends by itself. The server fences deliveries by its pin, and not what goes to Centrifugo.
+//! The right to publish, which expires by itself. The server's pin protects deliveries from a second relay, but not
+//! what goes to Centrifugo.
 
 use std::time::{Duration, Instant};
 
-/// Until when no other relay can have been pinned. It counts from when a renewal was sent, so that it ends before the server's time does.
+/// The time until which no other relay can have been pinned. It counts from when a renewal was sent, so it ends before
+/// the server's own time does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     until: Instant,
@@ -10,23 +12,23 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The pin was given in answer to what was sent at this time.
+    /// The pin was given in answer to a pull sent at this time.
     pub fn given(sent: Instant, ttl: Duration) -> Self {
         Self { until: sent + ttl, ttl }
     }
 
-    /// Returns true if nobody else can have been pinned.
+    /// Returns true if no other relay can have been pinned.
     pub fn is_valid(&self, now: Instant) -> bool {
         now < self.until
     }
 
-    /// When it ends unless it is renewed.
+    /// Returns when the lease ends unless it is renewed.
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// The server took a renewal that was sent at this time. It takes one without a pin as well, after it was started again say, so the
-    /// answer counts only as long as the lease was still ours for sure. Returns true if it does.
+    /// The server accepted a renewal sent at this time. It also accepts one without a pin, for example after a restart,
+    /// so the answer counts only while the lease is still valid. Returns true if it counts.
     pub fn renewed(&mut self, now: Instant, sent: Instant) -> bool {
         let held = self.is_valid(now);
         if held {
@@ -35,7 +37,7 @@ impl Lease {
         held
     }
 
-    /// The server says that somebody else is pinned, or nobody.
+    /// The server reports that another relay is pinned, or none.
     pub fn lost(&mut self, now: Instant) {
         self.until = self.until.min(now);
     }

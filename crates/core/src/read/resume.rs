@@ -1,13 +1,13 @@
-//! Where an epoch begins, and what comes first in it.
+//! Decides where an epoch starts and what comes first in it.
 
 use super::{Again, StreamIdentity};
 
-/// The newest message that a pipeline has handed on, of which stream.
+/// The newest message that a pipeline has handed on, with its stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Newest(Option<(StreamIdentity, u64)>);
 
 impl Newest {
-    /// This message of this stream was handed on.
+    /// Records that a message of this stream was handed on.
     pub fn handed_on(&mut self, stream: StreamIdentity, sequence: u64) {
         self.0 = match self.0 {
             Some((known, newest)) if known == stream => Some((stream, newest.max(sequence))),
@@ -15,41 +15,42 @@ impl Newest {
         };
     }
 
-    /// The newest message of this stream that was handed on.
+    /// Returns the newest message of this stream that was handed on.
     pub fn of(&self, stream: StreamIdentity) -> Option<u64> {
         self.0.filter(|(known, _)| *known == stream).map(|(_, newest)| newest)
     }
 }
 
-/// A consumer as it was found when an epoch begins.
+/// The state of a consumer when an epoch starts.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
-    /// It was not there before.
+    /// The consumer was created for this epoch.
     pub is_new: bool,
-    /// All up to this stream sequence are acked, once it was reset or what was pending has come.
+    /// All messages up to this stream sequence are acked, after the reset or once the pending messages have come.
     pub floor: u64,
-    /// The stream sequence of the last delivery, to whomever, before that.
+    /// The stream sequence of the last delivery to any client before that.
     pub delivered_through: u64,
-    /// The most that it may have had unacknowledged.
+    /// The most messages that it may have had unacknowledged.
     pub max_ack_pending: usize,
     /// How many messages are to come.
     pub to_come: u64,
 }
 
-/// From where an epoch reads.
+/// The place where an epoch starts to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
     pub again: Again,
-    /// What was delivered and is not lost to anybody; `None` for a new consumer.
+    /// The sequence up to which messages were delivered and are not lost. `None` for a new consumer.
     pub read_through: Option<u64>,
-    /// What follows was not acknowledged.
+    /// Messages after this sequence are not acked.
     pub floor: u64,
 }
 
 impl Resume {
-    /// `newest`: of this stream, in this run. What the run got it still has, whatever the stream lost since. Not the floor: the server moves
-    /// it past what the stream's limits removed. `before`: in earlier runs, which may have published it; the server forgets with a
-    /// reset that it delivered it.
+    /// `newest` is the newest message of this stream in this run. The run still has what it received, whatever the
+    /// stream lost since. The floor cannot be used, because the server moves it past messages that the stream's limits
+    /// removed. `before` is the newest message of earlier runs, which may have published it. A reset makes the server
+    /// forget that it delivered it.
     pub fn of(found: Found, newest: Option<u64>, before: Option<u64>) -> Self {
         let Found {
             is_new,

@@ -1,54 +1,55 @@
-//! Notices when a stream's limits removed messages before they could be read.
+//! Detects messages that a stream's limits removed before they could be read.
 //!
-//! Limits (`max_msgs`, `max_bytes`, `max_age`) take messages from the front of a stream: a loss is what is missing between the last
-//! message that was read and the first that the stream still holds. No other gap is one: messages of other subjects, those that were
-//! deleted by hand or replaced by newer ones of their subject, those that a mirror does not take. What is counted is exact. Where it can't
-//! be, since other things take messages away as well, it is said without a number.
+//! Limits (`max_msgs`, `max_bytes`, `max_age`) remove messages from the front of a stream. A loss is therefore a gap
+//! between the last message that was read and the first that the stream still holds. Other gaps are no losses: messages
+//! of other subjects, messages deleted by hand or replaced by newer ones of their subject, and messages that a mirror
+//! does not take. A count is always exact. Where other causes also remove messages and no exact count is possible, the
+//! loss is reported without a number.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-/// The largest message that a server takes by default, and what it adds to one in its store.
+/// The largest message that a server accepts by default, plus the overhead in its store.
 pub const LARGEST_MESSAGE: u64 = (1 << 20) + 1_024;
 
-/// How far the clocks of server and relay may be apart.
+/// The largest expected difference between the clocks of server and relay.
 const SKEW: Duration = Duration::from_secs(5);
 
-/// Messages that the stream's limits removed, so that nobody can read them any more.
+/// Messages that the stream's limits removed, which can no longer be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missed {
     pub first: u64,
     pub last: u64,
-    /// How many there were from `first` to `last`, at the most.
+    /// The most messages from `first` to `last` that may be missing.
     pub messages: u64,
-    /// Each of them was there, and the module would have read it.
+    /// True if each of them existed and the module would have read it.
     pub exact: bool,
 }
 
-/// Sequences that did not come where they were due.
+/// Sequences that did not come when they were due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     pub first: u64,
     pub last: u64,
-    /// When the message before it was stored, nanoseconds since 1970, if that is known.
+    /// When the message before the gap was stored, in nanoseconds since 1970, if known.
     pub after: Option<u64>,
-    /// Nobody got them before.
+    /// No pipeline received the messages before.
     pub unread: bool,
-    /// Messages of other subjects make no gaps.
+    /// True if messages of other subjects cannot explain the gap.
     pub likely: bool,
 }
 
-/// By what a stream loses messages, and what of it a module reads.
+/// How a stream loses messages, and which of them a module reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeps {
     pub max_messages: Option<u64>,
     pub max_bytes: Option<u64>,
     pub max_age: Option<Duration>,
-    /// What the largest message takes in the store, in bytes.
+    /// The size of the largest message in the store, in bytes.
     pub largest: u64,
-    /// Each sequence is a message that the module reads, and only limits remove any, unless somebody does it by hand.
+    /// True if the module reads every sequence and only limits remove messages, apart from deletions by hand.
     pub all: bool,
 }
 
@@ -59,14 +60,14 @@ pub struct Held {
     pub last: u64,
     pub messages: u64,
     pub bytes: u64,
-    /// Sequences between first and last that it does not hold.
+    /// Sequences between first and last that the stream does not hold.
     pub deleted: u64,
-    /// When the last one was stored, nanoseconds since 1970.
+    /// When the last message was stored, in nanoseconds since 1970.
     pub newest: u64,
 }
 
 impl Keeps {
-    /// What of a gap the limits removed, where the stream holds this now.
+    /// Returns the part of a gap that the limits removed, given what the stream holds now.
     pub fn judge(&self, gap: Gap, held: Held, seen: Seen, now: u64) -> Option<Missed> {
         let last = gap.last.min(held.first.checked_sub(1)?);
         if last < gap.first || !self.are_at_work(gap, held, now) {
@@ -80,7 +81,7 @@ impl Keeps {
         })
     }
 
-    /// Whether the limits can be what removed the messages of this gap: somebody may have purged the stream.
+    /// Returns true if the limits can have removed the messages of this gap. The cause may also be a purge.
     fn are_at_work(&self, gap: Gap, held: Held, now: u64) -> bool {
         let old = |age: Duration| {
             let age = nanoseconds(age);
@@ -90,7 +91,7 @@ impl Keeps {
         self.are_reached(held) || self.max_age.is_some_and(old)
     }
 
-    /// Whether the next message pushes others out.
+    /// Returns true if the next message pushes others out.
     fn are_reached(&self, held: Held) -> bool {
         let reached = |limit: Option<u64>, is: u64| limit.is_some_and(|limit| is >= limit);
         reached(self.max_messages, held.messages + held.deleted)
@@ -98,12 +99,12 @@ impl Keeps {
     }
 }
 
-/// What looking at a stream again and again has shown.
+/// What repeated looks at a stream have shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The first sequence that it held the last time.
+    /// The first sequence that the stream held at the last look.
     first: u64,
-    /// Messages up to there may have been removed by hand.
+    /// Messages up to this sequence may have been removed by hand.
     uncertain_through: u64,
 }
 
@@ -119,20 +120,21 @@ impl Seen {
     }
 }
 
-/// What was read so far, within an epoch.
+/// What was read so far within an epoch.
 #[derive(Debug)]
 pub struct Retention {
     keeps: Option<Keeps>,
-    /// The stream sequence that may come next; not known before a new consumer has delivered something.
+    /// The next stream sequence that may come. It is unknown before the first delivery of a new consumer.
     next: Option<u64>,
-    /// When the last one that came was stored.
+    /// When the last delivered message was stored.
     stored: Option<u64>,
-    /// Something that is to be read waited behind the last delivery.
+    /// Further messages waited behind the last delivery.
     waiting: bool,
 }
 
 impl Retention {
-    /// `read_through`: what was delivered and is not lost to anybody, in this pipeline or before; `None` for a new consumer.
+    /// `read_through` is the sequence up to which messages were delivered and are not lost, in this pipeline or before.
+    /// It is `None` for a new consumer.
     pub fn new(keeps: Option<Keeps>, read_through: Option<u64>, waiting: bool) -> Self {
         Self {
             keeps,
@@ -142,8 +144,8 @@ impl Retention {
         }
     }
 
-    /// What the stream, as it was found, does not hold any more. `floor`: what follows was not acknowledged, and yet delivered up to where
-    /// it was read. Whoever got it may have published it.
+    /// Returns the gaps in what the stream held when the epoch started. Messages after `floor` were not acked, but
+    /// those up to the last read one were delivered. Whoever received them may have published them.
     pub fn begin(&mut self, floor: u64, held: Held) -> [Option<Gap>; 2] {
         let (Some(next), Some(gone)) = (self.next, held.first.checked_sub(1)) else {
             return [None, None];
@@ -154,12 +156,13 @@ impl Retention {
         [unacknowledged.map(|gap| Gap { unread: false, ..gap }), unread]
     }
 
-    /// Whether a gap may be a loss at all.
+    /// Returns true if a gap can be a loss at all.
     pub fn is_watched(&self) -> bool {
         self.keeps.is_some()
     }
 
-    /// A delivery. `pending` is how many the consumer has still to deliver.
+    /// Records a delivery and returns the gap before it. `pending` is how many messages the consumer still has to
+    /// deliver.
     pub fn delivered(&mut self, sequence: u64, stored: u64, pending: u64) -> Option<Gap> {
         let next = self.next.unwrap_or(sequence);
         let gap = if sequence > next {
@@ -175,7 +178,8 @@ impl Retention {
         gap
     }
 
-    /// Whether these sequences may be a loss. Where all of a stream is read every gap may be; otherwise something has to have waited.
+    /// Returns these sequences as a gap if they may be a loss. If the module reads all of the stream, every gap may be
+    /// one. Otherwise, a message must have been waiting.
     fn gap(&self, first: u64, last: u64) -> Option<Gap> {
         let keeps = self.keeps?;
         (first <= last && (keeps.all || self.waiting)).then_some(Gap {

@@ -29,7 +29,7 @@ fn reply(text: &str) -> String {
     text.to_owned()
 }
 
-/// Some load of a module.
+/// An arbitrary load of a module.
 fn any() -> Load {
     Load {
         id: crate::load::LoadId(1),
@@ -116,7 +116,7 @@ fn the_window_counts_from_the_floor() {
         (0, 10_000 - 4 * size)
     );
 
-    // Settled above the floor: it still counts, since a crash would deliver it again.
+    // A message settled above the floor still counts, because a crash would deliver it again.
     window.settle(tickets[1]);
     assert_eq!(
         (window.room_messages(Instant::now()), window.unsettled()),
@@ -160,7 +160,7 @@ fn after_a_reset_what_is_settled_is_acked_again_and_what_is_open_goes_on() {
         Arrival::Pending,
         "it is settled, and not at the front"
     );
-    // Settled between the reset and its own redelivery: the reply of the old epoch must not be used.
+    // The message is settled between the reset and its own redelivery. The receipt of the old epoch must not be used.
     window.settle(tickets[3]);
     assert_eq!(window.settle(tickets[1]), ["again.2", "again.3"].map(reply));
     assert!(window.is_empty());
@@ -176,7 +176,7 @@ fn a_message_between_two_known_ones_is_misplaced() {
     assert_eq!(arrive(&mut window, 2), Arrival::Misplaced);
 }
 
-/// A stream that was rolled back, or put back from a copy, has other messages with sequences that were seen.
+/// A stream that was rolled back, or restored from a copy, has other messages with known sequences.
 #[test]
 fn a_sequence_with_another_time_is_another_message() {
     let mut window = Window::new(LIMITS);
@@ -249,13 +249,13 @@ fn what_is_not_acked_is_in_progress_when_it_is_time() {
     );
 }
 
-/// What a model of JetStream and a careless user do to a window.
+/// A step in which a model of JetStream or a careless user acts on a window.
 #[derive(Debug, Clone)]
 enum Step {
     Deliver,
     /// Settles the open message at this position among the open ones.
     Settle(usize),
-    /// The acks of this many of the messages that were acked most recently are lost, then the consumer is reset.
+    /// Loses the acks of this many of the most recently acked messages, then resets the consumer.
     Reset {
         lost: usize,
     },
@@ -270,7 +270,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..200)
 }
 
-/// JetStream as far as one explicit-ack consumer goes: acks above the floor are forgotten by a reset.
+/// JetStream as far as one consumer with explicit acks needs it. A reset forgets acks above the floor.
 #[derive(Default)]
 struct Server {
     acked: BTreeSet<u64>,
@@ -306,8 +306,8 @@ impl Server {
 }
 
 proptest! {
-    /// Whatever is lost: nothing is acked before all up to it is settled, nothing is transformed twice, and once all is settled
-    /// and delivered again, all is acked.
+    /// Whatever is lost, nothing is acked before everything up to it is settled, and nothing is transformed twice. Once
+    /// everything is settled and redelivered, everything is acked.
     #[test]
     fn acks_follow_settling_and_nothing_is_worked_on_twice(steps in steps()) {
         let mut window = Window::new(LIMITS);

@@ -1,4 +1,4 @@
-//! Waits for the pin, and keeps it, as the relay's source does where there is standby.
+//! Waits for the pin and keeps it, as the relay's source does with standby.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Process, RelayEvent, Running};
 use crate::jetstream::{PinId, Pull};
 use crate::world::{ToServer, World};
 
-/// How long a pull of a relay that stands by lives, and how much later its answer may come.
+/// How long a pull of a standby relay lives, and how much later its answer may come.
 const WAITING: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,7 +23,7 @@ pub(super) struct Pin {
 }
 
 impl Process {
-    /// Looks whether anybody is pinned, and pulls again.
+    /// Looks whether a relay is pinned, and pulls again.
     pub(super) fn ask_for_the_pin(&self, running: &mut Running, world: &mut World) {
         if let Source::Pinning { attempt, .. } = &mut running.source {
             let look = ToServer::Look {
@@ -66,7 +66,7 @@ impl Process {
         self.send(world, ToServer::Pull(pull));
     }
 
-    /// Renews the pin, now and again, until it is lost.
+    /// Renews the pin at intervals until it is lost.
     pub(super) fn renew(&self, running: &Running, world: &mut World, id: PinId) {
         if !running
             .pin

@@ -17,16 +17,16 @@ use crate::world::{Event, RelayId, ToServer, World};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a stream is asked what it still holds.
+/// How often the relay asks a stream what it holds.
 const ASK_INTERVAL: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub(super) enum Source {
     Closed,
-    /// Asks for the pin first, where there is standby.
+    /// Asks for the pin first, with standby.
     Pinning {
         attempt: u64,
-        /// Where answers come.
+        /// The inbox for the answers.
         inbox: Option<Inbox>,
         /// When the last pull was sent.
         sent: Instant,
@@ -47,13 +47,13 @@ pub(super) struct Open {
     generation: u64,
     epoch: Epoch,
     buffer: VecDeque<Reply>,
-    /// Gaps of which the stream is asked, and when it was asked last.
+    /// Gaps to ask the stream about, and when it was last asked.
     gaps: Vec<Gap>,
     asked: Option<Instant>,
 }
 
 impl Process {
-    /// As the relay's `Epoch::next`. Returns true if there was something.
+    /// Works like the relay's `Epoch::next`. Returns true if there was something.
     pub(super) fn read(&mut self, running: &mut Running, world: &mut World) -> Result<bool, String> {
         let Some(room) = running.run.room(world.now) else {
             return Ok(false);
@@ -180,7 +180,7 @@ impl Process {
         }
     }
 
-    /// Opens an epoch if it is time.
+    /// Opens an epoch if it is due.
     pub(super) fn open(&mut self, running: &mut Running, world: &mut World) {
         if running.run.opens(world.now) {
             self.attempts += 1;
@@ -302,7 +302,7 @@ impl Process {
         }
     }
 
-    /// Asks the stream what it holds: for gaps, and now and then.
+    /// Asks the stream what it holds, for gaps and at intervals.
     pub(super) fn look_out(&self, running: &mut Running, world: &mut World) {
         let Source::Open(open) = &mut running.source else {
             return;
@@ -321,7 +321,7 @@ impl Process {
         }
     }
 
-    /// What of the gaps was lost to the stream's limits.
+    /// Finds out which part of the gaps was lost to the stream's limits.
     pub(super) fn judge(
         &mut self,
         running: &mut Running,

@@ -1,4 +1,4 @@
-//! Knows everything that was pushed, sent, shown and concluded, and says which promise was broken.
+//! Knows everything that was pushed, sent, shown and concluded, and reports broken promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -8,10 +8,11 @@ use slipring_core::publish::{Concluded, Order, RequestId};
 use super::driver::Setup;
 use crate::centrifugo::{Command, Ill, PLAIN, UNKNOWN};
 
-/// Centrifugo's memory of keys.
+/// How long Centrifugo remembers keys.
 const NO_REPEATS_FOR: Duration = Duration::from_secs(300);
 
-/// How long what is not behind anything cursed may wait for each that is, and once more: some time-outs of 8 s, and pauses.
+/// How long a publication that is not behind a cursed one may wait for each cursed one, plus once more: some time-outs
+/// of 8 s, and pauses.
 const PATIENCE: Duration = Duration::from_secs(100);
 
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Checker {
     /// Error 100 was answered in this request for this publication on this channel.
     failed: BTreeSet<(RequestId, String, u64)>,
     concluded: usize,
-    /// How many publications never get there.
+    /// The number of publications that never arrive.
     cursed: u32,
 }
 
@@ -30,23 +31,23 @@ pub(super) struct Checker {
 struct Pushed {
     channels: Vec<String>,
     at: Instant,
-    /// It is cursed, or waits for something that is.
+    /// The publication is cursed or waits for a cursed one.
     hindered: bool,
     poisoned: bool,
     concluded: bool,
-    /// It was never to be sent.
+    /// The publication must never be sent.
     obsolete: bool,
 }
 
 #[derive(Debug, Default)]
 struct Channel {
-    /// In the order of pushing.
+    /// Publications in the order of pushing.
     pushed: Vec<u64>,
     shown: Vec<(Instant, u64)>,
     seen: BTreeSet<u64>,
     in_flight: Option<RequestId>,
     hindered: bool,
-    /// A publication failed with error 100 here, which in batched order may lead to repeats.
+    /// A publication failed with error 100 here, which may lead to repeats in batched order.
     disturbed: bool,
 }
 
@@ -86,7 +87,7 @@ impl Checker {
         });
     }
 
-    /// The publication pushed last took the place of this one.
+    /// The last pushed publication replaced this one.
     pub(super) fn gave_up_its_place(&mut self, number: u64) -> Result<(), String> {
         let newest = self.pushed.last().map(|newest| newest.channels.clone());
         let pushed = &mut self.pushed[number as usize];
@@ -210,8 +211,9 @@ impl Checker {
         self.concluded == self.pushed.len()
     }
 
-    /// When everything has come to rest, what a subscriber saw last must be the newest: that is what the repeats are for.
-    /// Without keys a request executed long after its time-out spoils that, and without history the scheduler cannot know.
+    /// Checks at rest that subscribers saw the newest publication last, which is the purpose of the repeats. Without
+    /// keys, a request that is executed long after its time-out breaks this, and without history the scheduler cannot
+    /// notice.
     pub(super) fn at_rest(&self) -> Result<(), String> {
         for (name, channel) in self.channels.iter().filter(|(name, _)| !name.starts_with(PLAIN)) {
             let mut last = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Plays one schedule: pushes at random times, gives each request a fate, moves the clock from event to event, and tells the
-//! checker everything. All of it follows from the seed.
+//! Plays one schedule. The driver pushes at random times, decides the fate of each request, moves the clock from event
+//! to event, and reports everything to the checker. All of it follows from the seed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use super::traffic;
 use crate::centrifugo::{self, Centrifugo};
 use crate::flight::{Curse, Flight, Odds, Sent};
 
-/// Simulated time in which a schedule has to come to its end; pauses are at most 30 s, and faults end after 60 s, or when the curse
-/// does.
+/// The simulated time in which a schedule has to end. Pauses are at most 30 s, and faults end after 60 s or when the
+/// curse ends.
 const PATIENCE: Duration = Duration::from_secs(3_000);
 
-/// Far longer than anything may wait that is not behind what is cursed.
+/// Far longer than anything may wait that is not behind a cursed publication.
 const CURSE_LASTS: Duration = Duration::from_secs(2_000);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) order: Order,
     pub(super) keys: bool,
-    /// Of what waits for a channel only the newest goes out.
+    /// Sends only the newest of the publications that wait for a channel.
     pub(super) conflate: bool,
-    /// Nothing goes wrong but that some publications never get there.
+    /// Nothing goes wrong, except that some publications never arrive.
     pub(super) cursed: bool,
 }
 
-/// What happened, so that it can be compared and so that a fault that never occurs is noticed.
+/// What happened in a schedule. Runs are compared by it, and it reveals a fault that never occurs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) shown: Vec<(String, u64)>,
@@ -66,7 +66,7 @@ pub(super) fn run(setup: Setup, seed: u64) -> Result<Summary, String> {
     let mut driver = Driver::new(setup, seed);
     driver.play()?;
     driver.checker.at_rest()?;
-    // Idle channels are forgotten, at the latest when what they had to remember is over.
+    // Idle channels are forgotten once what they had to remember no longer matters.
     driver.scheduler.next_request(driver.now + Duration::from_secs(60));
     if !driver.scheduler.is_idle() || driver.scheduler.waiting() > 0 || !driver.scheduler.has_forgotten_all() {
         return Err(format!(
@@ -80,7 +80,7 @@ pub(super) fn run(setup: Setup, seed: u64) -> Result<Summary, String> {
 impl Driver {
     fn new(setup: Setup, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        // The clock's value decides nothing.
+        // The value of the clock decides nothing.
         let start = Instant::now();
         let max_in_flight = rng.usize(1..5);
         let limits = Limits {
@@ -138,7 +138,7 @@ impl Driver {
                 }
                 self.at(wakeup, Event::Wake);
             }
-            // What is woken too often changes nothing, but what is not woken stands still.
+            // A wakeup too many changes nothing, but a missing one stops the schedule.
             let Some(((time, _), event)) = self.events.pop_first() else {
                 break;
             };
@@ -205,7 +205,7 @@ impl Driver {
 
     fn execute(&mut self, id: RequestId, index: usize) -> Result<(), String> {
         let faulty = self.now < self.faults_end;
-        // Requests may be executed after they were given up.
+        // A request may be executed after its sender has given it up.
         let command = self.flights[&id].commands[index].clone();
         let mut responses = Vec::new();
         for channel in &command.channels {

@@ -1,4 +1,5 @@
-//! What is pushed: a few hot channels, many cold ones, broadcasts, and what Centrifugo will refuse.
+//! The publications to push: for a few busy channels and many quiet ones, broadcasts, and some that Centrifugo will
+//! refuse.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use slipring_core::message::Publication;
 
 use crate::centrifugo::{self, Ill, PLAIN, UNKNOWN};
 
-/// A random publication that carries its number, and what is wrong with it.
+/// Returns a random publication that carries its number, and its defect if it has one.
 pub(super) fn publication(rng: &mut Rng, number: u64, cursed: bool) -> (Publication, Option<Ill>) {
     let mut channels: Vec<Arc<str>> = match rng.u64(0..100) {
         0..80 => vec![channel(rng)],

@@ -1,24 +1,24 @@
-//! Where only the newest state of a channel matters, a flow that begins publishes nothing until all has come again that an earlier
-//! one may have got. That one may have left out 2, since 3 was there, and died before it could ack either: whoever publishes 2 as
-//! soon as it comes shows 3 2 3.
+//! Where only the newest state of a channel matters, a new flow publishes nothing until every message that an earlier
+//! flow may have received has come again. The earlier flow may have skipped 2 because it had 3, and died before it
+//! could ack either. Publishing 2 as soon as it comes would show 3 2 3.
 
 use std::time::{Duration, Instant};
 
 use crate::read::Again;
 
-/// What does not come for so long does not come: the stream may have lost it.
+/// A message that takes longer than this is not coming: the stream may have lost it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(in crate::pipeline) struct CatchUp {
     again: Again,
     last: u64,
-    /// `None` until something comes: there is nothing to publish before that.
+    /// `None` until the first message comes. There is nothing to publish before that.
     until: Option<Instant>,
 }
 
 impl CatchUp {
-    /// `None`: nothing comes again.
+    /// Returns `None` if no message comes again.
     pub(in crate::pipeline) fn new(again: Again) -> Option<Self> {
         (again.messages > 0).then_some(Self {
             again,
@@ -27,19 +27,19 @@ impl CatchUp {
         })
     }
 
-    /// A message came.
+    /// Records that a message came.
     pub(in crate::pipeline) fn came(&mut self, sequence: u64, now: Instant) {
         self.again.messages = self.again.messages.saturating_sub(1);
         self.last = sequence;
         self.until = Some(now + PATIENCE);
     }
 
-    /// Whether all has come that somebody may have got before.
+    /// Returns true once everything has come that an earlier flow may have received.
     pub(in crate::pipeline) fn is_over(&self, now: Instant) -> bool {
         self.again.messages == 0 && self.last >= self.again.through || self.until.is_some_and(|until| now >= until)
     }
 
-    /// When it is over at the latest, if nothing comes.
+    /// Returns when catching up ends if no more messages come.
     pub(in crate::pipeline) fn until(&self) -> Option<Instant> {
         self.until
     }

@@ -1,29 +1,30 @@
-//! Far behind, what waits for a channel is most likely outdated by what still has to come. So where only the newest counts, requests
-//! wait until as much has come as the window takes, and then go out in one burst; the next one follows when that is answered.
+//! Far behind the stream, newer messages will most likely replace what waits for a channel. Where only the newest state
+//! counts, requests therefore wait until the window is nearly full and then go out in one burst. The next burst starts
+//! once that one is answered.
 //!
-//! Measured with a backlog of 1,000,000 messages on 1,000 channels (`make bench BENCH=behind`): BENCHMARKS.md.
+//! BENCHMARKS.md has a measurement with a backlog of 1,000,000 messages on 1,000 channels (`make bench BENCH=behind`).
 
 use std::time::{Duration, Instant};
 
-/// The longest that anything waits: NATS may fall silent in the middle of a backlog, or a request hang.
+/// The longest wait. NATS may fall silent in the middle of a backlog, or a request may hang.
 pub(in crate::pipeline) const PATIENCE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy)]
 pub(in crate::pipeline) enum Gather {
-    /// Nothing goes out.
+    /// Nothing goes out until this time.
     Until(Instant),
-    /// Whatever can go out goes out.
+    /// Everything that is ready goes out.
     Burst,
 }
 
-/// Whether it is worth waiting, and for what.
+/// Decides whether waiting is worthwhile.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::pipeline) struct Situation {
-    /// The stream holds more than the window takes.
+    /// The stream has more messages left than fit in the window.
     pub far_behind: bool,
-    /// Little more comes before something is settled.
+    /// Few more messages can come before something is settled.
     pub full: bool,
-    /// Requests that are not answered.
+    /// Number of unanswered requests.
     pub in_flight: usize,
 }
 
@@ -32,7 +33,7 @@ impl Gather {
         Self::Burst
     }
 
-    /// Whether what waits may go out now.
+    /// Returns true if waiting publications may go out now.
     pub(in crate::pipeline) fn lets_go(&mut self, now: Instant, situation: Situation) -> bool {
         let Situation {
             far_behind,
@@ -50,12 +51,12 @@ impl Gather {
         true
     }
 
-    /// All is out that could go out.
+    /// Ends a burst: everything that was ready is out.
     pub(in crate::pipeline) fn over(&mut self, now: Instant) {
         *self = Self::Until(now + PATIENCE);
     }
 
-    /// When something may go out at the latest.
+    /// Returns when waiting publications may go out at the latest.
     pub(in crate::pipeline) fn until(self) -> Option<Instant> {
         match self {
             Self::Until(until) => Some(until),

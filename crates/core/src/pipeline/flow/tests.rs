@@ -37,12 +37,12 @@ fn after(now: Now, time: Duration) -> Now {
     }
 }
 
-/// Delivers a message. Answers what is to be transformed.
+/// Delivers a message and returns its ticket.
 fn deliver(flow: &mut Flow<String>, sequence: u64) -> Ticket {
     deliver_before(flow, sequence, 0)
 }
 
-/// Delivers a message behind which the stream holds so many.
+/// Delivers a message with `pending` more behind it in the stream.
 fn deliver_before(flow: &mut Flow<String>, sequence: u64, pending: u64) -> Ticket {
     let message = Message {
         subject: "orders.1".into(),
@@ -119,7 +119,7 @@ fn publication(channel: &str) -> Publication {
     }
 }
 
-/// Delivers messages for a channel, behind which the stream holds so many, and transforms them.
+/// Delivers and transforms messages for a channel, with `pending` more behind them in the stream.
 fn publish(flow: &mut Flow<String>, channel: &str, sequences: std::ops::RangeInclusive<u64>, pending: u64) {
     for sequence in sequences {
         let transformed = Transformed {
@@ -140,7 +140,7 @@ fn what_centrifugo_refuses_is_put_down_to_the_module_that_made_it() {
     publish(&mut flow, "orders:1", 1..=1, 0);
     let now = Now::read();
     let request = flow.next_request(now).unwrap();
-    // By now another one is at work.
+    // Another load runs by now.
     let ticket = deliver(&mut flow, 2);
     let transformed = Transformed {
         ticket,
@@ -176,7 +176,7 @@ fn conflating() -> Flow<String> {
     })
 }
 
-/// Catching up must not wait for what the module would make if there were room.
+/// Catching up must not wait for outcomes that do not fit into memory.
 #[test]
 fn a_flow_that_catches_up_publishes_what_it_has_when_there_is_no_room_for_more() {
     let mut flow = conflating();
@@ -238,7 +238,7 @@ fn messages_leave_room_for_what_they_become() {
     assert_eq!(flow.room_to_make(), 4_000, "the window is full of messages");
 }
 
-/// Confirms the request that goes out. Answers how many publications it had.
+/// Confirms the request that goes out and returns the number of its publications.
 fn sends(flow: &mut Flow<String>, now: Now) -> usize {
     let Some(request) = flow.next_request(now) else {
         return 0;
@@ -253,7 +253,7 @@ fn sends(flow: &mut Flow<String>, now: Now) -> usize {
 fn far_behind_a_conflating_flow_sends_once_a_window() {
     let mut flow = conflating();
     let now = Now::read();
-    // The first one goes out at once, since nothing is known of the stream before.
+    // The first request goes out at once because the flow knows nothing about the stream yet.
     publish(&mut flow, "orders:1", 1..=1, 1_000);
     assert_eq!(sends(&mut flow, now), 1);
     publish(&mut flow, "orders:1", 2..=2, 900);

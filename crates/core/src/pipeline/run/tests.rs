@@ -26,7 +26,7 @@ fn begin(now: Now, settings: Settings, standby: bool) -> Run<u64> {
     Run::begin(now.instant, flow, limits, None, standby)
 }
 
-/// One that reads.
+/// Starts a run and opens its first epoch.
 fn open(now: Now, settings: Settings, standby: bool) -> Run<u64> {
     let mut run = begin(now, settings, standby);
     assert!(run.opens(now.instant));

@@ -1,5 +1,5 @@
-//! How long to wait before trying again: twice as long after each failure, up to a bound, with jitter, so that pipelines that
-//! failed together do not come back together.
+//! Computes the wait before a retry. It doubles with each failure up to a limit. Jitter keeps pipelines that failed
+//! together from coming back together.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// After `failures` in a row, at least one: between a half and the whole of `first`·2^(`failures` − 1).
+    /// Returns the delay after `failures` consecutive failures, at least one: between half and the whole of
+    /// `first`·2^(`failures` − 1).
     pub(super) fn delay(self, failures: u32, rng: &mut Rng) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let whole = self.first.saturating_mul(1 << doublings).min(self.longest);

@@ -1,11 +1,11 @@
-//! Which of Centrifugo's endpoints requests go to, as this module has found them. Other modules judge by themselves: what is wrong with
-//! one's requests says nothing about another's.
+//! Chooses which of Centrifugo's endpoints get the requests of this module. Other modules decide for themselves,
+//! because a fault of one module's requests says nothing about another's.
 
 #[derive(Debug)]
 pub(super) struct Endpoints {
     count: usize,
     current: usize,
-    /// How many in a row failed since the last success of any.
+    /// Number of endpoints in a row that failed since the last success of any.
     failed: usize,
 }
 
@@ -22,14 +22,15 @@ impl Endpoints {
         self.current
     }
 
-    /// Each number is another one, as far as there are others.
+    /// Maps each number to another endpoint, as far as there are others.
     pub(super) fn other(&self, number: u32) -> usize {
         (self.current + number as usize) % self.count
     }
 
-    /// A request to this one failed: the next request goes to the next one. Returns whether that has not failed, too.
+    /// A request to this endpoint failed. The next request goes to the next endpoint. Returns true if that one has not
+    /// failed yet.
     pub(super) fn failed(&mut self, endpoint: usize) -> bool {
-        // Only one of several requests that fail together turns.
+        // When several requests fail together, only the first one moves on to the next endpoint.
         if endpoint == self.current {
             self.current = (endpoint + 1) % self.count;
             self.failed += 1;
@@ -37,7 +38,8 @@ impl Endpoints {
         self.failed < self.count
     }
 
-    /// Publications went through this one while nothing did elsewhere, or others went through as well.
+    /// Publications went through this endpoint while nothing went through elsewhere, or while others went through as
+    /// well.
     pub(super) fn succeeded(&mut self, endpoint: usize, elsewhere_nothing: bool) {
         self.failed = 0;
         if elsewhere_nothing {

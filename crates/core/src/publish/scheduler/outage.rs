@@ -1,9 +1,9 @@
-//! When nothing goes through: everything pauses, and one request at a time finds out whether that is over. So an outage of Centrifugo
-//! makes no storm, neither during it nor at its end.
+//! Handles times when nothing goes through. Everything pauses, and one request at a time finds out whether the outage
+//! is over. So an outage of Centrifugo causes no storm of requests, neither during it nor at its end.
 //!
-//! First an empty request asks whether the endpoint takes any. So long as it does not, no publication is sent: what was sent can't be
-//! left out any more. Then publications are tried, and first those that were in no request that failed: if they go through, what
-//! failed before is at fault itself.
+//! First an empty request asks whether the endpoint takes requests. Until it does, no publication is sent, because a
+//! publication that was sent can no longer be left out. Then publications are tried, starting with those that were in
+//! no failed request. If they go through, the fault is in the publications that failed before.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::queues::Kind;
 use crate::publish::RequestId;
 
-/// Somebody has to change a configuration first.
+/// Someone has to change a configuration first.
 const DENIED: Backoff = Backoff {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(30),
@@ -24,8 +24,8 @@ const LOST: Backoff = Backoff {
     longest: Duration::from_secs(5),
 };
 
-/// After so many requests with publications that had never failed, it is most likely not the publications, and they are used up
-/// more slowly.
+/// After this many failed requests with publications that never failed before, the fault is probably not in the
+/// publications. From then on, fewer of them are tried.
 const ENOUGH: u32 = 3;
 
 #[derive(Debug, Default)]
@@ -37,12 +37,14 @@ struct Pause {
     failures: u32,
     until: Instant,
     probe: Option<Probe>,
-    /// The endpoint has taken an empty request since the last failure.
+    /// Set if the endpoint has taken an empty request since the last failure.
     open: bool,
-    /// Requests that tried publications, and of these those that failed although their publications never had.
+    /// Counts requests with publications. The second counter has the failed ones whose publications had never failed
+    /// before.
     tries: u32,
     clean_failures: u32,
-    /// What failed last, or is under way, is one publication alone that had failed before, which says nothing about others.
+    /// The last failure, or the request in flight, is a single publication that had failed before. It says nothing
+    /// about others.
     lone: bool,
 }
 
@@ -55,7 +57,7 @@ struct Probe {
 /// What may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// There is no outage.
+    /// Anything: there is no outage.
     Send,
     Wait,
     /// An empty request.
@@ -68,11 +70,11 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) failure: Failure,
-    /// The next one goes to an endpoint that has not failed yet, and needs no pause.
+    /// The next request goes to an endpoint that has not failed yet, and needs no pause.
     pub(super) elsewhere: bool,
-    /// It had publications, and none of them had failed before.
+    /// The request had publications, and none of them had failed before.
     pub(super) clean: bool,
-    /// It had one, which had failed before.
+    /// The request had a single publication, which had failed before.
     pub(super) lone: bool,
     pub(super) reason: String,
 }
@@ -88,7 +90,7 @@ impl Outage {
         self.0.is_some()
     }
 
-    /// `clean`: there are publications that have not been in a request that failed.
+    /// `clean` is true if some waiting publications were in no failed request.
     pub(super) fn step(&self, now: Instant, clean: bool) -> Step {
         let Some(pause) = &self.0 else { return Step::Send };
         let due = pause.probe.is_none() && pause.until <= now;
@@ -105,7 +107,7 @@ impl Outage {
         }
     }
 
-    /// When something may be sent, if that is what everything waits for.
+    /// Returns when something may be sent, if everything waits for that.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         self.0
             .as_ref()
@@ -124,7 +126,7 @@ impl Outage {
         }
     }
 
-    /// Publications were sent. `lone`: one, which had failed before.
+    /// Publications were sent. `lone` is true for a single publication that had failed before.
     pub(super) fn tried(&mut self, id: RequestId, lone: bool) {
         if let Some(pause) = &mut self.0 {
             pause.probe = Some(Probe { id, asks: false });
@@ -133,7 +135,7 @@ impl Outage {
         }
     }
 
-    /// The second request replaces the first, whose answer left a question.
+    /// The second request replaces the first, whose answer left a question open.
     pub(super) fn hands_over(&mut self, first: RequestId, second: RequestId) {
         if let Some(Pause { probe: Some(probe), .. }) = &mut self.0
             && probe.id == first
@@ -156,12 +158,13 @@ impl Outage {
         self.0 = None;
     }
 
-    /// This request was answered, if not as was wished.
+    /// This request was answered, but not with a success.
     pub(super) fn answered(&mut self, id: RequestId) {
         self.0.take_if(|pause| pause.is_probed_by(id));
     }
 
-    /// Returns whether that was news: a request that was sent before the pause began and fails during it adds nothing.
+    /// Returns true if the failure is news. A request that was sent before the pause started and fails during it adds
+    /// nothing.
     pub(super) fn failed(&mut self, now: Instant, id: RequestId, failed: Failed, rng: &mut Rng) -> bool {
         let Failed {
             failure,

@@ -1,8 +1,9 @@
-//! What waits: the publications in one queue a channel, those that are ready, and the channels that wait for a time.
+//! The waiting publications: a queue per channel, the publications that are ready, and the channels that wait for a
+//! time.
 //!
-//! An item is ready when it is at the front of each of its queues and none of these channels is busy; `blocked` counts the
-//! channels for which that is not so, so that nothing ever has to be searched. An item leaves its queues only when it is done:
-//! while a request carries it, it stays at the front, behind nothing but items of the same request.
+//! An item is ready when it is at the front of each of its queues and none of these channels is busy. `blocked` counts
+//! the channels for which that is not so, so nothing has to be searched. An item leaves its queues only when it is
+//! done. While a request carries it, it stays at the front, behind nothing but items of the same request.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -24,15 +25,15 @@ pub(super) struct Queues {
     pub(super) items: Slab<Item>,
     pub(super) channels: Slab<Channel>,
     by_name: HashMap<Arc<str>, ChannelId>,
-    /// Oldest first. May hold items that are not ready any more, but none twice and none that is gone.
+    /// Oldest first. It may contain items that are no longer ready, but no duplicates and no removed items.
     ready: BinaryHeap<Reverse<(u64, ItemId)>>,
-    /// The same of those that were in requests that failed: fewest failures first, and then the oldest.
+    /// Ready items that were in failed requests: fewest failures first, then oldest first.
     suspects: BinaryHeap<Reverse<(u32, u64, ItemId)>>,
     timers: BinaryHeap<Reverse<(Instant, ChannelId)>>,
     pushed: u64,
 }
 
-/// What is known of publications.
+/// Whether a publication was in failed requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The last request that carried it was answered, or there was none.
@@ -40,18 +41,20 @@ pub(super) enum Kind {
     Suspect,
 }
 
-/// What a publication takes here beside itself and its channels, in bytes: an item, its place among those that are ready, and its
-/// key. What grows by doubling counts twice.
+/// The memory of an item here beside its publication and its channels, in bytes: the item, its place among the ready
+/// ones, and its key. Collections that grow by doubling count twice.
 const ITEM: usize = 2 * (size_of::<Item>() + size_of::<Reverse<(u64, ItemId)>>()) + 48;
 
-/// And for each of its channels: a target, and a place in the queue.
+/// The additional memory for each of its channels: a target and a place in the queue.
 const PLACE: usize = size_of::<ChannelId>() + 2 * size_of::<ItemId>();
 
-/// What a channel takes while anything waits for it, in bytes: with its name's place in the map, and a queue of four.
+/// The memory of a channel while something waits for it, in bytes, with its name's place in the map and a queue of
+/// four.
 pub(super) const CHANNEL: usize =
     2 * (size_of::<Channel>() + size_of::<(Arc<str>, ChannelId)>()) + 4 * size_of::<ItemId>();
 
-/// What the publication takes in the queues, in bytes: beside itself, and beside the channels that others wait for as well.
+/// Returns the memory that the publication takes in the queues, in bytes, without the publication itself and without
+/// channels that others also wait for.
 pub(super) fn size(publication: &Publication) -> usize {
     ITEM + publication.channels.len() * PLACE
 }
@@ -60,27 +63,27 @@ pub(super) fn size(publication: &Publication) -> usize {
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) ticket: u64,
-    /// With its effective key. Shared with the requests that carry it.
+    /// The publication with its effective key, shared with the requests that carry it.
     pub(super) publication: Arc<Publication>,
-    /// The key is the relay's, and not the publication's own.
+    /// True if the key is the relay's and not the publication's own.
     relays_key: bool,
-    /// Where it is not done yet.
+    /// The channels in which it is not done yet.
     pub(super) channels: Targets,
     pub(super) rejection: Option<Rejection>,
     /// The channels on which it was refused.
     pub(super) refused: Vec<Arc<str>>,
-    /// In a request, in bytes.
+    /// The encoded size in a request, in bytes.
     pub(super) size: usize,
-    /// It goes into no larger batch: a larger one with it was refused as a whole.
+    /// The largest batch that may carry it. A larger batch with it was refused as a whole.
     pub(super) max_batch: usize,
-    /// How often it was to be shown again although it was confirmed. Each time needs another key.
+    /// How often it had to be shown again although it was confirmed. Each time needs another key.
     pub(super) repeats: u32,
     pub(super) sent: bool,
-    /// In how many requests it was, one after the other, that failed as a whole.
+    /// Consecutive requests with it that failed as a whole.
     pub(super) failures: u32,
-    /// A request with it alone was refused, by an endpoint that took an empty one after that.
+    /// A request with it alone was refused by an endpoint that then took an empty one.
     pub(super) accused: bool,
-    /// A newer one may take its place while it waits.
+    /// A newer publication may take its place while it waits.
     conflates: bool,
     order: u64,
     blocked: usize,
@@ -97,36 +100,36 @@ pub(super) enum Targets {
 pub(super) struct Channel {
     pub(super) name: Arc<str>,
     queue: VecDeque<ItemId>,
-    /// How many at the front of the queue are in the request `carrier`.
+    /// How many items at the front of the queue are in the request `carrier`.
     taken: usize,
     carrier: RequestId,
-    /// Those of an answered request that stay, in order.
+    /// Items of an answered request that stay, in order.
     kept: Vec<ItemId>,
     backoff_until: Option<Instant>,
-    /// Until then one publication a request.
+    /// Until then, the channel gets one publication per request.
     strict_until: Option<Instant>,
     timers: usize,
-    /// Error 100 in a row.
+    /// Consecutive errors 100.
     pub(super) failures: u32,
-    /// Of the publication confirmed last.
+    /// The position of the publication confirmed last.
     pub(super) last: Option<Position>,
     pub(super) run: Run,
 }
 
-/// What a channel has met so far in the answer to a request that carried several of its items.
+/// What the answer to a request has shown so far for a channel with several items in it.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Run {
-    /// Error 100: it waits before it goes on.
+    /// After error 100, the channel pauses before it goes on.
     pub(super) backs_off: bool,
-    /// What comes after in the same request is shown before what failed, and has to be shown again.
+    /// Later items of the same request were shown before the failed one and have to be shown again.
     pub(super) broken: bool,
-    /// Something was indeed shown too early.
+    /// A publication really was shown too early.
     pub(super) inverted: bool,
 }
 
 impl Queues {
-    /// Adds a publication behind all others of its channels. With `conflates` it takes the place of one that waits there and that
-    /// it makes obsolete, which is returned.
+    /// Adds a publication behind all others of its channels. With `conflates`, it replaces a waiting one that it makes
+    /// obsolete. That one is returned.
     pub(super) fn push(
         &mut self,
         ticket: u64,
@@ -172,7 +175,7 @@ impl Queues {
         let entry = &mut self.items[item];
         for &channel in entry.channels.as_slice() {
             let channel = &mut self.channels[channel];
-            // A busy channel is busy with what is in its queue.
+            // A busy channel is busy with an item of its own queue.
             if !channel.queue.is_empty() {
                 entry.blocked += 1;
             }
@@ -184,8 +187,9 @@ impl Queues {
         None
     }
 
-    /// What the newest publication makes obsolete: the last one that waits on just its channels. Never one that was in a request:
-    /// that may still be executed, and would then be shown after the newer one, since nothing used its key before.
+    /// Returns the item that the newest publication makes obsolete: the last one that waits on exactly its channels. An
+    /// item that was in a request is never obsolete. Its request may still be executed. If nothing had used its key by
+    /// then, it would be shown after the newer publication.
     fn obsolete(&mut self, channels: &Targets, newest: &Publication) -> Option<&mut Item> {
         let last = |&channel: &ChannelId| self.channels[channel].queue.back().copied();
         let mut last_ones = channels.as_slice().iter().map(last);
@@ -199,7 +203,7 @@ impl Queues {
         replaced.then_some(item)
     }
 
-    /// The first item of this kind that may go into the request now.
+    /// Returns the first item of this kind that may go into the request now.
     pub(super) fn peek(&mut self, kind: Kind, carrier: RequestId) -> Option<ItemId> {
         while let Some(id) = self.first(kind) {
             let item = &self.items[id];
@@ -232,7 +236,7 @@ impl Queues {
         }
     }
 
-    /// Whether everything before it on its one channel is in the same request.
+    /// Returns true if everything before the item on its one channel is in the same request.
     fn may_follow(&self, id: ItemId, item: &Item, carrier: RequestId) -> bool {
         let Targets::One(channel) = item.channels else {
             return false;
@@ -241,7 +245,7 @@ impl Queues {
         channel.taken > 0 && channel.carrier == carrier && channel.queue.get(channel.taken) == Some(&id)
     }
 
-    /// Puts the item that was peeked into the request. `follow`: the next ones on its channels may come, too.
+    /// Puts the peeked item into the request. With `follow`, the next items on its channels may join it.
     pub(super) fn take(&mut self, id: ItemId, carrier: RequestId, follow: bool) {
         self.dequeue(id);
         let item = &mut self.items[id];
@@ -261,8 +265,8 @@ impl Queues {
         }
     }
 
-    /// Forgets the item that was peeked, which never was in a request, and returns its ticket. Behind others of the same request it
-    /// only has to wait until it is at the front.
+    /// Removes the peeked item, which never was in a request, and returns its ticket. An item behind others of the same
+    /// request stays until it is at the front.
     pub(super) fn leave_out(&mut self, id: ItemId) -> Option<u64> {
         self.dequeue(id);
         if self.items[id].blocked > 0 {
@@ -283,7 +287,7 @@ impl Queues {
         self.items[id].blocked -= 1;
     }
 
-    /// The item, which a request carried, goes again on this channel.
+    /// The item, which a request carried, is sent again on this channel.
     pub(super) fn keep(&mut self, id: ItemId, channel: ChannelId) {
         self.pop(id, channel);
         self.channels[channel].kept.push(id);
@@ -301,13 +305,13 @@ impl Queues {
         channel.taken -= 1;
     }
 
-    /// Whether a request carries something on this channel that is neither done nor kept yet.
+    /// Returns true if a request carries an item on this channel that is neither done nor kept yet.
     pub(super) fn is_carried(&self, channel: ChannelId) -> bool {
         self.channels[channel].taken > 0
     }
 
-    /// Everything that a request carried on the channel is done or kept: what is kept goes to the front again, and the channel
-    /// is free, at once or at `backoff_until`.
+    /// Every item that a request carried on the channel is done or kept. The kept ones return to the front, and the
+    /// channel is free at once or at `backoff_until`.
     pub(super) fn release(&mut self, id: ChannelId, backoff_until: Option<Instant>, strict_until: Option<Instant>) {
         let channel = &mut self.channels[id];
         while let Some(item) = channel.kept.pop() {
@@ -359,22 +363,22 @@ impl Queues {
         self.timers.peek().map(|&Reverse((time, _))| time)
     }
 
-    /// Whether something may be ready. Only [`Self::peek`] knows for sure.
+    /// Returns true if something may be ready. Only [`Self::peek`] knows for sure.
     pub(super) fn may_be_ready(&self) -> bool {
         !self.ready.is_empty() || !self.suspects.is_empty()
     }
 
-    /// Whether some of this kind may be ready.
+    /// Returns true if items of this kind may be ready.
     pub(super) fn may_have(&self, kind: Kind) -> bool {
         self.first(kind).is_some()
     }
 
-    /// How many are ready that are not suspects, or a few more.
+    /// Returns the number of ready items that are not suspects. The count may be slightly too high.
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// Whether there is nothing left of anything.
+    /// Returns true if nothing is left, not even a channel's past.
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
             && self.channels.is_empty()
@@ -404,7 +408,8 @@ impl Queues {
         id
     }
 
-    /// What a channel's past is good for ends when nothing of it waits: so memory follows what is queued.
+    /// Forgets a channel that has nothing waiting and whose past no longer matters. Memory therefore follows the length
+    /// of the queues.
     fn forget_if_idle(&mut self, id: ChannelId) {
         let channel = &self.channels[id];
         if channel.queue.is_empty() && channel.timers == 0 {
@@ -414,8 +419,8 @@ impl Queues {
     }
 }
 
-/// Whether the older publication is of no use once the newer one is shown. Centrifugo suppresses a version that is not above the
-/// last one of its epoch, so that leaving out the higher one would show an older state.
+/// Returns true if the older publication is useless once the newer one is shown. Centrifugo suppresses a version that
+/// is not above the last one of its epoch, so leaving out a higher version would show an older state.
 fn outdates(newer: &Publication, older: &Publication) -> bool {
     newer.version_epoch == older.version_epoch
         && match (newer.version, older.version) {
@@ -426,7 +431,7 @@ fn outdates(newer: &Publication, older: &Publication) -> bool {
 }
 
 impl Item {
-    /// It is done in each of its channels.
+    /// The item is done in each of its channels.
     pub(super) fn concluded(self) -> Concluded {
         let mut concluded = Concluded::of(self.ticket, self.publication, self.order);
         concluded.result = self.rejection.map_or(Ok(()), Err);
@@ -441,20 +446,20 @@ impl Item {
         }
     }
 
-    /// Whether a position before that of its predecessor means that it was shown too early: by a request whose answer was lost
-    /// and in which the predecessor failed. A broadcast never follows another publication in a request, and a module may have
-    /// given an old key again on purpose.
+    /// Returns true if a position before that of its predecessor means that the item was shown too early, by a request
+    /// whose answer was lost and in which the predecessor failed. A broadcast never follows another publication in a
+    /// request. A module may also reuse an old key on purpose.
     pub(super) fn may_be_found_misplaced(&self) -> bool {
         self.publication.channels.len() == 1 && self.relays_key
     }
 }
 
 impl Concluded {
-    /// One that is confirmed.
+    /// A publication that is confirmed.
     fn of(ticket: u64, publication: Arc<Publication>, number: u64) -> Self {
         let channels = match Arc::try_unwrap(publication) {
             Ok(publication) => publication.channels,
-            // A request that was given up may still hold it.
+            // A request that was given up may still hold the publication.
             Err(publication) => publication.channels.clone(),
         };
         Self {

@@ -1,11 +1,11 @@
-//! What a person reads about a publication that Centrifugo will never take.
+//! Builds the rejections of publications that Centrifugo will never take.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::message::{Rejection, Stage};
 
-/// Centrifugo answered the command with an error that is not temporary.
+/// Centrifugo answered the command with a permanent error.
 pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection {
     let hint = match code {
         102 => ": does the namespace before `:` exist in Centrifugo's configuration?",
@@ -24,7 +24,7 @@ pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection
     }
 }
 
-/// Centrifugo, or a proxy before it, refused a request that carried this one publication.
+/// Centrifugo, or a proxy in front of it, refused a request that carried this one publication.
 pub(super) fn by_status(status: u16, reason: &str, channel: &Arc<str>) -> Rejection {
     let hint = match status {
         413 => ": the publication is larger than what Centrifugo or a proxy before it accepts",

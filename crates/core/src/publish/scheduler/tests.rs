@@ -1,5 +1,6 @@
-//! The rules one by one. A request reads `0@a 1@b+c 2@a~1`: publication 0 on channel a, 1 broadcast to b and c, 2 on a with its
-//! first repeat's key. A conclusion reads `0` when confirmed and `1:102` when rejected with that code.
+//! Tests the rules one by one. The notation of a request is `0@a 1@b+c 2@a~1`: publication 0 on channel a, 1 broadcast
+//! to b and c, 2 on a with the key of its first repeat. A conclusion is `0` when confirmed and `1:102` when rejected
+//! with that code.
 
 mod batched;
 mod conflated;
@@ -102,14 +103,15 @@ impl Bench {
         self.sends("")
     }
 
-    /// Asks the endpoint whether it takes requests, and hears that it does.
+    /// Asks the endpoint whether it takes requests, and answers that it does.
     #[track_caller]
     fn finds_it_open(&mut self) {
         let asks = self.asks();
         self.gets(asks, taken(), "");
     }
 
-    /// Answers all that is sent now, and what has something for this channel with the failure. Returns what was confirmed.
+    /// Answers everything that is sent now. Requests for this channel get the failure. Returns the confirmed
+    /// publications.
     fn answers(&mut self, channel: &str, failure: &Answer) -> Vec<u64> {
         let mut confirmed = Vec::new();
         while let Some(request) = self.scheduler.next_request(self.now) {
@@ -152,7 +154,7 @@ impl Bench {
     }
 }
 
-/// `ok` is a confirmation without a position, `@7` one with it, a number an error's code.
+/// Parses replies: `ok` is a confirmation without a position, `@7` a confirmation with one, and a number an error code.
 fn replies(replies: &str) -> Answer {
     let reply = |reply: &str| match reply.strip_prefix('@') {
         Some(offset) => Reply::Confirmed(Some(Position {
@@ -181,7 +183,7 @@ fn lost() -> Answer {
     }
 }
 
-/// To a request without publications.
+/// The answer to a request without publications.
 fn taken() -> Answer {
     Answer::Replies(Vec::new())
 }

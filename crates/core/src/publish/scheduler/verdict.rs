@@ -1,4 +1,5 @@
-//! What a reply means for one publication on one channel: see the table of answers (`publish/centrifugo/class.rs` of the relay).
+//! Decides what a reply means for one publication on one channel. The table of answers is in
+//! `publish/centrifugo/class.rs` of the relay.
 
 use super::queues::{ChannelId, ItemId, Queues};
 use super::rejection;
@@ -10,11 +11,11 @@ use crate::publish::answer::{self, Position, Reply};
 pub(super) enum Verdict {
     Done,
     Refused(Rejection),
-    /// It goes again.
+    /// The item is sent again.
     Keep,
 }
 
-/// What the reply means for the item, and what it tells about its channel.
+/// Returns what the reply means for the item, and updates what is known of its channel.
 pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply: Reply) -> Verdict {
     let item = &mut queues.items[item];
     let channel = &mut queues.channels[channel];
@@ -22,7 +23,7 @@ pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply
         Reply::Confirmed(position) => {
             if !channel.run.broken && item.may_be_found_misplaced() && is_before(position, channel.last) {
                 channel.run.broken = true;
-                // What comes again is compared with what comes with it, so that this ends even where offsets went back.
+                // Repeats are compared only with each other. Otherwise this would never end if offsets went back.
                 channel.last = None;
             }
             if channel.run.broken {

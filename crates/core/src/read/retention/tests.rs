@@ -164,19 +164,19 @@ fn for_one_who_reads_some_subjects_a_gap_is_one_only_if_something_waited() {
     assert_eq!((missed.first, missed.last, missed.exact), (41, 50, false));
 }
 
-/// What happens to a stream with a limit of messages, and to one who reads it.
+/// An event of a stream with a message limit, or of its reader.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Store {
         ours: bool,
     },
-    /// By hand, one of those that are held.
+    /// A message that the stream holds is deleted by hand.
     Delete(prop::sample::Index),
-    /// For a time-to-live of its own.
+    /// A message expires through its own time-to-live.
     Expire(prop::sample::Index),
     Purge,
     Read,
-    /// The relay goes on after a time in which it did not run.
+    /// The relay continues after a time in which it did not run.
     Begin,
 }
 
@@ -195,9 +195,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// No message is counted that was not stored, that was read, that was not the module's, that somebody deleted or that expired, or
-    /// that the limit would have kept; none is counted twice. And where every message is the module's and nobody deletes any, none that
-    /// the limit removed before a later one was read is left out.
+    /// A message is counted only if it was stored, is one of the module's, was never read, was not deleted and did not
+    /// expire, and the limit removed it. None is counted twice. If every message is the module's and nobody deletes
+    /// any, each message that the limit removed before a later one was read is counted.
     #[test]
     fn what_is_counted_was_lost_to_the_limits(
         events in events(),
@@ -244,7 +244,7 @@ proptest! {
                     stream.remove(&sequence);
                     removed.insert(sequence);
                 }
-                // It moves the consumer, too.
+                // A purge also moves the consumer.
                 Event::Purge if purges => {
                     stream.clear();
                     floor = last;
@@ -273,7 +273,7 @@ proptest! {
                 Event::Begin => {
                     retention = Retention::new(Some(keeps), Some(floor), true);
                     [_, gap] = retention.begin(floor, held);
-                    // Whoever counts begins anew, too.
+                    // The counts start again as well.
                     ever_counted.append(&mut counted);
                 }
                 _ => {}
@@ -288,7 +288,7 @@ proptest! {
                     prop_assert!(counted.insert(sequence), "{sequence} was counted before");
                 }
             }
-            // Each look at the stream comes before the limit has passed what was deleted since the last one.
+            // The relay looks at the stream before the limit passes the messages that were deleted since the last look.
             seen_so_far.look(keeps, held);
         }
         if !filtered && !by_hand && !expires && !purges {

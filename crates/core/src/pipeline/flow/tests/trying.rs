@@ -1,5 +1,5 @@
-//! What a halted pipeline does when it tries again: whatever is refused, and however the messages come, nothing becomes a dead letter
-//! for what is known to be wrong, and nothing follows the message that halted it.
+//! Tests how a halted pipeline tries again. Whatever is refused and in whatever chunks messages come, a known problem
+//! creates no dead letters, and nothing overtakes the message that halted the pipeline.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,21 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A channel of this namespace.
+/// Namespaces of the channels, by index.
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 
-/// What became of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 struct Told {
-    /// Sequences, in order, with what Centrifugo said.
+    /// Sequences in the order of the requests, and whether Centrifugo accepted each.
     sent: Vec<(u64, bool)>,
     dead: Vec<u64>,
     halted: bool,
 }
 
-/// Runs a flow over the messages from `next` on, each of which is one publication in the namespace of this index, until nothing more
-/// happens. `chunk` messages are delivered at once even where there is no room for them, as by a server that cannot be reset.
+/// Runs a flow over the messages from `next` on until nothing more happens. Each message becomes one publication in the
+/// namespace of its index. `chunk` messages are delivered at once even without room, as a server that cannot be reset
+/// does.
 fn run(
     messages: &[usize],
     next: &mut u64,
@@ -154,7 +155,7 @@ proptest! {
                 prop_assert_eq!(flow.trying(), None);
                 again = None;
             } else {
-                // All namespaces are as they were.
+                // All namespaces are still refused.
                 prop_assert!(told.halted && told.dead.is_empty(), "{:?}", told);
                 prop_assert_eq!(flow.trying(), Some(halted));
                 let refused = told.sent.iter().position(|(_, shown)| !shown).unwrap();
@@ -166,7 +167,7 @@ proptest! {
         }
         if again.is_none() {
             prop_assert_eq!(next as usize, messages.len() + 1, "all is settled");
-            // A dead letter above the ack floor comes again after the halt, and may be published then.
+            // A dead letter above the ack floor comes again after the halt and may then be published.
             let shown = first_shown.values().flatten();
             let done: BTreeSet<&u64> = shown.chain(&dead).collect();
             prop_assert_eq!(done.len(), messages.len(), "all is shown or a dead letter");

@@ -1,4 +1,4 @@
-//! When one of several publications of a channel in a request fails, and the next ones do not.
+//! Tests batches in which one publication of a channel fails and the next ones do not.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn error_100_in_the_middle_of_a_batch_shows_the_rest_again_with_other_keys() {
     let first = bench.sends("0@a 1@a 2@a 3@b 4@a 5@a");
     bench.gets(first, replies("ok 100 ok ok 102 100"), "0 3 4:102");
     bench.sleeps(50, 100);
-    // Strictly, from here on.
+    // From here on, the channel is strict.
     let second = bench.sends("1@a");
     bench.gets(second, replies("ok"), "1");
     let third = bench.sends("2@a~1");
@@ -18,7 +18,7 @@ fn error_100_in_the_middle_of_a_batch_shows_the_rest_again_with_other_keys() {
     bench.finds_it_open();
     let fourth = bench.sends("2@a~1");
     bench.gets(fourth, replies("ok"), "2");
-    // This one was not confirmed, so it keeps its key.
+    // This publication was not confirmed, so it keeps its key.
     let fifth = bench.sends("5@a");
     bench.gets(fifth, replies("ok"), "5");
     bench.push_all("a a");
@@ -34,7 +34,7 @@ fn a_position_before_the_last_one_tells_what_a_lost_answer_said() {
     let mut bench = bench(Order::Batched);
     bench.push_all("a a a a");
     let first = bench.sends("0@a 1@a 2@a 3@a");
-    // Executed, but for 1, which failed with error 100. The answer was lost.
+    // Everything but 1 was executed. 1 failed with error 100, and the answer was lost.
     bench.gets(first, lost(), "");
     bench.sleeps(50, 100);
     bench.finds_it_open();
@@ -43,7 +43,7 @@ fn a_position_before_the_last_one_tells_what_a_lost_answer_said() {
     let third = bench.sends("2@a 3@a");
     bench.gets(third, replies("@2 @3"), "");
     let fourth = bench.sends("2@a~1");
-    // It does not compare with what was before, so that it ends even if Centrifugo has lost its history.
+    // The scheduler forgets the earlier positions. Otherwise this would never end if Centrifugo has lost its history.
     bench.gets(fourth, replies("@2"), "2");
     bench.sends("3@a~1");
 }
@@ -54,7 +54,7 @@ fn a_modules_key_goes_before_the_relays_and_may_repeat() {
     bench.push_sized("a", 0, Some("/mine0"));
     bench.push_sized("a", 0, Some("/mine1"));
     let first = bench.sends("0@a/mine0 1@a/mine1");
-    // Already used for an older publication, on purpose.
+    // The key was already used for an older publication, on purpose.
     bench.gets(first, replies("@9 @3"), "0 1");
     bench.push_sized("a", 0, Some("/mine2"));
     bench.push_sized("a", 0, Some("/mine3"));

@@ -1,9 +1,9 @@
-//! Where only the newest state of a channel matters.
+//! Tests channels where only the newest state matters.
 
 use super::*;
 
 impl Bench {
-    /// Pushes a publication with this version, and answers what gave up its place.
+    /// Pushes a publication with this version, and returns the one that it replaced.
     fn push_newest(&mut self, channels: &str, version: Option<u64>) -> Option<u64> {
         let body = format!("[{}]", self.pushed);
         let publication = Publication {

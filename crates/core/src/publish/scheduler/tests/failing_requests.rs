@@ -1,4 +1,4 @@
-//! Requests that fail as a whole, and who is at fault.
+//! Tests requests that fail as a whole, and which publication gets the blame.
 
 use super::*;
 
@@ -79,7 +79,7 @@ fn an_endpoint_that_recovers_before_it_is_asked_blames_nothing_on_the_publicatio
         let first = bench.sends("0@a");
         bench.gets(first, refused(400), "");
         bench.finds_it_open();
-        // What fails for another reason in between makes the next refusal the first again.
+        // A failure for another reason in between makes the next refusal the first one again.
         let second = bench.sends("0@a");
         bench.gets(second, failure, "");
         bench.now = bench.scheduler.next_wakeup().expect("it goes on");
@@ -105,7 +105,7 @@ fn too_large_batches_become_smaller_and_grow_again() {
     let first = bench.sends("0@a 1@b 2@c 3@d");
     bench.gets(first, refused(413), "");
     bench.finds_it_open();
-    // The limit grows with each success, but each publication remembers what was too large with it.
+    // The limit grows with each success, but each publication remembers the batch size that was too large with it.
     let second = bench.sends("0@a 1@b");
     bench.gets(second, replies("ok ok"), "0 1");
     bench.sends("2@c 3@d");
@@ -135,7 +135,7 @@ fn denied_pauses_everything_and_asks() {
     let second = bench.sends("2@c");
     bench.gets(first, denied(), "");
     assert_eq!(bench.scheduler.trouble(), Some("HTTP 401: is the key right?"));
-    // It was sent before the pause, so that it adds nothing to it.
+    // This request was sent before the pause, so it does not lengthen it.
     bench.gets(second, denied(), "");
     for (at_least, at_most) in [(500, 1_000), (1_000, 2_000), (2_000, 4_000)] {
         bench.sleeps(at_least, at_most);
@@ -291,7 +291,7 @@ fn what_comes_after_one_that_failed_alone_twice_does_not_wait_for_it() {
     bench.sleeps(50, 100);
     bench.finds_it_open();
     let again = bench.sends("0@poison");
-    // It is under way, perhaps for as long as the time-out.
+    // The request is in flight, perhaps for as long as the time-out.
     bench.push("b");
     let other = bench.sends("1@b");
     bench.gets(other, replies("ok"), "1");
@@ -299,7 +299,7 @@ fn what_comes_after_one_that_failed_alone_twice_does_not_wait_for_it() {
     bench.gets(again, lost(), "");
     bench.sleeps(50, 100);
     let again = bench.sends("0@poison");
-    // Nothing went through meanwhile, so that it could be anybody's fault.
+    // Nothing went through meanwhile, so any publication may be at fault.
     bench.gets(again, lost(), "");
     bench.push("c");
     bench.finds_it_open();
