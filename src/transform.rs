@@ -1,8 +1,9 @@
-//! The transform stage: a module's bytes and messages in, outcomes out.
+//! The transform stage turns the bytes of a module and messages into outcomes.
 //!
-//! A [`Module`] is compiled, checked and tried when it is loaded; an [`Instance`] of it turns one message into one
-//! [`Outcome`](crate::message::Outcome), whatever the guest does; [`Workers`] run instances on plain threads and hand outcomes
-//! back in the order of the messages; a [`Trial`] watches a version that is new. Nothing here knows where messages come from or where publications go.
+//! A [`Module`] is compiled, checked and tried when it is loaded. An [`Instance`] of it turns one message into one
+//! [`Outcome`](crate::message::Outcome), whatever the guest does. [`Workers`] run instances on plain threads and return
+//! outcomes in the order of the messages. A [`Trial`] watches a new version. Nothing here knows where messages come
+//! from or where publications go.
 
 mod binary;
 mod bindings;

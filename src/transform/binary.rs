@@ -1,5 +1,5 @@
-//! What a file is before anything of it is compiled: a component, a core module that can become one, or something else, which
-//! is then named.
+//! Identifies a file before any of it is compiled: a component, a core module that can become one, or something else.
+//! The error for something else names it.
 
 use std::borrow::Cow;
 
@@ -19,10 +19,10 @@ const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
 const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
 const WIT: &str = include_str!("../../guest-sdk/wit/transform.wit");
 
-/// All that decides what component a core module becomes.
+/// Everything that decides which component a core module becomes.
 pub(super) const CONVERSION: (&str, &str, &[u8]) = (env!("CARGO_PKG_VERSION"), WIT, ADAPTER);
 
-/// The bytes of a component.
+/// Returns the bytes of a component.
 pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     let Some((header, _)) = wasm.split_first_chunk::<8>() else {
         return Err(if wasm.is_empty() {
@@ -44,8 +44,8 @@ pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     }
 }
 
-/// A core module becomes a component of the world that its type section names. Without such a section, as Go's linker makes
-/// it, it counts as one of the world if it exports that world's functions.
+/// Encodes a core module as a component of the world that its type section names. Go's linker writes no such section,
+/// so a module without one counts as one of our world if it exports the functions of that world.
 fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     let core = Core::read(wasm).map_err(|error| damaged(&error))?;
     let wasm = match core {
@@ -66,12 +66,12 @@ fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         .map_err(|error| failed(&error))
 }
 
-/// What of a core module decides how it becomes a component.
+/// The parts of a core module that decide how it becomes a component.
 #[derive(Default)]
 struct Core {
-    /// Carries a type section.
+    /// Set if it has a type section.
     typed: bool,
-    /// Imports from WASI as it was before components.
+    /// Set if it imports from WASI preview 1, which predates components.
     preview1: bool,
     init: bool,
     transform: bool,
@@ -104,7 +104,7 @@ impl Core {
     }
 }
 
-/// Whether the functions are of the types that the world has is seen when the component is made.
+/// Creating the component checks whether the functions have the types of the world.
 fn with_type(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("transform.wit", WIT)?;
@@ -122,7 +122,7 @@ fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
     LoadError::Damaged(error.to_string())
 }
 
-/// What a file seems to be that is not WebAssembly.
+/// Describes a file that is not WebAssembly.
 fn describe(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(24)];
     let known: [(&[u8], &str); 6] = [
@@ -157,7 +157,7 @@ fn describe(bytes: &[u8]) -> String {
     }
 }
 
-/// Without a character that is cut in two at the end.
+/// Returns the length without a character that is cut off at the end.
 fn utf8_len(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

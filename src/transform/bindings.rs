@@ -1,7 +1,8 @@
-//! The world of `guest-sdk/wit` in typed Rust. Parameters are borrowed, so that a payload is copied once: into the guest.
+//! The world of `guest-sdk/wit` in typed Rust. Parameters are borrowed, so a payload is copied only once, into the
+//! guest.
 //!
-//! A core module's world, `transform-core`, differs in one import alone, which `host` provides by hand; its exports
-//! are these.
+//! The world of a core module, `transform-core`, differs only in one import, which `host` provides by hand. Its exports
+//! are the same.
 
 wasmtime::component::bindgen!({
     path: "guest-sdk/wit",
@@ -11,9 +12,9 @@ wasmtime::component::bindgen!({
 
 /// The world's name.
 pub(super) const WORLD: &str = "slipring:transform@0.1.0";
-/// What it imports.
+/// The interface that it imports.
 pub(super) const TYPES: &str = "slipring:transform/types@0.1.0";
 pub(super) const DIAGNOSTICS: &str = "slipring:transform/diagnostics@0.1.0";
-/// What it exports.
+/// The function that it exports.
 pub(super) const INIT: &str = "init";
 pub(super) const TRANSFORM: &str = "transform";

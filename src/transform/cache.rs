@@ -1,8 +1,8 @@
-//! Where compiled code is kept: wasmtime's cache, as a directory that only this user may write into.
+//! Stores compiled code in wasmtime's cache, in a directory that only this user can write to.
 //!
-//! wasmtime writes the entries and reads them. What is ours is under which name an entry is found. The relay's engine has no
-//! compiler, so that it can't compile whatever happens; wasmtime therefore gives what it looks for another name than what the
-//! compiling process has written, and [`Cache::adopt`] gives an entry that name.
+//! wasmtime writes and reads the entries. The relay decides under which name an entry is found. The relay's engine has
+//! no compiler, so it can never compile. For wasmtime, the entries of this engine therefore have other names than those
+//! that the compiling process writes. [`Cache::adopt`] renames an entry accordingly.
 
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder};
@@ -19,11 +19,11 @@ use wasmtime::CacheConfig;
 
 use super::error::EngineError;
 
-/// Of all entries together. wasmtime's own default, which its own clean-up does not enforce here: that runs where code is
-/// written, and the process that writes it has ended by then.
+/// The total size of all entries. It is wasmtime's own default, but wasmtime's clean-up does not enforce it here: the
+/// clean-up runs where code is written, and the writing process has already ended by then.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// What a process left behind that was killed.
+/// Files of a killed process are removed after this time.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
 const SCRATCH: &str = ".compiling-";
@@ -31,12 +31,12 @@ const SCRATCH: &str = ".compiling-";
 #[derive(Debug)]
 pub(super) struct Cache {
     dir: PathBuf,
-    /// Gone with this process: code is kept for as long as it takes to load it.
+    /// A directory that is deleted with this process. Code is kept there only until it is loaded.
     private: Option<TempDir>,
 }
 
 impl Cache {
-    /// The directory is created unless it exists.
+    /// Creates the directory unless it exists.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
         let io = |source| EngineError::CacheDirectory {
             path: dir.to_owned(),
@@ -50,7 +50,7 @@ impl Cache {
         Ok(Self { dir, private: None })
     }
 
-    /// In the first place that can be written to.
+    /// Uses the first writable location.
     pub fn temporary() -> Result<Self, EngineError> {
         let mut trouble = None;
         for place in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
@@ -76,28 +76,28 @@ impl Cache {
         &self.dir
     }
 
-    /// As wasmtime is to use it.
+    /// Returns the cache in the form that wasmtime uses.
     pub fn wasmtime(&self) -> Result<wasmtime::Cache, EngineError> {
         wasmtime_cache(&self.dir)
     }
 
-    /// A directory for one compilation, on the same file system.
+    /// Returns a directory for one compilation on the same file system.
     pub fn scratch(&self) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&self.dir)
     }
 
-    /// Takes over the entry that was written into `scratch`, under the name by which `engine` looks for `stand_in`.
+    /// Moves the entry that was written into `scratch` to the name under which `engine` looks for `stand_in`.
     pub fn adopt(&self, scratch: &Path, engine: &wasmtime::Engine, stand_in: &[u8]) -> io::Result<()> {
         let written = entry_in(scratch)?.ok_or_else(|| io::Error::other("no code was written there"))?;
-        // The directory is named after wasmtime's version.
+        // The directory has the name of wasmtime's version.
         let version = written.parent().and_then(Path::file_name).unwrap_or_default();
         let kept = self.dir.join("modules").join(version);
         fs::create_dir_all(&kept)?;
         fs::rename(&written, kept.join(entry_name(engine, stand_in)))
     }
 
-    /// Removes what nobody has used for longest, until the rest is small enough, and what was left behind. What fails is tried
-    /// again with the next module.
+    /// Removes files left by killed processes, and the least recently used entries until the rest fits. Failed removals
+    /// are tried again with the next module.
     pub fn tidy(&self) {
         if self.is_temporary() {
             let _ = fs::remove_dir_all(self.dir.join("modules"));
@@ -127,7 +127,7 @@ pub(super) fn wasmtime_cache(dir: &Path) -> Result<wasmtime::Cache, EngineError>
     })
 }
 
-/// The one entry of a cache that was used once.
+/// Returns the single entry of a cache that was used once.
 pub(super) fn entry_in(dir: &Path) -> io::Result<Option<PathBuf>> {
     for version in fs::read_dir(dir.join("modules"))? {
         for file in fs::read_dir(version?.path())? {
@@ -140,8 +140,9 @@ pub(super) fn entry_in(dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// As wasmtime's `ModuleCacheEntry::get_data_raw` makes it (wasmtime-internal-cache 48, `src/lib.rs`) of what
-/// `CodeBuilder::compile_cached` hands over. Should another version do it differently, no module loads, and every test of that fails.
+/// Builds the name as wasmtime's `ModuleCacheEntry::get_data_raw` does (wasmtime-internal-cache 48, `src/lib.rs`) from
+/// the input of `CodeBuilder::compile_cached`. If another version of wasmtime changes this, no module loads, and every
+/// test of loading fails.
 fn entry_name(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
     struct Sha256Hasher(Sha256);
 
@@ -172,7 +173,7 @@ fn temporary(place: &Path) -> io::Result<TempDir> {
     let dir = tempfile::Builder::new()
         .prefix("slipring-compiled-")
         .tempdir_in(place)?;
-    // It may be a file system that is there and takes nothing.
+    // The file system may exist and still accept no data.
     fs::write(dir.path().join("probe"), b"1")?;
     fs::remove_file(dir.path().join("probe"))?;
     Ok(dir)
@@ -192,7 +193,7 @@ fn remove_stale(dir: &Path) {
     }
 }
 
-/// Each entry with the time of its last use, which wasmtime notes in a file beside it.
+/// Collects each entry with the time of its last use, which wasmtime records in a file beside it.
 fn collect(dir: &Path, entries: &mut Vec<(SystemTime, u64, PathBuf)>) {
     let Ok(found) = fs::read_dir(dir) else { return };
     for entry in found.flatten() {
@@ -210,7 +211,7 @@ fn collect(dir: &Path, entries: &mut Vec<(SystemTime, u64, PathBuf)>) {
     }
 }
 
-/// What is there already stays as it is: it may be a directory that others need.
+/// An existing directory keeps its permissions, because others may need it.
 fn create_private(dir: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]

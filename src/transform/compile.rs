@@ -1,6 +1,6 @@
-//! From a file to machine code. What is in a file is read by wasmparser, wit-component and Cranelift, none of which bounds what it
-//! takes: a file of 380 kB can cost gigabytes and minutes, and one that is nested deeply ends the process. So the relay does it
-//! in a process of its own (`process`), which is all that suffers.
+//! Compiles a file to machine code. wasmparser, wit-component and Cranelift read the file, and none of them limits the
+//! resources that it takes. A file of 380 kB can cost gigabytes and minutes, and a deeply nested one crashes the
+//! process. The relay therefore compiles in a separate process (`process`), so nothing else suffers.
 
 pub(super) mod process;
 mod shape;
@@ -33,7 +33,7 @@ pub(super) fn component(engine: &Engine, wasm: &[u8], bounds: &Bounds) -> Result
         .map_err(|error| LoadError::Compile(failure::one_line(&format!("{error:#}"))))
 }
 
-/// What the code depends on beside the file.
+/// Returns a hash of everything but the file that the code depends on.
 pub(super) fn environment(config: &Config) -> Result<[u8; 32], EngineError> {
     struct Hashing(Sha256);
 

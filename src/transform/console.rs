@@ -1,12 +1,12 @@
-//! A guest's standard output and error: lines of the relay's log, bounded in length and in rate, and the last words that tell
-//! why a call failed.
+//! Turns the standard output and error of a guest into log lines of limited length and rate, and keeps the last words
+//! that explain a failed call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::last_words::Lines;
 
-/// A longer line is cut. Its rest is counted, not kept.
+/// A longer line is cut. The rest is counted and not kept.
 const MAX_LINE: usize = 1024;
 const LINES_A_SECOND: u32 = 10;
 const BURST: u32 = 100;
@@ -17,7 +17,7 @@ pub(super) enum Channel {
     Stderr,
 }
 
-/// The log of one module, which all its instances share.
+/// The log of one module, shared by all its instances.
 #[derive(Debug)]
 pub(super) struct Log {
     module: String,
@@ -57,7 +57,7 @@ impl Log {
     }
 }
 
-/// What one instance writes.
+/// The output of one instance.
 #[derive(Debug)]
 pub(super) struct Console {
     log: Arc<Log>,
@@ -78,7 +78,7 @@ impl Console {
 
     pub fn write(&mut self, channel: Channel, bytes: &[u8]) {
         let mut pieces = bytes.split(|byte| *byte == b'\n');
-        // `split` gives at least one piece; what follows the last line break is the beginning of a line.
+        // `split` returns at least one piece. The text after the last line break is the start of a line.
         let rest = pieces.next_back().unwrap_or_default();
         for piece in pieces {
             self.line(channel).push(piece);
@@ -87,7 +87,7 @@ impl Console {
         self.line(channel).push(rest);
     }
 
-    /// At the end of a call: an unfinished line is one all the same, and the next call's last words are its own.
+    /// Ends a call. An unfinished line counts as a line, and the next call starts with no last words.
     pub fn end_call(&mut self) -> String {
         for channel in [Channel::Stdout, Channel::Stderr] {
             if !self.line(channel).text.is_empty() {
@@ -116,12 +116,12 @@ impl Console {
     }
 }
 
-/// Control characters do not reach the log, or a guest could forge lines of it or move the terminal's cursor.
+/// Removes control characters. Otherwise a guest could forge log lines or move the terminal's cursor.
 fn harmless(line: &str) -> String {
     line.trim_end().replace(char::is_control, " ")
 }
 
-/// Nothing that these locks guard is left half done by a panic, so what is there is still good.
+/// Ignores poisoning. A panic leaves none of the guarded data half changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -152,7 +152,7 @@ impl Line {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Admission {
-    /// `suppressed` lines were not shown since the last one that was.
+    /// `suppressed` is the number of lines hidden since the last shown one.
     Show {
         suppressed: u64,
     },
@@ -160,8 +160,8 @@ enum Admission {
     Suppress,
 }
 
-/// A token bucket. Once it is empty nothing is shown until it holds a second's worth again, so that a flood reads as one
-/// paragraph a second and not as every tenth line with a count in between.
+/// A token bucket. Once it is empty, nothing is shown until it holds a second's worth again. A flood then shows as one
+/// paragraph per second instead of every tenth line with a count in between.
 #[derive(Debug)]
 struct Rate {
     tokens: u32,
@@ -204,7 +204,7 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// The last words of a call that wrote these.
+    /// Returns the last words of a call with these writes.
     fn words(writes: &[&[u8]]) -> Vec<String> {
         let mut console = Console::new(Arc::new(Log::new("test")));
         for bytes in writes {

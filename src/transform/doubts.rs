@@ -1,8 +1,9 @@
-//! What Centrifugo takes and clients may not get: each kind is said once for a load of a module. It is legal in some configurations,
-//! which the relay does not know, so that nothing is refused for it.
+//! Warns about publications that Centrifugo accepts but clients may not receive. Each kind of warning is logged once
+//! per load of a module. Some configurations of Centrifugo allow these publications, and the relay does not know its
+//! configuration, so it refuses none of them.
 //!
-//! The rules are those of Centrifugo 6.9.1 (`validChannelName` in `internal/client/handler.go`) and of the centrifuge library that it
-//! pins (`enqueue` in `writer.go`, `DisconnectInappropriateProtocol`).
+//! The rules are those of Centrifugo 6.9.1 (`validChannelName` in `internal/client/handler.go`) and of the centrifuge
+//! library that it pins (`enqueue` in `writer.go`, `DisconnectInappropriateProtocol`).
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,10 +13,11 @@ use tracing::warn;
 use super::failure::one_line;
 use crate::message::{Body, Publication};
 
-/// `client.queue_max_size` of Centrifugo, in bytes, unless it is configured: whatever a client cannot be sent at once has to fit.
+/// The default of Centrifugo's `client.queue_max_size`, in bytes. Everything that cannot be sent to a client at once
+/// has to fit.
 const CLIENT_QUEUE: usize = 1 << 20;
 
-/// Which kinds were said.
+/// The kinds that were already logged.
 #[derive(Debug, Default)]
 pub(super) struct Doubts(AtomicU8);
 
@@ -27,7 +29,7 @@ enum Doubt<'a> {
 }
 
 impl Doubts {
-    /// Says what is new.
+    /// Logs the new kinds.
     pub(super) fn look(&self, module: &str, publications: &[Publication]) {
         for publication in publications {
             for doubt in of(publication).into_iter().flatten() {

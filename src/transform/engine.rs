@@ -1,5 +1,5 @@
-//! The wasmtime engine that all modules share: how they are compiled, what they may import, and the tick that ends calls which
-//! take too long.
+//! The wasmtime engine that all modules share. It defines how modules are compiled and what they may import, and runs
+//! the tick that ends calls that take too long.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::limits::TICK;
 use super::settings;
 use crate::config::Bounds;
 
-/// Cheap to clone. The tick ends with the last clone and the last module.
+/// Cheap to clone. The tick ends when the last clone and the last module are dropped.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
@@ -27,35 +27,35 @@ pub struct Engine {
     compiler: Arc<Compiler>,
 }
 
-/// A file as machine code, of which nothing has run yet.
+/// Machine code of a file. None of it has run yet.
 #[derive(Debug)]
 pub struct Code {
     pub(super) engine: Engine,
     pub(super) component: Component,
 }
 
-/// Who makes machine code of a file.
+/// Decides who compiles a file.
 enum Compiler {
     /// This process.
     Own,
-    /// A process for each file, within bounds. This one only takes what has been compiled.
+    /// A separate process for each file, within limits. This process only loads the compiled code.
     Processes(Processes),
 }
 
 struct Processes {
     bounds: Bounds,
     cache: Cache,
-    /// What else than the file decides what the code is: wasmtime's settings, and how core modules become components.
+    /// A hash of everything else that determines the code: wasmtime's settings, and how core modules become components.
     environment: [u8; 32],
-    /// From the moment when an entry gets its name until it is loaded. A temporary cache is emptied after that.
+    /// Held from the moment when an entry gets its name until it is loaded. A temporary cache is emptied after that.
     taking: Mutex<()>,
-    /// For code that finds no room in the cache.
+    /// Used for code that does not fit in the cache.
     spare: OnceLock<Option<Engine>>,
 }
 
 impl Engine {
-    /// Compiles in this process, without bounds. With `cache_dir`, compiled code is kept there, so that a restart does not compile
-    /// again.
+    /// Compiles in this process, without limits. With `cache_dir`, compiled code is stored there, so a restart does not
+    /// compile again.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         let mut config = settings::with_compiler();
         if let Some(dir) = cache_dir {
@@ -64,8 +64,9 @@ impl Engine {
         Self::build(&config, Compiler::Own)
     }
 
-    /// Compiles each file in a process of its own, within `bounds`, if this program can start such processes (see
-    /// [`compile::in_processes`]). The code comes back through wasmtime's cache: in `cache_dir`, or in a temporary directory.
+    /// Compiles each file in a separate process, within `bounds`, if this program can start such processes (see
+    /// [`compile::in_processes`]). The code comes back through wasmtime's cache, in `cache_dir` or in a temporary
+    /// directory.
     pub fn bounded(cache_dir: Option<&Path>, bounds: Bounds) -> Result<Self, EngineError> {
         if !process::can_be_started() {
             return Self::new(cache_dir);
@@ -102,7 +103,7 @@ impl Engine {
         })
     }
 
-    /// The code of the file with this hash, if it was compiled before.
+    /// Returns the code of the file with this hash, if it was compiled before.
     pub fn compiled(&self, sha256: &str) -> Option<Code> {
         match &*self.compiler {
             Compiler::Own => None,
@@ -110,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// Compiles a file, and blocks as long. It ends soon after it is not `wanted` any more.
+    /// Compiles a file and blocks until then. It ends soon after the code is no longer `wanted`.
     pub fn compile(&self, wasm: &[u8], sha256: &str, wanted: &dyn Fn() -> bool) -> Result<Code, LoadError> {
         match &*self.compiler {
             Compiler::Own => compile::component(&self.wasmtime, wasm, &Bounds::default()).map(|found| self.code(found)),
@@ -146,7 +147,8 @@ impl Engine {
         code.ok_or_else(|| not_kept(io::Error::other("it cannot be read back")))
     }
 
-    /// What wasmtime finds in its cache. Where there is nothing, or nothing of use, it would compile, and can't.
+    /// Returns the code that wasmtime finds in its cache. Without a usable entry wasmtime would compile, but this
+    /// engine cannot.
     fn take(&self, stand_in: &[u8]) -> Option<Code> {
         let found = Component::from_binary(&self.wasmtime, stand_in).ok()?;
         Some(self.code(found))
@@ -161,8 +163,8 @@ impl Engine {
 }
 
 impl Processes {
-    /// What wasmtime is given in place of the file, so that nothing in this process reads what nobody has checked: an empty
-    /// component that names the file's hash and what else the code depends on.
+    /// Returns the input for wasmtime in place of the file, so nothing in this process reads unchecked data. It is an
+    /// empty component that names the hash of the file and of everything else that the code depends on.
     fn stand_in(&self, sha256: &str) -> Vec<u8> {
         let mut hash = Sha256::new();
         hash.update(self.environment);
@@ -170,7 +172,7 @@ impl Processes {
         let hash = hash.finalize();
         let name = b"file";
         let mut component = b"\0asm\x0d\0\x01\0".to_vec();
-        // A custom section: its size, and its name with the size of that.
+        // A custom section: its size, then the size of its name and the name.
         component.extend([0, (1 + name.len() + hash.len()) as u8, name.len() as u8]);
         component.extend(name);
         component.extend(hash);

@@ -1,4 +1,4 @@
-//! Why there is no engine, and why a file cannot be a module.
+//! Errors of creating an engine and of loading a file.
 
 use std::io;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub enum EngineError {
     Ticker(#[source] io::Error),
 }
 
-/// Why a file cannot be a module. Each says what was found and what would be right, but not of which file.
+/// Why a file cannot be a module. Each message says what was found and what is expected, but does not name the file.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("the file is empty")]
@@ -97,7 +97,7 @@ pub enum LoadError {
     Memory(usize),
     #[error("what is in the file is nested too deeply for a compiler")]
     Nested,
-    /// By the process that compiled it, in its words.
+    /// The compiling process refused the file, with this message.
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]

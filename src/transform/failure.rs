@@ -1,4 +1,4 @@
-//! Why a call came to no result, in words: a trap is not an answer that a person can act upon, the text of a panic is.
+//! Describes why a call produced no result. A trap alone does not help a person; the text of a panic does.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::last_words::LastWords;
 use super::limits::Limits;
 use crate::message::{Rejection, Stage};
 
-/// Of a rejection's reason, in bytes: it travels in a header of the dead letter.
+/// The most bytes of a rejection's reason, which becomes a header of the dead letter.
 const MAX_REASON: usize = 1024;
 
-/// The instance is lost; the message may do better on another one.
+/// A failed call. The instance is lost, but the message may succeed on another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The rejection's code.
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// Of an error that ended a call, with what the guest said before.
+    /// Describes an error that ended a call, with what the guest said before.
     pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: Duration) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             let exited = || with_words(format!("exited with status {} instead of returning", exit.0), words);
@@ -51,10 +51,10 @@ impl Failure {
         }
     }
 
-    /// Of an error that a function of the host returned.
+    /// Describes an error that a host function returned.
     fn of_host(error: &wasmtime::Error, words: &LastWords, limits: &Limits) -> Self {
         let cause = error.root_cause().to_string();
-        // wasmtime keeps this error's type to itself (48.0.8, `HostcallFuelExhausted`); a test holds on to the words.
+        // wasmtime does not export this error's type (48.0.8, `HostcallFuelExhausted`). A test checks the text.
         if cause.contains("fuel allocated for hostcalls has been exhausted") {
             let limit = human_bytes(limits.max_output);
             return Self::new("output", &format!("returned more than {limit} for one message"));
@@ -86,7 +86,8 @@ fn explain(trap: &Trap, words: &LastWords) -> String {
     })
 }
 
-/// An abort without a panic says its last words on standard error as well, such as "memory allocation of 8 bytes failed".
+/// An abort without a panic also explains itself on standard error, for example with "memory allocation of 8 bytes
+/// failed".
 fn with_words(reason: String, words: &LastWords) -> String {
     match words.report().as_deref().or_else(|| words.last_line()) {
         Some(text) => format!("{reason}; its last words: {text}"),
@@ -94,7 +95,7 @@ fn with_words(reason: String, words: &LastWords) -> String {
     }
 }
 
-/// Without line breaks and other control characters, since a header cannot hold them; and not too long for one.
+/// Removes line breaks and other control characters, which a header cannot hold, and limits the length.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text

@@ -1,40 +1,40 @@
-//! When a worker may call the module once more, so that what messages become stays within the memory that there is for it. No
-//! I/O, no threads.
+//! Decides when a worker may make another call, so the outcomes stay within the memory available for them. It has no
+//! I/O and no threads.
 //!
-//! A call is let through if what it is expected to make fits beside what is held: by other calls, and by outcomes that the
-//! pipeline has not taken over. Outcomes leave in the order of the stream, so those of later chunks may hold all there is while an
-//! earlier one waits; therefore the frontmost message may go on whatever is held, once nothing that was made before it is left. That
-//! is how a message gets through that is larger than all there is, and why nothing waits for ever.
+//! A call may start if its expected outcome fits beside what is held, by other calls and by outcomes that the pipeline
+//! has not taken over. Outcomes leave in stream order, so those of later chunks may hold all the memory while an
+//! earlier one waits. The frontmost message may therefore start whatever is held, once no earlier outcome is left. This
+//! lets a message through whose outcome is larger than all the memory, and it is why nothing waits for ever.
 //!
-//! What a call makes is not known before it has returned: it is taken to be like the largest of the last ones. So the bound can be
-//! exceeded by one outcome for each thread, and by the one that went alone.
+//! The size of an outcome is unknown before the call returns. It is expected to be like the largest of the recent ones.
+//! So one outcome per thread can exceed the limit, and so can the one that went alone.
 
-/// What is expected of the first call, in bytes.
+/// The expected size of the first outcome, in bytes.
 const FIRST: usize = 4 * 1024;
 
-/// By how much of itself the expectation falls with each outcome that is smaller.
+/// Each smaller outcome lowers the expectation by this fraction.
 const DECAY: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// By calls under way, as expected, and by outcomes until they are taken over, in bytes.
+    /// Bytes of calls in progress, as expected, and of outcomes that are not taken over.
     held: usize,
-    /// Of these, by outcomes that are on their way to the pipeline, or have arrived there and are not taken over.
+    /// The part of `held` in outcomes that are on their way to the pipeline, or have arrived and are not taken over.
     sent: usize,
-    /// How much may be held.
+    /// The most bytes that may be held.
     room: usize,
-    /// Nothing is left of what was taken over.
+    /// Set if nothing is left of the outcomes that were taken over.
     idle: bool,
     expected: usize,
-    /// The workers are to finish what they have, and nobody counts any more.
+    /// Set when the workers should finish what they have and memory is no longer counted.
     open: bool,
 }
 
-/// What the workers hold.
+/// The memory that the workers hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     pub bytes: usize,
-    /// What one more call is expected to make.
+    /// The expected size of one more outcome.
     pub expected: usize,
 }
 
@@ -43,7 +43,7 @@ impl Gate {
         Self {
             held: 0,
             sent: 0,
-            // Until somebody says how much there is.
+            // There is no limit until `allow` sets one.
             room: usize::MAX,
             idle: true,
             expected: FIRST,
@@ -51,7 +51,8 @@ impl Gate {
         }
     }
 
-    /// Whether a call may begin; if so, it is counted with what is returned. `in_front`: all outcomes before its own were sent.
+    /// Starts a call if it may start, and returns the bytes that it counts for. `in_front` is true if all earlier
+    /// outcomes were sent.
     pub(super) fn enter(&mut self, in_front: bool) -> Option<usize> {
         if !self.lets_in(in_front) {
             return None;
@@ -66,7 +67,7 @@ impl Gate {
         fits || alone || self.open
     }
 
-    /// A call that was counted with so many bytes has made so many; both are nothing if there was none.
+    /// Ends a call that counted for `counted` bytes and made `made` bytes. Both are zero if there was no call.
     pub(super) fn leave(&mut self, counted: usize, made: usize) {
         self.held = self.held - counted + made;
         if made > 0 {
@@ -74,12 +75,12 @@ impl Gate {
         }
     }
 
-    /// Outcomes that hold so many bytes went to the pipeline.
+    /// Outcomes of this many bytes went to the pipeline.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes;
     }
 
-    /// The pipeline has taken over outcomes that held so many bytes, and counts them itself from now on.
+    /// The pipeline has taken over outcomes of this many bytes and counts them itself from now on.
     pub(super) fn taken_over(&mut self, bytes: usize) -> Held {
         self.sent -= bytes;
         self.held -= bytes;
@@ -89,7 +90,7 @@ impl Gate {
         }
     }
 
-    /// So much may be held from now on. `idle`: nothing is left of what was taken over.
+    /// Sets how many bytes may be held. `idle` is true if nothing is left of the outcomes that were taken over.
     pub(super) fn allow(&mut self, room: usize, idle: bool) {
         self.room = room;
         self.idle = idle;
@@ -146,14 +147,14 @@ mod tests {
         assert!(call(10) < 100);
     }
 
-    /// Workers, the order of their outcomes, a pipeline and what publishes for it, a step at a time in any order.
+    /// Simulates workers, the order of their outcomes, a pipeline and its publisher, which take steps in any order.
     struct World {
         gate: Gate,
-        /// What each message becomes, in bytes.
+        /// The size of each message's outcome, in bytes.
         outcomes: Vec<usize>,
         chunk: usize,
         workers: Vec<Worker>,
-        /// Outcomes of later chunks wait here, and whether that was all of the chunk.
+        /// Waiting outcomes of later chunks, each chunk with a flag that is set once it is complete.
         early: Vec<(VecDeque<usize>, bool)>,
         /// The chunk whose outcomes go out next.
         front: usize,
@@ -166,10 +167,10 @@ mod tests {
 
     struct Worker {
         chunks: VecDeque<usize>,
-        /// Of the first chunk, how many messages were called, and the outcomes that were not sent.
+        /// For the first chunk: the number of calls made, and the outcomes that were not sent.
         called: usize,
         unsent: VecDeque<usize>,
-        /// What the call under way is counted with.
+        /// The bytes that the call in progress counts for.
         calling: Option<usize>,
     }
 
@@ -199,7 +200,7 @@ mod tests {
             }
         }
 
-        /// What the worker made goes to the pipeline, in its turn.
+        /// Sends the worker's outcomes to the pipeline, in their turn.
         fn send(&mut self, worker: usize, last: bool) {
             let worker = &mut self.workers[worker];
             let Some(&number) = worker.chunks.front() else { return };
@@ -219,7 +220,7 @@ mod tests {
             }
         }
 
-        /// Returns whether anything happened.
+        /// Returns true if anything happened.
         fn work(&mut self, index: usize) -> bool {
             let Some(&number) = self.workers[index].chunks.front() else {
                 return false;
@@ -244,7 +245,7 @@ mod tests {
             entered.is_some()
         }
 
-        /// The pipeline takes over what has arrived and says what there is room for.
+        /// The pipeline takes over what has arrived and sets the room.
         fn balance(&mut self) -> bool {
             let taken: usize = self.arrived.iter().sum();
             let moved = !self.arrived.is_empty();
@@ -280,8 +281,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
-        /// Whatever each message becomes and whoever is quick or slow: all of it gets through, and what is there at any time is within
-        /// the bound, but for what one call a thread may make unexpectedly and the one that goes alone.
+        /// Whatever each message becomes and whichever worker is fast or slow, everything gets through. Memory stays
+        /// within the limit at all times, except for one unexpectedly large outcome per thread and the one that goes
+        /// alone.
         #[test]
         fn all_gets_through_within_the_bound(
             outcomes in vec(prop_oneof![8 => 1..2_000_usize, 2 => 1..200_000_usize], 1..200),
@@ -295,7 +297,7 @@ mod tests {
             for which in steps {
                 world.step(which);
             }
-            // From here on everyone is served in turn, and somebody has something to do until all is done.
+            // From here on everyone gets a turn, and someone has something to do until everything is done.
             let mut idle = 0;
             for which in 0.. {
                 idle = if world.step(which) { 0 } else { idle + 1 };

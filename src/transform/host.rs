@@ -1,5 +1,5 @@
-//! What a guest can reach: WASI 0.2 with nothing behind it, and instead of the machine's clocks and random numbers the
-//! message's. A transform is a function; this is what makes it one.
+//! Defines what a guest can reach: WASI 0.2 with nothing behind it, and the message's time and random numbers instead
+//! of the machine's. This makes a transform a pure function.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::limits::{Limiter, Limits, Timer};
 use super::random::Random;
 use crate::message::Message;
 
-/// Streams and pollables that a guest may hold at once. Rust's standard library holds three.
+/// The most streams and pollables that a guest may hold at once. Rust's standard library holds three.
 const MAX_RESOURCES: usize = 1_000;
-/// Of random bytes in one call: they are made on the host.
+/// The most random bytes in one call. The host generates them.
 const MAX_RANDOM_BYTES: u64 = 1024 * 1024;
-/// What a stream takes at once.
+/// The most bytes that a stream takes at once.
 const STREAM_PERMIT: usize = 64 * 1024;
-/// Of a panic's text that a core module hands over, in bytes.
+/// The most bytes of the panic text that a core module passes to the host.
 const MAX_PANIC_TEXT: usize = 4 * 1024;
-/// A wait for no longer than this is over at once, so many times a call, in nanoseconds. Go's runtime waits for a millisecond two to
-/// seven times before it prints the text of a panic, and without these nobody would read it (`freezetheworld` in runtime/proc.go,
-/// Go 1.26.8).
+/// A wait of at most this many nanoseconds ends at once, a limited number of times per call. Go's runtime waits for a
+/// millisecond two to seven times before it prints the text of a panic. Without these waits the text would be lost
+/// (`freezetheworld` in runtime/proc.go, Go 1.26.8).
 const MAX_PAUSE: u64 = 5_000_000;
 const MAX_PAUSES: u32 = 10;
 
@@ -38,24 +38,24 @@ const NO_SLEEP: &str = "a transform cannot sleep or wait: its clock stands still
 /// The host's side of one instance.
 pub(super) struct State {
     pub limiter: Limiter,
-    /// Of the call, or of `init`.
+    /// Measures the current call, or `init`.
     pub timer: Timer,
     wasi: WasiCtx,
     table: ResourceTable,
-    /// The message's timestamp, nanoseconds since 1970.
+    /// The message's timestamp, in nanoseconds since 1970.
     now: u64,
-    /// Waits that were over at once in this call.
+    /// Waits in this call that ended at once.
     pauses: u32,
     random: Random,
-    /// What the random numbers of every message begin from.
+    /// The initial random state of every message.
     seed: Random,
     console: Arc<Mutex<Console>>,
-    /// From a core module, which has no standard error.
+    /// The panic text of a core module, which has no standard error.
     panic: Option<String>,
 }
 
 impl State {
-    /// Begins with `init`.
+    /// Starts with the limits of `init`.
     pub fn new(module: &str, limits: &Limits, log: Arc<Log>) -> Self {
         let seed = Random::of_module(module);
         let mut table = ResourceTable::new();
@@ -63,8 +63,8 @@ impl State {
         Self {
             limiter: Limiter::new(limits.memory),
             timer: Timer::new(limits.init_timeout),
-            // No files, no arguments, no environment, closed standard input; and no sockets, not even such that lead nowhere:
-            // each would take a file descriptor of the relay's.
+            // No files, arguments or environment, closed standard input, and no sockets. Even a socket that leads
+            // nowhere would take one of the relay's file descriptors.
             wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).build(),
             table,
             now: 0,
@@ -83,7 +83,7 @@ impl State {
         self.random = self.seed.of_message(message);
     }
 
-    /// What the guest said of its own failure during the call that ends here, if it said anything.
+    /// Returns what the guest reported about its own failure during the call that ends here, if anything.
     pub fn end_call(&mut self) -> LastWords {
         let stderr = lock(&self.console).end_call();
         LastWords {
@@ -151,7 +151,7 @@ fn datetime(nanoseconds: u64) -> clocks::wall_clock::Datetime {
 
 /// Epochs do not interrupt calls to the host, so a guest that could wait would hold its thread for as long as it likes.
 impl clocks::monotonic_clock::Host for State {
-    /// Never zero, as it is while there is no message yet: Go's runtime takes that for a broken clock, and ends.
+    /// Never returns zero, not even before the first message. Go's runtime takes zero for a broken clock and exits.
     fn now(&mut self) -> Result<u64> {
         Ok(self.now.max(1))
     }
@@ -166,7 +166,7 @@ impl clocks::monotonic_clock::Host for State {
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<DynPollable>> {
-        // What is over already is no wait: Go's scheduler looks in so whether anything is ready.
+        // A wait for zero time is no wait. Go's scheduler polls in this way.
         if duration > 0 {
             self.pauses += 1;
             if duration > MAX_PAUSE || self.pauses > MAX_PAUSES {
@@ -178,7 +178,7 @@ impl clocks::monotonic_clock::Host for State {
     }
 }
 
-/// A wait that is over.
+/// A wait that has ended.
 struct Over;
 
 #[wasmtime_wasi::async_trait]
@@ -186,7 +186,7 @@ impl Pollable for Over {
     async fn ready(&mut self) {}
 }
 
-/// Tells what is ready, and never waits for what is not.
+/// Reports ready pollables, and never waits for others.
 struct Poll<'a>(&'a mut ResourceTable);
 
 impl HasData for Poll<'static> {

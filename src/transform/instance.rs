@@ -1,4 +1,4 @@
-//! A module at work: one store, one instance in it, used for call after call and thrown away when it failed.
+//! A running module: a store with one instance, which is reused for each call and dropped after a failure.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::module::Module;
 use super::outcome;
 use crate::message::{Message, Outcome};
 
-/// Belongs to one thread. Calls take at most twice the module's time-out and its `init`, in processor time; they must not be made in an async
-/// task, since what a guest prints passes through wasmtime-wasi's blocking calls, which panic there.
+/// Belongs to one thread. Calls take at most twice the module's time-out plus its `init`, in processor time. They must
+/// not be made in an async task: a guest's output passes through blocking calls of wasmtime-wasi, which panic there.
 pub struct Instance {
     module: Arc<Module>,
     guest: Option<Guest>,
@@ -22,7 +22,7 @@ pub struct Instance {
 }
 
 impl Module {
-    /// Nothing of the guest runs before the first call.
+    /// No code of the guest runs before the first call.
     pub fn instance(self: &Arc<Self>) -> Instance {
         Instance::new(Arc::clone(self))
     }
@@ -41,14 +41,14 @@ impl Instance {
         &self.module
     }
 
-    /// What the guest of the last call had at its end, all its memories together, in bytes. Since a memory never shrinks, it is the
-    /// most that it had so far.
+    /// Returns the memory of the guest after the last call, all memories together, in bytes. A memory never shrinks, so
+    /// this is also its maximum so far.
     pub fn memory(&self) -> usize {
         self.memory
     }
 
-    /// Whatever the guest does, there is an outcome. After a trap or a time-out the message is tried once more on a fresh
-    /// instance, since the fault may lie in what the guest remembered of earlier ones.
+    /// Returns an outcome whatever the guest does. After a trap or a time-out the message is tried once more on a fresh
+    /// instance, because earlier messages may have left the guest in a bad state.
     pub fn call(&mut self, message: &Message) -> Outcome {
         if let Some(unreadable) = &message.unreadable {
             return Outcome::Reject(unreadable.rejection());
@@ -70,7 +70,7 @@ impl Instance {
         self.checked(message, outcome)
     }
 
-    /// Says what else there is to know of it.
+    /// Adds warnings about publications and an explanation for rejected markers.
     fn checked(&self, message: &Message, mut outcome: Outcome) -> Outcome {
         match &mut outcome {
             Outcome::Publish(publications) => self.module.doubts.look(&self.module.name, publications),
@@ -86,7 +86,7 @@ impl Instance {
         outcome
     }
 
-    /// What is not put back at the end is thrown away: a trap leaves a store unusable.
+    /// A guest that is not put back at the end is dropped, because a trap makes its store unusable.
     fn attempt(&mut self, message: &Message) -> Result<Outcome, Failure> {
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
@@ -107,7 +107,7 @@ impl Instance {
         Ok(outcome::check(returned, &self.module.limits))
     }
 
-    /// Instantiates and runs `init`, no more.
+    /// Only instantiates and runs `init`.
     pub(super) fn try_out(&mut self) -> Result<(), Failure> {
         self.guest = Some(Guest::start(&self.module)?);
         Ok(())
@@ -125,7 +125,7 @@ impl std::fmt::Debug for Instance {
 struct Guest {
     store: Store<State>,
     exports: Transform,
-    /// Above this the memory counts as grown, in bytes.
+    /// The memory counts as grown above this many bytes.
     threshold: usize,
 }
 
@@ -181,8 +181,8 @@ impl Guest {
         self.store.data().limiter.used()
     }
 
-    /// A memory never shrinks. Half of what was left after `init` is the measure, so that a module which starts large is not
-    /// started anew for every message.
+    /// A memory never shrinks. The threshold is half of what was left after `init`, so a module that starts large is
+    /// not restarted for every message.
     fn has_grown(&self) -> bool {
         self.memory() > self.threshold
     }

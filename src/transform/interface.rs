@@ -1,5 +1,5 @@
-//! Whether a component fits the world `slipring:transform`, judged by names, so that what is missing or too much can be named.
-//! The types behind the names are wasmtime's to check.
+//! Checks by name whether a component fits the world `slipring:transform`, so an error can name what is missing or
+//! superfluous. wasmtime checks the types behind the names.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use wasmtime::component::types::ComponentItem;
 use super::bindings::{DIAGNOSTICS, INIT, TRANSFORM, TYPES, WORLD};
 use super::error::LoadError;
 
-/// Of WASI 0.2: these packages, with nothing behind them. `wasi:http` is not among them.
+/// The allowed packages of WASI 0.2, with nothing behind them. `wasi:http` is not one of them.
 const WASI: [&str; 6] = [
     "wasi:cli",
     "wasi:clocks",
@@ -46,7 +46,7 @@ pub(super) fn check(engine: &wasmtime::Engine, component: &Component) -> Result<
     Ok(())
 }
 
-/// The world that this is an import of, if that is ours in another version, and how old it is.
+/// Returns the other version of our world that this import belongs to, if any, and whether it is older or newer.
 fn other_version(import: &str) -> Option<(String, &'static str)> {
     let (package, own) = WORLD.split_once('@')?;
     let (_, version) = import.strip_prefix(package)?.strip_prefix('/')?.split_once('@')?;

@@ -1,31 +1,31 @@
-//! What a guest printed before it failed, and what of it says why: each language has its own way to tell what was wrong and where.
-//! The texts in the tests are what their runtimes print.
+//! Finds the reason in the output of a guest that failed. Each language reports the error and its place in its own
+//! form. The texts in the tests are what the runtimes print.
 
-/// How Rust's standard library begins a panic's text.
+/// The start of a panic's text in Rust's standard library.
 const PANICKED: &str = "panicked at ";
-/// How Go's runtime begins that of a panic, and of what nothing can recover from.
+/// The start of a panic's text, and of an unrecoverable error's, in Go's runtime.
 const OF_GO: [&str; 2] = ["panic: ", "fatal error: "];
-/// How Python begins the stack of an exception.
+/// The start of an exception's stack in Python.
 const TRACEBACK: &str = "Traceback (most recent call last):";
 
-/// What is kept of the newest lines, and what from the last one that begins the report of a failure, in bytes. The stack below
+/// How many bytes are kept of the newest lines, and from the last line that starts a failure report. The stack below
 /// that line may be longer than both.
 const MAX_NEWEST: usize = 8 * 1024;
 const MAX_REPORT: usize = 4 * 1024;
-/// Of a text that has a place behind it, in bytes. A reason has room for both.
+/// The most bytes of a text with a place after it. A reason has room for both.
 const MAX_TEXT: usize = 700;
 
-/// What a guest left behind in a call that came to no result.
+/// The output of a guest in a call that produced no result.
 #[derive(Debug, Default)]
 pub(super) struct LastWords {
-    /// What a core module handed over, since it has no standard error.
+    /// The panic text that a core module passed to the host, because it has no standard error.
     pub panic: Option<String>,
     pub stderr: String,
     pub memory_denied: bool,
 }
 
 impl LastWords {
-    /// What was wrong and where, if the guest's language has a form for it.
+    /// Returns the error and its place, if the guest's language has a form for it.
     pub fn report(&self) -> Option<String> {
         let stderr = self.stderr.as_str();
         match self.panic.as_deref().or_else(|| of_rust(stderr)) {
@@ -37,25 +37,25 @@ impl LastWords {
         }
     }
 
-    /// The last line that says something.
+    /// Returns the last line that carries information.
     pub fn last_line(&self) -> Option<&str> {
         let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
         self.stderr.lines().rev().find(says)
     }
 }
 
-/// The lines of one call's standard error, bounded.
+/// The lines of one call's standard error, limited in size.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     newest: String,
-    /// How much came before `newest`, in bytes.
+    /// How many bytes came before `newest`.
     gone: usize,
     report: Option<Report>,
 }
 
 #[derive(Debug)]
 struct Report {
-    /// How much came before it, in bytes.
+    /// How many bytes came before it.
     at: usize,
     text: String,
 }
@@ -64,7 +64,7 @@ impl Lines {
     pub fn push(&mut self, line: &str) {
         let of_rust = line.contains(PANICKED);
         let begins = OF_GO.iter().any(|begin| line.starts_with(begin)) || line.ends_with(TRACEBACK);
-        // What Rust's runtime says comes once, or below an exception of Python's.
+        // Rust's runtime prints its text once, or below an exception of Python's.
         if begins || of_rust && self.report.is_none() {
             self.report = Some(Report {
                 at: self.gone + self.newest.len(),
@@ -82,7 +82,7 @@ impl Lines {
         }
     }
 
-    /// What there is; nothing is left for the next call.
+    /// Returns the text and leaves nothing for the next call.
     pub fn take(&mut self) -> String {
         self.forget();
         let Self { newest, gone, report } = std::mem::take(self);
@@ -95,7 +95,7 @@ impl Lines {
         }
     }
 
-    /// Whole lines.
+    /// Forgets only whole lines.
     fn forget(&mut self) {
         if self.newest.len() > MAX_NEWEST {
             let cut = self.newest.floor_char_boundary(self.newest.len() - MAX_NEWEST);
@@ -111,7 +111,7 @@ fn append(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// A panic of Rust's standard library, without the advice below it.
+/// Returns a panic of Rust's standard library, without the advice below it.
 fn of_rust(stderr: &str) -> Option<&str> {
     let begin = stderr.find(PANICKED)?;
     let text = &stderr[begin..];
@@ -122,8 +122,8 @@ fn of_rust(stderr: &str) -> Option<&str> {
     Some(end.map_or(text, |end| &text[..end]))
 }
 
-/// The engines of Python and JavaScript are written in Rust, and panic where a module fails. That says seldom why: an exception of
-/// Python's is above it. Anything else is about what the module returned.
+/// The engines of Python and JavaScript are written in Rust and panic when a module fails. The panic seldom explains
+/// the failure: an exception of Python's is above it. Any other panic is about the value that the module returned.
 fn of_engine(panic: &str) -> Option<String> {
     let (place, text) = panic.strip_prefix(PANICKED)?.split_once('\n')?;
     let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
@@ -135,7 +135,7 @@ fn of_engine(panic: &str) -> Option<String> {
     (of_python || of_quickjs).then(|| format!("what it returned does not fit the interface: {text}"))
 }
 
-/// The last panic, or what nothing recovers from; below it is the stack of the goroutine.
+/// Returns the last panic or unrecoverable error. The stack of the goroutine is below it.
 fn of_go(stderr: &str) -> Option<String> {
     let lines: Vec<&str> = stderr.lines().collect();
     let stack = lines
@@ -145,7 +145,7 @@ fn of_go(stderr: &str) -> Option<String> {
     let begin = above
         .iter()
         .rposition(|line| OF_GO.iter().any(|begin| line.starts_with(begin)))?;
-    // Of a text with several lines each other one is indented.
+    // In a text of several lines, all lines after the first are indented.
     let text = above[begin..]
         .iter()
         .take_while(|line| !line.is_empty() && !line.starts_with("[signal "));
@@ -155,8 +155,8 @@ fn of_go(stderr: &str) -> Option<String> {
     Some(with_place(&text.join("\n"), place))
 }
 
-/// The innermost function of the module's own packages, whose folder is that of `main`; or the innermost that is not the
-/// runtime's. A function is a line, and where it is the next one, with a tab.
+/// Returns the innermost function of the module's own packages, whose folder is that of `main`, or else the innermost
+/// one outside the runtime. Each function is on a line of its own, and its place is on the next line after a tab.
 fn place_of_go(stack: &[&str]) -> Option<String> {
     let frames = stack.windows(2).filter_map(|pair| {
         let place = pair[1].strip_prefix('\t')?;
@@ -186,7 +186,7 @@ fn place_of_go(stack: &[&str]) -> Option<String> {
     )
 }
 
-/// The exception that ended the call: of several that follow from each other Python prints it last.
+/// Returns the exception that ended the call. Of several chained exceptions, Python prints it last.
 fn of_python(stderr: &str) -> Option<String> {
     let begin = stderr.rfind(TRACEBACK)?;
     let above = stderr[..begin].rsplit('\n').next().unwrap_or_default();
@@ -201,18 +201,18 @@ fn of_python(stderr: &str) -> Option<String> {
     let place = lines[..stack].iter().rev().find_map(|line| place_of_python(line));
     let text: Vec<&str> = match bar {
         "" => lines[stack..].to_vec(),
-        // Those in the group follow.
+        // The exceptions of the group follow.
         _ => lines[stack..].iter().copied().take(1).collect(),
     };
     let text = text.join("\n");
-    // Where there was no memory left to print it with.
+    // There was no memory left to print the exception with.
     let nameless = text.lines().find_map(|line| line.strip_prefix("object type name: "));
     let text = nameless.unwrap_or(&text).trim();
     (!text.is_empty()).then(|| with_place(text, place))
 }
 
-/// Of a line of the stack: `  File "/0/app.py", line 24, in order`. The folders that were made a module are numbered; Python's own
-/// is called otherwise.
+/// Parses a line of the stack: `  File "/0/app.py", line 24, in order`. The folders that were built into the module
+/// have numbers; Python's own folder has a name.
 fn place_of_python(line: &str) -> Option<String> {
     let (file, rest) = line.trim_start().strip_prefix("File \"/")?.split_once("\", line ")?;
     let (folder, file) = file.split_once('/')?;
@@ -220,7 +220,7 @@ fn place_of_python(line: &str) -> Option<String> {
     folder.parse::<u32>().ok().map(|_| format!("{file}:{number}"))
 }
 
-/// `slipring.h` says where a program in C gave up; the reason is above it.
+/// `slipring.h` prints where a C program gave up. The reason is above it.
 fn of_c(stderr: &str) -> Option<String> {
     let mut lines = stderr.lines().rev().filter(|line| !line.trim().is_empty());
     let last = lines.next()?;
@@ -234,7 +234,7 @@ fn of_c(stderr: &str) -> Option<String> {
         .or_else(|| Some(last.to_owned()))
 }
 
-/// What is too long for a reason is cut at its end, where the place is: so the text is cut before.
+/// A reason that is too long is cut at its end, where the place is. So the text is cut before that.
 fn with_place(text: &str, place: Option<String>) -> String {
     let Some(place) = place else { return text.to_owned() };
     match text.floor_char_boundary(MAX_TEXT) {

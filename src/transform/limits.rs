@@ -1,4 +1,4 @@
-//! What one module may use, and the accountants that wasmtime asks: before a guest's memory grows, and while a call takes long.
+//! The limits of a module, and their enforcement for wasmtime: before a guest's memory grows, and during long calls.
 
 use std::time::Duration;
 
@@ -7,27 +7,29 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::config::{ModuleConfig, VersionSource};
 
-/// A call ends at most three ticks after its time-out. A hundred wake-ups a second cost nothing that can be measured.
+/// A call ends at most three ticks after its time-out. A hundred wake-ups per second have no measurable cost.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// What a module may take, and what of it may come out.
+/// The limits for the resources and the output of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Of one call, in processor time.
+    /// For one call, in processor time.
     pub timeout: Duration,
-    /// Of one instance, in bytes, all its memories together.
+    /// For one instance, in bytes of all its memories together.
     pub memory: usize,
-    /// Of `init`, in processor time. It may parse and build what every call then uses, and runs once an instance.
+    /// For `init`, in processor time. It runs once per instance, and may parse and build data that every call then
+    /// uses.
     pub init_timeout: Duration,
-    /// Publications that one message may become: enough for a fan-out to every row of a large table, and few enough that one
-    /// message cannot fill the publisher's queues.
+    /// The most publications of one message. It allows a fan-out to every row of a large table, but one message cannot
+    /// fill the publisher's queues.
     pub max_publications: usize,
-    /// Channels of all publications of one message together. A broadcast costs Centrifugo one publication a channel.
+    /// The most channels of all publications of one message together. A broadcast costs Centrifugo one publication per
+    /// channel.
     pub max_channels: usize,
-    /// Bytes that one message may become. It is also what a guest may hand over in any single call to the host.
+    /// The most bytes that one message may become. A single call to the host may pass the same amount.
     pub max_output: usize,
-    /// Whether a channel may have only one publication of a message: both would have the message's sequence as their version, and
-    /// Centrifugo would show only the first.
+    /// Set if a channel may have only one publication per message. Otherwise both would have the message's sequence as
+    /// their version, and Centrifugo would show only the first.
     pub one_a_channel: bool,
 }
 
@@ -59,24 +61,25 @@ impl From<&ModuleConfig> for Limits {
     }
 }
 
-/// How long a call has run, in processor time of its thread. By the clock, a readable message would become a dead letter because the
-/// machine had something else to do. A guest can't wait, so what does not run takes nothing from anybody.
+/// Measures a call in processor time of its thread. With wall-clock time, a good message would become a dead letter
+/// because the machine was busy with something else. A guest cannot wait, so a call that does not run takes nothing
+/// from others.
 #[derive(Debug)]
 pub(super) struct Timer {
     timeout: Duration,
-    /// What the thread had used when this was first looked at.
+    /// The thread's processor time at the first look.
     since: Option<Duration>,
 }
 
 impl Timer {
-    /// In epochs. A call that is over by then, as most are, is never looked at.
+    /// In epochs. Most calls are over by then and are never looked at.
     pub const FIRST_LOOK: u64 = 1;
 
     pub fn new(timeout: Duration) -> Self {
         Self { timeout, since: None }
     }
 
-    /// Whether the call may go on, and until when.
+    /// Returns whether the call may continue, and until when.
     pub fn look(&mut self) -> UpdateDeadline {
         let now = thread_time();
         let used = now.saturating_sub(*self.since.get_or_insert(now));
@@ -87,19 +90,20 @@ impl Timer {
     }
 }
 
-/// Processor time that the calling thread has used.
+/// Returns the processor time of the calling thread.
 fn thread_time() -> Duration {
-    // Neither is ever negative.
+    // Neither part is ever negative.
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
-/// In epochs from now. The current tick is already under way, hence one more: a call never gets less than its time.
+/// Converts a duration into epochs from now. One tick is added because the current one is already in progress, so a
+/// call never gets less than its time.
 fn ticks(time: Duration) -> u64 {
     let ticks = time.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) + 1
 }
 
-/// Bounds what wasmtime allocates for one instance.
+/// Limits what wasmtime allocates for one instance.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: usize,
@@ -107,9 +111,10 @@ pub(super) struct Limiter {
     denied: bool,
 }
 
-/// Elements of one table, of 8 bytes each: some ten times what an interpreter compiled to WebAssembly has.
+/// The most elements of one table, of 8 bytes each. It is about ten times what an interpreter compiled to WebAssembly
+/// needs.
 const MAX_TABLE_ELEMENTS: usize = 200_000;
-/// A component in Rust has fewer than ten of each, one in Python some dozens.
+/// A component in Rust has fewer than ten of each, one in Python a few dozen.
 const MAX_INSTANCES: usize = 1_000;
 const MAX_TABLES: usize = 1_000;
 const MAX_MEMORIES: usize = 100;
@@ -123,12 +128,12 @@ impl Limiter {
         }
     }
 
-    /// Bytes of all memories.
+    /// Returns the bytes of all memories.
     pub fn used(&self) -> usize {
         self.used
     }
 
-    /// Whether the guest asked for more than there is since the last call of this.
+    /// Returns true if the guest was refused memory since the last call of this function.
     pub fn take_denied(&mut self) -> bool {
         std::mem::take(&mut self.denied)
     }
@@ -138,7 +143,7 @@ impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if maximum.is_some_and(|maximum| desired > maximum) {
-            // The module's own maximum, not the relay's limit.
+            // The limit of the module itself applies here, not the relay's.
             return Ok(false);
         }
         self.denied |= used > self.limit;

@@ -1,4 +1,4 @@
-//! From a file to a [`Module`]: compiles it, checks it, and has it try itself.
+//! Turns a file into a [`Module`]: compiles it, checks it, and tries it out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +15,8 @@ use crate::hash;
 use crate::load::{Load, LoadId};
 
 impl Module {
-    /// Compiles, checks, and runs `init` once with the settings, a JSON object. This blocks for as long as compiling takes: some
-    /// 80 ms for a small module in Rust, seconds for an interpreter.
+    /// Compiles, checks, and runs `init` once with the settings, a JSON object. This blocks while compiling: about 80
+    /// ms for a small module in Rust, seconds for an interpreter.
     pub fn load(
         engine: &Engine,
         name: &str,
@@ -27,7 +27,7 @@ impl Module {
         Self::load_hashed(engine, name, wasm, &hash::sha256(wasm), settings_json, limits)
     }
 
-    /// The same, of a file with this hash.
+    /// Like [`load`](Self::load), for a file whose hash is known.
     pub fn load_hashed(
         engine: &Engine,
         name: &str,
@@ -43,8 +43,8 @@ impl Module {
         Self::start(code, name, sha256, settings_json, limits)
     }
 
-    /// Checks code, the file of which has this hash, and runs `init` once with the settings, a JSON object. This blocks for as long
-    /// as `init` takes.
+    /// Checks code whose file has this hash, and runs `init` once with the settings, a JSON object. This blocks while
+    /// `init` runs.
     pub fn start(
         code: Code,
         name: &str,

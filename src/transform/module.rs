@@ -1,4 +1,4 @@
-//! A module that was compiled, checked and tried: whoever holds one may swap it in.
+//! A module that was compiled, checked and tried. It can be swapped in at any time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ pub struct Module {
 }
 
 impl Module {
-    /// The file's, in hexadecimal digits.
+    /// Returns the hash of the file in hexadecimal digits.
     pub fn sha256(&self) -> &Arc<str> {
         &self.loaded.sha256
     }
 
-    /// Which load of its file it is.
+    /// Returns the load that this module is.
     pub fn loaded(&self) -> &Load {
         &self.loaded
     }

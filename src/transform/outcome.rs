@@ -1,4 +1,4 @@
-//! From what a guest returned to an outcome that the stages after this one may rely on.
+//! Checks what a guest returned and turns it into an outcome that later stages can rely on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use super::failure::{one_line, reject};
 use super::limits::Limits;
 use crate::message::{Body, MAX_CHANNEL_BYTES, MAX_VERSION, Outcome, Publication, Rejection};
 
-/// Centrifugo reads requests with Go's `encoding/json`, which stops at 10,000 levels, those around the body included: up to so many
-/// were taken of a body (measured on 6.9.1). Over GRPC it takes more, and then cannot answer for the history of the channel any more.
+/// Centrifugo reads requests with Go's `encoding/json`, which allows 10,000 levels, including those around the body.
+/// Bodies up to this depth were accepted (measured on 6.9.1). Over GRPC it accepts more, but can then no longer return
+/// the history of the channel.
 const MAX_DEPTH: usize = 9_990;
 
-/// Some programs begin a text with it. It is no part of JSON (RFC 8259, section 8.1).
+/// Some programs put it at the start of a text. It is not part of JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The guest's word becomes the reason: `Err` is its way to reject a message.
+/// `Err` is the guest's way to reject a message, and its text becomes the reason.
 pub(super) fn check(returned: Result<Vec<wit::Publication>, String>, limits: &Limits) -> Outcome {
     let checked = match returned {
         Ok(publications) if publications.is_empty() => return Outcome::Drop,
@@ -75,11 +76,11 @@ fn published_twice(publications: &[Publication]) -> Option<Arc<str>> {
     Some(Arc::clone(twice[0]))
 }
 
-/// What is zero or empty is not there for Centrifugo: it can't tell it from a field that was left out, over neither of its APIs. So a
-/// version of 0 would be none, and an empty key or epoch are taken for none here already.
+/// Both of Centrifugo's APIs treat a field that is zero or empty as absent. A version of 0 would therefore be no
+/// version. An empty key or epoch already counts as absent here.
 fn check_one(publication: wit::Publication, place: Place, limits: &Limits) -> Result<Publication, Rejection> {
     let channels = check_channels(publication.channels, place)?;
-    // Where the relay gives the versions, the module's do not count.
+    // If the relay sets the versions, the module's do not count.
     let version = publication.version.filter(|_| !limits.one_a_channel);
     if let Some(version) = version.filter(|version| *version >= MAX_VERSION) {
         let reason = format!("version {version} is too large: Centrifugo compares versions up to 2^53 - 1");
@@ -119,7 +120,7 @@ fn check_one(publication: wit::Publication, place: Place, limits: &Limits) -> Re
     })
 }
 
-/// Whether valid JSON is nested too deeply. Text that has not that many brackets needs no second look.
+/// Returns true if valid JSON is nested too deeply. Text with few brackets needs no full check.
 fn is_too_deep(json: &str) -> bool {
     let opens = |byte: &&u8| matches!(byte, b'[' | b'{');
     if json.len() <= 2 * MAX_DEPTH || json.as_bytes().iter().filter(opens).count() <= MAX_DEPTH {
@@ -145,8 +146,8 @@ fn is_too_deep(json: &str) -> bool {
     false
 }
 
-/// A channel that comes twice is taken once: the channels of a publication are a set, and whoever builds the list from the
-/// members of a group does not mean to show anybody the same thing twice.
+/// Accepts a repeated channel once. The channels of a publication are a set, and a module that builds the list from the
+/// members of a group does not mean to show anyone the same thing twice.
 fn check_channels(names: Vec<String>, place: Place) -> Result<Vec<Arc<str>>, Rejection> {
     if names.is_empty() {
         return Err(place.reject("channel", &[], "it names no channel"));
@@ -170,7 +171,7 @@ fn check_channels(names: Vec<String>, place: Place) -> Result<Vec<Arc<str>>, Rej
     Ok(channels.filter(|channel| seen.insert(Arc::clone(channel))).collect())
 }
 
-/// Which of a message's publications it is.
+/// Identifies one of a message's publications.
 #[derive(Clone, Copy)]
 struct Place {
     index: usize,
@@ -310,7 +311,7 @@ mod tests {
         let reason = "the publication was refused: its body is JSON nested deeper than 9990 levels, which Centrifugo cannot read";
         refused(nested(MAX_DEPTH + 1, "1"), "json", reason);
         refused(nested(MAX_DEPTH, "{}"), "json", reason);
-        // What stands in a text is no level, and neither is what stands beside.
+        // Brackets in a string are no levels, and neither are adjacent ones.
         published(nested(MAX_DEPTH, r#""[[\"[[""#));
         published(vec![publication(
             &["a"],

@@ -1,16 +1,19 @@
-//! A guest's random numbers: the same for the same message, on every instance, machine and release of the relay.
+//! Random numbers for guests. They are the same for the same message on every instance, machine and release of the
+//! relay.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::message::Message;
 
-/// SplitMix64 (Steele, Lea, Flood, 2014), written out since a library's generator may change between releases, and a replay
-/// with it. It is not for secrets: a transform has none that its messages do not show.
+/// SplitMix64 (Steele, Lea, Flood, 2014), implemented here because a library's generator may change between releases,
+/// and replays would change with it. It is not suitable for secrets. A transform has no secrets that its messages do
+/// not contain.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// For `init`, which sees no message. Every message's generator begins from here, hence one a module is enough.
+    /// Returns the generator for `init`, which sees no message. Every message's generator starts from it, so one per
+    /// module is enough.
     pub fn of_module(name: &str) -> Self {
         Self(xxh3_64(name.as_bytes()))
     }

@@ -1,4 +1,4 @@
-//! The stage as a whole: guests that behave, guests that do not, and files that are none.
+//! Tests the whole stage: guests that behave, guests that do not, and files that are no modules.
 
 mod loading;
 mod misbehaviour;
@@ -31,7 +31,7 @@ fn check_rejected(outcome: Outcome, code: &str, reason: &str) {
     assert_eq!((rejection.code.as_ref(), rejection.reason.as_str()), (code, reason));
 }
 
-/// The version of the one publication, which guests written by hand use to show a number.
+/// The version of the single publication, which hand-written guests use to return a number.
 #[track_caller]
 fn version(outcome: Outcome) -> u64 {
     match outcome {

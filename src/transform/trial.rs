@@ -1,7 +1,8 @@
-//! A version of a module that has just taken over, with the one before it at hand: what the new one rejects is shown to the old
-//! one, and when the old one would have accepted too much of it, the new one is out.
+//! Watches a new version of a module while the previous one is still available. Each message that the new version
+//! rejects is also given to the old one. If the old version would have accepted too many of them, the new version has
+//! failed.
 //!
-//! The workers look at each message, so that a bad version touches no more of them than it was allowed to.
+//! The workers check each message, so a bad version affects no more messages than allowed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::module::Module;
 use crate::message::{Message, Outcome, Rejection};
 
-/// Shared by the workers, and by whoever puts the old version back.
+/// Shared by the workers and the task that rolls back.
 #[derive(Debug)]
 pub struct Trial {
     predecessor: Arc<Module>,
@@ -29,13 +30,13 @@ pub struct Trial {
 pub struct Verdict {
     /// Messages that it rejected and its predecessor would not have.
     rejects: u32,
-    /// The last of them, in its stream.
+    /// The stream sequence of the last of these messages.
     sequence: u64,
     reason: String,
 }
 
 impl Trial {
-    /// It fails with the first message more than `max_rejects`.
+    /// The trial fails with the first rejected message beyond `max_rejects`.
     pub fn new(predecessor: Arc<Module>, time: Duration, max_rejects: u32) -> Arc<Self> {
         Arc::new(Self {
             predecessor,
@@ -47,7 +48,8 @@ impl Trial {
         })
     }
 
-    /// The old version takes over again as soon as its owner hears of the failure; until then the trial stays.
+    /// Returns true while the trial lasts. A failed trial lasts until the owner hears of the failure and the old
+    /// version takes over.
     pub fn is_on(&self, now: Instant) -> bool {
         now < self.until || self.has_failed()
     }
@@ -56,7 +58,7 @@ impl Trial {
         self.failed.is_cancelled()
     }
 
-    /// Waits until it has failed, which it mostly does not.
+    /// Waits until the trial has failed. It mostly never does.
     pub async fn failure(&self) -> Verdict {
         loop {
             self.failed.cancelled().await;
@@ -70,14 +72,14 @@ impl Trial {
         &self.predecessor
     }
 
-    /// The new version rejected this message, and the old one made this of it. Whether that stands: another thread may have seen the
-    /// last one that it was allowed.
+    /// Returns true if the new version's rejection is final, given the old version's outcome. Another thread may
+    /// already have used up the allowed rejections.
     pub(super) fn allows(&self, message: &Message, rejection: &Rejection, old: &Outcome) -> bool {
         matches!(old, Outcome::Reject(_)) || self.count(message, rejection) <= self.max_rejects + 1
     }
 
-    /// Centrifugo refused for good what was made of these messages. That is the new version's fault if the old one, which is called
-    /// here, publishes the message and not on that channel. Blocks as long.
+    /// Handles messages whose publications Centrifugo refused permanently. The new version is at fault if the old one,
+    /// which is called here, publishes the message but not on that channel. This blocks for the calls.
     pub fn refused<T>(&self, refused: &[(Arc<Message>, Rejection, T)]) {
         let mut instance = self.predecessor.instance();
         for (message, rejection, _) in refused {
@@ -104,7 +106,7 @@ impl Trial {
                 sequence: message.sequence,
                 reason: rejection.reason.clone(),
             };
-            // Of several threads the first one tells.
+            // If several threads get here, the first verdict is kept.
             let _ = self.verdict.set(verdict);
             self.failed.cancel();
         }

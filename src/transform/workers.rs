@@ -1,7 +1,7 @@
-//! The threads that run a module. Chunks go to them in turn and their outcomes come back in the order of the chunks, however
-//! many threads there are and whichever is done first.
+//! The threads that run a module. They get chunks in turn, and their outcomes come back in the order of the chunks,
+//! regardless of the number and speed of the threads.
 //!
-//! Threads and not tasks: a guest's call takes the processor until it returns.
+//! They are threads and not tasks because a guest's call occupies the processor until it returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,16 +20,17 @@ use super::trial::Trial;
 use crate::load::Load;
 use crate::message::{Message, Outcome};
 
-/// A guest takes up to 512 KiB of it (see `engine`), the host's own functions below and above it the rest.
+/// A guest takes up to 512 KiB of it (see `settings`), and the host's own functions below and above it take the rest.
 const STACK: usize = 2 * 1024 * 1024;
 
-/// Messages for one version of a module. A swap happens between two chunks; only what fails its trial ends in the middle of one.
+/// Messages for one version of a module. A swap happens between two chunks. Only a version that fails its trial ends in
+/// the middle of one.
 #[derive(Debug)]
 pub struct Chunk {
     pub module: Arc<Module>,
-    /// The module is new, and still has to show that it is good.
+    /// Set while the module is new and its trial lasts.
     pub trial: Option<Arc<Trial>>,
-    /// Each with the number by which its owner knows it.
+    /// Each message with the owner's ticket for it.
     pub messages: Vec<(u64, Arc<Message>)>,
 }
 
@@ -37,26 +38,27 @@ pub struct Chunk {
 pub struct Transformed {
     pub ticket: u64,
     pub outcome: Outcome,
-    /// The module whose outcome it is.
+    /// The load that made the outcome.
     pub by: Load,
-    /// Retries included.
+    /// Includes retries.
     pub took: Duration,
 }
 
-/// Outcomes in the order of the stream, and what they hold in memory until they are taken over, in bytes.
+/// Outcomes in stream order, and the bytes that they hold until they are taken over.
 #[derive(Debug, Default)]
 pub struct Piece {
     pub outcomes: Vec<Transformed>,
     pub bytes: usize,
 }
 
-/// Says what an outcome takes in memory, queues and all, in bytes.
+/// Returns the memory that an outcome takes, including the queues, in bytes.
 pub type Cost = fn(&Outcome) -> usize;
 
-/// Dropping it lets the threads finish what was submitted, and then end; the receiver ends after the last outcome. Once the
-/// receiver is dropped, they end with the call that is under way.
+/// When this is dropped, the threads finish everything submitted and then end, and the receiver ends after the last
+/// outcome. When the receiver is dropped, the threads end after their current call.
 ///
-/// The receiver also ends when a thread panicked: outcomes are missing then, and nothing that comes after them may be used.
+/// The receiver also ends when a thread panics. Outcomes are then missing, and nothing that comes after them may be
+/// used.
 #[derive(Debug)]
 pub struct Workers {
     queues: Vec<mpsc::Sender<Job>>,
@@ -79,7 +81,7 @@ impl Workers {
             let (queue, jobs) = mpsc::channel();
             let hand = Hand::new(Arc::clone(&desk));
             let thread = thread::Builder::new().name(format!("{name} {index}")).stack_size(STACK);
-            // Its end shows in the receiver.
+            // The receiver shows when the thread ends.
             thread.spawn(move || work(&jobs, hand))?;
             queues.push(queue);
         }
@@ -91,18 +93,18 @@ impl Workers {
         Ok((workers, receiver))
     }
 
-    /// Does not wait: how much is under way is the caller's to bound.
+    /// Submits a chunk without waiting. The caller limits how much is in progress.
     pub fn submit(&mut self, chunk: Chunk) {
         let number = self.submitted;
         self.submitted += 1;
         let turn = usize::try_from(number % self.queues.len() as u64).unwrap_or_default();
-        // It fails only when that thread panicked, and then the receiver has ended.
+        // This fails only if the thread panicked, and then the receiver has ended.
         let _ = self.queues[turn].send(Job { number, chunk });
     }
 
-    /// The owner has taken over outcomes that held `taken` bytes, and counts them itself from now on. It is told what the workers
-    /// hold, and says what they may hold, and whether nothing is left of what it took over. Returns whether a worker cannot go on
-    /// with that.
+    /// The owner has taken over outcomes that held `taken` bytes and counts them itself from now on. `room` gets what
+    /// the workers hold, and returns how much they may hold and whether nothing is left of what the owner took over.
+    /// Returns true if a worker cannot continue with that.
     pub fn balance(&self, taken: usize, room: impl FnOnce(Held) -> (usize, bool)) -> bool {
         let mut counter = lock(&self.desk.counter);
         let held = counter.gate.taken_over(taken);
@@ -123,11 +125,11 @@ impl Drop for Workers {
     }
 }
 
-/// Where the workers leave their outcomes.
+/// The place where workers deliver their outcomes.
 #[derive(Debug)]
 struct Desk {
     counter: Mutex<Counter>,
-    /// Someone who waits may be able to go on.
+    /// Notified when a waiting worker may be able to continue.
     news: Condvar,
     cost: Cost,
 }
@@ -136,7 +138,7 @@ struct Desk {
 struct Counter {
     results: Sequencer,
     gate: Gate,
-    /// The chunks whose workers the gate has stopped.
+    /// The chunks of the workers that wait at the gate.
     waiting: BTreeSet<u64>,
 }
 
@@ -160,23 +162,23 @@ impl Counter {
         self.gate.sent(sent);
     }
 
-    /// Whether not even the frontmost of those who wait may go on.
+    /// Returns true if workers wait and not even the frontmost may continue.
     fn is_stuck(&self) -> bool {
         !self.waiting.is_empty() && !self.gate.lets_in(self.waiting.contains(&self.results.next))
     }
 }
 
-/// A worker's side of the desk. If the worker panics, it closes the desk.
+/// A worker's access to the desk. If the worker panics, it closes the desk.
 struct Hand {
     desk: Arc<Desk>,
-    /// Made and not delivered yet.
+    /// Outcomes that are not delivered yet.
     piece: Piece,
     call: Call,
-    /// The gate has stopped it.
+    /// Set if the worker had to wait at the gate.
     waited: bool,
 }
 
-/// A call that was let through, and what it has made.
+/// A call that the gate admitted, and the size of its outcome.
 #[derive(Default)]
 struct Call {
     counted: usize,
@@ -193,14 +195,15 @@ impl Hand {
         }
     }
 
-    /// Waits until one more message of this chunk may be transformed. Returns false if nobody wants its outcome any more.
+    /// Waits until one more message of this chunk may be transformed. Returns false if nobody wants its outcome any
+    /// more.
     fn next(&mut self, number: u64) -> bool {
         let Call { counted, made } = std::mem::take(&mut self.call);
         let mut counter = lock(&self.desk.counter);
         counter.gate.leave(counted, made);
         let mut entered = counter.gate.enter(false);
         if entered.is_none() && !self.piece.outcomes.is_empty() {
-            // Those before it must be out, or it would wait for itself.
+            // The earlier outcomes must be delivered first. Otherwise the worker would wait for itself.
             counter.deliver(number, std::mem::take(&mut self.piece), false);
         }
         while entered.is_none() && !counter.results.is_abandoned() {
@@ -217,21 +220,21 @@ impl Hand {
         !counter.results.is_abandoned()
     }
 
-    /// The call has ended with this.
+    /// Records the outcome of the call.
     fn made(&mut self, transformed: Transformed) {
         self.call.made = (self.desk.cost)(&transformed.outcome) + size_of::<Transformed>();
         self.piece.bytes += self.call.made;
         self.piece.outcomes.push(transformed);
     }
 
-    /// The chunk is done. Returns false if nobody wants more.
+    /// Ends the chunk. Returns false if nobody wants further outcomes.
     fn done(&mut self, number: u64) -> bool {
         let Call { counted, made } = std::mem::take(&mut self.call);
         let mut counter = lock(&self.desk.counter);
         counter.gate.leave(counted, made);
         counter.deliver(number, std::mem::take(&mut self.piece), true);
         if !counter.waiting.is_empty() {
-            // The one that waits may be in front now.
+            // The waiting worker may be in front now.
             self.desk.news.notify_all();
         }
         !counter.results.is_abandoned()
@@ -258,21 +261,22 @@ fn work(jobs: &mpsc::Receiver<Job>, mut hand: Hand) {
     }
 }
 
-/// How long a thread's calls take. A thread whose calls are long takes the processor for good where there is a backlog: it gives way
-/// to the others, whose calls are short, to the requests and to the servers. It never comes back, which only root may.
+/// Tracks how long a thread's calls take. In a backlog, a thread with long calls would occupy the processor all the
+/// time. It therefore gives way to threads with short calls, to the requests and to the servers. It never regains its
+/// priority, because only root may raise it.
 #[derive(Default)]
 struct Pace {
     average: Duration,
     gives_way: bool,
 }
 
-/// Longer calls than this, on average, are no business of a transform between two messages.
+/// Average calls longer than this are unusual for a transform between two messages.
 const LONG: Duration = Duration::from_millis(5);
 
-/// How many calls the average is about.
+/// The number of calls in the average.
 const CALLS: u32 = 16;
 
-/// A thread with this much more niceness gets a tenth of what one without it gets, where both want all.
+/// With this niceness, a thread gets a tenth of the processor time of one without it if both are always busy.
 const NICENESS: i32 = 10;
 
 impl Pace {
@@ -290,7 +294,7 @@ impl Pace {
     }
 }
 
-/// On Linux a thread has a niceness of its own.
+/// On Linux, each thread has its own niceness.
 #[cfg(target_os = "linux")]
 fn give_way() {
     if let Err(error) = rustix::process::nice(NICENESS) {
@@ -314,7 +318,7 @@ fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pa
         if !hand.next(number) {
             return;
         }
-        // The clock costs as much as some calls, so that one ends when the next one begins.
+        // Reading the clock costs as much as some calls, so the end of one call is also the start of the next.
         if std::mem::take(&mut hand.waited) {
             before = Instant::now();
         }
@@ -334,12 +338,12 @@ fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pa
     }
 }
 
-/// A thread's instances: of the module at work, and of the one before it as long as that is needed.
+/// A thread's instances: one of the running module, and one of its predecessor for as long as it is needed.
 #[derive(Default)]
 struct Guests(Vec<Instance>);
 
 impl Guests {
-    /// Only of these modules.
+    /// Drops the instances of all other modules.
     fn keep(&mut self, modules: [Option<&Arc<Module>>; 2]) {
         let is_kept = |instance: &Instance| {
             let mut modules = modules.iter().flatten();
@@ -360,7 +364,7 @@ impl Guests {
         &mut self.0[index]
     }
 
-    /// What this module makes of the message, or the one before it once this one has failed.
+    /// Returns the outcome of this module, or of its predecessor once this one has failed.
     fn call_on_trial<'a>(
         &mut self,
         module: &'a Arc<Module>,
@@ -386,7 +390,7 @@ impl Guests {
 #[derive(Debug)]
 struct Sequencer {
     next: u64,
-    /// What came of later chunks, and whether that is all of the chunk.
+    /// Pieces of later chunks, each with a flag that is set once its chunk is complete.
     early: BTreeMap<u64, (Piece, bool)>,
     sender: Option<UnboundedSender<Piece>>,
 }
@@ -400,7 +404,7 @@ impl Sequencer {
         }
     }
 
-    /// Takes in a piece of this chunk, perhaps the last one. Returns the bytes of what is passed on.
+    /// Takes in a piece of this chunk, which may be the last one. Returns the bytes of everything passed on.
     fn deliver(&mut self, number: u64, mut piece: Piece, last: bool) -> usize {
         let (waiting, whole) = self.early.entry(number).or_default();
         waiting.bytes += piece.bytes;
@@ -412,7 +416,7 @@ impl Sequencer {
             let piece = std::mem::take(piece);
             sent += piece.bytes;
             if !piece.outcomes.is_empty() {
-                // Nobody listens any more when the pipeline ended first; what is left has no owner then.
+                // Sending fails if the pipeline ended first. The rest then has no owner.
                 let _ = sender.send(piece);
             }
             if !*whole {
@@ -424,7 +428,7 @@ impl Sequencer {
         sent
     }
 
-    /// Nobody will ever take an outcome.
+    /// Returns true if nobody will ever take an outcome.
     fn is_abandoned(&self) -> bool {
         self.sender.as_ref().is_none_or(UnboundedSender::is_closed)
     }

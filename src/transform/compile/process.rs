@@ -1,4 +1,4 @@
-//! Starts the process that compiles a file, watches over it, and says in words how it ended.
+//! Starts the process that compiles a file, watches it, and describes how it ended.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,31 +16,31 @@ use super::super::failure::one_line;
 use super::worker;
 use crate::config::Bounds;
 
-/// How often a process is looked at.
+/// How often the relay checks on a process.
 const LOOK: Duration = Duration::from_millis(3);
 
-/// Of what it says.
+/// The most bytes of a process's output that are kept.
 const MAX_WORDS: u64 = 4 * 1024;
 
-/// How often it is measured what a process holds, in looks.
+/// How often the memory of a process is measured, in checks.
 const MEASURE: u32 = 10;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Of all processes that compile now, in bytes.
+/// The memory of all processes that are compiling now, in bytes.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// The memory that all processes hold which compile for this one, in bytes, as measured last. At most two of them do at once, each
-/// with up to [`Bounds::memory`].
+/// Returns the last measured memory, in bytes, of all processes that compile for this one. At most two compile at the
+/// same time, each with up to [`Bounds::memory`].
 pub fn memory_held() -> usize {
     HELD.load(Ordering::Relaxed)
 }
 
-/// From now on files are compiled in processes that this program starts of itself. For a `main` that does what
-/// `Order::from_arguments` finds; otherwise, as in tests and measurements, files are compiled where they
-/// are loaded.
+/// From now on, files are compiled in processes that this program starts of itself. Only a `main` that handles
+/// `Order::from_arguments` may call this. Otherwise, as in tests and benchmarks, files are compiled in the process that
+/// loads them.
 pub fn in_processes() {
-    // Where an upgrade has replaced the file, this still is the program that runs.
+    // This path still runs the current program after an upgrade has replaced its file.
     let own = Path::new("/proc/self/exe");
     let program = if own.exists() {
         Ok(own.to_owned())
@@ -56,14 +56,15 @@ pub(in super::super) fn can_be_started() -> bool {
     PROGRAM.get().is_some()
 }
 
-/// Leaves the code of a file in the directory `scratch`, and blocks as long. It is given up soon after it is not `wanted` any more.
+/// Compiles a file and leaves its code in the directory `scratch`. Blocks until then. It gives up soon after the code
+/// is no longer `wanted`.
 pub(in super::super) fn compile(
     wasm: &[u8],
     scratch: &Path,
     bounds: &Bounds,
     wanted: &dyn Fn() -> bool,
 ) -> Result<(), LoadError> {
-    // Sending it would only take time.
+    // Sending a file that is too large would only waste time.
     if wasm.len() > bounds.file_size {
         return Err(LoadError::TooLarge {
             bytes: wasm.len(),
@@ -75,14 +76,14 @@ pub(in super::super) fn compile(
     let child = &mut child.0;
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (ended, output, errors) = thread::scope(|scope| {
-        // It is sent and heard while the process works.
+        // The file is sent and output is read while the process works.
         let sending = thread::Builder::new()
             .name("send module".into())
             .spawn_scoped(scope, move || send(wasm, input));
         let output = thread::Builder::new().spawn_scoped(scope, move || words(output));
         let errors = thread::Builder::new().spawn_scoped(scope, move || words(errors));
         let ended = watch_over(child, bounds, wanted);
-        // Whichever way it went, the threads end with it.
+        // Whatever the result, this ends the threads.
         let _ = child.kill();
         drop(sending.map_err(not_started)?.join());
         let heard = |heard: io::Result<thread::ScopedJoinHandle<'_, String>>| {
@@ -99,11 +100,12 @@ pub(in super::super) fn compile(
     }
 }
 
-/// Returns what has to stay open: when it is closed, the process knows that nobody waits for it.
+/// Sends the file. Returns the pipe, which has to stay open: when it closes, the process knows that nobody waits for
+/// it.
 fn send(wasm: &[u8], input: Option<ChildStdin>) -> Option<ChildStdin> {
     let mut input = input?;
     let length = (wasm.len() as u64).to_le_bytes();
-    // What can't be written any more was not wanted.
+    // A process that reads no further does not want the rest.
     let sent = input.write_all(&length).and_then(|()| input.write_all(wasm));
     sent.ok().map(|()| input)
 }
@@ -114,12 +116,12 @@ fn start(scratch: &Path, bounds: &Bounds) -> io::Result<Child> {
     command
         .arg0("slipring")
         .args(worker::Order::arguments(scratch, bounds))
-        // No secret of the relay's is there for whatever a file might do to a compiler.
+        // A file that attacks the compiler must not find the relay's secrets in its environment.
         .env_clear()
-        // Address space that is kept for later would count as taken.
+        // Address space that the allocator retains would count as used.
         .env("_RJEM_MALLOC_CONF", "retain:false")
         .current_dir("/")
-        // Ctrl-C is for the relay, which ends it.
+        // Ctrl-C is meant for the relay, which ends this process itself.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -149,7 +151,7 @@ fn watch_over(child: &mut Child, bounds: &Bounds, wanted: &dyn Fn() -> bool) -> 
     Err(LoadError::Clock(bounds.clock()))
 }
 
-/// A process's part of what all of them hold.
+/// The contribution of one process to the total.
 #[derive(Default)]
 struct Held(usize);
 
@@ -167,7 +169,7 @@ impl Drop for Held {
     }
 }
 
-/// In bytes, where the system tells.
+/// Returns the resident memory in bytes, if the system reports it.
 fn resident(process: u32) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -179,7 +181,7 @@ fn resident(process: u32) -> Option<usize> {
         .checked_mul(1024)
 }
 
-/// It ended as it should not have: what the file made of it.
+/// Explains a process that ended abnormally because of the file.
 fn died(ended: ExitStatus, words: &str, bounds: &Bounds) -> LoadError {
     let signal = |signal: Signal| ended.signal() == Some(signal.as_raw());
     if signal(Signal::XCPU) {
@@ -193,13 +195,13 @@ fn died(ended: ExitStatus, words: &str, bounds: &Bounds) -> LoadError {
             "the process that compiles was killed, perhaps because the machine has too little memory".into(),
         )
     } else {
-        // The first line says the most: a panic's next ones are of the thread that waited for it.
+        // The first line says the most. After a panic, the next lines come from the thread that waited for it.
         let words = one_line(words.trim());
         LoadError::Process(format!("the process that compiles broke ({ended}): {words}"))
     }
 }
 
-/// As the system says it, with the number by which it is the same in each language.
+/// The number is the same in every language of the system's error message.
 const OUT_OF_MEMORY: &str = "(os error 12)";
 
 fn said(words: String, bounds: &Bounds) -> LoadError {
@@ -210,24 +212,24 @@ fn said(words: String, bounds: &Bounds) -> LoadError {
     }
 }
 
-/// Takes all that is said, so that the process never waits for somebody to listen, and keeps the beginning.
+/// Reads all output, so the process never blocks on writing, and keeps the beginning.
 fn words(pipe: Option<impl Read>) -> String {
     let mut words = Vec::new();
     if let Some(mut pipe) = pipe {
-        // What can't be read is not worth an error beside the one that it should explain.
+        // A read error is less useful than the error that the output should explain.
         let _ = pipe.by_ref().take(MAX_WORDS).read_to_end(&mut words);
         let _ = io::copy(&mut pipe, &mut io::sink());
     }
     String::from_utf8_lossy(&words).into_owned()
 }
 
-/// Ends with whoever started it.
+/// Kills the process when dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
-        // Without it, it would stay in the system's list.
+        // Without this, the process would stay in the process table.
         let _ = self.0.wait();
     }
 }

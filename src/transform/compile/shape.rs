@@ -1,21 +1,21 @@
-//! A quick look at a file, before anything is made of it: what no compiler writes need not be compiled to be refused.
+//! Checks the structure of a file before it is compiled. A structure that no compiler produces is refused at once.
 
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
 use super::super::error::LoadError;
 use crate::config::Bounds;
 
-/// Blocks in a function may be nested so many times as deep as components. A compiler makes nested blocks of the cases of a `switch`,
-/// of which there may be some thousands.
+/// Blocks in a function may be nested this many times deeper than components. Compilers turn the cases of a `switch`
+/// into nested blocks, and there may be thousands.
 const BLOCKS: usize = 500;
 
-/// What is damaged is let through; who reads all of it says it better.
+/// Accepts a damaged file. The full parser gives a better error.
 pub(super) fn check(wasm: &[u8], bounds: &Bounds) -> Result<(), LoadError> {
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload {
             Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
-            // The last one is of the file itself.
+            // The last end belongs to the file itself.
             Ok(Payload::End(_)) => depth = usize::saturating_sub(depth, 1),
             Ok(Payload::CodeSectionEntry(body)) if blocks(&body) > BLOCKS * bounds.nesting => {
                 return Err(LoadError::Blocks(BLOCKS * bounds.nesting));
@@ -30,7 +30,7 @@ pub(super) fn check(wasm: &[u8], bounds: &Bounds) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// How deep they are nested in a function.
+/// Returns how deep the blocks of a function are nested.
 fn blocks(body: &FunctionBody<'_>) -> usize {
     let Ok(operators) = body.get_operators_reader() else {
         return 0;

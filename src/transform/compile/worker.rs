@@ -1,5 +1,5 @@
-//! The process that compiles one file: it takes the file from standard input, leaves the code in a directory, and says on
-//! standard output why it can't. It must expect the worst of the file, and takes no more than it was allowed.
+//! The process that compiles one file. It reads the file from standard input, leaves the code in a directory, and
+//! writes the reason to standard output if it fails. It expects a hostile file and limits its own resources.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -18,27 +18,27 @@ use super::super::host::{self, State};
 use super::super::{binary, interface, settings};
 use crate::config::Bounds;
 
-/// How the process ends, beside 0 for a good file.
+/// Exit codes besides 0 for a good file.
 pub(super) const REFUSED: u8 = 3;
 pub(super) const NOT_KEPT: u8 = 4;
 
-/// Of the thread that compiles. wasmparser and Cranelift go down recursively in some places.
+/// Stack size of the compiling thread. wasmparser and Cranelift recurse in some places.
 const STACK: usize = 8 * 1024 * 1024;
 
-/// Of the thread that loads the code again: half of what the relay's threads have for the same, so that what would end the relay
-/// ends this process before.
+/// Stack size of the thread that loads the code again. It is half of the size that the relay's threads have for this,
+/// so code that would crash the relay crashes this process first.
 const LOADING_STACK: usize = 1024 * 1024;
 
-/// Compiling gives way to what runs.
+/// Compiling has lower priority than running modules.
 const NICENESS: i32 = 5;
 
-/// The first argument of such a process. It is no command for people, who would find it in `--help` and in completions.
+/// The first argument of such a process. It is no command for users and does not appear in `--help` or in completions.
 const COMMAND: &str = "compile-module";
 
-/// What such a process is told.
+/// The instructions for such a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// A directory of its own, in which wasmtime's cache leaves the code.
+    /// A directory for this process alone, in which wasmtime's cache leaves the code.
     pub scratch: PathBuf,
     pub bounds: Bounds,
 }
@@ -57,7 +57,7 @@ impl Order {
         [COMMAND.into(), scratch.into(), file_size, cpu, memory, nesting]
     }
 
-    /// What the program's arguments say, if they are those of such a process.
+    /// Parses the program's arguments if they are those of such a process.
     pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
         let [command, scratch, numbers @ ..] = arguments.as_slice() else {
@@ -83,8 +83,8 @@ impl Order {
     }
 }
 
-/// Compiles what comes from `input`: the length of the file in 8 bytes, the file, and then nothing until whoever waits for the
-/// result has gone. What there is to say goes to `output`.
+/// Compiles the file from `input`: its length in 8 bytes, the file, and then nothing until the relay closes the pipe.
+/// The error, if any, goes to `output`.
 pub fn work(order: &Order, mut input: impl Read + Send + 'static, output: &mut dyn Write) -> ExitCode {
     let done = match confine(&order.bounds).and_then(|()| receive(&mut input)) {
         Ok(wasm) => {
@@ -98,7 +98,7 @@ pub fn work(order: &Order, mut input: impl Read + Send + 'static, output: &mut d
         Err(LoadError::NotKept(reason)) => (NOT_KEPT, reason),
         Err(refused) => (REFUSED, refused.to_string()),
     };
-    // Whoever would hear it may have gone.
+    // The reader may have gone.
     let _ = output.write_all(words.as_bytes()).and_then(|()| output.flush());
     ExitCode::from(code)
 }
@@ -112,21 +112,21 @@ fn confine(bounds: &Bounds) -> io::Result<()> {
         setrlimit(resource, limit)
     };
     limit(Resource::Core, 0, 0)?;
-    // With the first one comes a signal that says why; the second one kills.
+    // The first limit sends a signal that explains the end; the second one kills.
     let seconds = bounds.cpu_seconds();
     limit(Resource::Cpu, seconds, seconds + 1)?;
     let memory = bounds.memory as u64;
-    // What is private and can be written to, which is what compiling takes. Only Linux counts what is mapped with it.
+    // Limits private writable memory, which is what compiling takes. Only Linux counts mapped memory in this limit.
     let of_memory = if cfg!(target_os = "linux") {
         Resource::Data
     } else {
         Resource::As
     };
     limit(of_memory, memory, memory)?;
-    // Both are courtesies.
+    // Both calls are optional, so errors are ignored.
     let _ = nice(NICENESS);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    // A core dump that goes to another program ignores the limit.
+    // A core dump that is piped to another program ignores the limit.
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
@@ -145,7 +145,7 @@ fn receive(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(wasm)
 }
 
-/// Whoever wanted the result may be killed; then nobody would end this process.
+/// The relay may be killed. Nobody else would then end this process.
 fn end_with(mut input: impl Read) {
     let _ = io::copy(&mut input, &mut io::sink());
     std::process::exit(i32::from(NOT_KEPT));
@@ -172,7 +172,7 @@ fn run(wasm: Vec<u8>, order: &Order) -> Result<(), LoadError> {
     on_a_thread(LOADING_STACK, move || load(&engine, &wasm)).map_err(not_kept)?
 }
 
-/// All that the relay does before anything of the guest runs.
+/// Does everything that the relay does before any code of the guest runs.
 fn load(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<(), LoadError> {
     let component = binary::component(wasm)?;
     let component =
@@ -190,7 +190,7 @@ fn check(engine: &wasmtime::Engine, linker: &Linker<State>, component: &Componen
     Ok(())
 }
 
-/// What panics there ends this process, with the words of the panic on standard error.
+/// A panic there ends this process, with its message on standard error.
 fn on_a_thread<T: Send + 'static>(stack: usize, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let thread = thread::Builder::new()
         .name("compile".into())

@@ -28,7 +28,7 @@ fn rust_says_where_it_panicked() {
     );
 }
 
-/// Of Go 1.26.8.
+/// A stack of Go 1.26.8.
 fn stack(innermost: &str) -> String {
     format!(
         "\ngoroutine 19 [running]:\n{innermost}\
@@ -123,7 +123,7 @@ fn in_go_the_place_is_the_module_s_own() {
     check("panic: no\n", "panic: no");
 }
 
-/// What componentize-py 0.25.1 says below each exception.
+/// The text that componentize-py 0.25.1 prints below each exception.
 const PANIC: &str = "thread '<unnamed>' (1) panicked at runtime/src/lib.rs:1293:29:\n\
                      Python function threw an unexpected exception\nnote: run with `RUST_BACKTRACE=1`\n";
 
@@ -289,7 +289,7 @@ fn the_beginning_of_a_report_is_kept_above_any_stack() {
             assert!(most <= 2 * MAX_NEWEST + 2 * MAX_REPORT, "{most}");
         }
     }
-    // Python's is at its end, above what its engine says.
+    // Python's report is at its end, above the text of its engine.
     let frames = (1..=1_000).map(|number| format!("  File \"/0/app.py\", line {number}, in other"));
     let lines = [TRACEBACK.to_owned()]
         .into_iter()

@@ -1,4 +1,4 @@
-//! Which files become modules, and what is said of those that do not.
+//! Tests which files become modules, and the errors for the others.
 
 use super::super::{Engine, Module};
 use super::wat::{Guest, NOTHING, OK, component, impatient, limits};

@@ -1,4 +1,4 @@
-//! Guests that do harm. Each costs its own message and nothing else.
+//! Tests harmful guests. Each costs its own message and nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,11 +36,11 @@ fn an_endless_loop_ends_at_the_time_out() {
         "timeout",
         "did not return within its time-out of 100ms",
     );
-    // Twice, since it is tried once more.
+    // The time-out occurs twice because the message is tried once more.
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
 }
 
-/// To the call it is as if the machine had next to no time for it: the clock runs on while it does not.
+/// Simulates a machine with next to no time for the call: the clock runs on while the call does not.
 #[test]
 fn a_call_that_gets_no_processor_is_not_ended() {
     let guest = Guest {
@@ -81,7 +81,7 @@ fn endless_recursion_is_a_trap() {
 
 #[test]
 fn memory_ends_at_its_limit() {
-    // As an allocator does it: grow until that fails, then give up.
+    // Works like an allocator: grows until that fails, then gives up.
     let transform = "(loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
     let mut instance = Guest {
         transform,
@@ -112,7 +112,7 @@ fn a_list_that_leads_out_of_its_memory_is_a_trap() {
 
 #[test]
 fn output_ends_at_its_limit() {
-    // 40,000 publications of 80 bytes, all of them zero: they fit the memory, and name no channel.
+    // 40,000 publications of 80 bytes, all zero. They fit in memory and name no channel.
     let transform =
         "(drop (memory.grow (i32.const 50))) (call $result (i32.const 0) (i32.const 131072) (i32.const 40000))";
     let guest = Guest {
@@ -137,7 +137,7 @@ fn output_ends_at_its_limit() {
 
 #[test]
 fn a_fault_that_a_fresh_instance_does_not_have_is_not_seen() {
-    // It traps at every second call.
+    // The guest traps at every second call.
     let guest = Guest {
         more: "(global $calls (mut i32) (i32.const 0))",
         transform: "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
@@ -154,7 +154,7 @@ fn a_fault_that_a_fresh_instance_does_not_have_is_not_seen() {
 
 #[test]
 fn a_message_after_a_trap_finds_a_working_instance() {
-    // It traps for the message 1 only.
+    // The guest traps only for message 1.
     let transform = "(if (i64.eq (local.get $sequence) (i64.const 1)) (then unreachable))
         (call $result (i32.const 0) (call $publication) (i32.const 1))";
     let mut instance = Guest {
@@ -168,7 +168,7 @@ fn a_message_after_a_trap_finds_a_working_instance() {
 
 #[test]
 fn an_instance_that_has_grown_is_replaced() {
-    // Counts its calls, in the version; the message 2 makes its memory grow by 3 MiB of the 4.
+    // The guest counts its calls in the version. Message 2 makes its memory grow by 3 MiB of the 4.
     let guest = Guest {
         more: "(global $calls (mut i64) (i64.const 0))",
         transform: "(global.set $calls (i64.add (global.get $calls) (i64.const 1)))
@@ -188,7 +188,7 @@ fn an_instance_that_has_grown_is_replaced() {
 
 #[test]
 fn an_init_that_fails_later_rejects_with_its_reason() {
-    // It refuses all settings but those of two bytes.
+    // The guest refuses all settings but those of two bytes.
     let guest = Guest {
         init: "(call $result (i32.ne (local.get 1) (i32.const 2)) (i32.const 16) (i32.const 1))",
         ..Guest::default()

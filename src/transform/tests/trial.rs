@@ -1,4 +1,4 @@
-//! Versions that have just taken over.
+//! Tests versions that have just taken over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::message::{Outcome, Rejection, Stage};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Rejects the messages with a sequence above this, and publishes the others.
+/// Rejects the messages above this sequence and publishes the others.
 fn rejects_above(sequence: u64) -> Arc<Module> {
     let transform = format!(
         "(if (i64.gt_u (local.get $sequence) (i64.const {sequence}))
@@ -25,7 +25,7 @@ fn rejects_above(sequence: u64) -> Arc<Module> {
     guest.load(limits()).expect("a module")
 }
 
-/// What the workers make of the messages 1 to 100, in chunks of ten: whether each was rejected, and by whom.
+/// Runs messages 1 to 100 in chunks of ten. Returns for each whether it was rejected, and by which load.
 fn run(module: &Arc<Module>, trial: &Arc<Trial>, workers: usize) -> Vec<(bool, LoadId)> {
     let (mut workers, mut results) = Workers::spawn("test", workers, |_| 0).expect("threads");
     for chunk in 0..10 {
@@ -85,7 +85,7 @@ fn a_trial_ends() {
 
 #[test]
 fn what_centrifugo_refuses_counts_if_the_old_version_would_not_have_published_it_there() {
-    // Publishes on the channel `a`.
+    // The guest publishes on the channel `a`.
     let trial = Trial::new(rejects_above(50), MINUTE, 0);
     let refusal = |channel: &str| Rejection {
         stage: Stage::Publish,

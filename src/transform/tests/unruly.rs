@@ -1,4 +1,5 @@
-//! A guest as its author builds it, with slipring-sdk, in both forms that are accepted, doing all that it should not.
+//! Tests a guest built like a user's module, with slipring-sdk, in both accepted forms, that does everything it should
+//! not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -11,7 +12,7 @@ use super::super::{Engine, Instance, Limits, Module};
 use super::rejection;
 use crate::message::{Body, Message, Outcome, Publication, Rejection};
 
-/// How a guest was built: for `wasm32-wasip2`, or for `wasm32-unknown-unknown`.
+/// How a guest was built: for `wasm32-wasip2` or for `wasm32-unknown-unknown`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Component,
@@ -35,7 +36,7 @@ fn module(form: Form, settings: &str, limits: Limits) -> Arc<Module> {
     Module::load(&ENGINE, "unruly", &wasm, settings, limits).unwrap_or_else(|error| panic!("{form:?}: {error}"))
 }
 
-/// Of a module that is compiled once for all tests, since that is what takes long.
+/// Returns an instance of a module that is compiled once for all tests, because compiling is slow.
 fn instance(form: Form) -> Instance {
     static MODULES: LazyLock<[Arc<Module>; 2]> = LazyLock::new(|| BOTH.map(|form| module(form, "{}", limits())));
     MODULES[form as usize].instance()
@@ -70,7 +71,7 @@ fn check(form: Form, message: &Message, code: &str, part: &str) -> Rejection {
     let rejection = rejection(instance.call(message));
     assert_eq!(rejection.code, code, "{form:?}: {rejection:?}");
     assert!(rejection.reason.contains(part), "{form:?}: {rejection:?}");
-    // Its neighbours are unharmed.
+    // Later calls are unharmed.
     published(instance.call(&wish("ok", "1")));
     rejection
 }
@@ -291,7 +292,7 @@ fn a_flood_of_lines_does_not_reach_the_log() {
         lines.iter().any(|line| line.contains("the module logs too much")),
         "{lines:?}"
     );
-    // A hundred at once, ten a second after that, for the seconds that this may take on a loaded machine.
+    // A hundred lines at once and ten per second after that, for as many seconds as a loaded machine may take.
     assert!((101..400).contains(&lines.len()), "{}", lines.len());
 }
 

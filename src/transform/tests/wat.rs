@@ -1,20 +1,21 @@
-//! Guests written by hand, so that each does exactly one thing and needs no compiler but the one in `wat`.
+//! Hand-written guests. Each does exactly one thing and needs no compiler but the one in `wat`.
 
 use std::time::Duration;
 
 use super::super::{Engine, Instance, Limits, LoadError, Module};
 
-/// The body of `init` and of `transform`, in WebAssembly's text format; the rest is the same for all. Both return the address
-/// of a `result`; `$result` puts one together from its discriminant (0: ok, 1: error), an address and a length. `transform`
-/// may use the locals `$at` and `$left`.
+/// The bodies of `init` and `transform` in WebAssembly's text format. The rest is the same for all guests. Both return
+/// the address of a `result`. `$result` builds one from its discriminant (0: ok, 1: error), an address and a length.
+/// `transform` may use the locals `$at` and `$left`.
 ///
-/// At address 16 the memory holds `a`, which serves as a channel and, being no JSON, as broken JSON; at 17 `1`, which is JSON.
+/// The memory holds `a` at address 16, which serves as a channel and as invalid JSON, and `1` at 17, which is valid
+/// JSON.
 pub struct Guest<'a> {
     pub init: &'a str,
     pub transform: &'a str,
-    /// More of the core module: globals, functions, imports from `host`.
+    /// Additions to the core module: globals, functions, imports from `host`.
     pub more: &'a str,
-    /// Of the component; it defines the core instance `$host`.
+    /// Imports of the component. They define the core instance `$host`.
     pub imports: &'a str,
 }
 
@@ -105,12 +106,12 @@ pub const TWICE: &str = "(local.set $at (call $allocate (i32.const 8) (i32.const
     (memory.copy (i32.add (local.get $at) (i32.const 80)) (local.get $at) (i32.const 80))
     (call $result (i32.const 0) (local.get $at) (i32.const 2))";
 
-/// A time-out that well-behaved guests keep on a loaded machine, too.
+/// A time-out that well-behaved guests keep even on a loaded machine.
 pub fn limits() -> Limits {
     Limits::new(Duration::from_secs(5), 4 * 1024 * 1024)
 }
 
-/// One that is short enough to wait for.
+/// A time-out that is short enough to wait for.
 pub fn impatient() -> Limits {
     let timeout = Duration::from_millis(100);
     Limits {

@@ -1,4 +1,4 @@
-//! Guests that behave: what they see, and how workers run them.
+//! Tests guests that behave: what they see, and how workers run them.
 
 use std::sync::Arc;
 
@@ -50,13 +50,14 @@ fn the_memory_that_a_call_had_is_known() {
         instance.call(&message(sequence));
         instance.memory() / PAGE
     };
-    // The trap is tried again, on an instance that is new.
+    // The message that trapped is tried again on a new instance.
     assert_eq!([after(1), after(2), after(1), after(3)], [2, 5, 5, 3]);
 }
 
 #[test]
 fn a_guest_sees_all_of_its_message() {
-    // Answers each field as an error: the payload by itself, the others by the delivery count that asks for them.
+    // The guest returns each field as an error: the payload by default, and another field for the delivery count that
+    // selects it.
     let field = |deliveries: u32| {
         let guest = Guest {
             transform: "(if (i32.eq (local.get $deliveries) (i32.const 2)) (then
@@ -140,7 +141,7 @@ fn the_clock_runs_before_the_first_message() {
 
 #[test]
 fn outcomes_come_in_the_order_of_the_chunks() {
-    // The lower the sequence the longer it takes, so that without reordering the last chunks would come first.
+    // Lower sequences take longer. Without reordering, the last chunks would come first.
     let guest = Guest {
         transform: "(local.set $left (i64.mul (i64.sub (i64.const 400) (local.get $sequence)) (i64.const 3000)))
             (loop (br_if 0 (i64.gt_s (local.tee $left (i64.sub (local.get $left) (i64.const 1))) (i64.const 0))))
@@ -157,7 +158,7 @@ fn outcomes_come_in_the_order_of_the_chunks() {
     assert_eq!(tickets, (0..400).collect::<Vec<_>>());
 }
 
-/// There is never room for what a call is expected to make, so that each message goes alone, when all before it is done with.
+/// There is never room for the expected outcome, so each message goes alone, once everything before it is done.
 #[test]
 fn without_room_all_messages_get_through_one_after_the_other() {
     const COST: usize = 10_000;
@@ -184,12 +185,12 @@ fn without_room_all_messages_get_through_one_after_the_other() {
     assert_eq!(tickets, (0..40).collect::<Vec<_>>());
 }
 
-/// Those that wait for room end when nobody wants what they would make.
+/// Workers that wait for room end when nobody wants their outcomes.
 #[test]
 fn workers_that_wait_end_with_their_owner() {
     let module = Guest::default().load(limits()).expect("a module");
     let (mut workers, results) = Workers::spawn("test", 2, |_| 1).expect("threads");
-    // Nothing is taken over, so that nobody may go on.
+    // Nothing is taken over, so no worker may continue.
     workers.balance(0, |_| (0, false));
     for number in 0..10 {
         workers.submit(chunk(&module, number * 4..number * 4 + 4));
@@ -221,7 +222,7 @@ fn a_new_module_takes_over_between_two_chunks() {
         let by_old = matches!(transformed.outcome, Outcome::Publish(_));
         assert_eq!(by_old, transformed.ticket < 15, "{transformed:?}");
     }
-    // The old one is let go of.
+    // The old module is released.
     assert_eq!(Arc::strong_count(&old), 1);
 }
 
@@ -234,7 +235,7 @@ fn the_tick_ends_with_the_last_engine() {
     assert!(weak.upgrade().is_some(), "the module still needs it");
     drop(module);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    // The thread of the tick holds the engine for an instant every 10 ms.
+    // The tick's thread holds the engine for an instant every 10 ms.
     while weak.upgrade().is_some() {
         assert!(std::time::Instant::now() < deadline, "the engine still lives");
         std::thread::yield_now();
