@@ -1,5 +1,5 @@
-//! The modules directory at work: each module in it has a keeper, which loads what appears, starts its pipeline, exchanges its
-//! module and stops it again. What one keeper goes through does not touch another.
+//! Runs the modules directory. Each module in it has a keeper, which loads new versions, starts the pipeline, swaps its
+//! module and stops it again. Trouble with one module does not affect another.
 
 mod claims;
 mod context;

@@ -1,5 +1,5 @@
-//! Which module reads from which durable consumer. Two at once would each get a part of the messages and reset the other's
-//! epoch for ever, so the second one has to wait; this holds within one relay.
+//! Records which module reads from which durable consumer. Two modules on one consumer would each get part of the
+//! messages and reset each other's epoch for ever, so the second one has to wait. The claims cover one relay only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::ModuleConfig;
 
-/// A stream and one of its consumers.
+/// The stream and one of its consumers.
 type Source = (String, String);
 
-/// All claims of the modules of this relay.
+/// All claims of this relay's modules.
 #[derive(Debug, Default)]
 pub struct Claims {
     holders: Mutex<HashMap<Source, Holder>>,
@@ -22,7 +22,7 @@ pub struct Claims {
 struct Holder {
     module: String,
     leaving: bool,
-    /// Told when another module asks for the consumer.
+    /// Notified when another module asks for the consumer.
     asked: Arc<Notify>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Taken {
     stream: String,
     consumer: String,
     pub(super) by: String,
-    /// The other one is draining, so this will pass.
+    /// The other module is draining, so the claim will become free.
     pub(super) leaving: bool,
 }
 
@@ -93,14 +93,15 @@ impl Claim {
         self.source == source(config)
     }
 
-    /// Its module has begun to drain, or is about to; or it stays after all.
+    /// Records that its module is draining or about to drain, or that it stays after all.
     pub(super) fn set_leaving(&self, leaving: bool) {
         if let Some(holder) = self.claims.holders().get_mut(&self.source) {
             holder.leaving = leaving;
         }
     }
 
-    /// Notified when another module asks for the consumer, or has since this one has it.
+    /// Returns a notification for when another module asks for the consumer. It is already set if one has asked since
+    /// the claim was taken.
     pub(super) fn asked(&self) -> Arc<Notify> {
         Arc::clone(&self.asked)
     }

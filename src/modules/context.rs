@@ -1,4 +1,4 @@
-//! What every keeper needs.
+//! The context that every keeper needs.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Context {
     pub controls: Controls,
     pub shutdown: Shutdown,
     pub loading: Loading,
-    /// One module reads from a consumer at a time.
+    /// Ensures that only one module reads from a consumer at a time.
     pub claims: Arc<Claims>,
     pub config: config::Modules,
 }

@@ -1,15 +1,15 @@
-//! How what a person asks for reaches the keepers of the modules.
+//! Passes commands from users to the keepers of the modules.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-/// A clone leads to the same keepers.
+/// A clone reaches the same keepers.
 #[derive(Debug, Clone, Default)]
 pub struct Controls(Arc<Mutex<BTreeMap<String, mpsc::Sender<Command>>>>);
 
-/// What a keeper is asked to do, and where it says how that went: a sentence either way.
+/// A command for a keeper, and the channel for its reply. The reply is a sentence in either case.
 #[derive(Debug)]
 pub struct Command {
     pub verb: Verb,
@@ -18,30 +18,30 @@ pub struct Command {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Back to the version before.
+    /// Return to the previous version.
     Rollback,
-    /// What the directory holds is tried again.
+    /// Try again what the directory holds.
     Retry,
 }
 
-/// Why nobody does it.
+/// Why no keeper takes the command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unheard {
-    /// These there are.
+    /// There is no such module. These are the known ones.
     Unknown(Vec<String>),
-    /// It does what it was asked before, or is going.
+    /// The keeper is busy with an earlier command, or it is ending.
     Busy,
 }
 
 impl Controls {
-    /// From now on the module's commands come out here. It ends with the receiver.
+    /// Returns a receiver for the module's commands. Dropping it ends the registration.
     pub fn register(&self, name: &str) -> mpsc::Receiver<Command> {
         let (sender, receiver) = mpsc::channel(1);
         self.keepers().insert(name.to_owned(), sender);
         receiver
     }
 
-    /// Forgets a module whose commands nobody takes any more.
+    /// Forgets a module whose receiver is gone.
     pub fn forget(&self, name: &str) {
         let mut keepers = self.keepers();
         if keepers.get(name).is_some_and(mpsc::Sender::is_closed) {
@@ -49,7 +49,7 @@ impl Controls {
         }
     }
 
-    /// Waits for the keeper's answer.
+    /// Sends a command and waits for the keeper's reply.
     pub async fn ask(&self, name: &str, verb: Verb) -> Result<Result<String, String>, Unheard> {
         let keeper = self.keepers().get(name).cloned();
         let Some(keeper) = keeper else {

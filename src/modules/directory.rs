@@ -1,9 +1,9 @@
-//! The modules directory as it changes: which modules it holds, with their whole content, as soon as a file has stopped
-//! changing. What that means for pipelines is decided elsewhere; here nothing is compiled, parsed or started.
+//! Watches the modules directory and reports its modules with their whole content as soon as their files have stopped
+//! changing. What this means for pipelines is decided elsewhere. Nothing is compiled, parsed or started here.
 //!
-//! The content's hash decides. Events of the file system only say when to look again, and a poll looks anyway, because
-//! network file systems send none. All file I/O happens on tokio's blocking threads; what follows from what was seen is in
-//! `settle`, which does no I/O and takes the time as an argument.
+//! Changes are detected by the hash of the content. File system events only say when to look again, and a poll looks
+//! anyway, because network file systems send no events. All file I/O happens on tokio's blocking threads. The
+//! conclusions are drawn in `settle`, which does no I/O and takes the time as an argument.
 
 mod change;
 mod hints;
@@ -28,26 +28,26 @@ pub use scan::Rules;
 use scan::Scan;
 use settle::Settle;
 
-/// How often the directory is looked at without any event: often enough that nobody waits for it on a network file system,
-/// and one `stat` a file is cheap.
+/// How often the directory is checked without any event. This is short enough for a network file system, and one `stat`
+/// per file is cheap.
 const POLL: Duration = Duration::from_secs(2);
 
-/// One save makes several events; they are answered by one look, this long after the first.
+/// One save causes several events. A single look follows them, this long after the first.
 const HINT_DELAY: Duration = Duration::from_millis(50);
 
-/// One directory that is watched; ask it with [`Directory::next_change`]. It looks only while it is asked, and loses nothing in between,
-/// since it compares with what it told last.
+/// A watched directory. [`Directory::next_change`] returns its changes. It looks only during that call. It misses
+/// nothing in between, because it compares with the last change that it returned.
 #[derive(Debug)]
 pub struct Directory {
     settle: Settle,
     wake: Arc<Notify>,
     poll: Duration,
     next_look: Instant,
-    /// The part that does I/O; away on a blocking thread while `looking` is set.
+    /// The part that does I/O. It is on a blocking thread while `looking` is set.
     eyes: Option<Eyes>,
     looking: Option<JoinHandle<(Eyes, Scan)>>,
     told: VecDeque<Change>,
-    /// Every file that was there at the start had been looked at to the end.
+    /// Set once every file that existed at the start was read completely.
     all_seen: bool,
     complete: CancellationToken,
 }
@@ -56,18 +56,19 @@ pub struct Directory {
 struct Eyes {
     dir: PathBuf,
     rules: Rules,
-    /// None: by polling alone.
+    /// `None` means polling only.
     hints: Option<Hints>,
 }
 
 impl Directory {
-    /// The directory need not exist yet. Must be called within a tokio runtime.
+    /// The directory does not have to exist yet. Must be called within a tokio runtime.
     pub fn new(dir: &Path, rules: Rules) -> Self {
         Self::build(dir, rules, POLL, true)
     }
 
     fn build(dir: &Path, rules: Rules, poll: Duration, events: bool) -> Self {
-        // Events carry absolute paths. If the working directory is gone, the path stays relative and polling does the work.
+        // Events carry absolute paths. If the working directory is gone, the path stays relative, and only polling
+        // finds changes.
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let wake = Arc::new(Notify::new());
         let hints = events.then(|| Hints::new(&dir, wake.clone()));
@@ -84,13 +85,14 @@ impl Directory {
         }
     }
 
-    /// Cancelled once all that was in the directory at the start has been told. Only [`Directory::next_change`] gets it there.
+    /// Cancelled once everything in the directory at the start was returned. This happens only through calls of
+    /// [`Directory::next_change`].
     pub fn complete(&self) -> CancellationToken {
         self.complete.clone()
     }
 
-    /// Waits for the next change; the first ones tell what is there at the start. Safe to cancel (in a `select!`): nothing is
-    /// lost, the next call goes on.
+    /// Waits for the next change. The first changes describe what is there at the start. Cancel-safe in a `select!`:
+    /// nothing is lost, and the next call continues.
     pub async fn next_change(&mut self) -> Change {
         loop {
             if let Some(change) = self.told.pop_front() {
@@ -120,7 +122,7 @@ impl Directory {
         }
     }
 
-    /// Starts a scan unless a cancelled call left one running, and waits for it.
+    /// Starts a scan, unless a cancelled call left one running, and waits for it.
     async fn look(&mut self) -> Scan {
         let looking = self.looking.get_or_insert_with(|| {
             let mut eyes = self.eyes.take().expect("the eyes are here while nothing is looking");
@@ -140,7 +142,7 @@ impl Directory {
                 scan
             }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is shutting down and will not start the scan any more.
+            // The runtime is shutting down and will no longer start the scan.
             Err(_) => std::future::pending().await,
         }
     }

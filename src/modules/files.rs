@@ -1,11 +1,11 @@
-//! What the directory holds, module by module.
+//! Tracks what the directory holds for each module.
 
 use tracing::{info, warn};
 
 use super::directory::{Change, Missing};
 use super::versions::{Id, Version};
 
-/// What the directory holds of one module.
+/// What the directory holds for one module.
 #[derive(Debug, Clone)]
 pub(super) enum Files {
     Present(Version),
@@ -14,7 +14,7 @@ pub(super) enum Files {
     Gone,
 }
 
-/// For which module it is, and what there is of it. What concerns the directory as a whole is only said.
+/// Returns the module of a change and what it has. A change of the directory as a whole is only logged.
 pub(super) fn files(change: Change) -> Option<(String, Files)> {
     Some(match change {
         Change::Present {

@@ -1,7 +1,8 @@
-//! Keeps one module: follows what its two files say, and never lets a bad new one touch what runs.
+//! Keeps one module running. It follows the module's two files, and never lets a bad new version affect the running
+//! one.
 //!
-//! A new version is compiled, checked and tried on the last messages beside the one that runs; then it takes over, and is watched
-//! for a while with the old one at hand.
+//! A new version is compiled, checked and probed with recent messages while the old one runs. Then it takes over and is
+//! watched for a while, with the old version still available.
 
 mod absence;
 mod event;
@@ -31,7 +32,7 @@ use absence::{Absence, Doubt};
 use event::Event;
 use load::{GivenUp, superseded};
 
-/// A pipeline that breaks, which only a bug makes it do, is started again after this pause.
+/// The pause before a broken pipeline restarts. Only a bug can break a pipeline.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 struct Keeper {
@@ -39,22 +40,22 @@ struct Keeper {
     name: String,
     board: ModuleBoard,
     versions: Versions,
-    /// What the module was given last.
+    /// The last messages given to the module.
     recent: Recent,
-    /// As [`keep`] follows them.
+    /// The same files that [`keep`] follows.
     files: watch::Receiver<Files>,
-    /// What the directory holds, if that is a version.
+    /// The version in the directory, if the directory has a complete one.
     present: Option<Version>,
     running: Option<Running>,
-    /// The files of what runs are not there, or not all.
+    /// Set while files of the running version are missing.
     doubt: Option<Doubt>,
-    /// What was at work when its files went. If they come back, it is known what a new version has to be compared with.
+    /// The version that ran when its files disappeared. If the files come back, a new version is compared with it.
     stopped: Option<Candidate>,
-    /// A good module that waits until another one leaves its consumer.
+    /// A good version that waits until another module leaves its consumer.
     blocked: Option<(Candidate, Taken)>,
 }
 
-/// A version that was loaded.
+/// A loaded version.
 #[derive(Debug, Clone)]
 struct Candidate {
     id: Id,
@@ -65,7 +66,7 @@ struct Running {
     pipeline: Pipeline,
     version: Candidate,
     claim: Claim,
-    /// The version is being watched.
+    /// Set while the version is being watched.
     probation: Option<Probation>,
 }
 
@@ -94,7 +95,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, files: watch::Rece
         blocked: None,
     };
     let kept = AssertUnwindSafe(keeper.keep(files, commands)).catch_unwind().await;
-    // A pipeline must not go on without its keeper, which is started again.
+    // A pipeline must not continue without its keeper. The keeper is restarted.
     drop(keeper.stop().await);
     keeper.context.controls.forget(&keeper.name);
     kept.unwrap_or_else(|panic| resume_unwind(panic));
@@ -106,7 +107,7 @@ impl Keeper {
         loop {
             let newest = files.borrow_and_update().clone();
             self.files = files.clone();
-            // Before the consumer is asked for: what becomes free from here on is tried again.
+            // This has to come before asking for the consumer. Whatever becomes free from here on leads to another try.
             freed.mark_unchanged();
             self.follow(newest).await;
             loop {
@@ -154,20 +155,20 @@ impl Keeper {
             return;
         }
         if let Some(running) = self.running.as_ref().filter(|running| running.version.id == version.id) {
-            // What was refused was taken back.
+            // The refused version was taken back.
             let id = running.version.id.clone();
             self.began(&id).await;
             return;
         }
         match self.prepare(&version).await {
             Ok(candidate) => {
-                // Another relay on the same directory may have been quicker, and gone back already.
+                // Another relay on the same directory may have been faster and has already rolled back.
                 self.versions.refresh().await;
                 if !self.is_withdrawn(&version).await {
                     self.take(candidate).await;
                 }
             }
-            // Nothing is known against it.
+            // Nothing is known against this version.
             Err(error) if error.is::<GivenUp>() => info!(
                 module = self.name,
                 sha256 = version.id.wasm_sha256,
@@ -181,8 +182,8 @@ impl Keeper {
         }
     }
 
-    /// Another relay on the same directory may have put a version to work that is refused here: one that stands by has seen no
-    /// messages to try it on. It goes back, too.
+    /// Another relay on the same directory may be running a version that this relay refuses. The other one may have had
+    /// no messages to probe it with, if it was on standby. It then rolls back, too.
     async fn veto(&mut self, refused: &Id, error: &anyhow::Error) {
         let at_work = self.running.as_ref().map(|running| running.version.id.clone());
         let is_current = self.versions.current().is_some_and(|entry| entry.id == *refused);
@@ -195,7 +196,7 @@ impl Keeper {
         }
     }
 
-    /// Whether the version was rolled back. If nothing runs, the one before it is started.
+    /// Returns true if the version was rolled back. If nothing runs, starts the previous version.
     async fn is_withdrawn(&mut self, version: &Version) -> bool {
         let withdrawn = self.versions.withdrawn();
         let Some(withdrawn) = withdrawn.filter(|withdrawn| withdrawn.id == version.id) else {
@@ -220,7 +221,8 @@ impl Keeper {
         true
     }
 
-    /// Compiles, checks and tries a version, and puts it where a rollback finds it; the one that runs goes on meanwhile.
+    /// Compiles, checks and probes a version, and stores it for later rollbacks. The running version continues
+    /// meanwhile.
     async fn prepare(&mut self, version: &Version) -> anyhow::Result<Candidate> {
         let candidate = tokio::select! {
             loaded = self.load(version) => loaded?,
@@ -231,7 +233,7 @@ impl Keeper {
                 probed = self.probe(&candidate) => probed?,
                 () = superseded(self.files.clone()) => return Err(GivenUp::Superseded.into()),
             }
-            // While that went on, the version that it was compared with may have failed.
+            // The version that it was compared with may have failed in the meantime.
             let Some(failed) = self.probation().filter(|probation| probation.trial.has_failed()) else {
                 break;
             };
@@ -246,7 +248,7 @@ impl Keeper {
             if self.running.is_some() {
                 return Err(error);
             }
-            // There is nothing that it could spoil.
+            // No running version can be harmed.
             warn!(
                 module = self.name,
                 error = &*error as &dyn std::error::Error,
@@ -256,9 +258,9 @@ impl Keeper {
         Ok(candidate)
     }
 
-    /// Puts a version to work, after the one that runs.
+    /// Runs a version in place of the current one.
     async fn take(&mut self, candidate: Candidate) {
-        // Since it was last looked at, files were put on disk.
+        // The trial may have failed since the last check, because writing files to disk takes time.
         if let Some(failed) = self.probation().filter(|probation| probation.trial.has_failed()) {
             let verdict = failed.trial.failure().await;
             self.fail(&verdict).await;
@@ -271,8 +273,8 @@ impl Keeper {
         self.put(candidate, probation).await;
     }
 
-    /// What a new version is compared with: the one that runs, or, while that is watched itself, the one before it; where nothing
-    /// runs since the files had gone, what ran until then.
+    /// Returns the version to compare a new one with: the running one, or its predecessor while the running one is
+    /// watched. If nothing runs because the files disappeared, it is the version that ran until then.
     fn proven(&self) -> Option<&Candidate> {
         let Some(running) = &self.running else {
             return self.stopped.as_ref();
@@ -281,7 +283,8 @@ impl Keeper {
         Some(probation.map_or(&running.version, |probation| &probation.predecessor))
     }
 
-    /// Where nothing runs: what was at work when the relay stopped, or the module became incomplete, if that was another version.
+    /// If nothing runs, returns the version that ran when the relay stopped or the module became incomplete, unless it
+    /// is the new one.
     async fn last_known(&self, new: &Id) -> Option<Candidate> {
         let id = self.versions.current().map(|entry| &entry.id).filter(|id| *id != new)?;
         match self.load_known(id).await {
@@ -311,7 +314,8 @@ impl Keeper {
                 running.version = candidate;
                 self.began(&id).await;
             }
-            // What it reads, and how much of it at once, has changed: finish there, then begin here.
+            // The consumer, or how much is read from it at once, has changed. The old pipeline has to finish before the
+            // new one starts.
             Some(running) if running.claim.is_for(&assignment.config) => {
                 if let Some(claim) = self.stop().await {
                     self.start(candidate, claim, probation).await;
@@ -327,7 +331,7 @@ impl Keeper {
         }
     }
 
-    /// The consumer is another module's. What runs goes on until that one leaves it.
+    /// Waits because another module has the consumer. The running version continues until that module leaves it.
     async fn block(&mut self, candidate: Candidate, taken: Taken) {
         if taken.leaving {
             let reason = format!("waiting for the module `{}` to finish with the consumer", taken.by);
@@ -341,7 +345,7 @@ impl Keeper {
         self.blocked = Some((candidate, taken));
     }
 
-    /// A consumer has become free, perhaps the one that is waited for.
+    /// A consumer has become free, perhaps the one that the module waits for.
     async fn unblock(&mut self) {
         let Some((candidate, before)) = self.blocked.take() else {
             return;
@@ -356,7 +360,8 @@ impl Keeper {
         }
     }
 
-    /// Says why the new files are not taken. What runs goes on; if nothing does, what ran when the relay stopped goes on.
+    /// Reports why the new files are refused. The running version continues. If nothing runs, the version that ran when
+    /// the relay stopped is started.
     async fn refuse(&mut self, error: &anyhow::Error) {
         self.say_refused(error);
         let known = self.versions.current().map(|entry| entry.id.clone());
@@ -414,7 +419,7 @@ impl Keeper {
         self.began(&id).await;
     }
 
-    /// A version is at work.
+    /// Records that a version runs.
     async fn began(&mut self, id: &Id) {
         let is_present = self.present.as_ref().is_some_and(|version| version.id == *id);
         self.versions.began(id, is_present).await;
@@ -441,7 +446,7 @@ impl Keeper {
         self.start(version, claim, probation).await;
     }
 
-    /// Drains, and gives back the claim that the pipeline held to the end.
+    /// Drains the pipeline and returns the claim, which it held to the end.
     async fn stop(&mut self) -> Option<Claim> {
         let Running { pipeline, claim, .. } = self.running.take()?;
         claim.set_leaving(true);
@@ -450,13 +455,13 @@ impl Keeper {
     }
 }
 
-/// How a version is watched that comes after this one.
+/// Returns how to watch a version that follows this one.
 fn watched(candidate: &Candidate, predecessor: Candidate) -> Option<Probation> {
     let (new, old) = (&candidate.assignment, &predecessor.assignment);
     if new.config.watch.is_zero() || !new.reads_as(old) {
         return None;
     }
-    // One more halts it all.
+    // One more rejection halts the pipeline.
     let max_rejects = match new.config.on_reject {
         OnReject::Halt => 0,
         OnReject::DeadLetter | OnReject::Drop => new.config.watch_max_rejects.min(new.config.max_consecutive_rejects),

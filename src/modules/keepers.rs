@@ -1,4 +1,5 @@
-//! The keepers of all modules, each a task. One that breaks is started again, and one whose module is gone is dropped.
+//! Runs the keepers of all modules, each in its own task. A broken keeper is restarted, and the keeper of a removed
+//! module is dropped.
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
@@ -10,12 +11,12 @@ use tracing::error;
 
 use super::files::Files;
 
-/// Before a keeper that broke is started again. What broke it may be there still.
+/// The pause before a broken keeper restarts. The cause may persist.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) struct Keepers<Keep> {
     keep: Keep,
-    /// What there is of each module.
+    /// The files of each module.
     files: HashMap<String, watch::Sender<Files>>,
     tasks: JoinSet<()>,
     names: HashMap<Id, String>,
@@ -26,7 +27,7 @@ where
     Keep: Fn(String, watch::Receiver<Files>) -> Kept,
     Kept: Future<Output = ()> + Send + 'static,
 {
-    /// A keeper is what `keep` makes. It ends when its module is gone, or when nobody tells it anything any more.
+    /// `keep` creates a keeper. A keeper ends when its module is gone, or when nobody sends it anything any more.
     pub fn new(keep: Keep) -> Self {
         Self {
             keep,
@@ -36,7 +37,7 @@ where
         }
     }
 
-    /// Tells the module's keeper, of which there is one from now on.
+    /// Informs the module's keeper, and starts one if there is none.
     pub fn tell(&mut self, name: String, files: Files) {
         match self.files.get(&name) {
             Some(sender) => drop(sender.send_replace(files)),
@@ -44,7 +45,7 @@ where
         }
     }
 
-    /// Waits until a keeper ends, and does what follows from it. May be dropped and called again.
+    /// Waits until a keeper ends, and handles its end. Cancel-safe.
     pub async fn look_after(&mut self) {
         let Some(ended) = self.tasks.join_next_with_id().await else {
             return pending().await;
@@ -60,7 +61,7 @@ where
         let files = sender.borrow().clone();
         match broke {
             None if matches!(files, Files::Gone) => {}
-            // It came back while its keeper was ending.
+            // The module came back while its keeper was ending.
             None => self.begin(name, files, Duration::ZERO),
             Some(error) => {
                 tell_broken(&name, &error);
@@ -69,7 +70,7 @@ where
         }
     }
 
-    /// Lets all of them end.
+    /// Lets all keepers end.
     pub async fn end(mut self) {
         drop(self.files);
         while let Some(ended) = self.tasks.join_next_with_id().await {
@@ -113,7 +114,7 @@ mod tests {
         Files::Unreadable(why.to_owned())
     }
 
-    /// Ends when the module is gone; says what else it sees.
+    /// A keeper that ends when the module is gone, and reports everything else it sees.
     async fn keep(seen: mpsc::UnboundedSender<String>, mut files: watch::Receiver<Files>) {
         loop {
             match files.borrow_and_update().clone() {
@@ -154,7 +155,7 @@ mod tests {
         keepers.tell("a".into(), unreadable("first"));
         assert_eq!(next(&mut keepers, &mut seen).await, "first");
         keepers.tell("a".into(), unreadable("panic"));
-        // Nobody is there to hear it, which must not matter.
+        // The receiver is gone, which must not matter.
         tokio::task::yield_now().await;
         keepers.tell("a".into(), unreadable("second"));
         assert_eq!(next(&mut keepers, &mut seen).await, "second");
@@ -184,7 +185,7 @@ mod tests {
         let begun = Arc::new(AtomicUsize::new(0));
         let mut keepers = Keepers::new(|_, _| {
             begun.fetch_add(1, Ordering::Relaxed);
-            // It has seen that the module is gone, and nothing since.
+            // The keeper saw that the module is gone, and nothing since.
             async {}
         });
         keepers.tell("a".into(), Files::Gone);

@@ -1,7 +1,8 @@
-//! Loads modules side by side: none waits for another one that takes long, and together they leave the cores to what runs.
+//! Loads modules concurrently. No module waits for a slow one, and together they leave the processors to running
+//! modules.
 //!
-//! What waits in a queue here is lent its place for a short while. Whoever takes longer goes on without it: `init` and a probe
-//! beside all others, a compilation in a second queue, where it has all the time that it is allowed.
+//! A place in a queue here is only lent for a short time. Work that takes longer continues without it: `init` and a
+//! probe beside everything else, a compilation in a second queue, where it may use all the time that it is allowed.
 
 use std::future::Future;
 use std::io;
@@ -17,30 +18,30 @@ use tokio::time::sleep;
 
 use crate::transform::{Code, Engine, Limits, LoadError, Module};
 
-/// A module in Rust compiles in a tenth of a second, one in JavaScript in one or two.
+/// A module in Rust compiles in a tenth of a second, one in JavaScript in one or two seconds.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// What takes longer goes on without its place, and gives way to what runs: it may not be going to end by itself.
+/// Work that takes longer continues without its place, and gives way to running modules. It may never end by itself.
 const LENT: Duration = Duration::from_millis(500);
 
-/// By how much, as the processes that compile do.
+/// The same niceness as that of the compiling processes.
 const NICENESS: i32 = 5;
 
-/// As that of the threads on which modules work: guests take up to 512 KiB of it.
+/// The same size as for the threads that run modules. Guests take up to 512 KiB of it.
 const STACK: usize = 2 * 1024 * 1024;
 
 /// Shared by all keepers.
 #[derive(Debug)]
 pub struct Loading {
-    /// Where each compilation begins.
+    /// The queue in which each compilation starts.
     short: Semaphore,
-    /// Where it goes on if it is a long one.
+    /// The queue in which a long compilation continues.
     long: Semaphore,
-    /// For what the guests do while they are loaded, as many as there are cores.
+    /// Places for guests that run while they are loaded, one per core.
     guests: Semaphore,
 }
 
-/// What is loaded.
+/// A module to load.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub name: String,
@@ -62,10 +63,11 @@ impl Default for Loading {
 }
 
 impl Loading {
-    /// As many compilations are under way at once, each of which takes up to `modules.compile_memory`.
+    /// The most compilations at the same time. Each takes up to `modules.compile_memory`.
     pub const COMPILATIONS: usize = 2;
 
-    /// What was compiled before waits for no compilation. If this is dropped, it all ends soon.
+    /// Loads a module. A module that was compiled before does not wait for a compilation. Dropping the future ends all
+    /// of it soon.
     pub(super) async fn load(&self, engine: &Engine, wanted: Wanted) -> anyhow::Result<Result<Arc<Module>, LoadError>> {
         let name = wanted.name.clone();
         let loading = {
@@ -81,7 +83,7 @@ impl Loading {
         }
     }
 
-    /// Something that guests do. It blocks, on a thread of its own.
+    /// Runs code of guests on a thread of its own, because it blocks.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         name: &str,
@@ -113,7 +115,7 @@ impl Loading {
                 return compiling.await;
             }
         }
-        // Another long one is at it. What was begun would only take memory until that has ended.
+        // Another long compilation is running. The unfinished work would only occupy memory until that one ends.
         drop(place);
         let _long = self.long.acquire().await?;
         compile().await
@@ -134,7 +136,8 @@ fn start(code: Code, wanted: &Wanted) -> Result<Arc<Module>, LoadError> {
     Module::start(code, &wanted.name, &wanted.sha256, &wanted.settings, wanted.limits)
 }
 
-/// Runs it on a thread of its own, which nothing waits for at the end of the process. It is told when nobody wants its result any more.
+/// Runs this on a thread of its own, which the end of the process does not wait for. The closure can tell whether its
+/// result is still wanted.
 async fn apart<T: Send + 'static>(
     name: String,
     work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
@@ -145,7 +148,7 @@ async fn apart<T: Send + 'static>(
     let work = move || {
         let _ = known.set(own_thread());
         let done = work(&|| !sender.is_closed());
-        // Whoever wanted it may be gone.
+        // The receiver may be gone.
         let _ = sender.send(done);
     };
     let thread = thread::Builder::new().name(format!("load {name}")).stack_size(STACK);
@@ -161,7 +164,7 @@ async fn apart<T: Send + 'static>(
     done.context("loading the module broke, which is a bug in Slipring")
 }
 
-/// It is a courtesy: what can't be done is left.
+/// This is optional, so errors are ignored.
 fn give_way(thread: Option<Pid>) {
     if let Some(thread) = thread
         && let Ok(niceness) = getpriority_process(Some(thread))
@@ -170,7 +173,7 @@ fn give_way(thread: Option<Pid>) {
     }
 }
 
-/// By which Linux knows this thread: to its scheduler a thread is a process.
+/// Returns the Linux id of this thread. To the scheduler, a thread is a process.
 fn own_thread() -> Option<Pid> {
     let link = std::fs::read_link("/proc/thread-self").ok()?;
     Pid::from_raw(link.file_name()?.to_str()?.parse().ok()?)
@@ -182,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// Work that goes on until it is told to end.
+    /// Starts work that continues until it is told to end.
     fn endless(loading: &Arc<Loading>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<anyhow::Result<()>>) {
         let (end, ended) = mpsc::channel();
         let loading = Arc::clone(loading);

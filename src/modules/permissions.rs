@@ -1,14 +1,16 @@
-//! Who else may change a file: a module is code, and whoever can put one into the directory decides what subscribers see.
+//! Checks who else can change a file. A module is code, and whoever can put one into the directory decides what
+//! subscribers see.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::process::geteuid;
 
-/// Others than the file's owner may write.
+/// Write permission for anyone but the file's owner.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Whether only this user and root may change it. The error says who else may, as a predicate of its path.
+/// Returns an error if users other than this one and root may change the file. The error names them, as a predicate of
+/// the file's path.
 pub fn check(metadata: &Metadata) -> Result<(), String> {
     judge(metadata.uid(), metadata.mode(), geteuid().as_raw())
 }

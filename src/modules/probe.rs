@@ -1,4 +1,4 @@
-//! Tries a new version of a module on the messages that the old one saw last, before it takes over.
+//! Tries a new version of a module on the last messages of the old one before it takes over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use crate::message::{Message, Outcome, Rejection};
 use crate::transform::Module;
 
-/// How long all of it may take: a version that times out on each message would hold up its own swap for most of a minute.
+/// The time limit of the whole probe. A version that times out on each message would otherwise delay its own swap for
+/// most of a minute.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a guest says by itself; everything else is a fault.
+/// The code of a rejection that the guest chose. All other codes are faults.
 const OWN_CHOICE: &str = "rejected";
 
 /// The new version is worse.
@@ -27,7 +28,7 @@ pub(super) struct Worse {
     reason: String,
 }
 
-/// Runs both and blocks as long. Answers how many messages the new version was tried on.
+/// Runs both versions, and blocks meanwhile. Returns on how many messages the new version was tried.
 pub(super) fn probe(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Message>]) -> Result<usize, Worse> {
     let start = Instant::now();
     let (mut old_instance, mut new_instance) = (old.instance(), new.instance());
@@ -59,7 +60,7 @@ pub(super) fn probe(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Messag
     }
 }
 
-/// A fault is worse than a word, and both are worse than what could be published or dropped.
+/// A fault is worse than a rejection, and both are worse than publications or a drop.
 fn is_worse(new: &Rejection, old: &Outcome) -> bool {
     match old {
         Outcome::Publish(_) | Outcome::Drop => true,

@@ -1,4 +1,4 @@
-//! Tells each module's keeper what the directory holds of it.
+//! Tells each module's keeper what the directory holds for it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::files::{Files, files};
 use super::keeper;
 use super::keepers::Keepers;
 
-/// Keeps the modules of the directory until the shutdown, then drains them all.
+/// Keeps the modules of the directory running until the shutdown, then drains them all.
 pub async fn run(context: Context) {
     let context = Arc::new(context);
     let dir = &context.config.dir;
@@ -37,11 +37,11 @@ pub async fn run(context: Context) {
         };
         let Some((name, files)) = files(change) else { continue };
         if !matches!(files, Files::Gone) {
-            // Here already, so that the relay is not ready before its keeper has begun.
+            // The entry is made here, so the relay is not ready before the keeper has started.
             context.board.module(&name);
         }
         keepers.tell(name, files);
     }
-    // Each drains its pipeline.
+    // Each keeper drains its pipeline.
     keepers.end().await;
 }

@@ -1,5 +1,5 @@
-//! The versions of one module that were at work, on disk by their hashes, so that there is a way back: from a version that turns
-//! out to be bad, and after a restart as well.
+//! Stores the previous versions of a module on disk by their hashes. They allow a rollback from a bad version, even
+//! after a restart.
 //!
 //! ```text
 //! <modules.versions_dir>/orders/record.json    which versions, and which one was withdrawn
@@ -30,16 +30,17 @@ pub(super) struct Versions {
     keep: usize,
     record: Record,
     files: Files,
-    /// Those that could not be put on disk.
+    /// Versions that could not be written to disk.
     held: Vec<Version>,
-    /// There is no writing here, which was said.
+    /// Set once it was logged that nothing can be written here.
     read_only: bool,
-    /// The record on disk is older than ours.
+    /// The record on disk is older than the one in memory.
     unsaved: bool,
 }
 
 impl Versions {
-    /// What is known from earlier runs. A record that can't be read is left alone, and begun anew with the next version.
+    /// Opens the versions from earlier runs. A record that cannot be read is left alone, and the next version starts a
+    /// new one.
     pub fn open(config: &config::Modules, name: &str) -> Self {
         let files = Files::new(config.versions_dir.join(name), config.strict_permissions);
         let record = files.read_record().unwrap_or_else(|error| {
@@ -61,7 +62,7 @@ impl Versions {
         }
     }
 
-    /// Looks whether another relay on the same directory has put down something else, and takes that over. Answers whether it has.
+    /// Takes over a record that another relay on the same directory has written. Returns true if there was one.
     pub async fn refresh(&mut self) -> bool {
         if self.unsaved {
             self.save().await;
@@ -75,17 +76,17 @@ impl Versions {
                 self.record = record;
                 true
             }
-            // What can't be read was complained of when it was opened, or is in the middle of going.
+            // An unreadable record was already logged when it was opened, or it is being removed.
             _ => false,
         }
     }
 
-    /// The version at work, or that was when the relay stopped.
+    /// Returns the running version, or the one that ran when the relay stopped.
     pub fn current(&self) -> Option<&Entry> {
         self.record.versions.last()
     }
 
-    /// The one that was at work before it.
+    /// Returns the version that ran before the current one.
     pub fn predecessor(&self) -> Option<&Entry> {
         self.record.versions.iter().nth_back(1)
     }
@@ -94,8 +95,9 @@ impl Versions {
         self.record.withdrawn.as_ref()
     }
 
-    /// Puts the version's files where a rollback finds them. An error means that there would be no way back to it. A place that
-    /// can't be written to at all, such as a read-only volume, is none: then versions are kept as long as the process lives.
+    /// Stores the version's files for a rollback. An error means that there would be no way back to it. A place that
+    /// cannot be written to at all, such as a read-only volume, is no error: versions are then kept as long as the
+    /// process lives.
     pub async fn keep(&mut self, version: &Version) -> io::Result<()> {
         if !self.read_only {
             let (files, kept) = (self.files.clone(), version.clone());
@@ -135,13 +137,13 @@ impl Versions {
         }
     }
 
-    /// Whether this version is, or was before the one at work.
+    /// Returns true if this version is the current one, or was before.
     pub fn knows(&self, id: &Id) -> bool {
         self.record.versions.iter().any(|entry| entry.id == *id)
     }
 
-    /// The version at work was withdrawn, and what came after the version `to` with it, which takes over. The directory holds these
-    /// `files`.
+    /// Records that the current version, and everything after the version `to`, was withdrawn. `to` takes over. The
+    /// directory holds these `files`.
     pub async fn rolled_back(&mut self, to: &Id, files: Id, reason: &str) {
         let versions = &mut self.record.versions;
         match versions.iter().rposition(|entry| entry.id == *to) {
@@ -156,14 +158,14 @@ impl Versions {
         self.save().await;
     }
 
-    /// What was withdrawn may take over again.
+    /// Allows a withdrawn version to take over again.
     pub async fn forgive(&mut self) {
         if self.record.withdrawn.take().is_some() {
             self.save().await;
         }
     }
 
-    /// The files of a version. Those on disk are what they were, or an error.
+    /// Returns the files of a version. Files on disk are unchanged, or there is an error.
     pub async fn read(&self, id: &Id) -> io::Result<Version> {
         if let Some(held) = self.held.iter().find(|held| held.id == *id) {
             return Ok(held.clone());
@@ -174,7 +176,7 @@ impl Versions {
             .map_err(io::Error::other)?
     }
 
-    /// Puts the record on disk and removes what is too old.
+    /// Writes the record to disk and removes old versions.
     async fn save(&mut self) {
         let versions = &mut self.record.versions;
         versions.drain(..versions.len().saturating_sub(self.keep));
@@ -203,8 +205,8 @@ impl Versions {
     }
 }
 
-/// The version at work instead of this one, which is what the modules directory holds; `None`: this one is, or would be. For whoever
-/// does what a relay would, beside it.
+/// Returns the running version if the modules directory holds another one. Returns `None` if the directory's version
+/// runs or would run. Commands use this to do the same as a relay would.
 pub fn instead_of(config: &config::Modules, name: &str, present: &Id) -> io::Result<Option<Version>> {
     let files = Files::new(config.versions_dir.join(name), config.strict_permissions);
     let record = files.read_record()?;

@@ -1,14 +1,14 @@
-//! What can be said of the directory.
+//! The possible changes of the directory.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What the directory now holds for one module, or what is wrong with the directory itself.
+/// The current state of one module's files, or a problem with the directory itself.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Both files are there, whole. It is sent when either is new or changed, and when a trouble is over; then the hashes
-    /// may be those of before.
+    /// Both files exist and are complete. This is sent when either is new or has changed, and when a problem is over.
+    /// In the second case the hashes may be the same as before.
     Present {
         name: String,
         wasm: Arc<[u8]>,
@@ -16,15 +16,15 @@ pub enum Change {
         toml: String,
         toml_sha256: String,
     },
-    /// One of the two files is there.
+    /// Only one of the two files exists.
     Waiting { name: String, missing: Missing },
-    /// A file is there and cannot be taken: `error` says why, as a predicate of `path` ("is a directory, …").
+    /// A file exists but cannot be accepted. `error` gives the reason as a predicate of `path` ("is a directory, …").
     Unreadable { name: String, path: PathBuf, error: String },
-    /// Neither file is there any more. Sent before a `Present` that was seen at the same time, so that a renamed module's old
-    /// name goes first.
+    /// Neither file exists any more. This is sent before any `Present` seen at the same time, so the old name of a
+    /// renamed module goes first.
     Gone { name: String },
-    /// The directory cannot be read (`Some`), or can be again (`None`). Until then nothing is known about the modules, so
-    /// nothing about them changes.
+    /// The directory cannot be read (`Some`), or can be read again (`None`). Until then nothing is known about the
+    /// modules, so nothing about them changes.
     Directory { trouble: Option<String> },
 }
 
@@ -44,7 +44,7 @@ impl Missing {
 }
 
 impl fmt::Debug for Change {
-    /// Hashes stand for contents.
+    /// Shows hashes in place of contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Present {

@@ -1,5 +1,5 @@
-//! Events of the file system, as hints that it is time to look: they wake it and carry nothing. Everything works
-//! without them, only slower, so trouble with them is a warning.
+//! Uses file system events as hints to look at the directory. The events carry no data. Everything works without them,
+//! only slower, so a problem with them is a warning.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,15 +11,15 @@ use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tracing::warn;
 
-/// Watches the directory itself, for the files in it, and its parent, for the directory being created or replaced.
+/// Watches the directory for changes to its files, and its parent in case the directory is created or replaced.
 #[derive(Debug)]
 pub struct Hints {
     dir: PathBuf,
     wake: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
-    /// The device and inode that the watcher is attached to; `None` while there is no such directory.
+    /// The device and inode of the watched directory, or `None` while there is none.
     attached_to: Option<(u64, u64)>,
-    /// Set when something happened to the directory itself. Its inode alone cannot tell: a new directory may be given the
+    /// Set when something happened to the directory itself. Its inode is not sufficient: a new directory may get the
     /// number of the removed one.
     moved: Arc<AtomicBool>,
     warned: bool,
@@ -37,8 +37,8 @@ impl Hints {
         }
     }
 
-    /// Makes sure that the directory which is there now is watched. A watch follows an inode, not a path, so this belongs
-    /// before each scan.
+    /// Watches the directory that exists now. A watch follows an inode and not a path, so this has to be called before
+    /// each scan.
     pub fn attach(&mut self) {
         let identity = fs::metadata(&self.dir)
             .ok()
@@ -68,14 +68,14 @@ impl Hints {
     fn watcher(&self) -> notify::Result<RecommendedWatcher> {
         let (dir, wake, moved) = (self.dir.clone(), self.wake.clone(), self.moved.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-            // Opening and reading are reported too, our own among them.
+            // Opening and reading are also reported, including this program's own.
             Ok(event) if event.kind.is_access() => {}
             Ok(event) => {
                 let of_dir = event.paths.contains(&dir);
                 if of_dir {
                     moved.store(true, Ordering::Relaxed);
                 }
-                // The parent may be busy with other things. An event without a path says that events were lost.
+                // Ignore other changes in the parent. An event without a path means that events were lost.
                 if of_dir || event.paths.is_empty() || event.paths.iter().any(|path| path.parent() == Some(&dir)) {
                     wake.notify_one();
                 }
@@ -83,7 +83,7 @@ impl Hints {
             Err(_) => wake.notify_one(),
         })?;
         if let Some(parent) = self.dir.parent() {
-            // It may be missing or unreadable to us; then the poll notices a new directory.
+            // The parent may be missing or unreadable. The poll then notices a new directory.
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
         }
         match watcher.watch(&self.dir, RecursiveMode::NonRecursive) {

@@ -1,5 +1,5 @@
-//! One look at the directory: which files count, and the content of those that may have changed. Blocking I/O, no memory of
-//! earlier looks.
+//! Looks at the directory once: lists the files that count and reads those that may have changed. This is blocking I/O
+//! and keeps nothing from earlier looks.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,23 +13,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::super::permissions;
 use crate::hash;
 
-/// Far above what a person writes into a configuration.
+/// Far larger than any configuration that a person writes.
 const MAX_TOML_BYTES: u64 = 1000 * 1000;
 
-/// Whoever writes a file in pieces makes no pauses of this length. It also bears with a file server's clock that is slow by as
-/// much.
+/// A program that writes a file in pieces makes no pauses of this length. It also tolerates a file server whose clock
+/// is slow by as much.
 const REST: Duration = Duration::from_secs(10);
 
-/// Which files are taken.
+/// Which files are accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// What others than this user and root may change is not.
+    /// Refuse files that users other than this one and root can change.
     pub strict: bool,
-    /// Bytes of a .wasm. A larger one would be read into memory, though it may be a core dump or an archive.
+    /// The most bytes of a .wasm file. A larger file may be a core dump or an archive, and would be read into memory.
     pub max_wasm: u64,
 }
 
-/// One of the files that make a module.
+/// One of the two files of a module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
     pub module: String,
@@ -52,12 +52,12 @@ pub struct Scan {
 
 #[derive(Debug)]
 pub enum Sight {
-    /// It has the signature that was given as known.
+    /// The file still has the known signature.
     Unchanged,
     Looked {
         content: Content,
         signature: Option<Signature>,
-        /// Nobody has touched the file for [`REST`].
+        /// Set if nobody has touched the file for [`REST`].
         at_rest: bool,
     },
 }
@@ -66,11 +66,11 @@ pub enum Sight {
 pub enum Content {
     Absent,
     Whole(Whole),
-    /// Why, as a predicate of the file's path.
+    /// The reason, as a predicate of the file's path.
     Unreadable(String),
 }
 
-/// What was in the file; equal when the hashes are.
+/// The content of a file. Contents are equal if their hashes are.
 #[derive(Debug, Clone)]
 pub struct Whole {
     pub bytes: Arc<[u8]>,
@@ -86,7 +86,8 @@ impl PartialEq for Whole {
 
 impl Eq for Whole {}
 
-/// When this is unchanged, the content most likely is; a time alone would not do, since `cp -p`, `tar` and `rsync` set it.
+/// If the signature is unchanged, the content most likely is too. A time alone is not sufficient, because `cp -p`,
+/// `tar` and `rsync` set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signature {
     device: u64,
@@ -97,8 +98,8 @@ pub struct Signature {
 }
 
 impl Part {
-    /// `orders.wasm` and `orders.toml`. Files with a leading dot and other endings belong to editors and copying tools
-    /// (`.orders.toml.swp`, `4913`, `orders.toml~`) or are a ConfigMap's links (`..data`).
+    /// Accepts names like `orders.wasm` and `orders.toml`. Names with a leading dot or another ending belong to editors
+    /// and copying tools (`.orders.toml.swp`, `4913`, `orders.toml~`), or are the links of a ConfigMap (`..data`).
     pub fn of(file_name: &OsStr) -> Option<Self> {
         let file_name = file_name.to_string_lossy();
         let (stem, ending) = file_name.rsplit_once('.')?;
@@ -154,12 +155,12 @@ impl Signature {
         }
     }
 
-    /// Judged by both times: a copy may take over the first one from its original, and nobody can set the second one.
+    /// Checks both times: a copy may inherit the modification time of its original, but nobody can set the change time.
     fn is_at_rest(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let rested = |(seconds, _): (i64, i64)| {
             let since = u64::try_from(seconds).map_or(Duration::ZERO, Duration::from_secs);
-            // A second more, since the fractions are left out.
+            // One more second, because fractions of a second are ignored.
             now >= since + REST + Duration::from_secs(1)
         };
         rested(self.modified) && rested(self.changed)
@@ -179,7 +180,8 @@ impl Signature {
     }
 }
 
-/// Files whose signature is the known one are not read. What is not to be taken is as good as unreadable.
+/// Scans the directory. Files that still have their known signature are not read. Files that the rules refuse count as
+/// unreadable.
 pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>, rules: Rules) -> Scan {
     let started = Instant::now();
     let files = list(dir, rules.strict).map(|parts| {
@@ -196,7 +198,7 @@ pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>, rules: Rules) -> Scan
     }
 }
 
-/// All or nothing: half a listing would make modules disappear.
+/// Returns the whole listing or an error. Half a listing would make modules disappear.
 fn list(dir: &Path, strict: bool) -> Result<Vec<Part>, String> {
     let trouble = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => format!("the modules directory {} does not exist", dir.display()),
@@ -223,7 +225,7 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>, rules: Rules) -> Sig
         signature: None,
         at_rest: false,
     };
-    // What a name that is not UTF-8 was turned into; there is no such path.
+    // The original name is not UTF-8, so this path does not exist.
     if path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER) {
         return unreadable("has a name that is not UTF-8".to_owned());
     }
@@ -232,7 +234,7 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>, rules: Rules) -> Sig
         Err(error) if error.kind() == ErrorKind::NotFound => return missing(path),
         Err(error) => return unreadable(format!("cannot be read: {error}")),
     };
-    // Before opening: that would wait for the other end of a pipe.
+    // Check this before opening. Opening a pipe would wait for its other end.
     if !metadata.is_file() {
         let what = if metadata.is_dir() {
             "a directory"
@@ -265,7 +267,7 @@ fn look(path: &Path, kind: Kind, known: Option<&Signature>, rules: Rules) -> Sig
     }
 }
 
-/// What a file is that was listed and cannot be found: gone meanwhile, or a symbolic link to nowhere.
+/// Describes a file that was listed and not found: it was removed meanwhile, or it is a broken symbolic link.
 fn missing(path: &Path) -> Sight {
     let content = match fs::read_link(path) {
         Ok(target) => Content::Unreadable(format!(
@@ -281,8 +283,8 @@ fn missing(path: &Path) -> Sight {
     }
 }
 
-/// The signature is the one from before reading, so that a write during it is noticed the next time. At most one byte more
-/// than allowed is read, in case the file grows meanwhile.
+/// Returns the signature from before reading, so a write during the read is noticed the next time. If the file grows
+/// meanwhile, at most one byte more than allowed is read.
 fn read(path: &Path, max: u64) -> std::io::Result<(Vec<u8>, Signature)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
@@ -359,7 +361,7 @@ mod tests {
                 ..
             }) => {
                 assert_eq!(&*whole.bytes, b"a = 1");
-                // As sha256sum says.
+                // The same hash that sha256sum prints.
                 assert_eq!(
                     whole.sha256,
                     "b5bc1ffd90912fb18bef6e7d80909192c7a6492896320156d67fbaf104c6544a"

@@ -1,6 +1,6 @@
-//! Decides from successive scans what to tell: a file counts once two scans [`SETTLE`] apart saw the same content, and a module is
-//! told about once neither of its files is in between. What the first scan finds and nobody has touched for long counts at once,
-//! so that a restart does not wait. No I/O and no clock.
+//! Decides from successive scans which changes to report. A file counts once two scans [`SETTLE`] apart saw the same
+//! content, and a module is reported once both of its files are settled. Files in the first scan that nobody has
+//! touched for a long time count at once, so a restart does not wait. This code does no I/O and reads no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -13,45 +13,45 @@ use super::scan::{Content, Kind, Part, Scan, Sight, Signature};
 /// `cp`, compilers and editors write in pieces, with much shorter pauses than this.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// A writer that has just truncated its file may take its time; nobody means an empty one.
+/// A program that has just truncated its file may take some time. Nobody creates an empty file on purpose.
 const SETTLE_EMPTY: Duration = Duration::from_secs(1);
 
-/// All contents are read again this often, for file systems whose times and sizes come from a stale cache.
+/// How often all contents are read again, for file systems whose times and sizes come from a stale cache.
 const REREAD: Duration = Duration::from_secs(30);
 
-/// A file that is still changing after this long is worth a word, lest someone wait in vain.
+/// A file that is still changing after this time is logged, so nobody waits in vain.
 const RESTLESS: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Settle {
     dir: PathBuf,
     files: BTreeMap<Part, File>,
-    /// By module.
+    /// The last reported state of each module.
     told: BTreeMap<String, Told>,
     trouble: Option<String>,
     reread: Option<Instant>,
-    /// The directory has been read.
+    /// Set once the directory was read.
     begun: bool,
 }
 
 #[derive(Debug)]
 struct File {
     settled: Content,
-    /// Of the last reading.
+    /// The signature at the last reading.
     signature: Option<Signature>,
     unsettled: Option<Unsettled>,
 }
 
-/// What was last seen, if that is not what is settled.
+/// The content seen last, if it differs from the settled one.
 #[derive(Debug)]
 struct Unsettled {
     content: Content,
     since: Instant,
-    /// When the file left its settled content.
+    /// When the file lost its settled content.
     began: Instant,
 }
 
-/// What was told last, to tell only what is new.
+/// The last reported state, so that only news is reported.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Present { wasm_sha256: String, toml_sha256: String },
@@ -71,7 +71,7 @@ impl Settle {
         }
     }
 
-    /// The files that the next scan need not read if their signature is still this one.
+    /// Returns the files that the next scan can skip if they still have this signature.
     pub fn known(&mut self, now: Instant) -> BTreeMap<Part, Signature> {
         if self.reread.is_none_or(|last| now >= last + REREAD) {
             self.reread = Some(now);
@@ -86,7 +86,7 @@ impl Settle {
         self.files.iter().filter_map(of).collect()
     }
 
-    /// When a file may have settled, and should be read again.
+    /// Returns when a file may have settled and should be read again.
     pub fn next_due(&self) -> Option<Instant> {
         self.files
             .values()
@@ -103,7 +103,7 @@ impl Settle {
                 None
             }
             Err(trouble) => {
-                // What was in between is forgotten: it may have been the directory going.
+                // Forget unsettled content. It may have come from the removal of the directory.
                 self.files.values_mut().for_each(File::forget_unsettled);
                 Some(trouble)
             }
@@ -147,7 +147,7 @@ impl Settle {
         }
     }
 
-    /// What the settled modules are now and were not when last told of; those that end come first.
+    /// Returns the changes of settled modules since they were last reported. Modules that end come first.
     fn news(&mut self, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         let modules: BTreeSet<String> = self
@@ -174,7 +174,7 @@ impl Settle {
         changes
     }
 
-    /// `None` while one of its files is in between.
+    /// Returns `None` while one of its files is unsettled.
     fn state_of(&self, module: &str, now: Instant) -> Option<Change> {
         let name = module.to_owned();
         let part = |kind| Part {

@@ -1,4 +1,4 @@
-//! On a real file system. Nothing sleeps: each test waits for the change that it expects.
+//! Tests with a real file system. Nothing sleeps: each test waits for the change that it expects.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// No test takes as long as this, so what it sees came from an event.
+/// No test takes this long, so each change must come from an event.
 const NO_POLL: Duration = Duration::from_secs(3_600);
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ struct Test {
 }
 
 impl Test {
-    /// `modules` is a subdirectory of the temporary one, which is the working directory of what `prepare` does.
+    /// `modules` is a subdirectory of the temporary directory, in which `prepare` runs.
     fn new(poll: Duration, events: bool, prepare: impl FnOnce(&Path)) -> Self {
         let root = tempfile::tempdir().unwrap();
         prepare(root.path());
@@ -50,7 +50,7 @@ impl Test {
         Self::check(change, name, wasm, toml);
     }
 
-    /// Where a look may or may not have met with no directory.
+    /// Expects this module. A look may or may not have found no directory before.
     async fn expect_besides_trouble(&mut self, name: &str, wasm: &str, toml: &str) {
         loop {
             match self.next().await {
@@ -79,7 +79,7 @@ fn orders(root: &Path) {
     make_orders(root, "w1");
 }
 
-/// Puts the directory into its place as a whole, so that no look sees half of it, however busy the machine is.
+/// Moves a complete directory into place, so no look sees half of it, however busy the machine is.
 fn make_orders(root: &Path, wasm: &str) {
     let new = root.join("new");
     fs::create_dir(&new).unwrap();
@@ -94,7 +94,7 @@ async fn what_is_there_at_the_start_is_told_and_edits_arrive_by_events() {
     test.expect("orders", "w1", "t1").await;
     test.write("modules/orders.wasm", "w2");
     test.expect("orders", "w2", "t1").await;
-    // As editors save: a new file beside the old one, then a rename.
+    // Editors save a new file beside the old one and then rename it.
     test.write("modules/.orders.toml.swp", "t2");
     fs::rename(test.path("modules/.orders.toml.swp"), test.path("modules/orders.toml")).unwrap();
     test.expect("orders", "w2", "t2").await;
@@ -162,12 +162,12 @@ async fn a_directory_may_come_late_go_and_come_back() {
     make_orders(test.root.path(), "w2");
     assert_eq!(test.next().await, Change::Directory { trouble: None });
     test.expect("orders", "w2", "t1").await;
-    // The new directory is watched, not the one that went.
+    // The new directory is watched, not the removed one.
     test.write("modules/orders.wasm", "w3");
     test.expect("orders", "w3", "t1").await;
 }
 
-/// On many file systems the new directory gets the inode of the old one, so that only events tell that it is another.
+/// On many file systems the new directory gets the inode of the old one, so only events reveal that it is another one.
 #[tokio::test]
 async fn a_directory_that_is_made_anew_between_two_looks_is_watched_again() {
     let mut test = Test::new(NO_POLL, true, orders);
@@ -200,7 +200,7 @@ async fn the_directory_may_be_a_link_that_is_exchanged() {
 #[tokio::test]
 async fn a_cancelled_call_loses_nothing() {
     let mut test = Test::new(NO_POLL, true, orders);
-    // Each call is dropped after one poll, wherever it has got to.
+    // Each call is dropped after one poll, at whatever point it has reached.
     let started = Instant::now();
     let change = loop {
         assert!(started.elapsed() < DEADLINE, "no change in time");

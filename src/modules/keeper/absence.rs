@@ -1,5 +1,6 @@
-//! When a module's files go. Whoever copies a new version often removes the old one first, and for a moment nothing is there; so
-//! what runs goes on for a few seconds, and it stays known for a while what a version that comes later is compared with.
+//! Handles a module whose files disappear. To copy a new version, people often remove the old one first, and for a
+//! moment nothing is there. The module therefore runs on for a few seconds, and its version is remembered for a while,
+//! so a later version can be compared with it.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,17 +17,17 @@ use crate::status::State;
 /// How long a module runs on without its files.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a module that is gone is remembered, with the last messages that it was given.
+/// How long a removed module and its last messages are remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// What of a module is not there.
+/// Which part of a module is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absence {
     Part(Missing),
     Whole,
 }
 
-/// Since when something is not there.
+/// Since when something is missing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Doubt {
     absence: Absence,
@@ -34,14 +35,14 @@ pub(super) struct Doubt {
 }
 
 impl Keeper {
-    /// Something of the module is not there.
+    /// Something of the module is missing.
     pub(super) async fn miss(&mut self, absence: Absence) {
         let since = self.doubt.map_or_else(Instant::now, |doubt| doubt.since);
         self.doubt = Some(Doubt { absence, since });
         let Some(running) = &self.running else {
             return self.leave(absence).await;
         };
-        // Who waits for its consumer learns that it will be free.
+        // A module that waits for this consumer learns that it will be free.
         running.claim.set_leaving(true);
         info!(
             module = self.name,
@@ -50,15 +51,15 @@ impl Keeper {
         );
     }
 
-    /// Whether the directory has nothing of the module, and it has stopped.
+    /// Returns true if the directory has nothing of the module and the module has stopped.
     pub(super) fn is_gone(&self) -> bool {
         self.running.is_none() && self.doubt.is_some_and(|doubt| doubt.absence == Absence::Whole)
     }
 
-    /// Something is there, whatever it is.
+    /// Some file of the module is there again.
     pub(super) fn is_back(&mut self) {
         self.doubt = None;
-        // A module that was gone has no part of the board any more.
+        // A removed module no longer has a place on the board.
         self.board = self.context.board.module(&self.name);
         if let Some(running) = &self.running {
             running.claim.set_leaving(false);
@@ -70,7 +71,7 @@ impl Keeper {
         if let Some(proven) = self.proven().cloned() {
             self.stopped = Some(proven);
         }
-        // Whoever waits for its consumer starts after it was said what became of this module.
+        // A module that waits for this consumer starts only after this module's end was reported.
         let _claim = self.stop().await;
         match absence {
             Absence::Part(missing) => {
@@ -81,7 +82,7 @@ impl Keeper {
                 self.board.set_state(State::Waiting, Some(reason));
             }
             Absence::Whole => {
-                // Who puts it back means it.
+                // If someone restores the module, they do it on purpose.
                 self.versions.forgive().await;
                 info!(module = self.name, "the module was removed; its consumer stays");
                 self.context.board.remove(&self.name);
@@ -90,8 +91,8 @@ impl Keeper {
     }
 }
 
-/// Waits until it is certain that the files of what runs do not come back: after a while, or when another module has `asked` for
-/// the consumer, as it does after a renaming.
+/// Waits until it is certain that the files do not come back. This is after a while, or when another module has `asked`
+/// for the consumer, as it does after a rename.
 pub(super) async fn certain(doubt: Option<Doubt>, asked: Option<Arc<Notify>>) -> Absence {
     let (Some(doubt), Some(asked)) = (doubt, asked) else {
         return pending().await;
@@ -103,7 +104,7 @@ pub(super) async fn certain(doubt: Option<Doubt>, asked: Option<Arc<Notify>>) ->
     doubt.absence
 }
 
-/// Waits until a module that is gone need not be remembered any more, if anything of it is known.
+/// Waits until a removed module no longer has to be remembered, if anything is remembered.
 pub(super) async fn forgotten(doubt: Option<Doubt>, is_known: bool) {
     let Some(doubt) = doubt.filter(|doubt| doubt.absence == Absence::Whole) else {
         return pending().await;

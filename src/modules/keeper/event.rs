@@ -1,4 +1,4 @@
-//! What a keeper waits for.
+//! The events that a keeper waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +12,29 @@ use super::absence::{self, Absence};
 use super::{Keeper, Running};
 use crate::transform::{Trial, Verdict};
 
-/// How often a module's record is looked at. Where several relays share a directory, what one of them rolls back must not come back
-/// when another takes over.
+/// How often a module's record is checked. If several relays share a directory, a version that one of them rolls back
+/// must not return when another takes over.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
 
-/// What a keeper is woken by.
+/// An event that wakes a keeper.
 pub(super) enum Event {
-    /// The directory holds something else, or nobody looks any more.
+    /// The directory holds something else, or nobody watches it any more.
     Files {
         closed: bool,
     },
-    /// The version at work is not good enough.
+    /// The running version failed its trial.
     Failed(Verdict),
-    /// The version at work has been watched for long enough.
+    /// The running version has been watched for long enough.
     Passed,
     Command(Command),
     Broken,
     /// A consumer has become free.
     Freed,
-    /// It is time to look what other relays on the same directory have put to work.
+    /// It is time to check which versions other relays on the same directory run.
     Others,
     /// The module's files have not come back.
     Absent(Absence),
-    /// Nor has anybody put the module back after it was gone.
+    /// Nobody has restored the module after it was removed.
     Forgotten,
 }
 
@@ -51,7 +51,7 @@ impl Keeper {
         let is_running = self.running.is_some();
         tokio::select! {
             biased;
-            // Before the files: what comes next is compared with what is at work.
+            // This comes before the files, because a new version is compared with the running one.
             verdict = failed(trial) => Event::Failed(verdict),
             changed = files.changed() => Event::Files { closed: changed.is_err() },
             Some(command) = commands.recv() => Event::Command(command),

@@ -1,4 +1,4 @@
-//! From a version's files to something that could run, and whether it may.
+//! Turns a version's files into a candidate, and decides whether it may run.
 
 use std::future::{Future, pending};
 use std::path::Path;
@@ -18,11 +18,11 @@ use crate::config;
 use crate::pipeline::Assignment;
 use crate::transform::Limits;
 
-/// A version that takes longer than this is given up for a newer one. Until then it is finished: who changes a file again and again
-/// still gets one of its versions to work.
+/// A version that takes longer than this is given up for a newer one. Until then it is finished, so someone who changes
+/// a file again and again still gets one of its versions running.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why nothing came of a version, though there is nothing wrong with it.
+/// Why a version was dropped although nothing is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum GivenUp {
     #[error("the relay is shutting down")]
@@ -57,8 +57,8 @@ impl Keeper {
         })
     }
 
-    /// Tries it on what the version at work was given last, beside the last one that is proven. Where that reads other messages, there
-    /// is nothing to compare.
+    /// Probes the version with the last messages of the running one, beside the last proven version. If that one reads
+    /// other messages, there is nothing to compare.
     pub(super) async fn probe(&self, candidate: &Candidate) -> anyhow::Result<()> {
         let Some(proven) = self.proven().filter(|proven| proven.id != candidate.id) else {
             return Ok(());
@@ -86,7 +86,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// What a guest does while it is loaded must not keep the relay from ending.
+    /// A guest that is being loaded must not keep the relay from ending.
     async fn unless_leaving<T>(&self, loading: impl Future<Output = T>) -> Result<T, GivenUp> {
         tokio::select! {
             biased;
@@ -96,11 +96,11 @@ impl Keeper {
     }
 }
 
-/// Waits for newer files, once whatever goes on meanwhile has had its time.
+/// Waits for newer files, once the work in progress has had its time.
 pub(super) async fn superseded(mut files: watch::Receiver<Files>) {
     tokio::time::sleep(PATIENCE).await;
     if files.changed().await.is_err() {
-        // There won't be any.
+        // There will be none.
         pending().await
     }
 }

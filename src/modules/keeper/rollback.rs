@@ -1,4 +1,4 @@
-//! The ways back: from a version that failed while it was watched, by hand, after another relay, and after a restart.
+//! Rolls back: after a failed trial, by hand, after another relay, and after a restart.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use crate::status::{AtWork, RolledBack, VersionStatus};
 use crate::transform::Verdict;
 
 impl Keeper {
-    /// The version at work rejected what it should not have.
+    /// The running version rejected messages that it should have accepted.
     pub(super) async fn fail(&mut self, verdict: &Verdict) {
         let Some(probation) = self.running.as_mut().and_then(|running| running.probation.take()) else {
             return;
@@ -35,7 +35,7 @@ impl Keeper {
         if let Some(running) = &mut self.running {
             running.probation = None;
             let assignment = &mut running.version.assignment;
-            // With it goes what is left of the old one.
+            // This also drops the last reference to the old version.
             assignment.trial = None;
             running.pipeline.assign(assignment.clone());
             info!(
@@ -46,7 +46,7 @@ impl Keeper {
         }
     }
 
-    /// Puts an earlier version to work; `files` are not taken again by themselves.
+    /// Runs an earlier version. `files` are not accepted again by themselves.
     async fn go_back(&mut self, to: Candidate, files: Id, reason: &str) {
         self.blocked = None;
         self.versions.rolled_back(&to.id, files, reason).await;
@@ -54,7 +54,7 @@ impl Keeper {
         self.put(to, None).await;
     }
 
-    /// Goes where another relay on the same directory has gone: back at once, forward only if the new version does well here, too.
+    /// Follows another relay on the same directory: back at once, forward only if the new version does well here, too.
     pub(super) async fn follow_others(&mut self) {
         let is_news = self.versions.refresh().await;
         let (Some(running), Some(current)) = (&self.running, self.versions.current()) else {
@@ -72,7 +72,7 @@ impl Keeper {
         }
     }
 
-    /// It is tried again and again; what stands in the way is told once.
+    /// This is tried again and again, but an obstacle is logged only once.
     async fn follow_back(&mut self, id: &Id, is_news: bool) {
         match self.load_known(id).await {
             Ok(candidate) => {
@@ -102,7 +102,7 @@ impl Keeper {
             Verb::Rollback => self.roll_back().await,
             Verb::Retry => self.retry().await,
         };
-        // Who asked may have gone.
+        // The client may have gone.
         let _ = command.answer.send(done.map_err(|error| format!("{error:#}")));
     }
 
@@ -116,7 +116,7 @@ impl Keeper {
             Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
             _ => self.load_known(&predecessor.id).await?,
         };
-        // Whatever the directory holds, which may be another one that was refused.
+        // The directory may hold another refused version. Whatever it holds is withdrawn.
         let files = self
             .present
             .as_ref()
@@ -164,7 +164,7 @@ impl Keeper {
         Ok(format!("`{}` takes what the directory holds", self.name))
     }
 
-    /// What was asked for happens later, if something is in its way.
+    /// The command will be carried out later if something blocks it.
     fn is_not_blocked(&self) -> anyhow::Result<()> {
         match &self.blocked {
             None => Ok(()),
@@ -175,7 +175,7 @@ impl Keeper {
         }
     }
 
-    /// Puts the version to work that was when the relay stopped.
+    /// Runs the version that ran when the relay stopped.
     pub(super) async fn start_known(&mut self) -> anyhow::Result<()> {
         let id = self.versions.current().map(|entry| entry.id.clone());
         let id = id.context("no version is known from before")?;
@@ -190,7 +190,7 @@ impl Keeper {
         self.load(&version).await
     }
 
-    /// Tells the board what is known of versions.
+    /// Shows on the board what is known about versions.
     pub(super) fn show_versions(&self) {
         let current = self.versions.current();
         let version = |entry: &Entry| VersionStatus {

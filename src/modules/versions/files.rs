@@ -1,4 +1,4 @@
-//! One module's versions as files. A file is there with its whole content or not at all. Blocking I/O.
+//! The files of one module's versions. A file is written completely or not at all. This is blocking I/O.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions};
@@ -13,16 +13,16 @@ use crate::modules::permissions;
 
 const RECORD: &str = "record.json";
 
-/// A file that is younger may be of a version that another relay on the same directory is about to put to work.
+/// A younger file may belong to a version that another relay on the same directory is about to run.
 pub(super) const YOUNG: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     dir: PathBuf,
-    /// Nothing is taken that others may change: it is run.
+    /// Refuse files that others can change, because they are executed.
     strict: bool,
-    /// Ends the names of temporary files: another relay on this directory may write the same file at the same time, and process
-    /// ids are not different between containers.
+    /// The suffix of temporary files. Another relay on this directory may write the same file at the same time, and
+    /// process ids are not unique across containers.
     pub(super) temporary: String,
 }
 
@@ -51,7 +51,7 @@ impl Files {
         }
     }
 
-    /// And removes the files of versions that are not `named`.
+    /// Also removes the files of versions that are not `named`.
     pub fn write_record(&self, record: &Record, named: &BTreeSet<String>) -> io::Result<()> {
         self.put(RECORD, &serde_json::to_vec_pretty(record)?)?;
         for entry in fs::read_dir(&self.dir)? {
@@ -68,9 +68,9 @@ impl Files {
         Ok(())
     }
 
-    /// Those of its files that are not there yet.
+    /// Writes the files of the version that are missing.
     pub fn write(&self, version: &Version) -> io::Result<()> {
-        // What is in there may be secret, and is run: it is this user's alone.
+        // The content may be secret and is executed, so only this user has access.
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let Id {
             wasm_sha256,
@@ -122,7 +122,7 @@ impl Files {
             .map_err(|why| io::Error::new(ErrorKind::PermissionDenied, format!("{} {why}", path.display())))
     }
 
-    /// Whether the file is there. It counts as young again: nothing names it before its version is at work.
+    /// Returns true if the file exists, and marks it as young again. Nothing names it before its version runs.
     fn renew(&self, name: &str, len: u64) -> bool {
         let renew = || {
             let file = OpenOptions::new().write(true).open(self.dir.join(name))?;
@@ -141,13 +141,13 @@ impl Files {
         written
             .and_then(|()| fs::rename(&temporary, self.dir.join(name)))
             .inspect_err(|_| {
-                // It takes the room that is missing.
+                // The file takes up the space that is missing.
                 let _ = fs::remove_file(&temporary);
             })
     }
 }
 
-/// What has no time, or one in the future, counts as young.
+/// A file without a time, or with one in the future, counts as young.
 fn is_young(entry: &DirEntry) -> bool {
     let modified = entry.metadata().and_then(|metadata| metadata.modified());
     let age = modified.ok().and_then(|modified| modified.elapsed().ok());

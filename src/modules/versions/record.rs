@@ -1,4 +1,4 @@
-//! What is known of a module's versions.
+//! The record of a module's versions.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash;
 
-/// A module and its settings, by their hashes in hexadecimal digits.
+/// Identifies a module and its settings by their hashes, in hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Id {
     pub wasm_sha256: String,
     pub toml_sha256: String,
 }
 
-/// With the content of both files.
+/// A version with the content of both files.
 #[derive(Debug, Clone)]
 pub struct Version {
     pub id: Id,
@@ -21,21 +21,21 @@ pub struct Version {
     pub toml: String,
 }
 
-/// A version that was at work.
+/// A version that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     #[serde(flatten)]
     pub id: Id,
-    /// When it took over, RFC 3339.
+    /// When it took over, in RFC 3339.
     pub since: String,
 }
 
-/// The version whose files are in the directory and which is not at work, since it was rolled back.
+/// A version that was rolled back while its files are still in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdrawn {
     #[serde(flatten)]
     pub id: Id,
-    /// RFC 3339.
+    /// In RFC 3339.
     pub at: String,
     pub reason: String,
 }
@@ -43,7 +43,7 @@ pub struct Withdrawn {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Record {
-    /// The last one is at work.
+    /// The last one is the current version.
     pub versions: Vec<Entry>,
     pub withdrawn: Option<Withdrawn>,
 }

@@ -54,7 +54,7 @@ async fn the_way_back_is_known_after_a_restart_and_no_longer_than_wanted() {
     let read = versions.read(&first.id).await.unwrap();
     assert_eq!((&*read.wasm, read.toml.as_str()), (&b"1"[..], "a"));
 
-    // Long after the first one was put there.
+    // A long time after the first version was written.
     grow_old(dir.path());
     work(&mut versions, &third).await;
     let files: BTreeSet<_> = fs::read_dir(dir.path().join("orders"))
@@ -91,7 +91,7 @@ async fn what_is_about_to_be_put_to_work_again_is_not_too_old() {
     versions.rolled_back(&old.id, bad.id.clone(), "it is bad").await;
     grow_old(dir.path());
     versions.keep(&bad).await.unwrap();
-    // Another relay puts something else down.
+    // Another relay writes something else.
     work(&mut open(dir.path()), &other).await;
     versions.began(&bad.id, true).await;
     versions.read(&bad.id).await.unwrap();
@@ -210,7 +210,7 @@ async fn what_others_may_change_is_not_taken_if_that_is_asked_for() {
 
 #[tokio::test]
 async fn without_a_place_to_write_to_a_rollback_is_possible_until_the_end() {
-    // A file of the system, in which not even root makes a directory.
+    // A system directory in which not even root can create a directory.
     let dir = Path::new("/proc/self");
     let mut versions = open(dir);
     let (first, second) = (version("1", "a"), version("2", "a"));

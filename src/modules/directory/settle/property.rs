@@ -10,7 +10,7 @@ enum Step {
     Put(&'static str, &'static str),
     Remove(&'static str),
     Trouble(bool),
-    /// Whether or not an event asks for it.
+    /// A look with or without an event.
     Look,
 }
 
@@ -27,7 +27,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
 }
 
 proptest! {
-    /// Whatever happened in between: what was told last is what is there.
+    /// Whatever happened in between, the last report matches the directory.
     #[test]
     fn in_the_end_all_is_told(steps in steps()) {
         let mut test = Test::new();

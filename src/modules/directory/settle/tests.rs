@@ -3,16 +3,16 @@ use std::ffi::OsStr;
 use super::super::scan::Whole;
 use super::*;
 
-/// A directory in memory, and the core that is told of it. Times are milliseconds since the start.
+/// A directory in memory and the code that observes it. Times are in milliseconds since the start.
 pub struct Test {
     start: Instant,
     settle: Settle,
-    /// With a signature that every write makes new.
+    /// Each file with its signature. Every write changes the signature.
     pub files: BTreeMap<Part, (Content, u64)>,
     pub trouble: Option<&'static str>,
     writes: u64,
     read: Vec<String>,
-    /// Nobody has touched any file for long.
+    /// Set if nobody has touched any file for a long time.
     at_rest: bool,
 }
 
@@ -46,7 +46,7 @@ impl Test {
         self.files.remove(&part(file));
     }
 
-    /// What one look at that time tells; `self.read` is then what it had to read.
+    /// Returns the changes reported by a look at this time. Afterwards `self.read` has the files that it read.
     pub fn look(&mut self, ms: u64) -> Vec<String> {
         let now = self.start + Duration::from_millis(ms);
         let known = self.settle.known(now);
@@ -79,7 +79,7 @@ impl Test {
     }
 }
 
-/// `orders: WASM TOML`, `orders: no toml`, …
+/// Formats a change: `orders: WASM TOML`, `orders: no toml`, …
 fn show(change: &Change) -> String {
     match change {
         Change::Present { name, wasm, toml, .. } => format!("{name}: {} {toml}", String::from_utf8_lossy(wasm)),
@@ -100,7 +100,7 @@ fn show(change: &Change) -> String {
 
 const NOTHING: [&str; 0] = [];
 
-/// A test in which `orders` is there and told of; the next look may be at 1 s.
+/// Returns a test in which `orders` exists and was reported. The next look may be at 1 s.
 fn with_orders() -> Test {
     let mut test = Test::new();
     test.put("orders.wasm", "w1");
@@ -325,7 +325,7 @@ fn a_toml_has_to_be_text() {
 #[test]
 fn a_missing_directory_changes_nothing_until_it_is_back() {
     let mut test = with_orders();
-    // `rm -r` empties it first.
+    // `rm -r` empties the directory first.
     test.remove("orders.wasm");
     assert_eq!(test.look(1_000), NOTHING);
     test.trouble = Some("no directory");
@@ -357,7 +357,7 @@ fn an_unchanged_signature_saves_the_reading_for_30_s() {
     let mut test = with_orders();
     assert_eq!(test.look(2_000), NOTHING);
     assert!(test.read.is_empty(), "read {:?}", test.read);
-    // A file system that lies: new content under the old signature.
+    // A faulty file system shows new content with the old signature.
     let signature = test.files[&part("orders.wasm")].1;
     test.put("orders.wasm", "w2");
     test.files.get_mut(&part("orders.wasm")).unwrap().1 = signature;
