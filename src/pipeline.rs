@@ -1,5 +1,5 @@
-//! A module at work: wires its source, its workers, its publisher and its window, starts them again after trouble, and drains
-//! them at the end. Only this part sees all the stages.
+//! Runs a module: connects its source, its workers, its publisher and its window, restarts them after trouble, and
+//! drains them at the end. Only this part sees all the stages.
 
 mod halt;
 mod intake;
@@ -31,49 +31,49 @@ use crate::transform::{Module, Trial};
 
 pub use recent::Recent;
 
-/// What all pipelines share.
+/// Shared by all pipelines.
 #[derive(Debug)]
 pub struct Shared {
     pub nats: Nats,
     pub centrifugo: Client,
     pub dead_letters: DeadLetters,
     pub publish: config::Publish,
-    /// What passes through all pipelines may take no more than this.
+    /// The memory limit for everything that passes through all pipelines.
     pub memory: Memory,
-    /// `None`: there is no other relay on the same consumers.
+    /// `None` if no other relay uses the same consumers.
     pub standby: Option<config::Standby>,
-    /// How long what is in flight may take when a pipeline stops.
+    /// How long a stopping pipeline waits for what is in flight.
     pub grace: Duration,
 }
 
-/// A module and what its `.toml` says: exchanged as one while the pipeline runs.
+/// A module and its configuration. They are exchanged together while the pipeline runs.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     pub module: Arc<Module>,
     pub config: Arc<ModuleConfig>,
-    /// The module has taken over from another one a short while ago.
+    /// Set if the module has recently taken over from another one.
     pub trial: Option<Arc<Trial>>,
 }
 
 impl Assignment {
-    /// Whether both are the same version, though one may be watched and the other not.
+    /// Returns true if both are the same version, even if only one of them is on trial.
     pub fn is_same(&self, other: &Self) -> bool {
         self.module.load_id() == other.module.load_id() && self.config == other.config
     }
 
-    /// Whether both get the same messages.
+    /// Returns true if both get the same messages.
     pub fn reads_as(&self, other: &Self) -> bool {
         let (one, other) = (&self.config, &other.config);
         (&one.stream, &one.subjects, &one.consumer) == (&other.stream, &other.subjects, &other.consumer)
     }
 
-    /// Whether the pipeline can go on with this one after the other, between two messages.
+    /// Returns true if the pipeline can continue with this assignment after the other, between two messages.
     pub fn can_follow(&self, other: &Self) -> bool {
         self.config.can_follow(&other.config)
     }
 }
 
-/// A pipeline that runs on its own task.
+/// A pipeline that runs in its own task.
 #[derive(Debug)]
 pub struct Pipeline {
     assignments: watch::Sender<Assignment>,
@@ -83,7 +83,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts it. What its module gets is put into `recent`. `leave` ends it without draining; what remains is said.
+    /// Starts the pipeline. Messages given to the module are added to `recent`. Cancelling `leave` ends the pipeline
+    /// without draining, and the remaining messages are logged.
     pub fn start(
         shared: Arc<Shared>,
         assignment: Assignment,
@@ -103,23 +104,23 @@ impl Pipeline {
         }
     }
 
-    /// Gives it another module, which takes over between two messages.
+    /// Assigns another module, which takes over between two messages.
     pub fn assign(&self, assignment: Assignment) {
         self.assignments.send_replace(assignment);
     }
 
-    /// Resumes it if it is halted.
+    /// Resumes the pipeline if it is halted.
     pub fn retry(&self) {
         self.retry.notify_one();
     }
 
-    /// Stops pulling, finishes what is in flight, acks it.
+    /// Stops pulling, finishes what is in flight, and acks it.
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.ended().await;
     }
 
-    /// Waits until it has ended by itself, which it does only if it broke. May be dropped and called again.
+    /// Waits until the pipeline ends by itself, which happens only if it breaks. Cancel-safe.
     pub async fn ended(&mut self) {
         if let Err(error) = (&mut self.task).await {
             error!(%error, "a pipeline broke, which is a bug in Slipring; what it held is delivered again");
@@ -128,7 +129,7 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// Its owner may break; nothing must go on that nobody knows of.
+    /// If the owner panics, nothing must keep running unsupervised.
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -146,7 +147,7 @@ async fn supervise(
 ) {
     let mut supervision = Supervision::default();
     loop {
-        // Until it is known that the cause of a halt is over, the pipeline counts as halted.
+        // The pipeline counts as halted until it is known that the cause of the halt is over.
         if supervision.trying().is_none() {
             board.set_state(State::Starting, None);
         }
@@ -168,7 +169,7 @@ async fn supervise(
             }
             Next::Halted { reason, pause, still } => {
                 halt::say(&board, &reason, pause, still);
-                // Whoever asked before did not know of this halt.
+                // An earlier request did not refer to this halt.
                 let _ = retry.notified().now_or_never();
                 true
             }

@@ -1,4 +1,4 @@
-//! What is said of a pipeline that is halted.
+//! Reports a halted pipeline.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tracing::{error, warn};
 
 use crate::status::{ModuleBoard, State};
 
-/// Says why the pipeline is halted and how it goes on. `again` as above.
+/// Reports why the pipeline is halted and how it continues. `again` is true if it was trying out whether the last halt
+/// is over.
 pub(super) fn say(board: &ModuleBoard, reason: &str, pause: Option<Duration>, again: bool) {
     let module = board.name();
     let Some(pause) = pause else {

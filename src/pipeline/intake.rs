@@ -1,4 +1,4 @@
-//! The pipeline's side of the source: opens an epoch when it is told to, and hands on what comes of it.
+//! The pipeline's side of the source. It opens an epoch when told to, and passes on what comes in it.
 
 use std::fmt;
 use std::future::Future;
@@ -16,9 +16,9 @@ pub(super) struct Intake {
     nats: Nats,
     config: Arc<ModuleConfig>,
     standby: Option<Standby>,
-    /// Whether another relay reads.
+    /// True while another relay reads.
     standing_by: watch::Receiver<bool>,
-    /// The right to read and to publish, where there is standby.
+    /// The right to read and to publish, with standby.
     pin: Option<Arc<source::Pin>>,
     state: State,
     memory: Arc<source::Memory>,
@@ -27,27 +27,27 @@ pub(super) struct Intake {
 enum State {
     Opening(Pin<Box<dyn Future<Output = Result<Epoch, SourceError>> + Send>>),
     Open(Box<Epoch>),
-    /// Until it is told to open an epoch.
+    /// No epoch is open, and none is to be opened yet.
     Closed,
 }
 
-/// What the source has to say.
+/// The events of the source.
 #[derive(Debug)]
 pub(super) enum News {
-    /// Another relay reads; this one waits until it may.
+    /// Another relay reads, and this one waits for its turn.
     StandingBy,
-    /// A new epoch has begun, on this stream, and begins with this.
+    /// An epoch has started on this stream. These messages come first.
     Began(StreamIdentity, Again),
-    /// And what the stream removed before it could be read.
+    /// The deliveries, and messages that the stream removed before they could be read.
     Delivered(Vec<Delivery>, Vec<Missed>),
-    /// The epoch is over.
+    /// The epoch has ended.
     Over(EpochEnd),
-    /// No epoch could be opened.
+    /// The attempt to open an epoch failed.
     Trouble(SourceError),
 }
 
 impl Intake {
-    /// `before`: what earlier runs of the pipeline have read.
+    /// `before` is the newest message that earlier runs of the pipeline have read.
     pub(super) fn new(nats: Nats, config: Arc<ModuleConfig>, standby: Option<Standby>, before: Newest) -> Self {
         Self {
             nats,
@@ -60,7 +60,7 @@ impl Intake {
         }
     }
 
-    /// Opens an epoch. `position` is where reading goes on if the consumer is gone.
+    /// Opens an epoch. If the consumer is gone, reading resumes at `position`.
     pub(super) fn open(&mut self, position: Option<Position>) {
         let (nats, config, memory) = (self.nats.clone(), Arc::clone(&self.config), Arc::clone(&self.memory));
         let pin = self.pin.clone();
@@ -70,8 +70,8 @@ impl Intake {
         self.state = State::Opening(Box::pin(source::begin_epoch(nats, config, position, standby, memory)));
     }
 
-    /// The next piece of news. May be dropped at any time. While it is closed there is none. Without `room` nothing is taken in; that the
-    /// connection was lost is noticed all the same.
+    /// Returns the next event. Cancel-safe. While the intake is closed there are no events. Without `room` it takes in
+    /// no messages, but still notices a lost connection.
     pub(super) async fn next(&mut self, room: Option<Room>) -> News {
         match &mut self.state {
             State::Closed => std::future::pending().await,
@@ -82,7 +82,7 @@ impl Intake {
                     Ok(_) = self.standing_by.wait_for(|standing_by| *standing_by) => None,
                 };
                 let Some(opened) = opened else {
-                    // Said once.
+                    // This is reported only once.
                     self.standing_by = watch::channel(false).1;
                     return News::StandingBy;
                 };
@@ -120,7 +120,7 @@ impl Intake {
         }
     }
 
-    /// What has come and was not taken in, in bytes.
+    /// Returns the bytes that have come and were not taken in.
     pub(super) fn waiting(&self) -> usize {
         match &self.state {
             State::Open(epoch) => epoch.waiting(),
@@ -128,12 +128,12 @@ impl Intake {
         }
     }
 
-    /// Until when nobody else publishes, where there is standby.
+    /// Returns the lease on publishing, with standby.
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.pin.as_ref().map(|pin| pin.lease())
     }
 
-    /// Nothing comes any more. What was delivered and not taken in is delivered again in another epoch.
+    /// Stops reading. Messages that were delivered and not taken in are redelivered in another epoch.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
     }

@@ -1,14 +1,14 @@
-//! The last messages that a pipeline's module was given, for a new version to be tried on.
+//! Keeps the last messages given to a pipeline's module, so that a new version can be tried on them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::message::Message;
 
-/// Large messages are not kept by the hundred: they are in memory for nothing else.
+/// The limit for large messages, which stay in memory only for this purpose.
 const MAX_BYTES: usize = 8 << 20;
 
-/// A clone is the same list.
+/// A clone shares the same list.
 #[derive(Debug, Clone, Default)]
 pub struct Recent(Arc<Mutex<List>>);
 
@@ -19,7 +19,7 @@ struct List {
 }
 
 impl Recent {
-    /// The oldest make room: no more than `max` are kept, and no more than 8 MiB of them.
+    /// Adds messages. The oldest ones make room: at most `max` messages and 8 MiB are kept.
     pub fn extend<'a>(&self, messages: impl ExactSizeIterator<Item = &'a Arc<Message>>, max: usize) {
         let needless = messages.len().saturating_sub(max);
         let mut list = self.list();
@@ -33,12 +33,12 @@ impl Recent {
         }
     }
 
-    /// In the order of the stream.
+    /// Returns the messages in stream order.
     pub fn messages(&self) -> Vec<Arc<Message>> {
         self.list().messages.iter().cloned().collect()
     }
 
-    /// What comes from now on is of another kind.
+    /// Forgets all messages, because later ones are of another kind.
     pub fn clear(&self) {
         *self.list() = List::default();
     }

@@ -1,9 +1,10 @@
-//! Dead letters once more: each message goes through its module as that is now, and what failed of it is published. A letter is
-//! removed once all of that is confirmed, so that a replay may end anywhere and be started again. One of which only a part is
-//! confirmed gives way to one that says so, before any letter behind it is removed: otherwise the next replay would publish that part
-//! after what is newer.
+//! Replays dead letters. Each message goes through the current version of its module, and the publications that failed
+//! before are published. A letter is removed once all of them are confirmed, so a replay may end at any point and be
+//! started again. A letter that is confirmed only in part is replaced by one that records this, before any later letter
+//! is removed. Otherwise the next replay would publish that part again, after newer publications.
 //!
-//! Beside the pipeline it shares only what decides: no consumer, no window, no acks. What is rejected again stays where it is.
+//! A replay shares only the decisions with the pipeline. It has no consumer, no window and no acks. A message that is
+//! rejected again keeps its letter.
 
 mod line;
 
@@ -32,34 +33,36 @@ use crate::publish::{Answer, Client, Concluded, RequestId, Scheduler};
 use crate::shutdown::Shutdown;
 use crate::transform::{Chunk, Module, Piece, Transformed, Workers};
 
-/// Letters under way at once: publishing is then still faster than removing, and Ctrl-C and a repeat after a crash take little.
+/// The most letters in progress. With this number publishing is still faster than removing, and both a stop by Ctrl-C
+/// and a repeat after a crash take little time.
 const MAX_LETTERS: usize = 256;
 
-/// Letters that the module may have at once, as large as what it makes of them may be.
+/// The most letters that the module may have at once, whose outcomes may be large.
 const MAX_TRANSFORMING: usize = 64;
 
-/// Letters read ahead, since each is a question to the server.
+/// How many letters are read ahead, because each takes a request to the server.
 const READ_AHEAD: usize = 16;
 
-/// Letters that are removed before it is said that they are.
+/// How many letters are removed before their removal is reported.
 const REMOVED_AT_ONCE: usize = 64;
 
-/// Of these, questions to the server at once.
+/// How many removal requests are sent to the server at the same time.
 const REMOVALS: usize = 16;
 
-/// How often the server is asked again, and after which pause, before a replay is given up. Each question has its own time-out.
+/// How often a request to the server is repeated, and after which pause, before the replay gives up. Each request has
+/// its own time-out.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The streams that letters came from, as far as they are there.
+/// The streams that the letters came from, if they still exist.
 #[derive(Debug, Default)]
 pub struct Origins(HashMap<String, Identity>);
 
 #[derive(Debug, Clone, Copy)]
 struct Identity {
-    /// When the stream was created, nanoseconds since 1970.
+    /// When the stream was created, in nanoseconds since 1970.
     created: i128,
-    /// Its messages may be older than itself.
+    /// The messages of a mirror may be older than the stream.
     mirror: bool,
 }
 
@@ -88,53 +91,54 @@ impl Origins {
     }
 }
 
-/// One module's replay.
+/// The replay of one module's letters.
 #[derive(Debug)]
 pub struct Replay {
     pub reader: Reader,
     pub dead_letters: Arc<DeadLetters>,
     pub centrifugo: Arc<Client>,
     pub publish: config::Publish,
-    /// How long what is in flight may take once it is told to stop.
+    /// How long a stopping replay waits for what is in flight.
     pub grace: Duration,
     pub assignment: Assignment,
     pub origins: Arc<Origins>,
-    /// What was confirmed before is published again, too.
+    /// Also publishes what was confirmed before.
     pub whole: bool,
-    /// Letters in whose place others are: a replay died before it removed them.
+    /// Letters that were replaced by others, but not removed because the replay died.
     pub replaced: Arc<HashSet<u64>>,
 }
 
-/// What became of a letter.
+/// The result for a letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// All that it became is confirmed, and it is removed.
+    /// Everything it became is confirmed, and it is removed.
     Published,
-    /// The module chose to drop it, and it is removed.
+    /// The module dropped the message, and the letter is removed.
     Dropped,
-    /// All that the module makes of it was confirmed before, and it is removed.
+    /// Everything that the module makes of it was confirmed before, and it is removed.
     NothingLeft,
-    /// It stays.
+    /// The letter stays.
     Rejected(Rejection),
-    /// It was a remainder of one that was removed in part, or another one is in its place; it is removed as well.
+    /// The letter remained from an interrupted removal, or another one replaces it. It is removed as well.
     Remains,
-    /// Somebody else removed it meanwhile.
+    /// Someone else has removed it.
     Gone,
 }
 
-/// What a person who waits wants to know.
+/// Progress for a waiting user.
 #[derive(Debug)]
 pub enum News<'a> {
-    /// The letter with this number is dealt with.
+    /// The letter with this number is done.
     Ended(u64, &'a Fate),
-    /// Nothing can be published at the moment, and why.
+    /// Publishing pauses for this reason.
     Paused(&'a str),
     Resumed,
 }
 
 impl Replay {
-    /// What the relay would send to Centrifugo for the message: publications with their keys, and versions where they are its
-    /// to give. The same keys as at first, so that what was shown lately is not shown again.
+    /// Returns what the relay would send to Centrifugo for the message: publications with their keys, and with versions
+    /// if the relay sets them. The keys are the same as the first time, so Centrifugo suppresses what was shown
+    /// recently.
     fn stamp(
         &self,
         message: &Message,
@@ -164,8 +168,9 @@ impl Replay {
         Ok(stamp.all(message, publications))
     }
 
-    /// What is left to publish of the message, with what `stamp` adds: what was confirmed before is not shown again behind what
-    /// is newer. Empty: nothing.
+    /// Returns the rest of the message that has to be published, with what `stamp` adds. Publications that were
+    /// confirmed before are left out, because they would be shown again after newer ones. The result is empty if
+    /// nothing is left.
     pub fn left(
         &self,
         message: &Message,
@@ -179,7 +184,8 @@ impl Replay {
         }
     }
 
-    /// Replays the letters, each given by its numbers, in this order. Returns how many are left when it was told to stop.
+    /// Replays the letters in this order. Each is given by its numbers. Returns how many were left when the replay was
+    /// told to stop.
     pub async fn run(
         &self,
         letters: Vec<Vec<u64>>,
@@ -226,23 +232,23 @@ impl Replay {
     }
 }
 
-/// A replay under way.
+/// A replay in progress.
 struct Run<'a> {
     replay: &'a Replay,
     line: Line,
     workers: Workers,
-    /// Letters that the module has.
+    /// Letters that the module has not returned yet.
     transforming: usize,
     scheduler: Scheduler,
     requests: JoinSet<(RequestId, Answer)>,
-    /// One at a time, so that they leave in order.
+    /// One removal runs at a time, so letters leave in order.
     removals: JoinSet<Result<Vec<Gone>, RemoveError>>,
     exhausted: bool,
-    /// It was told to stop: until then what is under way may finish.
+    /// Set once the replay was told to stop. What is in progress may finish until then.
     deadline: Option<tokio::time::Instant>,
     leaving: bool,
     failed: Option<anyhow::Error>,
-    /// Letters that are dealt with.
+    /// Letters that are done.
     ended: usize,
 }
 
@@ -258,7 +264,7 @@ enum RemoveError {
 
 enum Event {
     Letter(Option<Box<Fetched>>),
-    /// `None`: the worker threads are gone.
+    /// `None` means that the worker threads are gone.
     Transformed(Option<Piece>),
     Answered(Result<(RequestId, Answer), JoinError>),
     Removed(Result<Result<Vec<Gone>, RemoveError>, JoinError>),
@@ -322,7 +328,7 @@ impl Run<'_> {
                 }
             }
             Event::Removed(Ok(Err(error))) => {
-                // What was published and not removed is published again, with the same keys, by the next replay.
+                // The next replay publishes again, with the same keys, what was published and not removed.
                 self.fail(error.into());
                 self.leaving = true;
             }
@@ -360,7 +366,7 @@ impl Run<'_> {
         }
     }
 
-    /// Tells the workers what they may make: it stays within the module's `window_bytes`.
+    /// Tells the workers how much they may make. The total stays within the module's `window_bytes`.
     fn balance(&self, taken_over: usize) {
         let used = self.line.bytes() + self.scheduler.held();
         let room = self.replay.assignment.config.window_bytes.saturating_sub(used);
@@ -413,12 +419,12 @@ impl Run<'_> {
         }
     }
 
-    /// Removes what is done with, from the front of the line, unless a removal is under way.
+    /// Removes letters that are done from the front of the line, unless a removal is in progress.
     fn remove(&mut self) {
         if !self.removals.is_empty() || self.leaving {
             return;
         }
-        // One that gives way does so when all before it are gone, and before any behind it goes.
+        // A replaced letter goes only after all earlier letters are gone, and before any later one goes.
         let gone: Vec<Gone> = if self.line.gives_way() {
             self.line.pop().into_iter().collect()
         } else {
@@ -434,8 +440,8 @@ impl Run<'_> {
             module: Arc::clone(&self.replay.assignment.module),
         };
         self.removals.spawn(async move {
-            // Asked for in order. What was asked for is done, whatever becomes of this process, so that no letter goes before
-            // one that precedes it.
+            // The requests go out in order. Each one is carried out whatever happens to this process, so no letter goes
+            // before an earlier one.
             let deal_with = |gone: Gone| letters.clone().deal_with(gone);
             stream::iter(gone).map(deal_with).buffered(REMOVALS).try_collect().await
         });
@@ -463,7 +469,7 @@ impl Run<'_> {
     }
 }
 
-/// What it takes to remove letters.
+/// What the removal of letters needs.
 #[derive(Clone)]
 struct Letters {
     reader: Reader,
@@ -484,13 +490,13 @@ impl Letters {
         Ok(gone)
     }
 
-    /// Stores what is left before the letter is removed. If only the first happens, the next replay knows by its number that the letter
-    /// is done with.
+    /// Stores the rest of a letter before the letter is removed. If only the first step happens, the number in the new
+    /// letter tells the next replay that the old one is done.
     async fn replace(&self, numbers: &[u64], rejection: &Rejection, results: &Results) -> Result<(), RemoveError> {
         let Some(opened) = patiently(|| self.reader.fetch(numbers)).await? else {
             return Ok(());
         };
-        // It could be read before.
+        // The letter could be read before.
         let Ok(message) = opened.message() else { return Ok(()) };
         let sender = Sender {
             module: self.module.name(),
@@ -535,7 +541,7 @@ fn unreadable(unfit: &Unfit) -> Rejection {
     }
 }
 
-/// Asks again when the server does not answer: most interruptions are short.
+/// Repeats a request when the server does not reply, because most interruptions are short.
 async fn patiently<T, E: Error, F: Future<Output = Result<T, E>>>(ask: impl Fn() -> F) -> Result<T, E> {
     for _ in 1..ATTEMPTS {
         match ask().await {

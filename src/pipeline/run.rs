@@ -1,7 +1,8 @@
-//! One run of a pipeline: everything that can happen to it is an [`Event`], and [`Run::handle`] is where each is dealt with.
+//! One run of a pipeline. Everything that can happen to it is an [`Event`], and [`Run::handle`] handles all of them.
 //!
-//! [`pipeline::Run`](slipring_core::pipeline::run::Run) decides and does no I/O; what does (source, requests, acks, dead letters, workers) is
-//! started here and reports back as events. Cancelling a run anywhere loses nothing: what is not acked is delivered again.
+//! [`pipeline::Run`](slipring_core::pipeline::run::Run) makes the decisions and does no I/O. The parts that do I/O
+//! (source, requests, acks, dead letters, workers) are started here and report back as events. Cancelling a run at any
+//! point loses nothing, because unacked messages are redelivered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,14 +32,14 @@ use crate::source::{Ack, Acks, Delivery, EpochEnd, Lease};
 use crate::status::{ModuleBoard, State};
 use crate::transform::{Chunk, Held, Piece, Transformed, Workers};
 
-/// How often gauges are brought up to date and messages in progress are looked for.
+/// How often gauges are updated and messages in progress are reported.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Messages a worker may have at once: enough that it never waits for more.
+/// The most messages that a worker may have at once, enough to keep it busy.
 const MAX_TRANSFORMING: usize = 512;
 
-/// What the workers may make, in bytes, before the pipeline has counted it, if there is as much: enough that they seldom wait for
-/// that. They may always make what is expected of each of them.
+/// How many bytes the workers may make before the pipeline has counted them, if there is that much room. It is enough
+/// to keep them from waiting often. They may always make what is expected of each of them.
 const HEADROOM: usize = 256 * 1024;
 
 struct Run<'a> {
@@ -48,42 +49,42 @@ struct Run<'a> {
     assignment: Assignment,
     intake: Intake,
     run: run::Run<Subject>,
-    /// With connections of its own.
+    /// A client with its own connections.
     centrifugo: Arc<Client>,
     workers: Workers,
     threads: usize,
-    /// What the pipeline may hold in memory.
+    /// The memory that the pipeline may hold.
     account: Account,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
-    /// Looks whether what Centrifugo refused is the fault of a new version.
+    /// The task that checks whether a new version is at fault for what Centrifugo refused.
     judging: Option<JoinHandle<()>>,
     acks: Acks,
-    /// Until when nobody else publishes, where there is standby.
+    /// The lease on publishing, with standby.
     lease: Option<Lease>,
     stream: Option<StreamIdentity>,
-    /// What was last said about the source, so that it is said once.
+    /// The last reported problem of the source. Each problem is reported once.
     complaint: Option<String>,
 }
 
 #[derive(Debug)]
 enum Event {
     Source(News),
-    /// `None`: the workers are gone.
+    /// `None` means that the workers are gone.
     Transformed(Option<Piece>),
     Answered(Result<(RequestId, Answer, Duration), JoinError>),
     DeadLettered(Result<Ticket, JoinError>),
     Assigned,
     Tick,
-    /// The run asked to be woken.
+    /// The time of a wakeup that the run asked for.
     Wakeup,
     Stop,
-    /// Stop, and finish nothing.
+    /// Stop without finishing anything.
     Leave,
     Deadline,
 }
 
-/// Returns how it ended, and where the pipeline was halted if the run has not found out whether the cause is over.
+/// Returns how the run ended, and where the pipeline was halted if the run has not found out whether the cause is over.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     assignments: &mut watch::Receiver<Assignment>,
@@ -157,12 +158,12 @@ pub(super) async fn run(
         run.carry_out();
     }
     let trying = run.run.trying();
-    // First, so that the workers make nothing more.
+    // This comes first, so the workers make nothing more.
     drop(outcomes);
     (run.end().await, trying)
 }
 
-/// How many threads run the module: no more than there are cores, since each of them would only take time from the others.
+/// Returns the number of threads for the module. More threads than cores would only take time from each other.
 fn threads(board: &ModuleBoard, workers: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if workers > cores {
@@ -186,13 +187,13 @@ impl Run<'_> {
         let room = self.run.room(Instant::now());
         let (wakeup, deadline) = (self.run.next_wakeup(), self.run.deadline());
         let ending = deadline.is_some();
-        // In this order, so that what is nearest to its end goes first: it makes room for the rest.
+        // The order puts work that is nearest to its end first, because that makes room for the rest.
         tokio::select! {
             biased;
             () = leave.cancelled() => Event::Leave,
             () = stop.cancelled(), if !ending => Event::Stop,
             () = at(deadline), if ending => Event::Deadline,
-            // A closed watch means that the owner is gone, who stops the pipeline first.
+            // A closed watch means that the owner is gone. It stops the pipeline first.
             Ok(()) = assignments.changed(), if !ending => Event::Assigned,
             Some(answered) = self.requests.join_next() => Event::Answered(answered),
             Some(stored) = self.dead_letters.join_next() => Event::DeadLettered(stored),
@@ -285,8 +286,8 @@ impl Run<'_> {
         taken_over
     }
 
-    /// Counts what the pipeline holds, and says what there is room for: the workers come before what is to be read. They leave as
-    /// much as they are expected to make of what they have.
+    /// Counts what the pipeline holds and divides the room. Workers come before reading. The workers leave as much room
+    /// as the outcomes of their messages are expected to take.
     fn balance(&mut self, taken_over: usize) {
         let (run, account, waiting) = (&mut self.run, &self.account, self.intake.waiting());
         let (own, transforming, threads) = (run.held(), run.transforming(), self.threads);
@@ -299,7 +300,7 @@ impl Run<'_> {
                 0
             };
             let wanted = bytes.max(bytes.saturating_add(headroom).min(left));
-            // What has come takes the same memory once it is taken in.
+            // Waiting messages take the same memory once they are taken in.
             let holding = account.hold(own + waiting + bytes, own + waiting + wanted);
             elsewhere = bytes.max(expected.saturating_mul(transforming));
             limit = holding.held + holding.free;
@@ -312,7 +313,7 @@ impl Run<'_> {
         });
     }
 
-    /// An epoch has begun.
+    /// An epoch has started.
     fn begin(&mut self, stream: StreamIdentity, again: Again) {
         self.stream = Some(stream);
         if !self.run.began(Instant::now(), stream, again) {
@@ -347,7 +348,7 @@ impl Run<'_> {
         });
     }
 
-    /// Says what is lost to the stream's limits: raising them, or `max_age`, is up to a person.
+    /// Reports messages lost to the stream's limits. Someone has to raise these limits or `max_age`.
     fn alarm(&mut self, missed: Missed) {
         let Missed {
             first,
@@ -376,7 +377,7 @@ impl Run<'_> {
 
     fn swap(&mut self, assignment: Assignment) {
         if !assignment.can_follow(&self.assignment) {
-            // Its owner stops this pipeline and starts another for such a change.
+            // For such a change the owner stops this pipeline and starts another.
             return;
         }
         if assignment.is_same(&self.assignment) {
@@ -395,7 +396,7 @@ impl Run<'_> {
         self.assignment = assignment;
     }
 
-    /// Does what was decided.
+    /// Carries out the actions of the run.
     fn carry_out(&mut self) {
         let now = Instant::now();
         self.run.lease(now, self.lease.as_ref().map(Lease::current));
@@ -426,7 +427,7 @@ impl Run<'_> {
         }
     }
 
-    /// Sends what can be sent. What turns out to be too old for that is settled.
+    /// Sends the requests that are ready. Messages that are too old for it are settled.
     fn send_requests(&mut self) {
         while let Some(request) = self.run.next_request(clock::now()) {
             if !request.is_empty() {
@@ -448,8 +449,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether what Centrifugo refused is the fault of a new version. What is refused while that is found out is not looked at: it
-    /// would pile up where the old version is slow.
+    /// Checks whether a new version is at fault for what Centrifugo refused. Refusals that come during a check are
+    /// ignored, because they would pile up if the old version is slow.
     fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Load)>) {
         let Assignment { module, trial, .. } = &self.assignment;
         refused.retain(|(.., by)| by.id == module.load_id());
@@ -492,7 +493,7 @@ impl Run<'_> {
         self.board.metrics().in_flight(self.requests.len());
     }
 
-    /// Says once what stands in the way of reading.
+    /// Reports a problem with reading once.
     fn complain(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         if self.complaint.as_ref() != Some(&text) {
@@ -511,7 +512,7 @@ impl Run<'_> {
     }
 
     async fn end(self) -> Ended {
-        // Said first, since the acks may take their time.
+        // This is logged first, because the acks may take some time.
         if let Some((messages, first, last)) = self.run.window().unsettled() {
             warn!(
                 module = self.board.name(),
@@ -526,7 +527,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether nobody else may publish now.
+/// Returns true if no other relay may publish now.
 fn holds(lease: Option<&Lease>) -> bool {
     lease.is_none_or(|lease| lease.is_valid(Instant::now()))
 }

@@ -1,4 +1,4 @@
-//! What a pipeline has to say, where people find it: in the log, in the status and in the metrics.
+//! Reports a pipeline's notices in the log, in the status and in the metrics.
 
 use slipring_core::pipeline::{Gauges, Notice};
 use slipring_core::publish::Stuck;

@@ -1,5 +1,5 @@
-//! The letters that are being replayed, in the order of their messages. They leave from the front only: were a later one removed
-//! before an earlier one, a replay that is started again would publish the earlier one after it. No I/O.
+//! The letters being replayed, in the order of their messages. They leave only from the front. If a later letter was
+//! removed before an earlier one, another replay would publish the earlier one after it. This code does no I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::message::{Message, Rejection, Results, Share};
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// Of the letter at the front.
+    /// The ticket of the letter at the front.
     first: u64,
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -18,36 +18,37 @@ pub(super) struct Line {
 #[derive(Debug)]
 struct Entry {
     numbers: Vec<u64>,
-    /// Of its message and of what that became.
+    /// The bytes of its message and of its publications.
     bytes: usize,
-    /// While the module has it.
+    /// Set while the module has the message.
     message: Option<Arc<Message>>,
     /// Publications that are not concluded.
     open: usize,
-    /// What became of those that are.
+    /// The concluded publications.
     shares: Vec<Share>,
     rejection: Option<Rejection>,
-    /// What was known before.
+    /// The results of earlier attempts.
     results: Option<Results>,
     fate: Option<Fate>,
 }
 
-/// A letter that has left.
+/// A letter that has left the line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone {
     pub(super) numbers: Vec<u64>,
     pub(super) fate: Fate,
-    /// What is known now, if a part of it was confirmed and the rest refused: the letter has to say so from now on.
+    /// The combined results if part of it was confirmed and the rest refused. The letter has to record them from now
+    /// on.
     pub(super) results: Option<Results>,
 }
 
 impl Line {
-    /// One is always let in: it may be larger than all the room there is.
+    /// Returns true if another letter fits. An empty line always has room for one, which may be larger than the limit.
     pub(super) fn has_room(&self, letters: usize, bytes: usize) -> bool {
         self.entries.is_empty() || (self.entries.len() < letters && self.bytes < bytes)
     }
 
-    /// Of the letters' messages and of what they became.
+    /// Returns the bytes of the letters' messages and publications.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -56,7 +57,7 @@ impl Line {
         self.entries.is_empty()
     }
 
-    /// A letter whose message takes so many bytes. Returns its ticket.
+    /// Adds a letter whose message takes this many bytes, and returns its ticket.
     pub(super) fn take_in(&mut self, numbers: Vec<u64>, bytes: usize) -> u64 {
         self.bytes += bytes;
         self.entries.push_back(Entry {
@@ -72,13 +73,13 @@ impl Line {
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// A letter that is dealt with already.
+    /// Adds a letter that is already done.
     pub(super) fn take_in_ended(&mut self, numbers: Vec<u64>, fate: Fate) {
         let ticket = self.take_in(numbers, 0);
         self.end(ticket, fate);
     }
 
-    /// Keeps the message until the module has answered, and what is known of its publications.
+    /// Keeps the message until the module has returned it, and the known results of its publications.
     pub(super) fn hold(&mut self, ticket: u64, message: Message, results: Option<Results>) -> Arc<Message> {
         let message = Arc::new(message);
         if let Some(entry) = self.entry(ticket) {
@@ -92,12 +93,12 @@ impl Line {
         self.entry(ticket)?.message.take()
     }
 
-    /// What became of its publications at first, if that is known.
+    /// Returns the results of its publications in earlier attempts, if known.
     pub(super) fn results(&mut self, ticket: u64) -> Option<&Results> {
         self.entry(ticket)?.results.as_ref()
     }
 
-    /// Its message became so many publications of so many bytes.
+    /// Records how many publications the message became, and their size in bytes.
     pub(super) fn expect(&mut self, ticket: u64, publications: usize, bytes: usize) {
         if let Some(entry) = self.entry(ticket) {
             entry.open = publications;
@@ -106,7 +107,7 @@ impl Line {
         }
     }
 
-    /// One of its publications is confirmed or refused. The first refusal counts.
+    /// Concludes one of its publications as confirmed or refused. The first refusal counts.
     pub(super) fn conclude(&mut self, ticket: u64, result: Result<(), Rejection>, share: Share) {
         let Some(entry) = self.entry(ticket) else { return };
         entry.open -= 1;
@@ -135,13 +136,13 @@ impl Line {
         }
     }
 
-    /// Whether the letter at the front is dealt with and gives way to one that says what is left of it.
+    /// Returns true if the letter at the front is done and has to be replaced by one with its remaining part.
     pub(super) fn gives_way(&self) -> bool {
         let front = self.entries.front();
         front.is_some_and(|front| front.fate.is_some() && front.results.is_some())
     }
 
-    /// The letter at the front, if it is dealt with.
+    /// Removes and returns the letter at the front if it is done.
     pub(super) fn pop(&mut self) -> Option<Gone> {
         let fate = self.entries.front_mut()?.fate.take()?;
         let Entry {
