@@ -1,5 +1,5 @@
-//! The command line: what `slipring` understands, and one file a command in `cli/`. Results go to standard output, words for
-//! people to standard error; the exit code says how it ended.
+//! The command line: the commands that `slipring` understands, each in a file in `cli/`. Results go to standard output
+//! and messages for people to standard error. The exit code tells how a command ended.
 
 mod address;
 mod case;

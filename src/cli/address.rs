@@ -1,4 +1,4 @@
-//! Where the relay is that a command asks.
+//! The address of the relay that a command queries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -30,7 +30,7 @@ impl Address {
     }
 }
 
-/// An address that everything listens on is reached over the loopback.
+/// A relay that listens on all addresses is reached over the loopback address.
 fn base_url(listen: SocketAddr) -> anyhow::Result<Url> {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,5 +1,5 @@
-//! A case: a message, and what a module should make of it; one JSON document a file. People write and review it, hence all that
-//! is wrong with it is told with its place.
+//! A case is a message with the expected outcome of a module, in one JSON document per file. People write and review
+//! cases, so every error names its place.
 
 #[cfg(test)]
 mod tests;
@@ -22,17 +22,17 @@ use crate::message::{Message, Outcome};
 #[derive(Debug)]
 pub struct Case {
     pub message: Message,
-    /// A JSON object, instead of the settings in the module's `.toml`.
+    /// A JSON object that replaces the settings in the module's `.toml`.
     pub settings: Option<String>,
-    /// `None`: nobody has said yet what is right.
+    /// `None` until someone has written an expectation.
     pub expect: Option<Expectation>,
 }
 
-/// What a module should make of a message, or what it made of it, in the form of a case's `expect`.
+/// The expected or actual outcome of a module for a message, in the form of a case's `expect`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Expectation {
     outcome: Kind,
-    /// The fields of each, as [`Report`] has them.
+    /// The fields of each publication, as in [`Report`].
     #[serde(skip_serializing_if = "Option::is_none")]
     publications: Option<Vec<BTreeMap<String, Json>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct Expectation {
     reason: Option<String>,
 }
 
-/// The file as it is read.
+/// The file when it is read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -52,7 +52,7 @@ struct Document {
     expect: Option<Report<'static>>,
 }
 
-/// The file as it is written again: what was there stays letter by letter.
+/// The file when it is rewritten. Everything that was there stays byte for byte.
 #[derive(Serialize, Deserialize)]
 struct Text<'a> {
     #[serde(borrow)]
@@ -63,7 +63,7 @@ struct Text<'a> {
     expect: Option<&'a Expectation>,
 }
 
-/// A file that is new.
+/// A new file.
 #[derive(Serialize)]
 struct Fresh<'a> {
     message: &'a Sample,
@@ -71,7 +71,7 @@ struct Fresh<'a> {
     expect: Option<&'a Expectation>,
 }
 
-/// The case files in a directory, by name. Hidden files are an editor's.
+/// Returns the case files in a directory by name. Hidden files belong to editors.
 pub fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -93,13 +93,13 @@ pub fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What the file is called in a list.
+/// Returns the name of the file for a list.
 pub fn name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Case {
-    /// `stream` is that of a message that does not name its own.
+    /// `stream` is used for a message that does not name its own.
     pub fn read(path: &Path, stream: &str) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read the case {}", path.display()))?;
         Self::parse(path, &text, stream)
@@ -134,7 +134,7 @@ impl Expectation {
         Self::from_report(&Report::of(outcome))
     }
 
-    /// Of what a person wrote, which may be of the right form and still say nothing that can happen.
+    /// Checks what a person wrote. It may have the right form and still describe something impossible.
     fn written(report: &Report<'_>) -> anyhow::Result<Self> {
         let given = [
             ("publications", report.publications.is_some()),
@@ -184,13 +184,13 @@ impl Expectation {
         }
     }
 
-    /// Whether a module that made `made` did right. Of a rejection only what is written down counts: where a panic happened
-    /// moves with every line above it.
+    /// Returns true if a module that made `made` meets this expectation. Only the written part of a rejection's reason
+    /// counts, because the line of a panic changes with every line above it.
     pub fn allows(&self, made: &Self) -> bool {
         *self == made.beside(self)
     }
 
-    /// What to show of it next to what was `expected`: not what that does not care about.
+    /// Returns what to show next to what was `expected`, without the parts that the expectation leaves open.
     pub fn beside(&self, expected: &Self) -> Self {
         let mut shown = self.clone();
         if (self.outcome, expected.outcome) == (Kind::Reject, Kind::Reject) {
@@ -210,7 +210,7 @@ impl Expectation {
         shown
     }
 
-    /// A line for each publication, or one that says what happened instead.
+    /// Returns a line for each publication, or one line that says what happened instead.
     pub fn lines(&self) -> Vec<String> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         match self.outcome {
@@ -223,13 +223,13 @@ impl Expectation {
         }
     }
 
-    /// As it stands in a case.
+    /// Returns the form that a case has.
     pub fn pretty(&self) -> String {
         pretty(self)
     }
 }
 
-/// A reason may end with the place of a failure, `(app.py:24)`: its line moves with each that is written above it.
+/// A reason may end with the place of a failure, `(app.py:24)`. Its line changes with every line above it.
 fn without_line(reason: &str) -> &str {
     let line = reason.strip_suffix(')').and_then(|reason| reason.rsplit_once(':'));
     let is_place = |(rest, line): &(&str, &str)| {
@@ -239,7 +239,7 @@ fn without_line(reason: &str) -> &str {
     line.filter(is_place).map_or(reason, |(rest, _)| rest)
 }
 
-/// Makes what the module made of it what is expected, and touches nothing else in the file.
+/// Sets the module's outcome as the expectation and changes nothing else in the file.
 pub fn accept(path: &Path, made: &Expectation) -> anyhow::Result<()> {
     let doing = || format!("cannot update the case {}", path.display());
     let text = fs::read_to_string(path).with_context(doing)?;
@@ -254,13 +254,13 @@ fn with_expect(text: &str, expect: &Expectation) -> serde_json::Result<String> {
     Ok(pretty(&text) + "\n")
 }
 
-/// Writes a case that is not there yet.
+/// Writes a case that does not exist yet.
 pub fn create(path: &Path, message: &Sample, expect: Option<&Expectation>) -> anyhow::Result<()> {
     let doing = || format!("cannot write the case {}", path.display());
     replace(path, &(pretty(&Fresh { message, expect }) + "\n")).with_context(doing)
 }
 
-/// In one step: a full disk must not cost a case that was good.
+/// Replaces the file in one step, so a full disk does not destroy a good case.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let hidden = format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy());
     let new = path.with_file_name(hidden);
@@ -273,17 +273,17 @@ fn pretty(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect(JSON_AGAIN)
 }
 
-/// Why writing it can't fail.
+/// The reason why writing JSON cannot fail here.
 const JSON_AGAIN: &str = "texts, numbers and what was JSON before are JSON";
 
-/// Not by way of a [`Value`], which can't hold all that a module may publish.
+/// This avoids [`Value`], which cannot hold everything that a module may publish.
 fn fields(publication: &Published<'_>) -> BTreeMap<String, Json> {
     let text = serde_json::to_string(publication).expect(JSON_AGAIN);
     let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).expect(JSON_AGAIN);
     fields.into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
-/// serde_json puts the place at the end of a sentence; people and editors look for it at the beginning.
+/// serde_json puts the place at the end of a sentence. People and editors look for it at the start.
 fn misplaced(path: &Path, field: &str, error: &serde_json::Error) -> anyhow::Error {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();

@@ -1,4 +1,5 @@
-//! `slipring check`: is the configuration right, and would every module run? Asks the servers only if told to.
+//! `slipring check`: checks the configuration and whether every module would run. It contacts the servers only with
+//! `--online`.
 
 mod modules;
 mod online;
@@ -46,13 +47,13 @@ pub struct Args {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// Of slipring.toml. If there are any, nothing else was looked at.
+    /// Problems of slipring.toml. If there are any, nothing else was checked.
     problems: Vec<Problem>,
     modules: Vec<Checked>,
-    /// Empty unless they were asked.
+    /// Empty unless the servers were checked.
     servers: Vec<Finding>,
 }
 
@@ -70,7 +71,7 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    // Compiled anew instead of taken from the cache: a check leaves nothing behind.
+    // The modules are compiled without the cache, because a check leaves nothing behind.
     let engine = Engine::bounded(None, config.modules.bounds).context("cannot check modules")?;
     let mut report = Report {
         modules: modules::check_all(&engine, &config.modules)?,

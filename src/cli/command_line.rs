@@ -1,4 +1,4 @@
-//! The command line as a whole, and which command does what it asks for.
+//! The whole command line and the dispatch of its commands.
 
 use std::env;
 use std::io::{self, Write};
@@ -52,12 +52,12 @@ enum Command {
 }
 
 impl Cli {
-    /// Starts logging to standard error, for the rest of the process.
+    /// Starts logging to standard error for the rest of the process.
     pub fn start_logging(&self) -> Result<Log, Failure> {
         let filter = telemetry::filter(env::var_os("SLIPRING_LOG"))?;
         let (mode, default) = match self.command {
             Command::Run(_) => (Mode::Queued, DEFAULT_FILTER),
-            // Who asks for a list has no use for a line about the connection.
+            // A user who asks for a list does not need log lines about the connection.
             Command::DeadLetters(_) | Command::Dev(_) | Command::Diff(_) | Command::Record(_) | Command::Try(_) => {
                 (Mode::Direct, QUIET_FILTER)
             }
@@ -70,9 +70,9 @@ impl Cli {
         })
     }
 
-    /// Does what the command line asks for. Results go to `output`, words for people to `notes`.
+    /// Runs the command. Results go to `output`, messages for people to `notes`.
     pub fn execute(&self, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
-        // Whoever speaks TLS or HTTP needs one; a second call finds it there.
+        // TLS and HTTP need a provider. A second call fails because it is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let done = match &self.command {
             Command::Run(args) => run::execute(args),
@@ -89,7 +89,7 @@ impl Cli {
             Command::Completions(args) => completions::execute(args, Self::command(), output),
         };
         match done {
-            // Whoever reads the results, such as `head`, has seen enough.
+            // The reader of the output, such as `head`, has seen enough.
             Err(Failure::Failed(error)) if is_broken_pipe(&error) => Ok(()),
             done => done,
         }

@@ -1,4 +1,4 @@
-//! `slipring completions`: for a shell, so that Tab knows the commands.
+//! `slipring completions`: prints a script that completes the commands in a shell.
 
 use std::io::Write;
 
@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 pub fn execute(args: &Args, mut commands: clap::Command, output: &mut dyn Write) -> Result<(), Failure> {
-    // It would not survive a reader that went away.
+    // Writing directly to the output would panic if the reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut commands, "slipring", &mut script);
     output.write_all(&script)?;

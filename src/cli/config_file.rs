@@ -1,4 +1,4 @@
-//! Which configuration a command reads.
+//! Selects the configuration that a command reads.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Whether none was named, and there is none.
+    /// Returns true if no configuration was named and the default does not exist.
     pub fn is_absent(&self) -> bool {
         self.config.is_none() && !Path::new(config::DEFAULT_FILE).exists()
     }
 
-    /// For commands that do without a configuration, too.
+    /// Returns the limits for commands that also work without a configuration.
     pub fn bounds(&self) -> Bounds {
         self.load()
             .map_or_else(|_| Bounds::default(), |config| config.modules.bounds)

@@ -1,11 +1,11 @@
-//! The connection to NATS of a command that ends by itself.
+//! The connection to NATS for short-lived commands.
 
 use std::time::Duration;
 
 use crate::config;
 use crate::nats::{self, Nats};
 
-/// How long NATS may take to let us in. The relay itself would wait for ever.
+/// How long the connection may take. The relay itself would wait for ever.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub async fn connect(config: &config::Nats) -> anyhow::Result<Nats> {

@@ -1,4 +1,4 @@
-//! `slipring dead-letters`: what could not be published, for people to look at, replay and remove. One file a verb.
+//! `slipring dead-letters`: shows, replays and removes dead letters. Each verb has its own file.
 
 mod list;
 mod remove;
@@ -55,12 +55,12 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
-/// What every verb begins with.
+/// What every verb needs.
 struct Session {
     runtime: Runtime,
     config: Config,
     nats: Nats,
-    /// `None`: there is no stream for dead letters.
+    /// `None` if there is no stream for dead letters.
     reader: Option<Reader>,
 }
 
@@ -81,14 +81,14 @@ impl Session {
         })
     }
 
-    /// Why there is nothing to be found.
+    /// Explains why nothing can be found.
     fn no_stream(&self) -> String {
         let stream = &self.config.dead_letters.stream;
         format!("there are no dead letters: the stream {stream} does not exist")
     }
 }
 
-/// `1 dead letter`, `2 dead letters`.
+/// Formats a count: `1 dead letter`, `2 dead letters`.
 fn count(letters: usize) -> String {
     match letters {
         1 => "1 dead letter".to_owned(),

@@ -1,7 +1,7 @@
-//! `slipring dev`: the module is built and its cases are run whenever something is saved.
+//! `slipring dev`: builds the module and runs its cases whenever a file is saved.
 //!
-//! All happens on one plain thread: building and running modules block. What else there is (signals, the file system's events,
-//! messages) arrives as [`Event`]s from other threads.
+//! Everything happens on one plain thread, because building and running modules block. Signals, file system events and
+//! messages arrive from other threads as [`Event`]s.
 
 mod event;
 mod files;
@@ -64,17 +64,17 @@ pub struct Args {
     config: ConfigFile,
 }
 
-/// Events that may wait while a build runs.
+/// How many events may wait while a build runs.
 const WAITING: usize = 1_000;
 
-/// One save makes several events, and an editor may write several files: they are answered by one look, this long after the
-/// first.
+/// One save causes several events, and an editor may write several files. A single look follows them, this long after
+/// the first.
 const HINT_DELAY: Duration = Duration::from_millis(100);
 
-/// How often the folder is looked at without any event.
+/// How often the folder is checked without any event.
 const POLL: Duration = Duration::from_secs(2);
 
-/// What a change asks for; each of them what those before it do, too.
+/// The work that a change requires. Each kind includes the kinds before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
     Run,
@@ -101,7 +101,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     run(&project, live, sender, &events, &stop, output, notes)
 }
 
-/// From here on Ctrl-C and SIGTERM only say so.
+/// From here on, Ctrl-C and SIGTERM only send an event.
 fn stop_on_signals(runtime: &Runtime, stop: &CancellationToken, events: SyncSender<Event>) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let _context = runtime.enter();
@@ -115,7 +115,7 @@ fn stop_on_signals(runtime: &Runtime, stop: &CancellationToken, events: SyncSend
             _ = terminate.recv() => {}
         }
         stop.cancel();
-        // A full channel has woken the other side already, which looks at the token, too.
+        // A full channel has already woken the receiver, which also checks the token.
         let _ = events.try_send(Event::Stop);
     });
     Ok(())
@@ -168,29 +168,29 @@ fn run(
 struct Session<'a> {
     project: &'a Project,
     screen: Screen,
-    /// The last module that could be built and loaded.
+    /// The last module that was built and loaded.
     runner: Option<Runner>,
     live: Option<Live>,
     made_by_builds: Repeated,
 }
 
-/// What it takes to read the module's stream.
+/// What is needed to read the module's stream.
 struct Live {
     runtime: Handle,
     nats: config::Nats,
     events: SyncSender<Event>,
-    /// `None`: nobody has said which stream, so far.
+    /// `None` while no stream is configured.
     tap: Option<Tap>,
 }
 
-/// What changed while builds ran, build after build.
+/// What changed during builds, build after build.
 #[derive(Debug, Default)]
 struct Repeated {
     files: BTreeSet<PathBuf>,
     times: u32,
 }
 
-/// A person may well save a file during one build, and the next; not during this many.
+/// A person may save a file during one build and the next, but not during this many.
 const SAVES_DURING_BUILDS: u32 = 3;
 
 impl Session<'_> {
@@ -269,7 +269,7 @@ impl Session<'_> {
         }
     }
 
-    /// What is to be done for these files.
+    /// Returns the work that these changed files require.
     fn work(&self, changed: &BTreeSet<PathBuf>) -> Option<Work> {
         let toml = self.runner.as_ref().and_then(|runner| runner.built().toml.file_name());
         changed
@@ -287,7 +287,8 @@ impl Session<'_> {
             .max()
     }
 
-    /// What changed during a build was saved meanwhile, or it is what the build makes: then it would be built for ever.
+    /// A file that changed during a build was either saved in the meantime or made by the build. The build must not run
+    /// for ever because of its own files.
     fn after_build(&mut self, changed: &BTreeSet<PathBuf>, notes: &mut dyn Write) -> io::Result<Option<Work>> {
         let repeated = &mut self.made_by_builds;
         if changed.is_empty() || *changed != repeated.files {
@@ -309,7 +310,7 @@ impl Session<'_> {
 }
 
 impl Live {
-    /// Reads what the module reads, which its `.toml` says.
+    /// Reads the stream that the module's `.toml` names.
     fn follow(&mut self, runner: &Runner, notes: &mut dyn Write) -> io::Result<()> {
         if !runner.built().toml.exists() {
             self.tap = None;

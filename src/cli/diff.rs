@@ -1,5 +1,5 @@
-//! `slipring diff`: what would another module make of the same messages? Both run over them, message by message, and nothing is
-//! published.
+//! `slipring diff`: compares what two modules make of the same messages. Both run over the messages one by one, and
+//! nothing is published.
 
 mod compare;
 mod show;
@@ -84,7 +84,7 @@ pub struct Args {
     config: ConfigFile,
 }
 
-/// One of the two.
+/// One of the two modules.
 struct Side {
     instance: Instance,
     config: ModuleConfig,
@@ -93,9 +93,9 @@ struct Side {
 struct Comparison {
     old: Side,
     new: Side,
-    /// Of the old module's `.toml`, or else of the new one's.
+    /// The configuration of the old module, or else of the new one.
     named: Option<ModuleConfig>,
-    /// When the stream was created. `None`: the messages are from a file.
+    /// When the stream was created. `None` if the messages are from a file.
     created: Option<i128>,
     tally: Tally,
 }
@@ -123,7 +123,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
-/// For scripts. To have compared nothing is not a success: it is what a wrong subject or an empty file looks like.
+/// Decides the exit code for scripts. A comparison of nothing is a failure, because it points to a wrong subject or an
+/// empty file.
 fn verdict(tally: &Tally) -> anyhow::Result<()> {
     ensure!(
         tally.messages > 0,
@@ -134,7 +135,7 @@ fn verdict(tally: &Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Both have the name of the old one, by which the relay would know either: a module's random numbers come from it.
+/// Both modules get the name of the old one, because a module's random numbers depend on its name.
 fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
     let name = args.old.file_stem().unwrap_or_default().to_string_lossy();
     let (old, new) = (configuration(&args.old)?, configuration(&args.new)?);
@@ -189,7 +190,7 @@ fn configuration(module: &Path) -> Result<Option<ModuleConfig>, Failure> {
 }
 
 impl Comparison {
-    /// Says whether there were lines that are not messages.
+    /// Returns an error as the inner result if some lines were not messages.
     fn run_file(&mut self, file: &Path, notes: &mut dyn Write) -> anyhow::Result<anyhow::Result<()>> {
         let mut lines = Lines::open(Some(file), &self.old.config.stream)?;
         while let Some((number, message)) = lines.next(notes)? {
@@ -215,7 +216,7 @@ impl Comparison {
         })?;
         self.created = Some(stored.created());
         let nothing = stored.holds_nothing(subjects);
-        // Calls block, so they are made out here and not in a task.
+        // Calls block, so they are made here and not in a task.
         while let Some(message) = runtime.block_on(messages.next())? {
             self.add(Source::Sequence(message.sequence), &message);
         }
@@ -228,11 +229,11 @@ impl Comparison {
     fn add(&mut self, source: Source, message: &Message) {
         let Self { old, new, tally, .. } = self;
         if tally.messages == 0 {
-            // The first call starts the instance as well.
+            // The first call also starts the instance.
             old.instance.call(message);
             new.instance.call(message);
         }
-        // Each is the first as often as the other: the second one finds the message in the processor's cache.
+        // Each module goes first equally often, because the second one finds the message in the processor's cache.
         let ((old_outcome, old_took), (new_outcome, new_took)) = match tally.messages % 2 {
             0 => {
                 let first = timed(&mut old.instance, message);

@@ -1,13 +1,13 @@
-//! What differs between two texts, line by line, for people.
+//! Shows the differences between two texts line by line.
 
 use similar::{ChangeTag, TextDiff};
 
 use super::palette::Palette;
 
-/// Lines shown around a change.
+/// The number of unchanged lines around a change.
 const CONTEXT: usize = 3;
 
-/// The lines that are only in `old` begin with `-`, those only in `new` with `+`. Every line is indented by four.
+/// Lines only in `old` start with `-`, lines only in `new` with `+`. Every line is indented by four spaces.
 pub fn render(old: &str, new: &str, palette: &Palette) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let diff = TextDiff::from_slices(&old, &new);

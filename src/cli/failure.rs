@@ -1,4 +1,4 @@
-//! Why a command did not work, and the exit code that says so.
+//! Why a command failed, and its exit code.
 
 use std::io;
 
@@ -9,10 +9,10 @@ use crate::config::Problems;
 pub enum Failure {
     #[error(transparent)]
     Config(#[from] Problems),
-    /// Of the kind that the command line's parser can't see.
+    /// An error in the usage that the parser of the command line cannot detect.
     #[error("{0}")]
     Usage(String),
-    // With all its causes: this is the one place where the chain is printed.
+    // Includes all causes. This is the only place where the chain is printed.
     #[error("{}", told_once(.0))]
     Failed(#[from] anyhow::Error),
 }
@@ -34,7 +34,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The error and its causes. A cause that an error tells of itself, as those of async-nats do, is not told again.
+/// Formats the error and its causes. Some errors, such as those of async-nats, already contain their cause, which is
+/// then not repeated.
 fn told_once(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain() {

@@ -1,4 +1,4 @@
-//! Messages as lines of JSON, from a file or standard input.
+//! Reads messages as lines of JSON from a file or standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Split, Write};
@@ -11,15 +11,15 @@ use crate::message::Message;
 
 pub struct Lines {
     lines: Split<Box<dyn BufRead>>,
-    /// Of the line that was read last.
+    /// The number of the last line read.
     number: u64,
     unreadable: u64,
-    /// Of messages that do not name theirs.
+    /// The stream of messages that do not name theirs.
     stream: String,
 }
 
 impl Lines {
-    /// Standard input, if no file is named or `-`.
+    /// Reads standard input if no file or `-` is named.
     pub fn open(path: Option<&Path>, stream: &str) -> anyhow::Result<Self> {
         let input: Box<dyn BufRead> = match path {
             Some(path) if path.as_os_str() != "-" => {
@@ -36,7 +36,8 @@ impl Lines {
         })
     }
 
-    /// The next message, with the number of its line. One that is none is named in `notes`, and passed over.
+    /// Returns the next message with the number of its line. A line that is not a message is reported to `notes` and
+    /// skipped.
     pub fn next(&mut self, notes: &mut dyn Write) -> io::Result<Option<(u64, Message)>> {
         while let Some(line) = self.lines.next().transpose()? {
             self.number += 1;
@@ -54,7 +55,7 @@ impl Lines {
         Ok(None)
     }
 
-    /// An error if there were lines that are not messages.
+    /// Returns an error if some lines were not messages.
     pub fn verdict(&self) -> anyhow::Result<()> {
         match self.unreadable {
             0 => Ok(()),

@@ -1,11 +1,11 @@
-//! JSON as it was written. A [`Value`] rounds numbers, forgets the first of two equal keys, and can't hold what is too large or too
-//! deep; where that matters, the text counts.
+//! JSON in its original text. A [`Value`] rounds numbers, drops the first of two equal keys, and cannot hold values
+//! that are too large or too deep. Where this matters, the text counts.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
-/// Compared as [`is_same`] says, and written in the plain form of a [`Value`] where that says the same.
+/// Compared with [`is_same`], and written in the plain form of a [`Value`] if that loses nothing.
 #[derive(Debug, Clone)]
 pub struct Json(Box<RawValue>);
 
@@ -30,8 +30,8 @@ impl Serialize for Json {
     }
 }
 
-/// By value: neither spaces nor the order of keys count. What a [`Value`] does not hold is compared as text, and only spaces do
-/// not count.
+/// Compares by value, so spaces and the order of keys do not count. JSON that a [`Value`] cannot hold is compared as
+/// text, ignoring only spaces.
 pub fn is_same(one: &str, other: &str) -> bool {
     if one == other {
         return true;
@@ -43,11 +43,11 @@ pub fn is_same(one: &str, other: &str) -> bool {
     }
 }
 
-/// The value that the text stands for. `None`: it is not JSON, or something of it would be lost.
+/// Returns the value of the text. `None` if it is not JSON or a value would lose part of it.
 pub fn held(text: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(text).ok()?;
     let structure: String = parts(text).filter(|(_, quoted)| !quoted).map(|(c, _)| c).collect();
-    // Of keys that are there twice the value has one.
+    // A value has only one of two equal keys.
     let has_all_keys = structure.matches(':').count() == keys(&value);
     let mut words = structure.split(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c));
     let has_all_numbers =
@@ -63,7 +63,7 @@ fn keys(value: &Value) -> usize {
     }
 }
 
-/// A whole number has to stay one, too: few read `1e21` where they want one.
+/// A whole number also has to stay whole, because readers expect no `1e21`.
 fn is_held(number: &str) -> bool {
     let Ok(held) = number.parse::<Number>() else {
         return false;
@@ -73,8 +73,8 @@ fn is_held(number: &str) -> bool {
     !becomes_a_float && written.is_some() && written == decimal(&held.to_string())
 }
 
-/// Whether it is negative, its digits from the first that counts to the last, and the power of ten to multiply them with. `None`:
-/// the power is beyond all reason.
+/// Returns the sign, the significant digits, and the power of ten to multiply them with. `None` if the power is
+/// absurdly large.
 fn decimal(number: &str) -> Option<(bool, String, i64)> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (negative, mantissa) = mantissa
@@ -98,7 +98,7 @@ fn without_spaces(text: &str) -> impl Iterator<Item = char> {
     parts(text).filter(kept).map(|(c, _)| c)
 }
 
-/// The characters of JSON, each with whether it is of a text, with its quotes.
+/// Returns the characters of JSON, each with a flag that is set inside a string and for its quotes.
 fn parts(text: &str) -> impl Iterator<Item = (char, bool)> {
     let (mut inside, mut escaped) = (false, false);
     text.chars().map(move |c| {

@@ -1,4 +1,4 @@
-//! `slipring modules`: which version of each module is at work in a running relay, and the way back to the one before.
+//! `slipring modules`: shows which version of each module a relay runs, and rolls back to the previous one.
 
 use std::io::Write;
 
@@ -79,7 +79,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     Ok(())
 }
 
-/// What of a module's status is about its versions.
+/// The fields of a module's status that concern its versions.
 const FIELDS: [&str; 11] = [
     "name",
     "state",

@@ -1,4 +1,5 @@
-//! `slipring new`: a folder with a module that builds, passes its test and its cases, and asks to be changed.
+//! `slipring new`: creates a folder with a module that builds, passes its test and its cases, and is ready to be
+//! changed.
 
 mod language;
 mod others;
@@ -96,15 +97,15 @@ fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {
     config::module_name(path).map_err(Failure::Usage)
 }
 
-/// What goes into the templates.
+/// The values for the templates.
 struct Values {
     name: String,
     stream: String,
-    /// For a language that needs the crate.
+    /// Set for a language that needs the crate.
     sdk: Option<Sdk>,
 }
 
-/// What stands in a template for the SDK, as a dependency in TOML.
+/// The place in a template for the SDK, as a dependency in TOML.
 const SDK_HERE: &str = "{{sdk}}";
 
 impl Values {
@@ -120,8 +121,8 @@ impl Values {
     }
 }
 
-/// Whole or not at all: made under another name beside it, and renamed in the end. It is a new name each time, since one that was
-/// killed leaves its own behind.
+/// Creates the folder completely or not at all, under another name beside it, and renames it at the end. The temporary
+/// name is different each time, because a killed run leaves its own behind.
 fn make(path: &Path, language: &Language, values: &Values) -> anyhow::Result<()> {
     let unfinished = path.with_file_name(format!(".{}.{:08x}.unfinished", values.name, fastrand::u32(..)));
     fs::create_dir(&unfinished)?;
@@ -148,7 +149,8 @@ fn fill(dir: &Path, language: &Language, values: &Values) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Cargo takes a Cargo.toml in any folder above for the workspace's, and complains if the crate is not a member of it.
+/// Returns true if a folder above has a Cargo.toml. Cargo takes that for the workspace's manifest, and complains if the
+/// crate is not a member.
 fn is_below_a_manifest(dir: &Path) -> bool {
     let absolute = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     absolute
@@ -157,7 +159,7 @@ fn is_below_a_manifest(dir: &Path) -> bool {
         .any(|above| above.join("Cargo.toml").exists())
 }
 
-/// For a shell.
+/// Quotes the path for a shell.
 fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@~".contains(c);

@@ -1,4 +1,4 @@
-//! Colours, where a person looks at a terminal and did not ask for none.
+//! Colours for a terminal, unless the user has turned them off.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 pub struct Palette {
     pub good: Style,
     pub bad: Style,
-    /// Neither: what asks for attention.
+    /// For text that needs attention but is neither good nor bad.
     pub note: Style,
     pub added: Style,
     pub removed: Style,
@@ -17,7 +17,7 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// For standard output. `NO_COLOR`, `CLICOLOR_FORCE` and the like are obeyed.
+    /// Returns the colours for standard output. `NO_COLOR`, `CLICOLOR_FORCE` and similar variables are respected.
     pub fn of_stdout() -> Self {
         match AutoStream::choice(&io::stdout()) {
             ColorChoice::Never => Self::default(),

@@ -1,4 +1,4 @@
-//! The folder that a module is written in: how it is built, what comes out, and what lies beside it.
+//! The folder of a module: how it is built, what the build produces, and which files are beside it.
 
 #[cfg(test)]
 mod tests;
@@ -21,44 +21,44 @@ use serde::Deserialize;
 use super::failure::Failure;
 use crate::config::{self, ModuleConfig};
 
-/// What Rust modules are built for.
+/// The target that Rust modules are built for.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// Where a module's cases are, below its folder.
+/// The folder of a module's cases, below its own folder.
 pub const CASES: &str = "cases";
 
-/// How often a build is asked whether it has ended.
+/// How often a running build is checked.
 const BUILD_POLL: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Project {
-    /// As the user named it.
+    /// The path as the user gave it.
     pub dir: PathBuf,
     kind: Kind,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// An executable `build`, which leaves NAME.wasm beside it. It goes before a Cargo.toml: who has both wants more than
-    /// cargo does.
+    /// An executable `build`, which leaves NAME.wasm beside it. It has precedence over a Cargo.toml, because a module
+    /// with both needs more than cargo does.
     Script,
     Crate,
-    /// It is there, and nothing builds it.
+    /// A prebuilt module that nothing here builds.
     File(PathBuf),
 }
 
-/// What a build made.
+/// The result of a build.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Built {
-    /// Of the module: that of the crate, or of the file.
+    /// The name of the module, taken from the crate or the file.
     pub name: String,
     pub wasm: PathBuf,
-    /// The module's own configuration, which need not be there.
+    /// The module's own configuration, which is optional.
     pub toml: PathBuf,
 }
 
 impl Project {
-    /// In a folder, or of a module that is built already.
+    /// Opens a folder or a prebuilt module.
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         Self::find(path)?.ok_or_else(|| {
             anyhow!(
@@ -69,7 +69,7 @@ impl Project {
         })
     }
 
-    /// `None`: it is a folder, and there is no module in it.
+    /// Returns `None` for a folder without a module.
     pub fn find(path: &Path) -> anyhow::Result<Option<Self>> {
         let shown = path.display();
         let metadata = fs::metadata(path).with_context(|| format!("cannot look at {shown}"))?;
@@ -98,7 +98,7 @@ impl Project {
         }))
     }
 
-    /// A file below the folder, as it is shown.
+    /// Returns a file below the folder, in the form in which it is shown.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         match self.dir == Path::new(".") {
             true => name.as_ref().to_owned(),
@@ -106,12 +106,12 @@ impl Project {
         }
     }
 
-    /// Whether [`Project::build`] does anything.
+    /// Returns true if [`Project::build`] does anything.
     pub fn is_built_here(&self) -> bool {
         !matches!(self.kind, Kind::File(_))
     }
 
-    /// The module that something else builds.
+    /// Returns the path of a prebuilt module.
     pub fn file(&self) -> Option<&Path> {
         match &self.kind {
             Kind::File(wasm) => Some(wasm),
@@ -119,12 +119,13 @@ impl Project {
         }
     }
 
-    /// Builds it. What the compiler says goes to standard error as it comes.
+    /// Builds the module. The compiler's output goes to standard error as it comes.
     pub fn build(&self) -> anyhow::Result<()> {
         self.run_build(|command| command.status().map(Some)).map(|_| ())
     }
 
-    /// The same, until `stop` says that nobody waits for it any more: then all that it started is killed, and this is `None`.
+    /// Builds the module until `stop` returns true. Then everything that the build started is killed, and the result is
+    /// `None`.
     pub fn build_until(&self, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
         self.run_build(|command| run_until(command, stop))
     }
@@ -135,7 +136,8 @@ impl Project {
     ) -> anyhow::Result<Option<()>> {
         let mut command = match self.kind {
             Kind::File(_) => return Ok(Some(())),
-            // A path with a slash is not looked up in PATH, and is relative to where we are, not to the folder.
+            // A path with a slash is not looked up in PATH, and is relative to the working directory, not to the
+            // folder.
             Kind::Script => Command::new(fs::canonicalize(self.dir.join("build")).context("cannot find `build`")?),
             Kind::Crate => {
                 let mut cargo = Command::new(cargo());
@@ -143,7 +145,7 @@ impl Project {
                 cargo
             }
         };
-        // Results of ours go to standard output, what a build says doesn't.
+        // Standard output is only for this program's results, so the output of the build goes elsewhere.
         command
             .current_dir(&self.dir)
             .stdin(Stdio::null())
@@ -168,7 +170,7 @@ impl Project {
         }
     }
 
-    /// What the last build made.
+    /// Returns the result of the last build.
     pub fn built(&self) -> anyhow::Result<Built> {
         match &self.kind {
             Kind::File(wasm) => Ok(Built::of_file(wasm.clone())),
@@ -186,7 +188,7 @@ impl Project {
         }
     }
 
-    /// The module that a `build` left. Of several, the one that has a configuration.
+    /// Returns the module that a `build` left. If there are several, returns the one with a configuration.
     fn only_wasm(&self) -> anyhow::Result<PathBuf> {
         let doing = || format!("cannot list {}", self.dir.display());
         let mut found = Vec::new();
@@ -218,7 +220,7 @@ impl Project {
         }
     }
 
-    /// The crate's name, and where cargo puts what it makes of it.
+    /// Returns the crate's name and the path of its build artifact.
     fn artifact(&self) -> anyhow::Result<(String, PathBuf)> {
         let manifest = self.dir.join("Cargo.toml");
         let shown = self.path("Cargo.toml").display().to_string();
@@ -252,7 +254,7 @@ impl Project {
                 package.name
             )
         })?;
-        // Files are named with underscores.
+        // File names have underscores.
         let file = format!("{}.wasm", library.name.replace('-', "_"));
         let wasm = metadata.target_directory.join(TARGET).join("release").join(file);
         Ok((package.name, relative(wasm)))
@@ -268,7 +270,7 @@ impl Built {
         }
     }
 
-    /// The module's own configuration; the defaults if there is none.
+    /// Reads the module's own configuration, or returns the defaults if there is none.
     pub fn config(&self, stream: &str) -> Result<ModuleConfig, Failure> {
         match self.toml.exists() {
             true => Ok(config::load_module(&self.toml)?),
@@ -297,8 +299,8 @@ struct CargoTarget {
     crate_types: Vec<String>,
 }
 
-/// Whether Rust can build for [`TARGET`] in this folder, which may choose a toolchain of its own (`rust-toolchain.toml`); yes if it
-/// can't be found out.
+/// Returns true if Rust can build for [`TARGET`] in this folder, which may choose its own toolchain
+/// (`rust-toolchain.toml`). Also returns true if this cannot be determined.
 pub fn target_is_installed(dir: &Path) -> bool {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])
@@ -311,7 +313,7 @@ pub fn target_is_installed(dir: &Path) -> bool {
     }
 }
 
-/// The one that runs us, if one does: a toolchain is chosen by it.
+/// Returns the cargo that runs this program, if any, because it determines the toolchain.
 fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
@@ -323,8 +325,8 @@ fn cannot_start(what: &str) -> String {
     }
 }
 
-/// To the end, or until `stop`. In a process group of its own, so that what a script started ends with it; Ctrl-C in a terminal
-/// does not reach that group, which is why `stop` must know of it.
+/// Runs the command to its end or until `stop` returns true. It runs in its own process group, so everything that a
+/// script starts ends with it. Ctrl-C in a terminal does not reach that group, so `stop` must handle it.
 fn run_until(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     let mut child = command.process_group(0).spawn()?;
     loop {
@@ -332,7 +334,7 @@ fn run_until(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Optio
             return Ok(Some(status));
         }
         if stop() {
-            // Not waited for yet, so its id is still its own.
+            // The process was not waited for yet, so its id cannot belong to another one.
             kill_process_group(Pid::from_child(&child), Signal::KILL)?;
             child.wait()?;
             return Ok(None);
@@ -341,7 +343,7 @@ fn run_until(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Optio
     }
 }
 
-/// Shorter to read, where it is below the working directory.
+/// Shortens a path below the working directory.
 fn relative(path: PathBuf) -> PathBuf {
     let here = env::current_dir().and_then(fs::canonicalize);
     let below = here

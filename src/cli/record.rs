@@ -1,4 +1,4 @@
-//! `slipring record`: cases of messages that JetStream holds, with what the module makes of them now.
+//! `slipring record`: writes cases from messages in JetStream, with the module's current outcomes.
 
 mod redact;
 
@@ -97,12 +97,12 @@ fn field(text: &str) -> Result<String, String> {
     }
 }
 
-/// How many became what.
+/// Counts the results.
 #[derive(Debug, Default)]
 struct Summary {
     written: usize,
     there_already: usize,
-    /// Of those.
+    /// The part of these cases that still holds a field to redact.
     still_holding: usize,
     left_out: usize,
 }
@@ -155,7 +155,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         }
         let sample = Sample::of(&redacted.message, &stream);
         let expect = match &mut runner {
-            // Of what will be read again, which is not what was stored where it was redacted.
+            // The case is read again later, and a redacted message differs from the stored one.
             Some(runner) => Some(runner.make(&sample.clone().message(1, &stream)?)?),
             None => None,
         };
@@ -184,7 +184,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
-/// A case that is there already stays as it is. Says whether it holds what was to be redacted.
+/// Keeps an existing case as it is. Returns true if it holds something that should be redacted.
 fn stays(file: &Path, redacted: &Redacted, redaction: &Redaction, notes: &mut dyn Write) -> anyhow::Result<bool> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the case {name}"))?;
@@ -203,7 +203,7 @@ fn stays(file: &Path, redacted: &Redacted, redaction: &Redaction, notes: &mut dy
     Ok(!left.is_empty())
 }
 
-/// Cases that this is not about may be somebody's inventions, and may not.
+/// Reports other cases that hold a redacted field. Their values may be invented or real.
 fn tell_of_others(
     into: &Path,
     those: &BTreeSet<&Path>,
@@ -215,7 +215,7 @@ fn tell_of_others(
             continue;
         }
         let text = fs::read_to_string(&file).unwrap_or_default();
-        // What is no case says `slipring test`.
+        // `slipring test` reports files that are no cases.
         let left = redaction.left_in(&text, None).unwrap_or_default();
         if !left.is_empty() {
             writeln!(
@@ -250,7 +250,7 @@ fn runner(project: &Project, no_build: bool) -> Result<Runner, Failure> {
     Ok(runner)
 }
 
-/// A message, and what its case is called.
+/// A message and the name of its case.
 struct Found {
     name: String,
     message: Arc<Message>,

@@ -1,4 +1,4 @@
-//! What became of a message, as a line of JSON.
+//! Formats the outcome for a message as a line of JSON.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use crate::message::{Body, Message, Outcome, Publication};
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// The line with this number.
+    /// The line number in a file.
     Line(u64),
-    /// The message with this sequence in its stream.
+    /// The sequence in the stream.
     Sequence(u64),
-    /// The dead letter with this number.
+    /// The number of the dead letter.
     DeadLetter(u64),
 }
 
@@ -34,7 +34,7 @@ struct Line<'a, D> {
     details: D,
 }
 
-/// What became of a message: as it is printed, and as a person may write it. What is not set is left out.
+/// The outcome for a message, as commands print it and as people may write it. Unset fields are left out.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report<'a> {
@@ -83,7 +83,7 @@ pub fn write(output: &mut dyn Write, source: Source, message: &Message, outcome:
     write_with(output, source, message, outcome, &())
 }
 
-/// With more fields behind those that are always there.
+/// Writes additional fields after those that are always there.
 pub fn write_with(
     output: &mut dyn Write,
     source: Source,
@@ -150,8 +150,8 @@ fn published(publication: &Publication) -> Published<'_> {
     }
 }
 
-/// A module may format its JSON over several lines; a line of the output is one line. A line break can stand between JSON's
-/// tokens only: within a text it is escaped.
+/// Puts JSON on one line, because a module may format it over several lines and a line of the output has to be one
+/// line. Line breaks can only be between the tokens of JSON, because strings escape them.
 pub fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
     if !json.get().contains(['\n', '\r']) {
         return Cow::Borrowed(json);
@@ -159,12 +159,12 @@ pub fn on_one_line(json: &RawValue) -> Cow<'_, RawValue> {
     RawValue::from_string(json.get().replace(['\n', '\r'], " ")).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
-/// `null` is JSON like any other; serde takes it for a field that is not there.
+/// Accepts `null` as JSON. serde would take it for a missing field.
 fn null_is_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'static, RawValue>>, D::Error> {
     Box::deserialize(deserializer).map(|json| Some(Cow::Owned(json)))
 }
 
-/// In the form that serde wants.
+/// The signature is the one that serde requires.
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_false(value: &bool) -> bool {
     !value

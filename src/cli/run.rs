@@ -1,4 +1,4 @@
-//! `slipring run`: the relay itself, from the first connection to the last ack.
+//! `slipring run`: runs the relay, from the first connection to the last ack.
 
 use tracing::info;
 

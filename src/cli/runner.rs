@@ -1,4 +1,5 @@
-//! Runs messages through a module as the relay would: the real engine, with the limits and settings of the module's `.toml`.
+//! Runs messages through a module as the relay would, with the real engine and the limits and settings of the module's
+//! `.toml`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::transform::Module;
 pub struct Runner {
     built: Built,
     config: ModuleConfig,
-    /// By their settings: a module is loaded once for each.
+    /// Modules by their settings. A module is loaded once for each.
     modules: BTreeMap<String, Arc<Module>>,
 }
 
@@ -29,7 +30,7 @@ impl Runner {
         })
     }
 
-    /// The stream of a message that does not name its own.
+    /// Returns the stream of a message that does not name its own.
     pub fn stream(&self) -> &str {
         &self.config.stream
     }
@@ -42,13 +43,13 @@ impl Runner {
         &self.built
     }
 
-    /// The module with the settings of its `.toml`.
+    /// Returns the module with the settings of its `.toml`.
     pub fn module(&mut self) -> anyhow::Result<Arc<Module>> {
         let settings = self.config.settings.clone();
         self.module_with(&settings)
     }
 
-    /// What the module makes of the case's message.
+    /// Returns the module's outcome for the case's message.
     pub fn run(&mut self, case: &Case) -> anyhow::Result<Expectation> {
         let module = match &case.settings {
             Some(settings) => self.module_with(settings)?,
@@ -57,13 +58,13 @@ impl Runner {
         Ok(self.call(&module, &case.message))
     }
 
-    /// What the module makes of a message, with the settings of its `.toml`.
+    /// Returns the module's outcome for a message, with the settings of its `.toml`.
     pub fn make(&mut self, message: &Message) -> anyhow::Result<Expectation> {
         let module = self.module()?;
         Ok(self.call(&module, message))
     }
 
-    /// On an instance of its own: no message depends on another.
+    /// Uses a new instance for each message, so that no message depends on another.
     fn call(&self, module: &Arc<Module>, message: &Message) -> Expectation {
         let outcome = module.instance().call(message);
         let stamp = try_module::stamp(module.name(), None, self.config.version);

@@ -1,4 +1,4 @@
-//! A message as people write it, in JSON: a line that `slipring try` reads, the `message` of a case.
+//! A message as people write it, in JSON: a line that `slipring try` reads, or the `message` of a case.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::nats::{self, headers::Contents};
 #[serde(deny_unknown_fields)]
 pub struct Sample {
     subject: String,
-    /// The subject's bytes, where they are not UTF-8.
+    /// The bytes of a subject that is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct Sample {
     payload_base64: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, Value>,
-    /// The header block as it was on the wire, from `NATS/1.0` on or what was in its place, where it can't be read.
+    /// The raw header block of an unreadable message, starting with `NATS/1.0` or whatever was in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     headers_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,14 +45,15 @@ pub struct Sample {
     deliveries: Option<u32>,
 }
 
-/// The message in `line`, the `number`th of its file.
+/// Parses the message in `line`, which is line `number` of its file.
 pub fn parse(line: &[u8], number: u64, stream: &str) -> anyhow::Result<Message> {
     let sample: Sample = serde_json::from_slice(line).context("this is not a message")?;
     sample.message(number, stream)
 }
 
 impl Sample {
-    /// As a person would write it: JSON as `data`, unless that would change what it says. A message of `stream` need not name it.
+    /// Returns the message as a person would write it, with JSON as `data` unless that would change its meaning. A
+    /// message of `stream` does not name it.
     pub fn of(message: &Message, stream: &str) -> Self {
         let text = std::str::from_utf8(&message.payload);
         let mut sample = Self {
@@ -91,7 +92,7 @@ impl Sample {
         sample
     }
 
-    /// The message; `number` and `stream` are those of one that does not name its own.
+    /// Returns the message. `number` and `stream` are used if it does not name its own.
     pub fn message(self, number: u64, stream: &str) -> anyhow::Result<Message> {
         let payload = match (self.payload, self.data, self.payload_base64) {
             (Some(text), None, None) => text.into_bytes(),
@@ -178,7 +179,7 @@ fn time(nanoseconds: u64) -> Value {
     time.map_or_else(|_| nanoseconds.into(), |time| time.to_string().into())
 }
 
-/// `null` is JSON like any other; serde takes it for a field that is not there.
+/// Accepts `null` as JSON. serde would take it for a missing field.
 fn null_is_a_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }

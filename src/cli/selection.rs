@@ -1,19 +1,20 @@
-//! Which messages a command reads: of the stream and the subjects that its arguments name, or else the module's `.toml`.
+//! Selects the messages that a command reads, by the stream and subjects of its arguments, or else of the module's
+//! `.toml`.
 
 use crate::config::ModuleConfig;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection<'a> {
     pub stream: &'a str,
-    /// None: all.
+    /// An empty list means all subjects.
     pub subjects: &'a [String],
 }
 
 impl<'a> Selection<'a> {
-    /// `None`: nobody names a stream.
+    /// Returns `None` if no stream is named.
     pub fn new(stream: Option<&'a str>, subjects: &'a [String], module: Option<&'a ModuleConfig>) -> Option<Self> {
         let stream = stream.or(module.map(|module| module.stream.as_str()))?;
-        // A module's subjects are those of its own stream.
+        // A module's subjects apply only to its own stream.
         let module = module.filter(|module| module.stream == stream);
         let subjects = match (subjects, module) {
             ([], Some(module)) => &module.subjects,

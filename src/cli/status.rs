@@ -1,4 +1,4 @@
-//! `slipring status`: asks a running relay how its modules do.
+//! `slipring status`: queries a running relay for the state of its modules.
 
 use std::io::Write;
 
@@ -93,7 +93,7 @@ fn render(status: &Status) -> String {
             ));
         }
         let refusal = module.last_refusal.as_ref();
-        // Where nothing runs, it is the reason.
+        // If nothing runs, the refusal is already shown as the reason.
         if let Some(refusal) = refusal.filter(|refusal| Some(*refusal) != module.reason.as_ref()) {
             remarks.push_str(&format!("{}: its last new file was refused: {refusal}\n", module.name));
         }

@@ -1,9 +1,9 @@
-//! The messages of a stream, read beside whoever else reads it: nothing is acknowledged or removed, no durable consumer is made,
-//! and the consumers that there are do not notice.
+//! Reads the messages of a stream beside all its other readers. Nothing is acknowledged or removed, no durable consumer
+//! is created, and existing consumers are not affected.
 //!
-//! A stream that keeps its messages whoever has read them is read with a consumer that the server forgets by itself. On one whose
-//! messages leave when they are acknowledged such a consumer would have a say in that, or is not allowed; so what it holds is
-//! asked for message by message.
+//! A stream that keeps its messages after they were read is read with a consumer that the server deletes by itself. On
+//! a stream whose messages disappear once they are acked, such a consumer would affect that, or is not allowed. The
+//! messages of such a stream are requested one by one.
 
 mod begin;
 mod feed;
@@ -26,13 +26,13 @@ use crate::message::Message;
 use crate::nats::headers::Contents;
 use crate::nats::{Nats, inactive_threshold, raw};
 
-/// Questions to the server at once, where each message is one.
+/// The most concurrent requests to the server when each message is a request.
 const READ_AHEAD: usize = 16;
 
-/// Streams that are named to somebody who named one that is not there.
+/// The most streams that are listed for a user who named a missing one.
 const MAX_NAMED: usize = 20;
 
-/// One stream. Cheap to clone.
+/// A stream. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Stored {
     nats: Nats,
@@ -41,7 +41,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The error for a stream that is not there names those that are.
+    /// The error for a missing stream lists the existing ones.
     pub async fn open(nats: &Nats, stream: &str) -> anyhow::Result<Self> {
         let found = match nats.jetstream.get_stream(stream).await {
             Ok(found) => found,
@@ -65,12 +65,13 @@ impl Stored {
         &self.name
     }
 
-    /// When the stream was created, nanoseconds since 1970: part of the relay's idempotency keys and versions.
+    /// Returns when the stream was created, in nanoseconds since 1970. The relay's idempotency keys and versions depend
+    /// on it.
     pub fn created(&self) -> i128 {
         self.stream.cached_info().created.unix_timestamp_nanos()
     }
 
-    /// The message with this sequence. The error for one that is not there says what the stream holds.
+    /// Returns the message with this sequence. The error for a missing message says what the stream holds.
     pub async fn message(&self, sequence: u64) -> anyhow::Result<Message> {
         match self.get(sequence).await? {
             Some(message) => Ok(message),
@@ -78,8 +79,9 @@ impl Stored {
         }
     }
 
-    /// The last `count` messages whose subjects match one of `subjects` (none: all), oldest first; fewer, if it has no more. What
-    /// comes meanwhile does not count. Only a few more messages than these are read, however many there are.
+    /// Returns the last `count` messages whose subjects match one of `subjects` (all if it is empty), oldest first, or
+    /// fewer if there are no more. Messages that arrive meanwhile do not count. Only a few more messages than these are
+    /// read, however many there are.
     pub async fn last(&self, count: u64, subjects: &[String]) -> anyhow::Result<Messages> {
         let doing = || format!("looking for the last {count} messages of `{}` failed", self.name);
         let state = self.state().await?;
@@ -102,7 +104,8 @@ impl Stored {
         Ok(Messages::read(|sender| feed.run(sender)))
     }
 
-    /// What arrives from now on and matches; it never ends by itself. After an interruption it goes on with what arrived meanwhile.
+    /// Returns matching messages that arrive from now on. It never ends by itself. After an interruption it continues
+    /// with what arrived meanwhile.
     pub async fn tap(&self, subjects: &[String]) -> anyhow::Result<Messages> {
         let name = &self.name;
         if self.retention() == RetentionPolicy::WorkQueue {
@@ -117,7 +120,7 @@ impl Stored {
         Ok(Messages::read(|sender| feed.run(sender)))
     }
 
-    /// In words, when it has nothing that matches.
+    /// Says that the stream holds nothing that matches.
     pub fn holds_nothing(&self, subjects: &[String]) -> String {
         match subjects {
             [] => format!("the stream `{}` holds no message", self.name),
@@ -133,7 +136,7 @@ impl Stored {
         self.retention() == RetentionPolicy::Limits
     }
 
-    /// As it is now.
+    /// Returns the current state.
     async fn state(&self) -> anyhow::Result<State> {
         let info = self.stream.get_info().await;
         let info = info.with_context(|| format!("asking for the state of the stream `{}` failed", self.name))?;
@@ -141,7 +144,7 @@ impl Stored {
     }
 
     async fn get(&self, sequence: u64) -> anyhow::Result<Option<Message>> {
-        // JetStream takes 0 for a question that lacks its number.
+        // JetStream treats 0 as a request without a sequence.
         if sequence == 0 {
             return Ok(None);
         }
@@ -171,7 +174,7 @@ impl Stored {
         }))
     }
 
-    /// The message with this sequence as a consumer gets it, byte by byte.
+    /// Returns the message with this sequence as a consumer gets it, byte for byte.
     async fn delivered(&self, sequence: u64) -> anyhow::Result<Option<Message>> {
         let feed = Feed::live(self.clone(), Vec::new(), sequence).await?;
         let mut messages = Messages::read(|sender| feed.run(sender));
@@ -181,7 +184,7 @@ impl Stored {
             .map(Arc::unwrap_or_clone))
     }
 
-    /// A consumer of what matches from this sequence on.
+    /// Creates a consumer of matching messages from this sequence on.
     async fn consumer(&self, first: u64, subjects: &[String]) -> anyhow::Result<Consumer<pull::Config>> {
         let config = pull::Config {
             description: Some("slipring reads along".to_owned()),
@@ -198,18 +201,18 @@ impl Stored {
     }
 
     async fn remove(&self, consumer: &Consumer<pull::Config>) {
-        // The server does it as well, after a while.
+        // The server also does this after a while.
         let _ = self.stream.delete_consumer(&consumer.cached_info().name).await;
     }
 
-    /// How many messages match from this sequence on.
+    /// Returns how many messages match from this sequence on.
     async fn matching_from(&self, first: u64, subjects: &[String]) -> anyhow::Result<u64> {
         let consumer = self.consumer(first, subjects).await?;
         self.remove(&consumer).await;
         Ok(consumer.cached_info().num_pending)
     }
 
-    /// Only the sequences, since the messages may be large and come oldest first.
+    /// Reads only the sequences, because the messages may be large and come oldest first.
     async fn sequences_of_the_last(&self, count: u64, subjects: &[String], state: &State) -> anyhow::Result<Vec<u64>> {
         let matches =
             |message: &Message| subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
@@ -224,7 +227,7 @@ impl Stored {
         while found.len() < count
             && let Some(held) = gaps::last_held(state.first_sequence..=last, next).await?
         {
-            // Several at once, since where there is one there are more, most likely.
+            // Asks for several at once, because where there is one, there are most likely more.
             let few = held.saturating_sub(READ_AHEAD as u64 - 1).max(state.first_sequence);
             let messages = stream::iter((few..=held).rev()).map(|sequence| self.get(sequence));
             let messages: Vec<_> = messages.buffered(READ_AHEAD).try_collect().await?;
@@ -237,7 +240,7 @@ impl Stored {
         Ok(found)
     }
 
-    /// Those that are still there.
+    /// Reads the messages that still exist.
     async fn read_each(&self, sequences: Vec<u64>, sender: mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
         let got = stream::iter(sequences).map(|sequence| self.get(sequence));
         let mut got = std::pin::pin!(got.buffered(READ_AHEAD));
@@ -252,16 +255,16 @@ impl Stored {
     }
 }
 
-/// Messages as they are read, in the order of the stream. A few are read ahead.
+/// Messages in stream order as they are read. A few are read ahead.
 #[derive(Debug)]
 pub struct Messages {
     receiver: mpsc::Receiver<Arc<Message>>,
-    /// `None`: it has ended, and said how.
+    /// `None` once it has ended and its result was returned.
     reading: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Messages {
-    /// Whatever `read` sends; it ends when nobody listens any more.
+    /// Runs `read`, which sends messages and ends once the receiver is gone.
     fn read<F>(read: impl FnOnce(mpsc::Sender<Arc<Message>>) -> F) -> Self
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -273,7 +276,7 @@ impl Messages {
         }
     }
 
-    /// The next one; `None` at the end. May be dropped at any time without losing a message.
+    /// Returns the next message, or `None` at the end. Cancel-safe.
     pub async fn next(&mut self) -> anyhow::Result<Option<Arc<Message>>> {
         if let Some(message) = self.receiver.recv().await {
             return Ok(Some(message));
@@ -310,7 +313,7 @@ fn absent(stream: &str, sequence: u64, state: &State) -> anyhow::Error {
 async fn no_stream(nats: &Nats, stream: &str) -> anyhow::Error {
     let names: Result<Vec<String>, _> = nats.jetstream.stream_names().take(MAX_NAMED + 1).try_collect().await;
     let others = match names {
-        // Whoever may read one stream need not be allowed to list them all.
+        // A user who may read one stream is not necessarily allowed to list all of them.
         Err(_) => String::new(),
         Ok(names) if names.is_empty() => "; there is none at all".to_owned(),
         Ok(mut names) => {

@@ -1,6 +1,6 @@
-//! Columns for people.
+//! Aligns columns for people.
 
-/// Lines whose columns are as wide as their widest cell, two spaces apart.
+/// Returns lines whose columns are as wide as their widest cell, separated by two spaces.
 pub fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

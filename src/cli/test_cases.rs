@@ -1,4 +1,4 @@
-//! `slipring test`: does a module make of its cases what is expected? The very file that will be deployed is what runs.
+//! `slipring test`: checks whether a module meets its cases. It runs the very file that will be deployed.
 
 #[cfg(test)]
 mod tests;
@@ -69,24 +69,24 @@ pub struct Args {
     json: bool,
 }
 
-/// How a case went.
+/// The result of a case.
 #[derive(Debug)]
 enum CaseResult {
     Passed,
-    /// What was expected differs, or nothing was.
+    /// The outcome differs from the expectation, or there was no expectation.
     Failed {
         made: Expectation,
         expected: Option<Expectation>,
     },
-    /// What was made is expected from now on.
+    /// The actual outcome is the expectation from now on.
     Updated {
         made: Expectation,
     },
-    /// It can't be read or run.
+    /// The case cannot be read or run.
     Broken(anyhow::Error),
 }
 
-/// How many cases ended how.
+/// The number of cases with each result.
 #[derive(Debug, Default)]
 struct Summary {
     passed: usize,
@@ -103,7 +103,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         project.build()?;
     }
     let mut runner = Runner::new(project.built()?)?;
-    // A module that does not load fails once, not once a case.
+    // A module that does not load fails once, not once per case.
     let module = runner.module()?;
     let sha256 = module.sha256();
     writeln!(
@@ -126,7 +126,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     summary.end(notes)
 }
 
-/// The case files that are asked for. None at all is not a success: it is what a wrong directory looks like.
+/// Returns the selected case files. Finding none is an error, because it points to a wrong directory.
 fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
     let dir = args.cases.clone().unwrap_or_else(|| project.path(CASES));
     let all = case::list(&dir)?;
@@ -148,7 +148,7 @@ fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
     Ok(chosen)
 }
 
-/// Says how to make one.
+/// Explains how to create a case.
 pub fn no_cases(dir: &Path) -> anyhow::Error {
     anyhow!(
         "there are no cases in {dir}. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": {{\"id\": 7}}}}}}, then \
@@ -192,7 +192,7 @@ fn render(name: &str, result: &CaseResult, palette: &Palette) -> String {
     }
 }
 
-/// What `--json` prints of a case.
+/// The output of `--json` for a case.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     case: &'a str,
@@ -254,7 +254,7 @@ impl Summary {
             writeln!(notes, "{}: {} passed{updated}", cases(all), self.passed)?;
             return Ok(());
         }
-        // `--update` would not mend what can't be read.
+        // `--update` would not fix a case that cannot be read.
         let advice = match self.failed + self.without_expectation {
             0 => "",
             _ => "; if what was made is right, `slipring test --update` writes it down",
@@ -263,7 +263,7 @@ impl Summary {
     }
 }
 
-/// `1 case`, `2 cases`.
+/// Formats a count: `1 case`, `2 cases`.
 pub fn cases(count: usize) -> String {
     match count {
         1 => "1 case".to_owned(),

@@ -1,14 +1,14 @@
-//! How long the calls of a module take.
+//! Measures how long the calls of a module take.
 
 use std::time::{Duration, Instant};
 
 use crate::message::{Message, Outcome};
 use crate::transform::Instance;
 
-/// Codes of calls that ended without a result, and were made twice. How long that took says nothing.
+/// Codes of calls that ended without a result and were made twice. Their duration is not meaningful.
 const BROKEN: [&str; 5] = ["trap", "timeout", "memory", "exit", "init"];
 
-/// The instance should have been called before: the first call starts it as well.
+/// The instance should have been called before, because the first call also starts it.
 pub fn timed(instance: &mut Instance, message: &Message) -> (Outcome, Option<Duration>) {
     let begun = Instant::now();
     let outcome = instance.call(message);
@@ -17,7 +17,7 @@ pub fn timed(instance: &mut Instance, message: &Message) -> (Outcome, Option<Dur
     (outcome, returned.then_some(took))
 }
 
-/// Whether the call came to a result, be it a rejection.
+/// Returns true if the call returned a result, even a rejection.
 pub fn returned(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Reject(rejection) => !BROKEN.contains(&&*rejection.code),
@@ -25,13 +25,13 @@ pub fn returned(outcome: &Outcome) -> bool {
     }
 }
 
-/// `None` of no calls.
+/// Returns `None` without calls.
 pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
     let middle = times.len() / 2;
     (!times.is_empty()).then(|| *times.select_nth_unstable(middle).1)
 }
 
-/// For programs: in a unit that is in the name of the field.
+/// Converts a duration for programs. The unit is in the name of the field.
 pub fn microseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e7).round() / 10.0
 }

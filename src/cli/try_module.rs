@@ -1,4 +1,4 @@
-//! `slipring try`: what does a module make of these messages? They come as lines of JSON, or from a stream.
+//! `slipring try`: shows what a module makes of messages, which come as lines of JSON or from a stream.
 
 mod requests;
 mod stored;
@@ -83,7 +83,7 @@ pub struct Args {
 /// The stream of messages that do not name theirs.
 pub const STREAM: &str = "TRY";
 
-/// How many messages ended how.
+/// The number of messages with each outcome.
 #[derive(Debug, Default)]
 struct Summary {
     messages: u64,
@@ -145,7 +145,7 @@ pub fn load(path: &Path, name: &str, config: &ModuleConfig, bounds: Bounds) -> a
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }
 
-/// What the relay makes of outcomes, but for its keys: nobody wrote them.
+/// Returns the stamp of the relay without its idempotency keys, because the module did not set them.
 pub fn stamp(name: &str, created: Option<i128>, version: VersionSource) -> Stamp<'_> {
     Stamp {
         module: name,
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::transform::tests::wat::{Guest, TWICE};
 
-    /// Publishes; drops the second message of the stream and rejects the third.
+    /// A guest that publishes, but drops the second message of the stream and rejects the third.
     fn guest() -> Guest<'static> {
         let transform = "(if (i64.eq (local.get $sequence) (i64.const 2))
                 (then (return (call $result (i32.const 0) (i32.const 0) (i32.const 0)))))
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Standard output, standard error, and how it ends.
+    /// Returns standard output, standard error, and how the command ended.
     fn run(guest: &Guest<'_>, config: Option<&str>, messages: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);

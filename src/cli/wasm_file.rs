@@ -1,4 +1,4 @@
-//! The file of a module, for commands that load one.
+//! Reads the file of a module for commands that load one.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::config::Bounds;
 
-/// Returns what the file holds, unless it is larger than it may be.
+/// Returns the content of the file unless it is too large.
 pub fn read_wasm(path: &Path, bounds: &Bounds) -> anyhow::Result<Vec<u8>> {
     let max = bounds.file_size as u64;
     let mut wasm = Vec::new();
-    // One byte more shows that it is too large, whatever the system says of its size.
+    // One more byte reveals a file that is too large, whatever size the system reports.
     File::open(path)?.take(max + 1).read_to_end(&mut wasm)?;
     anyhow::ensure!(
         wasm.len() as u64 <= max,

@@ -108,7 +108,7 @@ fn json_is_compared_by_value() {
     assert!(!same.allows(&expectation(&more)), "a version that nobody expects");
 }
 
-/// The host lets a module publish all of these.
+/// The host accepts all of these from a module.
 #[test]
 fn json_that_no_value_holds_is_compared_as_text() {
     let deep = "[".repeat(200) + &"]".repeat(200);

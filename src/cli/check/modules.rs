@@ -1,4 +1,4 @@
-//! Looks at every module of a directory as the relay would, without running it.
+//! Checks every module of a directory as the relay would load it, without running it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,12 +18,12 @@ pub struct Checked {
     pub name: String,
     pub state: State,
     pub stream: Option<String>,
-    /// If its `.toml` is right.
+    /// Set if its `.toml` is valid.
     #[serde(skip)]
     pub config: Option<ModuleConfig>,
     pub consumer: Option<String>,
     pub sha256: Option<String>,
-    /// Why it is not good; a sentence each.
+    /// The reasons why it is bad, one sentence each.
     pub reasons: Vec<String>,
 }
 
@@ -32,18 +32,18 @@ pub struct Checked {
 pub enum State {
     Good,
     Bad,
-    /// For the other of its two files.
+    /// The other one of its two files is missing.
     Waiting,
 }
 
-/// The two files of a module, as far as they are there.
+/// The files of a module that exist.
 #[derive(Debug, Default)]
 struct Files {
     wasm: Option<PathBuf>,
     toml: Option<PathBuf>,
 }
 
-/// By name.
+/// Returns the modules by name.
 pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Vec<Checked>> {
     let dir = &config.dir;
     let found =
@@ -112,7 +112,7 @@ fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked
             checked.fail(problems.iter().map(ToString::to_string));
             None
         });
-    // Without its settings, `init` can't be judged.
+    // Without its settings, `init` cannot be checked.
     if let (Some(path), Some(config)) = (&files.wasm, &config) {
         match load(engine, bounds, name, path, config) {
             Ok(module) => {
@@ -155,7 +155,7 @@ fn load(
     Ok(Module::load(engine, name, &wasm, &config.settings, limits)?)
 }
 
-/// Two pipelines on one durable would each get a part of the messages, and reset one another.
+/// Two pipelines on one durable consumer would each get part of the messages and reset each other.
 fn refuse_shared_consumers(modules: &mut [Checked]) {
     let mut owners: BTreeMap<(String, String), String> = BTreeMap::new();
     for module in modules {

@@ -1,5 +1,5 @@
-//! `slipring check --online`: do both servers answer, do they have what the relay needs, and do their settings keep what it promises?
-//! Changes nothing on either.
+//! `slipring check --online`: checks whether both servers respond, have what the relay needs, and have settings that
+//! keep its promises. It changes nothing on either.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::nats::{self, Nats};
 use crate::publish::Client;
 use crate::source::{self, FIRST_WITH_RESET, Fitness, OLDEST, Server, Settings};
 
-/// What was asked of a server, and the answer.
+/// The result of one check of a server.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// `nats`, `stream ORDERS`, `http://127.0.0.1:8000`.
+    /// For example `nats`, `stream ORDERS` or `http://127.0.0.1:8000`.
     pub subject: String,
     pub good: bool,
-    /// Something that is good to know, and no failure.
+    /// True for information that is no failure.
     pub note: bool,
     /// A sentence for people.
     pub detail: String,
@@ -35,7 +35,7 @@ pub struct Finding {
 /// How long a server may take. The relay itself would wait for ever.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks NATS, also for what each module reads, and every endpoint of Centrifugo.
+/// Checks NATS, the streams of the modules, and every endpoint of Centrifugo.
 pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
     let mut findings = Vec::new();
     match nats::connect_within(&config.nats, TIMEOUT).await {
@@ -79,7 +79,7 @@ async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Account)> {
     Ok((with_its_version(&version, Server::of(&nats.client))?, account))
 }
 
-/// The stream, and what is to be said about each module that reads it.
+/// Checks a stream and each module that reads it.
 async fn reading(
     nats: &Nats,
     name: &str,
@@ -132,7 +132,7 @@ async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
     tokio::time::timeout(TIMEOUT, asking).await.context("no answer")?
 }
 
-/// The same as what the relay looks at when it begins to read.
+/// Checks the same things as the relay when it starts to read.
 async fn fitness(stream: &Stream, module: &ModuleConfig, account: Option<&Account>) -> anyhow::Result<Fitness> {
     let strange = source::holds_subjects(stream, &module.subjects).await;
     let consumer = match stream.consumer_info(&module.consumer).await {
@@ -156,14 +156,14 @@ async fn fitness(stream: &Stream, module: &ModuleConfig, account: Option<&Accoun
     Ok(fitness)
 }
 
-/// An account may have limits of its own for streams of so many replicas.
+/// An account may have separate limits for streams with this number of replicas.
 fn max_ack_pending(account: &Account, stream: &Stream) -> i64 {
     let tier = format!("R{}", stream.cached_info().config.num_replicas.max(1));
     let tier = account.tiers.get(&tier).map(|tier| tier.limits.max_ack_pending);
     tier.unwrap_or(account.limits.max_ack_pending)
 }
 
-/// What that means for the relay.
+/// Explains what the server's version means for the relay.
 fn with_its_version(version: &str, server: Server) -> anyhow::Result<String> {
     match server {
         Server::Resets => Ok(format!("nats-server {version} with JetStream")),
@@ -184,7 +184,7 @@ async fn centrifugo(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<Strin
     }
 }
 
-/// Whether it takes requests. Nothing is in the one that is sent.
+/// Checks whether the endpoint takes requests, with an empty one.
 async fn over_grpc(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String> {
     let config = Centrifugo {
         endpoints: vec![endpoint.clone()],

@@ -15,7 +15,7 @@ fn directory(files: &[(&str, &[u8])]) -> TempDir {
     dir
 }
 
-/// What is printed, and how it ends; the directory is `/etc/slipring`.
+/// Returns the output and how the command ended. The directory is shown as `/etc/slipring`.
 fn run(dir: &TempDir, json: bool) -> String {
     let args = Args {
         config: ConfigFile {
@@ -31,7 +31,7 @@ fn run(dir: &TempDir, json: bool) -> String {
     };
     let text = format!("{}{end}", String::from_utf8(output).unwrap());
     let text = text.replace(&dir.path().display().to_string(), "/etc/slipring");
-    // The hash of a guest that other tests change as well.
+    // The hash belongs to a guest that changes with other tests.
     match text.split_once("sha256 ") {
         Some((before, after)) => format!("{before}sha256 (12 digits){}", &after[12..]),
         None => text,

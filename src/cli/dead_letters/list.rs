@@ -1,4 +1,4 @@
-//! `slipring dead-letters list`: a line a dead letter.
+//! `slipring dead-letters list`: prints a line for each dead letter.
 
 use std::collections::VecDeque;
 use std::io::{BufWriter, Write};
@@ -37,7 +37,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Of a reason, in characters.
+/// The most characters of a reason.
 const LONGEST_REASON: usize = 72;
 const LONGEST_CHANNEL: usize = 40;
 
@@ -58,7 +58,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             false => row(&letter),
         };
         if args.json && args.limit.is_none() {
-            // Nothing has to be known of the others, however many there are.
+            // Lines are printed as they come, because nothing depends on the others, however many there are.
             writeln!(output, "{}", line[0]).map_err(|error| anyhow!(error))?;
             return Ok::<_, anyhow::Error>(());
         }
@@ -109,7 +109,7 @@ fn row(letter: &Letter) -> Vec<String> {
     };
     vec![
         letter.number().to_string(),
-        // To the second: the number says more about the order.
+        // Seconds are precise enough, because the number shows the order.
         format!("{:.0}", letter.stored),
         letter.module.clone(),
         letter.stage.clone(),

@@ -1,4 +1,4 @@
-//! `slipring dead-letters remove`: for those that nobody needs any more.
+//! `slipring dead-letters remove`: removes dead letters that nobody needs any more.
 
 use std::io::Write;
 
@@ -33,7 +33,7 @@ pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
     args.selection.check()?;
     let session = Session::open(&args.config)?;
     let Some(reader) = &session.reader else {
-        // None of the numbers is there; of none there is nothing to remove.
+        // No letter was found. That is an error only for numbers.
         return match args.selection.numbers.is_empty() {
             true => Ok(writeln!(notes, "{}", session.no_stream())?),
             false => Err(anyhow!(session.no_stream()).into()),

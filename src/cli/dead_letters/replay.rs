@@ -1,4 +1,5 @@
-//! `slipring dead-letters replay`: runs messages through their modules again and publishes what these make of them.
+//! `slipring dead-letters replay`: runs the messages of dead letters through their modules again and publishes the
+//! results.
 
 mod modules;
 mod progress;
@@ -63,10 +64,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Chosen letters of a module, as little of each as it takes to put them in order: there may be very many.
+/// The chosen letters of each module, with only as much as is needed to order them. There may be very many.
 type Chosen = BTreeMap<String, Vec<Waiting>>;
 
-/// The order in which they are replayed: that of their messages.
+/// Letters are replayed in the order of their messages.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
     stream: Arc<str>,
@@ -91,7 +92,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let Found { absent, replaced } = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
     show::no_such(&absent, reader)?;
 
-    // All of them before the first is published: half a replay helps nobody.
+    // All modules are loaded before the first letter is published, because half a replay helps nobody.
     let assignments = modules::load(&session.config.modules, &chosen)?;
     let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
     let origins = Arc::new(session.runtime.block_on(Origins::look_up(&session.nats, streams))?);
@@ -179,7 +180,7 @@ fn run(
     }
 }
 
-/// Shows what would be published. Calls block, so they are made out here and not in a task.
+/// Shows what would be published. Calls block, so they are made here and not in a task.
 fn dry_run(
     session: &Session,
     reader: &Reader,
@@ -224,7 +225,7 @@ fn dry_run(
     }
 }
 
-/// What is left of it, with what the relay adds.
+/// Returns the rest of the message that has to be published, with what the relay adds.
 fn left(replay: &Replay, opened: &Opened, message: &Message, outcome: Outcome) -> Outcome {
     let Outcome::Publish(publications) = outcome else {
         return outcome;
@@ -245,7 +246,7 @@ fn unreadable(reason: &str) -> Rejection {
     }
 }
 
-/// In the place of a message that can't be read.
+/// A placeholder for a message that cannot be read.
 fn nothing(opened: &Opened) -> Message {
     let origin = opened.letter.origin.as_ref();
     let subject = origin.map_or(String::new(), |origin| origin.subject.clone());

@@ -1,4 +1,4 @@
-//! Which dead letters a command is about.
+//! Selects the dead letters that a command works on.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -52,12 +52,12 @@ pub struct Selection {
     pub all: bool,
 }
 
-/// What there is to say about the letters that were chosen.
+/// Further results of a scan for the chosen letters.
 #[derive(Debug)]
 pub struct Found {
-    /// Numbers that were named and are none.
+    /// Numbers that the user named and that do not exist.
     pub absent: Vec<u64>,
-    /// Numbers of letters in whose place others are.
+    /// Numbers of letters that were replaced by others.
     pub replaced: HashSet<u64>,
 }
 
@@ -72,7 +72,8 @@ impl Filter {
             && self.until.is_none_or(|until| letter.stored < until)
     }
 
-    /// Gives `each` those that match, in the order in which they were stored. Returns the numbers of those in whose place others are.
+    /// Passes the matching letters to `each` in the order in which they were stored. Returns the numbers of the letters
+    /// that were replaced by others.
     pub async fn scan<E: From<ReadError>>(
         &self,
         reader: &Reader,
@@ -91,7 +92,7 @@ impl Filter {
 }
 
 impl Selection {
-    /// All of them is not what silence means.
+    /// Giving no selection does not mean all letters.
     pub fn check(&self) -> Result<(), Failure> {
         if self.numbers.is_empty() && !self.all && self.filter == Filter::default() {
             return Err(Failure::Usage(
@@ -103,7 +104,7 @@ impl Selection {
         Ok(())
     }
 
-    /// Gives `each` those that are chosen.
+    /// Passes the chosen letters to `each`.
     pub async fn scan(&self, reader: &Reader, mut each: impl FnMut(Letter)) -> Result<Found, ReadError> {
         let mut absent = Vec::new();
         if self.numbers.is_empty() {
@@ -121,7 +122,7 @@ impl Selection {
         let mut last = None;
         for number in numbers {
             match reader.find(number).await? {
-                // Two parts of one were named.
+                // The user named two parts of one letter.
                 Some(letter) if last == Some(letter.number()) => {}
                 Some(letter) => {
                     last = Some(letter.number());
@@ -144,7 +145,7 @@ impl Stage {
     }
 }
 
-/// It becomes part of a subject.
+/// The name becomes part of a subject.
 fn module(text: &str) -> Result<String, String> {
     let file = format!("{text}.toml");
     match config::module_name(Path::new(&file)) {
@@ -153,7 +154,7 @@ fn module(text: &str) -> Result<String, String> {
     }
 }
 
-/// A time, or how long ago it was.
+/// Parses a time, or how long ago it was.
 fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);

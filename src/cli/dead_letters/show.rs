@@ -1,4 +1,4 @@
-//! `slipring dead-letters show`: all there is of a dead letter.
+//! `slipring dead-letters show`: shows everything about a dead letter.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -15,7 +15,7 @@ use super::text::{Facts, hex_dump, printable, shortened};
 use crate::dead_letter::{Opened, ReadError, Reader};
 use crate::message::Results;
 
-/// Of the channels on which a publication was refused.
+/// The most names of channels on which a publication was refused.
 const MAX_NAMES: usize = 10;
 
 /// Show dead letters with all headers and the payload
@@ -89,7 +89,7 @@ async fn open(reader: &Reader, number: u64) -> Result<Option<Opened>, ReadError>
     }
 }
 
-/// The error for numbers that are none.
+/// Returns the error for numbers that do not exist.
 pub fn no_such(absent: &[u64], reader: &Reader) -> Result<(), Failure> {
     if absent.is_empty() {
         return Ok(());
@@ -139,7 +139,7 @@ fn render(opened: &Opened) -> String {
     text
 }
 
-/// What is published again by a replay, and what is not.
+/// Describes what a replay publishes and what it does not.
 fn told(results: &Results) -> String {
     let (all, refused) = (results.channels(), results.refused().count());
     let mut names: Vec<String> = results
@@ -153,17 +153,17 @@ fn told(results: &Results) -> String {
     format!("(refused on {refused} of {all} channels: {})\n", names.join(", "))
 }
 
-/// What `list --json` says, and the rest.
+/// The fields of `list --json` and the rest.
 #[derive(Serialize)]
 struct Whole<'a> {
     #[serde(flatten)]
     facts: Facts<'a>,
-    /// The bytes of a subject that is not a line of text, and of the header block of a message that can't be read.
+    /// The bytes of a subject that is not one line of text, and the header block of an unreadable message.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     headers_base64: Option<String>,
-    /// The message's own.
+    /// The headers of the message itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<BTreeMap<&'a str, Vec<&'a str>>>,
     #[serde(skip_serializing_if = "Option::is_none")]

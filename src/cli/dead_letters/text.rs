@@ -1,4 +1,4 @@
-//! How dead letters look: facts as JSON, text that may be anything.
+//! Formats dead letters: facts as JSON, and text that may contain anything.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::dead_letter::Letter;
 use crate::message::Results;
 
-/// A dead letter without headers and payload, as a program reads it.
+/// A dead letter without headers and payload, for programs.
 #[derive(Debug, Serialize)]
 pub struct Facts<'a> {
     pub number: u64,
@@ -18,7 +18,7 @@ pub struct Facts<'a> {
     pub code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<&'a str>,
-    /// `+` for each publication that was confirmed there, `-` for each that was refused.
+    /// For each channel, `+` for each confirmed publication and `-` for each refused one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<&'a Results>,
     pub reason: &'a str,
@@ -65,13 +65,13 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// In the form that serde wants.
+/// The signature is the one that serde requires.
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_one(number: &usize) -> bool {
     *number == 1
 }
 
-/// Text that can't do anything to a terminal: what is neither printable nor a line break or tab is escaped.
+/// Escapes text for a terminal: everything but printable characters, line breaks and tabs.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -84,7 +84,7 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// On one line, and not longer than so many characters.
+/// Returns one line of at most this many characters.
 pub fn shortened(text: &str, longest: usize) -> String {
     let line = printable(text).replace(['\n', '\t'], " ");
     match line.char_indices().nth(longest) {
@@ -93,7 +93,7 @@ pub fn shortened(text: &str, longest: usize) -> String {
     }
 }
 
-/// Sixteen bytes a line: where, in hexadecimal digits, and as characters.
+/// Formats sixteen bytes per line: the offset, hexadecimal digits, and characters.
 pub fn hex_dump(bytes: &[u8]) -> String {
     let mut dump = String::new();
     for (line, bytes) in bytes.chunks(16).enumerate() {
@@ -121,7 +121,7 @@ pub mod tests {
     use super::*;
     use crate::dead_letter::Origin;
 
-    /// One that the module `orders` rejected.
+    /// A dead letter that the module `orders` rejected.
     pub fn letter() -> Letter {
         let mut letter = Letter::sample(17, "orders");
         letter.stored = "2026-11-01T08:00:00Z".parse().unwrap();

@@ -1,4 +1,4 @@
-//! What happens while a module is worked on.
+//! The events while a module is being developed.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::message::Message;
 pub(super) enum Event {
     /// Something happened in the folder.
     Hint,
-    /// The stream is read from now on.
+    /// The stream is being read from now on.
     Tapped,
     Message {
         message: Arc<Message>,
-        /// Messages before it that there was no time for.
+        /// Messages before this one that were skipped for lack of time.
         skipped: u64,
     },
-    /// The stream is not read.
+    /// The stream cannot be read.
     Trouble(String),
     Stop,
 }

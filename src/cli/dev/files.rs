@@ -1,5 +1,5 @@
-//! What changed in a module's folder, by content. Events of the file system only say when to look again, and a poll looks anyway,
-//! because network file systems send none.
+//! Detects changes in a module's folder by content. File system events only say when to look again, and a poll looks
+//! anyway, because network file systems send none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -13,13 +13,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::project::CASES;
 
-/// What tools make and no one writes, even where no .gitignore says so.
+/// Folders that tools create and nobody edits, even if no .gitignore names them.
 const MADE: [&str; 3] = ["target", "node_modules", "__pycache__"];
 
 pub struct Files {
     dir: PathBuf,
-    /// What counts in the folder of a module that something else builds: itself, its `.toml`, its cases. `None`: it is built here,
-    /// and everything counts that no build makes.
+    /// The files that count in the folder of a prebuilt module: the module, its `.toml` and its cases. `None` if the
+    /// module is built here. Then all files count that no build makes.
     only: Option<[OsString; 3]>,
     known: BTreeMap<PathBuf, Seen>,
     hints: Option<Hints>,
@@ -31,7 +31,8 @@ struct Seen {
     content: u64,
 }
 
-/// As long as this is the same, the content need not be read again. Not only the time of writing: tools set it.
+/// While this is the same, the content need not be read again. The modification time alone is not sufficient, because
+/// tools set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     len: u64,
@@ -40,18 +41,18 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// Events of each directory that is looked at. What is ignored makes the most of them, so nothing is watched recursively.
+/// Watches each directory separately. Ignored directories cause most of the events, so nothing is watched recursively.
 struct Hints {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
 }
 
 impl Files {
-    /// What is there now is known. `module` is one that something else builds. `wake` is called from another thread when it is
+    /// Takes the current files as known. `module` is a prebuilt module. `wake` is called from another thread when it is
     /// time to look.
     pub fn new(dir: &Path, module: Option<&Path>, wake: impl Fn() + Send + 'static) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Opening and reading are reported too, our own among them.
+            // Opening and reading are also reported, including this program's own.
             if !event.is_ok_and(|event| event.kind.is_access()) {
                 wake();
             }
@@ -63,7 +64,7 @@ impl Files {
                 [name(module), name(&module.with_extension("toml")), CASES.into()]
             }),
             known: BTreeMap::new(),
-            // Without them it is polled.
+            // Without events, the folder is polled.
             hints: watcher.ok().map(|watcher| Hints {
                 watcher,
                 watched: BTreeSet::new(),
@@ -73,15 +74,15 @@ impl Files {
         files
     }
 
-    /// The files that are new, changed or gone since the last look, as the folder was named.
+    /// Returns the files that are new, changed or gone since the last look, with the folder as the user named it.
     pub fn look(&mut self) -> BTreeSet<PathBuf> {
         let (mut found, mut dirs) = (BTreeMap::new(), BTreeSet::new());
         let only = self.only.clone();
         let walk = WalkBuilder::new(&self.dir)
-            // A module that is built already is what a .gitignore names.
+            // A .gitignore may name a prebuilt module.
             .standard_filters(only.is_none())
             .hidden(true)
-            // Only its own .gitignore files say what counts, not those of the folders that it happens to lie in.
+            // Only its own .gitignore files count, not those of the folders above it.
             .parents(false)
             .require_git(false)
             .filter_entry(move |entry| match &only {
@@ -113,7 +114,7 @@ impl Files {
             .collect()
     }
 
-    /// What a build makes is no reason for another one.
+    /// Files that a build makes do not cause another build.
     fn counts(&self, path: &Path) -> bool {
         let made = path.extension().is_some_and(|extension| extension == "wasm") && self.only.is_none();
         !made && path.file_name().is_some_and(|name| name != "Cargo.lock")
@@ -139,10 +140,10 @@ impl Files {
 impl Hints {
     fn attach(&mut self, dirs: BTreeSet<PathBuf>) {
         for dir in dirs.difference(&self.watched) {
-            // It may be gone again, or there are too many; the poll sees what happens in it.
+            // The directory may be gone, or the limit of watches may be reached. The poll then finds its changes.
             let _ = self.watcher.watch(dir, RecursiveMode::NonRecursive);
         }
-        // The watch of a directory that is gone ends by itself.
+        // The watch of a removed directory ends by itself.
         self.watched = dirs;
     }
 }
@@ -212,7 +213,7 @@ mod tests {
         let folder = Folder(tempfile::tempdir().unwrap());
         let (told, waked) = mpsc::channel();
         let mut files = Files::new(folder.0.path(), None, move || {
-            // Nobody listens any more once the test is over.
+            // The receiver is gone once the test is over.
             let _ = told.send(());
         });
         let wakes = || waked.recv_timeout(Duration::from_secs(10)).expect("an event");

@@ -1,4 +1,4 @@
-//! What a person sees of the cases after a save: what each became, and what is different from before.
+//! Formats the cases after a save: their outcomes and the changes since the last save.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::message::Message;
 #[derive(Debug)]
 pub struct Screen {
     palette: Palette,
-    /// What each case became the last time, or why it became nothing; `None`: nothing was shown yet.
+    /// The last outcome of each case, or why there was none. `None` until something was shown.
     last: Option<BTreeMap<String, Shown>>,
 }
 
@@ -31,7 +31,7 @@ impl Screen {
         Self { palette, last: None }
     }
 
-    /// Runs the cases and says what there is to see. What is as it should be and as it was before is only counted.
+    /// Runs the cases and returns what to show. Cases that pass and have not changed are only counted.
     pub fn show(&mut self, files: &[PathBuf], runner: &mut Runner) -> String {
         let now: BTreeMap<String, Shown> = files.iter().map(|file| (case::name(file), run(file, runner))).collect();
         let mut text = String::new();
@@ -44,7 +44,7 @@ impl Screen {
         text
     }
 
-    /// `before`: `None` the first time, `Some(None)` if the case is new.
+    /// `before` is `None` the first time, and `Some(None)` if the case is new.
     fn one(&self, name: &str, shown: &Shown, before: Option<Option<&Shown>>) -> String {
         let Palette { good, bad, note, .. } = &self.palette;
         let (made, expected) = match shown {
@@ -76,7 +76,7 @@ impl Screen {
 }
 
 impl Shown {
-    /// A sample has nothing to fail by.
+    /// A sample has no expectation to fail.
     fn passed(&self) -> bool {
         match self {
             Self::Made { made, expected } => expected.as_ref().is_none_or(|expected| expected.allows(made)),
@@ -108,7 +108,7 @@ fn summary(now: &BTreeMap<String, Shown>, last: Option<&BTreeMap<String, Shown>>
     text
 }
 
-/// Whether the module did the same. What is expected may have changed.
+/// Returns true if the module did the same. The expectation may have changed.
 fn same(before: &Shown, now: &Shown) -> bool {
     match (before, now) {
         (Shown::Made { made: before, .. }, Shown::Made { made: now, .. }) => before == now,
@@ -116,9 +116,9 @@ fn same(before: &Shown, now: &Shown) -> bool {
     }
 }
 
-/// A message of the stream, and what it becomes.
+/// Formats a message of the stream and its outcome.
 pub fn live(message: &Message, made: &Expectation) -> String {
-    // Subjects may hold what moves a terminal's cursor.
+    // Subjects may contain characters that move a terminal's cursor.
     let subject = message.subject.replace(char::is_control, "?");
     format!(
         "{}:{}  {subject}\n{}",

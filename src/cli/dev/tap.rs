@@ -1,5 +1,5 @@
-//! A look at the module's stream while messages arrive: nothing is acknowledged, no consumer of anybody's moves, and nothing is
-//! published.
+//! Shows the messages of the module's stream as they arrive. Nothing is acknowledged or published, and no one's
+//! consumer moves.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -13,10 +13,10 @@ use super::super::stored::Stored;
 use super::event::Event;
 use crate::config::{self, ModuleConfig};
 
-/// After trouble.
+/// The pause after an error.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Ends when it is dropped.
+/// The tap ends when this is dropped.
 #[derive(Debug)]
 pub struct Tap {
     stream: String,
@@ -35,13 +35,13 @@ impl Tap {
         }
     }
 
-    /// Whether this is what the module reads.
+    /// Returns true if this reads the same messages as the module.
     pub fn fits(&self, module: &ModuleConfig) -> bool {
         self.stream == module.stream && self.subjects == module.subjects
     }
 }
 
-/// Until it is aborted.
+/// Runs until it is aborted.
 async fn tap(nats: config::Nats, stream: String, subjects: Vec<String>, events: SyncSender<Event>) {
     let mut told = None;
     loop {
@@ -66,7 +66,7 @@ async fn follow(
     tell(Event::Tapped, told, events);
     let mut skipped = 0;
     while let Some(message) = messages.next().await? {
-        // Nobody reads as fast as a busy stream writes, and a build takes its time: what there is no room for is counted.
+        // Nobody reads as fast as a busy stream writes, and a build takes time. Messages without room are counted.
         let event = Event::Message {
             message: Arc::clone(&message),
             skipped,
@@ -79,7 +79,7 @@ async fn follow(
     Ok(())
 }
 
-/// The same trouble is told once, until the stream was read in between. `told` is what was told last, if that was trouble.
+/// Sends a problem only once, until the stream was read in between. `told` is the last problem that was sent, if any.
 fn tell(event: Event, told: &mut Option<String>, events: &SyncSender<Event>) {
     let trouble = match &event {
         Event::Trouble(trouble) => Some(trouble.clone()),

@@ -1,4 +1,4 @@
-//! The loop as a whole, with a folder whose `build` is a script.
+//! Tests the whole loop with a folder whose `build` is a script.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use super::*;
 use crate::transform::tests::wat::Guest;
 
-/// What a thread writes, for another to wait for.
+/// Output of one thread that another thread waits for.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -21,7 +21,7 @@ impl Write for Shared {
     }
 }
 
-/// A `slipring dev` at work.
+/// A running `slipring dev`.
 struct Dev {
     dir: tempfile::TempDir,
     stop: CancellationToken,
@@ -67,7 +67,7 @@ impl Dev {
         fs::write(self.path(name), content).unwrap();
     }
 
-    /// Waits for `text`, and takes all that was said up to then.
+    /// Waits for `text` and takes all output up to it.
     fn says(&self, text: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -99,7 +99,7 @@ impl Dev {
     }
 }
 
-/// Publishes to the channel `a`.
+/// A module that publishes to the channel `a`.
 fn publishes() -> Vec<u8> {
     Guest::default().wasm()
 }

@@ -1,4 +1,4 @@
-//! In which ways two outcomes of one message differ.
+//! Finds how two outcomes of one message differ.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::json;
 use crate::message::{Body, Outcome, Publication, Rejection};
 
-/// In the order in which they are shown: what loses or adds messages first.
+/// In the order of display: changes that lose or add messages come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -19,14 +19,14 @@ pub enum Change {
     NewlyPublished,
     NoLongerRejected,
     RejectedOtherwise,
-    /// More publications, or fewer.
+    /// The number of publications changed.
     Publications,
     Channels,
     Data,
     Version,
     Tags,
     Options,
-    /// On a channel.
+    /// The order on a channel changed.
     Order,
 }
 
@@ -68,7 +68,7 @@ impl Change {
     }
 }
 
-/// None: they are the same.
+/// Returns an empty set if the outcomes are the same.
 pub fn changes(old: &Outcome, new: &Outcome) -> BTreeSet<Change> {
     let change = match (old, new) {
         (Outcome::Publish(old), Outcome::Publish(new)) => return between(old, new),
@@ -79,7 +79,7 @@ pub fn changes(old: &Outcome, new: &Outcome) -> BTreeSet<Change> {
         (Outcome::Publish(_) | Outcome::Drop, Outcome::Reject(new)) => Some(newly(class(new))),
         (Outcome::Reject(old), Outcome::Reject(new)) => match (class(old), class(new)) {
             (Class::Rejected, Class::Rejected) => (old != new).then_some(Change::RejectedOtherwise),
-            // What a panic says changes with every line above it.
+            // The text of a panic changes with every line above it.
             (before, after) if before == after => None,
             (_, Class::Rejected) => Some(Change::RejectedOtherwise),
             (_, after) => Some(newly(after)),
@@ -88,7 +88,7 @@ pub fn changes(old: &Outcome, new: &Outcome) -> BTreeSet<Change> {
     BTreeSet::from_iter(change)
 }
 
-/// Ways to reject.
+/// The kinds of rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Rejected,
@@ -112,7 +112,7 @@ fn newly(class: Class) -> Change {
     }
 }
 
-/// Publications are compared with those on the same channels, since nobody sees in which order different channels got theirs.
+/// Publications are compared with those on the same channels, because no one sees the order across different channels.
 fn between(old: &[Publication], new: &[Publication]) -> BTreeSet<Change> {
     let mut changes = BTreeSet::new();
     if old.len() != new.len() {
@@ -129,7 +129,8 @@ fn between(old: &[Publication], new: &[Publication]) -> BTreeSet<Change> {
     changes
 }
 
-/// The indices of those that belong together: those on the same channels in their order, and then what is left in its order.
+/// Returns pairs of indices of publications that belong together: first those on the same channels in order, then the
+/// rest in order.
 fn pairs(old: &[Publication], new: &[Publication]) -> Vec<(usize, usize)> {
     let mut waiting: HashMap<BTreeSet<&str>, VecDeque<usize>> = HashMap::new();
     for (index, publication) in new.iter().enumerate() {
@@ -185,7 +186,7 @@ fn is_same_data(old: &Body, new: &Body) -> bool {
     }
 }
 
-/// Whether some channel gets the same publications in another order.
+/// Returns true if a channel gets the same publications in another order.
 fn is_reordered(pairs: &[(usize, usize)], old: &[Publication], new: &[Publication]) -> bool {
     let mut order: HashMap<&Arc<str>, usize> = HashMap::new();
     let mut pairs = pairs.to_vec();

@@ -1,4 +1,4 @@
-//! How a difference looks: for people, and as JSON.
+//! Formats a comparison for people and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::cli::report::Source;
 use crate::cli::table::align;
 use crate::cli::timing::microseconds;
 
-/// Counts, then examples.
+/// Shows the counts first, then the examples.
 pub fn text(tally: &Tally, palette: &Palette) -> String {
     let mut text = match (tally.messages, tally.changed()) {
         (0, _) => "nothing was compared: there was no message\n".to_owned(),
@@ -57,7 +57,7 @@ pub fn text(tally: &Tally, palette: &Palette) -> String {
     text
 }
 
-/// Only where the one is clearly slower than the other.
+/// Returns a sentence only if one module is clearly slower than the other.
 fn speed(tally: &Tally) -> Option<String> {
     let word = match tally.speed.pace() {
         Pace::Same => return None,
@@ -79,7 +79,7 @@ fn messages(count: u64) -> String {
 }
 
 fn pretty(outcome: &Value) -> String {
-    // JSON escapes what could do something to a terminal, but for what follows ASCII's control characters.
+    // JSON escapes ASCII control characters but not later ones, which can also affect a terminal.
     printable(&format!("{outcome:#}\n"))
 }
 
@@ -104,7 +104,7 @@ struct Side {
     memory_bytes: usize,
 }
 
-/// All counts are there, also those that are 0.
+/// Includes all counts, even those that are 0.
 pub fn json(tally: &Tally) -> serde_json::Result<String> {
     let took = tally.speed.took();
     let side = |took: Option<Took>, memory_bytes| Side {

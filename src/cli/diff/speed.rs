@@ -1,18 +1,18 @@
-//! Whether one module is slower than another: both ran on the same messages, one after the other, so that whatever else the
-//! machine did fell upon both.
+//! Decides whether one module is slower than the other. Both ran on the same messages, one after the other, so other
+//! load on the machine affected both.
 
 use std::time::Duration;
 
 use crate::cli::timing::median;
 
-/// Of the medians, below which nobody would notice.
+/// A smaller ratio of the medians is not worth mentioning.
 const NOTABLE: f64 = 1.1;
 
-/// How far from one half the share of calls that took longer has to be, in standard deviations of a coin's: 4 come by chance once in
-/// 16,000 times.
+/// How far the share of slower calls has to be from one half, in standard deviations of a fair coin. A deviation of 4
+/// occurs by chance once in 16,000 times.
 const CERTAIN: f64 = 4.0;
 
-/// Of the calls of both that came to a result.
+/// The calls that returned a result with both modules.
 #[derive(Debug, Default)]
 pub struct Speed {
     old: Vec<Duration>,
@@ -26,7 +26,7 @@ pub enum Pace {
     Faster,
 }
 
-/// Of all calls of one module.
+/// The times of all calls of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Took {
     pub median: Duration,
@@ -39,12 +39,12 @@ impl Speed {
         self.new.push(new);
     }
 
-    /// The old one's and the new one's. `None`: there were no such calls.
+    /// Returns the times of the old and the new module. `None` if there were no such calls.
     pub fn took(&self) -> Option<(Took, Took)> {
         took(&self.old).zip(took(&self.new))
     }
 
-    /// What can't be told from chance, or is too little to matter, is the same.
+    /// Differences that may be chance, or are too small to matter, count as no difference.
     pub fn pace(&self) -> Pace {
         let Some((old, new)) = self.took() else {
             return Pace::Same;
@@ -83,7 +83,7 @@ mod tests {
         speed.pace()
     }
 
-    /// Some noise, the same each time.
+    /// Returns some noise that is the same each time.
     fn noise(call: u64) -> u64 {
         call.wrapping_mul(6_364_136_223_846_793_005).rotate_left(17) % 2_000
     }

@@ -1,4 +1,4 @@
-//! What is known after all messages: how many changed in which way, and some of them.
+//! Collects the result over all messages: how many changed in which way, with some examples.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,15 @@ pub struct Tally {
     /// A message may have changed in several ways.
     pub changed: BTreeMap<Change, u64>,
     pub examples: Vec<Example>,
-    /// Of one change, at most.
+    /// The most examples of one change.
     max_examples: usize,
     pub speed: Speed,
-    /// The most memory that any instance had, in bytes.
+    /// The maximum memory of any instance, in bytes.
     pub old_memory: usize,
     pub new_memory: usize,
 }
 
-/// One message that changed, under one of its changes.
+/// A changed message, listed under one of its changes.
 #[derive(Debug, Serialize)]
 pub struct Example {
     pub change: Change,
@@ -77,7 +77,7 @@ impl Tally {
 
 fn json(outcome: &Outcome) -> serde_json::Value {
     let text = serde_json::to_string(&Report::of(outcome)).expect("texts and what was JSON before are JSON");
-    // What differs may be what a value would not show.
+    // The difference may be something that a value does not keep.
     held(&text).unwrap_or_else(|| text.into())
 }
 

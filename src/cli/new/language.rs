@@ -1,4 +1,4 @@
-//! The languages that `slipring new` knows: each is a folder of templates beside this file, with one entry here.
+//! The languages of `slipring new`. Each has a folder of templates beside this file and one entry here.
 
 use std::fs;
 use std::io;
@@ -11,16 +11,16 @@ use super::others::{C, GO, JAVASCRIPT, PYTHON};
 #[derive(Debug)]
 pub struct Language {
     pub name: &'static str,
-    /// Whether a module needs the crate slipring-sdk.
+    /// True if a module needs the crate slipring-sdk.
     pub needs_sdk: bool,
     pub templates: &'static [Template],
-    /// Whether a module can be called this, beyond the rule for all modules. The error completes "NAME must …".
+    /// Checks a module's name beyond the rule for all modules. The error completes "NAME must …".
     pub check: fn(&str) -> Result<(), String>,
-    /// What to type in the new folder, in this order.
+    /// The commands to type in the new folder, in order.
     pub steps: fn() -> Vec<String>,
 }
 
-/// A file to be made. In its path and its text, `{{name}}` and the like are replaced.
+/// A file to create. `{{name}}` and similar placeholders in its path and its text are replaced.
 #[derive(Debug)]
 pub struct Template {
     pub path: &'static str,
@@ -51,7 +51,7 @@ const RUST: Language = Language {
     },
 };
 
-/// Words of the language, and the crates that the new one uses or that every one has.
+/// Keywords of the language, and crates that the new one uses or that every crate has.
 const NOT_FOR_CRATES: [&str; 61] = [
     "Self",
     "abstract",
@@ -124,7 +124,7 @@ fn crate_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// One that is a name in any language and any shell.
+/// Accepts a name that is valid in any language and any shell.
 pub fn plain_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     match name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(fits) {
@@ -150,7 +150,7 @@ impl Template {
         }
     }
 
-    /// Makes the file below `dir`.
+    /// Writes the file below `dir`.
     pub fn write(&self, dir: &Path, fill: impl Fn(&str) -> String) -> io::Result<()> {
         let path = dir.join(fill(self.path));
         if let Some(parent) = path.parent() {

@@ -1,5 +1,5 @@
-//! The languages beside Rust. Each module has an executable `build` instead of a Cargo.toml; what is the same in every module is
-//! taken from `examples/languages`, where it is tested.
+//! The languages other than Rust. Each module has an executable `build` instead of a Cargo.toml. Files that are the
+//! same in every module come from `examples/languages`, where they are tested.
 
 use super::language::{Language, Template, plain_name};
 

@@ -1,5 +1,5 @@
-//! The crate slipring-sdk, which a module in Rust needs. It is not on crates.io yet: its sources travel in this program, and are
-//! written into the module's folder, so that the module builds on any machine.
+//! The crate slipring-sdk, which a module in Rust needs. It is not on crates.io yet. Its sources are embedded in this
+//! program and written into the module's folder, so the module builds on any machine.
 
 #[cfg(test)]
 mod tests;
@@ -12,19 +12,19 @@ use toml::{Table, Value};
 
 use super::Failure;
 
-/// Where a new module gets it from.
+/// Where a new module gets the crate.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sdk {
     /// A copy in the module's own folder.
     Vendored,
-    /// The crate's folder, as an absolute path, since the module may be moved.
+    /// The crate's folder. The path is absolute because the module may be moved.
     At(PathBuf),
 }
 
-/// Of the copy, below the module's folder.
+/// The folder of the copy, below the module's folder.
 const FOLDER: &str = "vendor/slipring-sdk";
 
-/// What the crates inherit from.
+/// The workspace manifest that the crates inherit from.
 const WORKSPACE: &str = include_str!("../../../Cargo.toml");
 
 macro_rules! files {
@@ -51,11 +51,11 @@ const SOURCES: [(&str, &str); 15] = files![
     "wit/transform.wit",
 ];
 
-/// So that `cargo fmt --all` leaves the copy as it is.
+/// Keeps `cargo fmt --all` from changing the copy.
 const FORMAT: (&str, &str) = ("rustfmt.toml", include_str!("../../../rustfmt.toml"));
 
 impl Sdk {
-    /// `given`: the crate's folder, or a checkout of Slipring.
+    /// `given` is the crate's folder or a checkout of Slipring.
     pub fn find(given: Option<&Path>) -> Result<Self, Failure> {
         let Some(dir) = given else {
             return Ok(Self::Vendored);
@@ -72,7 +72,7 @@ impl Sdk {
         })
     }
 
-    /// The dependency, in TOML.
+    /// Returns the dependency in TOML.
     pub fn dependency(&self) -> String {
         match self {
             Self::Vendored => format!("{{ path = \"{FOLDER}\" }} # a copy, since it is not on crates.io yet"),
@@ -80,7 +80,7 @@ impl Sdk {
         }
     }
 
-    /// Writes what has to be in the folder of the module.
+    /// Writes the files that the module's folder needs.
     pub fn write(&self, module: &Path) -> anyhow::Result<()> {
         match self {
             Self::Vendored => write_copy(&module.join(FOLDER)),
@@ -117,7 +117,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(fs::write(path, text)?)
 }
 
-/// A manifest that inherits nothing, as `cargo package` writes it.
+/// Returns a manifest without inheritance, as `cargo package` writes it.
 fn standalone(manifest: &str) -> anyhow::Result<String> {
     let root: Table = WORKSPACE.parse()?;
     let workspace = root.get("workspace").context("the workspace's manifest")?;

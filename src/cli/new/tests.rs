@@ -72,7 +72,7 @@ fn a_module_has_all_it_needs() {
     );
 }
 
-/// `make test-languages` builds them.
+/// `make test-languages` builds these modules.
 #[test]
 fn a_module_in_another_language_builds_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -191,10 +191,10 @@ fn a_path_is_quoted_for_a_shell() {
     assert_eq!(quoted(Path::new("it's here/shop")), r"'it'\''s here/shop'");
 }
 
-/// What is mended in one of them is mended in the other.
+/// A fix in one of the two files has to be made in the other one too.
 #[test]
 fn a_module_is_built_as_its_language_s_example_is() {
-    // The second: what the source is called here, without its ending.
+    // The second name is the source file in the template, without its extension.
     for (language, source) in [
         ("c", "app"),
         ("go", "transform"),

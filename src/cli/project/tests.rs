@@ -22,7 +22,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// What goes wrong, with the folder called DIR.
+    /// Returns the error text, with the folder shown as DIR.
     fn error<T: std::fmt::Debug>(&self, result: anyhow::Result<T>) -> String {
         let error = format!("{:#}", result.unwrap_err());
         error.replace(&self.path().display().to_string(), "DIR")
@@ -107,7 +107,7 @@ fn a_build_that_fails_is_told() {
     );
 }
 
-/// A script is a shell, mostly, and what compiles is a process that it started.
+/// The script is usually a shell, and the compiler is a process that it started.
 #[test]
 fn a_build_that_is_given_up_ends_with_all_that_it_started() {
     let script = "#!/bin/sh\nexec 3> alive\n(sleep 20; echo survived >&3) &\nwait\n";
@@ -117,7 +117,7 @@ fn a_build_that_is_given_up_ends_with_all_that_it_started() {
     let started = AtomicBool::new(false);
     thread::scope(|scope| {
         let words = scope.spawn(|| {
-            // It opens once somebody has it open for writing, and ends once nobody has.
+            // The pipe opens once a process has it open for writing, and ends once none has.
             let mut alive = fs::File::open(&alive).unwrap();
             started.store(true, Ordering::Relaxed);
             io::read_to_string(&mut alive).unwrap()

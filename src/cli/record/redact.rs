@@ -1,4 +1,5 @@
-//! Takes out of messages what must not lie in a repository. A value keeps its type, so that a module can read what is left.
+//! Removes values from messages that must not be in a repository. A value keeps its type, so the module can read the
+//! rest.
 
 mod existing;
 mod search;
@@ -8,20 +9,20 @@ use std::collections::BTreeSet;
 use self::search::{Field, Found, Search, Unsearchable};
 use crate::message::Message;
 
-/// The fields to redact, and what they were found in.
+/// The fields to redact, and the messages in which they were found.
 #[derive(Debug)]
 pub struct Redaction {
     fields: Vec<Field>,
-    /// One for each field: whether it may be in none of the messages.
+    /// For each field, true if no message has to contain it.
     optional: Vec<bool>,
-    /// One for each field: in how many messages it was, be they kept or not.
+    /// For each field, the number of messages that contained it, whether they were kept or not.
     seen: Vec<usize>,
-    /// Keys of the messages, to suggest instead of one that is in none.
+    /// Keys of the messages, to suggest in place of a field that is in none.
     keys: BTreeSet<String>,
     searched: usize,
 }
 
-/// A message without what was to be redacted.
+/// A message without the redacted values.
 #[derive(Debug)]
 pub struct Redacted {
     pub message: Message,
@@ -29,7 +30,7 @@ pub struct Redacted {
     secrets: Vec<(usize, String)>,
 }
 
-/// What was redacted in the messages that became cases.
+/// Counts what was redacted in the messages that became cases.
 #[derive(Debug, Default)]
 pub struct Tally(Vec<Count>);
 
@@ -39,11 +40,12 @@ struct Count {
     values: usize,
 }
 
-/// Of keys that are kept for suggestions.
+/// The most keys that are kept for suggestions.
 const MAX_KEYS: usize = 1_000;
 
 impl Redaction {
-    /// A path is the keys that lead to a value, with dots between them: `customer.email`. What is in `if_there` may be in none.
+    /// A path consists of the keys that lead to a value, separated by dots: `customer.email`. The fields in `if_there`
+    /// may be missing from all messages.
     pub fn new(paths: &[String], if_there: &[String]) -> Self {
         let fields: Vec<Field> = paths.iter().chain(if_there).map(|path| Field::new(path)).collect();
         Self {
@@ -59,7 +61,8 @@ impl Redaction {
         }
     }
 
-    /// The message without the fields. An error: it can't be searched, and could hold any of them.
+    /// Returns the message without the fields. Returns an error if it cannot be searched, because it could then hold
+    /// any of them.
     pub fn apply(&mut self, message: &Message) -> Result<Redacted, Unsearchable> {
         let mut search = Search::new(&self.fields);
         let mut message = message.clone();
@@ -90,7 +93,8 @@ impl Redaction {
         })
     }
 
-    /// After all messages: what is in none of them, and has to be. The name may be wrong, and the messages full of what it meant.
+    /// Checks after all messages that each required field was in at least one. Otherwise its name may be wrong, and the
+    /// messages may be full of the values that it was meant for.
     pub fn check(&self) -> anyhow::Result<()> {
         let nowhere = |index: &usize| self.seen[*index] == 0 && !self.optional[*index];
         let missing: Vec<usize> = (0..self.fields.len()).filter(nowhere).collect();
@@ -110,7 +114,7 @@ impl Redaction {
         )
     }
 
-    /// The key that is nearest to the last one of the path, if one is near; and the end of the sentence.
+    /// Returns the end of the sentence, with the key most similar to the last one of the path, if one is similar.
     fn suggestion(&self, path: &str) -> String {
         let last = path.rsplit('.').next().unwrap_or(path);
         let likeness = |key: &String| strsim::jaro_winkler(&last.to_lowercase(), &key.to_lowercase());
@@ -125,7 +129,7 @@ impl Redaction {
         }
     }
 
-    /// The fields that what `text` says, a case, still holds.
+    /// Returns the fields that the text of a case still holds.
     pub fn left_in(&self, case: &str, of: Option<&Redacted>) -> anyhow::Result<Vec<&str>> {
         let mut search = Search::new(&self.fields);
         existing::search(case, &mut search)?;
@@ -137,7 +141,7 @@ impl Redaction {
             .collect())
     }
 
-    /// Where a case that has just been made says again what was taken out of it: a line for each place.
+    /// Returns a line for each place where a new case repeats a removed value.
     pub fn elsewhere(&self, redacted: &Redacted) -> Vec<String> {
         let mut lines = Vec::new();
         for (index, field) in self.fields.iter().enumerate() {
@@ -163,13 +167,13 @@ impl Redaction {
         lines
     }
 
-    /// What was redacted, a line each.
+    /// Reports what was redacted, one line per field.
     pub fn tell(&self, tally: &Tally, messages: usize) -> Vec<String> {
         let line = |(index, field): (usize, &Field)| {
             let Count { messages: of, values } = tally.0.get(index).copied().unwrap_or_default();
             match (values, self.seen[index]) {
                 (0, 0) => Some(format!("none of the messages has a `{}`", field.path)),
-                // Those that stay as they are were told.
+                // Cases that stay as they are were already reported.
                 (0, _) => None,
                 _ => Some(format!(
                     "redacted `{}` in {of} of {messages} messages, values: {values}",
@@ -182,7 +186,7 @@ impl Redaction {
 }
 
 impl Redacted {
-    /// Whether the text says what one of the field's values was, as it is or escaped.
+    /// Returns true if the text contains one of the field's values, plain or escaped.
     fn has_secret_in(&self, field: usize, text: &str) -> bool {
         let escaped = |text: &str| {
             let literal = serde_json::Value::from(text).to_string();
@@ -227,7 +231,7 @@ mod tests {
         paths.iter().map(|path| (*path).to_owned()).collect()
     }
 
-    /// The payloads and headers, and what is said of them.
+    /// Returns the redacted payloads and headers, and the report.
     fn check(payloads: &[&str], fields: &[&str], if_there: &[&str]) -> String {
         let mut redaction = Redaction::new(&paths(fields), &paths(if_there));
         let (mut tally, mut shown) = (Tally::default(), Vec::new());

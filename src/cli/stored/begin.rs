@@ -1,15 +1,16 @@
-//! Where the last messages begin that match: JetStream says how many match from a sequence on, and not from which sequence on so
-//! many match.
+//! Finds the sequence where the last matching messages begin. JetStream can count the matches from a sequence on, but
+//! cannot return the sequence for a given count.
 
-/// A sequence from which on at least `count` messages match and not many more; `first`, if no more than that match at all. The
-/// stream holds nothing outside of `first..=last`; what matches from a sequence on is asked for.
+/// Returns a sequence from which at least `count` messages match, and not many more. Returns `first` if no more than
+/// that match at all. The stream holds nothing outside of `first..=last`. `matching_from` returns how many match from a
+/// sequence on.
 pub async fn find(
     first: u64,
     last: u64,
     count: u64,
     matching_from: impl AsyncFn(u64) -> anyhow::Result<u64>,
 ) -> anyhow::Result<u64> {
-    // Reading a few that are not wanted costs less than another question.
+    // Reading a few unwanted messages costs less than another request.
     let enough = count.saturating_add(count / 4).saturating_add(16);
     let end = last.saturating_add(1);
     // From `low` on there are too many, from `high` on too few.
@@ -25,7 +26,8 @@ pub async fn find(
             return Ok(begin);
         }
         high = begin;
-        // As if they were spread evenly, and a bit further; but on to twice as many messages at least, and not to all at once.
+        // Assume that matches are spread evenly, and go a bit further. Go at least to twice as many messages, but not
+        // to all at once.
         let furthest = reach.saturating_mul(64);
         reach = match found {
             0 => furthest,
@@ -45,7 +47,7 @@ pub async fn find(
             _ => return Ok(middle),
         }
     }
-    // Messages came while it was asked.
+    // Messages arrived during the requests.
     Ok(low)
 }
 
@@ -55,7 +57,8 @@ mod tests {
 
     use super::*;
 
-    /// Where it begins in a stream of these matching sequences, how many match from there on, and how often it asked.
+    /// Returns where it begins in a stream of these matching sequences, how many match from there on, and the number of
+    /// requests.
     fn found(matching: &[u64], first: u64, last: u64, count: u64) -> (u64, u64, u32) {
         let asked = Cell::new(0);
         let from = |begin: u64| matching.iter().filter(|sequence| **sequence >= begin).count() as u64;

@@ -1,4 +1,4 @@
-//! Reads on in a stream with a consumer of its own, and makes another one when that is lost.
+//! Reads a stream with a separate consumer, and recreates the consumer when it is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::message::Message;
 use crate::nats::wire::{Answer, Fetch, Frame, Wire, status};
 use crate::source::DeliveryReader;
 
-/// Messages asked for at once. They may be large.
+/// Messages per request. They may be large.
 const BATCH: usize = 128;
 
-/// Messages that were read and not taken yet, beside those that were asked for.
+/// Messages that were read and not yet taken, in addition to those requested.
 pub const HELD: usize = 64;
 
-/// How long the server keeps a consumer that nobody asks.
+/// How long the server keeps an inactive consumer.
 pub const INACTIVE: Duration = Duration::from_secs(30);
 
-/// Bytes that may wait to be taken before no more is read from the server.
+/// Once this many bytes wait to be taken, nothing more is read from the server.
 const MAX_AHEAD: usize = 8 << 20;
 
-/// How long a request for what is yet to arrive waits.
+/// How long a request for future messages waits.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// How long the server may take for what it has, or to say that it has nothing.
+/// How long the server may take to send existing messages, or to report that there are none.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it is tried again when nothing is read, and after which pause.
+/// How often a failed read is retried, and after which pause.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,19 +43,19 @@ pub struct Feed {
     subjects: Vec<String>,
     consumer: Consumer<pull::Config>,
     reader: DeliveryReader,
-    /// Where another consumer would begin.
+    /// Where the next consumer starts.
     next: u64,
-    /// Messages before those that are wanted.
+    /// Messages to skip before the wanted ones.
     skip: u64,
-    /// Messages that are wanted. `None`: all that will ever come.
+    /// Wanted messages. `None` means all future ones.
     left: Option<u64>,
 }
 
-/// One pull request.
+/// A pull request.
 #[derive(Serialize)]
 struct Pull {
     batch: usize,
-    /// What there is, and no more.
+    /// Asks only for what is available now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     no_wait: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ enum Progress {
 }
 
 impl Feed {
-    /// The last `count` of those that match from `begin` on now.
+    /// Reads the last `count` of the messages that match from `begin` on now.
     pub async fn last(stored: Stored, subjects: Vec<String>, begin: u64, count: u64) -> anyhow::Result<Self> {
         let mut feed = Self::live(stored, subjects, begin).await?;
         let matching = feed.consumer.cached_info().num_pending;
@@ -79,7 +79,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// All that match from `begin` on, for ever.
+    /// Reads all messages that match from `begin` on, for ever.
     pub async fn live(stored: Stored, subjects: Vec<String>, begin: u64) -> anyhow::Result<Self> {
         Ok(Self {
             consumer: stored.consumer(begin, &subjects).await?,
@@ -92,7 +92,8 @@ impl Feed {
         })
     }
 
-    /// Ends when all is read or nobody listens; or when it has failed several times without reading anything in between.
+    /// Ends when everything is read or the receiver is gone, or after several failures in a row without reading
+    /// anything.
     pub async fn run(mut self, sender: mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
         let mut failures = 0;
         loop {
@@ -118,7 +119,7 @@ impl Feed {
         }
     }
 
-    /// A new consumer where the old one stood, in the end.
+    /// Creates a consumer at the position of the old one. Retries if necessary.
     async fn renew(
         &mut self,
         sender: &mpsc::Sender<Arc<Message>>,
@@ -127,7 +128,7 @@ impl Feed {
     ) -> anyhow::Result<()> {
         while *failures < ATTEMPTS && !sender.is_closed() {
             sleep(PAUSE).await;
-            // While there is no connection nothing is tried: it may take as long as it likes, and the log says so.
+            // Without a connection nothing is tried. This may take any time, and the log reports it.
             let mut link = self.stored.nats.link.clone();
             tokio::select! {
                 _ = link.wait_for(|link| link.connected) => {}
@@ -145,7 +146,7 @@ impl Feed {
         Err(error)
     }
 
-    /// Reads until all is read or nobody listens.
+    /// Reads until everything is read or the receiver is gone.
     async fn read(&mut self, sender: &mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
         let wire = Wire::open(&self.stored.nats, MAX_AHEAD).await?;
         let mut fetch = Fetch::new(wire, &self.stored.name, &self.consumer.cached_info().name);
@@ -154,7 +155,7 @@ impl Feed {
             let wanted = self.left.map_or(BATCH as u64, |left| left.saturating_add(self.skip));
             let wanted = usize::try_from(wanted).unwrap_or(BATCH).min(BATCH);
             let (no_wait, patience) = match self.left {
-                // Answered at once, even if there is nothing.
+                // The server replies at once, even if there is nothing.
                 Some(_) => (true, PATIENCE),
                 None => (false, WAIT + PATIENCE),
             };
@@ -183,7 +184,7 @@ impl Feed {
                     Answer::Status(code, description) => bail!("the server answered {code} {description}"),
                 }
             }
-            // What was there at the beginning may have been removed meanwhile, and a consumer deleted.
+            // Messages that existed at the start may have been removed, and a consumer may have been deleted.
             if received == before {
                 let info = self.consumer.info().await?;
                 if self.left.is_some() && info.num_pending == 0 {

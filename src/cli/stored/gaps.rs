@@ -1,17 +1,17 @@
-//! Where a stream's messages are that is full of gaps: a queue whose messages leave when they are done with may hold one old message
-//! and then nothing for millions of sequences.
+//! Finds messages in a stream with many gaps. A queue whose messages disappear when they are done may hold one old
+//! message and then nothing for millions of sequences.
 
 use std::ops::RangeInclusive;
 
-/// The last sequence in the range that the stream holds. `next` says which it holds at a sequence or after it, and is asked some
-/// two times for each doubling of the gap.
+/// Returns the last sequence in the range that the stream holds. `next` returns the first held sequence at or after a
+/// given one. It is called about twice for each doubling of the gap.
 pub async fn last_held(
     range: RangeInclusive<u64>,
     next: impl AsyncFn(u64) -> anyhow::Result<Option<u64>>,
 ) -> anyhow::Result<Option<u64>> {
     let (first, last) = range.into_inner();
     let held_from = async |begin: u64| Ok::<_, anyhow::Error>(next(begin).await?.filter(|held| *held <= last));
-    // Back from the end, twice as far each time, until there is one.
+    // Go back from the end, twice as far each time, until there is one.
     let (mut reach, mut empty_from) = (1, last.saturating_add(1));
     let mut found = loop {
         if empty_from <= first {
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    /// And how often it asked.
+    /// Also returns the number of requests.
     fn found(held: &[u64], range: RangeInclusive<u64>) -> (Option<u64>, u32) {
         let asked = Cell::new(0);
         let next = async |begin| {

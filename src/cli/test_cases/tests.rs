@@ -5,8 +5,8 @@ use insta::assert_snapshot;
 use super::*;
 use crate::transform::tests::wat::Guest;
 
-/// A folder with a module that was built already, `orders.wasm`: it publishes; drops the second message of the stream and
-/// rejects the third. It refuses settings of more than ten bytes.
+/// A folder with a prebuilt module, `orders.wasm`. It publishes, but drops the second message of the stream and rejects
+/// the third. It refuses settings of more than ten bytes.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -39,7 +39,7 @@ impl Folder {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Standard output, standard error, and how it ends.
+    /// Returns standard output, standard error, and how the command ended.
     fn test(&self, adjust: impl FnOnce(&mut Args)) -> String {
         let mut args = Args {
             module: self.path("orders.wasm"),
@@ -59,7 +59,7 @@ impl Folder {
             .map(|bytes| String::from_utf8(bytes).unwrap())
             .join("---\n")
             + &end;
-        // It changes with what translates the guest.
+        // The hash changes with the tool that translates the guest.
         let text = match text.split_once("sha256 ") {
             Some((before, after)) => format!("{before}sha256 …{}", &after[12..]),
             None => text,

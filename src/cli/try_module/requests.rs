@@ -1,5 +1,5 @@
-//! What the relay would send to Centrifugo for a message that comes alone: decided and written by what decides and writes it in
-//! the relay.
+//! Returns the requests that the relay would send to Centrifugo for a single message. The relay's own code builds and
+//! encodes them.
 
 use std::time::Instant;
 
@@ -9,9 +9,9 @@ use crate::config::{ModuleConfig, Publish};
 use crate::message::Publication;
 use crate::publish::{Answer, Reply, Scheduler, write_body};
 
-/// The bodies of the requests, one after the other, if each is confirmed.
+/// Returns the bodies of successive requests, assuming that each is confirmed.
 pub fn requests(publish: &Publish, config: &ModuleConfig, publications: &[Publication]) -> Vec<Box<RawValue>> {
-    // Nothing fails, so that the seed for the pauses is never used.
+    // Nothing fails, so the seed for the pauses is never used.
     let mut scheduler = Scheduler::new(publish.limits(), 0);
     for publication in publications.iter().cloned() {
         if config.conflate {

@@ -1,4 +1,4 @@
-//! Messages of a stream: what the module makes of them, in how much time and memory, and what Centrifugo would be sent.
+//! Shows messages of a stream: the module's outcomes, the time and memory of the calls, and the requests to Centrifugo.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -23,15 +23,15 @@ use crate::message::{Message, Outcome};
 use crate::pipeline::Stamp;
 use crate::transform::{Instance, Module};
 
-/// A message that was asked for by its sequence is given to the module again and again for so long, or so often.
+/// A message selected by its sequence is passed to the module repeatedly, for this time or this often.
 const MEASURED_FOR: Duration = Duration::from_millis(200);
 const MEASURED_CALLS: usize = 100;
 
-/// What is printed of a message beside its outcome.
+/// The output for a message beside its outcome.
 #[derive(Debug, Serialize)]
 struct Details<'a> {
     requests: Vec<Cow<'a, RawValue>>,
-    /// `None`: the call came to no result.
+    /// `None` if the call returned no result.
     #[serde(skip_serializing_if = "Option::is_none")]
     call_us: Option<f64>,
     memory_bytes: usize,
@@ -73,7 +73,7 @@ pub fn execute(
         memory: 0,
     };
     let mut output = BufWriter::new(output);
-    // Calls block, so they are made out here and not in a task.
+    // Calls block, so they are made here and not in a task.
     if let Some(sequence) = args.seq {
         let message = runtime.block_on(stored.message(sequence))?;
         trial.run(&message, MEASURED_CALLS, &mut output)?;
@@ -96,7 +96,7 @@ pub fn execute(
 impl Trial<'_> {
     fn run(&mut self, message: &Message, calls: usize, output: &mut dyn Write) -> io::Result<()> {
         if self.summary.messages == 0 {
-            // The first call starts the instance as well.
+            // The first call also starts the instance.
             self.instance.call(message);
         }
         let (outcome, took) = timed(&mut self.instance, message);
@@ -145,7 +145,7 @@ impl Trial<'_> {
     }
 }
 
-/// `--subject` does not go with `--seq`, so that these are the module's, if it reads this stream.
+/// `--subject` and `--seq` exclude each other, so these are the module's subjects, if it reads this stream.
 fn tell_of_subjects(subjects: &[String], message: &Message, notes: &mut dyn Write) -> io::Result<()> {
     let matches = subjects.is_empty() || subjects.iter().any(|subject| covers(subject, &message.subject));
     if !matches {

@@ -1,4 +1,4 @@
-//! The modules that a replay needs, as they are now.
+//! Loads the current versions of the modules that a replay needs.
 
 use std::fs;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::modules::versions::{self, Id, Version};
 use crate::pipeline::Assignment;
 use crate::transform::{Engine, Limits, Module};
 
-/// In the order of their names, one for each module that has letters.
+/// Returns the modules that have letters, sorted by name.
 ///
-/// What was rolled back is not used, though the directory holds it.
+/// A version that was rolled back is not used, even if the directory holds it.
 pub fn load(config: &config::Modules, chosen: &Chosen) -> Result<Vec<Assignment>, Failure> {
     let engine = Engine::bounded(None, config.bounds).context("cannot load modules")?;
     chosen
@@ -29,7 +29,7 @@ pub fn load(config: &config::Modules, chosen: &Chosen) -> Result<Vec<Assignment>
 
 fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usize) -> Result<Assignment, Failure> {
     let dir = &modules.dir;
-    // It comes from a subject, which may hold what no file of ours is called.
+    // The name comes from a subject, which may contain names that no module file can have.
     let toml = Path::new(&format!("{name}.toml")).to_owned();
     let is_name = config::module_name(&toml).is_ok_and(|found| found == name);
     let (wasm_path, toml_path) = (dir.join(format!("{name}.wasm")), dir.join(&toml));

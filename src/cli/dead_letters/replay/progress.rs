@@ -1,4 +1,4 @@
-//! What a replay says while it goes on, and at its end.
+//! Reports the progress of a replay and its end.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::super::text::printable;
 use crate::message::Rejection;
 use crate::pipeline::replay::{Fate, News};
 
-/// How often a long replay says how far it is.
+/// How often a long replay reports its progress.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct Progress<'a> {
@@ -19,7 +19,7 @@ pub struct Progress<'a> {
     total: usize,
     counts: Counts,
     said: Instant,
-    /// What went wrong with printing, which must not end a replay in the middle.
+    /// A printing error. It must not end a replay in the middle.
     broken: Option<io::Error>,
 }
 
@@ -28,11 +28,11 @@ struct Counts {
     published: usize,
     dropped: usize,
     rejected: usize,
-    /// Those that somebody else removed, and remainders of removed ones.
+    /// Letters that someone else removed, and remainders of removed ones.
     gone: usize,
 }
 
-/// What `--json` prints for a letter.
+/// The output of `--json` for a letter.
 #[derive(Serialize)]
 struct Line<'a> {
     dead_letter: u64,
@@ -61,7 +61,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// So many letters are to be replayed.
+    /// Sets the number of letters to replay.
     pub fn expect(&mut self, letters: usize) {
         self.total = letters;
     }
@@ -126,7 +126,7 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
-    /// Says how it ended. Returns how many were rejected again, and how many are left.
+    /// Reports the end. Returns how many were rejected again and how many are left.
     pub fn finish(self) -> io::Result<(usize, usize)> {
         let left = self.counts.left(self.total);
         writeln!(self.notes, "{}", self.counts.summary(self.total))?;

@@ -4,7 +4,7 @@ fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-sdk")
 }
 
-/// The files below `dir`, except for tests and manifests, with their paths below it.
+/// Returns the files below `dir` with their relative paths, without tests and manifests.
 fn sources(dir: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in ignore::Walk::new(dir) {

@@ -1,4 +1,4 @@
-//! Looks into a case that is there already for what is to be redacted now.
+//! Searches an existing case for fields to redact.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::search::Search;
 
-/// The parts of a case that come from a message. All others are ignored: their keys are those of cases.
+/// The parts of a case that come from a message. All others are ignored, because their keys belong to cases.
 #[derive(Deserialize)]
 struct Case<'a> {
     #[serde(borrow)]
@@ -46,7 +46,7 @@ struct Publication<'a> {
     tags: Option<&'a RawValue>,
 }
 
-/// Counts in `search` what the text of the case holds.
+/// Searches the text of the case and counts the fields in `search`.
 pub fn search(case: &str, search: &mut Search<'_>) -> anyhow::Result<()> {
     let Case { message, expect } = serde_json::from_str(case).context("it is no case")?;
     let mut texts: Vec<String> = Vec::new();

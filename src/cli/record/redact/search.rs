@@ -1,5 +1,5 @@
-//! Finds fields in a text, and replaces what they hold: in JSON, in the texts in it that are JSON again, plain or as base64, and so
-//! on. What is not replaced stays letter by letter: the order of keys, each digit of a number, a key that is there twice.
+//! Finds fields in a text and replaces their values: in JSON, in strings in it that contain JSON, plain or as base64,
+//! and so on. Everything else stays byte for byte: the order of keys, each digit of a number, a duplicate key.
 
 mod encoded;
 mod json;
@@ -10,20 +10,20 @@ use serde::de::IgnoredAny;
 use self::encoded::{base64_decoded, percent_decoded, unescaped};
 use self::json::{decode, decode_lossily, literal, next_element, skip_spaces, skip_value};
 
-/// What stands where a text was.
+/// Replaces a text.
 pub const PLACEHOLDER: &str = "redacted";
 
-/// Of JSON, and of JSON within JSON. serde_json reads 128.
+/// The depth limit for JSON, and for JSON within JSON. serde_json reads 128 levels.
 const MAX_DEPTH: usize = 300;
-/// Attempts to find the end of JSON that has none, in one text: each reads to the text's end.
+/// How often the end of incomplete JSON is searched for in one text. Each attempt reads to the text's end.
 const MAX_TORN: usize = 32;
-/// A shorter value may stand anywhere by chance.
+/// A shorter value may occur anywhere by chance.
 const MIN_SECRET: usize = 6;
 
-/// A field that somebody named.
+/// A field that the user named.
 #[derive(Debug)]
 pub struct Field {
-    /// As it was named: the keys that lead to a value, with dots between them.
+    /// The name that the user gave: the keys that lead to a value, separated by dots.
     pub path: String,
     keys: Vec<String>,
 }
@@ -52,27 +52,27 @@ pub enum Unsearchable {
     Unreadable,
 }
 
-/// What was found of one field.
+/// How often one field was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
     pub values: usize,
-    /// Those that were not redacted already.
+    /// Counts the values that were not redacted already.
     pub told: usize,
 }
 
-/// One search, through all that belongs to one message.
+/// A search through all texts of one message.
 #[derive(Debug)]
 pub struct Search<'f> {
     fields: &'f [Field],
-    /// One for each field.
+    /// One entry for each field.
     pub found: Vec<Found>,
-    /// What was replaced, each with the index of its field.
+    /// The replaced values, each with the index of its field.
     pub secrets: Vec<(usize, String)>,
     /// The keys that were seen.
     pub keys: Vec<String>,
 }
 
-/// The keys of a field from this one on must follow at once: the index of the field, and of the key.
+/// A partly matched field, whose keys from this one on must follow directly: the index of the field and of the key.
 type Open = (usize, usize);
 
 impl<'f> Search<'f> {
@@ -85,13 +85,13 @@ impl<'f> Search<'f> {
         }
     }
 
-    /// A payload, which must be objects and lists: one, or several with spaces between them, or a text that holds such. Anything
-    /// else could hold any of the fields.
+    /// Searches a payload. It must consist of objects and lists, one or several with spaces between them, or of a text
+    /// that contains them. Anything else could hold any of the fields.
     pub fn payload(&mut self, text: &str) -> Result<String, Unsearchable> {
         self.whole(text, 0)
     }
 
-    /// The value of a header. Its name counts as a key.
+    /// Searches the value of a header. Its name counts as a key.
     pub fn header(&mut self, name: &str, value: &str) -> Result<String, Unsearchable> {
         let (hits, below) = self.step(name, &[]);
         if hits.is_empty() {
@@ -103,7 +103,7 @@ impl<'f> Search<'f> {
         }
     }
 
-    /// Any text.
+    /// Searches any text.
     pub fn any(&mut self, text: &str) -> Result<(), Unsearchable> {
         self.text(text, &[], 0).map(drop)
     }
@@ -133,7 +133,7 @@ impl<'f> Search<'f> {
         Ok(edits.apply(text))
     }
 
-    /// A value at `at` of what is known to be JSON. Leaves `at` behind it.
+    /// Searches a value at `at`, in text that is known to be JSON. Afterwards `at` is behind the value.
     fn walk(
         &mut self,
         text: &str,
@@ -186,11 +186,11 @@ impl<'f> Search<'f> {
         Ok(())
     }
 
-    /// What a string becomes, if it changes.
+    /// Returns the new form of a string if it changes.
     fn string(&mut self, json: &str, open: &[Open], depth: usize) -> Result<Option<String>, Unsearchable> {
         match decode(json) {
             Some(text) => self.text(&text, open, depth + 1),
-            // Half a surrogate pair is no text: it can't be put together again.
+            // Half a surrogate pair is no text, and cannot be encoded again.
             None => {
                 let new = self.text(&decode_lossily(json), open, depth + 1)?;
                 Ok(new.map(|_| PLACEHOLDER.to_owned()))
@@ -198,8 +198,8 @@ impl<'f> Search<'f> {
         }
     }
 
-    /// What any text becomes, if it changes: JSON that is in it, or what it encodes. Where it names a field in a form that can't be
-    /// taken apart, it is replaced as a whole.
+    /// Returns the new form of any text if it changes: of JSON in it, or of what it encodes. If it names a field in a
+    /// form that cannot be parsed, the whole text is replaced.
     fn text(&mut self, text: &str, open: &[Open], depth: usize) -> Result<Option<String>, Unsearchable> {
         if depth > MAX_DEPTH {
             return Err(Unsearchable::TooDeep);
@@ -237,20 +237,20 @@ impl<'f> Search<'f> {
         self.encoded(text, open, depth)
     }
 
-    /// The same for what a text encodes as a whole.
+    /// Does the same for what a text encodes as a whole.
     fn encoded(&mut self, text: &str, open: &[Open], depth: usize) -> Result<Option<String>, Unsearchable> {
         if let Some(decoded) = percent_decoded(text)
             && self.text(&decoded, open, depth + 1)?.is_some()
         {
             return Ok(Some(PLACEHOLDER.to_owned()));
         }
-        // What stands before the data of a data URL.
+        // A data URL has a prefix before its data.
         let at = text.find(";base64,").map_or(0, |at| at + ";base64,".len());
         if let Some((engine, decoded)) = base64_decoded(&text[at..]) {
             let new = self.text(&decoded, open, depth + 1)?;
             return Ok(new.map(|new| format!("{}{}", &text[..at], engine.encode(new))));
         }
-        // A token: what it claims, and a signature that would no longer be one.
+        // A token consists of claims and a signature, which would no longer be valid.
         if text.contains('.') {
             for part in text.split('.') {
                 let Some((_, decoded)) = base64_decoded(part) else {
@@ -264,8 +264,8 @@ impl<'f> Search<'f> {
         Ok(None)
     }
 
-    /// Whether a text that is not JSON names a field and gives it a value: `email=…`, `email: …`, `<email>…`, `"email":…` of JSON
-    /// that is not whole. Counts the text as what was found.
+    /// Returns true if a text that is not JSON names a field and gives it a value: `email=…`, `email: …`, `<email>…`,
+    /// or `"email":…` of incomplete JSON. Counts the text as found.
     fn is_named_in(&mut self, text: &str) -> bool {
         let text = fold(&unescaped(text));
         let is_named = |field: &Field| field.keys.last().is_some_and(|key| gives_value(&text, key));
@@ -279,7 +279,7 @@ impl<'f> Search<'f> {
         !named.is_empty()
     }
 
-    /// The fields that end with this key, and those that go on below it. A key may hold dots itself.
+    /// Returns the fields that end with this key, and those that continue below it. A key may itself contain dots.
     fn step(&self, key: &str, open: &[Open]) -> (Vec<usize>, Vec<Open>) {
         let key = fold(key);
         let (mut hits, mut below) = (Vec::new(), Vec::new());
@@ -301,8 +301,8 @@ impl<'f> Search<'f> {
         (hits, below)
     }
 
-    /// What stands where `json` stood. A list becomes one of as many values, so that its length stays; an object is emptied, because
-    /// its keys may be what nobody may read: `{"alice@example.org": {}}`.
+    /// Returns the replacement for `json`. A list becomes a list of as many placeholders, so its length stays. An
+    /// object becomes empty, because its keys may also be secret: `{"alice@example.org": {}}`.
     fn replace(&mut self, json: &str, fields: &[usize]) -> String {
         let (mut new, mut found) = (String::new(), Found::default());
         blank(json, &mut 0, 0, &mut new, &mut found);
@@ -320,7 +320,7 @@ impl<'f> Search<'f> {
     }
 }
 
-/// What is to change of a text, from its begin to its end.
+/// The changes of a text in order.
 #[derive(Debug, Default)]
 struct Edits(Vec<(usize, usize, String)>);
 
@@ -344,12 +344,12 @@ impl Edits {
     }
 }
 
-/// Texts that differ in case only become the same: `ſ` and `S`, `ß` and `SS` among them.
+/// Maps texts that differ only in case to the same text, including `ſ` and `S`, `ß` and `SS`.
 fn fold(text: &str) -> String {
     text.to_uppercase().to_lowercase()
 }
 
-/// Of texts that are folded.
+/// Expects folded texts.
 fn gives_value(text: &str, key: &str) -> bool {
     text.match_indices(key).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -370,7 +370,7 @@ fn gives_value(text: &str, key: &str) -> bool {
     })
 }
 
-/// `json` at `at` becomes fixed values of its own types.
+/// Replaces the value in `json` at `at` with fixed values of the same types.
 fn blank(json: &str, at: &mut usize, depth: usize, new: &mut String, found: &mut Found) {
     skip_spaces(json, at);
     let start = *at;
@@ -404,7 +404,7 @@ fn blank(json: &str, at: &mut usize, depth: usize, new: &mut String, found: &mut
     new.push_str(&instead);
 }
 
-/// Each text and number in `json`, and each key.
+/// Passes each text, number and key in `json` to `keep`.
 fn leaves(json: &str, keep: &mut impl FnMut(String)) {
     let mut at = 0;
     while at < json.len() {

@@ -1,10 +1,10 @@
-//! Texts within texts: what is encoded in one.
+//! Decodes texts within texts.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Of JSON that is not whole: `\u0065mail` is a way to write a key.
+/// Unescapes incomplete JSON. `\u0065mail` is also a way to write a key.
 pub(super) fn unescaped(text: &str) -> String {
     let mut parts = text.split("\\u");
     let mut whole = parts.next().unwrap_or_default().to_owned();
@@ -12,7 +12,7 @@ pub(super) fn unescaped(text: &str) -> String {
         let digits = part.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
         match digits.and_then(char::from_u32) {
             Some(c) => {
-                // Where it is JSON within JSON there are more of them.
+                // JSON within JSON has several levels of escapes.
                 whole.truncate(whole.trim_end_matches('\\').len());
                 whole.push(c);
                 whole.push_str(&part[4..]);
@@ -26,7 +26,7 @@ pub(super) fn unescaped(text: &str) -> String {
     whole
 }
 
-/// Where anything is encoded.
+/// Returns `None` if nothing is encoded.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -52,9 +52,10 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
     any.then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The text that base64 holds, and what writes it in the same form. A word can be base64, too; no field is in what comes of that.
+/// Returns the text that base64 encodes, and an engine that encodes it in the same form. An ordinary word can also be
+/// base64, but its decoded form contains no field.
 pub(super) fn base64_decoded(text: &str) -> Option<(GeneralPurpose, String)> {
-    // Mail has line breaks in it.
+    // Base64 in mail has line breaks.
     let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     if compact.len() < 8 || !compact.is_ascii() {
         return None;
@@ -69,7 +70,7 @@ pub(super) fn base64_decoded(text: &str) -> Option<(GeneralPurpose, String)> {
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
     let engine = GeneralPurpose::new(&alphabet, config);
-    // It may be torn, too.
+    // The base64 may also be incomplete.
     let whole = if compact.len() % 4 == 1 {
         compact.len() - 1
     } else {

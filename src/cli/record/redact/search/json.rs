@@ -1,4 +1,4 @@
-//! JSON as text: where its parts begin and end, and what a string in it says.
+//! Finds the boundaries of JSON values in text, and decodes strings.
 
 pub(super) fn skip_spaces(json: &str, at: &mut usize) {
     let bytes = json.as_bytes();
@@ -7,7 +7,8 @@ pub(super) fn skip_spaces(json: &str, at: &mut usize) {
     }
 }
 
-/// The first byte of a list's or object's next element, of what is known to be JSON. `None`: it ends here, and `at` is behind it.
+/// Returns the first byte of the next element of a list or object, in text that is known to be JSON. Returns `None` at
+/// the end of it, with `at` behind it.
 pub(super) fn next_element(json: &str, at: &mut usize, end: u8) -> Option<u8> {
     loop {
         skip_spaces(json, at);
@@ -22,7 +23,7 @@ pub(super) fn next_element(json: &str, at: &mut usize, end: u8) -> Option<u8> {
     }
 }
 
-/// Of what is known to be JSON.
+/// Expects text that is known to be JSON.
 pub(super) fn skip_value(json: &str, at: &mut usize) {
     let bytes = json.as_bytes();
     let (mut depth, mut quoted) = (0usize, false);
@@ -38,7 +39,7 @@ pub(super) fn skip_value(json: &str, at: &mut usize) {
             _ => {}
         }
         *at += 1;
-        // What ends by itself: a text, an object, a list.
+        // A text, an object or a list ends with this byte.
         if depth == 0 && !quoted && matches!(byte, b'"' | b'}' | b']') {
             return;
         }
@@ -53,7 +54,7 @@ pub(super) fn decode(json: &str) -> Option<String> {
     serde_json::from_str(json).ok()
 }
 
-/// With another character for each half of a surrogate pair.
+/// Decodes a string, with a replacement character for each half of a surrogate pair.
 pub(super) fn decode_lossily(json: &str) -> String {
     decode(json).unwrap_or_else(|| {
         let bytes: Result<Bytes, _> = serde_json::from_str(json);
@@ -64,7 +65,7 @@ pub(super) fn decode_lossily(json: &str) -> String {
     })
 }
 
-/// Of a string, as serde_json hands it over where it is no text.
+/// The bytes of a string that serde_json returns if it is no text.
 struct Bytes(Vec<u8>);
 
 impl<'de> serde::Deserialize<'de> for Bytes {

@@ -125,7 +125,7 @@ fn a_text_that_cannot_be_taken_apart_and_names_the_field_goes_as_a_whole() {
         let payload = |text: &str| json!({ "text": text, "id": 7 }).to_string();
         check(&payload(text), &["email"], &payload("redacted"));
     }
-    // It does not say whose it is.
+    // The text does not tell whose email it is.
     check(r#"{"a":"email=x"}"#, &["customer.email"], r#"{"a":"redacted"}"#);
     for text in [
         "mail me",
@@ -139,7 +139,7 @@ fn a_text_that_cannot_be_taken_apart_and_names_the_field_goes_as_a_whole() {
         let payload = json!({ "text": text }).to_string();
         check(&payload, &["email"], &payload);
     }
-    // Half of a surrogate pair can't be written again.
+    // Half of a surrogate pair cannot be encoded again.
     check(r#"{"a":"\ud800{\"x\":1}"}"#, &["x"], r#"{"a":"redacted"}"#);
 }
 
@@ -197,7 +197,7 @@ fn base64_is_written_as_it_was() {
     }
 }
 
-/// JSON, with a secret in it or none.
+/// JSON with or without a secret in it.
 #[derive(Debug, Clone)]
 enum Tree {
     Scalar(String),
@@ -217,7 +217,7 @@ enum Form {
 }
 
 impl Tree {
-    /// With `secret`, which is JSON, where one is.
+    /// Returns the text with `secret`, which is JSON, in its place.
     fn text(&self, secret: &str) -> String {
         match self {
             Self::Scalar(json) => json.clone(),
@@ -240,7 +240,7 @@ impl Tree {
                     Form::Spaced => format!(" {text}\n"),
                     Form::InWords => format!("seen: {text}, and {{so}} [on"),
                     Form::Base64 => STANDARD.encode(text),
-                    // With a `-` in it, wherever that begins.
+                    // The encoded form contains a `-`, at whichever offset the text starts.
                     Form::UrlSafe => URL_SAFE_NO_PAD.encode(format!("{text}~~~~~~")),
                 })
             }
@@ -293,7 +293,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    /// Wherever a field is and however it is encoded: what it held is gone, and nothing else has changed.
+    /// Wherever a field is and however it is encoded, its value is gone, and nothing else has changed.
     #[test]
     fn only_what_a_field_holds_changes(trees in prop::collection::vec(tree(), 1..4)) {
         let payload = |secret: &str| trees.iter().map(|tree| format!("[{}]\n", tree.text(secret))).collect::<String>();
@@ -305,7 +305,7 @@ proptest! {
         }
     }
 
-    /// JSON that somebody has cut off in the middle.
+    /// JSON that is cut off in the middle.
     #[test]
     fn what_is_torn_tells_nothing(tree in tree(), cut in 0.0..1.0, again in any::<bool>()) {
         let text = tree.text(&literal(SECRET));
