@@ -10,7 +10,7 @@ use crate::centrifugo::{Command, Ill, read};
 /// After this time a request counts as lost, but it may still be executed.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Probabilities in percent of all requests. The first one is per channel of each command.
+/// Probabilities in percent of all requests, except that `error_100` is per channel of each command.
 #[derive(Debug)]
 pub(crate) struct Odds {
     /// At least one endpoint, and at least one of them recovers in the end.
