@@ -1,4 +1,4 @@
-# `make` alone shows what there is.
+# `make` alone lists the targets.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,7 +6,7 @@ SHELL := bash
 
 TOOLS := $(CURDIR)/.tools
 
-# Where rustup may not download the version of rust-toolchain.toml, a default toolchain of that version will do.
+# If rustup may not download the version in rust-toolchain.toml, use a default toolchain of that version.
 ifeq ($(RUSTUP_AUTO_INSTALL),0)
 ifndef RUSTUP_TOOLCHAIN
 DEFAULT_TOOLCHAIN := $(shell tools/default-toolchain)
@@ -16,14 +16,14 @@ endif
 endif
 endif
 
-# A line with the time before it.
+# Prints a line with the time in front.
 SAY := printf '%(%H:%M:%S)T  %s\n' -1
 
-# The demo's guests. The tests have others, too, and two as core modules, which the relay turns into components itself.
+# The demo's guests. The tests use more, and two of them also as core modules, which the relay turns into components itself.
 EXAMPLES := $(addprefix -p ,orders orders-next notifications telemetry)
 COMPONENTS := $(EXAMPLES) -p unruly -p bench-guest
 CORE_MODULES := -p orders -p unruly
-# Each a folder in examples/languages, with an executable `build`.
+# Each one is a folder in examples/languages with an executable `build`.
 LANGUAGES := js python go c
 
 .PHONY: help
@@ -64,8 +64,8 @@ nightly: tools guests ## what takes too long for each commit: simulation, mutant
 	done; \
 	[[ -z $$failed ]] || { echo "failed:$$failed" >&2; exit 1; }
 
-# SECONDS is for the command line, `make sim SECONDS=600`. Not `$$SECONDS` in a recipe, nor `?=`, which would take it from the
-# environment: bash counts in that.
+# SECONDS comes from the command line, `make sim SECONDS=600`. Neither `$$SECONDS` in a recipe nor `?=` would work: both read the
+# environment, where bash counts the seconds of its own run.
 .PHONY: sim
 sim: SECONDS := 60
 sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SECONDS=600; SIM_BASE=1 is the first seed)
@@ -90,7 +90,7 @@ test-languages: tools guests languages ## modules in JavaScript, Python, Go and 
 	cd examples/languages/go && go vet ./... && GOOS=wasip1 GOARCH=wasm go vet ./... && go test ./...
 	cargo test --workspace --test it languages -- --ignored
 
-# Each fetches the tools of its language into its own folder.
+# Each build fetches the tools of its language into its own folder.
 .PHONY: languages
 languages: $(LANGUAGES:%=examples/languages/%/orders.wasm)
 
@@ -123,7 +123,7 @@ bench: tools guests ## every way side by side, measured (BENCH="throughput --rou
 	cargo build --release --workspace --bins
 	target/release/slipring-bench $(BENCH)
 
-# With `--workspace`, as everywhere: cargo would build the dependencies anew with fewer features.
+# Uses `--workspace`, like all targets. Otherwise cargo would rebuild the dependencies with fewer features.
 .PHONY: bench-pieces
 bench-pieces: guests ## scheduler, window, one transform call and so on, each alone, compared with the run before (PIECES=scheduler)
 	cargo bench --workspace --bench pieces -- $(PIECES)
@@ -144,8 +144,8 @@ lint: prerequisites $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/typos ## formatting, sp
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 	$(TOOLS)/bin/cargo-deny --locked --manifest-path crates/core/Cargo.toml check --hide-inclusion-graph bans
 
-# Not a part of `lint`: the database of advisories comes from the network and changes without us, so that a commit that was
-# good yesterday would fail today.
+# Not part of `lint`: the database of advisories comes from the network and changes independently, so a commit that passed
+# yesterday could fail today.
 .PHONY: audit
 audit: prerequisites $(TOOLS)/bin/cargo-deny ## known vulnerabilities of the dependencies (asks the network)
 	$(TOOLS)/bin/cargo-deny --locked check advisories
@@ -162,7 +162,7 @@ guests: prerequisites ## the guests, as WebAssembly
 .PHONY: tools
 tools: servers ## what the tests start: nats-server (older ones, too), Centrifugo and jq in .tools
 	@tools/install-older-nats
-# The manual's pages type `curl` and `jq`.
+# The manual's pages use `curl` and `jq`.
 	@command -v curl >/dev/null || { echo "curl is needed by the test of the manual: https://curl.se" >&2; exit 1; }
 	@command -v jq >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/bin/jq
 
@@ -170,7 +170,7 @@ tools: servers ## what the tests start: nats-server (older ones, too), Centrifug
 servers: prerequisites
 	@tools/install
 
-# Where rustup may install the toolchain, the first `rustc` has it do so.
+# If rustup may install the toolchain, the first `rustc` makes it do so.
 .PHONY: prerequisites
 prerequisites:
 	@command -v cargo >/dev/null && command -v rustup >/dev/null || { echo "cargo and rustup are needed: https://rustup.rs" >&2; exit 1; }
@@ -179,7 +179,8 @@ prerequisites:
 	    rustup target list --installed | grep -qx $$target || rustup target add $$target; \
 	done
 
-# Programs from crates.io, at exact versions. Not optimised: that would take longer than they ever run, and nobody debugs them.
+# Programs from crates.io, at exact versions. They are not optimised, which would take longer than they ever run, and have no debug
+# information.
 $(TOOLS)/bin/cargo-deny: CRATE := cargo-deny@0.20.2
 $(TOOLS)/bin/cargo-mutants: CRATE := cargo-mutants@27.1.0
 $(TOOLS)/bin/typos: CRATE := typos-cli@1.52.0
@@ -190,6 +191,6 @@ $(addprefix $(TOOLS)/bin/,cargo-deny cargo-mutants typos jaq): Makefile
 	CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root $(TOOLS) $(CRATE)
 	@touch $@
 
-# jaq prints an object's keys in their order, as jq does.
+# jaq keeps the order of an object's keys, like jq.
 $(TOOLS)/bin/jq: $(TOOLS)/bin/jaq
 	@ln -sf jaq $@

@@ -1,4 +1,4 @@
-//! What a module costs in each language: the table of `examples/languages/README.md`, which `make bench-languages` prints.
+//! What a module costs in each language: `make bench-languages` prints the table of `examples/languages/README.md`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,22 +9,23 @@ use slipring::message::{Message, Outcome};
 use slipring::transform::{Engine, Instance, Limits, Module};
 use slipring_support::guests;
 
-// As in the relay's own process.
+// The same allocator as in the relay.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Some 200 bytes, as in `bench/`.
+/// About 200 bytes, as in `bench/`.
 const ORDER: &str = r#"{"id":17,"revision":3,"status":"paid","lines":[{"quantity":2,"price_cents":4500},{"quantity":1,"price_cents":990},{"quantity":3,"price_cents":1250}],"note":"lorem ipsum lorem ipsum lorem ipsum lorem"}"#;
 
-/// All languages are measured in turn, so often; medians count. A machine that others use, too, is slower for seconds at a time.
+/// All languages are measured in turn, this many times, and the medians count. A shared machine is slower for
+/// seconds at a time.
 const ROUNDS: usize = 5;
 
-/// Calls are made for so long before they count, and for so long while they do.
+/// How long calls are made before they count, and how long while they count.
 const WARM_UP: Duration = Duration::from_millis(300);
 const MEASURED: Duration = Duration::from_secs(1);
 
-/// Calls between two looks at the clock; the median of all such batches is a round's.
+/// Calls between two looks at the clock. The median of these batches is the result of a round.
 const CALLS: u32 = 100;
 
 struct Language {
@@ -35,7 +36,7 @@ struct Language {
 
 struct Round {
     load: Duration,
-    /// What the first call takes more than the others.
+    /// How much longer the first call takes than the others.
     start: Duration,
     message: Duration,
     memory: usize,
@@ -95,7 +96,7 @@ impl Language {
 }
 
 impl Round {
-    /// With the limits that a module has by default, and nothing compiled before.
+    /// Measures with a module's default limits, and nothing compiled before.
     fn of(wasm: &[u8]) -> Result<Self> {
         let engine = Engine::new(None)?;
         let limits = Limits::new(Duration::from_millis(100), 64 << 20);
@@ -122,7 +123,7 @@ fn median<T: Copy>(sorted: &[T]) -> T {
     sorted[sorted.len() / 2]
 }
 
-/// How long one takes.
+/// Returns how long one call takes.
 fn calls(instance: &mut Instance, message: &Message, patience: Duration) -> Result<Duration> {
     let start = Instant::now();
     let mut batches = Vec::new();

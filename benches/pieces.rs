@@ -1,5 +1,5 @@
-//! What the pieces of the relay cost by themselves, so that a change's cost is seen early: run `make bench-pieces` before it and
-//! after it, since Criterion compares with the run before. What the relay does as a whole is measured in `bench/`.
+//! What the pieces of the relay cost by themselves, to see the cost of a change early. Run `make bench-pieces` before
+//! and after the change: Criterion compares with the previous run. `bench/` measures the relay as a whole.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -17,24 +17,25 @@ use slipring_core::publish::{self, Answer, Command, Position, Reply, Request, Sc
 use slipring_core::window::{self, Arrival, Window};
 use slipring_support::guests;
 
-// As in the relay's own process.
+// The same allocator as in the relay.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Publications a request, by default.
+/// Publications per request, by default.
 const BATCH: u64 = 512;
 
-/// Messages in the window, by default.
+/// Messages in the window.
 const WINDOW: u64 = 8_192;
 
-/// As the messages of `bench/` are: some 200 bytes.
+/// About 200 bytes, like the messages of `bench/`.
 const ORDER: &str = r#"{"id":17,"revision":3,"status":"paid","lines":[{"quantity":2,"price_cents":4500},{"quantity":1,"price_cents":990},{"quantity":3,"price_cents":1250}],"note":"lorem ipsum lorem ipsum lorem ipsum lorem"}"#;
 
 criterion_group!(pieces, scheduler, body, replies, window, transform);
 criterion_main!(pieces);
 
-/// A request, from what is pushed for it to what its answer concludes. As much is pushed as leaves, so that what waits, stays.
+/// One request, from pushing its publications to concluding from its answer. As many are pushed as leave, so the number
+/// of waiting ones stays the same.
 fn scheduler(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scheduler");
     group.throughput(Throughput::Elements(BATCH));
@@ -61,7 +62,7 @@ fn scheduler(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What is sent to `/api/batch`.
+/// Writes the body for `/api/batch`.
 fn body(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("body");
     let mut scheduler = new_scheduler(Order::Strict);
@@ -74,7 +75,7 @@ fn body(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What `/api/batch` answers.
+/// Reads the replies of `/api/batch`.
 fn replies(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("replies");
     group.throughput(Throughput::Elements(BATCH));
@@ -88,7 +89,7 @@ fn replies(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From the arrival of each message to its ack, all of them in the window at once.
+/// From the arrival of each message to its ack, with all of them in the window at once.
 fn window(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("window");
     group.throughput(Throughput::Elements(WINDOW));
@@ -155,7 +156,7 @@ fn message(sequence: u64) -> Message {
     }
 }
 
-/// With the relay's defaults.
+/// Creates a scheduler with the relay's defaults.
 fn new_scheduler(order: Order) -> Scheduler {
     let limits = publish::Limits {
         order,
@@ -167,7 +168,7 @@ fn new_scheduler(order: Order) -> Scheduler {
     Scheduler::new(limits, 48)
 }
 
-/// In which each channel comes in its turn.
+/// Publications that go to each channel in turn.
 struct Publications {
     channels: Vec<String>,
     next: usize,
@@ -207,7 +208,7 @@ fn push(scheduler: &mut Scheduler, publications: Vec<Publication>) {
     }
 }
 
-/// Each at a later position of its channel than the one before.
+/// Confirms every publication, each at a later position of its channel than the one before.
 fn confirmed(request: &Request) -> Answer {
     let reply = |command: &Command| {
         let offset = command.publication().version?;

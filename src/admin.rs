@@ -1,5 +1,5 @@
-//! The HTTP side door, for people, probes and Prometheus, and the client of it. All that it can change is which version of a module is
-//! at work.
+//! The relay's own HTTP server, for people, probes and Prometheus, and its client. The only thing a request can change
+//! is which version of a module runs.
 
 #[cfg(test)]
 pub(crate) mod canned;

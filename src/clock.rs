@@ -1,4 +1,4 @@
-//! Reads the clocks, for what decides and reads none.
+//! Reads the clocks for code that decides by the time but does no I/O itself.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

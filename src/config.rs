@@ -1,5 +1,5 @@
-//! The configuration as checked: what every other part of the relay sees. How it is written, and all that can be wrong with
-//! it, is in `config/`.
+//! The checked configuration, as every other part of the relay sees it. `config/` holds the parsers and everything that
+//! can be wrong with a configuration.
 
 mod checked;
 mod environment;

@@ -1,5 +1,5 @@
-//! What could not be published waits here for a person, with the reason, in a JetStream stream: how it is stored, and how it
-//! is read again.
+//! Dead letters: messages that could not be published. They wait for a person in a JetStream stream, each with its
+//! reason. This part stores them and reads them again.
 
 mod header;
 mod letter;

@@ -1,8 +1,8 @@
-//! What a file is known by.
+//! The hash that identifies a file.
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256, in hexadecimal digits.
+/// Returns the SHA-256 as hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

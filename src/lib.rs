@@ -1,20 +1,20 @@
-//! Slipring carries events from NATS JetStream to Centrifugo channels through a WebAssembly module that can be exchanged
-//! while it runs.
+//! Slipring carries events from NATS JetStream to Centrifugo channels through a WebAssembly module that can be
+//! exchanged while it runs.
 //!
 //! The modules, in reading order:
 //!
-//! - [`slipring_core`]: what decides, and of it [`message`]: what flows, and [`load`]: through which load of a
-//!   module, of a file with which [`hash`]. [`clock`]: when.
-//! - [`config`]: what the user wrote, checked.
+//! - [`slipring_core`]: the decisions, without I/O. It holds [`message`], what flows through the relay, and [`load`],
+//!   one load of a module's file. [`hash`] identifies the file, [`clock`] reads the time.
+//! - [`config`]: the user's configuration, checked.
 //! - [`nats`]: the connection that all pipelines share.
-//! - [`source`], [`transform`], [`publish`]: the three stages; none knows another.
-//! - [`memory`]: how much of it all of that may take.
-//! - [`dead_letter`]: what could not be published.
-//! - [`pipeline`]: wires the stages of one module; only it sees them all.
-//! - [`modules`]: the directory that is watched, one pipeline a module.
-//! - [`status`]: how all of that is. [`admin`]: over HTTP.
-//! - [`relay`]: builds all of that, owns it, drains it. [`cli`]: what starts it, and the other commands.
-//! - [`telemetry`], [`shutdown`]: the process around it.
+//! - [`source`], [`transform`], [`publish`]: the three stages. None knows another.
+//! - [`memory`]: how much memory the stages may use.
+//! - [`dead_letter`]: messages that could not be published.
+//! - [`pipeline`]: wires the stages of one module. Only the pipeline sees all stages.
+//! - [`modules`]: watches the directory and keeps one pipeline per module.
+//! - [`status`]: the state of the relay and its modules. [`admin`] serves it over HTTP.
+//! - [`relay`]: builds all of this, owns it and drains it. [`cli`]: starts the relay, and holds the other commands.
+//! - [`telemetry`], [`shutdown`]: logging and signals of the process.
 
 pub mod admin;
 pub mod cli;

@@ -1,5 +1,5 @@
-//! Parses the command line, starts logging, does what was asked, prints the error once, exits. All else is in the library, so
-//! that a test can do what this does.
+//! Parses the command line, starts logging, runs the command, prints the error once, and exits. Everything else is in
+//! the library, where tests can reach it.
 
 use std::env;
 use std::io::{self, Write};
@@ -10,14 +10,15 @@ use slipring::cli::Cli;
 use slipring::telemetry::Log;
 use slipring::transform::compile;
 
-/// A message is some thirty small allocations, many of them freed on another thread than the one that made them. glibc's allocator
-/// took an eighth of the relay's processor time for that; this one takes half of it, and no more memory to speak of.
+/// A message takes about thirty small allocations, and many are freed on another thread than the one that allocated
+/// them. With glibc's allocator this took an eighth of the relay's processor time. jemalloc takes half of that and
+/// hardly any more memory.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // Not a command for people: this program starts itself to compile a file.
+    // Not a command for people: the program starts itself to compile a file.
     if let Some(order) = compile::Order::from_arguments(env::args_os()) {
         return compile::work(&order, io::stdin(), &mut io::stdout());
     }
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Words for people. A command that did its work has not failed because nobody took them.
+/// Messages for people. If they cannot be written, a command that did its work still succeeds.
 struct Notes(io::Stderr);
 
 impl Write for Notes {

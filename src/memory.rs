@@ -1,13 +1,15 @@
-//! How much memory what passes through may take: messages, what became of them, and the requests that carry it. There is one bound
-//! for all pipelines, `memory_limit`. The relay itself, compiled code and the guests' own memory are apart from it. What the processes
-//! hold that compile modules counts in it: while they run, there is less for the pipelines.
+//! Bounds the memory of everything that passes through the relay: messages, the publications made of them, and the
+//! requests that carry those. All pipelines share one bound, `memory_limit`. It does not cover the relay itself,
+//! compiled code or the guests' own memory. It does cover the processes that compile modules: while they run, the
+//! pipelines get less.
 //!
-//! Half of the bound is divided evenly: each account may use its share whatever the others do. The other half is for whoever needs
-//! it: an account gets no more of it than it leaves free, so that one greedy module takes a quarter of the bound beside its share,
-//! two take a third of the half each, and there is always some left for the next one. (Choudhury and Hahne, "Dynamic queue length
-//! thresholds for shared-memory packet switches", 1998.)
+//! Half of the bound is divided evenly: each account may always use its share. The other half goes to whoever needs it,
+//! but an account gets no more of it than it leaves free. One greedy module takes a quarter of the bound beside its
+//! share, two take a third of that half each, and some is always left for the next one. (Choudhury and Hahne, "Dynamic
+//! queue length thresholds for shared-memory packet switches", 1998.)
 //!
-//! The bound is no wall: one message has to go through alone, whatever it takes. Whoever needs memory for that says so.
+//! The bound can be exceeded: a single message must always get through, however large it is. Its pipeline passes that
+//! amount as `needed`.
 
 mod machine;
 
@@ -17,11 +19,11 @@ use slab::Slab;
 
 pub use machine::{DefaultLimit, default_limit};
 
-/// What all pipelines share. A clone is the same memory.
+/// The memory that all pipelines share. A clone is the same memory.
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<Mutex<Ledger>>);
 
-/// What one pipeline holds of it. Dropping it gives all of that back.
+/// The part of the memory that one pipeline holds. Dropping the account gives all of it back.
 #[derive(Debug)]
 pub struct Account {
     memory: Memory,
@@ -31,19 +33,19 @@ pub struct Account {
 /// What a pipeline may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
-    /// What it holds now, in bytes: what it needed, and of what it wanted as much as there was.
+    /// The bytes that the pipeline holds now: all it needed, and as much of what it wanted as there was.
     pub held: usize,
-    /// What it could hold beside that, in bytes.
+    /// The bytes that it could hold in addition.
     pub free: usize,
 }
 
 impl Memory {
-    /// `limit` in bytes.
+    /// Creates a bound of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self::beside(limit, || 0)
     }
 
-    /// Whatever `others` returns, in bytes, is taken off what the accounts may hold.
+    /// Creates a bound of `limit` bytes, less the bytes that `others` returns.
     pub fn beside(limit: usize, others: fn() -> usize) -> Self {
         Self(Arc::new(Mutex::new(Ledger::new(limit, others))))
     }
@@ -52,8 +54,8 @@ impl Memory {
         self.ledger().limit
     }
 
-    /// What all accounts and the others hold, in bytes. It may be more than the limit, by a message and what became of it for each
-    /// account.
+    /// Returns the bytes that all accounts and the others hold. This may exceed the limit by one message and its
+    /// publications for each account.
     pub fn used(&self) -> usize {
         let mut ledger = self.ledger();
         ledger.look();
@@ -73,8 +75,8 @@ impl Memory {
 }
 
 impl Account {
-    /// Holds `needed` bytes, whatever the bound says, and up to `wanted` as far as there is room. This is instead of what it held
-    /// before.
+    /// Holds `needed` bytes regardless of the bound, and up to `wanted` bytes as far as there is room. This replaces
+    /// what the account held before.
     pub fn hold(&self, needed: usize, wanted: usize) -> Holding {
         self.memory.ledger().hold(self.id, needed, wanted)
     }
@@ -86,17 +88,17 @@ impl Drop for Account {
     }
 }
 
-/// Who holds how much.
+/// Tracks which account holds how much.
 #[derive(Debug)]
 struct Ledger {
     limit: usize,
     others: fn() -> usize,
-    /// What `others` returned last.
+    /// The last result of `others`.
     taken: usize,
     accounts: Slab<usize>,
-    /// What the accounts hold.
+    /// The bytes that the accounts hold.
     used: usize,
-    /// What they hold beyond their shares.
+    /// The bytes that the accounts hold beyond their shares.
     above: usize,
 }
 
@@ -112,7 +114,7 @@ impl Ledger {
         }
     }
 
-    /// The others may hold more than before, or less.
+    /// Asks again how much the others hold.
     fn look(&mut self) {
         let taken = (self.others)();
         if taken != self.taken {
@@ -121,7 +123,7 @@ impl Ledger {
         }
     }
 
-    /// For all accounts.
+    /// Returns the bytes for all accounts together.
     fn room(&self) -> usize {
         self.limit.saturating_sub(self.taken)
     }
@@ -137,14 +139,14 @@ impl Ledger {
         self.count();
     }
 
-    /// The shares have changed.
+    /// Updates the sums after the shares have changed.
     fn count(&mut self) {
         let share = self.share();
         self.used = self.accounts.iter().map(|(_, held)| held).sum();
         self.above = self.accounts.iter().map(|(_, held)| held.saturating_sub(share)).sum();
     }
 
-    /// What each account has for certain.
+    /// Returns the bytes that each account always gets.
     fn share(&self) -> usize {
         self.room() / 2 / self.accounts.len().max(1)
     }
@@ -177,7 +179,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// As much as it gets.
+    /// Takes as much as the account gets.
     fn greedy(account: &Account) -> usize {
         account.hold(0, usize::MAX).held
     }
@@ -251,7 +253,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever they want, together they hold no more than the bound, and what one can have for certain it gets.
+        /// Whatever the accounts want, together they stay within the bound, and each one gets its share.
         #[test]
         fn the_bound_is_kept_and_shares_are_certain(
             limit in 1..1_000_usize,
@@ -272,8 +274,8 @@ mod tests {
                     _ => {
                         let id = open[which % open.len()];
                         let (share, wanted) = (ledger.share(), wanted * 1_000);
-                        // A newcomer makes the shares smaller: until those who have more give it back, its own may be above the
-                        // bound.
+                        // A new account makes the shares smaller. Until the others give something back, its own share
+                        // may exceed the bound.
                         let settled = ledger.above <= ledger.room() / 2;
                         let holding = ledger.hold(id, 0, wanted);
                         prop_assert!(holding.held >= wanted.min(share), "less than its share");

@@ -1,6 +1,6 @@
-//! The connection to NATS, shared by all pipelines: it waits for a server at the start, connects again by itself, and tells
-//! whoever asks when a connection was lost, since no delivery of the old connection may be relied on after that. Deliveries come
-//! over connections of their own (`nats/wire.rs`).
+//! The connection to NATS that all pipelines share. It waits for a server at the start and reconnects by itself. It
+//! reports every lost connection, because deliveries of the old connection cannot be relied on after that. Deliveries
+//! come over connections of their own (`nats/wire.rs`).
 
 pub mod headers;
 pub mod raw;
@@ -16,13 +16,13 @@ use tracing::{info, warn};
 
 use crate::config::{Nats as Config, NatsAuth};
 
-/// A connection that was made once and is kept up from then on. Cheap to clone.
+/// A connection that stays up once it was made. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Nats {
     pub client: async_nats::Client,
     pub jetstream: jetstream::Context,
     pub link: watch::Receiver<Link>,
-    /// For connections beside this one.
+    /// The settings for further connections beside this one.
     pub config: Arc<Config>,
 }
 
@@ -30,7 +30,7 @@ pub struct Nats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Link {
     pub connected: bool,
-    /// How often a connection was made: another number is another connection.
+    /// The number of connections made so far. A different number means a different connection.
     pub generation: u64,
 }
 
@@ -44,7 +44,7 @@ pub enum ConnectError {
     Unreachable {
         servers: String,
         limit: Duration,
-        /// Of the last attempt, if one has ended.
+        /// The error of the last attempt, if one has ended.
         source: Option<async_nats::ConnectError>,
     },
 }
@@ -52,8 +52,8 @@ pub enum ConnectError {
 /// The longest pause between two attempts to connect.
 const MAX_CONNECT_DELAY: Duration = Duration::from_secs(5);
 
-/// How long a consumer that is made for the time of reading is kept when nobody asks it any more: this long, or as long as the stream
-/// allows one at the most.
+/// Returns how long the server keeps an idle consumer that exists only for reading: `wanted`, or the stream's limit if
+/// that is shorter.
 pub fn inactive_threshold(stream: &jetstream::stream::Config, wanted: Duration) -> Duration {
     let limit = stream.consumer_limits.as_ref().map(|limits| limits.inactive_threshold);
     limit
@@ -61,22 +61,22 @@ pub fn inactive_threshold(stream: &jetstream::stream::Config, wanted: Duration) 
         .map_or(wanted, |limit| limit.min(wanted))
 }
 
-/// How often the relay says that there is still no server.
+/// How often the relay repeats that there is still no server.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// async-nats drops messages when a subscription's buffer is full; no window is larger than this.
+/// async-nats drops messages when a subscription's buffer is full. No window is larger than this.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
-/// How many commands, acks mostly, may wait for the connection's task.
+/// How many commands, mostly acks, may wait for the connection's task.
 const CLIENT_CAPACITY: usize = 16_384;
 
-/// Connects, and waits for a server if there is none. Ends early only for what no waiting can mend.
+/// Connects, and waits for a server if there is none. Returns an error early only if waiting cannot help.
 pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
     let servers = config.servers.join(", ");
     let mut said: Option<(String, Instant)> = None;
     connect_by(config, |error| {
         let text = error.to_string();
-        // What goes on as it was is told again now and then.
+        // An unchanged state is repeated now and then.
         if said
             .as_ref()
             .is_none_or(|(before, when)| *before != text || when.elapsed() >= SAY_AGAIN)
@@ -92,7 +92,7 @@ pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
     .await
 }
 
-/// Connects, and does not wait for longer than this.
+/// Connects, and waits at most `limit`.
 pub async fn connect_within(config: &Config, limit: Duration) -> Result<Nats, ConnectError> {
     let mut last = None;
     let connecting = connect_by(config, |error| last = Some(error));
@@ -139,7 +139,7 @@ fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions,
         .reconnect_delay_callback(reconnect_delay)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(CLIENT_CAPACITY)
-        // A dead peer is noticed after two intervals without an answer.
+        // A dead peer is noticed after two intervals without a reply.
         .ping_interval(Duration::from_secs(10))
         .event_callback(move |event| {
             note(&event, &link);
@@ -160,7 +160,7 @@ fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions,
     })
 }
 
-/// The client asks before its first attempt as well, which is number 1.
+/// async-nats also asks for a delay before its first attempt, which is number 1.
 fn reconnect_delay(attempt: usize) -> Duration {
     match attempt {
         0 | 1 => Duration::ZERO,

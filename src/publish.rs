@@ -1,7 +1,8 @@
-//! Carries requests to Centrifugo, over HTTP or GRPC, and tells what became of them. What goes into a request, and what an answer means
-//! for it, is decided in [`slipring_core::publish`].
+//! Carries requests to Centrifugo over HTTP or GRPC and returns the results. [`slipring_core::publish`] decides what
+//! goes into a request and what an answer means for it.
 //!
-//! [`write_body`] and [`read_replies`] are what [`Client`] says and hears over HTTP; outside, only `benches/pieces.rs` asks for them.
+//! [`write_body`] and [`read_replies`] are the formats that [`Client`] uses over HTTP. Outside, only
+//! `benches/pieces.rs` uses them.
 
 mod body;
 mod centrifugo;

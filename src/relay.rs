@@ -1,5 +1,5 @@
-//! The relay: builds what it is made of, owns that while it runs, and drains it at the end. Which configuration it gets, and that a
-//! signal ends it, is the business of whoever starts it.
+//! The relay: builds its parts, owns them while it runs, and drains them at the end. The caller provides the
+//! configuration and the shutdown signal.
 
 mod greeting;
 
@@ -24,20 +24,20 @@ use crate::shutdown::Shutdown;
 use crate::status::{Metrics, StatusBoard};
 use crate::transform::{Engine, compile};
 
-/// How long the pipelines have to say what remains when they are told to leave at once, and threads that block to end.
+/// How long the pipelines have to report what remains when they are told to leave at once, and blocking threads to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A relay that listens for questions about itself, and does nothing else yet.
+/// A relay that listens on its admin address and does nothing else yet.
 #[derive(Debug)]
 pub struct Relay {
     admin: Admin,
     metrics: Metrics,
-    /// A client of its own, since the pipelines' one goes to them.
+    /// A client of its own, because the other one goes to the pipelines.
     greeter: Client,
     work: Work,
 }
 
-/// What works as soon as NATS is there.
+/// The parts that start as soon as NATS is connected.
 #[derive(Debug)]
 struct Work {
     config: Config,
@@ -55,13 +55,13 @@ pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
         let shutdown = Shutdown::on_signals().context("catching signals failed")?;
         Relay::build(config).await?.run(shutdown).await
     });
-    // Something may block still, such as a module that is asked for its opinion.
+    // Something may still block, such as a module that runs in a probe.
     runtime.shutdown_timeout(LAST_WORDS);
     ended
 }
 
 impl Relay {
-    /// Builds all that needs no other server.
+    /// Builds everything that needs no other server.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let memory = memory(&config);
         let metrics = Metrics::with_memory(memory.clone());
@@ -82,12 +82,12 @@ impl Relay {
         })
     }
 
-    /// Where it answers questions about itself.
+    /// Returns the address of the admin server.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
     }
 
-    /// Runs until `shutdown`, and returns when all is drained.
+    /// Runs until `shutdown`, and returns when everything is drained.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self {
             admin,
@@ -96,7 +96,8 @@ impl Relay {
             work,
         } = self;
         let board = work.board.clone();
-        // First, so that it can be seen what the rest waits for; and last to go, so that a drain can be watched.
+        // The admin server starts first, to show what the rest waits for, and ends last, so that a drain can be
+        // watched.
         let end_of_admin = CancellationToken::new();
         let serving = admin.serve(board.clone(), metrics, work.controls.clone(), end_of_admin.clone());
         let mut admin = tokio::spawn(serving);
@@ -178,7 +179,7 @@ impl Work {
     }
 }
 
-/// What passes through the modules may take so much, less what the processes hold that compile modules.
+/// Creates the memory for the pipelines, less what the processes that compile modules hold.
 fn memory(config: &Config) -> Memory {
     let (limit, because) = match config.memory_limit {
         Some(limit) => (limit, "`memory_limit`".to_owned()),
@@ -194,7 +195,7 @@ fn memory(config: &Config) -> Memory {
     Memory::beside(limit, compile::memory_held)
 }
 
-/// A cache that can't be used costs some time at the start, and nothing else.
+/// If the cache cannot be used, only the start takes longer.
 fn engine(config: &Config, memory_limit: usize) -> anyhow::Result<Engine> {
     let bounds = bounds(config, memory_limit);
     Engine::bounded(config.modules.cache_dir.as_deref(), bounds).or_else(|error| {
@@ -207,7 +208,7 @@ fn engine(config: &Config, memory_limit: usize) -> anyhow::Result<Engine> {
     })
 }
 
-/// What compiles counts in the memory limit, so it may never take more than that.
+/// Compilation counts against the memory limit, so it may never take more than that limit.
 fn bounds(config: &Config, memory_limit: usize) -> Bounds {
     let bounds = config.modules.bounds;
     Bounds {
@@ -216,7 +217,7 @@ fn bounds(config: &Config, memory_limit: usize) -> Bounds {
     }
 }
 
-/// Keeps the board's word on NATS true. It ends only if the client's own task has.
+/// Keeps the state of NATS on the board up to date. Ends only if the client's own task has ended.
 async fn follow_link(mut nats: Nats, board: StatusBoard) {
     loop {
         if nats.link.borrow_and_update().connected {
@@ -252,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn it_answers_while_it_waits_for_nats_and_ends_when_it_is_told_to() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Nobody listens on port 1.
+        // Nothing listens on port 1.
         let relay = Relay::build(config(
             "nats.servers = ['nats://127.0.0.1:1']\n\
              centrifugo.endpoints = ['http://127.0.0.1:1']\n\

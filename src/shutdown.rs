@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT as cancellation tokens: the first signal asks for a drain, the second one to leave at once. What
-//! draining means, and how long it may take, is decided by those who hold the tokens.
+//! SIGTERM and SIGINT as cancellation tokens: the first signal asks for a drain, the second asks to leave at once. The
+//! holders of the tokens decide what draining means and how long it may take.
 
 use std::io;
 
@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-/// Keep it until the process ends: signals are caught from its making on, and without it nobody acts on them.
+/// Keep this until the process ends: it catches signals from its creation on, and nothing acts on them once it is
+/// dropped.
 #[derive(Debug)]
 #[must_use = "without it, signals are caught and ignored"]
 pub struct Shutdown {
     /// Stop taking in messages, and finish what is in flight.
     pub drain: CancellationToken,
-    /// Leave without finishing; JetStream delivers again what was not acked. Cancelled later than `drain`, never before.
+    /// Leave without finishing. JetStream delivers again what was not acked. Always cancelled after `drain`.
     pub now: CancellationToken,
     _signals: Option<AbortOnDropHandle<()>>,
 }
@@ -25,7 +26,7 @@ impl Shutdown {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut shutdown = Self::manual();
-        // Should the task break, the process leaves: one that hears no signal can only be killed.
+        // If the task breaks, the process leaves: a process that reacts to no signal could only be killed.
         let (drain, now) = (shutdown.drain.clone().drop_guard(), shutdown.now.clone().drop_guard());
         let mut next = async move || {
             tokio::select! {
@@ -35,7 +36,7 @@ impl Shutdown {
         };
         shutdown._signals = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let signal = next().await;
-            // Before anything is said: that may take time.
+            // Before anything is logged, because logging may take time.
             drop(drain);
             info!(
                 signal,
@@ -48,7 +49,7 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Without signals, for tests and for `drain.cancel()` by hand.
+    /// Creates tokens without signals, for tests and callers that cancel `drain` themselves.
     pub fn manual() -> Self {
         Self {
             drain: CancellationToken::new(),

@@ -1,8 +1,8 @@
-//! Where messages come from: one durable pull consumer a pipeline, read in epochs.
+//! The source of messages: one durable pull consumer per pipeline, read in epochs.
 //!
-//! An epoch begins with a reset of the consumer to its ack floor, and lasts as long as deliveries are contiguous: that is what
-//! keeps the order whatever happened before. Servers that can't reset a consumer are made to deliver what is pending first
-//! (`source/hold_back.rs`). Nothing here knows what becomes of a message.
+//! An epoch begins with a reset of the consumer to its ack floor and lasts as long as deliveries are contiguous. This
+//! keeps the order, whatever happened before. If a server cannot reset a consumer, the relay has it deliver all pending
+//! messages first (`source/hold_back.rs`). Nothing here knows what becomes of a message.
 
 mod acks;
 mod consumer;
@@ -39,10 +39,11 @@ use crate::nats::wire::Wire;
 
 use self::consumer::Bound;
 
-/// One message as it was delivered, with the subject to ack on.
+/// A delivered message with the subject to ack on.
 pub type Delivery = slipring_core::read::Delivery<Subject>;
 
-/// Why there is no epoch yet. All of these can be mended while the relay runs, so the answer is to say so and try again.
+/// Why there is no epoch yet. All of these can be fixed while the relay runs, so the relay reports them and tries
+/// again.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("the stream `{stream}` does not exist: create it, or correct `stream` in the module's .toml")]
@@ -65,7 +66,7 @@ pub enum SourceError {
         consumer: String,
         settings: String,
     },
-    /// A sentence that says what to change.
+    /// The reason is a sentence that says what to change.
     #[error("{reason}")]
     Refused { reason: String },
     #[error("the consumer `{consumer}` of the stream `{stream}` cannot be made: {hint}")]
@@ -105,19 +106,19 @@ impl SourceError {
 /// Where an epoch begins.
 #[derive(Debug, Default)]
 struct Start {
-    /// The consumer sequence of the last delivery before it.
+    /// The consumer sequence of the last delivery before the epoch.
     delivered: u64,
-    /// What was delivered already and comes first, in the order of the stream.
+    /// Messages that were delivered already. They come first, in stream order.
     held: Vec<Delivery>,
 }
 
-/// What an epoch reads, and by what right.
+/// What an epoch reads, and the pin that allows it.
 struct Reading {
     stream: Stream,
     identity: StreamIdentity,
     again: Again,
     retention: Retention,
-    /// What was delivered beyond it may have been published, by somebody else.
+    /// Another relay may have published deliveries above this sequence.
     floor: u64,
     memory: Arc<Memory>,
     pin: Option<Arc<Pin>>,
@@ -125,17 +126,17 @@ struct Reading {
     max_batch: usize,
 }
 
-/// What it takes to be one of several relays.
+/// What the source needs to share a consumer with other relays.
 #[derive(Debug)]
 pub struct StandingBy {
     pub standby: Standby,
     /// The pin of the epoch before.
     pub pin: Option<Arc<Pin>>,
-    /// Told when another relay reads.
+    /// Set to true while another relay reads.
     pub waiting: watch::Sender<bool>,
 }
 
-/// Whether the server that is connected can tell several relays which of them reads.
+/// Checks that the connected server supports standby.
 pub fn can_stand_by(nats: &Nats) -> Result<(), SourceError> {
     if nats.client.is_server_compatible(2, 14, 3) {
         return Ok(());
@@ -145,8 +146,9 @@ pub fn can_stand_by(nats: &Nats) -> Result<(), SourceError> {
     })
 }
 
-/// Begins an epoch: waits for a connection, binds to the consumer or creates it, makes sure that nothing pending can come
-/// after something newer, and subscribes. A consumer that was deleted is created where the pipeline stands, if that is known.
+/// Begins an epoch: waits for a connection, binds to the consumer or creates it, makes sure that no pending message can
+/// arrive after a newer one, and subscribes. If the consumer was deleted, it is created at the pipeline's position, if
+/// that is known.
 pub async fn begin_epoch(
     mut nats: Nats,
     config: Arc<ModuleConfig>,
@@ -154,7 +156,7 @@ pub async fn begin_epoch(
     standby: Option<StandingBy>,
     memory: Arc<Memory>,
 ) -> Result<Epoch, SourceError> {
-    // The watch can't close while `nats` holds the client whose callback feeds it.
+    // The watch cannot close while `nats` holds the client whose callback feeds it.
     let generation = nats
         .link
         .wait_for(|link| link.connected)
@@ -245,7 +247,7 @@ pub async fn begin_epoch(
     Ok(Epoch::subscribe(nats, generation, wire, &config, reading, start))
 }
 
-/// The first delivery afterwards has consumer sequence 1. Answers what the consumer is then.
+/// Resets the consumer and returns its new state. The next delivery has consumer sequence 1.
 async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<Info, SourceError> {
     let reset = consumer.reset(None).await.map_err(|error| {
         SourceError::request(

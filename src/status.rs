@@ -1,5 +1,5 @@
-//! How the relay and its modules are: the running parts write it on the board and count it in the metrics, and the report is what
-//! others read. It knows nothing of HTTP, which `admin` speaks.
+//! The state of the relay and its modules. The running parts write it on the board and count in the metrics; others
+//! read the report. Nothing here knows HTTP, which is in `admin`.
 
 mod board;
 mod metrics;

@@ -1,7 +1,7 @@
-//! Log lines on standard error: for people or as JSON, filtered by `SLIPRING_LOG`.
+//! Log lines on standard error, for people or as JSON, filtered by `SLIPRING_LOG`.
 //!
-//! The log can't hold up or end what it tells of: whatever standard error is (a full disk, a pipe that nobody reads, closed), a line
-//! that can't be written is lost and counted.
+//! The log never blocks or ends the rest of the process. If standard error cannot take a line (a full disk, a pipe that
+//! nobody reads, a closed descriptor), the line is lost and counted.
 
 mod queue;
 
@@ -25,24 +25,24 @@ use tracing_subscriber::fmt::MakeWriter;
 use self::queue::Queue;
 use crate::config::{Place, Problems};
 
-/// What async-nats says about connections, the relay says itself.
+/// The relay itself logs the state of its connections, so async-nats need not.
 pub const DEFAULT_FILTER: &str = "info,async_nats=warn";
 
-/// For commands whose connections are nobody's concern while they hold.
+/// For commands whose connections matter to nobody while they work.
 pub const QUIET_FILTER: &str = "info,async_nats=warn,slipring::nats=warn";
 
-/// How long the end of the process waits for lines that are still to be written.
+/// How long the process waits at its end for lines that are not written yet.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Of the process, since it has one standard error.
+/// Counted once per process, because a process has one standard error.
 static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// Log lines that were lost so far: nobody took them in time, or they could not be written.
+/// Returns the number of log lines lost so far, because they were not taken in time or could not be written.
 pub fn lost_lines() -> u64 {
     LOST_LINES.load(Ordering::Relaxed)
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Format {
     /// For people
@@ -51,40 +51,40 @@ pub enum Format {
     Json,
 }
 
-/// What `SLIPRING_LOG` is set to. An empty one is none, as it is where a variable is passed on that nobody has set.
+/// Returns the value of `SLIPRING_LOG`. An empty value counts as unset: tools that pass variables on set them empty.
 pub fn filter(variable: Option<OsString>) -> Result<Option<String>, Problems> {
     let text = variable.map(OsString::into_string).transpose();
     let text = text.map_err(|_| wrong("its value is not UTF-8, as every value here must be"))?;
     Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
-/// Who waits for a line to be written.
+/// Who waits until a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Whoever logs it: for commands, whose lines must not get between what they print.
+    /// The caller waits. For commands, where a log line must not get in between the lines they print.
     Direct,
-    /// Nobody: for the relay, which goes on when its log can't.
+    /// Nobody waits. For the relay, which goes on when its log cannot be written.
     Queued,
 }
 
-/// The log of this process. Dropping it waits until all lines are written, for a second at the most.
+/// The log of this process. Dropping it waits until all lines are written, at most one second.
 #[derive(Debug, Default)]
 pub struct Log {
     queue: Option<Queue>,
 }
 
 impl Log {
-    /// Starts the log. To be called once in a process; `filter` is what `SLIPRING_LOG` is set to, or the command's default.
+    /// Starts the log. Call it once per process. `filter` is the value of `SLIPRING_LOG` or the command's default.
     ///
     /// # Errors
     ///
-    /// [`Problems`] if the filter is not one; any other error if the log can't be started.
+    /// [`Problems`] if the filter is invalid; any other error if the log cannot be started.
     pub fn start(format: Format, mode: Mode, filter: &str) -> anyhow::Result<Self> {
         let filter = parse(filter)?;
         let started = match mode {
             Mode::Direct => install(format, filter, io::stderr).map(|()| Self { queue: None }),
             Mode::Queued => {
-                // A handle of its own: whoever holds the lock of Rust's may hold it for ever, in front of a pipe that nobody reads.
+                // A handle of its own: a thread that writes to a pipe that nobody reads can hold Rust's lock forever.
                 let stderr = io::stderr().as_fd().try_clone_to_owned();
                 let queue = Queue::start(File::from(stderr.context("no handle on standard error")?), &LOST_LINES)?;
                 panic::set_hook(Box::new(log_panic));
@@ -95,10 +95,10 @@ impl Log {
         started.context("the log can't be started")
     }
 
-    /// Writes a text as it is, behind all lines so far.
+    /// Writes the text unchanged, after all lines so far.
     pub fn print(&mut self, text: &dyn Display) {
         let text = format!("{text}\n");
-        // Nobody is left who could be told that this failed.
+        // If this fails, there is no way left to report it.
         let _ = match &mut self.queue {
             Some(queue) => queue.write_all(text.as_bytes()),
             None => io::stderr().write_all(text.as_bytes()),
@@ -121,7 +121,7 @@ where
     let builder = tracing_subscriber::fmt()
         .with_writer(writer)
         .with_env_filter(filter)
-        // It would tell of a line that can't be written by `eprintln!`, which panics for the same reason.
+        // tracing-subscriber would report an unwritable line with `eprintln!`, which panics for the same reason.
         .log_internal_errors(false);
     let installed = match format {
         Format::Text => builder
@@ -133,7 +133,7 @@ where
     installed.map_err(|error| anyhow::anyhow!(error))
 }
 
-/// Rust's own hook waits until standard error takes what it writes.
+/// Rust's own hook blocks until standard error takes the message.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
@@ -171,10 +171,11 @@ mod tests {
 
     use super::*;
 
-    /// For a process to end that has something to do.
+    /// How long to wait until a child process has ended.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A task panics in a process of its own, since the hook and the log are the process's. Its standard error is a pipe.
+    /// Starts a process in which a task panics, because the hook and the log belong to the whole process. Its standard
+    /// error is a pipe.
     fn panicking() -> (Child, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -191,7 +192,7 @@ mod tests {
     #[ignore = "for a process of its own, which the tests below start"]
     fn logs_much_and_panics() {
         let _log = Log::start(Format::Text, Mode::Queued, DEFAULT_FILTER).unwrap();
-        // More than a pipe holds, and less than the queue does.
+        // More than a pipe holds, and less than the queue holds.
         (0..2_000).for_each(|number| error!(number, "a line that is long enough for a pipe to be full soon"));
         let panicked = thread::spawn(|| panic!("as asked")).join();
         assert!(panicked.is_err() && lost_lines() == 0);

@@ -1,10 +1,10 @@
-//! Which part of the relay may import which. What is not listed may not.
+//! Checks which part of the relay may import which. Everything that is not listed is forbidden.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file or a folder of `src`, and what it may name of the others.
+/// A file or folder of `src`, and the other parts that it may import.
 const WALLS: [(&str, &[&str]); 19] = [
     ("hash", &[]),
     ("load", &[]),
@@ -87,7 +87,7 @@ const WALLS: [(&str, &[&str]); 19] = [
     ),
 ];
 
-/// These belong to no part.
+/// Files that belong to no part.
 const APART: [&str; 3] = ["lib", "main", "walls"];
 
 #[test]
@@ -120,7 +120,7 @@ fn what_a_text_names_is_found() {
     assert_eq!(named(text), ["nats", "config", "memory", "message"]);
 }
 
-/// The parts that the code in `text` names: `crate::nats`, `crate::{config, nats::Nats}`.
+/// Returns the parts that the code in `text` names: `crate::nats`, `crate::{config, nats::Nats}`.
 fn named(text: &str) -> Vec<String> {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let code: Vec<&str> = code.collect();

@@ -1,5 +1,5 @@
-//! What subscribers of Centrifugo would have been shown, read from its histories after the clock has stopped: a way that loses
-//! messages or their order is not fast but wrong.
+//! Reads from Centrifugo's histories what its subscribers would have received, after the clock has stopped. A way that
+//! loses messages or their order is not fast but wrong.
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -9,30 +9,30 @@ use slipring_support::servers::Centrifugo;
 
 use crate::event::{self, Event};
 
-/// Histories that are read at once.
+/// How many histories are read at once.
 const READING: usize = 4;
 
 /// What a way makes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// What was in the stream.
+    /// The content of the stream's message.
     AsPublished,
-    /// What the guest of the bench, or a mapping like it, makes of that.
+    /// The output of the bench's guest, or of an equivalent mapping.
     Reshaped,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrived {
     pub publications: u64,
-    /// Revisions below the newest of their channel that are not there. With versions, one that comes too late is suppressed,
-    /// so that a lost order shows here.
+    /// Missing revisions below the newest of their channel. With versions, Centrifugo suppresses a late revision, so a
+    /// lost order shows here.
     pub missing: u64,
     /// Publications that came after a newer one of their channel.
     pub inversions: u64,
 }
 
-/// Reads the histories of the channels of `events`, and fails if there is something in them that was never published, or that is
-/// not what `shape` says.
+/// Reads the histories of the channels of `events`. Fails if they contain something that was never published, or that
+/// does not have the given shape.
 pub async fn arrived(centrifugo: &Centrifugo, events: &[Event], size: usize, shape: Shape) -> Result<Arrived> {
     let channels = (0..).zip(published(events)).filter(|(_, published)| *published > 0);
     let reading = channels.map(async |(key, published)| {
@@ -60,15 +60,16 @@ pub async fn arrived(centrifugo: &Centrifugo, events: &[Event], size: usize, sha
 }
 
 impl Arrived {
-    /// Each channel shows its revisions from the first on, without a gap: all of them if `all` was drained, and at least as many as
-    /// were acknowledged.
+    /// Checks that each channel has its revisions from the first on without a gap: all of them if `all` was drained,
+    /// and at least as many as were acknowledged.
     pub fn ensure_in_order(self, all: Option<u64>, acknowledged: u64) -> Result<()> {
         ensure!(self.inversions == 0, "the order was lost: {self:?}");
         ensure!(self.missing == 0, "there are gaps: {self:?}");
         self.ensure_complete(all, acknowledged)
     }
 
-    /// As many as were acknowledged have arrived, in whatever order; those count that were suppressed for coming too late.
+    /// Checks that as many as were acknowledged have arrived, in any order. Those that were suppressed for coming
+    /// too late count.
     pub fn ensure_complete(self, all: Option<u64>, acknowledged: u64) -> Result<()> {
         let accounted = self.publications + self.missing;
         ensure!(
@@ -84,7 +85,7 @@ impl Arrived {
     }
 }
 
-/// How many revisions each key has.
+/// Returns how many revisions each key has.
 fn published(events: &[Event]) -> Vec<u32> {
     let keys = events.iter().map(|event| event.key + 1).max().unwrap_or(0);
     let mut published = vec![0; keys as usize];
@@ -92,7 +93,7 @@ fn published(events: &[Event]) -> Vec<u32> {
     published
 }
 
-/// Revisions in the order of a channel's history, of which `published` there were.
+/// Judges the revisions in a channel's history, in order. `published` is how many there were.
 fn judge(revisions: &[u32], published: u32) -> Result<Arrived> {
     let mut seen = vec![false; published as usize + 1];
     let mut newest = 0;

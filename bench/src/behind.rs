@@ -1,5 +1,5 @@
-//! Falling behind well: a backlog waits when the relay starts, as after an outage. How long until the subscribers of its channels
-//! see the newest state, and how long until a message that is published meanwhile comes through.
+//! Catching up: a backlog waits when the relay starts, as after an outage. Measures how long it takes until the
+//! subscribers see the newest state of each channel, and until a message that is published meanwhile comes through.
 
 mod newest;
 mod probe;
@@ -37,7 +37,7 @@ struct Way {
     name: &'static str,
     title: &'static str,
     line: &'static str,
-    /// Whether the newest state of a channel is shown in the end, however old it is.
+    /// Whether the newest state of each channel is shown in the end, however old it is.
     shows_all: bool,
 }
 
@@ -68,7 +68,7 @@ struct World {
     nats: NatsServer,
     jetstream: jetstream::Context,
     stream: Stream,
-    /// The backlog; what comes after it in the stream are probes.
+    /// The size of the backlog. The later messages in the stream are probes.
     messages: usize,
     /// How many revisions each channel has.
     revisions: Vec<u32>,
@@ -92,7 +92,7 @@ pub async fn run(options: &Options) -> Result<Results> {
     let mut runs = 0;
     for round in 1..=rounds {
         for &way in in_turn(round, &ways) {
-            // A channel for the probes of this run alone.
+            // Each run has its own channel for probes.
             let probe = keys + runs;
             runs += 1;
             let title = format!("round {round} of {rounds}, {}", way.title);
@@ -112,7 +112,7 @@ impl World {
         let jetstream = nats.jetstream().await?;
         let events = event::shuffled(messages, keys);
         let stream = fill(&jetstream, STREAM, &events, SIZE, Headers::None).await?;
-        // So that all of it is too old for `max_age`.
+        // After this pause, all of the backlog is too old for `max_age`.
         sleep(Duration::from_millis(1_100)).await;
         let mut revisions = vec![0; keys as usize];
         for Event { key, revision } in events {

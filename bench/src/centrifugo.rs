@@ -1,5 +1,5 @@
-//! Centrifugo as every way gets it: a fresh one, its memory engine, its HTTP and its GRPC API, and histories that keep everything,
-//! so that versions work and what arrived can be read afterwards.
+//! Centrifugo as every way uses it: freshly started, with its memory engine and both APIs. Its histories keep
+//! everything, so that versions work and the results can be read afterwards.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts it with `history` publications a channel; `edit` changes its configuration.
+    /// Starts it with a history of `history` publications per channel. `edit` changes its configuration.
     pub async fn start(history: usize, edit: impl FnOnce(&mut Value)) -> Result<Self> {
         let configure = |config: &mut Value| {
             let namespace = json!({ "name": "bench", "history_size": history, "history_ttl": "1h" });
@@ -25,7 +25,7 @@ impl Target {
         Ok(Self { centrifugo })
     }
 
-    /// Where an API is, as the relay's `endpoints` name it; behind `link`, if there is one.
+    /// Returns the URL of an API in the form of the relay's `endpoints`, behind `link` if there is one.
     pub fn endpoint(&self, api: Api, link: Option<&Link>) -> String {
         match (link, api) {
             (None, _) => self.centrifugo.endpoint(api),

@@ -1,6 +1,6 @@
-//! How long a consumer takes: from its first delivery to the ack of the last message, or until a time is over. What comes
-//! before, such as starting and compiling, does not count. The clock starts at the last look that found nothing delivered, so a
-//! run is at most one pace too long, and never empty.
+//! Measures how long a consumer takes, from its first delivery to the ack of the last message or to a time limit. What
+//! comes before, such as starting and compiling, does not count. The clock starts at the last look that found nothing
+//! delivered, so a run is at most one pace too long, and never empty.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,31 +14,31 @@ use tokio::time::sleep;
 
 use crate::meter::{self, Meter, Used};
 
-/// Between two looks at the consumer.
+/// The pause between two looks at the consumer.
 const PACE: Duration = Duration::from_millis(10);
 
-/// For a way to start and to get its first message.
+/// How long a way may take to start and get its first message.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Drained {
-    /// While the clock ran.
+    /// Messages while the clock ran.
     pub messages: u64,
     pub elapsed: Duration,
-    /// Since the beginning.
+    /// Messages since the beginning.
     pub acknowledged: u64,
     /// Nothing was left when the clock stopped.
     pub all: bool,
     pub used: BTreeMap<String, Used>,
 }
 
-/// Watches `consumer`, which may not be there yet, until it has drained `stream` or has worked for `limit`.
+/// Watches `consumer`, which may not exist yet, until it has drained `stream` or has run for `limit`.
 pub async fn drain(stream: &Stream, consumer: &str, limit: Duration, meter: &Meter<'_>) -> Result<Drained> {
     drain_all(&[(stream, consumer)], limit, meter, async { Ok(()) }).await
 }
 
-/// As [`drain`], with several: from the first delivery to any of them on, until the last one has drained its stream. `begin` is
-/// awaited once the clock runs: what reads at once starts the work there.
+/// Does the same as [`drain`] for several consumers, from the first delivery to any of them until the last one has
+/// drained its stream. `begin` is awaited once the clock runs, to start a reader that would otherwise begin too early.
 pub async fn drain_all(
     consumers: &[(&Stream, &str)],
     limit: Duration,
@@ -46,7 +46,7 @@ pub async fn drain_all(
     begin: impl Future<Output = Result<()>>,
 ) -> Result<Drained> {
     let names = || consumers.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
-    // Asking costs the server something.
+    // Each look costs the server something.
     let pace = PACE * u32::try_from(consumers.len())?;
     let waiting_since = Instant::now();
     let mut start = Seen::now(&look_at_all(consumers).await?, consumers.len(), meter)?;
@@ -103,7 +103,7 @@ fn is_drained(info: &Info) -> bool {
     info.num_pending == 0 && info.num_ack_pending == 0 && info.delivered.consumer_sequence > 0
 }
 
-/// Those that are there.
+/// Returns those that exist.
 async fn look_at_all(consumers: &[(&Stream, &str)]) -> Result<Vec<Info>> {
     let mut infos = Vec::with_capacity(consumers.len());
     for (stream, consumer) in consumers {
@@ -112,7 +112,7 @@ async fn look_at_all(consumers: &[(&Stream, &str)]) -> Result<Vec<Info>> {
     Ok(infos)
 }
 
-/// `None` if it is not there.
+/// Returns `None` if the consumer does not exist.
 pub async fn look(stream: &Stream, consumer: &str) -> Result<Option<Info>> {
     match stream.consumer_info(consumer).await {
         Ok(info) => Ok(Some(info)),
@@ -121,7 +121,7 @@ pub async fn look(stream: &Stream, consumer: &str) -> Result<Option<Info>> {
     }
 }
 
-/// Removes all consumers of `stream`: one that is left would go on to cost the server something.
+/// Removes all consumers of `stream`, because a leftover one would keep costing the server something.
 pub async fn forget_consumers(stream: &Stream) -> Result<()> {
     let names: Vec<String> = stream
         .consumer_names()

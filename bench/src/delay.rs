@@ -1,8 +1,8 @@
-//! A link that takes a while: what goes in at one end comes out at the other half a round trip later, in both directions, and as
-//! much of it may be under way as was sent meanwhile. It bounds the time, not the throughput.
+//! A link with a delay: what goes in at one end comes out at the other half a round trip later, in both directions. Any
+//! amount of data may be on the way, so the link limits the time and not the throughput.
 //!
-//! It has threads of its own, so that neither the benchmark nor the number of connections changes how long it takes. It does
-//! not delay the opening of a connection, which the ways that are measured do once.
+//! It has threads of its own, so that neither the benchmark nor the number of connections changes the delay. It does
+//! not delay the opening of a connection, which the measured ways do once.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Read at once, at the most.
+/// The most bytes read at once.
 const PIECE: usize = 128 << 10;
 
-/// Pieces that are under way in one direction of a connection, at the most: more than fit into any time here.
+/// The most pieces on the way in one direction of a connection. More never fit into any of the delays used here.
 const UNDER_WAY: usize = 4_096;
 
 #[derive(Debug)]
@@ -55,14 +55,14 @@ impl Link {
                 if accepting.closed.load(Ordering::Acquire) {
                     return;
                 }
-                // A server that is not there closes the connection of who asked for it.
+                // If the server cannot be reached, the client's connection is closed.
                 let _ = accepting.carry(client);
             }
         });
         Ok(Self { address, shared })
     }
 
-    /// No link at all if there is nothing to add.
+    /// Returns no link if there is no delay to add.
     pub fn unless_zero(server: &str, round_trip: Duration) -> Result<Option<Self>> {
         (!round_trip.is_zero())
             .then(|| Self::to(server, round_trip))
@@ -78,10 +78,10 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
         for stream in self.shared.streams().drain(..) {
-            // Fails for one that has ended.
+            // Fails for a connection that has ended.
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Has the accepting thread look.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -106,7 +106,7 @@ impl Shared {
     }
 }
 
-/// Ends with the connection, in whatever way that ends.
+/// Ends with the connection, however that ends.
 fn receive(mut from: TcpStream, to: &SyncSender<(Instant, Vec<u8>)>, one_way: Duration) {
     let mut buffer = vec![0; PIECE];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
@@ -130,7 +130,7 @@ fn deliver(mut to: TcpStream, from: &Receiver<(Instant, Vec<u8>)>) {
 mod tests {
     use super::*;
 
-    /// A server that sends back what it gets, on one connection.
+    /// Returns a server that sends back what it gets, on one connection.
     fn echo() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -158,7 +158,7 @@ mod tests {
             .collect();
         times.sort();
         assert!(times[0] >= Duration::from_millis(5), "{:?}", times[0]);
-        // On a machine that has time for it, a tenth of a millisecond more.
+        // On an idle machine, it is a tenth of a millisecond more.
         assert!(times[0] < Duration::from_millis(8), "{:?}", times[0]);
     }
 
@@ -178,7 +178,7 @@ mod tests {
         client.read_to_end(&mut received).unwrap();
         writing.join().unwrap();
         assert!(received.len() == SENT && received.iter().all(|&byte| byte == 7));
-        // One piece after the other would be 25 s in each direction.
+        // One piece after the other would take 25 s in each direction.
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 

@@ -1,9 +1,9 @@
-//! The messages: orders that change again and again. Everything in one follows from its key and its revision, so that whoever
-//! sees one knows what belongs in it.
+//! The messages: orders that change again and again. Everything in a message follows from its key and its revision, so
+//! that any reader knows what must be in it.
 
 use std::fmt::Write;
 
-/// So that every run, and every machine, gets the same messages in the same order.
+/// A fixed seed, so that every run on every machine gets the same messages in the same order.
 const SEED: u64 = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Event {
     pub revision: u32,
 }
 
-/// As many messages of each key, in a random order; the revisions of one key rise.
+/// Returns as many messages of each key, in a random order. The revisions of one key rise.
 pub fn shuffled(messages: usize, keys: u32) -> Vec<Event> {
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut order: Vec<u32> = (0..keys).cycle().take(messages).collect();
@@ -33,12 +33,12 @@ pub fn shuffled(messages: usize, keys: u32) -> Vec<Event> {
 }
 
 impl Event {
-    /// Where subscribers find it.
+    /// Returns the channel on which subscribers find it.
     pub fn channel(self) -> String {
         channel(self.key)
     }
 
-    /// JSON of `size` bytes; of some more if it does not fit into so few (100 are enough up to a million keys).
+    /// Returns JSON of `size` bytes, or a little more if it does not fit (100 are enough up to a million keys).
     pub fn payload(self, size: usize) -> String {
         let mut text = format!(
             r#"{{"id":{},"revision":{},"status":"paid","lines":["#,
@@ -47,7 +47,7 @@ impl Event {
         for line in 0..lines(size) {
             let comma = if line == 0 { "" } else { "," };
             let (quantity, price) = (self.quantity(line), self.price_cents(line));
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, r#"{comma}{{"quantity":{quantity},"price_cents":{price}}}"#);
         }
         text.push_str(r#"],"note":""#);
@@ -57,7 +57,7 @@ impl Event {
         text
     }
 
-    /// What the lines of a message of that size cost together: what a transform has to find out.
+    /// Returns the total price of the lines of a message of that size, which a transform has to compute.
     pub fn total_cents(self, size: usize) -> u64 {
         (0..lines(size))
             .map(|line| u64::from(self.quantity(line)) * u64::from(self.price_cents(line)))
@@ -73,7 +73,7 @@ impl Event {
     }
 }
 
-/// The channel of a key.
+/// Returns the channel of a key.
 pub fn channel(key: u32) -> String {
     format!("bench:{key}")
 }

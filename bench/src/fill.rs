@@ -1,4 +1,4 @@
-//! A stream full of messages, stored in files, as fast as JetStream takes them in.
+//! Fills a file-based stream with messages as fast as JetStream accepts them.
 
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
@@ -7,18 +7,18 @@ use async_nats::jetstream::stream::{Config, Stream};
 
 use crate::event::Event;
 
-/// Messages that are on their way into JetStream at once. It drops what it can't take in (10,000 or 128 MiB by default), so
-/// there is a bound.
+/// The most messages on their way into JetStream at once. JetStream drops what it cannot take in (10,000 or 128 MiB by
+/// default), so this is bounded.
 const CHUNK: usize = 5_000;
 
-/// Bytes of these.
+/// The most bytes on their way.
 const CHUNK_BYTES: usize = 32 << 20;
 
 /// What a message has beside its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headers {
     None,
-    /// Channel, version and nothing else, as Centrifugo's own consumer looks for them.
+    /// Channel and version, as Centrifugo's own consumer expects them.
     Centrifugo,
 }
 
@@ -52,8 +52,8 @@ pub async fn fill(
     filling.await.with_context(|| format!("filling the stream {name}"))
 }
 
-/// All but the last go without asking for an ack: what one connection sends is stored in its order, and the last one's ack is
-/// that of all.
+/// Only the last message asks for an ack. JetStream stores the messages of one connection in order, so the last
+/// ack covers all.
 async fn store(
     jetstream: &jetstream::Context,
     name: &str,

@@ -1,5 +1,5 @@
-//! How throughput and memory grow: each series varies one thing and leaves all others at their defaults. And what modules cost
-//! that have nothing to do, and how long a relay takes to start with many of them.
+//! How throughput and memory grow: each series varies one thing and leaves all others at their defaults. It also
+//! measures the cost of modules that have nothing to do, and how long a relay takes to start with many of them.
 
 mod idle;
 mod module;
@@ -19,7 +19,7 @@ pub use results::Results;
 use series::Series;
 use world::World;
 
-/// The names that `--only` may give, beside those of the series.
+/// The names that `--only` accepts, beside those of the series.
 const IDLE: &str = "idle";
 const START: &str = "start";
 

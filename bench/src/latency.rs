@@ -1,4 +1,5 @@
-//! How long a message takes from its publish in NATS to a subscriber of Centrifugo, at several rates, in each way in turn.
+//! How long a message takes from its publish in NATS to a subscriber of Centrifugo, at several rates, in
+//! each way in turn.
 
 mod results;
 mod way;
@@ -23,10 +24,10 @@ const RATES: [u32; 3] = [100, 1_000, 10_000];
 /// Enough for a smoke run, and for a debug build.
 const SMOKE_RATES: [u32; 2] = [100, 1_000];
 
-/// Published before anything counts.
+/// Messages published in this time do not count.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Whether any of its ways was asked for.
+/// Returns true if any of its ways was asked for.
 pub fn is_wanted(options: &Options) -> bool {
     WAYS.iter().any(|way| options.wants(way.name))
 }

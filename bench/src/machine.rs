@@ -1,4 +1,4 @@
-//! What it was measured on.
+//! The machine and the versions that were measured.
 
 use std::fmt;
 use std::process::Command;
@@ -14,11 +14,11 @@ pub struct Machine {
     pub cores: usize,
     pub memory_bytes: u64,
     pub kernel: String,
-    /// Each as it says itself.
+    /// Each version as the program reports it.
     pub nats_server: String,
     pub centrifugo: String,
     pub bento: String,
-    /// The commit, with a note if something was changed since.
+    /// The commit, with a note if there were uncommitted changes.
     pub slipring: String,
 }
 
@@ -30,7 +30,7 @@ impl Machine {
             .and_then(|total| total.trim_end_matches(" kB").parse().ok())
             .context("MemTotal in /proc/meminfo")?;
         Ok(Self {
-            // Not on every architecture.
+            // Not available on every architecture.
             cpu: field(&read("/proc/cpuinfo")?, "model name")
                 .unwrap_or("unknown")
                 .to_owned(),
@@ -61,7 +61,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// `name : value`, in the files of `/proc`.
+/// Finds `name : value` in a file of `/proc`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
@@ -74,7 +74,7 @@ fn version(program: &str, ask: &str) -> String {
         return "(not installed)".to_owned();
     };
     let said = output(Command::new(path).arg(ask)).unwrap_or_default();
-    // The first word that begins with a number, whatever stands around it.
+    // The first word that begins with a number, whatever surrounds it.
     let words = said.split([' ', '\n', ',']).map(|word| word.trim_start_matches('v'));
     let mut versions = words.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     versions.next().unwrap_or("(unknown)").to_owned()

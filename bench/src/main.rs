@@ -1,16 +1,16 @@
-//! Measures the relay beside other ways to bring messages from JetStream to Centrifugo, and how it grows and catches up, on this
-//! machine and in one run. What is measured and how is in `BENCHMARKS.md`. The pieces of the relay are measured in
-//! `benches/pieces.rs`, at the root.
+//! Compares the relay with other ways to bring messages from JetStream to Centrifugo, and measures how it grows and
+//! catches up, on this machine and in one run. `BENCHMARKS.md` says what is measured and how. `benches/pieces.rs` at
+//! the root measures the pieces of the relay.
 //!
-//! A benchmark is a file here with a folder of its own; the others are what benchmarks share:
+//! Each benchmark has a file here and a folder of its own. The other files are shared:
 //!
-//! - [`event`]: the messages; [`fill`]: a stream full of them; [`arrived`]: whether what came out is right.
-//! - [`clock`]: from the first delivery to the last ack; [`meter`]: what processes use meanwhile.
+//! - [`event`]: the messages. [`fill`]: a stream full of them. [`arrived`]: checks the results.
+//! - [`clock`]: the time from the first delivery to the last ack. [`meter`]: what processes use meanwhile.
 //! - [`delay`]: a link with a round trip of some milliseconds.
 //! - [`paced`]: messages at a steady pace, and when each of them arrived.
-//! - [`home`]: the relay, as a user would run it; [`centrifugo`]: Centrifugo, as all ways use it; [`own_consumer`]: what it has
-//!   itself for the same.
-//! - [`machine`], [`report`], [`statistics`], [`table`], [`plot`]: what is said about it in the end.
+//! - [`home`]: the relay, as a user would run it. [`centrifugo`]: Centrifugo, as all ways use it. [`own_consumer`]:
+//!   Centrifugo's own consumer.
+//! - [`machine`], [`report`], [`statistics`], [`table`], [`plot`]: the report.
 
 mod arrived;
 mod behind;

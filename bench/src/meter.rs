@@ -1,4 +1,4 @@
-//! What the processes of a run use of the machine while the clock runs.
+//! Measures what the processes of a run use while the clock runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use slipring_support::Usage;
 
-/// By the name of the process.
+/// Keyed by the name of the process.
 pub type Reading = BTreeMap<String, Usage>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Used {
     pub cpu_seconds: f64,
-    /// In bytes; of its whole life.
+    /// In bytes, over its whole life.
     pub peak_memory: u64,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Meter<'_> {
     }
 }
 
-/// What was used between two readings.
+/// Returns what was used between two readings.
 pub fn between(before: &Reading, after: &Reading) -> BTreeMap<String, Used> {
     let used = after.iter().filter_map(|(process, after)| {
         let before = before.get(process)?;

@@ -1,4 +1,4 @@
-//! What every benchmark can be told.
+//! The options of every benchmark.
 
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// `full`, or `smoke` in a smoke run, unless told otherwise.
+    /// Returns `full`, or `smoke` in a smoke run, unless the user gave a number.
     pub fn rounds(&self, full: usize, smoke: usize) -> usize {
         self.rounds.unwrap_or(if self.smoke { smoke } else { full })
     }
@@ -63,7 +63,7 @@ impl Options {
         self.seconds.unwrap_or(if self.smoke { smoke } else { full })
     }
 
-    /// Whether the way of this name was asked for.
+    /// Returns true if the way of this name was asked for.
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|wanted| name.starts_with(wanted.as_str()))
     }

@@ -1,5 +1,5 @@
-//! Centrifugo's own `nats_jetstream` consumer, as it is set up here. It publishes the payload as it is, to the channel and with
-//! the version that the message's headers name.
+//! Centrifugo's own `nats_jetstream` consumer, as it is set up here. It publishes the payload unchanged, to the channel
+//! and with the version in the message's headers.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 pub const CONSUMER: &str = "centrifugo";
 
-/// More than the 500 that it asks for at once (nats.go's default), which it has no setting for: 100, its own default, would
-/// slow it down.
+/// Must exceed the 500 messages that Centrifugo asks for at once (nats.go's default), which it has no setting for. Its
+/// own default of 100 would slow it down.
 const MAX_ACK_PENDING: i64 = 10_000;
 
 /// Longer than Centrifugo takes to start.
 const PAUSE: Duration = Duration::from_secs(600);
 
-/// Made here so that it ends with us: one that Centrifugo makes, it makes again when it is gone, and reads everything once more.
+/// The benchmark creates the consumer. Centrifugo recreates one of its own when it is gone, and reads everything again.
 pub async fn create(stream: &Stream) -> Result<()> {
     let config = pull::Config {
         durable_name: Some(CONSUMER.to_owned()),
@@ -33,7 +33,7 @@ pub async fn create(stream: &Stream) -> Result<()> {
         .context("creating the consumer for Centrifugo")
 }
 
-/// Keeps its messages back until [`resume`]: Centrifugo reads as soon as it is up, which is before anybody can look.
+/// Holds its messages back until [`resume`]: Centrifugo reads as soon as it is up, before anybody can look.
 pub async fn pause(stream: &Stream) -> Result<()> {
     let until = (SystemTime::now() + PAUSE).into();
     let paused = stream.pause_consumer(CONSUMER, until).await;
@@ -45,7 +45,7 @@ pub async fn resume(stream: &Stream) -> Result<()> {
     resumed.map(drop).context("resuming the consumer for Centrifugo")
 }
 
-/// What goes under `consumers` in Centrifugo's configuration.
+/// Returns the value of `consumers` in Centrifugo's configuration.
 pub fn consumers(nats: &str, stream: &str) -> Value {
     json!([{
         "name": "bench",

@@ -1,5 +1,5 @@
-//! Messages at a steady pace, from just before each is published to its arrival at one WebSocket subscriber. Both ends are in
-//! this process, so that one clock times them.
+//! Messages at a steady pace, timed from just before each publish to the arrival at one WebSocket subscriber. Both ends
+//! are in this process, so that they share one clock.
 
 mod listener;
 mod publisher;
@@ -19,7 +19,7 @@ pub use publisher::{Load, Publisher};
 
 /// Bytes of a message.
 pub const SIZE: usize = 200;
-/// As many channels.
+/// Also the number of channels.
 pub const KEYS: u32 = 1_000;
 
 /// A message that has arrived.
@@ -31,11 +31,11 @@ pub struct Delivery {
     pub received: Instant,
 }
 
-/// All that was published, in the order in which it arrived.
+/// All messages in order of arrival.
 #[derive(Debug)]
 pub struct Observed(pub Vec<Delivery>);
 
-/// Microseconds.
+/// Returns microseconds.
 pub fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
@@ -45,14 +45,14 @@ impl Delivery {
         self.received.saturating_duration_since(self.sent)
     }
 
-    /// By how much the publisher was behind its schedule.
+    /// Returns how late the publisher was.
     pub fn late(&self) -> Duration {
         self.sent.saturating_duration_since(self.due)
     }
 }
 
 impl Observed {
-    /// Without what was due in the first moments, while connections warm up.
+    /// Leaves out the messages that were due in the first moments, while connections warm up.
     pub fn after(self, warm_up: Duration) -> Self {
         let Some(start) = self.0.iter().map(|delivery| delivery.due).min() else {
             return self;
@@ -62,7 +62,7 @@ impl Observed {
         Self(deliveries)
     }
 
-    /// Those that arrived in this time.
+    /// Returns the messages that arrived between `from` and `to`.
     pub fn between(&self, from: Instant, to: Instant) -> &[Delivery] {
         let from = self.0.partition_point(|delivery| delivery.received < from);
         let to = self.0.partition_point(|delivery| delivery.received < to);
@@ -70,14 +70,14 @@ impl Observed {
     }
 }
 
-/// The `share` of them (0.99) takes no longer.
+/// Returns the longest duration among the fastest `share` of the deliveries (0.99).
 pub fn at_most(deliveries: &[Delivery], share: f64, duration: impl Fn(&Delivery) -> Duration) -> u32 {
     let mut micros: Vec<u32> = deliveries.iter().map(|delivery| micros(duration(delivery))).collect();
     micros.sort_unstable();
     percentile(&micros, share)
 }
 
-/// The longest time in which nothing happened, between two of these.
+/// Returns the longest time between two of these.
 pub fn longest_gap(deliveries: &[Delivery], when: impl Fn(&Delivery) -> Instant) -> Duration {
     let mut times: Vec<Instant> = deliveries.iter().map(when).collect();
     times.sort_unstable();
@@ -85,21 +85,21 @@ pub fn longest_gap(deliveries: &[Delivery], when: impl Fn(&Delivery) -> Instant)
     gaps.max().unwrap_or_default()
 }
 
-/// An empty stream; what was in it before is gone.
+/// Creates an empty stream. An existing one is deleted.
 pub async fn empty_stream(nats: &NatsServer, name: &str) -> Result<Stream> {
     let jetstream = nats.jetstream().await?;
-    // It fails if there is none.
+    // Fails if there is none.
     let _ = jetstream.delete_stream(name).await;
     fill(&jetstream, name, &[], SIZE, Headers::None).await
 }
 
-/// Publishes what is in `load`, and waits until all of it has arrived.
+/// Publishes `load` and waits until all of it has arrived.
 pub async fn observe(load: Load, centrifugo: &Centrifugo) -> Result<Observed> {
     let listener = Listener::subscribe(centrifugo).await?;
     listener.listen(Publisher::start(load)).await
 }
 
-/// As many as `rate` makes in that time.
+/// Returns as many events as `rate` makes in that time.
 pub fn events(rate: u32, time: Duration) -> Vec<Event> {
     let messages = (f64::from(rate) * time.as_secs_f64()).ceil() as usize;
     event::shuffled(messages, KEYS)

@@ -1,6 +1,6 @@
-//! The throughput as a picture for a README: a group of bars for each delay, a bar for the median of a way, a thin line from its
-//! slowest to its fastest run. Written by hand, since bars and text are all there is. Its background is its own, so that it can be
-//! read in light and dark surroundings alike.
+//! Draws the throughput as a picture for the README: a group of bars for each delay, a bar for the median of a way, and
+//! a thin line from its slowest to its fastest run. The SVG is written by hand, because it consists only of bars and
+//! text. It has its own background, so that it can be read on light and dark pages.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,17 +13,17 @@ use crate::throughput::Results;
 
 const WIDTH: f64 = 880.0;
 const MARGIN: f64 = 24.0;
-/// Where bars begin; what they are called stands to the left.
+/// Where bars begin. Their names are to the left.
 const LEFT: f64 = 260.0;
-/// Of the longest line; its number stands to the right.
+/// The width of the longest line. Its number is to the right.
 const LONGEST: f64 = 520.0;
 /// From one bar to the next.
 const PITCH: f64 = 22.0;
 const BAR: f64 = 14.0;
-/// Above a group, with its title.
+/// The height above a group, with its title.
 const GROUP: f64 = 42.0;
 const HEAD: f64 = 66.0;
-/// A line of small print.
+/// The height of a line of small print.
 const SMALL: f64 = 16.0;
 
 const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}\
@@ -106,7 +106,7 @@ fn draw_bar(body: &mut String, bar: &Bar<'_>, y: f64, scale: impl Fn(f64) -> f64
         name if name.starts_with("ceiling") => "ceiling",
         _ => "other",
     };
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(
         body,
         r#"<rect class="{class}" x="{LEFT}" y="{y}" width="{:.1}" height="{BAR}"/>"#,
@@ -149,7 +149,7 @@ fn caption(results: &Results) -> String {
     )
 }
 
-/// The same in words.
+/// Describes the picture in words.
 fn description(groups: &[(u64, Vec<Bar<'_>>)]) -> String {
     let group = |(delay_ms, bars): &(u64, Vec<Bar<'_>>)| {
         let bars = bars
@@ -197,7 +197,8 @@ mod tests {
         }
     }
 
-    /// The elements of a document, each with what is in its tag; fails if one is not closed in its turn.
+    /// Returns the elements of a document, each with the content of its tag. Fails if one is not closed in
+    /// the right order.
     fn elements(document: &str) -> Vec<&str> {
         let mut open = Vec::new();
         let mut elements = Vec::new();
@@ -260,7 +261,7 @@ mod tests {
         }
     }
 
-    /// What does not overlap: each line of text has a height of its own, in its column.
+    /// Each line of text in a column has a height of its own, so nothing overlaps.
     #[test]
     fn labels_have_room() {
         let ways = ["slipring-http", "slipring-keys-grpc", "bento-20", "ceiling-keys-grpc"];

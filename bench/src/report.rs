@@ -1,4 +1,4 @@
-//! Everything that was measured, as it is written to a file and read again.
+//! All results, in the form that is written to a file and read again.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::{latency, swap, throughput};
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     pub machine: Machine,
-    /// Each benchmark that was run.
+    /// The results of each benchmark that was run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub throughput: Option<throughput::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,8 +1,8 @@
-//! What several rounds have in common.
+//! Summarizes several rounds.
 
 use std::fmt;
 
-/// Of at least one number.
+/// The spread of at least one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub median: f64,
@@ -25,34 +25,34 @@ impl Spread {
     }
 }
 
-/// What one thing is to another in each round that has both. Rounds lie minutes apart, in which a machine that others use, too, may
-/// become another one; within a round it mostly is the same.
+/// Returns the ratio of one thing to another in each round that has both. Rounds are minutes apart, and the speed of a
+/// shared machine may change meanwhile. Within a round it mostly stays the same.
 pub fn ratios(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<Spread> {
     let in_round = |round: usize| to.iter().find(|(other, _)| *other == round).map(|(_, number)| *number);
     Spread::of(of.iter().filter_map(|(round, number)| Some(number / in_round(*round)?)))
 }
 
-/// What is measured in a round, from the first to the last and in the next one from the last to the first: what drifts within rounds
-/// is then no one's advantage.
+/// Returns what is measured in a round: from first to last, and in the next round from last to first. A drift within
+/// rounds then favours nobody.
 pub fn in_turn<T>(round: usize, things: &[T]) -> impl Iterator<Item = &T> {
     let last = things.len().saturating_sub(1);
     (0..things.len()).map(move |index| &things[if round.is_multiple_of(2) { last - index } else { index }])
 }
 
-/// The smallest and the largest, with thousands kept apart.
+/// Prints the smallest and the largest number, with separators for thousands.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}–{}", thousands(self.min), thousands(self.max))
     }
 }
 
-/// What this share (0.99) of the numbers, which are in ascending order, does not exceed; 0 if there are none.
+/// Returns the number that this share (0.99) of the sorted numbers does not exceed, or 0 if there are none.
 pub fn percentile(sorted: &[u32], share: f64) -> u32 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
-/// `1.23`, of microseconds.
+/// Formats microseconds as milliseconds: `1.23`.
 pub fn milliseconds(micros: f64) -> String {
     format!("{:.2}", micros / 1_000.0)
 }

@@ -1,6 +1,6 @@
-//! What a swap of the module costs those who watch: under a steady load the module is replaced again and again, and the longest time
-//! without a receipt around each swap is compared with the one just before it. Compiling the new module belongs to it: it takes
-//! place on the same machine.
+//! What subscribers notice of a swap: under a steady load the module is replaced again and again, and the longest time
+//! without a receipt around each swap is compared with the one just before it. Compiling the new module counts, because
+//! it takes place on the same machine.
 
 mod build;
 mod results;
@@ -24,23 +24,23 @@ use results::Swap;
 
 const STREAM: &str = "BENCH";
 
-/// Messages a second; a debug build is not made for more in a smoke run.
+/// Messages a second. A smoke run may use a debug build, which cannot handle this rate.
 const RATE: u32 = 10_000;
 const SMOKE_RATE: u32 = 1_000;
 
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// For the relay to start, and for a swap.
+/// The limit for the relay's start, and for a swap.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Still belongs to a swap, when the status already shows the new module.
+/// How long a swap still counts after the status shows the new module.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// When the module was replaced.
 #[derive(Debug, Clone, Copy)]
 struct Replaced {
     at: Instant,
-    /// The status showed the new one.
+    /// When the status showed the new module.
     taken_over: Instant,
 }
 
@@ -52,7 +52,7 @@ pub async fn run(options: &Options) -> Result<Results> {
 
     let nats = NatsServer::start().await?;
     paced::empty_stream(&nats, STREAM).await?;
-    // More than is needed: the publisher is stopped after the last swap.
+    // More than enough: the publisher is stopped after the last swap.
     let longest = WARM_UP + (between + PATIENCE) * u32::try_from(swaps)?;
     let load = Load {
         nats: nats.url(),
@@ -92,7 +92,7 @@ pub async fn run(options: &Options) -> Result<Results> {
     Ok(Results::new(rate, swaps.collect()))
 }
 
-/// Replaces the module that many times; before each swap there is a time without one, to compare with.
+/// Replaces the module `swaps` times. Before each swap there is a time without one, for comparison.
 async fn replace(home: &Home, relay: &Relay, swaps: usize, between: Duration) -> Result<Vec<Replaced>> {
     let mut replaced = Vec::with_capacity(swaps);
     for number in 1..=swaps {

@@ -1,6 +1,6 @@
-//! Tables in Markdown, aligned, so that they can be read in a terminal and put into a document as they are.
+//! Markdown tables with aligned columns, readable in a terminal and in a document.
 
-/// The first column to the left, the others to the right.
+/// Aligns the first column to the left and the others to the right.
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());

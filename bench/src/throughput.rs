@@ -58,7 +58,7 @@ pub async fn run(options: &Options) -> Result<Results> {
 
 async fn one(world: &World, way: Way, delay: Duration) -> Result<Measured> {
     let measured = way.run(world, delay).await;
-    // A consumer that is left would go on to cost the server something.
+    // A leftover consumer would keep costing the server something.
     world.forget_consumers().await?;
     measured
 }

@@ -1,4 +1,4 @@
-//! Whether every benchmark still works, with numbers so small that its figures mean nothing.
+//! Checks that every benchmark works, with numbers so small that its figures mean nothing.
 
 use std::process::Command;
 
@@ -122,7 +122,7 @@ fn what_is_new_comes_through_behind_a_backlog() {
     assert!(said.contains("| every message"), "{said}");
 }
 
-/// What a smoke run reports, as JSON and in words.
+/// Returns the report of a smoke run, as JSON and in words.
 fn bench(arguments: &[&str]) -> (Value, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bench.json");

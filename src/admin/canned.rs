@@ -1,4 +1,4 @@
-//! For tests: a server that gives one answer.
+//! A server for tests that gives one fixed answer.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use url::Url;
 
-/// Where it listens, and the lines of the request once it was made.
+/// Returns the server's URL, and the lines of the request once it was made.
 pub fn answer(status: &str, body: &str) -> (Url, JoinHandle<Vec<String>>) {
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

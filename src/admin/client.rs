@@ -1,4 +1,4 @@
-//! Asks a running relay, over its admin server.
+//! The client of a running relay's admin server.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use url::Url;
 use super::routes::COMMAND_HEADER;
 use crate::config::Secret;
 
-/// A relay that is thought to run.
+/// A relay that is expected to run at this address.
 #[derive(Debug)]
 pub struct Client {
     url: Url,
@@ -31,12 +31,12 @@ impl Client {
             url,
             token,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-            // A proxy has no way to the loopback of this machine.
+            // A proxy cannot reach the loopback interface of this machine.
             client: reqwest::Client::builder().no_proxy().build()?,
         })
     }
 
-    /// What `/api/status` says.
+    /// Returns the JSON of `/api/status`.
     pub fn status(&self) -> anyhow::Result<Value> {
         let url = self.path("api/status")?;
         let (status, body) = self.ask(&url, self.client.get(url.clone()).timeout(TIMEOUT))?;
@@ -46,7 +46,7 @@ impl Client {
         serde_json::from_str(&body).with_context(|| format!("the answer of {url} is not JSON"))
     }
 
-    /// Has a command carried out. Answers what the relay says, in a sentence.
+    /// Runs a command. Returns the relay's reply, a sentence.
     pub fn command(&self, module: &str, verb: &str) -> anyhow::Result<String> {
         let url = self.path(&format!("api/modules/{module}/{verb}"))?;
         let request = self.client.post(url.clone()).header(COMMAND_HEADER, "1");
@@ -165,7 +165,7 @@ mod tests {
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         the answer of http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
         "#);
-        // Bound and closed again: no one listens there.
+        // The port was bound and closed again, so nothing listens there.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = Url::parse(&format!("http://{address}/")).unwrap();
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"

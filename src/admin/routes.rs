@@ -1,4 +1,4 @@
-//! What can be asked for over HTTP, by whom, and what is answered.
+//! The routes of the admin server, who may use them, and the replies.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::config::Secret;
 use crate::modules::{Controls, Unheard, Verb};
 use crate::status::{CONTENT_TYPE, Metrics, Status, StatusBoard};
 
-/// A web page can make a browser send a request here, but not one with a header of its own.
+/// A web page can make a browser send a request here, but not one with a custom header.
 pub(super) const COMMAND_HEADER: &str = "slipring-command";
 
 pub(super) const PATHS: &str = "\
@@ -54,11 +54,12 @@ pub(super) fn router(served: Served, token: Option<&Secret>) -> Router {
         }
         None => router,
     };
-    // After the layer, which is for what is already there: a probe of life needs no secret.
+    // Added after the layer, which only applies to the routes before it: a liveness probe needs no token.
     router.route("/healthz", get("ok\n"))
 }
 
-/// Digests are compared, so the time taken says nothing about the token: nobody can choose a digest's first bytes.
+/// Compares digests, so the time it takes reveals nothing about the token: nobody can choose the first bytes of a
+/// digest.
 async fn authorize(Shared(expected): Shared<Arc<[u8]>>, request: Request, next: Next) -> Response {
     let header = request.headers().get(header::AUTHORIZATION);
     let given = header
@@ -91,7 +92,7 @@ async fn ready(Shared(served): Shared<Served>) -> Response {
     }
     let mut text = String::from("not ready:\n");
     for obstacle in obstacles {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "- {obstacle}");
     }
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()

@@ -13,7 +13,7 @@ use crate::config::{self, Secret};
 use crate::modules::Controls;
 use crate::status::{Metrics, StatusBoard};
 
-/// A scrape that is being answered may end; a client that reads nothing does not hold up the exit.
+/// Enough to finish a scrape. A client that reads nothing does not delay the exit.
 const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum Error {
     Serve { address: SocketAddr, source: io::Error },
 }
 
-/// Listens, and answers once it is told to serve.
+/// Listens at once, but answers only when told to serve.
 #[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
@@ -53,12 +53,12 @@ impl Admin {
         })
     }
 
-    /// With the port that was given if port 0 was asked for.
+    /// Returns the address, with the actual port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Until it is cancelled. Cancel it last, so that a drain can be watched.
+    /// Serves until it is cancelled. Cancel it last, so that a drain can be watched.
     pub async fn serve(
         self,
         board: StatusBoard,

@@ -48,7 +48,7 @@ async fn start(token: Option<&str>) -> Test {
 }
 
 impl Test {
-    /// The status line's code, the headers and the body.
+    /// Returns the status code, the headers and the body.
     async fn get(&self, path: &str, headers: &str) -> (u16, String, String) {
         self.ask("GET", path, headers).await
     }
@@ -214,7 +214,7 @@ async fn a_taken_address_is_named() {
 #[tokio::test]
 async fn cancelling_ends_it_whatever_a_client_does() {
     let test = start(None).await;
-    // Half a request: neither idle nor ever complete.
+    // Half a request: the connection is neither idle nor ever complete.
     let mut stream = TcpStream::connect(test.address).await.unwrap();
     stream.write_all(b"GET /metr").await.unwrap();
     assert_eq!(test.get("/healthz", "").await.0, 200);

@@ -1,4 +1,4 @@
-//! `slipring.toml`, checked.
+//! The checked form of `slipring.toml`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +11,8 @@ use url::Url;
 /// `slipring.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// What all that passes through the modules may take, in bytes. `None`: as much as suits the machine.
+    /// The bound on the memory of everything that passes through the modules, in bytes. `None` means a default for the
+    /// machine.
     pub memory_limit: Option<usize>,
     pub nats: Nats,
     pub centrifugo: Centrifugo,
@@ -19,10 +20,10 @@ pub struct Config {
     pub publish: Publish,
     pub admin: Admin,
     pub dead_letters: DeadLetters,
-    /// `None`: this relay is the only one.
+    /// `None` if this relay is the only one.
     pub standby: Option<Standby>,
     pub shutdown: Shutdown,
-    /// Variables that are named like the relay's and set nothing.
+    /// Variables that are named like the relay's but set nothing.
     pub unknown_variables: Vec<String>,
 }
 
@@ -57,38 +58,38 @@ pub struct NatsTls {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Centrifugo {
-    /// At least one; tried in this order after a failure.
+    /// At least one. After a failure they are tried in this order.
     pub endpoints: Vec<Url>,
     pub api_key: Option<Secret>,
-    /// Of one request.
+    /// The limit for one request.
     pub timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modules {
     pub dir: PathBuf,
-    /// Where wasmtime keeps compiled code, so that a restart is quick. Private to this user.
+    /// Where wasmtime keeps compiled code, to make restarts quick. Private to this user.
     pub cache_dir: Option<PathBuf>,
-    /// Where the versions of modules that were at work are kept, for a rollback.
+    /// Where previous versions of modules are kept for a rollback.
     pub versions_dir: PathBuf,
-    /// How many of each module, the one at work among them.
+    /// How many versions of each module are kept, including the running one.
     pub keep_versions: usize,
-    /// Files that others than this user and root may change are not taken.
+    /// Refuse files that other users than this one and root may change.
     pub strict_permissions: bool,
     pub bounds: Bounds,
 }
 
-/// What a file may take before anything of it runs.
+/// Limits on loading a file, before any of it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub file_size: usize,
-    /// Processor time of compiling it. Begun seconds count as whole ones.
+    /// Processor time for compiling the file. A started second counts as a whole one.
     pub cpu: Duration,
-    /// Bytes of memory that compiling it takes.
+    /// Memory for compiling the file, in bytes.
     pub memory: usize,
-    /// How deep components and modules in it may be nested, and blocks in a function 500 times as deep. What compilers and wit-component
-    /// make has a depth of three.
+    /// How deep components and modules may be nested in the file. Blocks in a function may be nested 500 times as deep.
+    /// Compilers and wit-component produce a depth of three.
     pub nesting: usize,
 }
 
@@ -97,14 +98,15 @@ impl Bounds {
         self.cpu.as_secs() + u64::from(self.cpu.subsec_nanos() > 0)
     }
 
-    /// By the clock: what gets a tenth of a core is still given its processor time.
+    /// Returns the limit in wall-clock time. Even a process that gets only a tenth of a core can use its processor
+    /// time within it.
     pub fn clock(&self) -> Duration {
         self.cpu * 10
     }
 }
 
 impl Default for Bounds {
-    /// CPython in a file of 18 to 38 MB is the largest guest of the examples, and stays well below.
+    /// CPython in a file of 18 to 38 MB is the largest guest of the examples. It stays well below these limits.
     fn default() -> Self {
         Self {
             file_size: 200 << 20,
@@ -120,14 +122,14 @@ pub struct Publish {
     pub order: Order,
     /// Whether publications carry an idempotency key.
     pub idempotency: bool,
-    /// Publications a request.
+    /// Publications per request.
     pub max_batch: usize,
-    /// Requests a pipeline.
+    /// Requests in flight per pipeline.
     pub max_in_flight: usize,
 }
 
 impl Publish {
-    /// What the scheduler keeps to.
+    /// Returns the scheduler's limits.
     pub fn limits(&self) -> Limits {
         Limits::new(self.order, self.max_batch, self.max_in_flight)
     }
@@ -136,7 +138,7 @@ impl Publish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     pub listen: SocketAddr,
-    /// Needed from everyone when `listen` is not a loopback address.
+    /// Required from every client when `listen` is not a loopback address.
     pub token: Option<Secret>,
 }
 
@@ -145,20 +147,20 @@ pub struct DeadLetters {
     pub stream: String,
 }
 
-/// Several relays on the same consumers, of which one works at a time.
+/// Several relays share the same consumers, and one of them works at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standby {
-    /// How long a relay that falls silent keeps the others waiting.
+    /// How long the others wait for a relay that falls silent.
     pub ttl: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long what is in flight may take after SIGTERM.
+    /// How long messages in flight may take after SIGTERM.
     pub grace: Duration,
 }
 
-/// A text that must not be shown: it prints as `***`.
+/// A text that must not be shown. It prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -167,7 +169,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for whoever has to send it.
+    /// Returns the text itself, for code that has to send it.
     pub fn expose(&self) -> &str {
         &self.0
     }

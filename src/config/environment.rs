@@ -1,5 +1,6 @@
-//! The variables whose names begin with `SLIPRING_`. One that no key reads is refused if it looks like one that some key does: the
-//! relay would go by its defaults without a word. Another may be somebody's own, and is only told.
+//! Checks the variables whose names begin with `SLIPRING_`. If no key reads a variable but it looks like one that some
+//! key reads, the relay refuses it: otherwise the relay would silently use its defaults. Any other variable may belong
+//! to someone else and only gets a warning.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,24 +8,24 @@ use std::ffi::OsString;
 use super::problem::{Place, Problem};
 
 const PREFIX: &str = "SLIPRING";
-/// They are read before there is a configuration.
+/// These are read before there is a configuration.
 const NOT_KEYS: [&str; 2] = ["SLIPRING_CONFIG", "SLIPRING_LOG"];
 
-/// Farther than any that is near by its letters.
+/// Farther than any name with similar letters.
 const FAR: usize = usize::MAX - 1;
 
 /// A variable that no key reads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stray {
-    /// It must be a mistake. Words that say what may have been meant follow after a semicolon, or nothing.
+    /// It must be a mistake. The text is empty, or a semicolon and a suggestion.
     Mistake(String),
-    /// It may be anybody's.
+    /// It may belong to someone else.
     Unknown,
-    /// It is nobody's mistake.
+    /// Not a mistake.
     Fine,
 }
 
-/// What can be read as text. What can't is a problem only if it is the relay's.
+/// Returns the variables that are text. The others are a problem only if they are the relay's.
 pub fn readable<N, V>(env: impl IntoIterator<Item = (N, V)>) -> (Vec<(String, String)>, Vec<Problem>)
 where
     N: Into<OsString>,
@@ -32,7 +33,7 @@ where
 {
     let (mut texts, mut problems) = (Vec::new(), Vec::new());
     for (name, value) in env {
-        // A name that is no text is none of a key.
+        // No key has a name that is not text.
         let Ok(name) = name.into().into_string() else { continue };
         match value.into().into_string() {
             Ok(value) => texts.push((name, value)),
@@ -47,13 +48,13 @@ where
     (texts, problems)
 }
 
-/// Whether the name begins as those of the relay do, in whatever spelling, and Kubernetes did not set it.
+/// Returns true if the name begins with the relay's prefix, in any spelling, and Kubernetes did not set it.
 pub fn is_ours(name: &str) -> bool {
     let (prefix, rest) = name.split_at_checked(PREFIX.len()).unwrap_or_default();
     prefix.eq_ignore_ascii_case(PREFIX) && rest.starts_with(['_', '-', '.']) && !is_of_a_service(name)
 }
 
-/// Judges a variable that no key reads; `known` are those that keys do.
+/// Judges a variable that no key reads. `known` are the variables of all keys.
 pub fn judge(name: &str, known: &BTreeSet<String>) -> Stray {
     if NOT_KEYS.contains(&name) {
         return Stray::Fine;
@@ -76,7 +77,7 @@ pub fn judge(name: &str, known: &BTreeSet<String>) -> Stray {
     }
 }
 
-/// The names that are nearest, in backticks.
+/// Returns the nearest names, in backticks.
 fn meant(name: &str, known: &BTreeSet<String>) -> Vec<String> {
     let mut nearest: (usize, Vec<&str>) = (usize::MAX, Vec::new());
     let written = words(name);
@@ -94,7 +95,7 @@ fn meant(name: &str, known: &BTreeSet<String>) -> Vec<String> {
     nearest.1.into_iter().map(|name| format!("`{name}`")).collect()
 }
 
-/// How far the words are from those of `candidate`, if they are near.
+/// Returns the distance between the words and those of `candidate`, if they are near.
 fn distance(written: &str, candidate: &str) -> Option<usize> {
     let right = words(candidate);
     let letters = |words: &str| words.replace('_', "");
@@ -103,7 +104,7 @@ fn distance(written: &str, candidate: &str) -> Option<usize> {
     if distance <= (one.len().max(other.len()) / 5).max(1) {
         return Some(distance);
     }
-    // Of API_KEY without the section, and of LOG_LEVEL.
+    // Finds API_KEY without its section, and LOG_LEVEL.
     let last = candidate.rsplit("__").next().filter(|_| candidate.contains("__"));
     let is_last = last.is_some_and(|last| letters(last) == one);
     let is_longer =
@@ -111,7 +112,7 @@ fn distance(written: &str, candidate: &str) -> Option<usize> {
     (is_last || is_longer).then_some(FAR)
 }
 
-/// The section that the name begins with, as variables have it: `SLIPRING_NATS__`.
+/// Returns the section that the name begins with, in the form of variables: `SLIPRING_NATS__`.
 fn section(name: &str, known: &BTreeSet<String>) -> Option<String> {
     let written = words(name);
     let sections: BTreeSet<&str> = known
@@ -128,7 +129,7 @@ fn section(name: &str, known: &BTreeSet<String>) -> Option<String> {
     Some(format!("{longest}__"))
 }
 
-/// The key of the section whose own name is most like what the variable has there, if one is.
+/// Returns the key of the section that is most like the variable's own name, if one is similar.
 fn likeliest<'k>(name: &str, section: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
     let own = |name: &str| {
         words(name)
@@ -145,7 +146,7 @@ fn likeliest<'k>(name: &str, section: &str, known: &'k BTreeSet<String>) -> Opti
     (likeness > 0.8).then_some(key)
 }
 
-/// In capitals, without what they all begin with, and with one underscore for whatever stands between two words.
+/// Returns the name in capitals, without the common prefix, and with one underscore between words.
 fn words(name: &str) -> String {
     let name = name.to_uppercase();
     let mut words = name
@@ -157,14 +158,14 @@ fn words(name: &str) -> String {
     words.collect::<Vec<_>>().join("_")
 }
 
-/// `SLIPRING_NATS__TLS__` as the file has it.
+/// Converts `SLIPRING_NATS__TLS__` to the form in the file.
 fn dotted(section: &str) -> String {
     let section = section.strip_prefix("SLIPRING_").unwrap_or(section);
     section.trim_end_matches('_').replace("__", ".").to_lowercase()
 }
 
-/// Whether Kubernetes sets it in each container beside a service that is called slipring, or slipring- and something more
-/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+/// Returns true if Kubernetes sets the variable in containers because there is a service named `slipring` or
+/// `slipring-...` (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
 fn is_of_a_service(name: &str) -> bool {
     if name.contains("__") {
         return false;
@@ -291,7 +292,7 @@ mod tests {
             "SLIPRING_PORT_9090_TCP",
             "SLIPRING_PORT_9090_TCP_ADDR",
             "SLIPRING_PORT_9090_TCP_PROTO",
-            // Of a service slipring-admin, and of slipring-nats-tls.
+            // Services named slipring-admin and slipring-nats-tls set these.
             "SLIPRING_ADMIN_SERVICE_HOST",
             "SLIPRING_ADMIN_SERVICE_PORT_METRICS",
             "SLIPRING_ADMIN_PORT_8787_UDP_PORT",

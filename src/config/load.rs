@@ -1,4 +1,4 @@
-//! Reads configurations from where they are.
+//! Loads configurations from files.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,10 +11,11 @@ use super::pipeline::ModuleConfig;
 use super::problem::{Place, Problems};
 use super::relay::parse as parse_config;
 
-/// The file that is read if no other is named.
+/// The file to read if no other is given.
 pub const DEFAULT_FILE: &str = "slipring.toml";
 
-/// Reads `slipring.toml`, with `env` on top of it. `None`: the one in the working directory, which need not be there.
+/// Reads `slipring.toml` and applies `env` on top. With `None`, reads the one in the working directory, if there is
+/// one.
 pub fn load<N: Into<OsString>, V: Into<OsString>>(
     path: Option<&Path>,
     env: impl IntoIterator<Item = (N, V)>,

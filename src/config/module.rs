@@ -1,4 +1,4 @@
-//! Reads a module's own `.toml`.
+//! Parses a module's own `.toml`.
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,8 @@ use super::value::{
 };
 use super::{OnReject, VersionSource};
 
-/// The name of the module whose `.toml` or `.wasm` this is: the file's stem. It becomes part of its consumer's name and of its
-/// dead letters' subject, hence the rule. The error is a sentence.
+/// Returns the name of the module with this `.toml` or `.wasm`: the file's stem. The name becomes part of the
+/// consumer's name and of the dead letters' subject, hence the rule. The error is a sentence.
 pub fn name(path: &Path) -> Result<&str, String> {
     match path.file_stem().and_then(|stem| stem.to_str()) {
         Some(stem) if is_name(stem) => Ok(stem),
@@ -34,7 +34,7 @@ pub fn name(path: &Path) -> Result<&str, String> {
     }
 }
 
-/// The configuration in `text`, which is what the file `path` holds; the module is called after the file.
+/// Parses `text`, the content of the file `path`. The module is named after the file.
 pub fn parse(path: &Path, text: &str) -> Result<ModuleConfig, Problems> {
     let document = Document::new(path, text);
     let name = name(path).unwrap_or_else(|message| {
@@ -67,7 +67,7 @@ pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
             .take("on_reject", one_of(&ON_REJECT))
             .unwrap_or(default.on_reject),
         timeout: section.take("timeout", call).unwrap_or(default.timeout),
-        // 4 GiB is all that a 32-bit guest can address.
+        // A 32-bit guest cannot address more than 4 GiB.
         memory: section.take("memory", size(MIB..=4 * GIB)).unwrap_or(default.memory),
         max_age: section.take("max_age", age),
         conflate: section.take("conflate", boolean).unwrap_or(default.conflate),
@@ -106,7 +106,7 @@ pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
     config
 }
 
-/// The subjects to filter by. NATS refuses a consumer one of whose filters covers another.
+/// Reads the subjects to filter by. NATS refuses a consumer if one filter covers another.
 fn subjects(section: &mut Section<'_>) -> Vec<String> {
     let subjects = section
         .take_list("subjects", subject::filter)
@@ -114,7 +114,7 @@ fn subjects(section: &mut Section<'_>) -> Vec<String> {
         .unwrap_or_default();
     for (index, Taken { value: inner, place }) in subjects.iter().enumerate() {
         let mut others = subjects.iter().enumerate().filter(|(other, _)| *other != index);
-        // Of two equal ones, the second is the one too many.
+        // If two are equal, the second one is redundant.
         let outer =
             others.find(|(other, outer)| covers(&outer.value, inner) && (outer.value != *inner || *other < index));
         if let Some((_, outer)) = outer {
@@ -163,7 +163,7 @@ fn sha256(value: &DeValue<'_>) -> Parsed<String> {
         .ok_or_else(|| Wrong::new("the 64 hexadecimal digits that `sha256sum` prints for the .wasm").found_value(value))
 }
 
-/// The table `[settings]` as the JSON that `init` gets.
+/// Returns the table `[settings]` as the JSON for `init`.
 fn settings(section: &mut Section<'_>) -> Option<String> {
     let table = section.take_table("settings")?;
     let mut unfit = Vec::new();

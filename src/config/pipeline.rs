@@ -1,4 +1,4 @@
-//! A module's own `.toml`, checked: how its pipeline reads, runs and publishes.
+//! The checked form of a module's own `.toml`: how its pipeline reads, runs and publishes.
 
 use std::time::Duration;
 
@@ -12,45 +12,45 @@ use super::Publish;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleConfig {
     pub stream: String,
-    /// Empty: all of the stream.
+    /// Empty for the whole stream.
     pub subjects: Vec<String>,
     pub deliver: Deliver,
-    /// The durable's name.
+    /// The name of the durable consumer.
     pub consumer: String,
     pub on_reject: OnReject,
-    /// Of one call.
+    /// The limit for one call.
     pub timeout: Duration,
-    /// Of one instance, in bytes.
+    /// The memory of one instance, in bytes.
     pub memory: usize,
-    /// What is older when it would be sent is left out, and counted as expired.
+    /// Messages that are older when they would be sent are left out and counted as expired.
     pub max_age: Option<Duration>,
-    /// Of what waits for a channel only the newest goes out.
+    /// Of the publications that wait for a channel, send only the newest.
     pub conflate: bool,
     pub version: VersionSource,
-    /// More rejections than this in a row halt the pipeline.
+    /// The pipeline halts after more rejections in a row than this.
     pub max_consecutive_rejects: u32,
     /// Messages in the window, from the ack floor to the newest.
     pub window: usize,
     /// Bytes in the window.
     pub window_bytes: usize,
-    /// Nothing more is read while the oldest message in the window has waited for longer.
+    /// Reading pauses while the oldest message in the window has waited longer than this.
     pub window_age: Duration,
     /// Threads that run the module.
     pub workers: usize,
-    /// The only file that is taken, in hexadecimal digits.
+    /// The hash, in hexadecimal digits, of the only file that is accepted.
     pub sha256: Option<String>,
-    /// Messages that a new version must treat as well as the old one before it takes over.
+    /// A new version takes over only if it handles this many recent messages as well as the old one.
     pub probe: usize,
-    /// How long a new version is watched once it has taken over.
+    /// How long a new version is watched after it has taken over.
     pub watch: Duration,
-    /// Messages of this time that it may reject although the old one would not.
+    /// How many messages the new version may reject during this time that the old one would accept.
     pub watch_max_rejects: u32,
-    /// The JSON object that `init` gets.
+    /// The JSON object for `init`.
     pub settings: String,
 }
 
 impl ModuleConfig {
-    /// The defaults, for a module that is tried without a file of its own.
+    /// Returns the defaults, for a module that is tried without a `.toml`.
     pub fn new(name: &str, stream: &str) -> Self {
         Self {
             stream: stream.to_owned(),
@@ -64,8 +64,8 @@ impl ModuleConfig {
             conflate: false,
             version: VersionSource::Module,
             max_consecutive_rejects: 100,
-            // Enough to keep a thousand channels busy over a round trip of milliseconds; what it holds is most of what a busy module
-            // takes in memory.
+            // Enough to keep a thousand channels busy over a round trip of milliseconds. The window's content is most
+            // of the memory of a busy module.
             window: 4_096,
             window_bytes: 32 << 20,
             window_age: Duration::from_secs(300),
@@ -78,8 +78,9 @@ impl ModuleConfig {
         }
     }
 
-    /// Whether a pipeline that was started with `other` can go on with this configuration, between two messages. What it reads from, and
-    /// with how many threads, is settled when it starts. A new key must be put on one side or the other.
+    /// Returns true if a pipeline that was started with `other` can continue with this configuration between two
+    /// messages. What it reads, its window and its number of threads are fixed at the start. Add every new key to one
+    /// side or the other.
     pub fn can_follow(&self, other: &Self) -> bool {
         let Self {
             stream,
@@ -110,7 +111,7 @@ impl ModuleConfig {
 }
 
 impl ModuleConfig {
-    /// What the module's pipeline is told of it.
+    /// Returns the settings for the module's pipeline.
     pub fn settings(&self, publish: &Publish) -> Settings {
         Settings {
             window: window::Limits {
@@ -128,7 +129,7 @@ impl ModuleConfig {
     }
 }
 
-/// Where a consumer starts that does not exist yet.
+/// Where a new consumer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deliver {
     New,
@@ -137,7 +138,7 @@ pub enum Deliver {
     Since(jiff::Timestamp),
 }
 
-/// Whether a module's configuration allows the file with this hash. The error is a sentence.
+/// Checks that a module's configuration allows the file with this hash. The error is a sentence.
 pub fn check_sha256(name: &str, config: &ModuleConfig, found: &str) -> anyhow::Result<()> {
     match &config.sha256 {
         Some(pinned) if pinned != found => anyhow::bail!(

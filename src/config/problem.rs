@@ -1,5 +1,5 @@
-//! What is wrong with a configuration, in words: where it stands, what was found, what would be right. All mistakes are
-//! collected, so that a person mends them in one go.
+//! What is wrong with a configuration, in words: the place, what was found, and what would be right. All mistakes are
+//! collected, so that a person can fix them at once.
 
 use std::fmt;
 
@@ -13,19 +13,19 @@ pub struct Problems(Vec<Problem>);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     pub place: Place,
-    /// The key that it is about, with the sections that hold it; empty for the file as a whole.
+    /// The key with its sections. Empty if the problem concerns the whole file.
     pub key: String,
     /// A sentence without a full stop.
     pub message: String,
 }
 
-/// Where something is written.
+/// The place of a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     File {
         path: String,
-        /// From 1; unknown for what concerns the file as a whole.
+        /// From 1. `None` if the problem concerns the whole file.
         #[serde(skip_serializing_if = "Option::is_none")]
         line: Option<usize>,
         /// In characters, from 1.
@@ -38,7 +38,7 @@ pub enum Place {
 }
 
 impl Problems {
-    /// Sorted by place; none if the list is empty.
+    /// Sorts the problems by place. Returns `Ok` if the list is empty.
     pub(super) fn from_list(mut problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
@@ -86,7 +86,7 @@ impl Place {
         }
     }
 
-    /// The place of a byte offset in the file's text.
+    /// Returns the place of a byte offset in the file's text.
     pub(super) fn in_text(path: &std::path::Path, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -1,4 +1,4 @@
-//! Reads `slipring.toml`, with the environment on top of it.
+//! Parses `slipring.toml` and applies the environment on top.
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ use super::{Order, environment};
 const NATS: &str = "nats://127.0.0.1:4222";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";
 
-/// The configuration in `text`, which is what the file `path` holds.
+/// Parses `text`, the content of the file `path`.
 pub fn parse<N: Into<OsString>, V: Into<OsString>>(
     path: &Path,
     text: &str,
@@ -77,7 +77,7 @@ fn nats(mut section: Section<'_>) -> Nats {
     nats
 }
 
-/// One way to authenticate, or none. Those that the environment sets replace those of the file.
+/// Reads one way to authenticate, or none. If the environment sets one, it replaces the file's.
 fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
     let mut ways: Vec<(&str, Place, NatsAuth)> = Vec::new();
     if let Some(Taken { value, place }) = secret::take(section, "creds", "creds_file") {
@@ -197,7 +197,7 @@ fn modules(mut section: Section<'_>, default_cache_dir: Option<PathBuf>) -> Modu
     let dir = dir.unwrap_or_else(|| section.relative("modules"));
     let versions_dir = section.take_path("versions_dir").map(|taken| taken.value);
     let modules = Modules {
-        // A leading dot: what is in there is not a module.
+        // The leading dot keeps the directory from being read as a module.
         versions_dir: versions_dir.unwrap_or_else(|| dir.join(".versions")),
         keep_versions: section.take("keep_versions", number(1..=100)).map_or(5, as_usize),
         strict_permissions: section.take("strict_permissions", boolean).unwrap_or(false),
@@ -245,7 +245,7 @@ fn cache_dir(value: &DeValue<'_>) -> Parsed<Option<String>> {
     }
 }
 
-/// Where the platform keeps caches (XDG Base Directory Specification: a relative path there is to be ignored).
+/// Returns the platform's cache directory. The XDG Base Directory Specification says to ignore a relative path.
 fn default_cache_dir(env: &BTreeMap<String, String>) -> Option<PathBuf> {
     let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
@@ -257,8 +257,8 @@ fn publish(mut section: Section<'_>) -> Publish {
     let publish = Publish {
         order: section.take("order", one_of(&ORDERS)).unwrap_or(Order::Strict),
         idempotency: section.take("idempotency", boolean).unwrap_or(true),
-        // Centrifugo executes a batch one after the other and must be done within its time-out: at one millisecond each,
-        // which a distant Redis takes, 5,000 are 5 s.
+        // Centrifugo executes the commands of a batch one by one and must finish within its timeout. With a distant
+        // Redis that takes a millisecond for each, 5,000 commands take 5 s.
         max_batch: section.take("max_batch", number(1..=5_000)).map_or(512, as_usize),
         max_in_flight: section.take("max_in_flight", number(1..=64)).map_or(8, as_usize),
     };
@@ -302,7 +302,7 @@ fn dead_letters(mut section: Section<'_>) -> DeadLetters {
     DeadLetters { stream }
 }
 
-/// `None` unless it is enabled.
+/// Returns `None` unless standby is enabled.
 fn standby(mut section: Section<'_>) -> Option<Standby> {
     let enabled = section.take("enabled", boolean).unwrap_or(false);
     let ttl = duration(Duration::from_secs(2)..=Duration::from_secs(300), "");
@@ -318,7 +318,7 @@ fn shutdown(mut section: Section<'_>) -> Shutdown {
     Shutdown { grace }
 }
 
-/// Of one of Centrifugo's two APIs.
+/// The URL of one of Centrifugo's two APIs.
 fn endpoint(value: &DeValue<'_>) -> Parsed<Url> {
     let url = url(&["http", "https", "grpc", "grpcs"], CENTRIFUGO)(value)?;
     if url.scheme().starts_with("grpc") && !matches!(url.path(), "" | "/") {
@@ -327,7 +327,7 @@ fn endpoint(value: &DeValue<'_>) -> Parsed<Url> {
     Ok(url)
 }
 
-/// A list of at least one URL; `default` shows how they look, too.
+/// Reads a list of at least one URL. `default` is also the example in errors.
 fn take_urls(
     section: &mut Section<'_>,
     key: &'static str,
@@ -344,7 +344,7 @@ fn take_urls(
     urls.into_iter().map(|taken| taken.value).collect()
 }
 
-/// The path of a file that is there and can be read; its content is for others to understand.
+/// Returns the path of a file that exists and can be read. Callers parse its content.
 fn take_existing(section: &mut Section<'_>, key: &'static str) -> Option<Taken<PathBuf>> {
     let taken = section.take_path(key)?;
     if let Err(error) = std::fs::File::open(&taken.value) {

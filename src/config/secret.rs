@@ -1,5 +1,5 @@
-//! Secrets come from the environment or from a file of their own, never from the configuration itself, which people copy into
-//! tickets and repositories.
+//! Reads secrets from the environment or from a file of their own. They must not be in the configuration itself, which
+//! people copy into tickets and repositories.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use super::checked::Secret;
 use super::problem::Place;
 use super::section::{Section, Taken};
 
-/// The secret `key`: the variable that is called so, or the file that `file_key` names. The file must not have `key` itself.
+/// Reads the secret `key` from its variable, or from the file that `file_key` names. The configuration file must not
+/// contain `key` itself.
 pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str) -> Option<Taken<Secret>> {
     if let Some(place) = section.take_forbidden(key) {
         let message = format!(
@@ -29,7 +30,7 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
             section.remark(variable.place, key, message);
             None
         }
-        // The environment goes before the file, as everywhere.
+        // The environment takes precedence over the file, as everywhere.
         (Some(Taken { value, place }), _) => {
             let secret = value.trim();
             if secret.is_empty() {
@@ -68,7 +69,7 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
     }
 }
 
-/// Whether the secret was given at all, be it right or wrong. To be asked before it is taken.
+/// Returns true if the secret was given, right or wrong. Call this before taking it.
 pub fn is_set(section: &Section<'_>, key: &str, file_key: &str) -> bool {
     section.is_set(key) || section.is_set(file_key)
 }

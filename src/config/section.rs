@@ -1,5 +1,5 @@
-//! Reads a TOML file key by key, each from the environment first, and collects every mistake with its place. serde would stop
-//! at the first one, and its errors do not know what would be right.
+//! Reads a TOML file key by key, each from the environment first, and collects every mistake with its place. serde
+//! would stop at the first mistake, and its errors do not say what would be right.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,23 +13,23 @@ use super::environment::{self, Stray};
 use super::problem::{Place, Problem, Problems};
 use super::value::{Parsed, Wrong};
 
-/// One file, the environment on top of it, and what was found wrong so far.
+/// One file with the environment applied on top, and the mistakes found so far.
 #[derive(Debug)]
 pub struct Document<'a> {
     path: &'a Path,
     text: &'a str,
-    /// `SLIPRING_SECTION__KEY` and what it is set to; and what is named nearly so.
+    /// The values of `SLIPRING_SECTION__KEY` variables, and of variables with similar names.
     variables: BTreeMap<String, String>,
     /// The variables that some key asked for.
     known_variables: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
 }
 
-/// A table of a document, while its keys are taken one after the other. What no one took is unknown.
+/// A table of a document while its keys are taken one by one. Keys that remain are unknown.
 #[derive(Debug)]
 pub struct Section<'d> {
     document: &'d Document<'d>,
-    /// The keys that lead here.
+    /// The keys that lead to this table.
     path: Vec<&'static str>,
     entries: Vec<Entry<'d>>,
     known: Vec<&'static str>,
@@ -42,14 +42,14 @@ struct Entry<'d> {
     value: Spanned<DeValue<'d>>,
 }
 
-/// A value that was taken, with its place, so that a later check can point at it.
+/// A value with its place, so that a later check can point at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken<T> {
     pub value: T,
     pub place: Place,
 }
 
-/// What is written for a key, unparsed.
+/// The unparsed value of a key.
 enum Written<'d> {
     Variable { name: String, text: String },
     File(Spanned<DeValue<'d>>),
@@ -70,7 +70,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The outermost table. Of a file that is not TOML only the first error is told: the others are mostly its consequence.
+    /// Returns the outermost table. For a file that is not TOML, only the first error is reported, because the others
+    /// usually follow from it.
     pub fn root(&'a self) -> Result<Section<'a>, Problems> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let offset = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
@@ -82,7 +83,7 @@ impl<'a> Document<'a> {
         Ok(Section::new(self, Vec::new(), table.into_inner()))
     }
 
-    /// All that is wrong, after every section was read.
+    /// Fails if there are any problems. Call this after every section was read.
     pub fn finish(&self) -> Result<(), Problems> {
         for (name, stray) in self.strays() {
             if let Stray::Mistake(hint) = stray {
@@ -93,7 +94,8 @@ impl<'a> Document<'a> {
         self.problems()
     }
 
-    /// The variables that no section read and that may be anybody's; after every section was read.
+    /// Returns the variables that no section read and that may belong to someone else. Call this after every section
+    /// was read.
     pub fn unknown_variables(&self) -> Vec<String> {
         let unknown = self.strays().filter(|(_, stray)| *stray == Stray::Unknown);
         unknown.map(|(name, _)| name.clone()).collect()
@@ -111,7 +113,7 @@ impl<'a> Document<'a> {
         strays.into_iter()
     }
 
-    /// What is wrong so far.
+    /// Fails if there are any problems so far.
     pub fn problems(&self) -> Result<(), Problems> {
         Problems::from_list(self.problems.borrow().clone())
     }
@@ -144,7 +146,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// The table at `key`; an empty one if it is not there.
+    /// Returns the table at `key`, or an empty one.
     pub fn section(&mut self, key: &'static str) -> Section<'d> {
         let path = [self.path.as_slice(), &[key]].concat();
         let table = match self
@@ -162,7 +164,7 @@ impl<'d> Section<'d> {
         Section::new(self.document, path, table)
     }
 
-    /// The value of `key`, or `None` if it is not set or wrong.
+    /// Returns the value of `key`, or `None` if it is not set or wrong.
     pub fn take<T>(&mut self, key: &'static str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> Option<T> {
         self.take_placed(key, parse).map(|taken| taken.value)
     }
@@ -181,7 +183,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// A list, each element by itself, so that all wrong ones are reported. A variable may also separate them by commas.
+    /// Reads a list element by element, to report every wrong one. A variable may also separate the elements by commas.
     pub fn take_list<T>(
         &mut self,
         key: &'static str,
@@ -226,7 +228,8 @@ impl<'d> Section<'d> {
         all_good.then_some(Taken { value, place })
     }
 
-    /// A path; a relative one is relative to the file that names it, one from the environment to the working directory.
+    /// Reads a path. A relative path in the file is relative to the file, one from the environment to the working
+    /// directory.
     pub fn take_path(&mut self, key: &'static str) -> Option<Taken<PathBuf>> {
         let taken = self.take_placed(key, super::value::text)?;
         let path = match taken.place {
@@ -239,17 +242,17 @@ impl<'d> Section<'d> {
         })
     }
 
-    /// `path`, seen from the file's folder.
+    /// Resolves `path` relative to the file's folder.
     pub fn relative(&self, path: &str) -> PathBuf {
         self.document.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// Whether `key` is written anywhere, be it right or wrong. To be asked before it is taken.
+    /// Returns true if `key` is set anywhere, right or wrong. Call this before taking it.
     pub fn is_set(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key) || self.document.variables.contains_key(&self.variable(key))
     }
 
-    /// What the variable of `key` is set to, as it is.
+    /// Returns the raw value of the variable of `key`.
     pub fn take_variable(&mut self, key: &'static str) -> Option<Taken<String>> {
         let name = self.variable(key);
         self.document.known_variables.borrow_mut().insert(name.clone());
@@ -260,19 +263,20 @@ impl<'d> Section<'d> {
         })
     }
 
-    /// Where the file has `key`, which may not be there; whoever asks reports it. It is never suggested instead of another.
+    /// Returns the place of `key` if the file has it although it must not. The caller reports it. The key is never
+    /// suggested in place of another.
     pub fn take_forbidden(&mut self, key: &str) -> Option<Place> {
         let index = self.entries.iter().position(|entry| entry.key == key)?;
         let entry = self.entries.swap_remove(index);
         Some(self.document.at(entry.key_span.start))
     }
 
-    /// The value of `key` with the offsets of its parts, from the file only.
+    /// Returns the value of `key` with the offsets of its parts, from the file only.
     pub fn take_table(&mut self, key: &'static str) -> Option<Spanned<DeValue<'d>>> {
         self.remove(key).map(|entry| entry.value)
     }
 
-    /// What is left is unknown.
+    /// Reports the keys that remain as unknown.
     pub fn finish(self) {
         for entry in &self.entries {
             let key = self.key(&entry.key);
@@ -284,7 +288,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// The value of a key that has no default.
+    /// Reads a key that has no default.
     pub fn take_required<T>(
         &mut self,
         key: &'static str,
@@ -303,28 +307,28 @@ impl<'d> Section<'d> {
         self.document.report(place, &key, wrong.sentence(&key));
     }
 
-    /// A sentence about `key` that is not of the form "is this, must be that".
+    /// Adds a problem with `key` that does not have the form "is this, must be that".
     pub fn remark(&self, place: Place, key: &str, message: String) {
         self.document.report(place, &self.key(key), message);
     }
 
-    /// The place of a byte offset.
+    /// Returns the place of a byte offset.
     pub fn at(&self, offset: usize) -> Place {
         self.document.at(offset)
     }
 
-    /// The name of the variable that sets `key`.
+    /// Returns the name of the variable that sets `key`.
     pub fn variable(&self, key: &str) -> String {
         let keys = [self.path.as_slice(), &[key]].concat();
         format!("SLIPRING_{}", keys.join("__").to_uppercase())
     }
 
-    /// `key` with the sections that hold it.
+    /// Returns `key` with its sections.
     pub fn key(&self, key: &str) -> String {
         [self.path.as_slice(), &[key]].concat().join(".")
     }
 
-    /// What is written for `key`: the environment goes before the file.
+    /// Returns the unparsed value of `key`. The environment takes precedence over the file.
     fn written(&mut self, key: &'static str) -> Option<Written<'d>> {
         let in_file = self.remove(key).map(|entry| Written::File(entry.value));
         match self.take_variable(key) {
@@ -343,8 +347,8 @@ impl<'d> Section<'d> {
     }
 }
 
-/// A variable is read as TOML if that gives what the key wants, and as plain text otherwise, so that neither `8s` nor `512`
-/// needs quotes.
+/// Reads a variable as TOML if that results in a valid value, and as plain text otherwise, so that neither `8s` nor
+/// `512` needs quotes.
 fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> Parsed<T> {
     let as_toml = DeValue::parse(text).ok().map(|value| parse(value.get_ref()));
     match as_toml {
@@ -356,7 +360,7 @@ fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> P
     }
 }
 
-/// Words that point at the nearest of the known names, if one is near.
+/// Returns a suggestion of the nearest known name, if one is near.
 fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
     let nearest = known
         .map(|each| (strsim::jaro_winkler(name, each), each))

@@ -1,4 +1,4 @@
-//! Turns the `[settings]` of a module into JSON. TOML's dates become texts; what JSON can't say is refused.
+//! Converts a module's `[settings]` into JSON. TOML's dates become texts. Values that JSON cannot express are refused.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
@@ -6,7 +6,8 @@ use toml::de::DeValue;
 
 use super::value::{Wrong, integer};
 
-/// What can't be JSON is added to `unfit`, with its offset in the file and its key, and is `null` in the result.
+/// Converts a value. One that JSON cannot express is added to `unfit`, with its offset in the file and its key, and
+/// becomes `null`.
 pub fn to_json(value: &Spanned<DeValue<'_>>, key: &str, unfit: &mut Vec<(usize, String, Wrong)>) -> Value {
     let mut refuse = |right: &str| {
         unfit.push((

@@ -1,4 +1,4 @@
-//! What NATS allows as the name of a stream or a consumer, and as a subject.
+//! Checks names of streams and consumers, and subjects, by the rules of NATS.
 
 use toml::de::DeValue;
 
@@ -7,7 +7,7 @@ use super::value::{Parsed, Wrong, text};
 /// nats-server's `JSMaxNameLen`.
 const LONGEST_NAME: usize = 255;
 
-/// The name of a stream or of a consumer. It is one token of the subjects of JetStream's API, hence no dot and no wildcard.
+/// The name of a stream or consumer. It is one token in the subjects of JetStream's API, hence no dot and no wildcard.
 pub fn name(value: &DeValue<'_>) -> Parsed<String> {
     let name = text(value)?;
     if is_name(&name) {
@@ -24,7 +24,8 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(forbidden)
 }
 
-/// A subject that a consumer may filter by: tokens between dots; `*` stands for one token, `>` at the end for all that follow.
+/// A subject that a consumer may filter by: tokens separated by dots. `*` matches one token, `>` at the end matches all
+/// that follow.
 pub fn filter(value: &DeValue<'_>) -> Parsed<String> {
     let subject = text(value)?;
     let tokens: Vec<&str> = subject.split('.').collect();
@@ -39,8 +40,8 @@ pub fn filter(value: &DeValue<'_>) -> Parsed<String> {
     Err(Wrong::new(right).found_value(value))
 }
 
-/// Whether every subject that `inner` matches is matched by `outer` too: nats-server refuses a consumer with two such filters
-/// (`subjectIsSubsetMatch` in its `server/consumer.go`, 2.15.2).
+/// Returns true if `outer` matches every subject that `inner` matches. nats-server refuses a consumer with two such
+/// filters (`subjectIsSubsetMatch` in its `server/consumer.go`, 2.15.2).
 pub fn covers(outer: &str, inner: &str) -> bool {
     let mut outer = outer.split('.');
     let mut inner = inner.split('.');

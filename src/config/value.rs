@@ -1,4 +1,4 @@
-//! Parsers of single values. Each says what would be right; the section that called it adds the key and the place.
+//! Parsers of single values. Each says what would be right. The calling section adds the key and the place.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -10,10 +10,10 @@ use url::Url;
 
 pub type Parsed<T> = Result<T, Wrong>;
 
-/// Why a value can't be what it is.
+/// Why a value is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// The value as it may be shown.
+    /// The value in a form that may be shown.
     found: String,
     /// Completes "it must be …".
     right: String,
@@ -66,18 +66,18 @@ pub fn number(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Parsed<u64
     }
 }
 
-/// The integer as TOML has it, which may be larger than what TOML promises to carry.
+/// Returns the integer, which may exceed the range that TOML guarantees.
 pub fn integer(value: &DeValue<'_>) -> Option<i128> {
     let integer = value.as_integer()?;
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-/// Of a number whose range was checked.
+/// Converts a number whose range was checked.
 pub fn as_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Of a number whose range was checked.
+/// Converts a number whose range was checked.
 pub fn as_u32(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
@@ -93,7 +93,7 @@ pub fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&DeValu
     }
 }
 
-/// `8s`, `100ms`, `1m 30s`. `why` the range ends where it ends goes into the message, if it is not plain.
+/// `8s`, `100ms`, `1m 30s`. If the end of the range is not self-explanatory, `why` gives the reason in the message.
 pub fn duration(range: RangeInclusive<Duration>, why: &'static str) -> impl Fn(&DeValue<'_>) -> Parsed<Duration> {
     move |value| {
         let parsed = value.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
@@ -109,7 +109,8 @@ fn spell(duration: Duration) -> String {
     SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
 }
 
-/// `64MiB`, `1GiB`, `512KiB`, or a number of bytes. Decimal units are refused: few who write MB mean a million.
+/// `64MiB`, `1GiB`, `512KiB`, or a number of bytes. Decimal units are refused, because people who write MB rarely mean
+/// a million.
 pub fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Parsed<usize> {
     move |value| {
         let bytes = match value {
@@ -147,7 +148,7 @@ fn spell_size(bytes: u64) -> String {
     format!("{}{unit}", bytes / factor)
 }
 
-/// A URL with one of the schemes and nothing that must not be there: a secret in a URL ends up in logs.
+/// A URL with one of the schemes and without parts that must not be there: a secret in a URL ends up in logs.
 pub fn url(schemes: &'static [&'static str], example: &'static str) -> impl Fn(&DeValue<'_>) -> Parsed<Url> {
     move |value| {
         let right = |extra: &str| Wrong::new(format!("a URL such as \"{example}\"{extra}"));
@@ -187,7 +188,7 @@ fn describe(value: &DeValue<'_>) -> String {
     }
 }
 
-/// In quotes, and not longer than a line can bear.
+/// Quotes the text and shortens it to fit into a line.
 pub fn quote(text: impl Display) -> String {
     const LONGEST: usize = 60;
     let text = text.to_string();

@@ -1,35 +1,35 @@
-//! The headers of a dead letter: its own, and those of its message, some of them under another name.
+//! The headers of a dead letter: its own, and those of its message, some under another name.
 
 use std::borrow::Cow;
 
-/// Dead letters of a module `orders` have the subject `slipring.dead.orders`.
+/// Dead letters of the module `orders` have the subject `slipring.dead.orders`.
 pub const SUBJECT_PREFIX: &str = "slipring.dead";
 
 pub(super) const REASON: &str = "Slipring-Reason";
 pub(super) const STAGE: &str = "Slipring-Stage";
 pub(super) const CODE: &str = "Slipring-Code";
 pub(super) const CHANNEL: &str = "Slipring-Channel";
-/// What became of the message on each channel: see [`Results`](crate::message::Results).
+/// The result of the message on each channel: see [`Results`](crate::message::Results).
 pub(super) const CHANNELS: &str = "Slipring-Channels";
 pub(super) const SUBJECT: &str = "Slipring-Subject";
 pub(super) const STREAM: &str = "Slipring-Stream";
 pub(super) const SEQUENCE: &str = "Slipring-Sequence";
 pub(super) const TIMESTAMP: &str = "Slipring-Timestamp";
 pub(super) const MODULE_SHA256: &str = "Slipring-Module-Sha256";
-/// `1/2`: the first of two.
+/// `1/2` is the first of two parts.
 pub(super) const PART: &str = "Slipring-Part";
-/// In base64: the header block of a message that can't be read, as it was on the wire.
+/// The original header block of an unreadable message, in base64.
 pub(super) const RAW_HEADERS: &str = "Slipring-Raw-Headers";
-/// In base64: a subject that is not UTF-8, or not one line of text.
+/// A subject that is not UTF-8 or not one line of text, in base64.
 pub(super) const RAW_SUBJECT: &str = "Slipring-Raw-Subject";
-/// So many bytes at the end of the payload are not the message's: see [`Tail`](super::tail::Tail).
+/// How many bytes at the end of the payload do not belong to the message: see [`Tail`](super::tail::Tail).
 pub(super) const TAIL: &str = "Slipring-Tail";
-/// `17` or `17,18`: the letter in whose place it is, after a replay that published a part of it.
+/// `17` or `17,18`: the letter that this one replaces, after a replay that published a part of it.
 pub(super) const REPLACES: &str = "Slipring-Replaces";
-/// JetStream's own, by which it knows what it has stored already.
+/// JetStream's own header. JetStream uses it to recognize what it has already stored.
 pub(super) const ID: &str = "Nats-Msg-Id";
 
-/// Before the name of a header of the message that would mean something else in a dead letter.
+/// Prefix for a header of the message that would have another meaning in a dead letter.
 const KEPT: &str = "Slipring-Kept-";
 
 const OURS: [&str; 15] = [
@@ -50,8 +50,8 @@ const OURS: [&str; 15] = [
     REPLACES,
 ];
 
-/// The name under which a header of the message is stored. NATS obeys headers that begin with `Nats-` wherever it finds them, and
-/// the relay those that begin with `Slipring-`.
+/// Returns the name under which a header of the message is stored. NATS acts on headers that begin with `Nats-`
+/// wherever it finds them, and the relay on those that begin with `Slipring-`.
 pub(super) fn kept(name: &str) -> Cow<'_, str> {
     match begins_with(name, "nats-") || begins_with(name, "slipring-") {
         true => Cow::Owned(format!("{KEPT}{name}")),
@@ -59,7 +59,7 @@ pub(super) fn kept(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The name that a stored header has in the message. `None`: it is not the message's.
+/// Returns the name that a stored header has in the message, or `None` if it does not belong to the message.
 pub(super) fn original(name: &str) -> Option<&str> {
     if let Some(original) = name.strip_prefix(KEPT) {
         return Some(original);

@@ -13,7 +13,7 @@ use super::tail::Tail;
 use crate::message::{Message, Results};
 use crate::nats::headers::{self, Contents};
 
-/// Why a message could not be published, and whose message it was: a dead letter without its payload.
+/// A dead letter without its payload: which message could not be published, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     pub stored: Timestamp,
@@ -22,22 +22,22 @@ pub struct Letter {
     pub code: String,
     pub channel: Option<String>,
     pub reason: String,
-    /// `None`: its headers do not say, so that it was not the relay that stored it.
+    /// `None` if its headers do not say. Then the relay did not store it.
     pub origin: Option<Origin>,
-    /// Of the module's file, in hex.
+    /// The SHA-256 of the module's file, in hex.
     pub sha256: String,
-    /// All of them, by name, as they are stored with its first part.
+    /// All headers of the first part as stored, sorted by name.
     pub headers: Vec<(String, String)>,
-    /// What became of the message on each channel, if Centrifugo refused a part of it. Of very many channels it is known only once
-    /// the letter is opened.
+    /// The result of the message on each channel, if Centrifugo refused a part of it. With very many channels, this is
+    /// known only once the letter is opened.
     pub results: Option<Results>,
-    /// The numbers of the letter in whose place it is.
+    /// The numbers of the letter that this one replaces.
     pub replaces: Vec<u64>,
-    /// Of all that is stored, in bytes, as far as it is there.
+    /// The number of all stored bytes that are still there.
     pub(super) bytes: usize,
-    /// So many of these, at the end, are not the payload's.
+    /// How many bytes at the end do not belong to the payload.
     pub(super) tail: usize,
-    /// Those of the message, where they do not stand among the others.
+    /// The message's headers, if they are not among the others.
     pub(super) kept: Option<Vec<(String, String)>>,
     pub(super) damaged: bool,
     /// Its sequences in the stream, in order: one, unless it was stored in parts.
@@ -45,13 +45,13 @@ pub struct Letter {
     pub(super) parts: Parts,
 }
 
-/// The message that it was.
+/// The message that the letter was made from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     pub subject: String,
     pub stream: String,
     pub sequence: u64,
-    /// When JetStream stored it, nanoseconds since 1970.
+    /// When JetStream stored the message, in nanoseconds since 1970.
     pub timestamp: u64,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Parts {
     pub(super) found: BTreeMap<usize, u64>,
 }
 
-/// A dead letter with its payload, as far as that is there.
+/// A dead letter with as much of its payload as is there.
 #[derive(Debug, Clone)]
 pub struct Opened {
     pub letter: Letter,
@@ -70,23 +70,24 @@ pub struct Opened {
     pub raw: Raw,
 }
 
-/// Bytes of the message, where the letter could not have them as its own.
+/// Bytes of the message that the letter could not store as its own subject or headers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Raw {
-    /// `None`: the letter has it as text.
+    /// `None` if the letter has the subject as text.
     pub subject: Option<Bytes>,
-    /// The header block. `None`: they are among the letter's own.
+    /// The header block. `None` if the headers are among the letter's own.
     pub headers: Option<Bytes>,
 }
 
-/// Why a dead letter is no message any more.
+/// Why a dead letter cannot be turned back into a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     #[error("its headers do not say which message it was: the relay did not store it")]
     Foreign,
     #[error("it was stored in {of} parts, and part {missing} is not there")]
     Incomplete { missing: usize, of: usize },
-    /// Parts are removed from the first one on, so somebody was done with it, or its time in the stream is running out.
+    /// Parts are missing from the first one on: somebody was removing the letter, or its time in the stream is running
+    /// out.
     #[error("its first parts were removed already")]
     Remains,
     #[error("what follows its payload, which its header `Slipring-Tail` tells of, cannot be read")]
@@ -94,7 +95,7 @@ pub enum Unfit {
 }
 
 impl Letter {
-    /// Of one message of the stream.
+    /// Reads one message of the stream.
     pub(super) fn read(number: u64, stored: Timestamp, subject: &str, headers: &HeaderMap, size: usize) -> Self {
         let value = |name: &str| headers.get(name).map(ToString::to_string);
         let text = |name: &str| value(name).unwrap_or_default();
@@ -143,41 +144,41 @@ impl Letter {
         }
     }
 
-    /// For tests of what shows letters.
+    /// For tests of code that shows letters.
     #[cfg(test)]
     pub fn sample(number: u64, module: &str) -> Self {
         let subject = format!("{SUBJECT_PREFIX}.{module}");
         Self::read(number, Timestamp::UNIX_EPOCH, &subject, &HeaderMap::new(), 11)
     }
 
-    /// What people call it by: the sequence of its first part in the stream.
+    /// Returns the number by which people refer to the letter: the stream sequence of its first part.
     pub fn number(&self) -> u64 {
         self.numbers[0]
     }
 
-    /// Its sequences in the stream, in order.
+    /// Returns its sequences in the stream, in order.
     pub fn numbers(&self) -> &[u64] {
         &self.numbers
     }
 
-    /// How many parts it was stored in.
+    /// Returns how many parts it was stored in.
     pub fn parts(&self) -> usize {
         self.parts.of
     }
 
-    /// The parts of it that are not there.
+    /// Returns the missing parts.
     pub fn missing(&self) -> Vec<usize> {
         (1..=self.parts.of)
             .filter(|part| !self.parts.found.contains_key(part))
             .collect()
     }
 
-    /// Of the payload, in bytes, as far as it is there.
+    /// Returns the size of the payload that is there, in bytes.
     pub fn size(&self) -> usize {
         self.bytes.saturating_sub(self.tail)
     }
 
-    /// The headers that the message itself had, by name.
+    /// Returns the message's own headers, by name.
     pub fn message_headers(&self) -> Vec<(&str, &str)> {
         let mut headers: Vec<(&str, &str)> = match &self.kept {
             Some(kept) => kept.iter().map(|(name, value)| (&**name, &**value)).collect(),
@@ -192,7 +193,7 @@ impl Letter {
         headers
     }
 
-    /// The headers that say what became of the message, by name.
+    /// Returns the headers that say what became of the message, by name.
     pub fn own_headers(&self) -> impl Iterator<Item = &(String, String)> {
         let is_own =
             |name: &str| header::original(name).is_none() && name != header::ID && !name.starts_with("Nats-Expected-");
@@ -201,7 +202,7 @@ impl Letter {
 }
 
 impl Opened {
-    /// All that is stored of a letter, put together.
+    /// Joins everything that is stored of a letter.
     pub(super) fn new(mut letter: Letter, mut stored: Bytes) -> Self {
         let mut raw_headers = None;
         if letter.tail > 0 && letter.missing().is_empty() {
@@ -230,7 +231,7 @@ impl Opened {
         }
     }
 
-    /// Subject and headers of the message.
+    /// Returns subject and headers of the message.
     pub fn contents(&self) -> Contents {
         let subject = self.letter.origin.as_ref().map_or("", |origin| origin.subject.as_str());
         let subject = self.raw.subject.as_deref().unwrap_or(subject.as_bytes());
@@ -244,7 +245,7 @@ impl Opened {
         }
     }
 
-    /// The message as the module got it first.
+    /// Returns the message as the module first got it.
     pub fn message(&self) -> Result<Message, Unfit> {
         let letter = &self.letter;
         match letter.missing().first() {
@@ -277,7 +278,7 @@ impl Opened {
     }
 }
 
-/// `1/2`.
+/// Parses `1/2`.
 fn part(text: &str) -> Option<(usize, usize)> {
     let (part, of) = text.split_once('/')?;
     let (part, of) = (part.parse().ok()?, of.parse().ok()?);

@@ -1,10 +1,10 @@
-//! Puts the parts of dead letters together.
+//! Joins the parts of dead letters.
 
 use std::collections::HashMap;
 
 use super::letter::{Letter, Origin};
 
-/// Parts whose others have not come yet.
+/// Parts that wait for others of their letter.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     waiting: HashMap<Key, Letter>,
@@ -22,7 +22,7 @@ struct Key {
 }
 
 impl Assembly {
-    /// Takes in the next message of the stream. Returns the dead letter that is whole with it.
+    /// Takes in the next message of the stream. Returns the dead letter that it completes.
     pub(super) fn add(&mut self, part: Letter) -> Option<Letter> {
         if part.parts.of == 1 {
             return Some(part);
@@ -39,7 +39,7 @@ impl Assembly {
         None
     }
 
-    /// Those whose other parts are not in the stream.
+    /// Returns the letters whose other parts are not in the stream.
     pub(super) fn rest(&mut self) -> Vec<Letter> {
         let mut rest: Vec<Letter> = self.waiting.drain().map(|(_, letter)| letter).collect();
         rest.sort_by_key(Letter::number);
@@ -48,7 +48,7 @@ impl Assembly {
 }
 
 impl Letter {
-    /// A part that was stored twice counts with its last storing; both are the letter's.
+    /// If a part was stored twice, the last copy counts. Both belong to the letter.
     fn with(mut self, part: Self) -> Self {
         self.bytes += part.bytes;
         self.numbers.extend(part.numbers);
@@ -97,7 +97,7 @@ mod tests {
         Letter::read(number, Timestamp::UNIX_EPOCH, "slipring.dead.orders", &headers, 10)
     }
 
-    /// Which letters come out, each as its sequences, and which are left at the end.
+    /// Returns the complete letters, each as its sequences, and the incomplete ones at the end.
     fn assemble(messages: &[(u64, u64, &str)]) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
         let mut assembly = Assembly::default();
         let whole = messages

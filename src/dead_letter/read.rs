@@ -1,8 +1,8 @@
-//! Reads dead letters, and removes them. Reading leaves no trace: no consumer that stays, no acks.
+//! Reads dead letters, and removes them. Reading leaves no trace: no lasting consumer, no acks.
 //!
-//! All are gone through with a consumer that the server forgets by itself, and without their payloads. A stream whose messages leave
-//! when they are acknowledged (a work queue, or one of retention `interest`) allows none, or would heed it; its letters are asked for one
-//! by one.
+//! A scan uses a consumer that the server forgets by itself. A stream whose messages leave when they are acknowledged
+//! (a work queue, or one of retention `interest`) would refuse such a consumer or keep messages for it. Letters in such
+//! a stream are requested one by one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,16 +21,16 @@ use super::parts::Assembly;
 use crate::nats::wire::{self, Answer, Fetch, Frame, Wire, status};
 use crate::nats::{Nats, headers, inactive_threshold, raw};
 
-/// Messages asked for at once while all are gone through.
+/// Messages per pull during a scan.
 const BATCH: usize = 500;
 
-/// Bytes that may wait to be looked at before no more is read.
+/// Reading pauses while this many bytes wait to be processed.
 const MAX_AHEAD: usize = 8 << 20;
 
 /// How long the server may take for the next message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the server keeps a consumer that nobody asks.
+/// How long the server keeps an idle consumer.
 const INACTIVE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub enum ReadError {
     },
 }
 
-/// The stream of the dead letters, for reading.
+/// Reads the stream of the dead letters.
 #[derive(Debug, Clone)]
 pub struct Reader {
     nats: Nats,
@@ -63,7 +63,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `None`: there is no such stream, so no message was ever rejected.
+    /// Returns `None` if there is no such stream. Then no message was ever rejected.
     pub async fn open(nats: &Nats, stream: &str) -> Result<Option<Self>, ReadError> {
         match nats.jetstream.get_stream(stream).await {
             Ok(found) => Ok(Some(Self {
@@ -82,12 +82,12 @@ impl Reader {
         }
     }
 
-    /// The stream's name.
+    /// Returns the stream's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Goes through all that are there now, of one module or of all.
+    /// Scans all letters that are there now, of one module or of all.
     pub async fn scan(&self, module: Option<&str>) -> Result<Scan, ReadError> {
         let subject = format!("{SUBJECT_PREFIX}.{}", module.unwrap_or(">"));
         let way = match self.stream.cached_info().config.retention {
@@ -102,7 +102,7 @@ impl Reader {
         })
     }
 
-    /// The dead letter that has this number, or a part of which has.
+    /// Returns the dead letter that has this number for itself or for one of its parts.
     pub async fn find(&self, number: u64) -> Result<Option<Letter>, ReadError> {
         let Some(message) = self.get(number).await? else {
             return Ok(None);
@@ -120,7 +120,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// The dead letter that is stored under these numbers. `None`: it is not there any more.
+    /// Returns the dead letter stored under these numbers, or `None` if it is gone.
     pub async fn fetch(&self, numbers: &[u64]) -> Result<Option<Opened>, ReadError> {
         let mut assembly = Assembly::default();
         let mut whole = None;
@@ -146,7 +146,7 @@ impl Reader {
         Ok(Some(Opened::new(letter, joined.freeze())))
     }
 
-    /// Removes a dead letter with all its parts, from the first one on. Says whether anything of it was still there.
+    /// Removes a dead letter with all its parts, starting with the first. Returns true if any of it was still there.
     pub async fn remove(&self, numbers: &[u64]) -> Result<bool, ReadError> {
         let mut found = false;
         for &number in numbers {
@@ -161,7 +161,7 @@ impl Reader {
     }
 
     async fn get(&self, number: u64) -> Result<Option<raw::Message>, ReadError> {
-        // JetStream takes 0 for a question that lacks its number.
+        // JetStream treats the sequence 0 as missing.
         if number == 0 {
             return Ok(None);
         }
@@ -181,30 +181,30 @@ impl Reader {
     }
 }
 
-/// For what there is, and no more.
+/// A pull for what is there, without waiting for more.
 #[derive(Serialize)]
 struct Pull {
     batch: usize,
     no_wait: bool,
 }
 
-/// One way through the dead letters. Parts are put together; a letter comes with the last of them.
+/// One pass through the dead letters. Parts are joined; a letter is returned with its last part.
 pub struct Scan {
     reader: Reader,
     way: Way,
     assembly: Assembly,
-    /// Letters some of whose parts are missing, at the end.
+    /// Letters with missing parts, returned at the end.
     rest: Option<VecDeque<Letter>>,
 }
 
 enum Way {
     Consumed(Box<Consumed>),
-    /// Such a stream takes no second consumer for what one may read already, or would lose what is acked.
+    /// Such a stream refuses a second consumer for messages that one may already read, or would lose what is acked.
     Asked(Asked),
 }
 
 impl Scan {
-    /// The next dead letter.
+    /// Returns the next dead letter.
     pub async fn next(&mut self) -> Result<Option<Letter>, ReadError> {
         loop {
             if let Some(rest) = &mut self.rest {
@@ -225,23 +225,23 @@ impl Scan {
     }
 }
 
-/// Messages of a consumer that is there for the time of reading.
+/// The messages of a consumer that exists only for reading.
 struct Consumed {
     consumer: Consumer<pull::Config>,
-    /// What was there at the beginning: what comes later is not waited for.
+    /// What was there at the beginning. The scan does not wait for later messages.
     expected: u64,
     received: u64,
     fetch: Fetch,
-    /// Messages that were asked for and have not come.
+    /// Messages that were requested and have not arrived.
     open: usize,
-    /// Messages of a pull, if the server has a limit for it.
+    /// The limit on messages per pull, if the server has one.
     max_batch: usize,
 }
 
 impl Consumed {
     async fn open(reader: &Reader, filter_subject: String) -> Result<Self, ReadError> {
-        // With their payloads: for a header block of one byte, which anybody may store, a consumer without them ends nats-server 2.15.2
-        // (`convertToHeadersOnly` in `server/consumer.go`).
+        // Includes the payloads: for a header block of one byte, which anybody may store, a consumer without payloads
+        // crashes nats-server 2.15.2 (`convertToHeadersOnly` in `server/consumer.go`).
         let config = pull::Config {
             description: Some("slipring dead-letters".to_owned()),
             ack_policy: AckPolicy::None,
@@ -265,10 +265,10 @@ impl Consumed {
         })
     }
 
-    /// The next letter, or the next part of one.
+    /// Returns the next letter, or the next part of one.
     async fn next(&mut self, reader: &Reader) -> Result<Option<Letter>, ReadError> {
         let Some(frame) = self.next_message(reader).await? else {
-            // The server does it as well, after a while.
+            // The server would delete the consumer too, after a while.
             let name = self.consumer.cached_info().name.clone();
             let _ = reader.stream.delete_consumer(&name).await;
             return Ok(None);
@@ -311,7 +311,7 @@ impl Consumed {
                 Answer::Status(status::IDLE_HEARTBEAT, _) => {}
                 Answer::Status(status::NO_MESSAGES | status::TIMEOUT, _) => {
                     self.open = 0;
-                    // What was counted at the beginning may have been removed meanwhile.
+                    // What was counted at the beginning may have been removed since.
                     if self.is_empty(reader).await? {
                         return Ok(None);
                     }
@@ -334,11 +334,11 @@ impl Consumed {
     }
 }
 
-/// Messages that are asked for one by one.
+/// Messages that are requested one by one.
 struct Asked {
     subject: String,
     next: u64,
-    /// What was the last one at the beginning.
+    /// The last sequence at the beginning.
     last: u64,
 }
 
@@ -353,7 +353,7 @@ impl Asked {
         })
     }
 
-    /// The next letter, or the next part of one.
+    /// Returns the next letter, or the next part of one.
     async fn next(&mut self, reader: &Reader) -> Result<Option<Letter>, ReadError> {
         let next = raw::next_of(&reader.jetstream, &reader.name, self.next, &self.subject).await;
         let found = next.map_err(|error| reader.scan_failed(error))?;

@@ -1,6 +1,7 @@
-//! Stores what could not be published, with the reason.
+//! Stores messages that could not be published, with the reason.
 //!
-//! Storing never gives up: until a dead letter is stored its message is not acked, so it is in one stream or the other.
+//! Storing never gives up. A message is acked only after its dead letter is stored, so it is always in one stream or
+//! the other.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -23,17 +24,18 @@ use crate::nats::Nats;
 /// The longest reason that is stored, in bytes.
 const MAX_REASON: usize = 4096;
 
-/// The longest headers of a message that its letter has as headers, in bytes. JetStream takes no more than 65,535 bytes of them, ours
-/// included (`processJetStreamMsg` in `server/stream.go`).
+/// The longest message headers that are stored as headers of the letter, in bytes. JetStream accepts at most 65,535
+/// bytes of headers, including ours (`processJetStreamMsg` in `server/stream.go`).
 const MAX_HEADERS: usize = 32 << 10;
 
-/// The longest header block of an unreadable message that its letter has in a header, in base64.
+/// The longest header block of an unreadable message that is stored in a header, in base64.
 const MAX_RAW_HEADERS: usize = 16 << 10;
 
-/// The longest header with what became of each channel, in bytes: what is longer is stored behind the payload.
+/// The longest header with the results per channel, in bytes. Longer results are stored after the payload.
 const MAX_CHANNELS: usize = 8192;
 
-/// What a header takes beside its name and value (`: ` and the line's end), and the head of them all, generously.
+/// A generous estimate of the bytes of a header beside name and value (`: ` and the line's end), and of the block's
+/// first line.
 const HEADER_OVERHEAD: usize = 4;
 const HEADERS_OVERHEAD: usize = 64;
 
@@ -42,27 +44,27 @@ const HEADERS_OVERHEAD: usize = 64;
 pub struct DeadLetters {
     nats: Nats,
     stream: String,
-    /// The stream was there when it was last needed.
+    /// The stream existed when it was last needed.
     ready: AtomicBool,
 }
 
-/// Whose message it was.
+/// The module that got the message.
 #[derive(Debug, Clone, Copy)]
 pub struct Sender<'a> {
     pub module: &'a str,
-    /// Of the module's file, in hex.
+    /// The SHA-256 of the module's file, in hex.
     pub sha256: &'a str,
 }
 
-/// All that a dead letter tells.
+/// Everything that a dead letter records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) sender: Sender<'a>,
     pub(super) message: &'a Message,
     pub(super) rejection: &'a Rejection,
-    /// What became of each channel, if Centrifugo refused a part of it.
+    /// The result on each channel, if Centrifugo refused a part of it.
     pub(super) results: Option<&'a Results>,
-    /// The letter in whose place it is.
+    /// The letter that this one replaces.
     pub(super) replaces: &'a [u64],
 }
 
@@ -107,7 +109,8 @@ impl DeadLetters {
         }
     }
 
-    /// Stores what is left of a letter with these numbers, after a replay that published a part of it. The letter itself stays.
+    /// Stores what is left of the letter with these numbers, after a replay that published a part of it. The letter
+    /// itself stays.
     pub async fn replace(
         &self,
         numbers: &[u64],
@@ -170,11 +173,11 @@ impl DeadLetters {
     }
 }
 
-/// The dead letter as it is stored: one, unless the server takes none that large with the headers added. Then it comes in parts, in
-/// order, marked with `Slipring-Part: 1/2`.
+/// Returns the messages that make up the dead letter. There is one, unless it would be too large for the server with
+/// the headers added. Then it is stored in parts, in order, marked with `Slipring-Part: 1/2`.
 pub(super) fn letters(facts: Facts<'_>, max_payload: usize) -> Vec<(HeaderMap, Bytes)> {
     let (headers, mut rest) = whole(facts, max_payload);
-    // Room for `Slipring-Part` and `Nats-Expected-Stream` as well.
+    // Leaves room for `Slipring-Part` and `Nats-Expected-Stream`.
     let taken = size(&headers) + 256;
     let room = max_payload.saturating_sub(taken).max(1);
     if rest.len() <= room {
@@ -191,10 +194,10 @@ pub(super) fn letters(facts: Facts<'_>, max_payload: usize) -> Vec<(HeaderMap, B
     letters
 }
 
-/// What the headers cannot hold follows the payload.
+/// Whatever does not fit into the headers follows the payload.
 fn whole(facts: Facts<'_>, max_payload: usize) -> (HeaderMap, Bytes) {
     let (mut headers, mut tail) = (own_headers(facts), Tail::default());
-    // Each part has them again.
+    // Each part repeats the headers.
     match message_headers(facts.message).filter(|headers| size(headers) <= MAX_HEADERS.min(max_payload / 4)) {
         Some(messages) => {
             for (name, values) in messages.iter() {
@@ -233,11 +236,11 @@ fn whole(facts: Facts<'_>, max_payload: usize) -> (HeaderMap, Bytes) {
     (headers, [payload, tail.as_slice()].concat().into())
 }
 
-/// `None`: one of them cannot be sent.
+/// Returns `None` if one of the headers cannot be sent.
 fn message_headers(message: &Message) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in &message.headers {
-        // What is read again is without spaces around it.
+        // Reading strips spaces around a value.
         let value = Some(value).filter(|value| value.trim() == *value)?;
         headers.append(
             HeaderName::from_str(&header::kept(name)).ok()?,
@@ -279,8 +282,8 @@ fn list(numbers: &[u64]) -> String {
     numbers.join(",")
 }
 
-/// The same for the same message, module and stage, so that what is stored twice within JetStream's duplicate window (two
-/// minutes by default) is there once.
+/// The same message, module and stage have the same ID. What is stored twice within JetStream's duplicate window (two
+/// minutes by default) is then kept once.
 fn id(facts: Facts<'_>) -> String {
     let replaces = match facts.replaces {
         [] => Cow::Borrowed(""),
@@ -296,7 +299,7 @@ fn id(facts: Facts<'_>) -> String {
     )
 }
 
-/// One line of bounded length: a header holds no more.
+/// Returns one line of bounded length, which is all that a header can hold.
 fn line(text: &str) -> String {
     let mut end = text.len().min(MAX_REASON);
     while !text.is_char_boundary(end) {

@@ -1,24 +1,25 @@
-//! What the headers of a dead letter cannot hold: it follows the message's payload, and a header says how long it is.
+//! Data that does not fit into the headers of a dead letter. It follows the message's payload, and a header gives its
+//! length.
 //!
-//! JSON, compressed: the channels of a broadcast to a hundred thousand users take megabytes otherwise.
+//! It is compressed JSON. The channels of a broadcast to a hundred thousand users would otherwise take megabytes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::message::Results;
 
-/// Names of channels shrink to a fifth at this level, in some ten milliseconds for a hundred thousand.
+/// At this level, channel names shrink to a fifth. A hundred thousand of them take about ten milliseconds.
 const LEVEL: i32 = 1;
 
-/// More than the largest message and all that one can become.
+/// More than the largest message and everything that one can become.
 const LONGEST: usize = 128 << 20;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Tail {
-    /// Those of the message, if they are too long or cannot be sent as headers.
+    /// The message's headers, if they are too long or cannot be sent as headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) headers: Option<Vec<(String, String)>>,
-    /// The header block of a message that cannot be read, in base64, if it is too long.
+    /// The header block of an unreadable message, in base64, if it is too long for a header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) raw_headers: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +27,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Empty if there is nothing in it.
+    /// Returns no bytes if there is nothing to store.
     pub(super) fn write(&self) -> Vec<u8> {
         if *self == Self::default() {
             return Vec::new();
@@ -35,7 +36,7 @@ impl Tail {
         zstd::bulk::compress(&json, LEVEL).expect("compressing into memory cannot fail")
     }
 
-    /// `None`: it is damaged.
+    /// Returns `None` if the bytes are damaged.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let json = zstd::bulk::decompress(bytes, LONGEST).ok()?;
         serde_json::from_slice(&json).ok()

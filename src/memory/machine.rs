@@ -1,13 +1,13 @@
-//! How much memory there is: the machine's, or less where a cgroup of version 1 or 2 bounds it.
+//! The memory available to the relay: the machine's, or less if a cgroup (version 1 or 2) limits it.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// However small the machine: less would make a crowd of modules wait for each other.
+/// The smallest default, on any machine. With less, many modules would wait for each other.
 const LEAST: usize = 256 << 20;
 
-/// What `memory_limit` is where it is not set.
+/// The default of `memory_limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultLimit {
     pub bytes: usize,
@@ -21,7 +21,7 @@ enum Found {
     Nothing,
 }
 
-/// Half of what there is, and at least 256 MiB.
+/// Returns half of the available memory, but at least 256 MiB.
 pub fn default_limit() -> DefaultLimit {
     limit_under(Path::new("/"))
 }
@@ -59,14 +59,14 @@ impl fmt::Display for DefaultLimit {
     }
 }
 
-/// `MemTotal` of `/proc/meminfo`.
+/// Returns `MemTotal` from `/proc/meminfo`.
 fn total(meminfo: &str) -> Option<usize> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kilobytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
     kilobytes.checked_mul(1024)
 }
 
-/// The smallest limit of the process's cgroup and those around it.
+/// Returns the smallest limit of the process's cgroup and its parents.
 fn cgroup_limit(root: &Path) -> Option<usize> {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
@@ -81,11 +81,12 @@ fn cgroup_limit(root: &Path) -> Option<usize> {
         };
         let (inner, mounted) = mounts.lines().find_map(|line| mount(line, kind))?;
         let base = root.join(mounted.strip_prefix("/").ok()?);
-        // A container sees its own group as the root of the mount, or as a path that is not there: then the mount itself is it.
+        // A container sees its own group as the root of the mount, or as a path that does not exist there. Then the
+        // mount itself is the group.
         let below = Path::new(group).strip_prefix(inner).unwrap_or(Path::new(""));
         let limits = below.ancestors().filter_map(|group| {
             let text = fs::read_to_string(base.join(group).join(file)).ok()?;
-            // "max" is none.
+            // "max" means no limit.
             text.trim().parse::<usize>().ok()
         });
         limits.min()
@@ -93,7 +94,8 @@ fn cgroup_limit(root: &Path) -> Option<usize> {
     limits.min()
 }
 
-/// What is mounted and where, if the line of `/proc/self/mountinfo` is about a cgroup file system that knows memory.
+/// Returns the mounted path and the mount point, if the line of `/proc/self/mountinfo` describes a cgroup file system
+/// with the memory controller.
 fn mount<'a>(line: &'a str, kind: &str) -> Option<(&'a str, PathBuf)> {
     let (mount, file_system) = line.split_once(" - ")?;
     let mut file_system = file_system.split(' ');

@@ -1,7 +1,7 @@
-//! The header block of a message as NATS has it on the wire: `NATS/1.0`, then a line a header (ADR-4 of NATS).
+//! The header block of a message in NATS's wire format: `NATS/1.0`, then one line per header (NATS ADR-4).
 //!
-//! nats-server stores whatever bytes a client sends for it. So the block of a stored message may be none, and whoever reads one
-//! must cope with that: [`read`] always returns a message's subject and headers, and says what was wrong with them.
+//! nats-server stores whatever bytes a client sends as the block, so a stored block may be invalid. [`read`] copes with
+//! that: it always returns a message's subject and headers, and says what was wrong with them.
 
 use std::fmt;
 
@@ -13,15 +13,15 @@ use crate::message::Unreadable;
 /// Subject and headers as a module gets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// Bytes that are no UTF-8 are replaced.
+    /// Bytes that are not UTF-8 are replaced.
     pub subject: String,
-    /// By name; values of one name stay in their order. Those that can be read, if some can't.
+    /// Sorted by name; the values of one name keep their order. If the block is invalid, only the readable headers.
     pub headers: Vec<(String, String)>,
-    /// Set if a module can't be given them without changing what they say.
+    /// Set if the module cannot get subject and headers unchanged.
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// Reads a subject and a header block, whatever is in them. An empty block has no headers.
+/// Reads a subject and a header block with any content. An empty block has no headers.
 pub fn read(subject: &[u8], block: &[u8]) -> Contents {
     let (name, subject_fault) = match std::str::from_utf8(subject) {
         Ok(subject) => (subject.to_owned(), None),
@@ -34,7 +34,8 @@ pub fn read(subject: &[u8], block: &[u8]) -> Contents {
         Ok(headers) => (headers, None),
         Err(fault) => (readable(block), Some(fault)),
     };
-    // The same message looks the same to a module wherever it was read: other ways of reading don't keep the order of names.
+    // A module sees the same message the same way, however it was read. Other ways of reading do not keep the order of
+    // names.
     headers.sort_by(|(left, _), (right, _)| left.cmp(right));
     let unreadable = subject_fault.or(block_fault).map(|fault| {
         Box::new(Unreadable {
@@ -50,7 +51,7 @@ pub fn read(subject: &[u8], block: &[u8]) -> Contents {
     }
 }
 
-/// A block with these headers; empty if there are none.
+/// Returns a block with these headers, or an empty one if there are none.
 pub fn block(headers: &[(String, String)]) -> Vec<u8> {
     if headers.is_empty() {
         return Vec::new();
@@ -63,7 +64,7 @@ pub fn block(headers: &[(String, String)]) -> Vec<u8> {
     block
 }
 
-/// The headers of a block that can be read, as the client has them.
+/// Returns the readable headers of a block in the client's type.
 pub fn map(block: &[u8]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in read(&[], block).headers {
@@ -74,7 +75,7 @@ pub fn map(block: &[u8]) -> HeaderMap {
     map
 }
 
-/// What keeps bytes from being a subject or a header block. It names the place and no value, since it is logged.
+/// Why bytes are not a subject or a header block. It names the place but no value, because it is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Counted from 1.
@@ -112,7 +113,7 @@ impl Fault {
         }
     }
 
-    /// Of a block that is UTF-8 up to this index.
+    /// For a block that is UTF-8 up to this index.
     fn not_utf8(block: &[u8], index: usize) -> Self {
         let before = &block[..index];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -156,7 +157,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The headers of a block, in its order. It takes what async-nats takes, folded lines too, and refuses what that refuses.
+/// Returns the headers of a block in order. Accepts what async-nats accepts, folded lines included, and refuses what it
+/// refuses.
 pub fn parse(block: &[u8]) -> Result<Vec<(String, String)>, Fault> {
     if block.is_empty() {
         return Ok(Vec::new());
@@ -192,7 +194,7 @@ pub fn parse(block: &[u8]) -> Result<Vec<(String, String)>, Fault> {
     Ok(headers)
 }
 
-/// The lines of a block that are headers, for people who look for what the others are.
+/// Returns the valid header lines of a block, to help people find out what the others are.
 fn readable(block: &[u8]) -> Vec<(String, String)> {
     let lines = block.split(|byte| *byte == b'\n');
     lines
@@ -206,7 +208,7 @@ fn readable(block: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The status of what a server says about a pull, and the words beside it: `NATS/1.0 408 Request Timeout`.
+/// Returns the status of a server's reply to a pull, with its description: `NATS/1.0 408 Request Timeout`.
 pub fn status(block: &[u8]) -> Option<(u16, &str)> {
     let line = block.split(|byte| *byte == b'\n').next()?;
     let rest = std::str::from_utf8(line).ok()?.strip_prefix(VERSION)?.trim();
@@ -317,8 +319,8 @@ mod tests {
         );
     }
 
-    /// What async-nats 0.51 makes of a block (`Connection::try_read_op`), where it would not end its connection, or its task, which
-    /// panics on a carriage return in a value.
+    /// Parses a block as async-nats 0.51 does (`Connection::try_read_op`), but returns `None` where async-nats would
+    /// end its connection or its task, which panics on a carriage return in a value.
     fn as_async_nats(block: &[u8]) -> Option<Vec<(String, String)>> {
         let mut lines = std::str::from_utf8(block).ok()?.lines().peekable();
         let suffix = lines.next()?.strip_prefix("NATS/1.0").map(str::trim)?;

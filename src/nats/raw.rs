@@ -1,7 +1,7 @@
-//! One message of a stream, by its sequence, without a consumer.
+//! Gets one message of a stream by its sequence, without a consumer.
 //!
-//! async-nats (0.51) does this too, but of a header that has several values it keeps only the last one; and what it removes is
-//! also overwritten on the disk, which takes nats-server several times as long.
+//! async-nats 0.51 can do this too, but it keeps only the last of several values of a header. When it removes a
+//! message, it also has the server overwrite it on disk, which takes nats-server several times as long.
 
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::ErrorCode;
@@ -23,14 +23,14 @@ pub struct Message {
     pub sequence: u64,
     pub stored: Timestamp,
     pub subject: String,
-    /// The header block, as it is stored.
+    /// The header block as stored.
     pub block: Bytes,
     pub payload: Bytes,
 }
 
 impl Message {
-    /// Subject and headers. JetStream answers in JSON, which has replaced the bytes of a subject that are not UTF-8: which they were can't be
-    /// told from it.
+    /// Returns subject and headers. JetStream answers in JSON, which replaces bytes of a subject that are not UTF-8.
+    /// The original bytes are lost.
     pub fn contents(&self) -> Contents {
         let mut contents = headers::read(self.subject.as_bytes(), &self.block);
         if self.has_replaced_bytes() && contents.unreadable.is_none() {
@@ -43,28 +43,29 @@ impl Message {
         contents
     }
 
-    /// Whether the subject may be another one. It need not be: the character is one that a subject may have.
+    /// Returns true if bytes of the subject may have been replaced. The replacement character can also be part of the
+    /// original.
     pub fn has_replaced_bytes(&self) -> bool {
         self.subject.contains(char::REPLACEMENT_CHARACTER)
     }
 
-    /// Those headers that can be read.
+    /// Returns the readable headers.
     pub fn headers(&self) -> HeaderMap {
         headers::map(&self.block)
     }
 }
 
-/// `None`: the stream does not hold it.
+/// Returns `None` if the stream does not hold the message.
 pub async fn get(jetstream: &Context, stream: &str, sequence: u64) -> Result<Option<Message>, async_nats::Error> {
     ask(jetstream, stream, &json!({ "seq": sequence })).await
 }
 
-/// The first one that the stream holds from this sequence on. `None`: it holds none.
+/// Returns the first message from this sequence on, or `None` if the stream holds none.
 pub async fn next(jetstream: &Context, stream: &str, sequence: u64) -> Result<Option<Message>, async_nats::Error> {
     next_of(jetstream, stream, sequence, ">").await
 }
 
-/// The first one of this subject, which may have wildcards.
+/// Returns the first message from this sequence on whose subject matches. The subject may contain wildcards.
 pub async fn next_of(
     jetstream: &Context,
     stream: &str,
@@ -91,7 +92,7 @@ async fn ask(
     }
 }
 
-/// Says whether the stream held it.
+/// Removes a message. Returns true if the stream held it.
 pub async fn remove(jetstream: &Context, stream: &str, sequence: u64) -> Result<bool, async_nats::Error> {
     #[derive(Deserialize)]
     struct Removed {
@@ -116,7 +117,7 @@ fn decode(message: RawMessage) -> Result<Message, async_nats::Error> {
     })
 }
 
-/// nats-server has several codes for a message that is not there, the last of which stands for other failures as well.
+/// nats-server has several codes for a missing message. The last of them also covers other failures.
 fn is_absent(code: ErrorCode, text: &str) -> bool {
     matches!(code, ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND)
         || (code == ErrorCode::STREAM_MESSAGE_DELETE_FAILED && text.contains("no message found"))

@@ -1,11 +1,12 @@
-//! A connection to NATS that carries deliveries, and nothing else.
+//! A connection to NATS that only carries deliveries.
 //!
-//! async-nats closes its connection when a message is not what it can represent: a header that is not UTF-8, one without a colon, a
-//! subject that is not UTF-8. nats-server stores such messages and delivers them again, so that one of them would stop its reader
-//! for ever, and disturb all that share the connection. This one reads messages by their lengths ([`Frame`]) and leaves it to its
-//! reader what their bytes mean. Requests, acks and what is published stay with the client.
+//! async-nats closes its connection when it cannot represent a message: a header that is not UTF-8, one without a
+//! colon, a subject that is not UTF-8. nats-server stores such messages and delivers them again, so a single one would
+//! stop its reader forever and disturb everyone who shares the connection. This connection reads messages by their
+//! lengths ([`Frame`]) and leaves the meaning of the bytes to the reader. Requests, acks and publishing stay with the
+//! client.
 //!
-//! It connects once. Whoever reads from it opens another when it has ended.
+//! It connects once. After it has ended, the reader opens another one.
 
 mod connect;
 mod delivered;
@@ -33,32 +34,33 @@ use self::connect::{Ready, Socket};
 use self::frame::{Decoder, Operation};
 use super::Nats;
 
-/// What a server says about a pull, in the terms of `server/consumer.go`.
+/// The status codes of a server's reply to a pull, from `server/consumer.go`.
 pub mod status {
     /// The pull is alive.
     pub const IDLE_HEARTBEAT: u16 = 100;
-    /// There is nothing, and the pull would not wait.
+    /// There are no messages, and the pull asked not to wait.
     pub const NO_MESSAGES: u16 = 404;
     /// The pull's time is over.
     pub const TIMEOUT: u16 = 408;
-    /// The pull has ended, for the reason that the description names.
+    /// The pull has ended, for the reason in the description.
     pub const ENDED: u16 = 409;
 }
 
-/// How often the server is asked whether it is still there, as the client does.
+/// How often to ping the server, the same as in the client.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// So many questions may be open.
+/// How many pings may be unanswered.
 const MAX_PINGS: u32 = 2;
 
-/// Bytes read at once: more as long as more is there. An idle connection holds little.
+/// How many bytes to read at once at first. It grows while more is available, so that an idle connection holds little
+/// memory.
 const MIN_READ: usize = 4 << 10;
 const MAX_READ: usize = 64 << 10;
 
-/// With less room than this in the buffer it is time for another one.
+/// When the buffer has less room than this, a new one is allocated.
 const MIN_ROOM: usize = 1 << 10;
 
-/// A large message gets its memory as it comes, and not because it was announced.
+/// Memory for a large message is allocated as its bytes arrive, not because the server announced them.
 const MAX_GROWTH: usize = 1 << 20;
 
 /// One connection with one subscription. Dropping it closes it.
@@ -68,14 +70,14 @@ pub struct Wire {
     arrived: UnboundedReceiver<Vec<Frame>>,
     ready: std::vec::IntoIter<Frame>,
     ahead: Arc<Ahead>,
-    /// Of the subscription; 0 before the first.
+    /// The ID of the subscription; 0 before the first one.
     sid: u64,
     client: async_nats::Client,
     task: AbortOnDropHandle<Ended>,
     ended: Option<Ended>,
 }
 
-/// Why a connection is no more.
+/// Why a connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
     #[error("the server closed it")]
@@ -88,7 +90,7 @@ pub enum Ended {
     Said(String),
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// Its reader is gone, or it broke.
+    /// Its reader was dropped, or the task panicked.
     #[error("its task ended")]
     Gone,
 }
@@ -100,7 +102,7 @@ impl From<io::Error> for Ended {
 }
 
 impl Wire {
-    /// Connects to a server that the client knows. When about `limit` bytes wait to be taken, no more is read.
+    /// Connects to a server that the client knows. Stops reading while about `limit` bytes wait to be taken.
     pub async fn open(nats: &Nats, limit: usize) -> Result<Self, ConnectError> {
         let Ready { socket, buffer } = connect::connect(nats).await?;
         let (orders, receiver) = mpsc::unbounded_channel();
@@ -135,7 +137,8 @@ impl Wire {
         })
     }
 
-    /// Subscribes to an inbox, to which answers come at `INBOX.anything`, in place of the one before, of which nothing comes any more.
+    /// Subscribes to a new inbox and returns it. Replies go to `INBOX.anything`. The previous subscription ends, and
+    /// nothing of it is returned any more.
     pub fn subscribe(&mut self) -> String {
         let inbox = self.client.new_inbox();
         let before = self.sid;
@@ -156,12 +159,12 @@ impl Wire {
         self.order(order.into());
     }
 
-    /// When it has ended, [`Wire::next`] says so.
+    /// If the task has ended, [`Wire::next`] reports it.
     fn order(&self, order: Bytes) {
         let _ = self.orders.send(order);
     }
 
-    /// The next message of the subscription. May be dropped at any time without losing one.
+    /// Returns the next message of the subscription. Cancel-safe.
     pub async fn next(&mut self) -> Result<Frame, Ended> {
         loop {
             if let Some(frame) = self.try_next() {
@@ -174,7 +177,7 @@ impl Wire {
         }
     }
 
-    /// The next one, if it is there.
+    /// Returns the next message if it has already arrived.
     pub fn try_next(&mut self) -> Option<Frame> {
         loop {
             match self.ready.next() {
@@ -189,12 +192,12 @@ impl Wire {
         }
     }
 
-    /// What was read and not taken, in bytes.
+    /// Returns the number of bytes that were read but not taken.
     pub fn waiting(&self) -> usize {
         self.ahead.bytes.load(Ordering::Acquire)
     }
 
-    /// Waits until it has ended, whatever was read and not taken. May be dropped at any time.
+    /// Waits until the connection has ended, even if read messages are still waiting to be taken. Cancel-safe.
     pub async fn ended(&mut self) -> Ended {
         if self.ended.is_none() {
             self.ended = Some((&mut self.task).await.unwrap_or(Ended::Gone));
@@ -203,7 +206,7 @@ impl Wire {
     }
 }
 
-/// What was read and not taken, in bytes.
+/// Counts the bytes that were read but not taken.
 #[derive(Debug)]
 struct Ahead {
     bytes: AtomicUsize,
@@ -228,18 +231,18 @@ impl Ahead {
     }
 }
 
-/// The connection's own task: reads and writes, and answers the server's questions whether or not anybody takes what has come.
+/// The connection's own task. It reads, writes and replies to the server's pings, even if nobody takes messages.
 struct Line {
     reader: ReadHalf<Socket>,
     writer: WriteHalf<Socket>,
     buffer: BytesMut,
     decoder: Decoder,
-    /// How much is read at once.
+    /// How many bytes to read at once.
     read: usize,
     out: BytesMut,
-    /// TLS keeps what is written until it is flushed.
+    /// TLS keeps written bytes until they are flushed.
     unflushed: bool,
-    /// Questions to the server that it has not answered.
+    /// The number of pings that the server has not answered.
     unanswered: u32,
     ahead: Arc<Ahead>,
 }
@@ -247,7 +250,7 @@ struct Line {
 impl Line {
     async fn run(mut self, mut orders: UnboundedReceiver<Bytes>, arrived: UnboundedSender<Vec<Frame>>) -> Ended {
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-        // A process that was stopped for a while must not ask several times at once.
+        // After a pause, the process must not send several pings at once.
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut frames = Vec::new();
@@ -268,14 +271,15 @@ impl Line {
         }
     }
 
-    /// Takes all that is whole off the buffer.
+    /// Takes all complete operations off the buffer.
     fn decode(&mut self, frames: &mut Vec<Frame>) -> Result<(), Ended> {
         while let Some(operation) = self.decoder.next(&mut self.buffer)? {
             match operation {
                 Operation::Message(frame) => frames.push(frame),
                 Operation::Ping => self.out.extend_from_slice(b"PONG\r\n"),
                 Operation::Pong => self.unanswered = 0,
-                // After some of them, such as a permission that lacks, the server would go on; what was asked for would never come.
+                // The server would continue after some errors, such as a missing permission, but the requested messages
+                // would never come.
                 Operation::Error(error) => return Err(Ended::Said(error)),
                 Operation::Info(_) | Operation::Ok => {}
             }
@@ -308,7 +312,7 @@ impl Line {
                 }
             }
             () = self.ahead.freed.notified(), if is_full => {}
-            // While nothing is read, no answer can be seen.
+            // While nothing is read, no reply to a ping can be seen.
             _ = pings.tick(), if !is_full => {
                 if self.unanswered == MAX_PINGS {
                     return Err(Ended::Silent);
@@ -321,7 +325,7 @@ impl Line {
     }
 }
 
-/// Writes what there is to write, or flushes once that is done. Returns whether something is to be flushed. May be dropped at any time.
+/// Writes what there is to write, then flushes. Returns true if something still has to be flushed. Cancel-safe.
 async fn write(writer: &mut WriteHalf<Socket>, out: &mut BytesMut) -> Result<bool, Ended> {
     if out.is_empty() {
         writer.flush().await?;

@@ -108,7 +108,7 @@ impl Body {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Strings and numbers, with whatever escaping they need.
+    /// Writes strings and numbers with the necessary escaping.
     fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
         serde_json::to_writer(&mut self.buffer, value).expect("writing a string or a number into memory cannot fail");
     }

@@ -1,5 +1,5 @@
-//! Centrifugo's API: carries a request to its endpoint and says what became of it. It chooses no endpoint, retries nothing and waits
-//! for nothing; that is for the scheduler.
+//! The client of Centrifugo's API: sends a request to its endpoint and returns what became of it. It neither chooses an
+//! endpoint nor retries nor waits. The scheduler does that.
 
 mod class;
 mod grpc;
@@ -13,10 +13,10 @@ use reqwest::Url;
 use crate::config;
 use slipring_core::publish::{Answer, Request, RequestId};
 
-/// So that an endpoint whose machine is gone costs less than the time-out of a request.
+/// Short, so that an endpoint on a dead machine costs less than the timeout of a request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Of what an error says, in characters, for the log.
+/// How many characters of an error go into the log.
 const MAX_EXCERPT: usize = 200;
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub enum ClientError {
 
 impl Client {
     pub fn new(config: &config::Centrifugo) -> Result<Self, ClientError> {
-        // An error means that one is installed already, which is as good.
+        // An error means that a provider is already installed, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = http::client(config)?;
         let endpoint = |url: &Url| match url.scheme() {
@@ -61,7 +61,8 @@ impl Client {
         Ok(Self { endpoints })
     }
 
-    /// The same endpoints over connections of its own: what breaks one of these disturbs nobody else.
+    /// Returns a client of the same endpoints over connections of its own. If a request breaks one of these
+    /// connections, nobody else is affected.
     #[must_use]
     pub fn apart(&self) -> Self {
         let endpoint = |endpoint: &Endpoint| match endpoint {
@@ -73,14 +74,14 @@ impl Client {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of endpoints.
     pub fn endpoints(&self) -> usize {
         self.endpoints.len()
     }
 
-    /// Sends the request once, to its endpoint, and waits for its answer or for the time-out.
+    /// Sends the request once, to its endpoint, and waits for the reply or the timeout.
     pub async fn send(&self, request: &Request) -> Answer {
-        // At least one was checked for when it was made.
+        // The constructor checks that there is at least one.
         let endpoint = &self.endpoints[request.endpoint() % self.endpoints.len()];
         let url = endpoint.url();
         match endpoint.send(request).await {
@@ -97,8 +98,8 @@ impl Client {
         }
     }
 
-    /// Whether publications would be taken by at least one endpoint: a request without any is sent. `Err` says why the first one does
-    /// not.
+    /// Checks with an empty request whether at least one endpoint would accept publications. `Err` says why the first
+    /// one does not.
     pub async fn probe(&self) -> Result<(), String> {
         let mut why = None;
         for endpoint in 0..self.endpoints.len() {
@@ -129,7 +130,7 @@ impl Endpoint {
     }
 }
 
-/// The error and its causes: reqwest itself says no more than "error sending request".
+/// Returns the error with its causes: reqwest itself says no more than "error sending request".
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,6 +1,6 @@
-//! Reads what a batch replies: the JSON of `/api/batch`, and what its replies say in either API. The shapes were measured on
-//! Centrifugo 6.9.1; a reply that does not have them, or not one for each command, is unreadable, which is to say that nobody
-//! knows what was executed.
+//! Reads the replies of a batch: the JSON of `/api/batch`, and the replies' content in either API. The formats were
+//! measured on Centrifugo 6.9.1. A reply in another format, or a wrong number of replies, is unreadable: nobody knows
+//! what was executed.
 
 use std::borrow::Cow;
 
@@ -64,13 +64,14 @@ pub(super) struct Published<'a> {
     pub(super) epoch: Cow<'a, str>,
 }
 
-/// The reply for each channel of each command, from the JSON of a batch. `channels` says how many each command has.
+/// Returns the reply for each channel of each command, from the JSON of a batch. `channels` gives the number of
+/// channels of each command.
 pub fn read(body: &[u8], channels: impl ExactSizeIterator<Item = usize>) -> Result<Vec<Reply>, Unreadable> {
     let Batch { replies } = serde_json::from_slice(body)?;
     gather(replies.into_iter(), channels)
 }
 
-/// The reply for each channel of each command. `channels` says how many each command has.
+/// Returns the reply for each channel of each command. `channels` gives the number of channels of each command.
 pub(super) fn gather<'a>(
     replies: impl ExactSizeIterator<Item = CommandReply<'a>>,
     channels: impl ExactSizeIterator<Item = usize>,
@@ -158,7 +159,7 @@ mod tests {
         }))
     }
 
-    // As Centrifugo 6.9.1 sent them.
+    // As sent by Centrifugo 6.9.1.
     const MIXED: &str = r#"{"replies":[{"publish":{"offset":3,"epoch":"uVlfFSXk"}},{"error":{"code":102,"message":"unknown channel"}},{"error":{"code":107,"message":"bad request"}},{"publish":{}}]}"#;
     const BROADCAST: &str = r#"{"replies":[{"broadcast":{"responses":[{"result":{"offset":1,"epoch":"ACxXGByI"}},{"error":{"code":102,"message":"unknown channel"}},{"result":{"offset":1,"epoch":"iHRnEQcq"}},{"error":{"code":107,"message":"bad request"}},{"result":{}}]}}]}"#;
 

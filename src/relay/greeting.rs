@@ -1,5 +1,5 @@
-//! Speaks to Centrifugo at the start: the pipelines find out whether it is there, and takes the key, only with their first message,
-//! and a person who starts the relay should not have to wait for that.
+//! Contacts Centrifugo at the start. Without this, the pipelines would find out only with their first message whether
+//! Centrifugo is there and accepts the key, and a person who starts the relay should not have to wait for that.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::status::StatusBoard;
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// Returns once Centrifugo would take publications. Until then the relay is not ready, and says why.
+/// Returns once Centrifugo accepts publications. Until then the relay is not ready, and the board says why.
 pub(super) async fn greet(centrifugo: &Client, board: &StatusBoard) {
     let mut said = None;
     let mut delay = FIRST_DELAY;

@@ -1,4 +1,4 @@
-//! Sends acks beside the pipeline, so that a connection that is down never holds it up.
+//! Sends acks beside the pipeline, so that a lost connection never delays it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,18 +14,18 @@ use tracing::warn;
 /// How long the last acks may take. Without a connection they never arrive.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to tell JetStream of a message, and where.
+/// What to tell JetStream about a message, and the subject to send it to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ack {
     Done(Subject),
     InProgress(Subject),
 }
 
-/// Where a pipeline leaves its acks. They go out in order; those of an epoch that is over are lost with its connection, and
-/// nothing comes of it.
+/// Takes a pipeline's acks and sends them in order. The acks of an epoch that is over are lost with its connection,
+/// which does no harm.
 ///
-/// So many wait at the most, while a connection takes nothing: beyond that they are left out. Whatever was not acked comes again, and
-/// is acked then.
+/// The queue is bounded: while a connection takes nothing, further acks are left out. A message that was not acked is
+/// delivered again and acked then.
 #[derive(Debug)]
 pub struct Acks {
     sender: mpsc::UnboundedSender<Vec<Ack>>,
@@ -70,19 +70,20 @@ impl Acks {
         }
     }
 
-    /// Gathered, so that the task wakes once for all that a pipeline has to say at a time, and they go out in one write.
+    /// Takes all acks that a pipeline has at a time, so that the task wakes once and they go out in one write.
     pub fn send(&self, mut acks: Vec<Ack>) {
         let waiting = self.waiting.load(Ordering::Relaxed);
         shorten(&mut acks, self.max_waiting.saturating_sub(waiting));
         if !acks.is_empty() {
             self.waiting.fetch_add(acks.len(), Ordering::Relaxed);
-            // It ends after the sender, unless it broke. Then the pipeline has to begin again, since its acks are lost.
+            // The task ends after the sender, unless it broke. Then the pipeline has to restart, because its acks are
+            // lost.
             let sent = self.sender.send(acks);
             sent.expect("the task that sends acks lives as long as it is given some");
         }
     }
 
-    /// Ends once the server has got all acks, or does not answer in time.
+    /// Returns once the server has all acks, or does not reply in time.
     pub async fn flush(self) {
         let Self { sender, mut task, .. } = self;
         drop(sender);
@@ -97,7 +98,7 @@ impl Acks {
     }
 }
 
-/// Leaves out what is too much. What is done is worth more than what is not: it is said once, and the other every 20 s.
+/// Leaves out what exceeds `room`, progress acks first: those are sent every 20 s, and a final ack only once.
 fn shorten(acks: &mut Vec<Ack>, room: usize) {
     if acks.len() > room {
         acks.retain(|ack| matches!(ack, Ack::Done(_)));

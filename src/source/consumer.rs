@@ -1,8 +1,8 @@
-//! The durable consumer: binds to the one that is there, creates it when there is none, and fits it to the module and to the limits
-//! of stream, account and server. What would break a promise is refused; `fitness` decides that.
+//! The durable consumer: binds to the existing one or creates it, and adapts it to the module and to the limits of
+//! stream, account and server. Settings that would break a promise are refused; `fitness` decides that.
 //!
-//! Binding comes first because a create that the server rejects could destroy an existing consumer's state on a standalone
-//! server (nats-server #8491, fixed after 2.14.5).
+//! Binding comes first, because a create that the server refuses could destroy an existing consumer's state on a
+//! standalone server (nats-server #8491, fixed after 2.14.5).
 
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ pub(super) struct Bound {
     pub(super) consumer: Consumer<pull::Config>,
     pub(super) stream: Stream,
     pub(super) identity: StreamIdentity,
-    /// It was not there before.
+    /// The consumer was just created.
     pub(super) is_new: bool,
-    /// The most that it may have had unacknowledged, now or before its settings followed the module's.
+    /// The most messages that it may have had unacknowledged, now or before its settings followed the module's.
     pub(super) max_ack_pending: usize,
 }
 
@@ -56,7 +56,8 @@ pub(super) async fn bind(
     let settings = Settings {
         stream: &stream.cached_info().config,
         consumer: found.as_ref(),
-        // Asking for it takes a permission of its own. The server names the limit when it refuses what is above.
+        // Asking for the limit takes a permission of its own. The server states the limit when it refuses a larger
+        // value.
         account_max_ack_pending: None,
         resumes: position.is_some(),
     };
@@ -74,7 +75,7 @@ pub(super) async fn bind(
     let mut max_ack_pending = config.window;
     let (consumer, is_new) = match found {
         Some(found) => {
-            // Negative: without a bound.
+            // A negative value means no limit.
             max_ack_pending = max_ack_pending.max(usize::try_from(found.max_ack_pending).unwrap_or(usize::MAX));
             (bind_to(&stream, config, standby, found, memory).await?, false)
         }
@@ -104,8 +105,8 @@ async fn find_stream(jetstream: &Context, config: &ModuleConfig) -> Result<Strea
         })
 }
 
-/// Whether a message of each of these subjects may be in the stream: it comes in, or is in it already, from a time when the stream's
-/// subjects were others. What is strange about it, if it may be.
+/// Checks that the stream may hold messages of each of these subjects: they come in now, or came in when the stream had
+/// other subjects. Returns a warning if something about it is unusual.
 pub async fn holds_subjects(stream: &Stream, subjects: &[String]) -> Result<Option<String>, SourceError> {
     let config = &stream.cached_info().config;
     for subject in subjects {
@@ -138,7 +139,8 @@ async fn has(stream: &Stream, subject: &str) -> Result<bool, SourceError> {
     Ok(held.try_next().await.map_err(failed)?.is_some())
 }
 
-/// Where a new consumer begins: where its module's `.toml` says, unless it was deleted while this process read from it.
+/// Returns where a new consumer begins: where the module's `.toml` says, unless the consumer was deleted while this
+/// process read from it.
 fn start(
     stream: &Stream,
     identity: StreamIdentity,
@@ -162,7 +164,7 @@ fn start(
         sequence = next,
         "the consumer was deleted; creating it where this relay stands"
     );
-    // A work-queue stream allows no other policy, and holds nothing that is settled.
+    // A work-queue stream allows no other policy and holds nothing that is settled.
     match stream.cached_info().config.retention {
         RetentionPolicy::WorkQueue => DeliverPolicy::All,
         RetentionPolicy::Limits | RetentionPolicy::Interest => DeliverPolicy::ByStartSequence { start_sequence: next },
@@ -262,15 +264,15 @@ async fn bind_to(
     Ok(updated)
 }
 
-/// What the server answered instead of making or updating a consumer.
+/// The server's error when it did not create or update a consumer.
 struct Unmade {
     refusal: Option<Refusal>,
     error: async_nats::Error,
 }
 
 impl Unmade {
-    /// The number of unacknowledged messages to ask for instead, where that was more than account or server allow: a smaller one makes a
-    /// module slower and breaks nothing.
+    /// Returns how many unacknowledged messages to ask for instead, if the account or server allows fewer. A smaller
+    /// number makes a module slower but breaks nothing.
     fn fit(self, doing: &str, asked: i64, config: &ModuleConfig, memory: &Memory) -> Result<i64, SourceError> {
         let Self { refusal, error } = self;
         if let Some(limit) = refusal.as_ref().and_then(limit).filter(|limit| *limit < asked) {
@@ -296,7 +298,7 @@ impl Unmade {
     }
 }
 
-/// The limit that a server names when a consumer asks for more unacknowledged messages than it allows.
+/// Returns the limit that a server states when a consumer asks for more unacknowledged messages than it allows.
 fn limit(refusal: &Refusal) -> Option<i64> {
     if refusal.error_code() != ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS {
         return None;
@@ -306,7 +308,7 @@ fn limit(refusal: &Refusal) -> Option<i64> {
     limit.split(' ').next()?.parse().ok().filter(|limit| *limit > 0)
 }
 
-/// What to change for a consumer that the server does not make.
+/// Returns what to change if the server does not create a consumer.
 fn hint(refusal: &Refusal) -> Option<&'static str> {
     Some(match refusal.error_code() {
         ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS => "set a smaller `window` in the module's .toml",
@@ -324,7 +326,7 @@ fn hint(refusal: &Refusal) -> Option<&'static str> {
     })
 }
 
-/// Sets what may be changed at any time, and follows the module's `.toml`.
+/// Sets what may be changed at any time, as the module's `.toml` says.
 fn adapt(
     mut consumer: pull::Config,
     config: &ModuleConfig,
@@ -334,9 +336,9 @@ fn adapt(
     pin::adapt(&mut consumer, standby);
     consumer.ack_wait = ACK_WAIT;
     consumer.max_ack_pending = max_ack_pending;
-    // Nobody reads for as long as no relay runs.
+    // While no relay runs, nobody reads.
     consumer.inactive_threshold = Duration::ZERO;
-    // One filter has a field of its own. It is what servers and tools show for it.
+    // A single filter has a field of its own, which servers and tools show.
     let (one, many) = match config.subjects.as_slice() {
         [] => (String::new(), Vec::new()),
         [one] => (one.clone(), Vec::new()),
@@ -360,7 +362,8 @@ pub(super) fn deliver_policy(deliver: Deliver) -> DeliverPolicy {
     }
 }
 
-/// The most messages that one pull may ask for: a limit of the server's (`max_request_batch`) becomes one of every consumer.
+/// Returns the most messages that one pull may ask for. The server's limit (`max_request_batch`) becomes a limit of
+/// every consumer.
 pub(super) fn max_batch(consumer: &consumer::Config) -> usize {
     match usize::try_from(consumer.max_batch) {
         Ok(0) | Err(_) => usize::MAX,

@@ -1,4 +1,4 @@
-//! Reads what JetStream delivered.
+//! Reads JetStream's deliveries.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ impl Reader {
         }
     }
 
-    /// The consumer sequence and the delivery, whatever its subject, headers and payload are. What is wrong with one that is not
-    /// JetStream's, in words.
+    /// Returns the consumer sequence and the delivery, whatever its subject, headers and payload are. The error says
+    /// what is wrong with a delivery that is not JetStream's.
     pub fn read(&self, frame: &Frame) -> Result<(u64, Delivery), String> {
         self.read_with(frame, frame.headers())
     }
 
-    /// The same, where JetStream has added to the headers: these are the message's own.
+    /// Does the same for a delivery with headers added by JetStream. `own_headers` are the message's own.
     pub(super) fn read_with(&self, frame: &Frame, own_headers: &[u8]) -> Result<(u64, Delivery), String> {
         let reply = frame.reply().and_then(|reply| std::str::from_utf8(reply).ok());
         let reply = reply.ok_or("it has no ack subject")?;
@@ -39,7 +39,7 @@ impl Reader {
             mut headers,
             unreadable,
         } = headers::read(frame.subject(), own_headers);
-        // The server's, not the message's.
+        // This header is the server's, not the message's.
         headers.retain(|(name, _)| name != PIN_ID);
         let message = Message {
             subject,

@@ -1,4 +1,4 @@
-//! One epoch of a consumer: pulls, and hands on what comes as long as it is contiguous.
+//! One epoch of a consumer: pulls, and hands on deliveries as long as they are contiguous.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -34,14 +34,14 @@ pub struct Epoch {
     pull_subject: String,
     pulls: u64,
     epoch: read::Epoch,
-    /// What was delivered before the epoch began and is its beginning.
+    /// Messages that were delivered before the epoch began. They come first.
     held: VecDeque<Delivery>,
     pin: Option<Arc<Pin>>,
     lookout: Lookout,
     memory: Arc<Memory>,
 }
 
-/// Why an epoch is over, and another one has to begin.
+/// Why an epoch is over and another one has to begin.
 #[derive(Debug, thiserror::Error)]
 pub enum EpochEnd {
     #[error("the connection to NATS was lost")]
@@ -78,7 +78,7 @@ struct Pull<'a> {
 }
 
 impl Epoch {
-    /// Subscribes to a consumer that was just reset, or has nothing pending but what is held.
+    /// Subscribes to a consumer that was just reset, or has nothing pending beyond the held messages.
     pub(super) fn subscribe(
         nats: Nats,
         generation: u64,
@@ -123,20 +123,20 @@ impl Epoch {
         }
     }
 
-    /// What this relay reads by, where there is standby. It stays from one epoch to the next.
+    /// Returns the pin under which this relay reads, with standby. It stays from one epoch to the next.
     pub fn pin(&self) -> Option<&Arc<Pin>> {
         self.pin.as_ref()
     }
 
-    /// What the stream removed before it could be read, as far as it showed since this was last asked.
+    /// Returns the losses found since the last call: messages that the stream removed before they could be read.
     pub fn take_missed(&self) -> Vec<Missed> {
         self.memory.take_missed()
     }
 
-    /// What was delivered, at most a chunk; nothing only if the stream was found to have removed something. Pulls as far as there is
-    /// room. May be dropped at any time without losing a message.
+    /// Returns the next deliveries, at most a chunk. Returns none only if the stream was found to have removed
+    /// something. Pulls as far as there is room. Cancel-safe.
     pub async fn next(&mut self, room: Room) -> Result<Vec<Delivery>, EpochEnd> {
-        // Another connection, or none: what is still buffered came over the old one.
+        // The connection was lost or replaced. What is still buffered came over the old one.
         let link = *self.link.borrow_and_update();
         if !link.connected || link.generation != self.generation {
             return Err(EpochEnd::Disconnected);
@@ -153,10 +153,10 @@ impl Epoch {
                 frame = self.wire.next() => frame.map_err(EpochEnd::Cut)?,
                 _ = self.link.changed() => return Err(EpochEnd::Disconnected),
                 () = self.memory.finds() => return Ok(deliveries),
-                // Without an open pull there is nothing to hear.
+                // Without an open pull, no reply is due.
                 () = at(silent), if silent.is_some() => return Err(EpochEnd::Silent),
             };
-            // Once for all that is there: the clock costs as much as taking one of them.
+            // One time for all that is there: reading the clock costs as much as taking a message.
             let now = Instant::now();
             self.epoch.heard(now.into_std());
             self.take(&frame, now, &mut deliveries)?;
@@ -183,13 +183,13 @@ impl Epoch {
         let generation = self.generation;
         let lost = |link: &Link| !link.connected || link.generation != generation;
         tokio::select! {
-            // A watch that is closed is a connection that is gone, too.
+            // If the watch is closed, the connection is gone too.
             _ = self.link.wait_for(lost) => EpochEnd::Disconnected,
             ended = self.wire.ended() => EpochEnd::Cut(ended),
         }
     }
 
-    /// What has come and was not taken in, in bytes.
+    /// Returns the number of bytes that arrived but were not taken in.
     pub fn waiting(&self) -> usize {
         self.wire.waiting()
     }
@@ -240,7 +240,7 @@ impl Epoch {
         Ok(delivery)
     }
 
-    /// What the server says about a pull.
+    /// Handles the server's reply to a pull.
     fn note(&mut self, status: u16, description: &str, frame: &Frame) -> Result<(), EpochEnd> {
         let headers = headers::parse(frame.headers()).unwrap_or_default();
         let left = |name: &str| -> usize {
@@ -264,7 +264,8 @@ impl Epoch {
                 self.epoch.returned(returned(larger));
                 Ok(())
             }
-            // The consumer was deleted or changed, its leader moved, the server stops: all of these begin anew.
+            // The consumer was deleted or changed, its leader moved, or the server stops. Each of these requires a new
+            // epoch.
             _ => Err(EpochEnd::Ended {
                 code: status,
                 description: description.to_owned(),

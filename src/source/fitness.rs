@@ -1,8 +1,8 @@
-//! What the settings of a stream, its consumer and the account mean for what the relay promises. The one place that decides it: the
-//! relay asks when an epoch begins, `slipring check --online` asks for the same. No I/O.
+//! Decides what the settings of a stream, its consumer and the account mean for the relay's promises. This is the only
+//! place that decides it: the relay asks when an epoch begins, and `slipring check --online` asks for the same. No I/O.
 //!
-//! Each field of the server's settings is named here, so that one which async-nats gets to know does not compile until somebody
-//! has decided about it. docs/streams.md has the same as a table.
+//! Every field of the server's settings is named here. If async-nats adds a field, this file does not compile until
+//! somebody has decided about it. docs/streams.md has the same as a table.
 
 #[cfg(test)]
 mod tests;
@@ -15,42 +15,43 @@ use time::OffsetDateTime;
 use super::{SourceError, pin};
 use crate::config::{Deliver, ModuleConfig};
 
-/// How many pulls the relay may have open beside those that fill its window: what was left of earlier ones, and those of relays
+/// Pulls that the relay may have open beside those that fill its window: leftovers of earlier ones, and those of relays
 /// that stand by.
 const SPARE_PULLS: usize = 8;
 
-/// Messages of one of its pulls.
+/// Messages in one of its pulls.
 const MESSAGES_A_PULL: usize = 1024;
 
-/// Whether a module can read a stream, and what a person should know about how.
+/// Whether a module can read a stream, and what a person should know about it.
 #[derive(Debug, Default)]
 pub struct Fitness {
-    /// Why it can't: a promise would be broken. Each is a sentence that says what to change.
+    /// Why it cannot: a promise would be broken. Each one is a sentence that says what to change.
     pub refusals: Vec<SourceError>,
     /// What weakens a promise, and what to change.
     pub warnings: Vec<String>,
-    /// What the relay fits to by itself, or takes differently than it may be meant.
+    /// What the relay adapts to by itself, or interprets differently from what may be intended.
     pub notes: Vec<String>,
 }
 
-/// What the server says about what a module reads.
+/// The server's settings for what a module reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     pub stream: &'a stream::Config,
-    /// `None`: it will be created.
+    /// `None` if it will be created.
     pub consumer: Option<&'a consumer::Config>,
-    /// The account's limit of unacknowledged messages a consumer, if it is known and there is one.
+    /// The account's limit of unacknowledged messages per consumer, if there is one and it is known.
     pub account_max_ack_pending: Option<i64>,
-    /// The module has read from it: a consumer that is gone is created where it stands, whatever `deliver` says.
+    /// The module has read from the stream before. If the consumer is gone, it is created at the module's position,
+    /// whatever `deliver` says.
     pub resumes: bool,
 }
 
-/// What follows once the server has forgotten the consumer. The next one begins where `deliver` says.
+/// The consequence when the server has forgotten the consumer. The next one begins where `deliver` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Forgotten {
-    /// Messages that nobody read are skipped, or were never kept.
+    /// Unread messages are skipped, or were never kept.
     Loses,
-    /// What was published long ago is published again.
+    /// Old messages are published again.
     Repeats,
     /// A work queue holds only what nobody has read.
     Nothing,
@@ -72,13 +73,13 @@ impl Fitness {
             retention,
             consumer_limits,
 
-            // Decide where what the module reads comes from: see `consumer::holds_subjects`.
+            // These decide where a module's messages come from: see `consumer::holds_subjects`.
             subjects: _,
             subject_transform: _,
             mirror: _,
             sources: _,
 
-            // Remove messages: what that means for one that was not read yet, `retention` knows.
+            // These remove messages. `retention` handles messages that are removed before they were read.
             max_messages: _,
             max_bytes: _,
             max_age: _,
@@ -90,7 +91,7 @@ impl Fitness {
             subject_delete_marker_ttl: _,
             allow_message_schedules: _,
 
-            // Decide what the stream takes and keeps. The promise begins with what it holds.
+            // These decide what the stream accepts and keeps. The promise begins with what it holds.
             storage: _,
             num_replicas: _,
             no_ack: _,
@@ -103,10 +104,10 @@ impl Fitness {
             allow_atomic_publish: _,
             allow_batch_publish: _,
 
-            // The server refuses a consumer too many, and says so: see `consumer::hint`.
+            // The server refuses a consumer above the limit, and says so: see `consumer::hint`.
             max_consumers: _,
 
-            // Change nothing for who reads.
+            // These change nothing for readers.
             description: _,
             compression: _,
             placement: _,
@@ -195,7 +196,7 @@ impl Fitness {
             priority_groups,
             pause_until,
 
-            // Set by the relay: `consumer::adapt`.
+            // The relay sets these: `consumer::adapt`.
             ack_wait: _,
             filter_subject: _,
             filter_subjects: _,
@@ -205,13 +206,13 @@ impl Fitness {
             // The relay's pulls are no larger.
             max_batch: _,
 
-            // Of push consumers only.
+            // For push consumers only.
             deliver_group: _,
             rate_limit: _,
             flow_control: _,
             idle_heartbeat: _,
 
-            // Change nothing for who reads.
+            // These change nothing for readers.
             name: _,
             description: _,
             sample_frequency: _,
@@ -265,7 +266,8 @@ impl Fitness {
             "it has priority groups (priority_policy), and must have none or those of Slipring's standby".into(),
         );
         let forgotten = forgotten(module, stream.retention);
-        // The memory of several servers is not lost at once, most likely; and a stream in memory goes first.
+        // Several servers are unlikely to lose their memory at once. A stream in memory is lost together with its
+        // consumer.
         let in_memory = *memory_storage && stream.storage == StorageType::File && forgotten != Forgotten::Nothing;
         let alone = *num_replicas == 1 || (*num_replicas == 0 && stream.num_replicas <= 1);
         let lost = in_memory && alone && forgotten == Forgotten::Loses;
@@ -318,7 +320,7 @@ impl Fitness {
     }
 }
 
-/// How many messages a module's consumer may have unacknowledged in this stream.
+/// Returns how many messages a module's consumer may have unacknowledged in this stream.
 pub(super) fn max_ack_pending(module: &ModuleConfig, stream: &stream::Config) -> i64 {
     let limit = stream.consumer_limits.as_ref().map(|limits| limits.max_ack_pending);
     limit
@@ -333,13 +335,13 @@ fn window(module: &ModuleConfig) -> i64 {
 fn forgotten(module: &ModuleConfig, retention: RetentionPolicy) -> Forgotten {
     match (retention, module.deliver) {
         (RetentionPolicy::WorkQueue, _) => Forgotten::Nothing,
-        // Without a consumer nothing is kept.
+        // Without a consumer, nothing is kept.
         (RetentionPolicy::Interest, _) | (_, Deliver::New) => Forgotten::Loses,
         (RetentionPolicy::Limits, _) => Forgotten::Repeats,
     }
 }
 
-/// In words.
+/// Describes the policy in words.
 fn policy(policy: &DeliverPolicy) -> String {
     match policy {
         DeliverPolicy::All => "all".to_owned(),
@@ -358,9 +360,9 @@ fn timestamp(time: OffsetDateTime) -> Timestamp {
 /// Whether messages of a subject can come into a stream, as far as its settings tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comes {
-    /// Or it can't be told, since they come from other streams.
+    /// Also if it is unknown, because they come from other streams.
     Maybe,
-    /// Only if the stream's transform makes such a subject, which is not how it looks.
+    /// Only if the stream's transform makes such a subject, which does not seem to be the case.
     Hardly,
     Never,
 }
@@ -377,10 +379,11 @@ pub(super) fn comes(stream: &stream::Config, wanted: &str) -> Comes {
     }
 }
 
-/// A pattern for all subjects that a transform makes. What a function such as `{{split(1,-)}}` makes may be any number of tokens.
+/// Returns a pattern for all subjects that a transform makes. A function such as `{{split(1,-)}}` may make any number
+/// of tokens.
 fn made_by(SubjectTransform { destination, .. }: &SubjectTransform) -> String {
     let mut tokens = Vec::new();
-    // A function's arguments have no dots, but for its delimiter.
+    // A function's arguments contain no dots, except as its delimiter.
     for token in destination.split('.') {
         if token.contains("{{") && !token.to_lowercase().contains("{{wildcard(") {
             tokens.push(">");
@@ -398,7 +401,7 @@ fn made_by(SubjectTransform { destination, .. }: &SubjectTransform) -> String {
     tokens.join(".")
 }
 
-/// Whether a subject can match both patterns.
+/// Returns true if a subject can match both patterns.
 fn overlap(left: &str, right: &str) -> bool {
     let (mut left, mut right) = (left.split('.'), right.split('.'));
     loop {

@@ -1,13 +1,13 @@
-//! How an epoch begins on a server that can't reset a consumer: new messages are held back until each one that is pending has come
-//! again.
+//! Begins an epoch on a server that cannot reset a consumer: new messages are held back until every pending one has
+//! been delivered again.
 //!
-//! Left to itself, such a server delivers new messages first, and those that nobody acked only when ack_wait has run out. So the
-//! consumer is narrowed for a moment: with max_ack_pending at 1 nothing new is delivered while anything is pending, and with a
-//! short ack_wait all that is pending comes soon. (nats-server 2.10.26 and 2.12.8, `server/consumer.go`: `updateConfig` lets the
-//! timer of redeliveries run out 100 ms later, `checkPending` queues what is older than ack_wait, `getNextMsg` takes from that queue
-//! first and then heeds max_ack_pending.) When all has come, the consumer gets its settings back, and the epoch begins with what
-//! was collected, in the order of the stream. Whoever is interrupted leaves a narrow consumer; the next one to bind to it sets
-//! it right.
+//! Without this, such a server delivers new messages first, and unacked ones only after ack_wait. So the relay narrows
+//! the consumer for a moment. With max_ack_pending at 1 nothing new is delivered while anything is pending, and with a
+//! short ack_wait all pending messages come soon. (nats-server 2.10.26 and 2.12.8, `server/consumer.go`: `updateConfig`
+//! lets the redelivery timer fire 100 ms later, `checkPending` queues what is older than ack_wait, `getNextMsg` takes
+//! from that queue first and then respects max_ack_pending.) When all pending messages have come, the consumer gets its
+//! settings back, and the epoch begins with the collected messages in stream order. If the relay is interrupted, the
+//! consumer stays narrow. The next relay that binds to it restores its settings.
 
 use std::time::Duration;
 
@@ -24,30 +24,30 @@ use crate::config::ModuleConfig;
 use crate::nats::Nats;
 use crate::nats::wire::{Answer, Fetch, Wire, status};
 
-/// The ack_wait of a narrow consumer. What is pending comes so long after it was delivered last, or 100 ms after the consumer was
-/// narrowed, whichever is later.
+/// The ack_wait of a narrow consumer. A pending message comes this long after its last delivery, or 100 ms after the
+/// consumer was narrowed, whichever is later.
 const SHORT_ACK_WAIT: Duration = Duration::from_millis(250);
 
-/// How long a pull lives: all that can come has begun to come by then.
+/// How long a pull lives. By then, everything that can come has started to come.
 const EXPIRES: Duration = Duration::from_millis(600);
 
-/// A pull that the server has not even ended this long after its time is lost.
+/// If the server has not even ended a pull this long after its time, the pull is lost.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The server may count a delivery a moment after it came, on a consumer with replicas.
+/// On a consumer with replicas, the server may count a delivery a moment after it came.
 const SETTLING: Duration = Duration::from_millis(20);
 const SETTLING_ATTEMPTS: usize = 10;
 
-/// What has not come until then does not come. nats-server 2.10.26 may keep a message pending that the stream lost, and
-/// the times of redelivery may be off by one ack_wait, which is why it is two.
+/// What has not come by then will not come. nats-server 2.10.26 may keep a message pending that the stream has lost. It
+/// is twice ack_wait because the times of redelivery may be off by one ack_wait.
 const GIVE_UP: Duration = Duration::from_secs(2 * ACK_WAIT.as_secs());
 
-/// Whether the settings are those of a consumer whose hold-back was interrupted.
+/// Returns true if these are the settings of a consumer whose hold-back was interrupted.
 pub(super) fn is_narrow(consumer: &pull::Config) -> bool {
     consumer.ack_wait == SHORT_ACK_WAIT && consumer.max_ack_pending == 1
 }
 
-/// The beginning of an epoch on a consumer that `consumer::bind` has just seen to.
+/// Begins an epoch on a consumer that `consumer::bind` has just bound.
 pub(super) async fn begin(
     nats: &Nats,
     wire: Wire,
@@ -59,7 +59,7 @@ pub(super) async fn begin(
     let mut fetch = Fetch::new(wire, &config.stream, &config.consumer);
     tokio::select! {
         start = (HoldBack { nats, config }).run(&mut fetch) => Ok((start?, fetch.into_wire())),
-        // What comes afterwards would be of another connection.
+        // What comes afterwards would belong to another connection.
         _ = link.wait_for(other) => Err(SourceError::Disconnected { doing: "holding new messages back".to_owned() }),
     }
 }
@@ -134,7 +134,7 @@ impl HoldBack<'_> {
             }
             let now = self.snapshot().await?;
             if !collection.goes_on(now) {
-                // Late acks of another connection: which ones are still to come is not known any more.
+                // Late acks from another connection arrived. It is unknown which messages are still to come.
                 collection = Collection::new(now);
                 (progress, came) = (Instant::now(), 0);
             } else if progress.elapsed() >= GIVE_UP {
@@ -148,8 +148,8 @@ impl HoldBack<'_> {
         Ok(collection)
     }
 
-    /// One pull, for all that is pending, or as many as a pull may ask for. It has ended at the server when this returns, so that
-    /// nothing is delivered into the void later.
+    /// Sends one pull for all that is pending, or for as many as a pull may ask for. When this returns, the pull has
+    /// ended at the server, so nothing is delivered to it later.
     async fn pull(
         self,
         fetch: &mut Fetch,
@@ -182,7 +182,7 @@ impl HoldBack<'_> {
         Ok(())
     }
 
-    /// What was collected, if it is what is pending now.
+    /// Returns the beginning of the epoch if the collected messages are the ones that are pending now.
     async fn release(self, mut collection: Collection<Subject>) -> Result<Option<Start>, SourceError> {
         for _ in 0..SETTLING_ATTEMPTS {
             let closing = self.snapshot().await?;

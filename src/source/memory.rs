@@ -8,20 +8,20 @@ use slipring_core::read::{Missed, Newest, Seen, StreamIdentity};
 
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// About settings, so that it is said once.
+    /// Remarks about settings, to make each only once.
     said: Mutex<Vec<String>>,
-    /// The newest message that was handed on, of which stream.
+    /// The newest message that was handed on, and its stream.
     newest: Mutex<Newest>,
-    /// What earlier runs of the pipeline had read when this one began.
+    /// What earlier runs of the pipeline had read when this run began.
     before: Newest,
     seen: Mutex<Seen>,
-    /// What was found to be lost and is not told yet. The epoch may be over by the time it is found.
+    /// Losses that were found but not reported yet. The epoch may be over by then.
     missed: Mutex<Vec<Missed>>,
     found: Notify,
 }
 
 impl Memory {
-    /// The memory of a run. `before`: what earlier runs of the pipeline have read.
+    /// Creates the memory of a run. `before` is what earlier runs of the pipeline have read.
     pub fn after(before: Newest) -> Self {
         Self {
             before,
@@ -29,12 +29,12 @@ impl Memory {
         }
     }
 
-    /// The newest message of this stream that an earlier run has read.
+    /// Returns the newest message of this stream that an earlier run has read.
     pub(super) fn before(&self, stream: StreamIdentity) -> Option<u64> {
         self.before.of(stream)
     }
 
-    /// Those that were not said before. They count as said.
+    /// Returns the texts that were not said before, and remembers them.
     pub(super) fn anew(&self, texts: &[String]) -> Vec<String> {
         let mut said = lock(&self.said);
         let anew: Vec<String> = texts.iter().filter(|text| !said.contains(text)).cloned().collect();
@@ -42,17 +42,17 @@ impl Memory {
         anew
     }
 
-    /// This message of this stream was handed on.
+    /// Records that this message of this stream was handed on.
     pub fn handed_on(&self, stream: StreamIdentity, sequence: u64) {
         lock(&self.newest).handed_on(stream, sequence);
     }
 
-    /// The newest message of this stream that was handed on.
+    /// Returns the newest message of this stream that was handed on.
     pub(super) fn newest(&self, stream: StreamIdentity) -> Option<u64> {
         lock(&self.newest).of(stream)
     }
 
-    /// What looking at the stream has shown. A pipeline ends with its stream, and its memory does too.
+    /// Returns what is known from looking at the stream. A pipeline ends with its stream, and so does its memory.
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
@@ -62,7 +62,7 @@ impl Memory {
         self.found.notify_one();
     }
 
-    /// Waits until something is found to be lost. May be dropped at any time.
+    /// Waits until a loss is found. Cancel-safe.
     pub(super) async fn finds(&self) {
         self.found.notified().await;
     }

@@ -1,12 +1,14 @@
-//! Which of several relays reads: JetStream pins a consumer to one client of a priority group (nats-server 2.11 and later), which
-//! keeps the pin by pulling and loses it a time-to-live after its last pull. The others wait with pulls of their own.
+//! Decides which of several relays reads. JetStream pins a consumer to one client of a priority group (nats-server 2.11
+//! and later). The client keeps the pin by pulling and loses it one time-to-live after its last pull. The other relays
+//! wait with pulls of their own.
 //!
-//! The server fences deliveries by the pin, but neither acks nor what this process publishes to Centrifugo. So the pin is also a
-//! [`Lease`] by our own clock, which ends before the server's: a process that was stopped for a while finds it over.
+//! The server checks the pin for deliveries, but neither for acks nor for what this process publishes to Centrifugo. So
+//! the pin is also a [`Lease`] on our own clock, which ends before the server's. A process that was paused for a while
+//! finds its lease over.
 //!
-//! What the server does was read in nats-server 2.15.2, `server/consumer.go`: the timer starts anew with each pull of the pinned
-//! client (`processNextMsgRequest`), a pin is given with a message that can be delivered (`nextWaiting`), a reset leaves it as
-//! it is, and a new leader knows of none.
+//! The server's behaviour is from nats-server 2.15.2, `server/consumer.go`: the timer restarts with each pull of the
+//! pinned client (`processNextMsgRequest`), a pin is given with a message that can be delivered (`nextWaiting`), a
+//! reset does not change it, and a new leader does not know it.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -30,47 +32,47 @@ use crate::nats::wire::{Ended, Wire, status};
 /// The priority group of our consumers.
 const GROUP: &str = "slipring";
 
-/// Where deliveries say who is pinned.
+/// The header of a delivery that names the pinned client.
 pub(super) const PIN_ID: &str = "Nats-Pin-Id";
 
-/// The status of a pull whose client is not pinned any more.
+/// The status of a pull whose client is no longer pinned.
 pub(super) const WRONG_PIN: u16 = 423;
 
-/// How long a pull of a relay that stands by lives. Short, since the lease counts from when it was sent.
+/// How long a pull of a standby relay lives. It is short because the lease counts from when the pull was sent.
 const WAITING: Duration = Duration::from_secs(2);
 
-/// How long the server may take to answer beyond that.
+/// How much longer the server may take to reply.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many pulls renew a pin within its time-to-live.
 const RENEWALS: u32 = 5;
 
-/// How long giving up the pin may hold up the end of a pipeline.
+/// How long releasing the pin may delay the end of a pipeline.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The right to publish, which ends by itself. A clone is the same lease.
+/// The right to publish, which expires by itself. A clone is the same lease.
 #[derive(Debug, Clone)]
 pub struct Lease {
     shared: watch::Receiver<read::Lease>,
 }
 
 impl Lease {
-    /// Whether no other relay can have been pinned at this time.
+    /// Returns true if no other relay can have been pinned at this time.
     pub fn is_valid(&self, now: Instant) -> bool {
         self.shared.borrow().is_valid(now)
     }
 
-    /// As it is now.
+    /// Returns the current lease.
     pub fn current(&self) -> read::Lease {
         *self.shared.borrow()
     }
 }
 
-/// The consumer is pinned to us. Dropping it lets it run out.
+/// The pin of the consumer to this relay. Dropping it lets it expire.
 #[derive(Debug)]
 pub struct Pin {
     id: String,
-    /// How the headers of each delivery end.
+    /// The end of the headers of each delivery.
     mark: Vec<u8>,
     lease: Lease,
     renewing: JoinHandle<()>,
@@ -89,7 +91,7 @@ struct Pull<'a> {
     member: Member<'a>,
 }
 
-/// What the pull of a member of the group says beside what it asks for.
+/// What a pull of a group member contains beside the request itself.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Member<'a> {
     group: &'static str,
@@ -105,19 +107,19 @@ impl Pin {
         }
     }
 
-    /// What the server adds to each delivery after it counted its size: the line that says who is pinned, and all that headers
-    /// have around them where there are no others.
+    /// Returns how many bytes the server adds to each delivery after counting its size: the line that names the pinned
+    /// client, and the rest of a header block if the message has none.
     pub(super) fn header_size(&self, alone: bool) -> usize {
         let line = PIN_ID.len() + ": ".len() + self.id.len() + "\r\n".len();
         let around = "NATS/1.0\r\n".len() + "\r\n".len();
         if alone { line + around } else { line }
     }
 
-    /// The message's own header block, with the line left out by which the server says that we are pinned; empty if there is no more
-    /// than that. `None`: we are not.
+    /// Returns the message's own header block, without the server's line that says that we are pinned. It is empty if
+    /// nothing else remains. Returns `None` if we are not pinned.
     ///
-    /// The server writes its line over the last two bytes of the block, and ends that again (`genHeader` in `server/client.go`). Those are
-    /// a line's end in every block that is one; in what is none, they are lost.
+    /// The server writes its line over the last two bytes of the block, and then ends the block again (`genHeader` in
+    /// `server/client.go`). In a valid block those bytes are a line end. In an invalid one they are lost.
     pub(super) fn without_its_line<'a>(&self, block: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let own = block.strip_suffix(self.mark.as_slice())?;
         if own == b"NATS/1.0\r\n" {
@@ -156,7 +158,7 @@ impl Drop for Pin {
     }
 }
 
-/// The consumer's settings for standby, or without it.
+/// Adapts the consumer's settings to standby, or to working without it.
 pub(super) fn adapt(consumer: &mut pull::Config, standby: Option<Standby>) {
     match standby {
         Some(Standby { ttl }) => {
@@ -172,7 +174,7 @@ pub(super) fn adapt(consumer: &mut pull::Config, standby: Option<Standby>) {
     }
 }
 
-/// Whether priority groups, if the consumer has any, are such as [`adapt`] makes.
+/// Returns true if the consumer has no priority groups, or those that [`adapt`] sets.
 pub(super) fn is_ours(policy: &PriorityPolicy, groups: &[String]) -> bool {
     match policy {
         PriorityPolicy::None => groups.is_empty(),
@@ -181,7 +183,8 @@ pub(super) fn is_ours(policy: &PriorityPolicy, groups: &[String]) -> bool {
     }
 }
 
-/// Waits until the consumer is pinned to us. What comes with the pin is delivered again after the reset that has to follow.
+/// Waits until the consumer is pinned to us. A message that comes with the pin is delivered again after the reset that
+/// has to follow.
 pub(super) async fn acquire(
     nats: &Nats,
     wire: &mut Wire,
@@ -256,8 +259,8 @@ pub(super) async fn acquire(
     }
 }
 
-/// What comes of the pull with this reply. With a message comes the pin, in the last line of its headers: the rest of them may be
-/// anything, and what comes is delivered again.
+/// Returns the reply to the pull with this reply subject. The pin comes with a message, in the last line of its
+/// headers. The rest of the headers may be anything, and the message is delivered again.
 async fn answer(wire: &mut Wire, reply: &str) -> Result<Answer, Ended> {
     loop {
         let frame = wire.next().await?;
@@ -268,7 +271,7 @@ async fn answer(wire: &mut Wire, reply: &str) -> Result<Answer, Ended> {
                 };
                 return Ok(Answer::Pinned(id.to_owned()));
             }
-            // What is said of an earlier pull says nothing of this one.
+            // A reply to an earlier pull tells nothing about this one.
             Some(_) if frame.subject() != reply.as_bytes() => {}
             Some((status, description)) => return Ok(Answer::of(status, description)),
         }
@@ -286,8 +289,8 @@ fn next_message(config: &ModuleConfig) -> String {
     format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer)
 }
 
-/// Keeps the pin until it is lost, whether or not the pipeline has room for messages: a pull for a single byte renews it, and
-/// nothing is ever delivered to it.
+/// Keeps the pin until it is lost, even if the pipeline has no room for messages. A pull for a single byte renews the
+/// pin, and nothing is ever delivered to it.
 async fn renew(mut pulls: Pulls, id: String, ttl: Duration, lease: watch::Sender<read::Lease>) {
     let expires = ttl / (2 * RENEWALS);
     let pull = Pull {
@@ -305,7 +308,7 @@ async fn renew(mut pulls: Pulls, id: String, ttl: Duration, lease: watch::Sender
             Ok(Answer::Nothing) => {
                 lease.send_if_modified(|lease| lease.renewed(Instant::now(), sent));
             }
-            // Never, for so few bytes.
+            // Never happens for so few bytes.
             Ok(Answer::Pinned(_)) => {}
             Ok(Answer::Lost) => {
                 lease.send_modify(|lease| lease.lost(Instant::now()));
@@ -320,8 +323,8 @@ async fn renew(mut pulls: Pulls, id: String, ttl: Duration, lease: watch::Sender
     }
 }
 
-/// Pulls of one message, one after the other, on an inbox of their own. They go over the client's connection, which comes back by
-/// itself when it is lost: none of them is ever sent a message, which could be one that the client can't read.
+/// Pulls for one message each, one after the other, on an inbox of their own. They use the client's connection, which
+/// reconnects by itself. None of them is ever sent a message, which could be one that the client cannot read.
 struct Pulls {
     client: async_nats::Client,
     subject: Subject,
@@ -335,7 +338,7 @@ enum Answer {
     Pinned(String),
     /// The pull has ended without a message.
     Nothing,
-    /// Somebody else is pinned, or nobody.
+    /// Another relay is pinned, or none.
     Lost,
     Other(String),
 }
@@ -378,7 +381,7 @@ impl Pulls {
         let answer = timeout(patience, async {
             loop {
                 let message = self.subscriber.next().await.ok_or("the subscription ended")?;
-                // What is said of an earlier pull says nothing of this one.
+                // A reply to an earlier pull tells nothing about this one.
                 if message.subject != reply {
                     continue;
                 }
@@ -405,7 +408,7 @@ mod tests {
                 "NATS/1.0\r\nNats-Pin-Id: theirs\r\nNats-Pin-Id: abc\r\n\r\n",
                 Some("abc"),
             ),
-            // The server has taken the end of the line for that of the block.
+            // The server has taken the end of the line for the end of the block.
             ("nonsenNats-Pin-Id: abc\r\n\r\n", Some("abc")),
             ("NATS/1.0\r\n\r\n", None),
             ("", None),

@@ -1,5 +1,5 @@
-//! Asks a stream what it holds, to tell what its limits removed before it could be read. What that means is decided in
-//! [`slipring_core::read`].
+//! Asks a stream what it holds, to find out what its limits removed before it could be read. [`slipring_core::read`]
+//! decides what that means.
 
 #[cfg(test)]
 mod tests;
@@ -19,19 +19,21 @@ use crate::clock;
 /// How often a stream is asked what it still holds.
 const ASK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How often at the most it is asked for gaps that are most likely messages of other subjects.
+/// The shortest pause between questions about gaps that are most likely messages of other subjects.
 const REST: Duration = Duration::from_secs(1);
 
-/// Gaps that wait until the stream has been asked. More come at once only where messages are deleted by hand, a great many of them.
+/// Gaps that may wait until the stream has been asked. More come at once only if a great many messages are deleted by
+/// hand.
 const WAITING_GAPS: usize = 4_096;
 
-/// How often it is asked in vain for the gaps of an epoch that is over: it may be gone for good.
+/// How often to ask in vain about the gaps of an epoch that is over. The stream may be gone for good.
 const MAX_FAILURES: usize = 20;
 
-/// By what the stream loses messages. `None`: it has no limits, or what is acknowledged leaves it as well, so that no gap tells of a loss.
+/// Returns how the stream loses messages. Returns `None` if it has no limits, or if acknowledged messages leave it too:
+/// then a gap tells nothing about losses.
 pub(super) fn keeps(stream: &stream::Config, subjects: &[String]) -> Option<Keeps> {
     let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
-    // Otherwise a full stream takes no more.
+    // Otherwise a full stream refuses new messages.
     let drops = stream.discard == DiscardPolicy::Old;
     let (max_messages, max_bytes) = (limit(stream.max_messages), limit(stream.max_bytes));
     let (max_messages, max_bytes) = (max_messages.filter(|_| drops), max_bytes.filter(|_| drops));
@@ -40,7 +42,7 @@ pub(super) fn keeps(stream: &stream::Config, subjects: &[String]) -> Option<Keep
     if stream.retention != RetentionPolicy::Limits || !limited {
         return None;
     }
-    // A transform stores under other subjects than the stream's own, sources bring some of their own.
+    // A transform stores messages under other subjects than the stream's own, and sources have subjects of their own.
     let plain = stream.subject_transform.is_none() && stream.sources.as_ref().is_none_or(Vec::is_empty);
     let covered = |held: &String| subjects.iter().any(|subject| crate::config::covers(subject, held));
     let reads_all = subjects.is_empty()
@@ -75,18 +77,18 @@ pub(super) fn held(state: &stream::State) -> Held {
     }
 }
 
-/// Asks the stream what became of the messages of a gap.
+/// Asks the stream what became of the messages in a gap.
 #[derive(Debug)]
 pub(super) struct Lookout {
     gaps: mpsc::Sender<Gap>,
-    /// The first sequence that the stream held when it was asked last.
+    /// The first sequence that the stream held when it was last asked.
     oldest: watch::Receiver<u64>,
-    /// When it may be asked for an unlikely gap.
+    /// When it may be asked about an unlikely gap.
     rested: Instant,
 }
 
 impl Lookout {
-    /// Ends when it is dropped. Where no gap is a loss it asks nothing and finds nothing.
+    /// Runs until it is dropped. If no gap can be a loss, it asks nothing and finds nothing.
     pub(super) fn over(stream: Stream, subjects: Vec<String>, retention: &Retention, memory: Arc<Memory>) -> Self {
         let (gaps, to_look_at) = mpsc::channel(WAITING_GAPS);
         let (sender, oldest) = watch::channel(stream.cached_info().state.first_sequence);
@@ -107,7 +109,7 @@ impl Lookout {
             }
             self.rested = now + REST;
         }
-        // Full: it is not the limits that make so many gaps at once.
+        // The queue is full. Limits do not make so many gaps at once.
         let _ = self.gaps.try_send(gap);
     }
 }
@@ -132,7 +134,7 @@ async fn look_out(
         }
         let info = match stream.get_info().await {
             Ok(info) => info,
-            // It is asked again, for the same gaps, even if the epoch is over: the next one begins behind them.
+            // Ask again about the same gaps, even if the epoch is over: the next epoch begins after them.
             Err(error) => {
                 failures += 1;
                 if gaps.is_closed() && (open.is_empty() || failures > MAX_FAILURES) {

@@ -1,5 +1,5 @@
-//! The board on which the running parts write how they are, and from which the status is read. Writes are rare; what is
-//! counted per message lives in the metrics.
+//! The board on which the running parts record their state, and from which the status is read. Writes are rare. What is
+//! counted per message is in the metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,12 +25,12 @@ struct Inner {
     shutting_down: bool,
     modules_known: bool,
     nats: NatsStatus,
-    /// Why Centrifugo was not reached since the start.
+    /// Why Centrifugo has not been reached since the start.
     unreached: Option<String>,
     modules: BTreeMap<String, ModuleBoard>,
 }
 
-/// The part of the board that one pipeline writes to; a clone is the same part.
+/// The part of the board that one pipeline writes to. A clone is the same part.
 #[derive(Debug, Clone)]
 pub struct ModuleBoard {
     name: Arc<str>,
@@ -50,7 +50,7 @@ struct Facts {
     trouble: Option<String>,
 }
 
-/// What is known of the version in use beside its hash.
+/// What is known about the version in use beside its hash.
 #[derive(Debug, Clone, Default)]
 pub struct AtWork {
     pub toml_sha256: Option<String>,
@@ -68,7 +68,7 @@ impl StatusBoard {
         }
     }
 
-    /// `server` is its version.
+    /// `server` is the server's version.
     pub fn nats_connected(&self, server: &str) {
         self.inner().nats = NatsStatus {
             connected: true,
@@ -80,7 +80,8 @@ impl StatusBoard {
         self.inner().nats.connected = false;
     }
 
-    /// Why Centrifugo was not reached since the start, or `None` once it was. From then on the pipelines know better.
+    /// Sets why Centrifugo has not been reached since the start, or `None` once it was. From then on the pipelines know
+    /// better.
     pub fn centrifugo_unreached(&self, trouble: Option<String>) {
         self.inner().unreached = trouble;
     }
@@ -90,12 +91,12 @@ impl StatusBoard {
         self.inner().shutting_down = true;
     }
 
-    /// Every module that the directory held at the start has its part.
+    /// From now on the board has every module that the directory held at the start.
     pub fn modules_known(&self) {
         self.inner().modules_known = true;
     }
 
-    /// The module's part, which starts as [`State::Starting`] if it has none yet.
+    /// Returns the module's part of the board. A new part starts as [`State::Starting`].
     pub fn module(&self, name: &str) -> ModuleBoard {
         let mut inner = self.inner();
         if let Some(module) = inner.modules.get(name) {
@@ -106,7 +107,7 @@ impl StatusBoard {
         module
     }
 
-    /// Takes the module and its metrics away.
+    /// Removes the module and its metrics.
     pub fn remove(&self, name: &str) {
         self.inner().modules.remove(name);
         self.metrics.remove(name);
@@ -130,7 +131,7 @@ impl StatusBoard {
         }
     }
 
-    /// Why the relay is not ready, a sentence each; empty: it is.
+    /// Returns why the relay is not ready, one sentence each. Empty if it is ready.
     pub fn obstacles(&self) -> Vec<String> {
         self.inner().obstacles()
     }
@@ -160,7 +161,8 @@ impl Inner {
         obstacles
     }
 
-    /// All pipelines speak to the same Centrifugo, so one that has trouble speaks for all; but one without may not have tried.
+    /// All pipelines use the same Centrifugo, so trouble in one pipeline means trouble for all. A pipeline without
+    /// trouble may not have tried.
     fn centrifugo_trouble(&self) -> Option<String> {
         let trouble = self.modules.values().find_map(|module| module.facts().trouble.clone());
         trouble.or_else(|| self.unreached.clone())
@@ -194,7 +196,7 @@ impl ModuleBoard {
         &self.metrics
     }
 
-    /// The time of the last change stays if only the reason is new.
+    /// Sets the state and its reason. The time of the last change stays if only the reason is new.
     pub fn set_state(&self, state: State, reason: Option<String>) {
         self.metrics.halted(state == State::Halted);
         let mut facts = self.facts();
@@ -215,12 +217,12 @@ impl ModuleBoard {
         facts.consumer = Some(consumer.to_owned());
     }
 
-    /// This module is in use.
+    /// A module with this hash is in use.
     pub fn loaded(&self, sha256: &str) {
         self.metrics.set_sha256(Some(sha256));
     }
 
-    /// What the directory holds is in use.
+    /// The version in the directory is in use.
     pub fn accepted(&self) {
         self.facts().last_refusal = None;
     }
@@ -235,13 +237,13 @@ impl ModuleBoard {
         facts.at_work = AtWork::default();
     }
 
-    /// This module has taken over.
+    /// A module with this hash has taken over.
     pub fn swapped(&self, sha256: &str) {
         self.metrics.swapped();
         self.loaded(sha256);
     }
 
-    /// A new file is not good, and the module in use stays.
+    /// A new file was refused, and the module in use stays.
     pub fn refused(&self, reason: &str) {
         self.metrics.swap_refused();
         self.facts().last_refusal = Some(reason.to_owned());
@@ -251,12 +253,12 @@ impl ModuleBoard {
         self.facts().at_work = at_work;
     }
 
-    /// Why this pipeline cannot publish anything (a wrong key, no answer), or `None` once it can again.
+    /// Sets why this pipeline cannot publish anything (a wrong key, no reply), or `None` once it can again.
     pub fn set_trouble(&self, trouble: Option<String>) {
         self.facts().trouble = trouble;
     }
 
-    /// Why the module should run and does not.
+    /// Returns why the module should run and does not.
     fn obstacle(&self) -> Option<String> {
         let (name, facts) = (&self.name, self.facts());
         let word = match facts.state {
@@ -313,7 +315,7 @@ impl ModuleBoard {
     }
 }
 
-/// To the millisecond; more digits only make it harder to read.
+/// Rounded to milliseconds. More digits only make it harder to read.
 fn now() -> String {
     let now = Timestamp::now();
     now.round(Unit::Millisecond).unwrap_or(now).to_string()
@@ -328,7 +330,7 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    /// A board with NATS connected.
+    /// Returns a board with NATS connected.
     fn board() -> StatusBoard {
         let board = StatusBoard::new(Metrics::with_memory(Memory::new(256 << 20)));
         board.nats_connected("2.15.2");

@@ -1,5 +1,5 @@
-//! What the relay counts and measures, per module, in the OpenMetrics text format. A pipeline takes a [`ModuleMetrics`] once
-//! and then only touches atomics; names, units and meanings are written in one place, the `encode` below.
+//! What the relay counts and measures, per module, in the OpenMetrics text format. A pipeline takes a [`ModuleMetrics`]
+//! once and then only touches atomics. Names, units and help texts are all in one place, the `encode` below.
 
 mod module;
 
@@ -20,10 +20,10 @@ use crate::telemetry;
 
 pub use module::ModuleMetrics;
 
-/// Of the text that [`Metrics::encode`] makes.
+/// The content type of the text that [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics of the process; a clone is the same ones.
+/// All metrics of the process. A clone is the same metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -31,7 +31,7 @@ pub struct Metrics {
     memory: Option<Memory>,
 }
 
-/// By name, so that the text is in order. `prometheus_client`'s own families would look a label up for each metric.
+/// Keyed by name, so that the text is sorted. `prometheus_client`'s own families would look up a label for each metric.
 #[derive(Debug, Clone, Default)]
 struct Modules(Arc<RwLock<BTreeMap<String, ModuleMetrics>>>);
 
@@ -46,7 +46,7 @@ impl Metrics {
         Self::build(None)
     }
 
-    /// They tell how much of this memory is used, too.
+    /// Creates metrics that also report how much of this memory is used.
     pub fn with_memory(memory: Memory) -> Self {
         Self::build(Some(memory))
     }
@@ -70,13 +70,13 @@ impl Metrics {
         self.memory.as_ref()
     }
 
-    /// The module's metrics, which start at zero if it has none yet.
+    /// Returns the module's metrics. New ones start at zero.
     pub fn module(&self, name: &str) -> ModuleMetrics {
         let mut modules = self.modules.0.write().unwrap_or_else(PoisonError::into_inner);
         modules.entry(name.to_owned()).or_default().clone()
     }
 
-    /// Whoever still holds them may go on counting; they are not shown any more.
+    /// Removes the module's metrics from the text. Code that still holds them may go on counting.
     pub fn remove(&self, name: &str) {
         self.modules
             .0
@@ -92,7 +92,7 @@ impl Metrics {
     }
 }
 
-/// What is counted once for the process.
+/// Counters of the whole process.
 #[derive(Debug)]
 struct Process;
 
@@ -275,7 +275,7 @@ struct Page<'e, 'm> {
 }
 
 impl Page<'_, '_> {
-    /// One metric of every module. The unit becomes the end of its name.
+    /// Encodes one metric of every module. The unit becomes the end of its name.
     fn family<M>(&mut self, name: &str, unit: Option<&Unit>, help: &str, of: fn(&ModuleMetrics) -> &M) -> fmt::Result
     where
         M: EncodeMetric + TypedMetric,

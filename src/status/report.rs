@@ -1,5 +1,5 @@
-//! What `/api/status` says, for those who write it and those who read it. A public contract: a relay of one version is asked by a
-//! `slipring status` of another, so fields may be added, not changed, and what the other one leaves out has its default.
+//! The format of `/api/status`, for writers and readers. It is a public contract: the relay and the `slipring status`
+//! that asks it may have different versions. Fields may be added but not changed, and a missing field has its default.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Of the relay.
+    /// The relay's version.
     pub version: String,
     /// RFC 3339, like every time here.
     pub started: String,
@@ -16,7 +16,7 @@ pub struct Status {
     pub nats: NatsStatus,
     pub centrifugo: CentrifugoStatus,
     pub memory: Option<MemoryStatus>,
-    /// By name.
+    /// Sorted by name.
     pub modules: Vec<ModuleStatus>,
 }
 
@@ -24,7 +24,7 @@ pub struct Status {
 #[serde(default)]
 pub struct NatsStatus {
     pub connected: bool,
-    /// The version of the server that is, or last was, connected.
+    /// The version of the server that is connected, or was connected last.
     pub server: Option<String>,
 }
 
@@ -35,12 +35,12 @@ pub struct CentrifugoStatus {
     pub trouble: Option<String>,
 }
 
-/// For what passes through the modules, in bytes.
+/// The memory of what passes through the modules, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MemoryStatus {
     pub used: u64,
-    /// `memory_limit`, or what suits the machine.
+    /// `memory_limit`, or the default for this machine.
     pub limit: u64,
 }
 
@@ -50,7 +50,7 @@ pub struct ModuleStatus {
     pub name: String,
     pub state: State,
     pub reason: Option<String>,
-    /// Of the module in use.
+    /// The hash of the module in use.
     pub sha256: Option<String>,
     /// When the state began.
     pub since: String,
@@ -59,23 +59,23 @@ pub struct ModuleStatus {
     pub received: u64,
     pub transformed: u64,
     pub dropped: u64,
-    /// Left out, or a publication of them, since they were older than `max_age`.
+    /// Messages that were left out, in whole or in part, because they were older than `max_age`.
     pub expired: u64,
-    /// In both stages.
+    /// Rejections in both stages.
     pub rejected: u64,
     pub published: u64,
-    /// Publications that gave up their place to a newer one of their channels.
+    /// Publications replaced by a newer one on the same channel.
     pub conflated: u64,
-    /// Removed by the stream's limits before they could be read.
+    /// Messages removed by the stream's limits before they could be read.
     pub missed: u64,
     pub retried: u64,
-    /// Of the settings in use.
+    /// The hash of the settings in use.
     pub toml_sha256: Option<String>,
     /// When the version in use took over.
     pub working_since: Option<String>,
-    /// The version that was in use before it, for a rollback.
+    /// The version before it, for a rollback.
     pub predecessor: Option<VersionStatus>,
-    /// What the directory holds was in use and was rolled back, by itself or by hand.
+    /// Set if the version in the directory was in use and then rolled back, automatically or by hand.
     pub rolled_back: Option<RolledBack>,
     pub rollbacks: u64,
     pub swaps: u64,
@@ -93,14 +93,14 @@ pub struct ModuleStatus {
 pub struct VersionStatus {
     pub sha256: String,
     pub toml_sha256: String,
-    /// When it took over.
+    /// When the version took over.
     pub since: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RolledBack {
-    /// Of the version that the directory holds.
+    /// The hash of the version in the directory.
     pub sha256: String,
     pub toml_sha256: String,
     pub at: String,
@@ -110,26 +110,26 @@ pub struct RolledBack {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// For one of its two files; or, with a module in use, for what it reads from.
+    /// For one of its two files; or, with a module in use, for the stream it reads from.
     Waiting,
     Starting,
-    /// Another relay reads from the consumer, and this one takes over when it ends.
+    /// Another relay reads from the consumer. This one takes over when the other ends.
     Standby,
     Running,
-    /// Stopped by itself, on `on_reject = "halt"` or too many rejections; resumed by the next good module.
+    /// Stopped by itself, by `on_reject = "halt"` or after too many rejections. The next good module resumes it.
     Halted,
-    /// Removed, or the relay is shutting down: what is in flight is being finished.
+    /// Removed, or the relay is shutting down: messages in flight are being finished.
     Draining,
     /// Cannot run: its files are not good, and there was no older version.
     Failed,
-    /// One that this version does not know. No relay says it.
+    /// A state that this version does not know. No relay sends it.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl fmt::Display for State {
-    /// The word that the report has for it.
+    /// Writes the word that the report uses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }

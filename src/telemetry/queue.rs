@@ -1,7 +1,8 @@
-//! Log lines on their way to a file or a pipe, in a bounded queue that a thread of its own writes from. Whoever logs never waits.
+//! Log lines on their way to a file or pipe, in a bounded queue with a writer thread of its own. Code that logs never
+//! waits.
 //!
-//! `tracing-appender` has such a queue, too. It doesn't say which lines failed to be written, and at its end it prints to standard
-//! output, which waits for ever where that is the pipe that nobody reads (0.2.5, `WorkerGuard::drop`).
+//! `tracing-appender` has such a queue too, but it does not tell which lines failed to be written. At its end it prints
+//! to standard output, which blocks forever if that is the pipe that nobody reads (0.2.5, `WorkerGuard::drop`).
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tracing::warn;
 
-/// A line has a few hundred bytes, 2 KiB with a long reason: some 8 MiB at the most.
+/// A line has a few hundred bytes, or 2 KiB with a long reason, so the queue holds about 8 MiB at most.
 const LINES: usize = 4096;
 
-/// How often the log says that lines were lost, at the most.
+/// The shortest time between two reports of lost lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Before a pipe is tried again that was full and is one that doesn't wait.
+/// The pause before writing again to a full non-blocking pipe.
 const FULL_PIPE: Duration = Duration::from_millis(10);
 
 /// Takes lines, each in one `write`. A clone is the same queue.
@@ -31,13 +32,13 @@ pub(super) struct Queue {
 #[derive(Debug)]
 enum Entry {
     Line(Vec<u8>),
-    /// All before it is written.
+    /// Everything before this entry has to be written.
     Flush(SyncSender<()>),
 }
 
 impl Queue {
-    /// Starts the thread that writes to `out`, and counts the lines that are lost: nobody took them in time, or they could not be
-    /// written.
+    /// Starts the thread that writes to `out`. Lines that are not taken in time or cannot be written are counted in
+    /// `lost`.
     pub(super) fn start(out: impl Write + Send + 'static, lost: &'static AtomicU64) -> anyhow::Result<Self> {
         let (entries, receiver) = sync_channel(LINES);
         let writer = Writer {
@@ -66,7 +67,7 @@ impl Queue {
             entry = again;
             thread::sleep(FULL_PIPE);
         }
-        // Late, or the writer is gone: either way there is nothing more to wait for.
+        // If it is late or the writer is gone, there is nothing more to wait for.
         let _ = done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
@@ -86,10 +87,10 @@ impl Write for Queue {
 
 struct Writer<W> {
     out: W,
-    /// The last line ended in its middle.
+    /// The last line was cut off in the middle.
     in_a_line: bool,
     lost: &'static AtomicU64,
-    /// How many lost lines the log has told of.
+    /// How many lost lines the log has reported.
     reported: u64,
     report_at: Instant,
 }
@@ -104,7 +105,7 @@ impl<W: Write> Writer<W> {
                         self.lost.fetch_add(1, Ordering::Relaxed);
                     }
                 },
-                // Whoever waits for it may be gone.
+                // The waiting thread may be gone.
                 Entry::Flush(written) => drop(written.try_send(())),
             }
         }
@@ -135,12 +136,12 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Says how many lines were lost, now that one could be written.
+    /// Reports how many lines were lost, now that one could be written.
     fn report(&mut self) {
         let lost = self.lost.load(Ordering::Relaxed);
         let now = Instant::now();
         if lost > self.reported && now >= self.report_at {
-            // Goes into the queue as any other line does.
+            // Goes into the queue like any other line.
             warn!(
                 lines = lost - self.reported,
                 "log lines were lost: standard error did not take them in time"
@@ -163,7 +164,7 @@ mod tests {
         Box::leak(Box::default())
     }
 
-    /// Keeps what is written; each write is answered by the next of `answers`, and all later ones are taken whole.
+    /// Keeps what is written. Each write gets the next of `answers`; all later writes are accepted whole.
     #[derive(Clone, Default)]
     struct Paper {
         written: Arc<Mutex<Vec<u8>>>,
@@ -238,11 +239,11 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_reader_that_stands_still() {
-        /// Takes nothing before it is told to.
+        /// Accepts nothing until it is told to.
         struct Still(mpsc::Receiver<()>);
         impl Write for Still {
             fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-                // Told, or nobody is left to tell.
+                // Returns when told, or when the sender is gone.
                 let _ = self.0.recv();
                 Ok(text.len())
             }
@@ -256,7 +257,7 @@ mod tests {
         for _ in 0..LINES + 11 {
             queue.write_all(b"a line\n").unwrap();
         }
-        // The writer may hold one of them.
+        // The writer may hold one of the lines.
         let dropped = lost.load(Ordering::Relaxed);
         assert!((10..=11).contains(&dropped), "{dropped} dropped");
         queue.flush_within(Duration::ZERO);

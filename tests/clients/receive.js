@@ -1,9 +1,9 @@
-// Subscribes with Centrifugo's JavaScript client, which others wrote, and prints what it receives, for a test to judge.
+// Subscribes with Centrifugo's own JavaScript client and prints what it receives, for a test to judge.
 //
 //   node receive.js --url ws://127.0.0.1:8000/connection/websocket --channel orders:1001 --channel orders:1002 --expect 500
 //
-// It prints `subscribed` once all subscriptions stand, then a line for each publication: {"channel":"orders:1001","data":{…}}.
-// Exit status: 0 if so many came, 1 if fewer did or a subscription ended, 2 for wrong arguments.
+// It prints `subscribed` once all subscriptions are active, then a line for each publication: {"channel":"orders:1001","data":{…}}.
+// Exit status: 0 if all came, 1 if fewer came or a subscription ended, 2 for wrong arguments.
 
 import { parseArgs } from "node:util";
 
@@ -13,7 +13,7 @@ import WebSocket from "ws";
 // Milliseconds without a publication before it gives up.
 const PATIENCE = 20_000;
 
-// What comes too much comes right behind.
+// Milliseconds to wait for an extra publication, which would come right after the last one.
 const ONE_TOO_MANY = 500;
 
 const { url, channels, expected } = settings();

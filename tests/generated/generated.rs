@@ -1,12 +1,12 @@
-//! Generates the Rust types for Centrifugo's GRPC API and compares them with the committed files. A file that differs is written,
-//! and the test fails. protox compiles the `.proto` file, so protoc is not needed.
+//! Generates the Rust types for Centrifugo's GRPC API and compares them with the committed files. If a file differs,
+//! the test writes it and fails. protox compiles the `.proto` file, so protoc is not needed.
 
 use std::fs;
 use std::path::Path;
 
 use tonic_prost_build::Builder;
 
-/// What tonic calls the file, after the package in `api.proto`.
+/// The name that tonic gives the file, after the package in `api.proto`.
 const GENERATED: &str = "centrifugal.centrifugo.api.rs";
 
 const RELAY: &str = "src/publish/centrifugo/grpc";
@@ -18,10 +18,10 @@ fn the_relay_s_api_is_up_to_date() {
     check(messages, RELAY);
 }
 
-/// The fake Centrifugo shares no code with the relay, and serves the API.
+/// The fake Centrifugo serves the API and shares no code with the relay.
 #[test]
 fn the_fake_centrifugo_s_api_is_up_to_date() {
-    // So that replies can be made from JSON, which has the same names.
+    // Lets replies be made from JSON, which has the same names.
     let replies = [
         "BatchResponse",
         "Reply",

@@ -1,5 +1,5 @@
-//! What the relay needs and does not find: it says so by name, waits, harms nobody else, loses nothing, and goes on by itself
-//! once it is there.
+//! The relay needs something that does not exist yet. It names what is missing, waits, affects nobody else, loses
+//! nothing, and continues by itself once it exists.
 
 use anyhow::{Result, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -12,7 +12,7 @@ use slipring_support::{eventually, guests};
 use super::dead_letters::no_dead_letters;
 use super::world::{SOON, World, binary, know_unruly, module, publish, unruly_toml};
 
-/// Waits until `/readyz` says no, and why in these words.
+/// Waits until `/readyz` says no, with this reason.
 pub async fn not_ready(relay: &Relay, why: &str) -> Result<()> {
     let says_why = async || match relay.get("/readyz").await {
         Ok(text) => Err(text),
@@ -28,7 +28,7 @@ pub async fn not_ready(relay: &Relay, why: &str) -> Result<()> {
     eventually(SOON, format!("/readyz to say {why:?}"), says_why).await
 }
 
-/// Waits until the module waits, and answers what for.
+/// Waits until the module waits for this reason.
 async fn waits(relay: &Relay, name: &str, why: &str) -> Result<()> {
     let says_why = |status: &Value| {
         let module = module(status, name);
@@ -42,12 +42,12 @@ async fn waits(relay: &Relay, name: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Numbered messages for `unruly`, which publishes them as they are.
+/// Numbered messages for `unruly`, which publishes them unchanged.
 fn numbers(numbers: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = (&'static str, String)> {
     numbers.map(|number| ("unruly.ok", number.to_string()))
 }
 
-/// Waits until the channel of `unruly` holds this.
+/// Waits until the channel of `unruly` holds exactly this.
 async fn publishes(centrifugo: &Centrifugo, expected: &[&str]) -> Result<()> {
     let seen = async || -> Result<()> {
         let history = centrifugo.history("unruly:ok").await?;
@@ -58,7 +58,7 @@ async fn publishes(centrifugo: &Centrifugo, expected: &[&str]) -> Result<()> {
     eventually(SOON, format!("{expected:?}"), seen).await
 }
 
-/// An order is published by the module `orders`, whatever its neighbour waits for.
+/// Checks that the module `orders` publishes an order, whatever its neighbour waits for.
 async fn the_neighbour_works(world: &World, relay: &Relay) -> Result<()> {
     let order = r#"{"id":1,"revision":1,"status":"paid","lines":[]}"#;
     world.publish([("orders.paid", order)]).await?;
@@ -69,7 +69,7 @@ async fn the_neighbour_works(world: &World, relay: &Relay) -> Result<()> {
         .map(drop)
 }
 
-/// Servers, with the stream `ORDERS` and the module `orders` that reads it.
+/// Starts servers with the stream `ORDERS` and the module `orders` that reads it.
 async fn world_with_orders() -> Result<World> {
     let world = World::start().await?;
     world.stream("ORDERS", &["orders.>"]).await?;
@@ -179,7 +179,7 @@ async fn nats_absent_at_the_start() -> Result<()> {
     relay.ready(SOON).await
 }
 
-/// Centrifugo is there only later; until then the messages wait.
+/// Centrifugo starts only later. Until then the messages wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn centrifugo_absent_at_the_start() -> Result<()> {
     let mut world = World::start().await?;
@@ -187,7 +187,7 @@ async fn centrifugo_absent_at_the_start() -> Result<()> {
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly("")?;
     let mut relay = world.home.run().await?;
-    // Before there is a message to publish.
+    // Logged before there is a message to publish.
     let line = relay
         .logs(SOON, "Centrifugo cannot be published to, will try again")
         .await?;
@@ -221,7 +221,7 @@ async fn a_wrong_api_key() -> Result<()> {
     world.add_unruly("")?;
     let mut relay = world.home.run().await?;
     let hint = "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?";
-    // Said once before there is a message to publish, and again when there is one.
+    // Logged once before there is a message to publish, and again when there is one.
     let line = relay
         .logs(SOON, "Centrifugo cannot be published to, will try again")
         .await?;

@@ -1,5 +1,5 @@
-//! Messages and modules as they should not be. Each costs the one message that it is about, and a person can read why; what
-//! comes after it on the same stream is published, and the neighbour's work goes on.
+//! Bad messages and modules. Each bad message costs only itself, and a person can read why. Later messages of the same
+//! stream are published, and the neighbour goes on.
 
 use std::fmt::Write;
 use std::process::Stdio;
@@ -34,7 +34,7 @@ fn bad(wish: &'static str, payload: impl Into<Bytes>, code: &'static str, reason
 }
 
 impl Bad {
-    /// Rejected for a publication on this channel.
+    /// The message is rejected for a publication on this channel.
     fn on(self, channel: &'static str) -> Self {
         Self { channel, ..self }
     }
@@ -59,7 +59,7 @@ async fn unruly_and_orders(toml: &str) -> Result<(World, Relay)> {
     Ok((world, relay))
 }
 
-/// Waits until the module has published so many, and finds it well.
+/// Waits until the module has published this many, and checks that it is well.
 async fn publishes(relay: &Relay, name: &str, published: usize, rejected: usize) -> Result<()> {
     let done = |status: &Value| {
         let module = module(status, name);
@@ -75,7 +75,7 @@ async fn publishes(relay: &Relay, name: &str, published: usize, rejected: usize)
     Ok(())
 }
 
-/// The channel's history is this, in this order.
+/// Checks that the channel's history is exactly this, in order.
 async fn holds(world: &World, channel: &str, expected: impl IntoIterator<Item = String>) -> Result<()> {
     let history = world.centrifugo.history(channel).await?;
     let texts: Vec<_> = history.iter().map(|publication| publication.text()).collect();
@@ -84,7 +84,7 @@ async fn holds(world: &World, channel: &str, expected: impl IntoIterator<Item = 
     Ok(())
 }
 
-/// Sends each bad message to `unruly`, with a good one behind it and an order for the neighbour. Only the bad ones are not
+/// Sends each bad message to `unruly`, followed by a good one, and an order to the neighbour. Only the bad ones are not
 /// published, and the dead letter of each says why.
 async fn each_costs_one_message(toml: &str, stage: &str, cases: Vec<Bad>) -> Result<()> {
     let (world, relay) = unruly_and_orders(toml).await?;
@@ -158,7 +158,7 @@ async fn a_module_that_breaks_or_takes_too_much() -> Result<()> {
             "needed more memory than its limit of 64 MiB",
         ),
     ];
-    // Long enough for a busy machine to let it eat.
+    // Long enough to use up the memory even on a busy machine.
     each_costs_one_message("timeout = \"10s\"", "transform", cases).await
 }
 
@@ -234,7 +234,7 @@ async fn a_namespace_that_centrifugo_does_not_know() -> Result<()> {
     each_costs_one_message("", "publish", cases).await
 }
 
-/// Not a rejection: the message is published, and of what it says only so much is written as a person can read.
+/// No rejection: the message is published, and the module's log is cut to what a person can read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_module_that_floods_its_log() -> Result<()> {
     let (world, relay) = unruly_and_orders("timeout = \"60s\"").await?;
@@ -249,7 +249,7 @@ async fn a_module_that_floods_its_log() -> Result<()> {
         .iter()
         .filter(|line| line.contains("of 100000, which nobody needs"))
         .count();
-    // A hundred at once and ten a second from then on.
+    // A hundred at once, then ten a second.
     ensure!(
         (100..1_000).contains(&written),
         "{written} lines of the module are in the log"
@@ -257,7 +257,7 @@ async fn a_module_that_floods_its_log() -> Result<()> {
     no_dead_letters(&world).await
 }
 
-/// The example `orders`, and payloads that it can't read.
+/// The example `orders` gets payloads that it cannot read.
 #[tokio::test(flavor = "multi_thread")]
 async fn payloads_that_are_not_json() -> Result<()> {
     let world = World::start().await?;

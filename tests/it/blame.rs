@@ -1,5 +1,5 @@
-//! Who is at fault for a request that fails: a publication, an endpoint, or the key. With endpoints that refuse, deny, die or fall
-//! silent, and with something between that never lets one publication through.
+//! What is at fault when a request fails: a publication, an endpoint, or the key. The endpoints refuse, deny, die or
+//! fall silent, and something in between never lets one publication through.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn status(status: u16) -> Answer {
     }
 }
 
-/// A relay that is about to read from the stream `UNRULY`.
+/// Prepares a relay that will read from the stream `UNRULY`.
 async fn world(api: Api, fake: FakeCentrifugo) -> Result<World<FakeCentrifugo>> {
     let mut world = World::start_fake_over(api, fake).await?;
     world.home.env("SLIPRING_CENTRIFUGO__TIMEOUT", "500ms");
@@ -47,7 +47,7 @@ async fn world(api: Api, fake: FakeCentrifugo) -> Result<World<FakeCentrifugo>> 
     Ok(world)
 }
 
-/// Waits until each channel shows its part of the numbers up to this one: all, in order, none twice.
+/// Waits until each channel shows its share of the numbers up to this one: all, in order, none twice.
 async fn shows(fake: &FakeCentrifugo, patience: Duration, last: u64) -> Result<()> {
     let what = format!("1 to {last} to be shown");
     eventually(patience, what, async || {
@@ -85,12 +85,12 @@ async fn the_next_endpoint_is_asked_when_one_lets_nothing_in(api: Api) -> Result
         world.home.env("SLIPRING_CENTRIFUGO__ENDPOINTS", endpoints);
         world.publish(numbers(1..=300)).await?;
         let relay = world.run().await?;
-        // The pause after 404 is a second at least.
+        // The pause after 404 is at least a second.
         shows(&good, SOON, 300).await?;
         world.all_acked(SOON, "UNRULY", "unruly").await?;
         no_refusal(&relay).await?;
         let asked = world.centrifugo.batch_requests(api);
-        // The greeting, the requests that were in flight together, and what they were refused for.
+        // The greeting, the requests that were in flight together, and what followed their refusal.
         ensure!(asked <= 20, "the bad endpoint was asked {asked} times");
         let status = relay.status().await?;
         ensure!(
@@ -105,7 +105,7 @@ async fn the_next_endpoint_is_asked_when_one_lets_nothing_in(api: Api) -> Result
     future::try_join_all(checks).await.map(drop)
 }
 
-/// As when TLS was switched on at Centrifugo, and the relay's endpoint still begins with `http`.
+/// This happens when TLS was switched on at Centrifugo and the relay's endpoint still begins with `http`.
 async fn an_endpoint_that_refuses_whatever_it_gets_costs_no_publication(api: Api) -> Result<()> {
     for refusal in [400, 413] {
         let world = world(api, FakeCentrifugo::start().await?).await?;
@@ -137,7 +137,7 @@ fn is_poisoned(batch: &Batch) -> bool {
         .any(|command| command.channels.iter().any(|channel| channel == POISON))
 }
 
-/// Whatever carries something for the channel [`POISON`] gets this, and does not arrive.
+/// Every request with a publication for the channel [`POISON`] gets this answer and does not arrive.
 fn poisoned(answer: Answer) -> impl FnMut(&Batch) -> Plan + Send + 'static {
     move |batch| match is_poisoned(batch) {
         true => Plan::answer(answer),
@@ -202,7 +202,7 @@ async fn what_fails_for_one_module_disturbs_no_other(api: Api) -> Result<()> {
             .add_module("neighbour", &guests::component("unruly")?, toml)?;
         let relay = world.run().await?;
         world.publish([number_on(POISON, 0)]).await?;
-        // As long as it takes until that was tried alone.
+        // Continues until the poisoned publication was tried alone.
         for number in 1..=300 {
             world.publish([("neighbour.ok", number.to_string())]).await?;
             counts(&relay, "neighbour", "published", number).await?;

@@ -1,19 +1,20 @@
-//! The real thing: nats-server, Centrifugo and relays, between them proxies that fail, all of it at random and at once: kill -9,
-//! SIGTERM, SIGSTOP, cuts, stalls, swallowed answers, refused connections, delays, a stranger that answers Centrifugo's port;
-//! unreadable messages and files that are no modules; and modules are exchanged meanwhile. The faults come from a seed; their timing
-//! against the work does not, so that a seed names a plan and not a run.
+//! The real system under random faults: nats-server, Centrifugo and relays, with faulty proxies between them. Faults
+//! happen at once and at random: kill -9, SIGTERM, SIGSTOP, cuts, stalls, swallowed answers, refused connections,
+//! delays, a stranger that answers on Centrifugo's port, unreadable messages, and files that are no modules. Modules
+//! are swapped meanwhile. The faults come from a seed, but their timing does not, so a seed names a plan and not a run.
 //!
-//! What is to be shown is what the stream holds in the end, in its order. What was shown comes from three witnesses, merged
-//! by channel, life of Centrifugo (its memory ends with its process) and offset (Centrifugo's own order on a channel):
+//! Subscribers must see the stream's content in order. Three witnesses say what was shown. Their reports are merged by
+//! channel, life of Centrifugo (its memory ends with its process) and offset (Centrifugo's own order on a channel):
 //!
-//! - the **tapes** of the proxies before Centrifugo: each publication that it confirmed, with its offset, also where the answer
-//!   was kept from the relay. So nothing that the relay can know to be confirmed is missing here.
-//! - the **histories**, read before each death of Centrifugo that is announced, and in the end.
-//! - a **subscriber** of all channels, who says when.
+//! - the **tapes** of the proxies in front of Centrifugo: each publication that it confirmed, with its offset, even if
+//!   the answer never reached the relay. So this includes everything that the relay can know to be confirmed.
+//! - the **histories**, read before each announced end of Centrifugo, and at the end.
+//! - a **subscriber** of all channels, which adds the times.
 //!
-//! So losses and inversions are seen, whatever died. What cannot be seen: a publication that Centrifugo executed just before
-//! an unannounced death, that it neither confirmed nor sent to the subscriber. The relay sends it again, as it must; that it was
-//! shown twice is then not counted. Nor are the clocks of other subscribers tested, or a Centrifugo that keeps its memory elsewhere.
+//! So losses and inversions are seen, whatever died. One case cannot be seen: a publication that Centrifugo executed
+//! just before an unannounced death and neither confirmed nor sent to the subscriber. The relay sends it again, as it
+//! must, and the repeat is not counted. Other subscribers' clocks, or a Centrifugo that keeps its memory elsewhere,
+//! are not tested.
 
 pub mod arena;
 mod checker;
@@ -30,10 +31,10 @@ use anyhow::{Context, Result, ensure};
 use arena::Arena;
 use faults::Plan;
 
-/// For everything to heal by itself once the faults are over.
+/// How long everything may take to recover by itself once the faults are over.
 const HEALING: Duration = Duration::from_secs(180);
 
-/// How long the faults last when nobody says.
+/// How long the faults last by default.
 const SECONDS: u64 = 15;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,8 +47,8 @@ async fn with_a_second_relay_that_stands_by_it_is_the_same() -> Result<()> {
     survives(2).await
 }
 
-/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`. The
-/// relays' logs and the tapes are kept if `CHAOS_LOGS` names a directory.
+/// The length and the seed come from the environment: `make chaos SECONDS=120 SEED=7`. If `CHAOS_LOGS` names a
+/// directory, the relays' logs and the tapes are kept there.
 async fn survives(relays: usize) -> Result<()> {
     let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -58,7 +59,7 @@ async fn survives(relays: usize) -> Result<()> {
         .with_context(|| format!("CHAOS_SECONDS={seconds} CHAOS_SEED={seed}, {relays} relay(s)"))
 }
 
-/// What an environment variable says, if it is set to something.
+/// Parses an environment variable, if it is set.
 pub fn number(variable: &str) -> Result<Option<u64>> {
     let text = std::env::var(variable).unwrap_or_default();
     if text.is_empty() {

@@ -1,4 +1,4 @@
-//! What the clients of Centrifugo that others wrote receive through the relay.
+//! What other clients of Centrifugo receive through the relay.
 
 use anyhow::{Context, Result, ensure};
 use slipring_support::clients::JavaScriptClient;

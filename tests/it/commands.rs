@@ -25,7 +25,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The error shows what it printed.
+/// The error shows what the command printed.
 pub fn exits(output: &Output, code: i32) -> Result<()> {
     let found = output.status.code();
     ensure!(
@@ -38,14 +38,14 @@ pub fn exits(output: &Output, code: i32) -> Result<()> {
     Ok(())
 }
 
-/// In the root of the repository, where the README's commands are typed.
+/// Runs a command in the root of the repository, where people type the README's commands.
 fn in_repository(arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(binary());
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.output().context("running slipring")
 }
 
-/// The outcomes of an example's samples, a line each.
+/// Returns the outcomes of an example's samples, one per line.
 fn try_samples(example: &str) -> Result<(Vec<Value>, String)> {
     let module = guests::component(example)?;
     let module = module.to_str().context("a path that is text")?;
@@ -101,7 +101,7 @@ fn try_shows_what_notifications_makes_of_its_samples() -> Result<()> {
     Ok(())
 }
 
-/// The settings of this one are in its `.toml`, which has to be beside the module.
+/// The settings of this module are in its `.toml`, which has to be beside the module.
 #[test]
 fn try_reads_the_toml_beside_the_module() -> Result<()> {
     let home = tempfile::tempdir()?;
@@ -153,7 +153,7 @@ fn try_reads_the_toml_beside_the_module() -> Result<()> {
     exits(&in_repository(&["try"])?, 2)
 }
 
-/// As bash asks for them when Tab is pressed after `slipring modules ro`.
+/// bash asks for this when Tab is pressed after `slipring modules ro`.
 #[test]
 fn a_shell_completes_what_it_was_taught() -> Result<()> {
     let script = in_repository(&["completions", "bash"])?;
@@ -311,7 +311,7 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
         .collect();
     ensure!(families.len() > 20, "{families:?}");
     for family in families {
-        // Those of the process have no module.
+        // The metrics of the process have no module.
         let of_the_process = ["slipring_log_", "slipring_memory_"]
             .iter()
             .any(|start| family.starts_with(start));

@@ -1,4 +1,5 @@
-//! `conflate = true`: of what waits for a channel only the newest goes out, and a channel never goes back to an older state.
+//! `conflate = true`: of the publications that wait for a channel only the newest is sent, and a channel never goes
+//! back to an older state.
 
 use anyhow::{Result, ensure};
 use slipring_support::eventually;
@@ -12,7 +13,7 @@ fn channel(number: u64) -> String {
     format!("unruly:{}", number % CHANNELS)
 }
 
-/// What a channel shows: states that are never older than the one before, up to the newest.
+/// Waits until a channel shows the newest state, and checks that its states never go back. Returns how many there are.
 async fn shows_the_newest(world: &World, channel: &str, newest: u64) -> Result<usize> {
     let what = format!("{channel} to show {newest}");
     let shown = eventually(SOON, what, async || {

@@ -1,4 +1,4 @@
-//! What becomes of a message that can't be published: its dead letter, and the other two answers, `drop` and `halt`.
+//! What becomes of a message that cannot be published: its dead letter, and the alternatives `drop` and `halt`.
 
 use std::path::Path;
 
@@ -19,10 +19,10 @@ use super::world::{SOON, World, module};
 
 const STREAM: &str = "SLIPRING_DEAD_LETTERS";
 
-/// As many as nats-server takes in one message, if it has no headers.
+/// The most bytes that nats-server accepts in a message without headers.
 const MAX_PAYLOAD: usize = 1 << 20;
 
-/// A dead letter as whoever reads the stream sees it.
+/// A dead letter as a reader of the stream sees it.
 #[derive(Debug)]
 pub struct DeadLetter {
     pub headers: HeaderMap,
@@ -30,20 +30,20 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Empty if it has no such header.
+    /// Returns an empty string if there is no such header.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.as_str())
     }
 
-    /// Why, in four words: stage, code, channel, reason.
+    /// Returns the reason in four parts: stage, code, channel, reason.
     pub fn why(&self) -> [&str; 4] {
         ["Stage", "Code", "Channel", "Reason"].map(|word| self.header(&format!("Slipring-{word}")))
     }
 }
 
-/// Waits for so many dead letters, finds that there are not more, and checks of each what they have in common: that it belongs
-/// to the module, that it was made by the file that is in the modules directory, and that it holds the facts of the
-/// message that it names. They come in the order of the messages, in which the relay need not have stored them.
+/// Waits for this many dead letters, checks that there are no more, and checks what they have in common: each belongs
+/// to the module, names the file in the modules directory, and has the facts of the message that it names. They are
+/// returned in the order of the messages, which may differ from the order in which the relay stored them.
 pub async fn dead_letters(world: &World, module: &str, count: usize) -> Result<Vec<DeadLetter>> {
     let stored = async || -> Result<_> {
         let stream = world.jetstream.get_stream(STREAM).await?;
@@ -103,7 +103,7 @@ pub async fn dead_letters(world: &World, module: &str, count: usize) -> Result<V
     Ok(letters)
 }
 
-/// Nothing was ever rejected to the dead letters.
+/// Checks that nothing was ever rejected to the dead letters.
 pub async fn no_dead_letters(world: &World) -> Result<()> {
     ensure!(
         world.jetstream.get_stream(STREAM).await.is_err(),
@@ -117,7 +117,7 @@ fn sha256(file: &Path) -> Result<String> {
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The module `unruly` on its stream. What it publishes goes to `orders:7`, so that the guest `orders` can go on there.
+/// The module `unruly` on its stream. It publishes to `orders:7`, so that the guest `orders` can continue there.
 struct Unruly {
     world: World,
     relay: Relay,
@@ -132,7 +132,7 @@ impl Unruly {
         Ok(Self { world, relay })
     }
 
-    /// Sends orders that say which one they are, each with a wish for `unruly`. The guest `orders` takes every one of them.
+    /// Sends orders with their number, each with a wish for `unruly`. The guest `orders` accepts every one of them.
     async fn send(&self, wishes: &[(u64, &str)]) -> Result<()> {
         for (number, wish) in wishes {
             let lines = format!(r#"[{{"quantity":{number},"price_cents":1}}]"#);
@@ -148,18 +148,18 @@ impl Unruly {
         Ok(())
     }
 
-    /// Puts a module in place that rejects none of them.
+    /// Installs a module that rejects none of them.
     fn mend(&self) -> Result<()> {
         self.world.home.replace_wasm("unruly", &guests::component("orders")?)
     }
 
-    /// Which of them were published, in their order.
+    /// Returns which of them were published, in order.
     async fn published(&self) -> Result<Vec<u64>> {
         #[derive(Deserialize)]
         struct Order {
-            /// As `unruly` publishes it.
+            /// In publications of `unruly`.
             revision: Option<u64>,
-            /// As `orders` does.
+            /// In publications of `orders`.
             items: Option<u64>,
         }
         let number = |order: Order| order.revision.or(order.items).context("an order's number");
@@ -311,7 +311,7 @@ async fn a_halted_pipeline_resumes_when_its_toml_is_edited() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_rejections_halts_instead_of_filling_the_dead_letters() -> Result<()> {
     let unruly = Unruly::start("max_consecutive_rejects = 3").await?;
-    // Two in a row are not too many, however often.
+    // Two rejections in a row are not too many, however often.
     unruly.send(&[(1, "reject"), (2, "reject"), (3, "ok")]).await?;
     unruly.publishes(&[3]).await?;
     let rejects: Vec<_> = (4..=13).map(|number| (number, "reject")).collect();

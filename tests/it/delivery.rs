@@ -1,5 +1,5 @@
-//! The main promise: 100,000 messages on 1,000 channels, all there, in order, none twice; while modules are exchanged, and while
-//! the relay is stopped and started.
+//! The main promise: 100,000 messages on 1,000 channels arrive completely, in order, none twice, while modules are
+//! swapped and while the relay is stopped and started.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +15,7 @@ use super::world::{SOON, World, module, over_both};
 const MESSAGES: u64 = 100_000;
 const CHANNELS: u64 = 1_000;
 
-/// For the whole of a run: some seconds on an idle machine.
+/// The limit for a whole run, which takes some seconds on an idle machine.
 const LONG: Duration = Duration::from_secs(300);
 
 over_both!(
@@ -23,7 +23,7 @@ over_both!(
     keeps_all_in_order_through_five_restarts,
 );
 
-/// What the example `orders` makes of an order; `items` is the stream sequence, as [`order`] sets it.
+/// The output of the example `orders`. `items` is the stream sequence, as [`order`] sets it.
 #[derive(Deserialize)]
 struct View {
     items: u64,
@@ -31,7 +31,7 @@ struct View {
     currency: Option<String>,
 }
 
-/// The message with this stream sequence.
+/// Returns the message with this stream sequence.
 fn order(sequence: u64) -> (String, String) {
     let id = sequence % CHANNELS;
     let lines = format!(r#"[{{"sku":"A-1","quantity":{sequence},"price_cents":450}}]"#);
@@ -39,7 +39,7 @@ fn order(sequence: u64) -> (String, String) {
     ("orders.paid".to_owned(), order)
 }
 
-/// A stream with so many messages, and a module to read it.
+/// Creates a stream with this many messages, and a module to read it.
 async fn orders(api: Api, messages: u64) -> Result<World> {
     let world = World::start_over(api).await?;
     world.stream("ORDERS", &["orders.>"]).await?;
@@ -49,14 +49,14 @@ async fn orders(api: Api, messages: u64) -> Result<World> {
     Ok(world)
 }
 
-/// Waits until the module has published so many since the relay started.
+/// Waits until the module has published this many since the relay started.
 async fn published(relay: &Relay, count: u64) -> Result<()> {
     let what = format!("{count} publications");
     let enough = |status: &serde_json::Value| module(status, "orders")["published"].as_u64() >= Some(count);
     relay.status_when(LONG, &what, enough).await.map(drop)
 }
 
-/// Reads every channel's history: complete, in order, none twice. Answers what each stream sequence became.
+/// Reads every channel's history: complete, in order, none twice. Returns what each stream sequence became.
 async fn check_histories(world: &World) -> Result<BTreeMap<u64, View>> {
     let mut views = BTreeMap::new();
     for id in 0..CHANNELS {
@@ -78,7 +78,7 @@ async fn check_histories(world: &World) -> Result<BTreeMap<u64, View>> {
 }
 
 async fn keeps_all_in_order_through_three_swaps(api: Api) -> Result<()> {
-    // A new module takes a moment to compile: what it is to publish comes once it has taken over.
+    // A new module takes a moment to compile. The messages for it are sent once it has taken over.
     const PART: u64 = MESSAGES / 4;
     let world = orders(api, PART).await?;
     let start = Instant::now();
@@ -92,7 +92,7 @@ async fn keeps_all_in_order_through_three_swaps(api: Api) -> Result<()> {
     }
     published(&relay, MESSAGES).await?;
     let seconds = start.elapsed().as_secs_f64();
-    // Past the capture of the test's output: a figure to see, not an assertion.
+    // Bypasses the capture of the test's output: this is a figure to see, not an assertion.
     writeln!(
         std::io::stderr(),
         "{MESSAGES} messages on {CHANNELS} channels with three swaps over {api:?}: {seconds:.1} s, {:.0} messages/s",
@@ -101,7 +101,7 @@ async fn keeps_all_in_order_through_three_swaps(api: Api) -> Result<()> {
     ensure!(relay.stop(SOON).await?.success(), "the relay stops cleanly");
 
     let views = check_histories(&world).await?;
-    // By stream sequence, the old module made all before a swap and the new one all after it.
+    // By stream sequence, the old module made everything before a swap and the new one everything after it.
     let mut makers: Vec<bool> = views.values().map(|view| view.currency.is_some()).collect();
     makers.dedup();
     ensure!(

@@ -1,5 +1,5 @@
-//! The modules directory while the relay runs: adding, replacing, editing, renaming and removing, as people and tools do it. Each
-//! takes effect without a restart, loses nothing and leaves the neighbours alone.
+//! The modules directory while the relay runs: adding, replacing, editing, renaming and removing, as people and tools
+//! do it. Each takes effect without a restart, loses nothing and leaves the neighbours alone.
 
 mod files;
 
@@ -22,7 +22,7 @@ async fn world() -> Result<World> {
     Ok(world)
 }
 
-/// The settings that mark each publication.
+/// Returns the settings that mark each publication.
 fn mark(mark: &str) -> String {
     unruly_toml(&format!("settings.mark = \"{mark}\""))
 }
@@ -63,7 +63,7 @@ async fn every_message_before_a_change_of_settings_carries_the_old_ones_and_ever
                 world.home.configure_module("unruly", &mark(letter))?;
                 counts(&relay, "unruly", "swaps", swaps).await?;
             }
-            // Many within a second: how many of them are seen is left open, but the last one stays.
+            // Many changes within a second. The relay may skip some, but it must end with the last one.
             for letter in ["e", "f", "g", "h", "i", "j"] {
                 world.home.configure_module("unruly", &mark(letter))?;
             }
@@ -225,7 +225,7 @@ async fn a_renamed_module_goes_on_with_the_consumer_it_names() -> Result<()> {
             modules.join("new").with_extension(extension),
         )?;
     }
-    // Its keys are others, since they are made from the module's name: what is shown twice was published twice.
+    // The new module has other keys, which are made from its name, so nothing would hide a repeat.
     shows(&world.centrifugo, CHANNEL, 1..=MESSAGES).await?;
     removed(&relay, "old").await?;
     settled(&world, "UNRULY", "shared").await?;
@@ -282,7 +282,7 @@ async fn a_second_module_on_one_consumer_is_refused_until_the_first_one_leaves()
         "{makers:?}"
     );
 
-    // A module that runs keeps its consumer when it is pointed at another one's.
+    // A running module keeps its consumer when it is pointed at another module's.
     let own = "stream = \"UNRULY\"\nsettings.mark = \"third\"\n";
     world.home.add_module("third", &wasm, own)?;
     state(&relay, "third", "running").await?;

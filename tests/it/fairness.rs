@@ -1,4 +1,4 @@
-//! Modules that take all the processor time there is, and a neighbour that has little to do and wants it done at once.
+//! Modules that use all the processor time they can get, and a neighbour with little to do that must be served at once.
 
 use std::fs;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use slipring_support::{eventually, guests};
 use super::numbers::CHANNEL;
 use super::world::{SOON, World};
 
-/// Loops of one call, which take some 50 ms.
+/// Loops of one call, which take about 50 ms.
 const SPIN: &str = "100000000";
 
-/// Each waits until it is settled, so that this is what a user sees of it, and a bit more.
+/// Each one waits until it is settled, so this measures a little more than what a user sees.
 const MESSAGES: u64 = 200;
 
-/// A module that has 64 threads, if it were up to its `.toml`, and work for all of them.
+/// Adds a module that asks for 64 threads in its `.toml`, and work for all of them.
 fn add_spinner(world: &World, number: usize) -> Result<()> {
     let toml = format!(
         "stream = \"UNRULY\"\nsubjects = [\"unruly.{number}.*\"]\ndeliver = \"all\"\nworkers = 64\ntimeout = \"10s\"\n"
@@ -27,19 +27,19 @@ fn add_spinner(world: &World, number: usize) -> Result<()> {
     world.home.add_module(&format!("spinner-{number}"), &wasm, &toml)
 }
 
-/// The niceness of each of the relay's threads whose name begins with this.
+/// Returns the niceness of each of the relay's threads whose name begins with `name`.
 fn niceness(relay: &Relay, name: &str) -> Result<Vec<i64>> {
     let dir = format!("/proc/{}/task", relay.id());
     let mut found = Vec::new();
     for task in fs::read_dir(&dir).with_context(|| format!("reading {dir}"))? {
-        // It may have ended meanwhile.
+        // The thread may have ended meanwhile.
         let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else {
             continue;
         };
         let (head, rest) = stat.rsplit_once(") ").context("a name in parentheses")?;
         let (_, thread) = head.split_once('(').context("a name in parentheses")?;
         if thread.starts_with(name) {
-            // The 19th field, of which two are in the head.
+            // The 19th field. Two of them are in the head.
             let nice = rest.split(' ').nth(16).context("a niceness")?;
             found.push(nice.parse()?);
         }
@@ -47,7 +47,8 @@ fn niceness(relay: &Relay, name: &str) -> Result<Vec<i64>> {
     Ok(found)
 }
 
-/// Publishes one message after the other and waits for each to be shown. Returns how long each took, the shortest first.
+/// Publishes one message after the other and waits for each to be shown. Returns how long each took, the
+/// shortest first.
 async fn delays(world: &World, jetstream: &jetstream::Context) -> Result<Vec<Duration>> {
     let mut subscriber = Subscriber::connect(&world.centrifugo.websocket_url(), [CHANNEL]).await?;
     let mut delays = Vec::new();
@@ -64,8 +65,8 @@ async fn delays(world: &World, jetstream: &jetstream::Context) -> Result<Vec<Dur
     Ok(delays)
 }
 
-/// However many threads its `.toml` asks for, a module has no more than there are cores, and those that it keeps busy for long give
-/// way.
+/// A module has no more threads than there are cores, whatever its `.toml` asks for, and threads that are busy for
+/// long give way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_neighbour_of_modules_that_spin_is_served_in_time() -> Result<()> {
     const SPINNERS: usize = 2;

@@ -1,5 +1,5 @@
-//! Order and completeness while Centrifugo fails: the real relay and a real nats-server, with a Centrifugo that errs, falls
-//! silent, is late, refuses or dies as each test says.
+//! Order and completeness while Centrifugo fails: the real relay and a real nats-server, with a Centrifugo that errs,
+//! falls silent, is late, refuses or dies as each test says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -27,14 +27,14 @@ over_both!(
     while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so,
 );
 
-/// The message with this number goes to these users, and says its number.
+/// The message with this number goes to these users, with the number as its data.
 type Events = BTreeMap<u64, BTreeSet<u32>>;
 
 fn channel(user: u32) -> String {
     format!("notifications:user-{user}")
 }
 
-/// Some users get a lot, most get little; one event of ten is a broadcast.
+/// Some users get many events, most get few. One event in ten is a broadcast.
 fn events(seed: u64, count: u64) -> Events {
     let mut random = fastrand::Rng::with_seed(seed);
     let user = |random: &mut fastrand::Rng| match random.u32(..10) {
@@ -48,7 +48,7 @@ fn events(seed: u64, count: u64) -> Events {
     (1..=count).map(event).collect()
 }
 
-/// The numbers that each channel is to show, in their order.
+/// Returns the numbers that each channel should show, in order.
 fn expected(events: &Events) -> BTreeMap<String, Vec<u64>> {
     let mut channels: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (number, users) in events {
@@ -59,7 +59,7 @@ fn expected(events: &Events) -> BTreeMap<String, Vec<u64>> {
     channels
 }
 
-/// The numbers that each channel has shown, in their order.
+/// Returns the numbers that each channel has shown, in order.
 fn shown<'a>(executed: impl IntoIterator<Item = &'a Executed>) -> Result<BTreeMap<String, Vec<u64>>> {
     let mut channels: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for publication in executed.into_iter().filter(|publication| publication.shown) {
@@ -84,7 +84,7 @@ fn number(command: &Command) -> Result<u64> {
         .with_context(|| format!("a number instead of {}", notification.text))
 }
 
-/// Each number where it comes first.
+/// Keeps the first appearance of each number.
 fn first_appearances(mut channels: BTreeMap<String, Vec<u64>>) -> BTreeMap<String, Vec<u64>> {
     for numbers in channels.values_mut() {
         let mut seen = BTreeSet::new();
@@ -93,7 +93,7 @@ fn first_appearances(mut channels: BTreeMap<String, Vec<u64>>) -> BTreeMap<Strin
     channels
 }
 
-/// Names the first channel that differs, which says more than two maps of hundreds.
+/// Names the first channel that differs, which is easier to read than two maps of hundreds.
 fn compare(shown: &BTreeMap<String, Vec<u64>>, expected: &BTreeMap<String, Vec<u64>>) -> Result<()> {
     for (channel, numbers) in expected {
         let shown = shown.get(channel).map_or(&[][..], Vec::as_slice);
@@ -142,7 +142,7 @@ async fn dead_letters(world: &World<FakeCentrifugo>) -> Result<Vec<async_nats::H
         .map_err(anyhow::Error::from_boxed)
 }
 
-/// A relay through a Centrifugo that fails in all ways at random, until all is acked.
+/// Runs a relay with a Centrifugo that fails in all ways at random, until everything is acked.
 async fn run_with_faults(api: Api, seed: u64, publish: &str) -> Result<(FakeCentrifugo, Events)> {
     let events = events(seed, 2_000);
     let fake = FakeCentrifugo::start_with(Faults::mixed().seeded(seed)).await?;
@@ -170,7 +170,7 @@ async fn whatever_fails_all_is_shown_once_and_in_order(api: Api) -> Result<()> {
     future::try_join_all(runs).await.map(drop)
 }
 
-/// Then what was repeated is seen, but never before what comes first.
+/// Without keys, repeats are visible, but first appearances stay in order.
 async fn without_keys_first_appearances_are_in_order(api: Api) -> Result<()> {
     let seed = fastrand::u64(..);
     let check = async {
@@ -185,7 +185,7 @@ async fn without_keys_first_appearances_are_in_order(api: Api) -> Result<()> {
 
 async fn a_killed_relay_repeats_only_what_was_not_acked_and_keys_suppress_it(api: Api) -> Result<()> {
     let events = events(7, 1_000);
-    // Requests may overtake each other, so the first message need not be in the first one.
+    // Requests may overtake each other, so the first message need not be in the first request.
     let answered =
         |batch: &Batch| batch.number < 3 || batch.commands.iter().any(|command| number(command).ok() == Some(1));
     let fake = FakeCentrifugo::start_with(move |batch| match answered(batch) {
@@ -256,7 +256,7 @@ async fn when_an_endpoint_dies_the_other_one_takes_over_at_once(api: Api) -> Res
     let died = Instant::now();
     publish(&world, &after).await?;
     world.all_acked(SOON, STREAM, MODULE).await?;
-    // Far less than the time-out of a request, which is 8 s.
+    // Far less than the timeout of a request, which is 8 s.
     ensure!(died.elapsed() < Duration::from_secs(5), "it took {:?}", died.elapsed());
     executed.extend(world.centrifugo.executed());
     compare(
@@ -363,7 +363,7 @@ async fn while_centrifugo_lets_nobody_in_the_relay_waits_and_says_so(api: Api) -
     Ok(())
 }
 
-/// What a module accepts proves that it works, also while nothing of it can be published.
+/// A message that the module accepts proves that it works, even while nothing can be published.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_does_not_make_rejections_look_like_a_broken_module() -> Result<()> {
     const EACH: u64 = 300;

@@ -1,5 +1,5 @@
-//! What only Centrifugo's GRPC API has: TLS of its own, and `slipring check --online` that asks it. That publications come through
-//! it as they do over HTTP is tested where that is.
+//! What only Centrifugo's GRPC API has: TLS of its own, and a check in `slipring check --online`. Publishing over GRPC
+//! is tested together with HTTP.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -10,12 +10,13 @@ use slipring_support::servers::Centrifugo;
 
 use super::world::World;
 
-/// A certificate for 127.0.0.1 until 2126, its key, and the authority that signed it, whose key is lost.
+/// Returns a file: a certificate for 127.0.0.1 until 2126, its key, and the authority that signed it. The
+/// authority's key is lost.
 fn tls_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/grpc").join(name)
 }
 
-/// Asks both servers, with these authorities as the only ones that the platform knows.
+/// Checks both servers, with these authorities as the only ones that the platform knows.
 fn check_online(world: &World, authorities: &str) -> Result<Output> {
     let mut command = world.home.command(["check", "--online"]);
     Ok(command.env("SSL_CERT_FILE", tls_file(authorities)).output()?)
@@ -57,7 +58,7 @@ async fn over_tls_the_server_has_to_be_who_it_says() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success() && said.contains(&url), "{said}");
 
-    // Another authority than the one that signed it: the certificate itself, which is none.
+    // Trusts the certificate itself, which is no authority, instead of the one that signed it.
     let output = check_online(&world, "server.pem")?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(
@@ -65,7 +66,7 @@ async fn over_tls_the_server_has_to_be_who_it_says() -> Result<()> {
         "{said}"
     );
 
-    // And the other way round: the server wants TLS.
+    // The other way round: the server requires TLS.
     let mut plain = world.home.command(["check", "--online"]);
     let output = plain
         .env("SLIPRING_CENTRIFUGO__ENDPOINTS", world.centrifugo.grpc_url())

@@ -1,4 +1,4 @@
-//! A halt ends when its cause does: by itself where that is outside the module, or when somebody asks.
+//! A halt ends when its cause does: by itself if the cause is outside the module, or when somebody asks.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn shown(world: &World, channel: &str) -> Result<Vec<String>> {
     Ok(history.iter().map(|publication| publication.text()).collect())
 }
 
-/// Sends the numbers to a channel each.
+/// Sends each number to its channel.
 async fn send(world: &World, numbers: impl IntoIterator<Item = (u64, &str)>) -> Result<()> {
     let messages = numbers.into_iter().map(|(number, channel)| {
         let wishes = json!([{ "channels": [channel], "data": number }]);
@@ -66,7 +66,7 @@ async fn a_halt_for_a_missing_namespace_ends_when_it_is_there() -> Result<()> {
         "{reason}"
     );
     relay.has_logged(SOON, "tries again by itself").await?;
-    // Twice it is tried again, and the second time is later.
+    // The relay tries twice, with a longer pause the second time.
     relay.has_logged(SOON, "pause_s=10").await?;
     let output = retry(&world, &relay)?;
     exits(&output, 0)?;
@@ -109,7 +109,7 @@ async fn a_halt_for_a_missing_namespace_ends_when_it_is_there() -> Result<()> {
     Ok(())
 }
 
-/// Nobody asks.
+/// Nobody asks for a retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_by_itself() -> Result<()> {
     let mut world = World::start().await?;
@@ -151,7 +151,7 @@ async fn a_module_that_halted_by_its_own_fault_goes_on_when_asked() -> Result<()
     world.all_acked(SOON, "UNRULY", "unruly").await
 }
 
-/// Another version resumes it at once, with all that it may reject.
+/// Another version resumes the module at once, with a fresh allowance of rejections.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_resumes_what_tries_again() -> Result<()> {
     let world = World::start().await?;
@@ -173,12 +173,13 @@ async fn another_version_resumes_what_tries_again() -> Result<()> {
     Ok(())
 }
 
-/// Keys of a bucket that are deleted, and messages that expire: as many as halt a module that does not understand them otherwise.
+/// Deleted keys of a bucket, and expired messages. As many messages would otherwise halt a module that does not
+/// understand them.
 #[tokio::test(flavor = "multi_thread")]
 async fn markers_are_not_taken_for_a_bad_module() -> Result<()> {
     const KEYS: usize = 150;
     let world = World::start().await?;
-    // What a bucket is: the stream of a name, and a header for what is not a value.
+    // A bucket is a stream with a certain name, and a header marks messages that are not values.
     let bucket = stream::Config {
         name: "KV_orders".to_owned(),
         subjects: vec!["$KV.orders.>".to_owned()],

@@ -1,5 +1,5 @@
-//! A stream or a consumer that is deleted, purged, made anew or put back from a copy under a running relay: nothing that JetStream
-//! still holds is lost, and no message is taken for an older one with its sequence.
+//! A stream or consumer is deleted, purged, recreated or restored from a copy under a running relay. Nothing that
+//! JetStream still holds is lost, and no message is mistaken for an older one with the same sequence.
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
@@ -12,7 +12,7 @@ use super::world::{SOON, World};
 const STREAM: &str = "UNRULY";
 const CONSUMER: &str = "slipring-unruly";
 
-/// With `deliver = "new"`, the default, since that is where beginning again could lose something.
+/// Uses `deliver = "new"`, the default, because with it a new beginning could lose something.
 async fn world() -> Result<World> {
     let world = World::start().await?;
     world.stream(STREAM, &["unruly.>"]).await?;
@@ -29,7 +29,7 @@ async fn a_deleted_consumer_is_created_where_the_relay_stands() -> Result<()> {
     let relay = world.run().await?;
     world.publish(numbers(1..=100)).await?;
     counts(&relay, "unruly", "published", 100).await?;
-    // So that some are delivered and not confirmed, and others not even delivered, when it is deleted.
+    // When the stream is deleted, some messages are delivered but not confirmed, and others not even delivered.
     world.centrifugo.stop().await?;
     world.publish(numbers(101..=20_000)).await?;
     eventually(SOON, "a full window", async || {
@@ -40,7 +40,7 @@ async fn a_deleted_consumer_is_created_where_the_relay_stands() -> Result<()> {
     .await?;
     let stream = world.jetstream.get_stream(STREAM).await?;
     stream.delete_consumer(CONSUMER).await?;
-    // With a full window nothing is asked of JetStream, so it shows only now.
+    // With a full window the relay asks nothing of JetStream, so it notices only now.
     world.centrifugo.restart().await?;
     eventually(SOON, "the consumer", async || {
         let info = consumer(&world, STREAM, CONSUMER).await?;
@@ -50,7 +50,7 @@ async fn a_deleted_consumer_is_created_where_the_relay_stands() -> Result<()> {
     })
     .await?;
     settled(&world, STREAM, CONSUMER).await?;
-    // Its memory began anew with 101.
+    // Its memory was lost, so the history begins with 101.
     shows(&world.centrifugo, CHANNEL, 101..=20_000).await
 }
 
@@ -65,7 +65,7 @@ async fn a_stream_made_anew_is_read_from_its_beginning_and_its_sequences_are_not
 
     world.jetstream.delete_stream(STREAM).await?;
     world.stream(STREAM, &["unruly.>"]).await?;
-    // Before there is a consumer again, most likely, and with the sequences 1 to 50.
+    // Most likely before the consumer exists again, and with the sequences 1 to 50.
     world.publish(numbers(51..=100)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=100).await?;
     settled(&world, STREAM, CONSUMER).await?;
@@ -91,11 +91,11 @@ async fn a_purge_takes_what_was_not_delivered_and_nothing_that_comes_after() -> 
     world.publish(numbers(20_001..=20_100)).await?;
     world.centrifugo.restart().await?;
     settled(&world, STREAM, CONSUMER).await?;
-    // What the relay had in its hands is not taken back.
+    // Messages that the relay already holds are still published.
     shows(&world.centrifugo, CHANNEL, (1..=window).chain(20_001..=20_100)).await
 }
 
-/// As after a disaster, or a machine that lost what was not on its disk yet.
+/// This happens after a disaster, or when a machine loses what was not on its disk yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_put_back_from_a_copy_has_other_messages_with_sequences_that_were_seen() -> Result<()> {
     let mut world = world().await?;
@@ -114,7 +114,7 @@ async fn a_store_put_back_from_a_copy_has_other_messages_with_sequences_that_wer
     world.nats.put_back(&copy)?;
 
     world.nats.restart().await?;
-    // The sequences 51 to 80 once more, and then some.
+    // Uses the sequences 51 to 80 again, and more.
     world.publish(numbers(81..=150)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=150).await?;
     settled(&world, STREAM, CONSUMER).await?;
@@ -122,7 +122,7 @@ async fn a_store_put_back_from_a_copy_has_other_messages_with_sequences_that_wer
     Ok(())
 }
 
-/// A stream that keeps the newest 100 messages, while more than that wait.
+/// The stream keeps the newest 100 messages while more than that wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_the_stream_removed_before_they_were_read_are_counted_and_named() -> Result<()> {
     let mut world = World::start().await?;
@@ -159,11 +159,11 @@ async fn messages_that_the_stream_removed_before_they_were_read_are_counted_and_
     let said = said.context("a line about it")?;
     ensure!(said.contains("first=61") && said.contains("last=200"), "{said}");
 
-    // And while no relay runs.
+    // Now while no relay runs.
     let mut relay = relay;
     ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
     world.publish(numbers(301..=500)).await?;
-    // With it the server moves the floor of the consumer past what is gone, as it does every minute or two.
+    // On a restart the server moves the consumer's floor past what is gone, as it does every minute or two.
     world.nats.restart().await?;
     let relay = world.run().await?;
     shows(&world.centrifugo, CHANNEL, (51..=60).chain(201..=300).chain(401..=500)).await?;

@@ -1,5 +1,5 @@
-//! The transform of `orders` in other languages makes what the one in Rust makes. `make test-languages` builds those modules and
-//! runs these tests.
+//! The transform of `orders` in other languages has the same results as the one in Rust. `make test-languages` builds
+//! those modules and runs these tests.
 
 mod failures;
 
@@ -17,7 +17,7 @@ use super::world::{World, binary};
 /// Compiling an interpreter takes a while on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
 
-/// For the relay: so many messages, on so many channels.
+/// The number of messages for the relay, and of channels.
 const MESSAGES: u64 = 500;
 const CHANNELS: u64 = 10;
 
@@ -60,8 +60,8 @@ macro_rules! in_each_language {
 
 in_each_language!(js, python, go, c);
 
-/// What `slipring try` prints: for the samples, for an order larger than any buffer between the relay and a module, and for
-/// orders that are none.
+/// `slipring try` prints the same: for the samples, for an order larger than any buffer between the relay and a module,
+/// and for invalid orders.
 fn tries_the_same(language: &str) -> Result<()> {
     let samples = std::fs::read_to_string(workspace().join("examples/orders/samples.jsonl"))?;
     let mut messages: Vec<Value> = samples.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
@@ -97,7 +97,7 @@ fn tries_the_same(language: &str) -> Result<()> {
         &of_rust[..good]
     );
     for (rejection, of_rust) in outcomes[good..].iter().zip(&of_rust[good..]) {
-        // Each has its own words for the reason.
+        // Each language has its own words for the reason.
         ensure!(
             of_rust["outcome"] == "reject" && rejection["outcome"] == "reject" && rejection["code"] == "rejected",
             "{rejection} instead of {of_rust}"
@@ -114,7 +114,7 @@ fn message(order: &Value) -> Value {
     json!({ "subject": "orders.paid", "data": order })
 }
 
-/// One for each message.
+/// Returns one outcome per message.
 fn outcomes(wasm: &Path, messages: &[Value]) -> Result<Vec<Value>> {
     let lines: String = messages.iter().map(|message| format!("{message}\n")).collect();
     let file = tempfile::NamedTempFile::new()?;
@@ -133,13 +133,13 @@ fn outcomes(wasm: &Path, messages: &[Value]) -> Result<Vec<Value>> {
     Ok(outcomes)
 }
 
-/// The same histories, through the relay and Centrifugo.
+/// The relay and Centrifugo produce the same histories.
 async fn publishes_the_same(language: &str) -> Result<()> {
     let of_rust = histories(&guests::component("orders")?).await?;
     let histories = histories(&guests::in_language(language)?).await?;
     ensure!(histories == of_rust, "{histories:#?} instead of {of_rust:#?}");
     let published: usize = histories.iter().map(Vec::len).sum();
-    // Every fourth is a draft.
+    // Every fourth order is a draft.
     ensure!(
         published as u64 == MESSAGES - MESSAGES / 4,
         "{published} were published"
@@ -147,7 +147,7 @@ async fn publishes_the_same(language: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the channels hold in the end, each in its order, as texts.
+/// Returns the channels' final histories as texts, each in order.
 async fn histories(wasm: &Path) -> Result<Vec<Vec<String>>> {
     let world = World::start().await?;
     world.stream("ORDERS", &["orders.>"]).await?;
@@ -174,7 +174,7 @@ fn order(number: u64) -> (String, String) {
     (format!("orders.{status}"), order)
 }
 
-/// What `slipring new` prints is copied and works, up to the last step, which goes on until somebody ends it.
+/// Everything that `slipring new` prints is copied and works, up to the last step, which runs until somebody ends it.
 fn begins_with_what_new_makes(language: &str) -> Result<()> {
     let desk = tempfile::TempDir::with_prefix("slipring-new-")?;
     let made = shell(desk.path(), &format!("slipring new my-shop --lang {language}"))?;
@@ -199,7 +199,7 @@ fn begins_with_what_new_makes(language: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns what it prints; as a person would have it, with the relay in the PATH.
+/// Runs a script with the relay in the PATH and returns its output.
 fn shell(dir: &Path, script: &str) -> Result<String> {
     let programs = Path::new(binary()).parent().context("a directory")?.to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Files that take long to load, or would take all there is: each is refused within its bounds, and nobody else waits for it.
+//! Files that take long to load, or would use up all resources. Each is refused within its bounds, and nobody
+//! else waits for it.
 
 mod crafted;
 
@@ -16,16 +17,16 @@ use super::commands::{exits, stderr, stdout};
 use super::numbers::{CHANNEL, counts, numbers, shows, state};
 use super::world::{SOON, World, binary, module};
 
-/// So that a test need not wait for the defaults.
+/// Lower than the defaults, so that tests do not take as long.
 const BOUNDS: [(&str, &str); 2] = [("COMPILE_CPU", "4s"), ("COMPILE_MEMORY", "256MiB")];
 
-/// What the relay itself may take while a file is refused.
+/// The most memory that the relay itself may use while it refuses a file.
 const MEMORY: u64 = 50 << 20;
 
-/// For a neighbour's swap, on a machine that is busy with other tests as well.
+/// The limit for a neighbour's swap, on a machine that is busy with other tests.
 const SWAP: Duration = Duration::from_secs(20);
 
-/// A relay with these bounds, a cache of its own, and the module `unruly`, which has published something.
+/// Starts a relay with these bounds, a cache of its own, and the module `unruly`, which has published something.
 async fn at_work(bounds: &[(&str, &str)]) -> Result<(World, Relay)> {
     let mut world = World::start().await?;
     let cache = world.home.path().join("cache");
@@ -48,20 +49,20 @@ fn write(world: &World, name: &str, wasm: &[u8]) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Puts a file into the modules directory, as one that reads a stream of its own.
+/// Puts a file into the modules directory as a module that reads a stream of its own.
 fn add_bad(world: &World, name: &str, wasm: &[u8], toml: &str) -> Result<()> {
     let file = write(world, "bad.wasm", wasm)?;
     world.home.add_module(name, &file, &format!("stream = \"BAD\"\n{toml}"))
 }
 
-/// The guest `unruly` as a file that nobody has seen yet: with a custom section that says so.
+/// Returns the guest `unruly` as a new file, with a custom section that contains the number.
 fn unseen(number: u8) -> Result<Vec<u8>> {
     let mut wasm = fs::read(guests::component("unruly")?)?;
     wasm.extend([0, 3, 1, b'n', number]);
     Ok(wasm)
 }
 
-/// How long it takes until a version of `unruly` that has to be compiled is at work.
+/// Returns how long it takes until a version of `unruly` that has to be compiled runs.
 async fn swap(world: &World, relay: &Relay, number: u8) -> Result<Duration> {
     let swaps = module(&relay.status().await?, "unruly")["swaps"]
         .as_u64()
@@ -80,7 +81,7 @@ async fn refused(relay: &Relay, name: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The processes that this one has started and that run still.
+/// Returns the relay's running child processes.
 fn children(relay: &Relay) -> Result<Vec<u32>> {
     let id = relay.id();
     let mut found = Vec::new();
@@ -104,7 +105,7 @@ async fn compiles(relay: &Relay) -> Result<Vec<u32>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn crafted_modules_are_refused_within_their_bounds_and_hold_up_nobody() -> Result<()> {
     let (world, relay) = at_work(&BOUNDS).await?;
-    // The first ones take memory that later ones use again.
+    // The first swaps take memory that later ones use again.
     swap(&world, &relay, 0).await?;
     let before = relay.usage()?.memory;
     let mut swaps = Vec::new();
@@ -142,7 +143,7 @@ async fn an_init_that_does_not_end_holds_up_nobody() -> Result<()> {
         let consumer = format!("{toml}\nconsumer = \"{name}\"");
         add_bad(&world, name, &crafted::with_init("(loop (br 0))"), &consumer)?;
     }
-    // All of them are at it.
+    // All of them are compiling.
     relay
         .status_when(SOON, "four that start", |status| {
             ["bad1", "bad2", "bad3", "bad4"]
@@ -222,7 +223,7 @@ async fn sigterm_ends_what_compiles_and_a_crash_does_so_too() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_compiles_counts_in_the_memory_limit_while_it_does() -> Result<()> {
-    /// What ten messages and the room that their pipeline keeps free stay far below.
+    /// Far more than ten messages and their pipeline's free room need.
     const COMPILING: u64 = 8 << 20;
     let (world, relay) = at_work(&[]).await?;
     let used = |status: &serde_json::Value| status["memory"]["used"].as_u64().unwrap_or_default();
@@ -255,7 +256,7 @@ async fn gone(processes: &[u32]) -> Result<()> {
 async fn what_was_compiled_before_starts_while_something_else_compiles() -> Result<()> {
     let (world, mut relay) = at_work(&[]).await?;
     relay.stop(SOON).await?;
-    // Both places for compilations are taken for as long as this test lasts.
+    // Both slots for compilations are taken as long as this test lasts.
     for name in ["bad1", "bad2", "bad3"] {
         add_bad(&world, name, &crafted::live_values(), &format!("consumer = \"{name}\""))?;
     }
@@ -275,7 +276,7 @@ async fn without_a_place_that_can_be_written_to_code_comes_through_a_temporary_o
         fs::create_dir(&temporary)?;
         world.home.env("TMPDIR", &temporary);
         world.home.env("SLIPRING_MODULES__CACHE_DIR", cache);
-        // There is a cache, and a file where it keeps code.
+        // There is a file where the cache would keep code.
         let taken = world.home.path().join("taken");
         fs::create_dir(&taken)?;
         fs::set_permissions(&taken, fs::Permissions::from_mode(0o700))?;
@@ -323,7 +324,7 @@ async fn code_that_is_damaged_or_gone_is_compiled_again() -> Result<()> {
     }
     world.publish(numbers(11..=20)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=20).await?;
-    // Nothing is left of the directories in which it was compiled.
+    // The directories used for compiling were removed.
     for entry in fs::read_dir(world.home.path().join("cache"))? {
         let name = entry?.file_name();
         ensure!(name == "modules", "{}", name.display());

@@ -1,5 +1,5 @@
-//! Whatever becomes of the relay's log, the relay goes on: it publishes, swaps, connects again, answers on its port and ends when
-//! it is told to.
+//! Whatever happens to the relay's log, the relay goes on: it publishes, swaps, reconnects, serves its admin address
+//! and ends when it is told to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{PipeReader, Read};
@@ -14,10 +14,10 @@ use slipring_support::{eventually, guests};
 
 use super::world::{SOON, World, binary, module, unruly_toml};
 
-/// More than the drain's own grace would be a relay that had to be killed.
+/// The default grace of a drain. A relay that takes longer has to be killed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Everything is logged, so that whatever takes the log in is soon full.
+/// Logs everything, so that the log's reader is soon full.
 const ALL: &str = "trace";
 
 async fn world() -> Result<World> {
@@ -42,10 +42,10 @@ fn module_with(holds: impl Fn(&Value) -> bool) -> impl Fn(&Value) -> bool {
     move |status| holds(module(status, "unruly"))
 }
 
-/// Waits until lines were lost, which is when nothing takes the log any more.
+/// Waits until lines were lost, because nothing takes the log any more.
 async fn loses_lines(world: &World, relay: &Relay) -> Result<()> {
     let lost = async || -> Result<()> {
-        // Each has the relay log some more.
+        // Each message makes the relay log more.
         world.publish((0..500).map(|_| ("unruly.ok", "1"))).await?;
         let metrics = relay.metrics().await?;
         let name = "slipring_log_lines_lost_total ";
@@ -57,7 +57,7 @@ async fn loses_lines(world: &World, relay: &Relay) -> Result<()> {
     eventually(SOON, "log lines to be lost", lost).await
 }
 
-/// The relay does all that it should: it publishes, swaps a module many times, is there again after NATS was gone, and ends.
+/// Checks that the relay works: it publishes, swaps a module many times, returns after NATS was gone, and ends.
 async fn goes_on(world: &mut World, mut relay: Relay) -> Result<()> {
     for mark in 0..24 {
         let toml = unruly_toml(&format!("[settings]\nmark = \"{mark}\""));
@@ -86,7 +86,7 @@ async fn a_full_disk() -> Result<()> {
     goes_on(&mut world, relay).await
 }
 
-/// Runs the relay with a pipe as its log, and has its reader at once.
+/// Runs the relay with a pipe as its log, and returns the pipe's reader at once.
 async fn piped(world: &World) -> Result<(Relay, PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
     Ok((world.home.run_with_stderr(writer.into()).await?, reader))
@@ -130,7 +130,7 @@ async fn a_reader_that_is_slow_hears_of_the_lines_it_missed() -> Result<()> {
             }
         }
     });
-    // It has a line to say so once there is room.
+    // Once there is room again, the relay logs how many lines were lost.
     let goes_on = goes_on(&mut world, relay).await;
     ensure!(heard.await??, "the log did not say that lines were lost");
     goes_on
@@ -148,7 +148,7 @@ async fn closed_from_the_start() -> Result<()> {
     goes_on(&mut world, relay).await
 }
 
-/// What a command prints for people may get lost; what it was asked for, and how it ended, may not.
+/// The messages of a command for people may get lost, but not its work and its exit code.
 #[tokio::test]
 async fn commands_do_their_work_without_a_standard_error() -> Result<()> {
     let home = Home::new(binary(), "nats://127.0.0.1:1", "http://127.0.0.1:1", "key")?;

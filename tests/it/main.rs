@@ -1,4 +1,4 @@
-//! The relay against real servers: each test starts its own nats-server, Centrifugo and relay on free ports, waits for
+//! The relay against real servers. Each test starts its own nats-server, Centrifugo and relay on free ports, waits for
 //! conditions instead of sleeping, and leaves nothing behind.
 
 mod absent;

@@ -1,6 +1,6 @@
-//! The manual in `docs/`, typed as a reader types it: every block of its pages is run, written or compared, in their order. A page
-//! has an empty folder and servers of its own. MANUAL_PAGE=testing.md runs one page, and with `--nocapture` shows what was typed and
-//! what came back, as it does of a page that does not do what it says.
+//! The manual in `docs/`, typed as a reader types it: every block of its pages is run, written or compared, in order. A
+//! page has an empty folder and servers of its own. MANUAL_PAGE=testing.md runs one page. With `--nocapture` it shows
+//! what was typed and printed, which it always does for a page that fails.
 
 mod desk;
 mod expected;
@@ -15,7 +15,7 @@ use slipring_support::workspace;
 use self::desk::Desk;
 use self::page::{Kind, Page};
 
-/// Blocks that are shown and not run, in all pages: installing, starting the servers, and a CI's own file.
+/// Blocks of all pages that are shown but not run: installing, starting the servers, and a CI's own file.
 const NOT_RUN: usize = 3;
 
 /// In the order of the index.
@@ -34,9 +34,9 @@ const PAGES: [&str; 10] = [
 
 const RECORDING: &str = "recording.md";
 
-/// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference` the keys,
-/// `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths, `source::fitness` the table of
-/// `streams.md`.
+/// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference`
+/// the keys, `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths,
+/// `source::fitness` the table of `streams.md`.
 const NOT_TYPED: [&str; 13] = [
     "README.md",
     RECORDING,
@@ -57,12 +57,12 @@ fn docs() -> PathBuf {
     workspace().join("docs")
 }
 
-/// What the recording is made from; `docs/recording.md` holds what came back.
+/// Returns the script of the recording. `docs/recording.md` holds the output.
 fn script() -> Result<Page> {
     Page::read(&workspace().join("tests/it/manual/recording.md"))
 }
 
-/// One test and not one a page: they all build a crate of the same name, and share what they build.
+/// One test for all pages, because they all build a crate of the same name and share the build.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manual_does_what_it_says() -> Result<()> {
     let only = std::env::var("MANUAL_PAGE").ok();
@@ -148,7 +148,7 @@ async fn recording() -> Result<()> {
     Ok(())
 }
 
-/// What came back differs from time to time; what was typed does not.
+/// The output differs from run to run, but what was typed does not.
 #[test]
 fn the_recording_is_of_its_script() -> Result<()> {
     let file = docs().join(RECORDING);

@@ -1,5 +1,5 @@
-//! A backlog that Centrifugo does not take: the relay holds a window of it, waits without turning round and round, and delivers
-//! all of it in the end.
+//! Centrifugo does not accept a backlog: the relay holds a window of it, waits without using the processor, and
+//! delivers all of it in the end.
 
 use std::time::Duration;
 
@@ -16,17 +16,19 @@ const MESSAGES: u64 = 200_000;
 const USERS: u64 = 1_000;
 const SIZE: usize = 1_024;
 
-/// Of each channel's history: the last ones say that all before came, in order, or they would be others.
+/// The length of each channel's history. The last publications prove that all before came in order, or they
+/// would be others.
 const KEPT: u64 = 3;
 
-/// Window: 4,096 messages or 32 MiB of them, by default. Each of them may be there as a message, as a publication, and in the
-/// body of a request; wasmtime, its compiled code and the guests take some 50 MiB. The backlog itself is larger than that.
+/// The window is 4,096 messages or 32 MiB of them by default. Each may exist as a message, as a publication, and in
+/// the body of a request. wasmtime, its compiled code and the guests take about 50 MiB. The backlog itself is larger
+/// than this bound.
 const BOUND: u64 = 128 << 20;
 
-/// For 200,000 messages, on a busy machine.
+/// The limit for 200,000 messages, on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Over which the relay's use of the processor is measured.
+/// The relay's processor usage is measured over this time.
 const IDLE: Duration = Duration::from_secs(3);
 
 fn message(number: u64) -> (String, String) {
@@ -44,7 +46,7 @@ fn short_history(config: &mut Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_neither_fills_the_memory_nor_keeps_the_processor_busy() -> Result<()> {
-    // It has an address, where nobody listens yet.
+    // It has an address, where nothing listens yet.
     let centrifugo = Centrifugo::prepare(short_history)?;
     let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
     let mut world = World::start_with(centrifugo, &url, &key).await?;
@@ -62,7 +64,7 @@ async fn a_backlog_neither_fills_the_memory_nor_keeps_the_processor_busy() -> Re
     };
     relay.status_when(SOON, "a full window", full).await?;
     let before = relay.usage()?;
-    // Not a wait for something to happen: that nothing happens takes time to be seen.
+    // This does not wait for an event: it takes time to see that nothing happens.
     tokio::time::sleep(IDLE).await;
     let waiting = relay.usage()?;
     let busy = (waiting.cpu_time - before.cpu_time).as_secs_f64() / IDLE.as_secs_f64();
@@ -97,7 +99,7 @@ async fn a_backlog_neither_fills_the_memory_nor_keeps_the_processor_busy() -> Re
     Ok(())
 }
 
-/// The messages are small, and what the module makes of them is not.
+/// The messages are small, but the module makes large publications of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn publications_that_wait_are_bounded_as_well() -> Result<()> {
     const MESSAGES: u64 = 3_000;
@@ -117,7 +119,7 @@ async fn publications_that_wait_are_bounded_as_well() -> Result<()> {
     world.add_unruly("")?;
 
     let relay = world.home.run().await?;
-    // Not all of it: the next one would not fit.
+    // Not quite full, because the next message would not fit.
     let full = |status: &Value| module(status, "unruly")["window_bytes"].as_u64() >= Some(28 << 20);
     relay.status_when(SOON, "a full window", full).await?;
     world.centrifugo.restart().await?;

@@ -1,5 +1,6 @@
-//! What a module that does nothing wrong notices of one that does, or of what somebody else sends: how late its messages are, beside
-//! each bad thing in turn. Figures for people, since a machine that is busy with something else makes them worse.
+//! How a well-behaved module is affected by a bad one, or by what somebody else sends: how late its messages are,
+//! beside each bad thing in turn. The figures are for people, because a machine that is busy with something else
+//! makes them worse.
 
 use std::fmt;
 use std::io::PipeReader;
@@ -20,7 +21,7 @@ use super::chaos::messages::publish_unreadable;
 use super::chaos::number;
 use super::world::{SOON, World, module, publish};
 
-/// Of the neighbour's messages: 200 a second.
+/// The pause between the neighbour's messages: 200 a second.
 const PACE: Duration = Duration::from_millis(5);
 
 const CHANNEL: &str = "unruly:neighbour";
@@ -30,7 +31,8 @@ enum BadThing {
     Nothing,
     UnreadableMessages,
     ManyChannels,
-    /// And the neighbour's messages go to Centrifugo without NATS and the relay: whose delay it is.
+    /// As `ManyChannels`, but the neighbour's messages go to Centrifugo without NATS and the relay, which shows where
+    /// the delay comes from.
     ManyChannelsDirectly,
     LargePublications,
     CraftedFiles,
@@ -109,7 +111,7 @@ impl fmt::Display for Lateness {
     }
 }
 
-/// What has to stay while a round lasts.
+/// Must not be dropped while a round lasts.
 #[derive(Default)]
 struct Kept {
     _proxy: Option<Proxy>,
@@ -247,7 +249,7 @@ async fn disturb(world: &World, bad_thing: BadThing, stop: &CancellationToken) -
             let file = world.home.path().join("crafted.wasm");
             let mut depth = 100_000;
             again(Duration::from_secs(1), &mut || {
-                // Another file each time, or it would not be looked at.
+                // The relay would ignore a file that it has already seen.
                 depth += 1;
                 std::fs::write(&file, crafted::nested_components(depth))?;
                 world.home.add_module("crafted", &file, "stream = \"UNRULY\"\n")

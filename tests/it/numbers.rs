@@ -11,21 +11,21 @@ use slipring_support::servers::Centrifugo;
 
 use super::world::{SOON, World, module};
 
-/// The channel of what is sent with [`numbers`].
+/// The channel for [`numbers`].
 pub const CHANNEL: &str = "unruly:ok";
 
-/// Messages that become publications of their number on [`CHANNEL`].
+/// Returns messages that become publications of their number on [`CHANNEL`].
 pub fn numbers(numbers: RangeInclusive<u64>) -> impl Iterator<Item = (&'static str, String)> {
     numbers.map(|number| ("unruly.ok", number.to_string()))
 }
 
-/// The message that becomes a publication of this number on that channel.
+/// Returns the message that becomes a publication of this number on that channel.
 pub fn number_on(channel: &str, number: u64) -> (&'static str, String) {
     let wishes = json!([{ "channels": [channel], "data": number }]);
     ("unruly.publish", wishes.to_string())
 }
 
-/// The numbers on a channel, and the `mark` of the settings that made each.
+/// Returns the numbers on a channel, each with the `mark` of the settings that made it.
 pub async fn marked(centrifugo: &Centrifugo, channel: &str) -> Result<Vec<(u64, String)>> {
     let history = centrifugo.history(channel).await?;
     let read = |publication: &slipring_support::Publication| {
@@ -56,7 +56,7 @@ pub async fn shows(centrifugo: &Centrifugo, channel: &str, expected: impl IntoIt
     .await
 }
 
-/// What JetStream knows about a consumer.
+/// Returns what JetStream knows about a consumer.
 pub async fn consumer(world: &World, stream: &str, consumer: &str) -> Result<consumer::Info> {
     let stream = world.jetstream.get_stream(stream).await?;
     Ok(stream.consumer_info(consumer).await?)
@@ -87,8 +87,8 @@ pub async fn settled(world: &World, stream: &str, name: &str) -> Result<()> {
     .await
 }
 
-/// Waits until all that [`CHANNEL`] shows, which is the beginning of the stream, is acknowledged, and nothing else. What was
-/// delivered to a relay that had stopped to take it in comes again.
+/// Waits until exactly those messages are acknowledged that [`CHANNEL`] shows, which are the first ones of the stream.
+/// What was delivered to a relay that had stopped taking in messages comes again.
 pub async fn acknowledged_as_shown(world: &World, stream: &str, name: &str) -> Result<()> {
     let shown = world.centrifugo.history(CHANNEL).await?.len() as u64;
     eventually(SOON, format!("{shown} to be acknowledged"), async || {

@@ -1,5 +1,5 @@
-//! What a module or a configuration sets on publications, as it reaches Centrifugo: on the wire at the fake one, and in its
-//! effect at the real one.
+//! The options that a module or a configuration sets on publications, as they reach Centrifugo: on the wire with the
+//! fake one, and in their effect with the real one.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ impl Wire {
         })
     }
 
-    /// Sends a message that wishes for each of these publications, and returns their commands, by the first channel.
+    /// Sends a message that asks for these publications, and returns their commands by first channel.
     async fn send(&self, wishes: &[Value]) -> Result<BTreeMap<String, Command>> {
         let before = self.published().await?;
         let messages = wishes.iter().map(|wish| ("unruly.publish", json!([wish]).to_string()));
@@ -69,7 +69,7 @@ impl Wire {
     }
 }
 
-/// A world with the stream `UNRULY` and a relay that runs `unruly`.
+/// Starts a world with the stream `UNRULY` and a relay that runs `unruly`.
 async fn unruly(toml: &str) -> Result<(World, Relay)> {
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
@@ -189,7 +189,7 @@ async fn the_sequence_as_version_replaces_the_modules_own() -> Result<()> {
         "the stream's creation, {created}, and the module: {epochs:?}"
     );
 
-    // With two publications on one channel, Centrifugo would show only the first.
+    // If there were two publications on one channel, Centrifugo would show only the first.
     let twice = json!([{ "channels": ["x", "y"], "data": 1 }, { "channels": ["z", "y"], "data": 2 }]);
     publish(&wire.jetstream, [("unruly.publish", twice.to_string())]).await?;
     counts(&wire.relay, "unruly", "rejected", 1).await?;
@@ -285,7 +285,7 @@ async fn a_message_older_than_max_age_is_left_out_and_counted() -> Result<()> {
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.publish(numbers(1..=10)).await?;
-    // A module's files rest for longer than this before they are read.
+    // A module's files must rest longer than this before they are read.
     world.add_unruly("max_age = \"100ms\"")?;
     let relay = world.run().await?;
     counts(&relay, "unruly", "expired", 10).await?;
@@ -304,7 +304,7 @@ async fn a_message_older_than_max_age_is_left_out_and_counted() -> Result<()> {
     Ok(())
 }
 
-/// What was sent before it was too old may still be executed, so that it has to come first.
+/// What was sent before it became too old may still be executed, so it has to come first.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_became_too_old_while_centrifugo_was_away_is_not_shown() -> Result<()> {
     let mut world = World::start().await?;
@@ -324,7 +324,7 @@ async fn what_became_too_old_while_centrifugo_was_away_is_not_shown() -> Result<
         .publish((1..=50).map(|number| number_on(&format!("unruly:{number}"), number)))
         .await?;
     counts(&relay, "unruly", "transformed", 100).await?;
-    // All on the other channels but those that a probe has carried; the rest waits behind the second one.
+    // Everything on the other channels, except those that a probe has carried. The rest waits behind the second one.
     let expired = |status: &Value| module(status, "unruly")["expired"].as_u64() >= Some(30);
     relay.status_when(SOON, "what waits to be too old", expired).await?;
     relay.has_logged(SOON, "left out messages older than `max_age`").await?;
@@ -349,7 +349,7 @@ async fn batched_delivers_a_hot_channel_in_order_with_many_publications_a_reques
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.home.configure_more("[publish]\norder = \"batched\"")?;
-    // A hot channel, and some that are not.
+    // A hot channel, and some others.
     let channel = |number: u64| {
         if number.is_multiple_of(10) {
             format!("unruly:{}", number % 100)

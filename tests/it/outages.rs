@@ -1,6 +1,6 @@
-//! A server is away for a while, under load. The relay holds what it has, asks now and then, keeps JetStream from delivering it
-//! again, and goes on by itself. What the answers of a Centrifugo that is there can be is in `faults`, and restarts are in
-//! `streams`; here it is the time that matters.
+//! A server is away for a while, under load. The relay keeps its messages, tries again now and then, keeps JetStream
+//! from redelivering them, and continues by itself. `faults` tests the answers of a running Centrifugo, and `streams`
+//! tests restarts. These tests are about time.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ use super::chaos::{messages, number};
 use super::numbers::{CHANNEL, numbers, shows};
 use super::world::{SOON, World, module};
 
-/// Long enough for every back-off to reach its longest pause.
+/// Long enough for every backoff to reach its longest pause.
 const AWAY: Duration = Duration::from_secs(10);
 
-/// While there is something to do all the time, and before and after the outage.
+/// The time before and after the outage, with constant load.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// The window by default is 4,096 messages, of which the relay may hold three forms, beside wasmtime and the guest.
+/// The default window is 4,096 messages. The relay may hold each in three forms, beside wasmtime and the guest.
 const MEMORY: u64 = 128 << 20;
 
-/// Messages that wait in the long one, twelve times the window.
+/// The messages that wait in the long outage, twelve times the window.
 const WAITING: u64 = 50_000;
 
-/// Publishes all the time while a server is away; everything is shown in the end, once but for what Centrifugo forgot. Says how
-/// the consumer is when it is over.
+/// Publishes all the time while a server is away. Everything is shown in the end, and only once, except for what
+/// Centrifugo forgot. Returns the consumer's state at the end.
 async fn outlives(
     down: impl AsyncFnOnce(&mut Arena) -> Result<()>,
     up: impl AsyncFnOnce(&mut Arena) -> Result<()>,
@@ -64,7 +64,7 @@ async fn outlives(
         memory >> 20
     );
     ensure!(judgement.is_good(), "{judgement}");
-    // It transforms what still comes in.
+    // The relay transforms what still comes in.
     ensure!(busy < 0.5, "the relay took {:.0} % of a processor", 100.0 * busy);
     ensure!(memory < MEMORY, "the relay held {} MiB", memory >> 20);
     Ok(info)
@@ -92,7 +92,8 @@ async fn nats_is_away_under_load_and_comes_back_with_its_store() -> Result<()> {
         .map(drop)
 }
 
-/// Longer than JetStream waits for an ack (60 s), and than Centrifugo remembers keys (300 s) when it is run as `make outage` does.
+/// Longer than JetStream waits for an ack (60 s), and, as `make outage` runs it, longer than Centrifugo
+/// remembers keys (300 s).
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make outage SECONDS=360"]
 async fn a_long_outage_with_more_messages_than_the_window_takes() -> Result<()> {
@@ -142,7 +143,7 @@ async fn a_long_outage_with_more_messages_than_the_window_takes() -> Result<()> 
     Ok(())
 }
 
-/// What the relay and its consumer are like, as a line, and a bound on the memory.
+/// Prints a line about the relay and its consumer, and checks the memory.
 async fn report(arena: &mut Arena, when: &str) -> Result<()> {
     let info = arena.consumer().await?;
     let usage = arena.relay(0)?.usage()?;
@@ -163,8 +164,8 @@ async fn report(arena: &mut Arena, when: &str) -> Result<()> {
     Ok(())
 }
 
-/// A window that is full, or whose oldest message has waited for too long, takes nothing in; the relay still notices at once that
-/// NATS is gone, instead of gathering what it has to say to it.
+/// A window that is full, or whose oldest message has waited too long, takes nothing in. The relay must still notice at
+/// once that NATS is gone, instead of queueing commands for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_is_noticed_while_the_window_takes_nothing_in() -> Result<()> {
     for toml in ["window_age = \"1s\"", "window = 10"] {
@@ -176,7 +177,7 @@ async fn a_lost_connection_is_noticed_while_the_window_takes_nothing_in() -> Res
         world.publish(numbers(1..=10)).await?;
         let taken_in = |status: &Value| module(status, "unruly")["transformed"] == 10;
         relay.status_when(SOON, "ten messages to wait", taken_in).await?;
-        // The status says how long the oldest one has waited.
+        // The status shows how long the oldest message has waited.
         let overdue = |status: &Value| module(status, "unruly")["lag_seconds"].as_f64() > Some(1.5);
         relay.status_when(SOON, "the window to be overdue", overdue).await?;
         world.publish(numbers(11..=20)).await?;

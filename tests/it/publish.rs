@@ -1,4 +1,4 @@
-//! The publish stage alone against a real Centrifugo: what it takes for confirmed is in the history, in order, once.
+//! The publish stage alone against a real Centrifugo: what it reports as confirmed is in the history, in order, once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +84,8 @@ async fn publish(client: &Arc<Client>, order: Order, publications: Vec<Publicati
     concluded
 }
 
-/// What the API takes in no request: over HTTP, Centrifugo reads the JSON; over GRPC, 4 MiB is the limit of a message.
+/// Data that the API accepts in no request: over HTTP, Centrifugo parses the JSON; over GRPC, 4 MiB is the
+/// limit of a message.
 fn poison(api: Api) -> (Body, &'static str) {
     match api {
         Api::Http => (json("[".repeat(20_000) + &"]".repeat(20_000)), "400"),
@@ -153,7 +154,7 @@ async fn batched(api: Api) -> Result<()> {
     complete_and_in_order(api, Order::Batched).await
 }
 
-/// The answers that the options of a publication get, and what the history shows of them.
+/// The replies to a publication's options, and the resulting history.
 async fn options_mean_what_centrifugo_says(api: Api) -> Result<()> {
     let server = Centrifugo::start().await?;
     let client = client(&[&server.endpoint(api)], server.api_key());
@@ -226,7 +227,7 @@ async fn a_wrong_key_and_a_wrong_address_are_told_with_a_hint() {
     let key = trouble(client(&[&server.grpc_url()], "wrong")).await;
     assert!(key.contains("Unauthenticated") && key.contains("grpc_api.key"), "{key}");
     let http_port = server.url().replace("http://", "grpc://");
-    // Often the connection is closed before it is seen why; the scheduler would ask again.
+    // Often the connection is closed before the reason is seen. The scheduler would ask again.
     let mut port = String::new();
     for _ in 0..50 {
         port = trouble(client(&[&http_port], server.api_key())).await;
@@ -237,7 +238,7 @@ async fn a_wrong_key_and_a_wrong_address_are_told_with_a_hint() {
     assert!(port.contains(&http_port) && port.contains("grpc_api.port"), "{port}");
 }
 
-/// Centrifugo closes its connections in good order, and leaves none behind that lead nowhere.
+/// Centrifugo closes its connections gracefully, and leaves none that lead nowhere.
 async fn goes_on_after_a_restart(api: Api) -> Result<()> {
     let mut server = Centrifugo::start().await?;
     let client = client(&[&server.endpoint(api)], server.api_key());

@@ -1,5 +1,5 @@
-//! What a crash publishes again is bounded by the window: in messages, in bytes and in age, with a channel that is stuck for long
-//! and holds the ack floor while the others go on.
+//! The window bounds what is published again after a crash: in messages, in bytes and in age. One channel is stuck for
+//! long and holds the ack floor while the others continue.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ const STREAM: &str = "UNRULY";
 const STUCK: &str = "unruly:stuck";
 const FREE: &str = "unruly:free";
 
-/// A message whose publication has this size or a little more.
+/// Returns a message whose publication has this size or a little more.
 fn message(channel: &str, number: usize, size: usize) -> (&'static str, String) {
     let wishes = json!([{ "channels": [channel], "data": { "number": number, "filler": "x".repeat(size) } }]);
     ("unruly.publish", wishes.to_string())
 }
 
-/// What nothing but the stuck channel fails with.
+/// Fails everything on the stuck channel, and nothing else.
 fn stuck(batch: &Batch) -> Plan {
     let internal_error = |stuck| {
         if stuck {
@@ -39,14 +39,14 @@ fn stuck(batch: &Batch) -> Plan {
 }
 
 struct Replay {
-    /// Publications beside the stuck one that were shown before the crash.
+    /// Publications on other channels that were shown before the crash.
     before: usize,
-    /// Publications that were sent once more after it.
+    /// Publications that were sent again after it.
     repeated: usize,
 }
 
-/// One message on the stuck channel, then `batches` of the others with a pause between them. When nothing moves any more the
-/// relay is killed, the channel heals, and another relay does the rest.
+/// Sends one message on the stuck channel, then `batches` on the others with a pause between them. When nothing moves
+/// any more the relay is killed, the channel recovers, and another relay does the rest.
 async fn crash(toml: &str, size: usize, batches: usize, each: usize, pause: Duration) -> Result<Replay> {
     let world = World::start_fake(FakeCentrifugo::start_with(stuck).await?).await?;
     world.stream(STREAM, &["unruly.>"]).await?;
@@ -92,7 +92,7 @@ async fn crash(toml: &str, size: usize, batches: usize, each: usize, pause: Dura
 #[tokio::test(flavor = "multi_thread")]
 async fn the_replay_is_bounded_in_messages() -> Result<()> {
     let Replay { before, repeated } = crash("window = 50", 10, 10, 100, Duration::ZERO).await?;
-    // The stuck one is in the window, too.
+    // The stuck message is in the window too.
     ensure!(before == 49 && repeated == 49, "{before} before, {repeated} again");
     Ok(())
 }
@@ -105,7 +105,7 @@ async fn the_replay_is_bounded_in_bytes() -> Result<()> {
         before * 1024 <= WINDOW && repeated == before,
         "{before} before, {repeated} again"
     );
-    // What each becomes takes as much again, and both something for their place.
+    // Each publication takes as much again, and both need a little more.
     ensure!(before * 1024 >= WINDOW / 4, "{before} are far less than fits");
     Ok(())
 }

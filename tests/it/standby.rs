@@ -15,11 +15,11 @@ use super::world::{SOON, World, binary, module, unruly_toml};
 const STREAM: &str = "UNRULY";
 const CONSUMER: &str = "slipring-unruly";
 
-/// Short, for the tests' sake; long enough for a busy machine.
+/// Short, to keep the tests fast, but long enough for a busy machine.
 const STANDBY: &str = "[standby]\nenabled = true\nttl = \"4s\"";
 const TTL: Duration = Duration::from_secs(4);
 
-/// What a relay that stands by may take beyond the time-to-live: the rest of a pull, and a look at the consumer.
+/// How much longer than the time-to-live a standby relay may take: the rest of a pull, and a look at the consumer.
 const MARGIN: Duration = Duration::from_secs(4);
 
 async fn world() -> Result<World> {
@@ -38,7 +38,7 @@ async fn becomes(relay: &Relay, state: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Two relays, of which the first reads and the second stands by. One message is behind them.
+/// Starts two relays: the first reads and the second stands by. One message is already settled.
 async fn two(world: &World) -> Result<(Relay, Relay)> {
     world.publish(numbers(1..=1)).await?;
     let first = world.run().await?;
@@ -49,7 +49,7 @@ async fn two(world: &World) -> Result<(Relay, Relay)> {
     Ok((first, second))
 }
 
-/// Publishes numbers as long as `work` goes on, not faster than a single channel takes them; answers the last one.
+/// Publishes numbers as long as `work` runs, no faster than a single channel accepts them. Returns the last one.
 async fn publishing_while(world: &World, from: u64, work: impl Future<Output = Result<()>>) -> Result<u64> {
     let mut next = from;
     tokio::pin!(work);
@@ -78,7 +78,7 @@ async fn a_relay_that_stops_hands_over_at_once() -> Result<()> {
     settled(&world, STREAM, CONSUMER).await?;
     shows(&world.centrifugo, CHANNEL, 1..=last).await?;
 
-    // And back again, with a relay that is as good as the first.
+    // Now back again, with a relay that is like the first.
     let third = world.run().await?;
     becomes(&third, "standby").await?;
     let mut second = second;
@@ -107,8 +107,8 @@ async fn when_a_relay_is_killed_the_other_takes_over_in_order() -> Result<()> {
     shows(&world.centrifugo, CHANNEL, 1..=last).await
 }
 
-/// A pin comes with a message that can be delivered, and those that were delivered to the relay that died can't, until ack_wait
-/// has run out after a minute.
+/// A pin comes with a message that can be delivered. The messages of the dead relay cannot be delivered until ack_wait
+/// has expired after a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_relay_held_is_taken_over_on_an_idle_stream() -> Result<()> {
     let silent = |_: &Batch| Plan::answer(Answer::Silence { executed: false });
@@ -137,8 +137,8 @@ async fn what_a_killed_relay_held_is_taken_over_on_an_idle_stream() -> Result<()
     Ok(())
 }
 
-/// A relay with much left to publish, one request after the other, and another that stands by. Each has a Centrifugo of its own,
-/// which tells what it published; and the first reaches NATS through a proxy.
+/// A relay with much left to publish, one request after the other, and another that stands by. Each has a Centrifugo of
+/// its own, which records what it published. The first reaches NATS through a proxy.
 struct Divided {
     world: World<FakeCentrifugo>,
     first: Relay,
@@ -180,7 +180,8 @@ impl Divided {
         })
     }
 
-    /// The second takes over and publishes all of it. Answers how many requests the first had sent when it was done.
+    /// Waits until the second relay has taken over and published everything. Returns how many requests the first
+    /// had sent by then.
     async fn takes_over(&self) -> Result<usize> {
         becomes(&self.second, "running").await?;
         let before = self.firsts.batches().len();
@@ -204,7 +205,7 @@ impl Divided {
     }
 }
 
-/// NATS tells it nothing when it goes on, so that it has only its own clock to go by.
+/// NATS tells the relay nothing when it resumes, so it can rely only on its own clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_was_stopped_for_a_while_publishes_nothing_when_it_goes_on() -> Result<()> {
     let mut divided = Divided::start().await?;
@@ -219,7 +220,7 @@ async fn a_relay_that_was_stopped_for_a_while_publishes_nothing_when_it_goes_on(
     divided.has_sent(before)
 }
 
-/// It does not learn that it is, until long after its pin has run out.
+/// The relay learns that it is cut off only long after its pin has expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_cut_off_from_nats_stops_publishing_before_another_is_pinned() -> Result<()> {
     let divided = Divided::start().await?;
@@ -242,7 +243,7 @@ async fn after_a_restart_of_nats_one_of_them_reads_on() -> Result<()> {
     shows(&world.centrifugo, CHANNEL, 1..=10_000).await
 }
 
-/// Both ways: a consumer of a relay without standby, and one that had it.
+/// Covers both: a consumer of a relay without standby, and one of a relay with standby.
 #[tokio::test(flavor = "multi_thread")]
 async fn standby_can_be_switched_on_and_off() -> Result<()> {
     let mut world = World::start().await?;
@@ -261,7 +262,7 @@ async fn standby_can_be_switched_on_and_off() -> Result<()> {
     shows(&world.centrifugo, CHANNEL, 1..=300).await
 }
 
-/// With the time-to-live as it is by default, 10 s.
+/// Uses the default time-to-live of 10 s.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: `make take-over`"]
 async fn take_over_times() -> Result<()> {

@@ -1,4 +1,4 @@
-//! Reading what a stream holds beside whoever else reads it: the right messages, not many more, and nobody notices.
+//! Reads the messages of a stream beside its other readers: the right messages, not many more, and nobody notices.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn create(jetstream: &jetstream::Context, retention: stream::RetentionPoli
     jetstream.create_stream(config).await.context("creating the stream")
 }
 
-/// A server with messages of these subjects, each with its sequence as payload.
+/// Starts a server with messages of these subjects. Each payload is the message's sequence.
 async fn holding(
     version: NatsVersion,
     retention: stream::RetentionPolicy,
@@ -192,7 +192,7 @@ async fn what_is_left_in_a_queue_is_found_across_the_gaps() -> Result<()> {
         let before = received();
         let found = all(stored.last(3, &[]).await?).await?;
         ensure!(found == [48_000, 49_000, 50_000], "{found:?}");
-        // Two for each doubling of each gap, and those around what was found.
+        // Two requests for each doubling of each gap, and those around each match.
         let asked = received() - before;
         ensure!(asked < 150, "{asked} answers");
         let found = all(stored.last(100, &filters(&["orders.rare"])).await?).await?;
@@ -201,7 +201,7 @@ async fn what_is_left_in_a_queue_is_found_across_the_gaps() -> Result<()> {
     Ok(())
 }
 
-/// What a consumer delivers and what is got by its sequence are the same message.
+/// A consumer's delivery and a get by sequence return the same message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_whole_however_it_is_read() -> Result<()> {
     let (_server, nats, _) = holding(NatsVersion::V2_15, stream::RetentionPolicy::Limits, []).await?;
@@ -254,7 +254,7 @@ async fn next(messages: &mut Messages) -> Result<Message> {
     Ok((*next?.context("the tap does not end")?).clone())
 }
 
-/// The server is killed, and with it the consumer, which it kept in memory.
+/// The server is killed, and with it the consumer, which is in memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tap_gets_what_arrives_and_goes_on_after_an_interruption() -> Result<()> {
     let (mut server, nats, stream) =

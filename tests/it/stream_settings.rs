@@ -1,5 +1,6 @@
-//! Settings of streams, consumers, accounts and servers that touch a promise: refused, warned about or fitted to by the relay, and
-//! named by `check --online`; and what counts as missed on streams that lose messages for other reasons than their limits.
+//! Settings of streams, consumers, accounts and servers that affect a promise: the relay refuses them, warns about them
+//! or adapts to them, and `check --online` names them. Also: what counts as missed on streams that lose messages for
+//! other reasons than their limits.
 
 use std::process::Output;
 use std::time::Duration;
@@ -29,7 +30,7 @@ fn stream() -> Config {
     }
 }
 
-/// Servers and this stream.
+/// Starts servers with this stream.
 async fn world(stream: Config) -> Result<World> {
     let world = World::start().await?;
     world.jetstream.create_stream(stream).await?;
@@ -48,7 +49,7 @@ fn check(world: &World) -> Result<Output> {
     output.context("running slipring")
 }
 
-/// `check --online` finds it bad, and says this.
+/// Checks that `check --online` fails with this reason.
 fn refused_by_check(world: &World, because: &str) -> Result<()> {
     let output = check(world)?;
     exits(&output, 1)?;
@@ -56,7 +57,7 @@ fn refused_by_check(world: &World, because: &str) -> Result<()> {
     Ok(())
 }
 
-/// `check --online` finds all good, and notes this.
+/// Checks that `check --online` succeeds with this note.
 fn noted_by_check(world: &World, note: &str) -> Result<()> {
     let output = check(world)?;
     exits(&output, 0)?;
@@ -65,7 +66,7 @@ fn noted_by_check(world: &World, note: &str) -> Result<()> {
     Ok(())
 }
 
-/// The module waits, and both the relay and `check --online` say why.
+/// Checks that the module waits, and that both the relay and `check --online` say why.
 async fn waits(world: &World, relay: &Relay, because: &str) -> Result<()> {
     let unruly = state(relay, "unruly", "waiting").await?;
     ensure!(
@@ -76,7 +77,7 @@ async fn waits(world: &World, relay: &Relay, because: &str) -> Result<()> {
     refused_by_check(world, because)
 }
 
-/// Nothing counts as missed, and no line says so.
+/// Checks that nothing counts as missed, and no line says so.
 async fn missed_nothing(relay: &Relay) -> Result<()> {
     let status = relay.status().await?;
     ensure!(module(&status, "unruly")["missed"] == 0, "{status}");
@@ -84,7 +85,7 @@ async fn missed_nothing(relay: &Relay) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the module has as many messages as its window holds, and can do nothing with them.
+/// Waits until the module's window is full and nothing can be published.
 async fn full_window(world: &World, window: usize) -> Result<()> {
     eventually(SOON, "a full window", async || {
         let info = consumer(world, STREAM, CONSUMER).await?;
@@ -118,7 +119,7 @@ async fn a_consumer_that_the_server_would_forget_without_a_relay_is_kept() -> Re
     ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
 
     world.publish(numbers(2..=4)).await?;
-    // One that is made later goes later.
+    // One that is created later expires later.
     stream.create_consumer(soon_forgotten("another")).await?;
     eventually(
         SOON,
@@ -206,7 +207,7 @@ async fn a_stream_that_allows_less_than_a_window_is_read_with_what_it_allows() -
     let info = consumer(&world, STREAM, CONSUMER).await?;
     ensure!(info.config.max_ack_pending == 10, "{info:?}");
 
-    // There is a consumer by now, and its stream allows less than that has.
+    // Now there is a consumer, and its stream allows less than the consumer has.
     let mut config = stream();
     config.consumer_limits = Some(ConsumerLimits {
         inactive_threshold: Duration::ZERO,
@@ -239,7 +240,7 @@ async fn accounts_and_servers_that_allow_less_than_the_relay_asks_for_are_read_w
         shows(&world.centrifugo, CHANNEL, 1..=100).await?;
         relay.has_logged(SOON, "set `window = 10`").await?;
         ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
-        // And with the consumer that is there now.
+        // Again, with the existing consumer.
         let relay = world.run().await?;
         world.publish(numbers(101..=200)).await?;
         shows(&world.centrifugo, CHANNEL, 1..=200).await?;
@@ -388,13 +389,13 @@ async fn what_somebody_purged_is_not_missed() -> Result<()> {
     world.jetstream.get_stream(STREAM).await?.purge().await?;
     world.publish(numbers(101..=110)).await?;
     world.centrifugo.restart().await?;
-    // Its memory began anew with 11.
+    // Its memory was lost, so the history begins with 11.
     shows(&world.centrifugo, CHANNEL, [11].into_iter().chain(101..=110)).await?;
     settled(&world, STREAM, CONSUMER).await?;
     missed_nothing(&relay).await
 }
 
-/// How many of the lost ones were the module's can't be known.
+/// Nobody can know how many of the lost messages were for this module.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stream_removed_that_a_module_reads_in_part_is_a_warning_without_a_count() -> Result<()> {
     let mut config = stream();
@@ -421,7 +422,7 @@ async fn what_a_stream_removed_that_a_module_reads_in_part_is_a_warning_without_
     Ok(())
 }
 
-/// All that was not read in time, and nothing else.
+/// Counts everything that was not read in time, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_became_too_old_to_be_kept_is_counted() -> Result<()> {
     let mut config = stream();
@@ -442,7 +443,7 @@ async fn what_became_too_old_to_be_kept_is_counted() -> Result<()> {
     .await?;
     world.centrifugo.restart().await?;
     counts(&relay, "unruly", "published", 1).await?;
-    // It shows with the next message, which is read before it becomes too old.
+    // The loss shows with the next message, which is read before it becomes too old.
     world.publish(numbers(51..=51)).await?;
     counts(&relay, "unruly", "missed", 49).await?;
     relay.has_logged(SOON, "before they could be read").await?;
@@ -456,7 +457,7 @@ async fn what_became_too_old_to_be_kept_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// In one version epoch, the slower module's publications would be taken for outdated ones.
+/// In one version epoch, the slower module's publications would be suppressed as outdated.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_modules_on_one_stream_and_channel_keep_all_they_publish_with_the_sequence_as_version() -> Result<()> {
     let world = world(stream()).await?;
@@ -517,7 +518,8 @@ async fn what_is_zero_or_empty_is_not_taken_for_something(api: Api) -> Result<()
         );
     }
 
-    // An empty key is none, so that neither is taken for the other; an empty epoch, an empty tag and no data are what they are.
+    // An empty key counts as none, so neither is taken for the other. An empty epoch, an empty tag and no
+    // data are allowed.
     let wishes = [1, 2].map(|number| {
         let wishes = serde_json::json!([{
             "channels": ["unruly:empty"], "data": number, "idempotency_key": "", "version_epoch": "", "tags": { "": "", "kind": "" },
@@ -535,7 +537,7 @@ async fn what_is_zero_or_empty_is_not_taken_for_something(api: Api) -> Result<()
     let tags: Vec<_> = history.iter().map(|each| each.tags.len()).collect();
     ensure!(tags == [2, 2, 0], "{history:?}");
 
-    // No data at all is refused by Centrifugo, unless the namespace allows it.
+    // Centrifugo refuses a publication without data, unless the namespace allows it.
     world
         .publish([("unruly.publish", r#"[{"channels":["unruly:empty"],"bytes":[]}]"#)])
         .await?;

@@ -1,4 +1,4 @@
-//! What a pipeline reads: every kind of stream, from every place to begin at, within its window, and through the end and
+//! What a pipeline reads: every kind of stream, from every start position, within its window, and through the end and
 //! return of either server.
 
 use anyhow::{Context, Result, ensure};
@@ -136,7 +136,7 @@ async fn no_more_is_outstanding_than_the_window_holds() -> Result<()> {
 async fn messages_larger_than_the_window_come_one_by_one() -> Result<()> {
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
-    // Texts of a digit repeated, so that a number can be told from its length.
+    // Repeated digits, so that a number can be recognized by its length.
     let large = |number: usize| format!("\"{}\"", "x".repeat(100_000 + number));
     let small = |number: usize| format!("\"{}\"", "x".repeat(number));
     let payload = |number: usize| {
@@ -179,7 +179,7 @@ async fn nats_comes_back_and_the_run_goes_on_where_it_was() -> Result<()> {
     published(MESSAGES / 4).await?;
     world.nats.restart().await?;
     published(MESSAGES / 2).await?;
-    // Not in good order this time.
+    // Not gracefully this time.
     world.nats.kill();
     relay
         .status_when(SOON, "the relay to notice", |status| {
@@ -232,10 +232,10 @@ async fn centrifugo_comes_back_and_gets_all_it_had_not_confirmed() -> Result<()>
     counts(&relay, "unruly", "published", MESSAGES).await?;
     relay.ready(SOON).await?;
 
-    // The memory engine has forgotten what it had confirmed, and only that.
+    // The memory engine has forgotten exactly what it had confirmed.
     shows(&world.centrifugo, CHANNEL, confirmed + 1..=MESSAGES).await?;
     let mut seen = Vec::new();
-    // Until its connection ends, as it did with the first Centrifugo.
+    // Its connection ended with the first Centrifugo, so this loop ends.
     while let Ok(received) = before.next(SOON).await {
         seen.push(received.publication.json::<u64>()?);
     }

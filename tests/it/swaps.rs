@@ -1,5 +1,5 @@
-//! A version that is bad does no harm: it is refused before it takes over, or rolled back soon after; and whatever is exchanged how
-//! often, under load, nothing is lost and every channel keeps its order.
+//! A bad version does no harm: it is refused before it takes over, or rolled back soon after. However often modules are
+//! swapped, under load, nothing is lost and every channel keeps its order.
 
 mod absence;
 mod trust;
@@ -23,7 +23,7 @@ use super::world::{SOON, World, module, publish, unruly_toml};
 
 const CHANNELS: u64 = 20;
 
-/// Messages that come all the time, numbered by their sequence; each channel gets every twentieth.
+/// A constant load of messages, numbered by their sequence. Each channel gets every twentieth.
 struct Load {
     sent: Arc<AtomicU64>,
     stop: CancellationToken,
@@ -31,7 +31,7 @@ struct Load {
 }
 
 impl Load {
-    /// Some two thousand a second, so that there is always something under way.
+    /// Sends about two thousand a second, so that something is always in flight.
     fn start<C>(world: &World<C>) -> Self {
         let (sent, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
         let (jetstream, counter, stopped) = (world.jetstream.clone(), Arc::clone(&sent), stop.clone());
@@ -53,7 +53,7 @@ impl Load {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many more were sent.
+    /// Waits until this many more were sent.
     async fn more(&self, messages: u64) {
         let enough = self.sent() + messages;
         while self.sent() < enough {
@@ -61,7 +61,7 @@ impl Load {
         }
     }
 
-    /// Answers how many there were.
+    /// Returns how many there were.
     async fn end(self) -> Result<u64> {
         self.stop.cancel();
         self.task.await??;
@@ -77,12 +77,12 @@ fn channel(number: u64) -> String {
     format!("unruly:{}", number % CHANNELS)
 }
 
-/// A relay whose module has published something already, under load.
+/// Starts a relay under load whose module has already published something.
 async fn at_work(toml: &str) -> Result<(World, Relay, Load)> {
     at_work_with("", toml).await
 }
 
-/// The same with more lines for the relay's own configuration.
+/// Does the same with more lines for the relay's own configuration.
 async fn at_work_with(config: &str, toml: &str) -> Result<(World, Relay, Load)> {
     let world = World::start().await?;
     world.home.configure_more(config)?;
@@ -108,7 +108,7 @@ fn configure<C>(world: &World<C>, toml: &str) -> Result<()> {
     world.home.configure_module("unruly", &unruly_toml(toml))
 }
 
-/// What was published, by number, as the mark of the version that did.
+/// Returns what was published, by number, with the mark of the version that published it.
 async fn shown(world: &World) -> Result<BTreeMap<u64, String>> {
     let mut marks = BTreeMap::new();
     for number in 0..CHANNELS {
@@ -124,8 +124,8 @@ async fn shown(world: &World) -> Result<BTreeMap<u64, String>> {
     Ok(marks)
 }
 
-/// Ends the load. All that was sent was published in order, but for what is in the dead letters, and that is this; each mark made
-/// one unbroken run, and they came in this order.
+/// Ends the load. Everything was published in order, except for `dead`, which are exactly the dead letters. Each mark
+/// made one unbroken run, and the marks came in this order.
 async fn all_shown(world: &World, load: Load, dead: impl IntoIterator<Item = u64>, marks: &[&str]) -> Result<()> {
     let sent = finish(world, load).await?;
     let dead: Vec<u64> = dead.into_iter().collect();
@@ -134,7 +134,7 @@ async fn all_shown(world: &World, load: Load, dead: impl IntoIterator<Item = u64
     all_of_them_shown(world, sent, &letters, marks).await
 }
 
-/// The same of so many that were sent.
+/// Checks the same for `sent` messages.
 async fn all_of_them_shown(world: &World, sent: u64, without: &[u64], marks: &[&str]) -> Result<()> {
     let shown = shown(world).await?;
     let missing: Vec<u64> = (1..=sent)
@@ -152,7 +152,7 @@ async fn all_of_them_shown(world: &World, sent: u64, without: &[u64], marks: &[&
     Ok(())
 }
 
-/// Ends the load, and waits until the relay has nothing left to do. Answers how many messages there were.
+/// Ends the load, and waits until the relay has nothing left to do. Returns how many messages there were.
 async fn finish(world: &World, load: Load) -> Result<u64> {
     let sent = load.end().await?;
     world.all_acked(SOON, "UNRULY", "unruly").await?;
@@ -170,7 +170,7 @@ fn text<'a>(module: &'a Value, field: &str) -> &'a str {
     module[field].as_str().unwrap_or_default()
 }
 
-/// Runs `slipring modules`, which ends with this code and says this.
+/// Runs `slipring modules` and checks its exit code and output.
 fn modules<C>(world: &World<C>, relay: &Relay, arguments: &[&str], code: i32, words: &str) -> Result<()> {
     let arguments = [&["modules"], arguments, &["--url", relay.url()]].concat();
     let output = world.home.command(arguments).output().context("running slipring")?;
@@ -182,7 +182,7 @@ fn modules<C>(world: &World<C>, relay: &Relay, arguments: &[&str], code: i32, wo
     Ok(())
 }
 
-/// Replays the dead letters, after which there are none.
+/// Replays the dead letters. None are left.
 fn replay<C>(world: &World<C>) -> Result<()> {
     let replay = ["dead-letters", "replay", "--module", "unruly"];
     exits(&world.home.command(replay).output()?, 0)?;
@@ -190,7 +190,7 @@ fn replay<C>(world: &World<C>) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of the messages in the dead letters, the lowest first: they are stored beside each other.
+/// Returns the numbers of the messages in the dead letters, sorted, because their order in the stream may differ.
 fn dead_letters<C>(world: &World<C>) -> Result<Vec<u64>> {
     let output = world.home.command(["dead-letters", "list", "--json"]).output()?;
     exits(&output, 0)?;
@@ -221,7 +221,7 @@ async fn ten_swaps_in_a_second_lose_nothing() -> Result<()> {
         configure(&world, &mark(&number.to_string()))?;
         load.more(200).await;
     }
-    // The last one wins, whichever of the others were seen.
+    // The last version wins, whichever of the others were seen.
     eventually(SOON, "the last one at work", async || {
         let last = world.centrifugo.history("unruly:0").await?.pop();
         let last = last.context("a publication")?;
@@ -288,7 +288,7 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
     configure(&world, &mark("2"))?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
     load.more(100).await;
-    // The way back is known after a restart, too.
+    // The previous version is still known after a restart.
     relay.stop(SOON).await?;
     let relay = world.run().await?;
     load.more(100).await;
@@ -340,7 +340,7 @@ async fn a_way_back_that_another_module_stands_in_is_taken_when_it_is_free() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     let (world, relay, load) = at_work(&mark("1")).await?;
-    // What is to be written there finds its place taken: a disk cannot be filled on demand.
+    // A file is in the way of what has to be written, because a disk cannot be filled on demand.
     let toml = unruly_toml(&mark("2"));
     let hash = sha256(toml.as_bytes());
     let kept = world.home.modules().join(".versions/unruly");
@@ -362,7 +362,7 @@ async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     all_shown(&world, load, [], &["1", "2"]).await
 }
 
-/// In hexadecimal digits.
+/// Returns hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes)

@@ -1,6 +1,6 @@
-//! Messages that NATS stores and no library can read: their headers or subjects are not what they should be. Each becomes a dead
-//! letter with its bytes, without the module being called; what follows goes on at once, and neither it nor a neighbour loses a
-//! connection.
+//! Messages that NATS stores and no library can read, because their headers or subjects are invalid. Each one becomes a
+//! dead letter with its bytes, without a call of the module. The following messages are published at once, and neither
+//! this module nor a neighbour loses a connection.
 
 mod commands;
 mod connections;
@@ -27,7 +27,7 @@ const STREAM: &str = "UNRULY";
 const MODULE: &str = "unruly";
 const LETTERS: &str = "SLIPRING_DEAD_LETTERS";
 
-/// A message that can't be read. If the guest got it, it would publish it.
+/// An unreadable message. If the guest got it, it would publish it.
 struct Bad {
     subject: &'static [u8],
     headers: &'static [u8],
@@ -66,7 +66,7 @@ const BAD: [Bad; 9] = [
         headers: b"\xff\x00\xfe",
         reason: "line 1 of its header block is not UTF-8",
     },
-    // Not only does async-nats lose its connection for this one: it panics.
+    // With this one, async-nats does not only lose its connection: it panics.
     Bad {
         subject: b"unruly.ok",
         headers: b"NATS/1.0\r\nCity: a\rb\r\n\r\n",
@@ -90,14 +90,14 @@ impl Bad {
     }
 }
 
-/// Messages that async-nats can't read either, and a module can: an odd space in the subject, a status from a client.
+/// Messages that async-nats cannot read, but a module can: an odd space in the subject, a status from a client.
 const ODD: [(&[u8], &[u8]); 3] = [
     ("unruly.a\u{a0}b.ok".as_bytes(), b"NATS/1.0\r\nTrace: 1\r\n\r\n"),
     (b"unruly.a\x0bb.ok", b"NATS/1.0\r\nTrace: 1\r\n\r\n"),
     (b"unruly.ok", b"NATS/1.0 409 Consumer Deleted\r\nTrace: 1\r\n\r\n"),
 ];
 
-/// Sends them one by one, each with a number behind it, so that they have the sequences 1, 3, 5, …
+/// Sends them one by one, each followed by a number, so that they have the sequences 1, 3, 5, …
 async fn send<C>(world: &World<C>, bad: &[Bad], first: u64) -> Result<()> {
     let mut raw = RawClient::connect(&world.nats.url()).await?;
     for (bad, number) in bad.iter().zip(first..) {
@@ -107,7 +107,7 @@ async fn send<C>(world: &World<C>, bad: &[Bad], first: u64) -> Result<()> {
     raw.flush().await
 }
 
-/// The dead letters, of which there are to be so many, in the order of their messages.
+/// Waits for this many dead letters and returns them in the order of their messages.
 async fn letters<C>(world: &World<C>, count: usize) -> Result<Vec<DeadLetter>> {
     eventually(SOON, format!("{count} dead letters"), async || {
         let stream = world.jetstream.get_stream(LETTERS).await?;
@@ -127,7 +127,7 @@ async fn letters<C>(world: &World<C>, count: usize) -> Result<Vec<DeadLetter>> {
     .await
 }
 
-/// Each has the bytes of its message, its sequence, and the reason.
+/// Checks that each has the bytes of its message, its sequence, and the reason.
 fn check(letters: &[DeadLetter], bad: &[Bad], first_sequence: u64) -> Result<()> {
     for ((bad, letter), number) in bad.iter().zip(letters).zip(0..) {
         let [stage, code, channel, reason] = letter.why();
@@ -148,7 +148,7 @@ fn check(letters: &[DeadLetter], bad: &[Bad], first_sequence: u64) -> Result<()>
     Ok(())
 }
 
-/// No connection was lost and no epoch ended.
+/// Checks that no connection was lost and no epoch ended.
 fn undisturbed(relay: &Relay) -> Result<()> {
     for words in [
         "lost the connection",
@@ -161,7 +161,7 @@ fn undisturbed(relay: &Relay) -> Result<()> {
     Ok(())
 }
 
-/// What the channel shows, as text.
+/// Returns what the channel shows, as text.
 fn shown(world: &World<FakeCentrifugo>, channel: &str) -> Vec<String> {
     let executed = world.centrifugo.shown(channel);
     let text = |one: slipring_support::fake_centrifugo::Executed| {
@@ -188,12 +188,13 @@ async fn world_on(version: NatsVersion, retention: RetentionPolicy) -> Result<Wo
     Ok(world)
 }
 
-/// What every version and every stream must do with them: some that wait when the relay starts, and some that come afterwards.
+/// Checks what every server version and every kind of stream must do with them: some wait when the relay starts, and
+/// some come afterwards.
 async fn each_becomes_a_dead_letter(world: &World<FakeCentrifugo>) -> Result<Relay> {
     let count = BAD.len() as u64;
     let (waiting, coming) = BAD.split_at(4);
     if world.jetstream.get_stream(STREAM).await?.cached_info().config.retention == RetentionPolicy::Interest {
-        // Nothing is kept before somebody is interested.
+        // Nothing is kept before there is a consumer.
         let relay = world.run().await?;
         send(world, waiting, 1).await?;
         return go_on(world, relay, coming, count).await;
@@ -251,7 +252,7 @@ async fn on_older_servers_as_well() -> Result<()> {
     Ok(())
 }
 
-/// They are pending when the relay is killed, so that what it is held back for are messages that can't be read, too.
+/// They are pending when the relay is killed, so the hold-back also waits for messages that cannot be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_pending_when_a_relay_is_killed_comes_again() -> Result<()> {
     for version in NatsVersion::ALL {
@@ -259,7 +260,7 @@ async fn what_is_pending_when_a_relay_is_killed_comes_again() -> Result<()> {
         world
             .centrifugo
             .behave(|_: &Batch| Plan::answer(Answer::Silence { executed: false }));
-        // Nothing behind it is acked before it is published.
+        // Nothing after it is acked before it is published.
         world.publish([("unruly.ok", "0")]).await?;
         send(&world, &BAD, 1).await?;
         let mut relay = world.home.run().await?;
@@ -276,19 +277,19 @@ async fn what_is_pending_when_a_relay_is_killed_comes_again() -> Result<()> {
             "{version}: {:?}",
             shown(&world, "unruly:ok")
         );
-        // JetStream knows them again.
+        // JetStream recognizes the repeated letters.
         check(&letters(&world, BAD.len()).await?, &BAD, 2)?;
         undisturbed(&relay)?;
     }
     Ok(())
 }
 
-/// The pin comes with a message, which may be one that can't be read; and the server writes it into that message's headers.
+/// The pin comes with a message, which may be unreadable, and the server writes the pin into that message's headers.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_relay_that_stands_by_as_well() -> Result<()> {
     let world = world_on(NatsVersion::V2_15, RetentionPolicy::Limits).await?;
     world.home.configure_more("[standby]\nenabled = true\nttl = \"4s\"")?;
-    // One whose headers do not end as headers do loses their end to the server's line.
+    // If a header block does not end properly, the server's line overwrites its end.
     let bad: Vec<&Bad> = BAD
         .iter()
         .filter(|bad| bad.headers.is_empty() || bad.headers.ends_with(b"\r\n\r\n"))
@@ -298,7 +299,7 @@ async fn with_a_relay_that_stands_by_as_well() -> Result<()> {
         raw.publish(bad.subject, bad.headers, bad.payload());
         raw.publish(b"unruly.ok", b"", number.to_string().as_bytes());
     }
-    // Somebody else's line is not the server's.
+    // A line from somebody else is not the server's.
     raw.publish(b"unruly.ok", b"NATS/1.0\r\nNats-Pin-Id: theirs\r\n\r\n", b"\"theirs\"");
     raw.publish(b"unruly.ok", b"\xff", b"");
     raw.flush().await?;
@@ -321,7 +322,7 @@ async fn with_a_relay_that_stands_by_as_well() -> Result<()> {
     undisturbed(&second)
 }
 
-/// What only async-nats could not read is published.
+/// Messages that only async-nats cannot read are published.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_module_can_get_it_gets() -> Result<()> {
     for version in NatsVersion::ALL {
@@ -339,7 +340,7 @@ async fn what_a_module_can_get_it_gets() -> Result<()> {
     Ok(())
 }
 
-/// What `on_reject` says holds, and nobody else's messages are counted against the module.
+/// `on_reject` applies to them, but they do not count against the module.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_reject_holds_and_they_do_not_halt_a_module_by_their_number() -> Result<()> {
     let world = world_on(NatsVersion::V2_15, RetentionPolicy::Limits).await?;
@@ -372,13 +373,14 @@ async fn on_reject_holds_and_they_do_not_halt_a_module_by_their_number() -> Resu
         reason.contains("the message cannot be read: line 2 of its header block"),
         "{status}"
     );
-    // Whoever chose that has to say how it goes on.
+    // A user who chose `halt` has to decide how it continues.
     world.add_unruly("on_reject = \"dead-letter\"")?;
     counts(&relay, MODULE, "rejected", 2).await?;
     letters(&world, BAD.len() + 1).await.map(drop)
 }
 
-/// JetStream takes 64 KiB of headers, so a letter can't have as many and its own beside them. True of headers that can be read, too.
+/// JetStream accepts 64 KiB of headers, so a letter cannot hold as many beside its own. This also applies to
+/// readable headers.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_a_letter_has_no_room_for_are_behind_its_payload() -> Result<()> {
     let world = world_on(NatsVersion::V2_15, RetentionPolicy::Limits).await?;

@@ -1,5 +1,5 @@
-//! Publications that Centrifugo takes and clients may not get: each kind is said once. What one of its transports cannot take goes over
-//! neither.
+//! Publications that Centrifugo accepts but clients may not receive. Each kind is logged once. Data that one of its
+//! transports cannot carry is sent over neither.
 
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
@@ -44,7 +44,7 @@ async fn each_kind_is_said_once() -> Result<()> {
         "they are published all the same"
     );
 
-    // Whoever tries a message is told, too.
+    // `slipring try` reports it too.
     let module = guests::component("unruly")?;
     std::fs::write(
         world.home.path().join("messages.jsonl"),
@@ -84,7 +84,7 @@ async fn json_is_as_deep_as_both_transports_take(api: Api) -> Result<()> {
     );
     ensure!(reason.contains("nested deeper than 9990 levels"), "{reason}");
     world.all_acked(SOON, "UNRULY", "unruly").await?;
-    // It answers for the history of the channel.
+    // Centrifugo returns the channel's history.
     let history = world.centrifugo.history("unruly:deep").await?;
     ensure!(
         history.len() == 1 && history[0].text() == nested(9_990),

@@ -1,5 +1,5 @@
-//! The order on older NATS servers, which cannot reset a consumer: there new messages are held back until what is pending has come
-//! again. The newest server goes through the same, to show that it needs no pause.
+//! The order on older NATS servers, which cannot reset a consumer: new messages are held back until all pending ones
+//! have come again. The newest server runs the same tests, to show that it needs no pause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -22,16 +22,16 @@ const STREAM: &str = "NOTIFICATIONS";
 const MODULE: &str = "notifications";
 const CHANNELS: u64 = 50;
 
-/// What the relay says before and after it held messages back.
+/// The beginning of what the relay logs before and after it held messages back.
 const HOLDING: &str = "holding new messages back until the ";
 const HELD: &str = "the unacknowledged messages have come again";
 
-/// Runs the test on each version at once.
+/// Runs the test on all versions at once.
 async fn on_each(test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
     on(&NatsVersion::ALL, test).await
 }
 
-/// Runs the test on those that cannot reset a consumer.
+/// Runs the test on the versions that cannot reset a consumer.
 async fn on_older(test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
     on(&[NatsVersion::V2_10, NatsVersion::V2_12], test).await
 }
@@ -47,7 +47,7 @@ fn resets(version: NatsVersion) -> bool {
     version == NatsVersion::V2_15
 }
 
-/// A stream of `count` messages, and a relay that is not started yet, with a window of this size.
+/// Prepares a stream of `count` messages, and a relay with a window of this size that is not started yet.
 async fn world(
     version: NatsVersion,
     behaviour: impl FnMut(&Batch) -> Plan + Send + 'static,
@@ -61,19 +61,19 @@ async fn world(
     Ok(world)
 }
 
-/// Messages for the stream, and a module that reads it with this window.
+/// Publishes messages, and adds a module that reads them with this window.
 async fn fill(world: &World<FakeCentrifugo>, count: u64, window: usize) -> Result<()> {
     publish(world, 1..=count).await?;
     let toml = format!("stream = \"{STREAM}\"\ndeliver = \"all\"\nwindow = {window}\n");
     world.home.add_module(MODULE, &guests::component(MODULE)?, &toml)
 }
 
-/// The actor, 0, is not told what he did.
+/// Never 0, the actor, who gets no notification.
 fn user(number: u64) -> u64 {
     number % CHANNELS + 1
 }
 
-/// Messages that say their number, each for one channel.
+/// Publishes messages with their number, each for one channel.
 async fn publish(world: &World<FakeCentrifugo>, numbers: impl Iterator<Item = u64>) -> Result<()> {
     let message = |number: u64| {
         let event = json!({ "kind": "comment", "actor": 0, "text": number.to_string(), "followers": [user(number)] });
@@ -96,7 +96,7 @@ fn number(command: &Command) -> Result<u64> {
     Ok(notification.text.parse()?)
 }
 
-/// Every channel has shown its messages of the first `count`: all, in order, none twice.
+/// Checks that every channel has shown its share of the first `count` messages: all, in order, none twice.
 fn check(centrifugo: &FakeCentrifugo, count: u64) -> Result<()> {
     let mut shown: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for publication in centrifugo.executed().iter().filter(|publication| publication.shown) {
@@ -118,7 +118,7 @@ fn check(centrifugo: &FakeCentrifugo, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until so many messages have been shown.
+/// Waits until this many messages have been shown.
 async fn shows(world: &World<FakeCentrifugo>, count: usize) -> Result<()> {
     let enough = async || -> Result<()> {
         let shown = world.centrifugo.executed();
@@ -129,7 +129,7 @@ async fn shows(world: &World<FakeCentrifugo>, count: usize) -> Result<()> {
     eventually(SOON, format!("{count} messages to be shown"), enough).await
 }
 
-/// How long a relay held messages back, each time it did: from its log.
+/// Returns how long the relay held messages back each time, from its log.
 fn pauses(relay: &Relay) -> Vec<(usize, Duration)> {
     let field = |line: &str, name: &str| -> Option<u64> {
         let (_, rest) = line.split_once(&format!("{name}="))?;
@@ -146,7 +146,7 @@ fn pauses(relay: &Relay) -> Vec<(usize, Duration)> {
         .collect()
 }
 
-/// Past the capture of the test's output: figures to see, not assertions.
+/// Bypasses the capture of the test's output: these are figures to see, not assertions.
 fn print(version: NatsVersion, what: &str, pauses: &[(usize, Duration)]) -> Result<()> {
     let pauses: Vec<String> = pauses
         .iter()
@@ -160,7 +160,7 @@ fn print(version: NatsVersion, what: &str, pauses: &[(usize, Duration)]) -> Resu
     writeln!(std::io::stderr(), "NATS server {version}, {what}: {pauses}").context("printing")
 }
 
-/// Answers slowly, and now and then with an error after or before it has executed a command.
+/// Answers slowly, and now and then with an error before or after executing a command.
 fn troubled(seed: u64) -> impl FnMut(&Batch) -> Plan + Send + 'static {
     let mut random = fastrand::Rng::with_seed(seed);
     move |batch| {
@@ -238,7 +238,7 @@ async fn a_restarted_server_repeats_nothing_on_each_version() -> Result<()> {
     .await
 }
 
-/// Standby needs a reset. Both who checks and who runs are told so.
+/// Standby requires a reset. Both `check` and `run` say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn standby_on_a_server_that_is_too_old_for_it_is_refused_with_the_version_that_is_needed() -> Result<()> {
     on_each(async |version| {
@@ -260,7 +260,8 @@ async fn standby_on_a_server_that_is_too_old_for_it_is_refused_with_the_version_
     .await
 }
 
-/// What JetStream had just sent when the relay stopped pulling comes again, and nothing else; a quiet relay leaves nothing.
+/// Messages that JetStream had just sent when the relay stopped pulling come again, and nothing else. A quiet relay
+/// leaves nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_stops_in_good_order_repeats_nothing_on_any_version() -> Result<()> {
     const MESSAGES: u64 = 2_000;
@@ -299,7 +300,7 @@ async fn a_relay_that_stops_in_good_order_repeats_nothing_on_any_version() -> Re
     .await
 }
 
-/// A consumer with replicas tells of its deliveries and acks a moment later.
+/// A consumer with replicas reports its deliveries and acks a moment later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_with_replicas_keeps_the_order_on_each_version() -> Result<()> {
     const MESSAGES: u64 = 2_000;
@@ -327,7 +328,7 @@ async fn a_consumer_with_replicas_keeps_the_order_on_each_version() -> Result<()
         let mut relay = world.run().await?;
         shows(&world, 1_200).await?;
         third.restart().await?;
-        // A leader that has just been chosen may say that nothing is pending before it knows.
+        // A leader that was just elected may say that nothing is pending before it knows.
         shows(&world, usize::try_from(MESSAGES)?).await?;
         world.all_acked(SOON, STREAM, MODULE).await?;
         all.extend(pauses(&relay));
@@ -339,7 +340,7 @@ async fn a_consumer_with_replicas_keeps_the_order_on_each_version() -> Result<()
     .await
 }
 
-/// The first message fails, and nothing behind it is acked.
+/// The first message fails, and nothing after it is acked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_window_comes_again_in_order_on_each_version() -> Result<()> {
     const WINDOW: u64 = 5_000;
@@ -387,7 +388,7 @@ async fn a_full_window_comes_again_in_order_on_each_version() -> Result<()> {
     .await
 }
 
-/// Whoever is cut off while it holds back leaves a consumer with odd settings.
+/// A relay that is cut off while it holds messages back leaves a consumer with unusual settings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_killed_while_it_holds_back_is_followed_by_one_that_begins_again() -> Result<()> {
     const MESSAGES: u64 = 1_000;
@@ -399,7 +400,7 @@ async fn a_relay_killed_while_it_holds_back_is_followed_by_one_that_begins_again
         let takes_in = |status: &Value| module(status, MODULE)["received"].as_u64() >= Some(WINDOW as u64);
         relay.status_when(SOON, "the window to fill", takes_in).await?;
         relay.kill();
-        // It holds back for a tenth of a second at least, in which it has to be killed.
+        // The hold-back takes at least a tenth of a second. The relay must be killed within it.
         let cut_off = async || -> Result<()> {
             let mut relay = world.home.run().await?;
             relay.logs(SOON, HOLDING).await?;
@@ -427,8 +428,8 @@ async fn a_relay_killed_while_it_holds_back_is_followed_by_one_that_begins_again
     .await
 }
 
-/// Somebody who read from the consumer before still acks, and still has a pull open: some of what is redelivered, and then of what is new,
-/// goes there.
+/// An earlier reader of the consumer still sends acks and still has a pull open. Some redelivered messages, and then
+/// some new ones, go to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -> Result<()> {
     const MESSAGES: u64 = 1_000;
@@ -444,7 +445,7 @@ async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -
                 durable_name: Some(format!("slipring-{MODULE}")),
                 deliver_policy: DeliverPolicy::All,
                 ack_policy: AckPolicy::Explicit,
-                // So that nothing new is delivered to the open pull before the relay holds back.
+                // Keeps new messages from going to the open pull before the relay holds them back.
                 max_ack_pending: i64::try_from(DELIVERED)?,
                 ..Default::default()
             })
@@ -456,7 +457,7 @@ async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -
             "{} messages are delivered",
             delivered.len()
         );
-        // What the stream does not hold any more cannot come again.
+        // What the stream no longer holds cannot come again.
         let deleted = ACKED + 50;
         let stream = world.jetstream.get_stream(STREAM).await?;
         ensure!(stream.delete_message(deleted).await?, "it is deleted");
@@ -491,7 +492,7 @@ async fn late_acks_and_a_pull_that_somebody_left_open_do_not_break_the_order() -
                 ensure!(last < number, "{}: {number} after {last}", publication.channel);
             }
         }
-        // Those before them were taken care of by somebody else.
+        // The earlier reader acked those before them.
         ensure!(
             (ACKED + 1..=MESSAGES).all(|number| number == deleted || numbers.contains(&number)),
             "of {MESSAGES} messages {} are shown",

@@ -1,4 +1,4 @@
-//! What most tests begin with: the two servers, and a home for the relay.
+//! The beginning of most tests: the two servers, and a home for the relay.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::{Centrifugo, NatsServer};
 use slipring_support::{Api, eventually};
 
-/// For anything that should happen soon, on a busy machine.
+/// The limit for anything that should happen soon, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// Messages that are on their way into JetStream at once. It drops what it can't take in, so there is a bound.
+/// The most messages on their way into JetStream at once. JetStream drops what it cannot take in.
 const PUBLISHING: usize = 2_000;
 
 /// Makes two tests of each function: one gets `Api::Http`, and one `Api::Grpc`.
@@ -43,7 +43,7 @@ macro_rules! over_both {
 
 pub(crate) use over_both;
 
-/// `C` is the real Centrifugo, unless a test wants answers that it does not give on demand.
+/// `C` is the real Centrifugo, unless a test needs answers that it does not give on demand.
 pub struct World<C = Centrifugo> {
     pub nats: NatsServer,
     pub centrifugo: C,
@@ -52,12 +52,12 @@ pub struct World<C = Centrifugo> {
 }
 
 impl World {
-    /// Servers that run and a relay that does not yet. Centrifugo knows the namespaces of the examples and `unruly`.
+    /// Starts the servers and prepares a relay. Centrifugo knows the namespaces of the examples and `unruly`.
     pub async fn start() -> Result<Self> {
         Self::start_over(Api::Http).await
     }
 
-    /// The relay will speak this API of Centrifugo's.
+    /// The relay will use this API of Centrifugo.
     pub async fn start_over(api: Api) -> Result<Self> {
         let centrifugo = Centrifugo::start_with(know_unruly).await?;
         let (url, key) = (centrifugo.endpoint(api), centrifugo.api_key().to_owned());
@@ -82,12 +82,12 @@ impl World<FakeCentrifugo> {
 }
 
 impl<C> World<C> {
-    /// The relay will look for `centrifugo` at `url`.
+    /// The relay will expect `centrifugo` at `url`.
     pub async fn start_with(centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
         Self::start_on(NatsServer::start().await?, centrifugo, url, api_key).await
     }
 
-    /// The same, with this nats-server.
+    /// Does the same with this nats-server.
     pub async fn start_on(nats: NatsServer, centrifugo: C, url: &str, api_key: &str) -> Result<Self> {
         let jetstream = nats.jetstream().await?;
         let home = Home::new(binary(), &nats.url(), url, api_key)?;
@@ -99,7 +99,7 @@ impl<C> World<C> {
         })
     }
 
-    /// Makes a stream.
+    /// Creates a stream.
     pub async fn stream(&self, name: &str, subjects: &[&str]) -> Result<stream::Stream> {
         let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
         let config = stream::Config {
@@ -113,7 +113,7 @@ impl<C> World<C> {
             .with_context(|| format!("creating the stream {name}"))
     }
 
-    /// Publishes to JetStream, in order, and waits until all is stored.
+    /// Publishes to JetStream, in order, and waits until everything is stored.
     pub async fn publish<S: Into<String>, P: Into<Bytes>>(
         &self,
         messages: impl IntoIterator<Item = (S, P)>,
@@ -128,7 +128,7 @@ impl<C> World<C> {
         Ok(relay)
     }
 
-    /// How far the module's consumer is.
+    /// Returns the state of the module's consumer.
     pub async fn consumer(&self, stream: &str, module: &str) -> Result<consumer::Info> {
         let stream = self.jetstream.get_stream(stream).await?;
         stream
@@ -137,7 +137,7 @@ impl<C> World<C> {
             .context("looking up the consumer")
     }
 
-    /// Waits until the stream holds nothing that the module's consumer has not delivered and the relay has not acked.
+    /// Waits until the module's consumer has delivered everything in the stream and the relay has acked it.
     pub async fn all_acked(&self, patience: Duration, stream: &str, module: &str) -> Result<()> {
         let acked = async || -> Result<()> {
             let info = self.consumer(stream, module).await?;
@@ -147,7 +147,7 @@ impl<C> World<C> {
         eventually(patience, "all to be acknowledged", acked).await
     }
 
-    /// A module made of the guest `unruly`, reading all of the stream `UNRULY`, with more lines for its `.toml`.
+    /// Adds a module with the guest `unruly`, which reads all of the stream `UNRULY`. `more` is added to its `.toml`.
     pub fn add_unruly(&self, more: &str) -> Result<()> {
         let wasm = slipring_support::guests::component("unruly")?;
         self.home.add_module("unruly", &wasm, &unruly_toml(more))
@@ -164,7 +164,7 @@ pub async fn publish<S: Into<String>, P: Into<Bytes>>(
     messages: impl IntoIterator<Item = (S, P)>,
 ) -> Result<()> {
     futures::iter(messages)
-        // Sent in order, one after the other; the acks are awaited beside each other.
+        // The messages are sent one after the other, but their acks are awaited together.
         .then(async |(subject, payload)| jetstream.publish(subject.into(), payload.into()).await)
         .map_err(anyhow::Error::from)
         .try_for_each_concurrent(PUBLISHING, async |ack| ack.await.map(drop).map_err(anyhow::Error::from))
@@ -172,12 +172,12 @@ pub async fn publish<S: Into<String>, P: Into<Bytes>>(
         .context("storing messages in JetStream")
 }
 
-/// The path of the relay as built for this test.
+/// Returns the path of the relay built for this test.
 pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_slipring")
 }
 
-/// The status of one module.
+/// Returns the status of one module.
 pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
     let modules = status["modules"].as_array().map_or(&[][..], Vec::as_slice);
     modules

@@ -1,7 +1,8 @@
-//! What `examples/orders` does, with an output about as long as the input: it parses an order, sums its lines, and puts the
-//! result on a channel of its own with the order's revision as version.
+//! Does the same as `examples/orders`, with an output about as long as the input: parses an order, sums up its lines,
+//! and publishes the result to a channel of its own with the order's revision as version.
 //!
-//! `bench/src/throughput/bento.rs` has the same in Bento's mapping language, and `bench/src/arrived.rs` checks what comes out.
+//! `bench/src/throughput/bento.rs` contains the same in Bento's mapping language, and `bench/src/arrived.rs`
+//! checks the result.
 
 use serde::{Deserialize, Serialize};
 use slipring_sdk::{Message, Output, Publication, Result, transform};

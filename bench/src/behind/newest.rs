@@ -1,5 +1,5 @@
-//! Which channels show their newest state by now, as their histories tell. A subscriber of all of them would have to be sent
-//! every publication, which is most of the work on a machine of a few cores, and not what is measured.
+//! Reads from the histories which channels show their newest state. A subscriber of all channels would have to be sent
+//! every publication. On a machine of a few cores that is most of the work, and it is not what is measured.
 
 use std::time::Instant;
 
@@ -19,15 +19,15 @@ pub struct Newest {
 #[derive(Debug)]
 struct Channel {
     key: u32,
-    /// The newest.
+    /// The newest revision.
     revision: u32,
-    /// When it was seen there.
+    /// When the newest revision was seen.
     reached: Option<Instant>,
-    /// So far.
+    /// The publications so far.
     publications: u64,
 }
 
-/// `offset` counts all publications that a channel ever had.
+/// `offset` counts all publications that the channel ever had.
 #[derive(Deserialize)]
 struct History {
     #[serde(default)]
@@ -37,7 +37,7 @@ struct History {
 }
 
 impl Newest {
-    /// `revisions`: how many each key has.
+    /// `revisions` is how many each key has.
     pub fn new(revisions: &[u32]) -> Self {
         let channels = (0..).zip(revisions).map(|(key, &revision)| Channel {
             key,
@@ -50,7 +50,7 @@ impl Newest {
         }
     }
 
-    /// Looks at those that have not shown it yet.
+    /// Looks at the channels that have not shown their newest revision yet.
     pub async fn look(&mut self, centrifugo: &Centrifugo) -> Result<()> {
         let mut behind: Vec<&mut Channel> = self.channels.iter_mut().filter(|c| c.reached.is_none()).collect();
         if behind.is_empty() {
@@ -71,7 +71,7 @@ impl Newest {
         Ok(())
     }
 
-    /// When the channels reached it: the median one and the last, of those that did.
+    /// Returns when the median channel and the last one reached it, among those that did.
     pub fn reached(&self) -> Option<(Instant, Instant)> {
         let mut reached: Vec<Instant> = self.channels.iter().filter_map(|channel| channel.reached).collect();
         reached.sort_unstable();

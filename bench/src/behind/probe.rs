@@ -1,4 +1,4 @@
-//! What is new while the relay works on what is old: messages on a channel of their own, a few each second, and a subscriber who
+//! New messages while the relay works on old ones: a few each second on a channel of their own, and a subscriber that
 //! waits for them.
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use slipring_support::subscriber::Subscriber;
 use super::{SIZE, STREAM};
 use crate::event::Event;
 
-/// Later than this, a message is late.
+/// A message that takes longer than this is late.
 const LIVE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub struct Probe {
     log: Log,
 }
 
-/// Revision n is the n-th that was published.
+/// Revision n is the n-th published message.
 #[derive(Debug, Default)]
 pub struct Log {
     published: Vec<Instant>,
     /// When the channel showed anything at all.
     first_seen: Option<Instant>,
-    /// When it first showed what was new.
+    /// When a message first arrived in time.
     live: Option<Instant>,
     seen: usize,
 }
@@ -43,7 +43,7 @@ impl Probe {
         })
     }
 
-    /// Publishes one more.
+    /// Publishes one more message.
     pub async fn publish(&mut self, jetstream: &jetstream::Context) -> Result<()> {
         self.log.published.push(Instant::now());
         let event = Event {
@@ -93,12 +93,12 @@ impl Log {
         self.seen
     }
 
-    /// From publishing the first one until that, or a newer one, was seen.
+    /// Returns the time from publishing the first message until that one, or a newer one, was seen.
     pub fn first(&self) -> Option<Duration> {
         Some(self.first_seen? - *self.published.first()?)
     }
 
-    /// When one first came that was not late.
+    /// Returns when a message first arrived in time.
     pub fn live(&self) -> Option<Instant> {
         self.live
     }

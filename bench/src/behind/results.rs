@@ -1,4 +1,4 @@
-//! What came out, as it is written and as it is shown.
+//! The results, in the form that is written to a file and the form that is printed.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,30 +17,30 @@ pub struct Results {
     pub runs: Vec<Run>,
 }
 
-/// Times from the start of the relay's process on, where nothing else is said.
+/// Times are from the start of the relay's process, unless stated otherwise.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Run {
     pub way: String,
     /// From 1.
     pub round: usize,
-    /// Until the median channel showed its newest state; absent if not all channels do in the end.
+    /// Until the median channel showed its newest state. `None` if not all channels do in the end.
     pub median_newest_seconds: Option<f64>,
-    /// Until the last one did.
+    /// Until the last channel did.
     pub last_newest_seconds: Option<f64>,
-    /// From the publishing of a message right after the start until its channel showed it, or a newer one.
+    /// From publishing a message right after the start until its channel showed it, or a newer one.
     pub probe_seconds: Option<f64>,
     /// Until something new came through within a second.
     pub live_seconds: Option<f64>,
-    /// Until all that had been waiting was acknowledged.
+    /// Until the whole backlog was acknowledged.
     pub drained_seconds: f64,
-    /// Of the backlog.
+    /// Messages of the backlog.
     pub acknowledged: u64,
-    /// Of the backlog.
+    /// Publications from the backlog.
     pub publications: u64,
-    /// New messages meanwhile.
+    /// New messages during the run.
     pub probes: usize,
     pub probes_seen: usize,
-    /// The relay's, in bytes.
+    /// The relay's memory in bytes.
     pub peak_memory: u64,
 }
 

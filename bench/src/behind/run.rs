@@ -1,4 +1,4 @@
-//! One run: the relay starts, and everything is looked at until the backlog is behind it.
+//! One run: starts the relay and watches until it has worked off the backlog.
 
 use std::time::{Duration, Instant};
 
@@ -12,39 +12,39 @@ use crate::centrifugo::{Api, Target};
 use crate::clock;
 use crate::home::{self, CONSUMER, MODULE};
 
-/// Between two looks, each of which costs Centrifugo a few milliseconds.
+/// The pause between two looks. Each look costs Centrifugo a few milliseconds.
 const PACE: Duration = Duration::from_millis(100);
 
-/// For the module to start on a busy machine, or to be refused.
+/// How long the module may take to start on a busy machine, or to be refused.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Fewer messages a second than anything here works off.
+/// Messages a second: fewer than anything here works off.
 const SLOWEST: u64 = 2_000;
 
-/// Times from the start of the relay's process on, where nothing else is said.
+/// Times are from the start of the relay's process, unless stated otherwise.
 #[derive(Debug)]
 pub struct Measured {
-    /// Until the median channel, and the last one, showed its newest state; `None` if not all do.
+    /// Until the median channel, and the last one, showed their newest state. `None` if not all do.
     pub newest: Option<(Duration, Duration)>,
-    /// From the publishing of the first new message until its channel showed it, or a newer one.
+    /// From publishing the first new message until its channel showed it, or a newer one.
     pub probe: Option<Duration>,
     /// Until something new came through within a second.
     pub live: Option<Duration>,
-    /// Until all that had been waiting was acknowledged.
+    /// Until the whole backlog was acknowledged.
     pub drained: Duration,
-    /// Of the backlog.
+    /// Messages of the backlog.
     pub acknowledged: u64,
-    /// Of the backlog.
+    /// Publications from the backlog.
     pub publications: u64,
     pub probes: usize,
     pub probes_seen: usize,
-    /// The relay's, in bytes.
+    /// The relay's memory in bytes.
     pub peak_memory: u64,
 }
 
 /// `probe` is the key of the new messages.
 pub async fn run(world: &World, way: Way, probe: u32) -> Result<Measured> {
-    // Versions need a history, of whatever size.
+    // Versions require a history, of any size.
     let target = Target::start(1, |_| ()).await?;
     let home = home::home(
         &world.slipring,

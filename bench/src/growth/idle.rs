@@ -18,7 +18,7 @@ use slipring_support::servers::NatsServer;
 
 const STREAM: &str = "BENCH";
 
-/// What the stream holds, none of which is for these modules.
+/// Messages in the stream. None of them is for these modules.
 const MESSAGES: usize = 1_000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,12 +27,12 @@ pub struct Idle {
     /// From 1.
     pub round: usize,
     pub seconds: f64,
-    /// The relay's, in these seconds.
+    /// The relay's processor time during these seconds.
     pub cpu_seconds: f64,
     pub nats_cpu_seconds: f64,
-    /// What the relay holds in the end, in bytes.
+    /// The relay's memory at the end, in bytes.
     pub memory: u64,
-    /// The most that it ever held, in bytes.
+    /// The relay's largest memory at any time, in bytes.
     pub peak_memory: u64,
 }
 
@@ -73,7 +73,7 @@ async fn one(options: &Options, modules: u32, round: usize, settle: Duration, wa
     home.env("SLIPRING_MODULES__CACHE_DIR", home.path().join("cache"));
     let files = TempDir::new().context("making a directory for modules")?;
     add_idle(&home, STREAM, &distinct(files.path(), modules)?)?;
-    // As it is after a restart: what compiling took is given back.
+    // The state after a restart: memory that compiling took has been given back.
     let mut relay = home.run().await?;
     running(&relay, modules).await?;
     relay.stop(Duration::from_secs(30)).await?;

@@ -1,4 +1,4 @@
-//! Modules, as many as are wanted, all with the guest of the bench.
+//! Any number of modules, all with the guest of the bench.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use slipring_support::guests;
 use slipring_support::relay::{Home, Relay};
 
-/// For a hundred modules to be compiled on a busy machine.
+/// How long a hundred modules may take to compile on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// In a directory, each with a file of its own that differs from the others: the cache of compiled modules takes equal ones for
-/// the same, so that only the first of a hundred would be compiled.
+/// Puts module files into a directory, each slightly different. The cache of compiled modules would treat equal files
+/// as one and compile only the first of a hundred.
 pub fn distinct(dir: &Path, count: u32) -> Result<Vec<PathBuf>> {
     let guest = guests::component("bench-guest")?;
     let wasm = std::fs::read(&guest).with_context(|| format!("reading {}", guest.display()))?;
@@ -23,17 +23,17 @@ pub fn distinct(dir: &Path, count: u32) -> Result<Vec<PathBuf>> {
     (0..count).map(one).collect()
 }
 
-/// With a custom section at its end, which means nothing.
+/// Appends a custom section with a number, which has no effect.
 fn numbered(wasm: &[u8], number: u32) -> Vec<u8> {
     const NAME: &[u8] = b"bench";
     let mut section = vec![NAME.len() as u8];
     section.extend(NAME);
     section.extend(number.to_le_bytes());
-    // The id of custom sections, and a length that fits into seven bits.
+    // The ID of custom sections, and a length that fits into seven bits.
     [wasm, &[0, section.len() as u8], &section].concat()
 }
 
-/// Waits until as many modules run.
+/// Waits until this many modules run.
 pub async fn running(relay: &Relay, count: u32) -> Result<()> {
     let run = |status: &serde_json::Value| {
         let modules = status["modules"].as_array().map_or(&[][..], Vec::as_slice);
@@ -44,7 +44,7 @@ pub async fn running(relay: &Relay, count: u32) -> Result<()> {
     relay.status_when(PATIENCE, &what, run).await.map(drop)
 }
 
-/// Adds modules that wait for what never comes: each on a subject of its own of a stream that others work on.
+/// Adds idle modules. Each reads a subject of its own, without any messages, from a stream that other modules work on.
 pub fn add_idle(home: &Home, stream: &str, files: &[PathBuf]) -> Result<()> {
     for (number, wasm) in files.iter().enumerate() {
         let toml = format!("stream = \"{stream}\"\nsubjects = [\"{stream}.idle.{number}\"]\n");

@@ -1,4 +1,4 @@
-//! What came out, as it is written and as it is shown.
+//! The results, in the form that is written to a file and the form that is printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,10 +28,10 @@ pub struct Run {
     pub case: String,
     /// From 1.
     pub round: usize,
-    /// What was waiting.
+    /// Messages that were waiting.
     pub backlog: usize,
     pub message_bytes: usize,
-    /// While the clock ran.
+    /// Messages while the clock ran.
     pub messages: u64,
     pub seconds: f64,
     pub messages_per_second: f64,
@@ -199,7 +199,7 @@ impl fmt::Display for Results {
     }
 }
 
-/// Each once, in the order in which they first come.
+/// Returns each value once, in order of first appearance.
 fn distinct<T: PartialEq + Copy>(all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     let mut distinct = Vec::new();
     for one in all {

@@ -1,4 +1,4 @@
-//! One case: the relay drains what waits.
+//! One case: the relay drains the backlog.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::event::Event;
 use crate::home;
 use crate::meter::{Meter, Used};
 
-/// Of a message: what is there by default, 32 MiB for 4,096.
+/// Window bytes per message: the default of 32 MiB for 4,096.
 const WINDOW_BYTES: usize = 8_192;
 
-/// Histories that are read afterwards, at most.
+/// The most histories that are read afterwards.
 const CHECKED: u32 = 2_000;
 
-/// So many messages are expected to take no longer than the limit.
+/// This many messages are expected to take no longer than the limit.
 const PER_LIMIT: usize = 400_000;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Measured {
     pub used: BTreeMap<String, Used>,
 }
 
-/// `limit` in seconds; cases with more messages get more of it.
+/// `limit` is in seconds. Cases with more messages get more time.
 pub async fn run(world: &World, case: &Case, limit: f64) -> Result<Measured> {
     let (load, setup) = (case.load, case.relay);
     let filled = world.filled(load)?;
@@ -57,7 +57,7 @@ pub async fn run(world: &World, case: &Case, limit: f64) -> Result<Measured> {
     add_idle(&home, stream, &distinct(files.path(), setup.idle)?)?;
     world.nats.forget_peak_memory()?;
     let mut relay = home.run().await?;
-    // The work begins when those that have none are at rest: starting them is another question.
+    // Wait until the idle modules have started. Their start is measured elsewhere.
     running(&relay, setup.idle).await?;
 
     let wasm = guests::component("bench-guest")?;
@@ -100,7 +100,7 @@ pub async fn run(world: &World, case: &Case, limit: f64) -> Result<Measured> {
     })
 }
 
-/// Reads the histories of all channels, or of some if there are too many of them.
+/// Reads the histories of all channels, or of some if there are too many.
 async fn check(target: &Target, case: &Case, filled: &Filled, drained: &Drained) -> Result<Arrived> {
     let every = case.load.keys.div_ceil(CHECKED);
     let is_checked = |event: &&Event| event.key.is_multiple_of(every);
@@ -108,7 +108,7 @@ async fn check(target: &Target, case: &Case, filled: &Filled, drained: &Drained)
     let acknowledged = if every == 1 {
         drained.acknowledged
     } else {
-        // With so many channels there is one stream, of which the first ones are acknowledged.
+        // With so many channels there is one stream, and the acknowledged messages are its first ones.
         let acknowledged = filled.events.iter().take(usize::try_from(drained.acknowledged)?);
         acknowledged.filter(is_checked).count() as u64
     };

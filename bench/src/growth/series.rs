@@ -1,4 +1,4 @@
-//! What is varied.
+//! The series: what is varied.
 
 use crate::options::Options;
 
@@ -18,15 +18,15 @@ pub struct Case {
     pub relay: Relay,
 }
 
-/// What waits in the streams when the clock starts.
+/// The content of the streams when the clock starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     pub messages: usize,
-    /// As many channels.
+    /// Also the number of channels.
     pub keys: u32,
-    /// Of a message, in bytes.
+    /// Bytes of a message.
     pub size: usize,
-    /// The messages and the channels are divided among as many streams, each with a module of its own.
+    /// Messages and channels are divided among this many streams, each with a module of its own.
     pub streams: u32,
 }
 
@@ -48,7 +48,7 @@ const RELAY: Relay = Relay {
     workers: 1,
 };
 
-/// A stream stays below it, so that large messages are fewer.
+/// The largest size of a stream. Series with large messages have fewer of them.
 const MAX_STREAM_BYTES: usize = 512 << 20;
 
 pub fn all(options: &Options) -> Vec<Series> {
@@ -154,7 +154,7 @@ pub fn all(options: &Options) -> Vec<Series> {
     ]
 }
 
-/// A case for each of the values, or of those for a smoke run.
+/// Returns a case for each of the values, or for each of `smoke` in a smoke run.
 fn of<T>(options: &Options, full: &[(T, &str)], smoke: &[(T, &str)], case: impl Fn(&T, &str) -> Case) -> Vec<Case> {
     let values = if options.smoke { smoke } else { full };
     values.iter().map(|(value, label)| case(value, label)).collect()

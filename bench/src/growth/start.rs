@@ -1,5 +1,5 @@
-//! How long a relay takes from the start of its process to what subscribers see, with its compiled modules in the cache and
-//! without. A message waits for each module.
+//! How long a relay takes from the start of its process until subscribers see something, with and without compiled
+//! modules in the cache. A message waits for each module.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,11 +23,11 @@ use crate::options::Options;
 const STREAM: &str = "BENCH";
 const SIZE: usize = 200;
 
-/// For a hundred modules to be compiled on a busy machine.
+/// How long a hundred modules may take to compile on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Until the relay takes a file for one that nobody is writing to, and reads it once instead of twice: what it finds at a
-/// restart is older.
+/// When a file is this old, the relay assumes that nobody is writing to it, and reads it once instead of twice. Files
+/// at a real restart are older.
 const AGED: Duration = Duration::from_secs(11);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct Start {
     pub cached: bool,
     /// From the start of the process until a subscriber had the message of any module.
     pub first_seconds: f64,
-    /// Until it had those of all.
+    /// Until it had those of all modules.
     pub all_seconds: f64,
 }
 
@@ -48,7 +48,7 @@ pub async fn run(options: &Options) -> Result<Vec<Start>> {
     let mut all = Vec::new();
     for &modules in modules {
         let mut world = World::start(options, modules).await?;
-        // The consumers come into being, which a restart has no need to do; and the files grow old.
+        // The first start creates the consumers, which a restart does not need to do, and the files grow old meanwhile.
         let files_are_old = Instant::now() + AGED;
         world.restart(false).await.context("starting for the first time")?;
         if !options.smoke {
@@ -80,7 +80,7 @@ struct World {
     jetstream: jetstream::Context,
     subscriber: Subscriber,
     starts: u32,
-    // They run until the end of all.
+    // They run until the end of the measurement.
     _nats: NatsServer,
     _target: Target,
 }
@@ -122,8 +122,8 @@ impl World {
         })
     }
 
-    /// Stores a message for each module, starts the relay and stops it again. How long until the first and the last message
-    /// were there.
+    /// Stores a message for each module, starts the relay and stops it again. Returns how long it took until the first
+    /// and the last message arrived.
     async fn restart(&mut self, cached: bool) -> Result<(Duration, Duration)> {
         self.starts += 1;
         for key in 0..self.modules {

@@ -17,7 +17,7 @@ use crate::options::Options;
 pub struct World {
     pub nats: NatsServer,
     pub slipring: PathBuf,
-    /// Not the user's: what is in there should not depend on what ran before, nor stay.
+    /// Not the user's cache, so that the content does not depend on earlier runs and does not stay.
     pub cache: TempDir,
     filled: Vec<Filled>,
 }
@@ -27,7 +27,7 @@ pub struct World {
 pub struct Filled {
     load: Load,
     pub streams: Vec<Stream>,
-    /// Those of all streams.
+    /// The events of all streams.
     pub events: Vec<Event>,
 }
 

@@ -1,4 +1,4 @@
-//! What came out, as it is written and as it is shown.
+//! The results, in the form that is written to a file and the form that is printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use crate::paced::{Delivery, KEYS, SIZE, at_most};
 use crate::statistics::{Spread, milliseconds, ratios, thousands};
 use crate::table::table;
 
-/// A publisher that is later than this for one message in a hundred did not keep the pace.
+/// If one message in a hundred is later than this, the publisher did not keep the pace.
 const LATE: u32 = 5_000;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Results {
     pub message_bytes: usize,
     pub channels: u32,
-    /// Of each run, after the warm-up.
+    /// The length of each run, after the warm-up.
     pub seconds: f64,
     pub runs: Vec<Run>,
 }
@@ -32,15 +32,15 @@ pub struct Run {
     pub rate: u32,
     /// From 1.
     pub round: usize,
-    /// After the warm-up.
+    /// Messages after the warm-up.
     pub messages: usize,
     pub p50: u32,
     pub p99: u32,
     pub p999: u32,
     pub max: u32,
-    /// By how much the publisher was behind its schedule, 99 times in 100.
+    /// How late the publisher was for 99 messages in 100.
     pub publisher_late_p99: u32,
-    /// By process, with the warm-up.
+    /// By process, including the warm-up.
     pub used: BTreeMap<String, Used>,
 }
 
@@ -59,7 +59,7 @@ impl Results {
         Spread::of(runs.map(number))
     }
 
-    /// In ascending order.
+    /// Returns the rates in ascending order.
     fn rates(&self) -> Vec<u32> {
         let mut rates: Vec<u32> = self.runs.iter().map(|run| run.rate).collect();
         rates.sort_unstable();

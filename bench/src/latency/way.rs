@@ -17,7 +17,7 @@ use crate::paced::{self, Load, Observed, observe};
 
 const STREAM: &str = "BENCH";
 
-/// For the relay to have its consumer and to read from it.
+/// How long the relay may take to create its consumer and read from it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ enum Kind {
     OwnConsumer,
 }
 
-/// What the others are measured against.
+/// The way that the others are compared with.
 pub const REFERENCE: &str = "centrifugo";
 
 pub const WAYS: [Way; 3] = [
@@ -80,7 +80,7 @@ impl Way {
     }
 }
 
-/// The relay with its default settings, idempotency keys and all.
+/// The relay with its default settings, including idempotency keys.
 async fn relay(trial: Trial<'_>, api: Api) -> Result<Measured> {
     let load = trial.load(Headers::None);
     paced::empty_stream(trial.nats, STREAM).await?;
@@ -135,7 +135,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Publisher and subscriber are this process: what it costs to measure.
+    /// Publisher and subscriber are in this process, so its usage is the cost of measuring.
     fn meter<'b>(&self, target: &'b Target) -> Meter<'b>
     where
         'a: 'b,

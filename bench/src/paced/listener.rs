@@ -1,5 +1,5 @@
-//! One WebSocket connection that is subscribed to every channel, and sees to it that each message comes once, and in the order of
-//! its channel. It costs little: the processes that are measured need the machine.
+//! One WebSocket connection that is subscribed to every channel. It checks that each message comes once and in the
+//! order of its channel. It uses little processor time, which the measured processes need.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ use super::publisher::{Publisher, Sent};
 use super::{Delivery, KEYS, Observed};
 use crate::event::{self, Event};
 
-/// Between two looks at what has arrived. The subscriber has noted the time of each, and being woken for each would cost more.
+/// The pause between two looks at what has arrived. The subscriber records the time of each message, and waking up for
+/// each one would cost more.
 const PACE: Duration = Duration::from_millis(10);
 
-/// For the next to arrive, when not all have.
+/// How long to wait for the next message while some are missing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long something that is there twice would take to show.
+/// How long to watch for duplicates at the end.
 const AFTERMATH: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Listener {
     arrivals: Arrivals,
 }
 
-/// What has arrived, in its order.
+/// The messages that have arrived, in order.
 #[derive(Debug)]
 struct Arrivals {
     /// The newest revision of each key.
@@ -44,7 +45,7 @@ impl Listener {
         })
     }
 
-    /// Until the publisher is through and all that it published has arrived.
+    /// Returns once the publisher is done and everything that it published has arrived.
     pub async fn listen(mut self, publisher: Publisher) -> Result<Observed> {
         while !publisher.is_finished() {
             sleep(PACE).await;
@@ -69,7 +70,7 @@ impl Listener {
         self.arrivals.deliveries(&sent)
     }
 
-    /// Whether anything has arrived.
+    /// Returns true if anything has arrived.
     fn take_in(&mut self) -> Result<bool> {
         let received = self.subscriber.drain()?;
         received.iter().try_for_each(|received| self.arrivals.push(received))?;
@@ -135,7 +136,7 @@ impl Arrivals {
     }
 }
 
-/// Only as much of it as is needed: what is in a publication is judged where the clock does not run (`arrived`).
+/// Reads only what is needed here. `arrived` checks publications when the clock does not run.
 fn read(channel: &str, data: &[u8]) -> Option<Event> {
     const FIELD: &[u8] = b"\"revision\":";
     let (_, key) = channel.split_once(':')?;

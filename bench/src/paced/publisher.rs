@@ -1,5 +1,5 @@
-//! Publishes on an absolute schedule: a message that is late does not delay those that follow. It has a thread of its own, since
-//! tokio's timers are good to a millisecond only, in which ten messages may be due.
+//! Publishes on an absolute schedule: a late message does not delay the following ones. It has a thread of its own,
+//! because tokio's timers have a resolution of a millisecond, in which ten messages may be due.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::SIZE;
 use crate::event::Event;
 use crate::fill::{Headers, headers_of};
 
-/// What is to be published, and how fast.
+/// What to publish, and how fast.
 #[derive(Debug)]
 pub struct Load {
     pub nats: String,
@@ -25,14 +25,14 @@ pub struct Load {
     pub events: Vec<Event>,
 }
 
-/// One that publishes. Dropping it ends it.
+/// A running publisher. Dropping it ends it.
 #[derive(Debug)]
 pub struct Publisher {
     thread: JoinHandle<Result<Vec<Sent>>>,
     stop: Stop,
 }
 
-/// Ends a publisher before it is through; a clone ends the same one.
+/// Ends a publisher early. A clone ends the same one.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -61,7 +61,7 @@ impl Publisher {
         self.thread.is_finished()
     }
 
-    /// What it has published.
+    /// Returns what it has published.
     pub async fn sent(mut self) -> Result<Vec<Sent>> {
         (&mut self.thread).await.context("the publisher broke")?
     }
@@ -84,7 +84,7 @@ impl Stop {
 }
 
 fn publish(load: &Load, stop: &Stop) -> Result<Vec<Sent>> {
-    // The client's own task runs on this thread too, while it is waited for: so a message is on its way when the wait is over.
+    // The client's own task also runs on this thread while it waits, so a message has left when the wait is over.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = runtime.block_on(async_nats::connect(&load.nats))?;
     let mut sent = Vec::with_capacity(load.events.len());
@@ -107,7 +107,8 @@ fn publish(load: &Load, stop: &Stop) -> Result<Vec<Sent>> {
     Ok(sent)
 }
 
-/// Does not wait for JetStream's ack: a message that it did not store does not arrive either. Returns when it was sent.
+/// Returns when the message was sent, without waiting for JetStream's ack: a message that was not stored does not
+/// arrive either.
 async fn send(client: &Client, load: &Load, event: Event) -> Result<Instant> {
     let subject = format!("{}.{}", load.stream, event.key);
     let payload = event.payload(SIZE).into();

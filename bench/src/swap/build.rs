@@ -1,5 +1,5 @@
-//! Builds of the same module that differ from each other as a new version does from the old one: the relay has not seen these bytes
-//! before, so it has to compile, check and try them. What they do is the same, so that what arrives can be judged as ever.
+//! Builds of the same module whose bytes differ, as those of a new version do. The relay has not seen these bytes
+//! before, so it has to compile, check and try them. They behave the same, so the results can be checked as always.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use slipring_support::guests;
 use slipring_support::relay::Home;
 
-/// The guest of the bench with `number` in it.
+/// Returns the guest of the bench with `number` in it.
 pub fn another(home: &Home, number: usize) -> Result<PathBuf> {
     let guest = guests::component("bench-guest")?;
     let mut wasm = std::fs::read(&guest).with_context(|| format!("reading {}", guest.display()))?;
@@ -17,8 +17,9 @@ pub fn another(home: &Home, number: usize) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// A section that means nothing, which may stand anywhere between others:
-/// <https://webassembly.github.io/spec/core/binary/modules.html#custom-section>. Both texts are short, so that lengths fit into a byte.
+/// Returns a section without meaning, which may be anywhere between others:
+/// <https://webassembly.github.io/spec/core/binary/modules.html#custom-section>. Both texts are short, so that lengths
+/// fit into a byte.
 fn custom_section(name: &str, content: &str) -> Vec<u8> {
     let length = |text: &str, more: usize| u8::try_from(text.len() + more).unwrap_or(u8::MAX).min(127);
     let mut section = vec![0, length(&format!("{name}{content}"), 1), length(name, 0)];

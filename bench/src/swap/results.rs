@@ -1,4 +1,4 @@
-//! What came out, as it is written and as it is shown.
+//! The results, in the form that is written to a file and the form that is printed.
 
 use std::fmt;
 use std::time::Instant;
@@ -21,21 +21,21 @@ pub struct Results {
 /// Times in microseconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Swap {
-    /// From the file's replacement until the status showed the new module, which is asked every 50 ms.
+    /// From the file's replacement until the status showed the new module. The status is polled every 50 ms.
     pub took: u32,
-    /// From the replacement until a moment after that.
+    /// From the replacement until shortly after that.
     pub with: Window,
-    /// As long, and just before.
+    /// The same length of time, just before.
     pub without: Window,
 }
 
-/// What was received in a time.
+/// What was received in a period.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Window {
     pub messages: usize,
-    /// Between two receipts, of whatever channels.
+    /// Between two receipts on any channels.
     pub longest_gap: u32,
-    /// Between two publishes: the machine's part in it, since the publisher runs there too.
+    /// Between two publishes. This shows the machine's share, because the publisher runs on it too.
     pub longest_gap_of_publisher: u32,
     pub p50: u32,
     pub p99: u32,
@@ -122,7 +122,7 @@ mod tests {
     fn a_swap_is_compared_with_the_time_before_it() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        // One each millisecond, except that those of a while all come at its end.
+        // One delivery each millisecond, except for a period whose deliveries all come at its end.
         let delivery = |millis| Delivery {
             due: at(millis),
             sent: at(millis),

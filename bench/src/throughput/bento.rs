@@ -1,5 +1,5 @@
-//! Bento, with what it has for this: its `nats_jetstream` input, a mapping that does what the guest does, and its `http_client`
-//! output. It does not look into Centrifugo's answers, which report errors with status 200.
+//! Bento with its own means: the `nats_jetstream` input, a mapping that does what the guest does, and the `http_client`
+//! output. It ignores Centrifugo's replies, which report errors with status 200.
 
 use std::process::Command;
 use std::time::Duration;
@@ -22,9 +22,9 @@ const CONSUMER: &str = "bento";
 /// What it sends, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// One request a message, to `/api/publish`; the order is lost with more than one in flight.
+    /// One request per message, to `/api/publish`. With more than one in flight, the order is lost.
     Publish { in_flight: usize },
-    /// Many in one request to `/api/batch`, one request after the other.
+    /// Many messages in one request to `/api/batch`, one request after the other.
     Batch { size: usize },
 }
 
@@ -72,8 +72,8 @@ impl Output {
     deliver: all
     max_ack_pending: 10000"#
         );
-        // Gathered where they come in, since the output would wait for a batch to be full with what its own limit in flight
-        // lets through.
+        // Batches are made at the input: the output would wait for a full batch of messages that its own limit in
+        // flight never lets through.
         let input = match self {
             Self::Publish { .. } => format!("  {input}"),
             Self::Batch { size } => format!(

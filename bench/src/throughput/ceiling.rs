@@ -1,5 +1,5 @@
-//! Centrifugo alone, fed by a client that does nothing but send what was prepared before the clock started: the most that
-//! anything which sends batches can reach. Eight batches are in flight, each with channels of its own, so that order is kept.
+//! Centrifugo alone, fed by a client that only sends what was prepared before the clock started. Nothing that sends
+//! batches can be faster. Eight batches are in flight, each with channels of its own, so that the order is kept.
 
 mod grpc;
 mod http;
@@ -41,7 +41,7 @@ pub async fn run(world: &World, delay: Duration, api: Api, keys: bool) -> Result
             Api::Grpc => Lane::Grpc(grpc::Lane::prepare(&endpoint, key, &events, keys).await?),
         });
     }
-    // Prepared, this is most of what this process holds: its memory says nothing.
+    // The prepared batches are most of this process's memory, so its memory says nothing.
     let meter = Meter::default()
         .watch("client", || Usage::of(std::process::id()))
         .watch("centrifugo", || target.centrifugo.usage());

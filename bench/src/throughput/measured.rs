@@ -1,4 +1,4 @@
-//! What came of one way, measured.
+//! The result of one measured way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

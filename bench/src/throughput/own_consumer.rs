@@ -1,4 +1,4 @@
-//! Centrifugo's own consumer: no transform, and no process between.
+//! Centrifugo's own consumer: no transform, and no process in between.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::delay::Link;
 use crate::meter::Meter;
 use crate::own_consumer::{self, CONSUMER, consumers};
 
-/// The delay lies between NATS and Centrifugo, since there is nothing else to delay.
+/// The delay is between NATS and Centrifugo, because there is no other link.
 pub async fn run(world: &World, delay: Duration) -> Result<Measured> {
     let link = Link::unless_zero(&world.nats.url(), delay)?;
     let nats = link
@@ -32,7 +32,7 @@ pub async fn run(world: &World, delay: Duration) -> Result<Measured> {
     let drained = clock::drain_all(&watched, world.limit, &meter, begin)
         .await
         .with_context(|| format!("Centrifugo logged:\n{}", target.centrifugo.log().join("\n")))?;
-    // Before its histories are read: it would go on meanwhile.
+    // Removed before its histories are read, because it would go on meanwhile.
     world.forget_consumers().await?;
     let arrived = arrived(&target.centrifugo, &world.events, SIZE, Shape::AsPublished).await?;
     arrived.ensure_in_order(drained.all.then_some(world.events.len() as u64), drained.acknowledged)?;

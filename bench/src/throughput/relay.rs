@@ -1,4 +1,4 @@
-//! The relay, with a transform that does something, in its strict order.
+//! The relay in its strict order, with a transform that does real work.
 
 use std::time::Duration;
 

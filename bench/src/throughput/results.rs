@@ -1,4 +1,4 @@
-//! What came out, as it is written and as it is shown.
+//! The results, in the form that is written to a file and the form that is printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct Run {
     pub delay_ms: u64,
     /// From 1.
     pub round: usize,
-    /// While the clock ran.
+    /// Messages while the clock ran.
     pub messages: u64,
     pub seconds: f64,
     pub messages_per_second: f64,
@@ -51,7 +51,7 @@ impl Results {
         }
     }
 
-    /// In ascending order.
+    /// Returns the delays in ascending order.
     pub fn delays(&self) -> Vec<u64> {
         let mut delays: Vec<u64> = self.runs.iter().map(|run| run.delay_ms).collect();
         delays.sort_unstable();
@@ -59,7 +59,7 @@ impl Results {
         delays
     }
 
-    /// Those that were measured, by name and title, in the order in which they are shown.
+    /// Returns the measured ways, by name and title, in the order in which they are shown.
     pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         WAYS.iter()
             .filter(|way| self.runs.iter().any(|run| run.way == way.name))
@@ -114,7 +114,7 @@ impl Results {
         table(head, &rows.collect::<Vec<_>>())
     }
 
-    /// CPU seconds a million messages, and the peak of memory, of each process.
+    /// Returns CPU seconds per million messages, and the peak of memory, of each process.
     fn usage(&self, delay_ms: u64) -> String {
         let rows = WAYS.iter().filter_map(|way| {
             self.rate(way.name, delay_ms)?;
@@ -197,7 +197,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// With as many digits as it takes to tell it from others.
+/// Formats the ratio with enough digits to tell it from others.
 fn ratio(ratio: f64) -> String {
     match ratio {
         ratio if ratio >= 10.0 => format!("{ratio:.0}"),

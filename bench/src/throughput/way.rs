@@ -14,7 +14,7 @@ pub struct Way {
     /// For `--only` and for files.
     pub name: &'static str,
     pub title: &'static str,
-    /// Whether a smoke run has it.
+    /// Whether a smoke run includes it.
     pub in_smoke: bool,
     kind: Kind,
 }
@@ -27,7 +27,7 @@ enum Kind {
     Ceiling { api: Api, keys: bool },
 }
 
-/// What the others are measured against.
+/// The way that the others are compared with.
 pub const REFERENCE: &str = "centrifugo";
 
 pub const WAYS: [Way; 12] = [
@@ -117,7 +117,7 @@ const fn way(name: &'static str, title: &'static str, kind: Kind) -> Way {
     Way {
         name,
         title,
-        // Bento takes minutes to build, and is not what is tested there.
+        // Bento takes minutes to build, and is not what the smoke run tests.
         in_smoke: !matches!(kind, Kind::Bento(_)),
         kind,
     }

@@ -15,12 +15,12 @@ use crate::options::Options;
 
 /// Bytes of a message.
 pub const SIZE: usize = 200;
-/// As many channels.
+/// Also the number of channels.
 pub const KEYS: u32 = 1_000;
 
 /// The stream without headers.
 pub const PLAIN: &str = "BENCH";
-/// The same messages, with the headers that Centrifugo's own consumer needs: the others are not burdened with them.
+/// The same messages with the headers that Centrifugo's own consumer needs. The other ways do not carry them.
 pub const WITH_HEADERS: &str = "BENCH_HEADERS";
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl World {
         })
     }
 
-    /// How many publications a channel has to remember to hold all that comes.
+    /// Returns how many publications a channel's history must hold to keep everything.
     pub fn history(&self) -> usize {
         self.events.len()
     }

@@ -412,7 +412,7 @@ fn one_way_to_authenticate_is_enough() {
     /etc/slipring/slipring.toml:4:14: `nats.creds_file` and `nats.nkey_file` and `nats.token_file` are set together; only one way to authenticate can be used
     /etc/slipring/slipring.toml:4:14: the credentials for NATS hold no user JWT; they must be what `nsc generate creds` writes
     "#);
-    // The environment's way replaces the file's.
+    // The environment's way to authenticate replaces the file's.
     let env = [("SLIPRING_NATS__TOKEN".to_owned(), "t".to_owned())];
     let config = parse_config(&dir.path().join("slipring.toml"), "nats.nkey_file = 'seed'", env).unwrap();
     assert_eq!(config.nats.auth, NatsAuth::Token(Secret::new("t")));

@@ -41,7 +41,7 @@ fn facts<'a>(message: &'a Message, rejection: &'a Rejection) -> Facts<'a> {
     }
 }
 
-/// As it is read again.
+/// Reads the letter again.
 fn opened(letters: &[(HeaderMap, Bytes)]) -> Opened {
     let mut assembly = Assembly::default();
     let mut whole = None;
@@ -114,7 +114,7 @@ fn a_payload_that_does_not_fit_with_the_headers_comes_in_parts() {
     assert_ne!(value(&letters[0].0, "Nats-Msg-Id"), value(&letters[1].0, "Nats-Msg-Id"));
 }
 
-/// The message of a letter that was stored so.
+/// Returns the message of the stored letter.
 fn reopened(letters: &[(HeaderMap, Bytes)]) -> Message {
     let (mut assembly, mut whole) = (Assembly::default(), None);
     for (number, (headers, payload)) in (1..).zip(letters) {
@@ -159,7 +159,7 @@ fn whatever_the_message_is_its_letter_gives_it_back() {
         for max_payload in [1 << 20, 70_000] {
             let letters = letters(facts(&message, &rejection("no")), max_payload);
             for (headers, payload) in &letters {
-                // Some are added when it is sent.
+                // Some headers are added when it is sent.
                 let fits = size(headers) <= 65_535 - 256 && size(headers) + payload.len() <= max_payload;
                 assert!(fits, "{} bytes of headers", size(headers));
             }
@@ -205,7 +205,7 @@ fn a_letter_says_what_became_of_each_channel_and_which_it_replaces() {
 }
 
 proptest! {
-    /// Whatever a message has, in however many parts: it comes back as it was.
+    /// Whatever a message contains and however many parts its letter has, it comes back unchanged.
     #[test]
     fn a_message_comes_back_as_it_was(
         payload in prop::collection::vec(any::<u8>(), 0..3000),
@@ -228,7 +228,7 @@ proptest! {
         let rejection = rejection("no");
         let stored = letters(Facts { results: results.as_ref(), ..facts(&message, &rejection) }, max_payload);
         for (headers, payload) in &stored {
-            // With the largest header of ours the smallest server would take no payload at all.
+            // With our largest headers, the smallest server would accept no payload at all.
             prop_assert!(size(headers) + payload.len() <= max_payload.max(size(headers) + 1));
         }
         let opened = opened(&stored);

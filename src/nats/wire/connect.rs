@@ -1,4 +1,4 @@
-//! Makes a connection as the client does: to one of the same servers, with the same TLS, and with the same credentials.
+//! Connects as the client does: to one of the same servers, with the same TLS settings and credentials.
 
 use std::fmt;
 use std::io;
@@ -27,13 +27,13 @@ use super::frame::{Decoder, Malformed, Operation};
 use crate::config::{self, NatsAuth, NatsTls};
 use crate::nats::Nats;
 
-/// For one address to take the connection, TLS and the handshake included: what the client allows it.
+/// The limit for connecting to one address, including TLS and the handshake. It is the same as in the client.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The client may be about to connect again, and then does not answer: the servers of the configuration are enough.
+/// The client may be about to reconnect and not reply. Then the configured servers are enough.
 const POOL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A connection that is ready, and what was read of it beyond the handshake.
+/// A connection after its handshake, with the bytes that were read beyond it.
 pub(super) struct Ready {
     pub(super) socket: Socket,
     pub(super) buffer: BytesMut,
@@ -59,7 +59,7 @@ pub enum ConnectError {
     Credentials(String),
 }
 
-/// To the first server that takes it: those first that the client has had no trouble with.
+/// Connects to the first server that accepts, starting with those that have given the client no trouble.
 pub(super) async fn connect(nats: &Nats) -> Result<Ready, ConnectError> {
     let config = &nats.config;
     let mut last = None;
@@ -79,7 +79,7 @@ pub(super) async fn connect(nats: &Nats) -> Result<Ready, ConnectError> {
     Err(last.unwrap_or_else(|| ConnectError::Address(String::new())))
 }
 
-/// The servers that the client knows, which may be more than are configured.
+/// Returns the servers that the client knows, which may be more than are configured.
 async fn servers(nats: &Nats) -> Vec<String> {
     let configured = || nats.config.servers.clone();
     let Ok(Ok(mut pool)) = timeout(POOL_PATIENCE, nats.client.server_pool()).await else {
@@ -91,7 +91,7 @@ async fn servers(nats: &Nats) -> Vec<String> {
     if known.is_empty() { configured() } else { known }
 }
 
-/// To whichever of its addresses takes it.
+/// Connects to the first of the server's addresses that accepts.
 async fn connect_to(server: &str, config: &config::Nats) -> Result<Ready, ConnectError> {
     let url = Url::parse(server).map_err(|_| ConnectError::Address(server.to_owned()))?;
     let host = url.host_str().unwrap_or_default();
@@ -143,7 +143,7 @@ impl Target<'_> {
     }
 }
 
-/// What a server says of itself, as far as it matters here.
+/// The fields of a server's INFO that are needed here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Info {
@@ -151,7 +151,7 @@ struct Info {
     nonce: String,
 }
 
-/// What a client says of itself.
+/// The fields of a client's CONNECT.
 #[derive(Serialize)]
 struct Connect {
     verbose: bool,
@@ -315,7 +315,7 @@ fn sign_in(auth: &NatsAuth, nonce: &str) -> Result<Auth, ConnectError> {
     })
 }
 
-/// The JWT and the seed of a `.creds` file: each stands between two lines with dashes at both ends.
+/// Returns the JWT and the seed of a `.creds` file. Each is between two lines with dashes at both ends.
 fn in_credentials(text: &str) -> Option<(&str, &str)> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let is_border = |line: &str| line.len() > 6 && line.starts_with("---") && line.ends_with("---");
@@ -335,7 +335,7 @@ fn tls(config: &NatsTls) -> Result<ClientConfig, ConnectError> {
                 roots.add(certificate).map_err(|error| failed(&error))?;
             }
         }
-        // Only where none was given: whoever names one wants no other.
+        // The default is only used if no file was given: a user who names one wants no other.
         None => {
             let native = rustls_native_certs::load_native_certs();
             if let (true, Some(error)) = (native.certs.is_empty(), native.errors.first()) {
@@ -369,7 +369,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectErro
         .map_err(failed)
 }
 
-/// TCP, with TLS on it or without.
+/// TCP, with or without TLS.
 pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

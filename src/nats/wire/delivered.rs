@@ -1,22 +1,22 @@
-//! What JetStream says of a message that it delivers, in the subject to which it is acked.
+//! Reads what JetStream tells about a delivered message in its ack subject.
 
-/// Of the message, its stream and its consumer.
+/// The delivery's message, stream and consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
     pub consumer_sequence: u64,
-    /// Of the stream.
+    /// The stream sequence.
     pub sequence: u64,
-    /// When it was stored, nanoseconds since 1970.
+    /// When the message was stored, in nanoseconds since 1970.
     pub timestamp: u64,
-    /// 1 the first time.
+    /// 1 at the first delivery.
     pub deliveries: u32,
-    /// How many messages the consumer has still to deliver after this one.
+    /// How many more messages the consumer has to deliver.
     pub pending: u64,
 }
 
 impl Delivered {
-    /// `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.CONSUMER_SEQUENCE.TIME.PENDING`, or with a domain and the hash of an account before the
-    /// stream, and maybe more behind it all.
+    /// Parses `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.CONSUMER_SEQUENCE.TIME.PENDING`. A domain and an account
+    /// hash may come before the stream, and more tokens may follow at the end.
     pub fn parse(reply: &str) -> Option<Self> {
         let words = reply.strip_prefix("$JS.ACK.")?;
         let with_domain = words.bytes().filter(|byte| *byte == b'.').count() >= 8;

@@ -1,17 +1,17 @@
-//! Pulls from a consumer, one after the other.
+//! Sends pulls to a consumer, one at a time.
 
 use serde::Serialize;
 
 use super::{Ended, Frame, Wire};
 
-/// A consumer that is pulled from. What an earlier pull was sent never comes as an answer to a later one.
+/// A consumer with its connection. Replies to an earlier pull are never taken for replies to a later one.
 #[derive(Debug)]
 pub struct Fetch {
     wire: Wire,
     subject: String,
 }
 
-/// What comes of a pull.
+/// The reply to a pull.
 #[derive(Debug)]
 pub enum Answer {
     Message(Frame),
@@ -27,7 +27,7 @@ impl Fetch {
         }
     }
 
-    /// Asks, with a body of JSON.
+    /// Sends a pull with a JSON body.
     pub fn ask(&mut self, pull: &impl Serialize) -> serde_json::Result<()> {
         let body = serde_json::to_vec(pull)?;
         let inbox = self.wire.subscribe();
@@ -35,7 +35,7 @@ impl Fetch {
         Ok(())
     }
 
-    /// May be dropped at any time without losing a message.
+    /// Returns the next reply. Cancel-safe.
     pub async fn next(&mut self) -> Result<Answer, Ended> {
         let frame = self.wire.next().await?;
         let status = frame.status().map(|(code, description)| (code, description.to_owned()));
@@ -45,7 +45,7 @@ impl Fetch {
         })
     }
 
-    /// The connection, for somebody else.
+    /// Returns the connection.
     pub fn into_wire(self) -> Wire {
         self.wire
     }

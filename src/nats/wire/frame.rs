@@ -1,5 +1,5 @@
-//! What a NATS server sends, cut into its operations. A message is cut out by the lengths that the server names and by nothing
-//! else, so that no subject, header block or payload can make it fail. No I/O.
+//! Splits what a NATS server sends into operations. A message's bounds depend only on the lengths that the server
+//! states, so no subject, header block or payload can make it fail. No I/O.
 
 use std::ops::Range;
 
@@ -7,17 +7,18 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::nats::headers;
 
-/// The longest line. A server that knows thousands of others sends their addresses in one.
+/// The longest line. A server that knows thousands of others sends their addresses in one line.
 const MAX_LINE: usize = 1 << 20;
 
-/// The largest message. nats-server's own limit, `max_payload`, can't be set higher; what a stream holds may be larger than what
-/// is set now.
+/// The largest message. nats-server's own limit, `max_payload`, cannot be set higher. Stored messages may be larger
+/// than the current `max_payload`.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// What a message may have beside its payload: JetStream takes 64 KiB of headers, and adds to them when it delivers.
+/// The most bytes of a message beside its payload: JetStream accepts 64 KiB of headers and adds its own when it
+/// delivers.
 const MAX_HEADERS: usize = 1 << 20;
 
-/// Bytes of a payload that cost no more to copy than to share.
+/// Up to this size, a payload costs no more to copy than to share.
 const SMALL: usize = 1024;
 
 /// One operation.
@@ -32,12 +33,12 @@ pub(super) enum Operation {
     Ok,
 }
 
-/// A message as it came, in bytes that it shares with those around it.
+/// A message as it arrived. It shares its bytes with the messages around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Of the subscription.
+    /// The ID of the subscription.
     pub(super) sid: u64,
-    /// The line without its verb, its end, and what follows it.
+    /// The message's line without its verb, the line's end, and everything after it.
     bytes: Bytes,
     subject: Range<usize>,
     /// Empty if there is none.
@@ -51,17 +52,18 @@ impl Frame {
         &self.bytes[self.subject.clone()]
     }
 
-    /// Where to answer. What a stream holds has always one; what a server says about a pull never has.
+    /// Returns the reply subject. A stream message always has one; a server's reply to a pull never does.
     pub fn reply(&self) -> Option<&[u8]> {
         (!self.reply.is_empty()).then(|| &self.bytes[self.reply.clone()])
     }
 
-    /// The header block; empty if there is none.
+    /// Returns the header block, or an empty slice if there is none.
     pub fn headers(&self) -> &[u8] {
         &self.bytes[self.headers.clone()]
     }
 
-    /// A small one is copied: it may be kept for long, and would keep all that was read with it.
+    /// Returns the payload. A small payload is copied, because it may be kept for long and would keep everything that
+    /// was read with it.
     pub fn payload(&self) -> Bytes {
         if self.payload.len() <= SMALL {
             return Bytes::copy_from_slice(&self.bytes[self.payload.clone()]);
@@ -69,12 +71,13 @@ impl Frame {
         self.bytes.slice(self.payload.clone())
     }
 
-    /// What the server counts: subject, reply, headers and payload, in bytes.
+    /// Returns the size in bytes as the server counts it: subject, reply, headers and payload.
     pub fn size(&self) -> usize {
         self.subject.len() + self.reply.len() + self.headers.len() + self.payload.len()
     }
 
-    /// What a server says about a pull: a code and its description. `None`: it is a message of a stream, whatever is in its headers.
+    /// Returns the code and description if this is a server's reply to a pull. Returns `None` for a stream message,
+    /// whatever its headers contain.
     pub fn status(&self) -> Option<(u16, &str)> {
         match self.reply() {
             Some(_) => None,
@@ -83,22 +86,22 @@ impl Frame {
     }
 }
 
-/// The bytes are not what a NATS server sends. Where the next operation begins is not known any more.
+/// The bytes are not the NATS protocol, so the start of the next operation is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent what is not the protocol of NATS: {0}")]
 pub struct Malformed(String);
 
-/// Cuts operations off the front of a buffer.
+/// Splits operations off the front of a buffer.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    /// How much the buffer must hold before it is worth looking at again.
+    /// How many bytes the buffer must hold before it is worth another look.
     due: usize,
-    /// Up to here there is no end of a line.
+    /// There is no line end before this index.
     searched: usize,
 }
 
 impl Decoder {
-    /// The next one, as soon as the buffer holds all of it.
+    /// Returns the next operation once the buffer holds all of it.
     pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Operation>, Malformed> {
         if buffer.len() < self.due {
             return Ok(None);
@@ -115,7 +118,7 @@ impl Decoder {
         if let Some(arguments) = message {
             let whole = end + 2 + arguments.total + 2;
             if buffer.len() < whole {
-                // The line is read again when the rest has come.
+                // The line is parsed again when the rest has arrived.
                 self.due = whole;
                 return Ok(None);
             }
@@ -150,7 +153,7 @@ impl Decoder {
         Ok(Some(operation))
     }
 
-    /// How many bytes are missing at least.
+    /// Returns at least how many bytes are missing.
     pub(super) fn missing(&self, buffer: &BytesMut) -> usize {
         self.due.saturating_sub(buffer.len())
     }
@@ -159,7 +162,7 @@ impl Decoder {
         let found = memchr::memmem::find(&buffer[self.searched..], b"\r\n");
         if let Some(index) = found {
             let end = self.searched + index;
-            // Most often this was the whole of it; if not, it need not be searched for again.
+            // Usually this completes the operation. If not, the line need not be searched again.
             self.searched = end;
             return Ok(Some(end));
         }
@@ -171,8 +174,8 @@ impl Decoder {
     }
 }
 
-/// What the line of a message says: `MSG subject sid [reply] size`, or `HMSG subject sid [reply] headers size`. Places are those in the
-/// line.
+/// The arguments of a message's line: `MSG subject sid [reply] size`, or `HMSG subject sid [reply] headers size`.
+/// Ranges are relative to the line.
 struct Arguments {
     subject: Range<usize>,
     reply: Range<usize>,
@@ -182,7 +185,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// Read from the end of the line, so that a subject may hold what it likes.
+    /// Parses from the end of the line, so that a subject may contain anything.
     fn parse(line: &[u8], begin: usize, has_headers: bool) -> Result<Self, Malformed> {
         let mut words = Words {
             line,
@@ -210,7 +213,7 @@ impl Arguments {
         arguments().ok_or_else(|| Malformed(format!("a message that begins with {:?}", beginning(line))))
     }
 
-    /// `bytes` is the line, whose body begins here, and the body.
+    /// `bytes` is the line followed by the body, which begins at `body`.
     fn frame(self, bytes: Bytes, body: usize) -> Frame {
         let Self {
             subject,
@@ -230,7 +233,7 @@ impl Arguments {
     }
 }
 
-/// The words of a line, the last first.
+/// The words of a line, last word first.
 struct Words<'a> {
     line: &'a [u8],
     rest: Range<usize>,
@@ -249,7 +252,7 @@ impl Words<'_> {
         usize::try_from(number(&self.line[word])?).ok()
     }
 
-    /// All that are left, as one.
+    /// Returns all remaining words as one range.
     fn all(&self) -> Option<Range<usize>> {
         let rest = &self.line[self.rest.clone()];
         let end = rest.iter().rposition(|byte| *byte != b' ')? + 1;
@@ -258,7 +261,7 @@ impl Words<'_> {
     }
 }
 
-/// Digits, as far as they are a number of this size.
+/// Parses digits into a number, if it fits.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
@@ -269,7 +272,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Enough to see what it is.
+/// Returns enough of the line to recognize it.
 fn beginning(line: &[u8]) -> String {
     String::from_utf8_lossy(&line[..line.len().min(40)]).into_owned()
 }
@@ -281,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    /// All operations of these bytes, which come in pieces.
+    /// Decodes all operations of bytes that arrive in pieces.
     fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Operation>, Malformed> {
         let (mut decoder, mut buffer, mut operations) = (Decoder::default(), BytesMut::new(), Vec::new());
         for piece in pieces {
@@ -293,7 +296,7 @@ mod tests {
         Ok(operations)
     }
 
-    /// What is seen of a frame: sid, subject, reply, headers, payload.
+    /// The parts of a frame: sid, subject, reply, headers, payload.
     type Parts = (u64, Vec<u8>, Option<Vec<u8>>, Vec<u8>, Vec<u8>);
 
     fn parts(frame: &Frame) -> Parts {
@@ -395,7 +398,7 @@ mod tests {
         assert_eq!(status(b"HMSG a 1 $JS.ACK.x 16 16\r\nNATS/1.0 409\r\n\r\n\r\n"), None);
     }
 
-    /// What a server can send of a subject: anything that does not end it.
+    /// Generates every subject that a server can send: any bytes that do not end it.
     fn subject() -> impl Strategy<Value = Vec<u8>> {
         let byte = any::<u8>().prop_filter("it would end the subject", |byte| !b" \t\r\n".contains(byte));
         vec(byte, 1..20)

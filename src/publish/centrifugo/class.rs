@@ -1,42 +1,42 @@
-//! What a status means, over HTTP and over GRPC: the one table of answers.
+//! The one table of answers: what each status means, over HTTP and over GRPC.
 //!
-//! [`of_http`] and [`of_grpc`] say what an answer to a request as a whole means; what follows from it is decided in the scheduler.
-//! `TABLE` says the same in words, and RELIABILITY.md says what it says.
+//! [`of_http`] and [`of_grpc`] classify the answer to a whole request. The scheduler decides what to do about it.
+//! `TABLE` says the same in words, and RELIABILITY.md contains the same text.
 
 /// What an answer says about the request as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// There is a reply to each command, or should be.
     Read,
-    /// As [`Answer::Refused`](slipring_core::publish::Answer::Refused), in the number of HTTP.
+    /// As [`Answer::Refused`](slipring_core::publish::Answer::Refused), with the HTTP status.
     Refused(u16),
     Denied,
     Lost,
 }
 
-/// What a status of HTTP means.
+/// Classifies an HTTP status.
 pub(super) fn of_http(status: u16) -> Class {
     match status {
         200 => Class::Read,
         400 | 413 => Class::Refused(status),
-        // They say themselves that they pass.
+        // These say themselves that they are temporary.
         408 | 425 | 429 => Class::Lost,
         300..=499 => Class::Denied,
         _ => Class::Lost,
     }
 }
 
-/// What a status of GRPC other than OK means.
+/// Classifies a GRPC status other than OK.
 pub(super) fn of_grpc(code: tonic::Code, message: &str) -> Class {
     use tonic::Code;
-    // Something that knows nothing of GRPC has answered, in tonic's words.
+    // Something that does not know GRPC has answered. The words are tonic's.
     if let Some((_, status)) = message.rsplit_once("mapped from HTTP status code ") {
         let class = status.parse().map_or(Class::Lost, of_http);
         return if class == Class::Read { Class::Lost } else { class };
     }
     match code {
         Code::InvalidArgument => Class::Refused(400),
-        // The words of Centrifugo's library (grpc-go 1.82), which tries to read a request before it executes anything.
+        // The words of Centrifugo's library (grpc-go 1.82), which parses a request before it executes anything.
         Code::Internal if message.starts_with("grpc: error unmarshalling request") => Class::Refused(400),
         Code::ResourceExhausted if is_too_large(message) => Class::Refused(413),
         Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound => Class::Denied,
@@ -44,8 +44,8 @@ pub(super) fn of_grpc(code: tonic::Code, message: &str) -> Class {
     }
 }
 
-/// Centrifugo's library says "received message larger than max (5000000 vs. 4194304)". Others use the same code for limits on
-/// rates, which pass.
+/// Centrifugo's library says "received message larger than max (5000000 vs. 4194304)". Others use the same code for
+/// rate limits, which are temporary.
 fn is_too_large(message: &str) -> bool {
     message.contains("larger than max") || message.contains("message too large")
 }
@@ -57,7 +57,7 @@ struct Row {
     grpc: &'static str,
     at_fault: &'static str,
     follows: &'static str,
-    /// Each over both APIs, where it has a server.
+    /// Each test covers both APIs if it has a server.
     tests: &'static [&'static str],
 }
 
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// As RELIABILITY.md has it, from head to end.
+    /// Returns the table exactly as RELIABILITY.md contains it.
     fn table() -> String {
         let mut text =
             "| over HTTP | over GRPC | at fault | what follows | tests |\n|---|---|---|---|---|\n".to_owned();
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// What answers there, a proxy or another server, knows nothing of GRPC.
+    /// A proxy or another server that answers there does not know GRPC.
     #[test]
     fn a_status_of_http_over_grpc_means_what_it_means_over_http() {
         let mapped = |code, status| {

@@ -1,6 +1,6 @@
 //! One endpoint of Centrifugo's GRPC API.
 
-// Only tests read requests. Under `expect`, rustc takes generated code for used, and then finds nothing to expect.
+// Only tests read requests. Under `expect`, rustc takes generated code for used and then finds nothing to expect.
 #[rustfmt::skip]
 #[cfg_attr(not(test), allow(dead_code))]
 #[cfg_attr(not(test), expect(clippy::allow_attributes))]
@@ -29,15 +29,16 @@ const METHOD: &str = "/centrifugal.centrifugo.api.CentrifugoApi/Batch";
 /// Centrifugo's own default.
 const DEFAULT_PORT: u16 = 10_000;
 
-/// The kernel asks an idle peer this often whether it is still there, so that nothing between forgets the connection. HTTP/2 has
-/// pings for that, but Centrifugo's library closes the connection of whoever sends more than one in five minutes (grpc-go's
+/// How often the kernel checks an idle peer, so that nothing on the way forgets the connection. HTTP/2 has pings for
+/// that, but Centrifugo's library closes the connection of a client that sends more than one in five minutes (grpc-go's
 /// `keepalive.EnforcementPolicy`).
 const TCP_KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// Of replies, in bytes: those to a request of 1 MiB for very many channels may take ten times as much as the request.
+/// The largest reply in bytes. The reply to a request of 1 MiB for very many channels may be ten times as large as the
+/// request.
 const MAX_REPLIES: usize = 64 << 20;
 
-/// Enough for the replies of all requests in flight, so that none waits for permission to go on.
+/// Enough for the replies of all requests in flight, so that none waits for flow control.
 const WINDOW: u32 = 4 << 20;
 
 #[derive(Debug)]
@@ -47,15 +48,15 @@ pub(super) struct Endpoint {
     timeout: Duration,
     authorization: Option<MetadataValue<Ascii>>,
     connection: Mutex<Connection>,
-    /// For requests that may break theirs.
+    /// For requests that may break their connection.
     spare: Mutex<Connection>,
 }
 
-/// HTTP/2: one connection carries all requests at once, and connects by itself when it is needed.
+/// An HTTP/2 connection. It carries all requests at once and connects by itself when it is needed.
 #[derive(Debug)]
 struct Connection {
     channel: Channel,
-    /// Counts the connections, so that only one of several requests that time out together makes a new one.
+    /// Counts the connections. If several requests time out together, only one of them opens a new connection.
     number: u64,
 }
 
@@ -81,7 +82,7 @@ impl Endpoint {
         })
     }
 
-    /// The same one, over connections of its own.
+    /// Returns the same endpoint over connections of its own.
     pub(super) fn apart(&self) -> Self {
         Self {
             url: self.url.clone(),
@@ -132,8 +133,8 @@ impl Endpoint {
         Ok(response.into_inner())
     }
 
-    /// The connection may lead nowhere, which TCP notices only after a quarter of an hour. The next request has a new one; those
-    /// that are under way end on the old one.
+    /// Replaces a connection that may lead nowhere, which TCP notices only after a quarter of an hour. The next request
+    /// uses the new connection. Requests in flight finish on the old one.
     fn abandon(&self, connection: &Mutex<Connection>, number: u64) {
         let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         if connection.number == number {

@@ -10,10 +10,10 @@ use super::class::{Class, of_http};
 use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain};
 use crate::config;
 
-/// Centrifugo closes an idle connection after 30 s; a request sent at that moment would fail.
+/// Centrifugo closes an idle connection after 30 s. A request sent at that moment would fail.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An answer is no larger than this, in bytes, and so much more for each channel that is replied for: an offset and an epoch, or an error
+/// The largest reply in bytes, without the part per channel. A channel's reply is an offset and an epoch, or an error
 /// with its message.
 const ANSWER: usize = 1 << 20;
 const ANSWER_PER_CHANNEL: usize = 512;
@@ -42,7 +42,7 @@ impl Endpoint {
     }
 }
 
-/// One is enough for all endpoints.
+/// One client is enough for all endpoints.
 pub(super) fn client(config: &config::Centrifugo) -> Result<reqwest::Client, ClientError> {
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     if let Some(key) = &config.api_key {
@@ -57,7 +57,7 @@ pub(super) fn client(config: &config::Centrifugo) -> Result<reqwest::Client, Cli
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
         .timeout(config.timeout)
-        // A key must not travel to where a proxy or a redirect points.
+        // The key must not travel to the target of a proxy or redirect.
         .no_proxy()
         .redirect(redirect::Policy::none())
         .build()
@@ -100,7 +100,7 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
     }
 }
 
-/// What does not end in time is no answer: it would fill the memory until the time-out.
+/// Reads the body up to `limit`. A body that does not end would otherwise fill the memory until the timeout.
 async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(part) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
@@ -126,7 +126,7 @@ fn batch_url(endpoint: &Url) -> Url {
 
 fn excerpt(status: StatusCode, body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(body).trim().chars().take(MAX_EXCERPT).collect();
-    // "HTTP 400 Bad Request: Bad Request" says nothing more.
+    // "HTTP 400 Bad Request: Bad Request" would say nothing more.
     if text.is_empty() || status.canonical_reason() == Some(&text) {
         format!("HTTP {status}")
     } else {

@@ -1,4 +1,4 @@
-//! The client against a small server of its own: what it sends, and what it makes of each way to answer or not to.
+//! The client against a small server of its own: what it sends, and how it interprets each kind of answer or silence.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -129,7 +129,7 @@ async fn answer_to(status: u16, body: &'static str) -> Answer {
     client(&[&server.url()]).send(&request()).await
 }
 
-/// The reason of a lost answer.
+/// Returns the reason of a lost answer.
 fn lost(answer: Answer) -> String {
     match answer {
         Answer::Lost { reason } => {
@@ -220,7 +220,7 @@ async fn a_time_out_and_a_refused_connection_say_so() {
     );
     assert_eq!(silent.requests(), 1, "the client does not retry");
 
-    // Nobody listens on a port that was just given back.
+    // Nothing listens on a port that was just released.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -256,7 +256,7 @@ async fn a_probe_asks_each_endpoint_until_one_takes_requests() {
     assert_eq!((bad.requests(), worse.requests(), good.requests()), (2, 2, 1));
 }
 
-/// As a server does that wants TLS.
+/// A server that requires TLS does this.
 #[tokio::test]
 async fn an_endpoint_that_refuses_an_empty_request_lets_nothing_in() {
     let server = Server::start(400, "Client sent an HTTP request to an HTTPS server.").await;

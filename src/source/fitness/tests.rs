@@ -19,7 +19,7 @@ fn stream() -> stream::Config {
     }
 }
 
-/// As the relay makes it.
+/// Returns a consumer as the relay creates it.
 fn consumer() -> consumer::Config {
     consumer::Config {
         durable_name: Some("slipring-orders".to_owned()),
@@ -45,7 +45,7 @@ fn look(module: &ModuleConfig, stream: &stream::Config, consumer: Option<&consum
     Fitness::of(module, settings, now())
 }
 
-/// All that is said, a line each.
+/// Returns all messages, one per line.
 fn said(fitness: &Fitness) -> String {
     let refusals = fitness.refusals.iter().map(|error| format!("refused: {error}"));
     let warnings = fitness.warnings.iter().map(|text| format!("warned: {text}"));
@@ -319,7 +319,7 @@ fn patterns_overlap_when_one_subject_matches_both() {
     }
 }
 
-/// The manual's table has every key that the server knows.
+/// The manual's table has every key of the server.
 #[test]
 fn each_setting_is_in_the_manual() {
     let page = include_str!("../../../docs/streams.md");

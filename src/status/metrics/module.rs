@@ -1,4 +1,4 @@
-//! The metrics of one module, resolved, and what may happen to them.
+//! The metrics of one module, and the events that change them.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use slipring_core::pipeline::Counters;
 
 use crate::message::Stage;
 
-/// A clone is the same metrics. What each of them means is said where they are encoded, in the parent module.
+/// A clone is the same metrics. The parent module, which encodes them, says what each one means.
 #[derive(Debug, Clone)]
 pub struct ModuleMetrics {
     pub(crate) received: Counter,
@@ -34,7 +34,7 @@ pub struct ModuleMetrics {
 
     pub(crate) window_messages: Gauge,
     pub(crate) window_bytes: Gauge,
-    /// NaN while not known, as the next one.
+    /// NaN while unknown, like the next one.
     pub(super) lag_messages: Gauge<f64, AtomicU64>,
     pub(super) lag_seconds: Gauge<f64, AtomicU64>,
     pub(super) requests_in_flight: Gauge,
@@ -52,12 +52,12 @@ const TRANSFORM_SECONDS: [f64; 16] = [
     1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 1e-1, 1.0,
 ];
 
-/// Milliseconds when all is well, minutes while catching up.
+/// Milliseconds in normal operation, minutes while catching up.
 const DELIVERY_SECONDS: [f64; 16] = [
     1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0, 600.0,
 ];
 
-/// Up to Centrifugo's own write time-out of 10 s.
+/// Up to Centrifugo's own write timeout of 10 s.
 const REQUEST_SECONDS: [f64; 13] = [5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 5.0, 10.0];
 
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
@@ -65,7 +65,7 @@ const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256
 impl ModuleMetrics {
     pub(super) const REJECTED_TYPE: MetricType = <Counter as TypedMetric>::TYPE;
 
-    /// Adds what a pipeline has counted. Most events change a few of them.
+    /// Adds a pipeline's counts. Most events change only a few of them.
     pub fn count(&self, counters: &Counters) {
         let &Counters {
             received,
@@ -101,23 +101,23 @@ impl ModuleMetrics {
         }
     }
 
-    /// The module has answered.
+    /// Records a call of the module that has returned.
     pub fn transformed(&self, took: Duration) {
         self.transformed.inc();
         self.transform_seconds.observe(took.as_secs_f64());
     }
 
-    /// A request to Centrifugo goes out.
+    /// Records a request to Centrifugo.
     pub fn requested(&self, publications: usize) {
         self.batch_size.observe(publications as f64);
     }
 
-    /// A request was answered, or failed.
+    /// Records the reply to a request, or its failure.
     pub fn answered(&self, took: Duration) {
         self.request_seconds.observe(took.as_secs_f64());
     }
 
-    /// So many more messages can't be read any more.
+    /// Adds messages that can no longer be read.
     pub fn missed(&self, messages: u64) {
         self.missed.inc_by(messages);
     }
@@ -143,13 +143,13 @@ impl ModuleMetrics {
         self.window_bytes.set(bytes as i64);
     }
 
-    /// How many messages of the stream are not settled, and the age of the oldest one that was delivered.
+    /// Sets how many messages of the stream are not settled, and the age of the oldest delivered one.
     pub fn lag(&self, messages: u64, oldest: Option<Duration>) {
         self.lag_messages.set(messages as f64);
         self.lag_seconds.set(oldest.unwrap_or_default().as_secs_f64());
     }
 
-    /// Nothing reads from the stream, so nobody knows.
+    /// Nothing reads from the stream, so the lag is unknown.
     pub fn lag_unknown(&self) {
         self.lag_messages.set(f64::NAN);
         self.lag_seconds.set(f64::NAN);
@@ -163,7 +163,7 @@ impl ModuleMetrics {
         self.halted.set(halted.into());
     }
 
-    /// The file in use, or none.
+    /// Sets the hash of the file in use, if there is one.
     pub fn set_sha256(&self, sha256: Option<&str>) {
         *self.sha256.lock().unwrap_or_else(PoisonError::into_inner) = sha256.map(str::to_owned);
     }
@@ -179,7 +179,7 @@ impl ModuleMetrics {
         }
     }
 
-    /// `None`: not known.
+    /// Returns `None` if unknown.
     pub(crate) fn lag_messages(&self) -> Option<u64> {
         Some(self.lag_messages.get())
             .filter(|lag| !lag.is_nan())

@@ -1,4 +1,4 @@
-//! The servers, the relays and what lies between them.
+//! The servers, the relays and the proxies between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,34 +19,35 @@ use crate::world::{SOON, binary, know_unruly, unruly_toml};
 
 const STREAM: &str = "UNRULY";
 
-/// For a relay to answer SIGTERM: its grace, and the last acks.
+/// How long a relay may take to end after SIGTERM: its grace, and the last acks.
 const STOPPING: Duration = Duration::from_secs(60);
 
-/// A request to Centrifugo, and the grace at a relay's end: less than by default, so that more happens in the time.
+/// The limit for a request to Centrifugo, and the grace at a relay's end. Shorter than the defaults, so that more
+/// happens in the time.
 const TIMEOUT: &str = "2s";
 
-/// Nothing of this may be in a relay's log.
+/// None of these may be in a relay's log.
 const BUGS: [&str; 2] = ["panicked", "bug in Slipring"];
 
 #[derive(Debug)]
 pub struct Arena {
     pub nats: NatsServer,
     pub centrifugo: Centrifugo,
-    /// The harness's own way to JetStream.
+    /// The test's own connection to JetStream.
     pub jetstream: jetstream::Context,
     pub witness: Witness,
-    /// One for each relay, and a link as well. Shared, since several loops of faults use them.
+    /// One per relay, like the links. Shared, because several loops of faults use them.
     pub homes: Arc<[Home]>,
     pub links: Arc<[Link]>,
     relays: Vec<Option<Relay>>,
     bugs: Vec<String>,
-    /// Exchanges of the module that the relays logged.
+    /// Swaps that the relays logged.
     pub swaps: usize,
     /// Logs and tapes so far.
     kept: usize,
 }
 
-/// What lies between a relay and its servers.
+/// The proxies between a relay and its servers.
 #[derive(Debug)]
 pub struct Link {
     pub nats: Proxy,
@@ -54,7 +55,7 @@ pub struct Link {
 }
 
 impl Arena {
-    /// Everything runs, and nothing was published yet.
+    /// Starts everything. Nothing is published yet.
     pub async fn start(relays: usize) -> Result<Self> {
         let nats = NatsServer::start().await?;
         let centrifugo = Centrifugo::start_with(know_unruly).await?;
@@ -107,7 +108,7 @@ impl Arena {
         Ok(())
     }
 
-    /// It must end in good order, whatever is going on around it.
+    /// The relay must end gracefully, whatever happens around it.
     pub async fn stop_relay(&mut self, relay: usize) -> Result<()> {
         if let Some(mut stopped) = self.relays[relay].take() {
             let status = stopped.stop(STOPPING).await?;
@@ -161,8 +162,8 @@ impl Arena {
         acked.await.with_context(|| self.tails())
     }
 
-    /// Nothing is published any more and all is acked: stops the relays, and judges what was shown. Says how many messages
-    /// there were, and how many of them were unreadable.
+    /// Stops the relays and judges what was shown. Call this when nothing is published any more and everything is
+    /// acked. Returns how many messages there were, and how many of them were unreadable.
     pub async fn judge(&mut self) -> Result<(u64, usize, Judgement)> {
         let nats = self.nats.client().await?;
         let Held {
@@ -184,15 +185,16 @@ impl Arena {
         Ok((messages, unreadable.len(), self.witness.record.judge(&expected)))
     }
 
-    /// Each unreadable message must have one dead letter, and no other message may. JetStream knows a letter again only for a while:
-    /// a relay that was killed before it acknowledged the message, and came to it again later than that, has stored it twice.
+    /// Each unreadable message must have one dead letter, and no other message may have any. JetStream recognizes a
+    /// repeated letter only for a while: if a relay was killed before it acked the message and came to it again later
+    /// than that, it has stored the letter twice.
     async fn wrong_dead_letters(&self, unreadable: &BTreeSet<u64>) -> Result<Vec<String>> {
         let mut missing = unreadable.clone();
         let mut wrong = Vec::new();
         let mut last = BTreeMap::new();
         let stream = match self.jetstream.get_stream("SLIPRING_DEAD_LETTERS").await {
             Ok(stream) => stream,
-            // The first one creates it.
+            // The first dead letter creates the stream.
             Err(error) if error.to_string().contains("stream not found") && unreadable.is_empty() => return Ok(wrong),
             Err(error) => return Err(error).context("looking up the dead letters"),
         };
@@ -214,7 +216,7 @@ impl Arena {
         Ok(wrong)
     }
 
-    /// The relays have stopped: takes in what there still is to be seen.
+    /// Takes in what can still be seen after the relays have stopped.
     async fn last_words(&mut self) -> Result<()> {
         self.witness.listen()?;
         self.witness.read_histories(&self.centrifugo).await?;
@@ -227,7 +229,7 @@ impl Arena {
         self.play_tapes()
     }
 
-    /// Of the connections that have ended.
+    /// Reads the tapes of the connections that have ended.
     pub fn play_tapes(&mut self) -> Result<()> {
         for link in self.links.iter() {
             let tapes = link.centrifugo.take_tapes();
@@ -247,7 +249,7 @@ impl Arena {
         Ok(())
     }
 
-    /// The last lines of the relays that run.
+    /// Returns the last lines of the running relays.
     fn tails(&self) -> String {
         let tail = |relay: &Relay| {
             let log = relay.log();
@@ -268,7 +270,7 @@ impl Arena {
     }
 }
 
-/// Writes a file into the directory that `CHAOS_LOGS` names, if it does.
+/// Writes a file into the directory that `CHAOS_LOGS` names, if it is set.
 fn keep(name: &str, content: &[u8]) -> Result<()> {
     let Some(directory) = std::env::var_os("CHAOS_LOGS") else {
         return Ok(());
@@ -291,7 +293,7 @@ impl Link {
         self.centrifugo.heal();
     }
 
-    /// Of the relay at this end of the link.
+    /// Creates the home of the relay at this end of the link.
     fn home(&self, api_key: &str, standby: bool) -> Result<Home> {
         let nats = format!("nats://{}", self.nats.address());
         let centrifugo = format!("http://{}", self.centrifugo.address());

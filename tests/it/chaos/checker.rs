@@ -1,4 +1,4 @@
-//! What was shown on each channel, pieced together from what the witnesses saw, and the judgement of it.
+//! Combines what the witnesses saw into what was shown on each channel, and judges it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 /// How long Centrifugo remembers an idempotency key.
 const KEYS_LIVE: Duration = Duration::from_secs(300);
 
-/// Examples of each mistake, in an error's text.
+/// Examples of each mistake in an error's text.
 const EXAMPLES: usize = 5;
 
-/// The numbers that each channel is to show, in their order.
+/// The numbers that each channel should show, in order.
 pub type Expected = BTreeMap<String, Vec<u64>>;
 
 #[derive(Debug, Default)]
@@ -19,38 +19,39 @@ pub struct Record {
     contradictions: Vec<String>,
 }
 
-/// Centrifugo's own order on a channel. Its offsets begin anew with each life.
+/// Centrifugo's own order on a channel. Its offsets restart with each life.
 type Place = (u64, u64);
 
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     number: u64,
-    /// When, if a witness knows.
+    /// The time, if a witness knows it.
     at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 pub struct Judgement {
     pub lost: Vec<String>,
-    /// First appearances behind one that is later in the stream.
+    /// First appearances after one that is later in the stream.
     pub inversions: Vec<String>,
-    /// Shown, and not in the stream, or not for that channel.
+    /// Shown, but not in the stream, or not for that channel.
     pub strangers: Vec<String>,
-    /// Two witnesses saw different numbers at the same place: then one of them can't be trusted.
+    /// Two witnesses saw different numbers at the same place, so one of them cannot be trusted.
     pub contradictions: Vec<String>,
     pub unexplained: Vec<String>,
     /// Repeats after Centrifugo lost its memory.
     pub forgotten: usize,
-    /// Repeats behind older numbers that came again in this life of Centrifugo, since it had forgotten them: 3, then 1 and 2 that
-    /// the life before had shown, then 3. The relay repeats the last one on purpose, or a channel would end with an older state.
+    /// Repeats after older numbers that came again in this life of Centrifugo because it had forgotten them: 3, then 1
+    /// and 2 that the life before had shown, then 3. The relay repeats the last one on purpose, or a channel would end
+    /// with an older state.
     pub restored: usize,
-    /// Repeats after its keys had expired.
+    /// Repeats after the key had expired.
     pub expired: usize,
     pub shown: usize,
 }
 
 impl Record {
-    /// A witness saw this number on the channel.
+    /// Records that a witness saw this number on the channel.
     pub fn saw(&mut self, (life, offset): Place, channel: &str, number: u64, at: Option<Instant>) {
         let places = match self.channels.get_mut(channel) {
             Some(places) => places,
@@ -86,7 +87,7 @@ impl Record {
 
 fn judge_channel(judgement: &mut Judgement, channel: &str, expected: &[u64], places: &BTreeMap<Place, Shown>) {
     let positions: BTreeMap<u64, usize> = expected.iter().copied().zip(0..).collect();
-    // Where each number was shown last, so far.
+    // Where each number was last shown so far.
     let mut last: BTreeMap<u64, (Place, Shown)> = BTreeMap::new();
     // Where a number of an earlier life came again, and its position in the stream.
     let mut recalled: Vec<(Place, usize)> = Vec::new();
@@ -124,7 +125,7 @@ fn judge_channel(judgement: &mut Judgement, channel: &str, expected: &[u64], pla
     judgement.lost.extend(lost.map(|number| format!("{channel}: {number}")));
 }
 
-/// In one life of Centrifugo.
+/// Judges a repeat in one life of Centrifugo.
 fn judge_repeat(judgement: &mut Judgement, channel: &str, before: (Place, Shown), again: (Place, Shown)) {
     let ((life, offset), earlier) = before;
     let ((_, offset_again), later) = again;
@@ -185,7 +186,7 @@ mod tests {
         [(ROOM.to_owned(), vec![1, 2, 3, 4])].into()
     }
 
-    /// What was shown, life by life.
+    /// Judges what was shown, life by life.
     fn judge(lives: &[&[u64]]) -> Judgement {
         let mut record = Record::default();
         for (numbers, life) in lives.iter().zip(0..) {
@@ -250,7 +251,7 @@ mod tests {
         let judgement = judge(&[&[1, 2], &[3, 1, 2, 3, 4]]);
         assert!(judgement.is_good(), "{judgement}");
         assert_eq!((judgement.forgotten, judgement.restored), (2, 1));
-        // The older ones have to come between, and to be older.
+        // The older numbers have to come in between, and they have to be older.
         for life in [&[1, 3, 3, 4][..], &[3, 3, 1, 4], &[1, 2, 1, 3, 4]] {
             let judgement = judge(&[&[1, 2], life]);
             assert_eq!(judgement.unexplained.len(), 1, "{life:?}: {judgement}");

@@ -1,10 +1,10 @@
-//! Files that are no modules, made to be hard to look at.
+//! Files that are no modules and are expensive to check.
 
-/// A component in a component in a component, and so on.
+/// Returns components nested `depth` times.
 pub fn nested_components(depth: usize) -> Vec<u8> {
     const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
     const COMPONENT_SECTION: u8 = 4;
-    // From the inside out, backwards, so that nothing is moved.
+    // Built from the inside out and backwards, so that nothing has to be moved.
     let mut reversed: Vec<u8> = HEADER.iter().rev().copied().collect();
     for _ in 0..depth {
         let mut size = reversed.len();

@@ -1,5 +1,5 @@
-//! What fails, when and for how long: four loops beside each other (processes, networks, modules, and what should not arrive), each
-//! with random numbers of its own, and the publisher.
+//! What fails, when and for how long: four concurrent loops (processes, networks, modules, and bad input), each with
+//! random numbers of its own, and the publisher.
 
 mod hostile;
 mod network;
@@ -24,7 +24,7 @@ use crate::world::unruly_toml;
 #[derive(Debug)]
 pub struct Plan {
     length: Duration,
-    /// The longest that one thing stays broken.
+    /// The longest time that one thing stays broken.
     longest: Duration,
     random: Rng,
 }
@@ -38,7 +38,7 @@ impl Plan {
         }
     }
 
-    /// Everything runs and passes everything on again when this returns, and says what was done.
+    /// Runs the faults and counts them. When this returns, everything runs and the proxies pass everything on again.
     pub async fn carry_out(mut self, arena: &mut Arena) -> Result<Counts> {
         let end = Instant::now() + self.length;
         let mut dice = || Dice {
@@ -57,7 +57,7 @@ impl Plan {
         let faults = async {
             let counts = tokio::try_join!(processes, networks, modules, hostile)?;
             links.iter().for_each(Link::heal);
-            // All that is published from now on could only wait.
+            // Whatever is published from now on could only wait.
             over.cancel();
             Ok(counts)
         };
@@ -69,11 +69,11 @@ impl Plan {
     }
 }
 
-/// How often something was done to somebody.
+/// How often each fault happened to each target.
 #[derive(Debug, Default)]
 pub struct Counts(BTreeMap<(&'static str, &'static str), u64>);
 
-/// What a loop draws its decisions from.
+/// The source of a loop's decisions.
 #[derive(Debug)]
 struct Dice {
     random: Rng,
@@ -120,7 +120,7 @@ impl Counts {
 }
 
 impl fmt::Display for Counts {
-    /// A line for each to whom something was done.
+    /// Prints a line for each target.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut whose: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for ((whom, what), count) in &self.0 {

@@ -1,4 +1,4 @@
-//! What is published while everything fails, and what the stream holds of it in the end.
+//! What is published while everything fails, and what the stream holds of it at the end.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,17 +24,17 @@ use crate::world;
 
 const CHANNELS: u32 = 200;
 
-/// A third of the messages goes to these.
+/// A third of the messages goes to these channels.
 const HOT: u32 = 5;
 
-/// Messages each [`PACE`].
+/// Messages per [`PACE`].
 const BURST: usize = 10;
 const PACE: Duration = Duration::from_millis(20);
 
-/// Messages of the stream that are read at once in the end.
+/// Messages of the stream that are read at once at the end.
 const READING: usize = 64;
 
-/// What the guest `unruly` is asked to publish.
+/// What the guest `unruly` should publish.
 #[derive(Serialize, Deserialize)]
 struct Wish {
     channels: BTreeSet<String>,
@@ -49,7 +49,7 @@ fn channel(number: u32) -> String {
     format!("unruly:{number}")
 }
 
-/// One message of ten is a broadcast.
+/// One message in ten is a broadcast.
 fn wish(number: u64, random: &mut Rng) -> Wish {
     let count = if random.u32(..10) == 0 { 3 } else { 1 };
     let one = |_| {
@@ -62,7 +62,7 @@ fn wish(number: u64, random: &mut Rng) -> Wish {
     }
 }
 
-/// Publishes so many, as fast as they are stored.
+/// Publishes messages with these numbers as fast as they are stored.
 pub async fn publish_many(jetstream: &jetstream::Context, numbers: RangeInclusive<u64>) -> Result<()> {
     let mut random = Rng::with_seed(*numbers.start());
     let messages = numbers.map(|number| {
@@ -72,8 +72,8 @@ pub async fn publish_many(jetstream: &jetstream::Context, numbers: RangeInclusiv
     world::publish(jetstream, messages).await
 }
 
-/// Publishes until told to end; each message is stored once, however often that has to be tried. What could not be stored goes
-/// again beside newer ones: the stream decides about the order.
+/// Publishes until told to end. Each message is stored once, however often it has to be sent. A message that could not
+/// be stored is sent again beside newer ones; the stream decides about the order.
 pub async fn publish(jetstream: &jetstream::Context, seed: u64, end: CancellationToken) -> Result<()> {
     let mut random = Rng::with_seed(seed);
     let mut pace = interval(PACE);
@@ -114,11 +114,11 @@ async fn store(jetstream: &jetstream::Context, number: u64, wish: String) -> boo
     }
 }
 
-/// What a message of [`publish_unreadable`] has in its headers, and no other: it is not UTF-8.
+/// The headers of a message of [`publish_unreadable`], and of no other: they are not UTF-8.
 const UNREADABLE: &[u8] = b"NATS/1.0\r\nName: M\xfcller\r\n\r\n";
 
-/// Publishes one message with a header that is not UTF-8, straight into the socket, since no client of ours would send it. Whether
-/// it was stored, only the stream says.
+/// Publishes one message with a header that is not UTF-8, straight into the socket, because no client library would
+/// send it. Only the stream tells whether it was stored.
 pub async fn publish_unreadable(nats: SocketAddr) -> Result<()> {
     const PAYLOAD: &[u8] = b"[]";
     let mut socket = TcpStream::connect(nats).await?;
@@ -128,19 +128,19 @@ pub async fn publish_unreadable(nats: SocketAddr) -> Result<()> {
             .into_bytes();
     bytes.extend([UNREADABLE, PAYLOAD, b"\r\nPING\r\n"].concat());
     socket.write_all(&bytes).await?;
-    // Answered once all before it was taken in.
+    // The server replies once everything before was taken in.
     let mut answers = BufReader::new(socket).lines();
     while answers.next_line().await?.is_some_and(|line| line != "PONG") {}
     Ok(())
 }
 
-/// What the stream holds in the end.
+/// What the stream holds at the end.
 #[derive(Debug, Default)]
 pub struct Held {
     pub messages: u64,
-    /// The sequences of those that no module can be given.
+    /// The sequences of the messages that no module can get.
     pub unreadable: BTreeSet<u64>,
-    /// What each channel is to show.
+    /// What each channel should show.
     pub expected: Expected,
 }
 
@@ -156,7 +156,7 @@ struct StoredMessage {
     data: String,
 }
 
-/// Reads the whole stream, message by message and as bytes: a consumer's messages have to be readable.
+/// Reads the whole stream, message by message and as bytes, because a consumer's messages would have to be readable.
 pub async fn held(nats: &async_nats::Client, jetstream: &jetstream::Context, name: &str) -> Result<Held> {
     let stream = jetstream.get_stream(name).await.context("looking up the stream")?;
     let state = &stream.cached_info().state;

@@ -1,4 +1,4 @@
-//! What Centrifugo confirmed, read from what went over a connection: HTTP/1.1, one request after the other, each a batch.
+//! Reads from a connection's tape what Centrifugo confirmed: HTTP/1.1, one request after the other, each a batch.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use slipring_support::proxy::Tape;
 
-/// A publication that Centrifugo said yes to.
+/// A publication that Centrifugo confirmed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Confirmed {
     pub channel: String,
@@ -66,7 +66,8 @@ struct Position {
     offset: u64,
 }
 
-/// All that is confirmed on the tape, in the order of the answers. A last answer that is not whole confirms nothing to anybody.
+/// Returns everything that is confirmed on the tape, in the order of the answers. An incomplete last answer
+/// confirms nothing.
 pub fn confirmed(tape: &Tape) -> Result<Vec<Confirmed>> {
     let mut confirmed = Vec::new();
     let (mut requests, mut answers) = (&tape.requests[..], &tape.answers[..]);
@@ -112,7 +113,7 @@ fn note((command, reply): (Command, Reply), confirmed: &mut Vec<Confirmed>) {
     }
 }
 
-/// The next message of HTTP, its head and its body, or nothing if it is not all there.
+/// Takes the next HTTP message, its head and its body, or nothing if it is incomplete.
 fn take_message(bytes: &mut &[u8]) -> Result<Option<(String, Vec<u8>)>> {
     const END: &[u8] = b"\r\n\r\n";
     let Some(end) = bytes.windows(END.len()).position(|window| window == END) else {

@@ -1,4 +1,4 @@
-//! Those who see what Centrifugo shows, over its lives.
+//! The witnesses, who see what Centrifugo shows over its lives.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,19 +13,19 @@ use slipring_support::subscriber::{Received, Subscriber};
 use super::checker::Record;
 use super::{messages, tape};
 
-/// Histories that are read at once.
+/// How many histories are read at once.
 const READING: usize = 16;
 
-/// For a connection to notice that its server is gone.
+/// How long a connection may take to notice that its server is gone.
 const END: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub struct Witness {
     pub record: Record,
-    /// Of Centrifugo's lives, the one that it is in.
+    /// The number of Centrifugo's current life.
     pub life: u64,
     subscriber: Option<Subscriber>,
-    /// Which versions of the module were seen at work.
+    /// The versions of the module that were seen.
     marks: BTreeSet<String>,
     subscribed: usize,
     received: usize,
@@ -34,7 +34,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Centrifugo runs: subscribes to all channels, unless that was done.
+    /// Subscribes to all channels of a running Centrifugo, unless that was done.
     pub async fn subscribe(&mut self, centrifugo: &Centrifugo) -> Result<()> {
         if self.subscriber.is_none() {
             self.subscriber = Some(Subscriber::connect(&centrifugo.websocket_url(), messages::channels()).await?);
@@ -43,8 +43,8 @@ impl Witness {
         Ok(())
     }
 
-    /// Takes in what the subscriber was sent so far. Its connection may have ended: Centrifugo closes one whose pings were not
-    /// answered in time, which is how it sees its own time as SIGSTOP.
+    /// Takes in what the subscriber was sent so far. Its connection may have ended: Centrifugo closes one whose pings
+    /// were not answered in time, and after a SIGSTOP of its own it believes that this happened.
     pub fn listen(&mut self) -> Result<()> {
         let Some(mut subscriber) = self.subscriber.take() else {
             return Ok(());
@@ -61,7 +61,7 @@ impl Witness {
         }
     }
 
-    /// Centrifugo is dead: takes in all that it had sent, and awaits its next life.
+    /// Centrifugo is dead: takes in everything that it had sent, and waits for its next life.
     pub async fn life_ends(&mut self) -> Result<()> {
         if let Some(mut subscriber) = self.subscriber.take() {
             while let Ok(received) = subscriber.next(END).await {

@@ -18,13 +18,13 @@ use super::{exits, stderr, stdout};
 
 const STREAM: &str = "SLIPRING_DEAD_LETTERS";
 
-/// Runs the command in the relay's home, as a person would.
+/// Runs the command in the relay's home.
 fn run<C>(world: &World<C>, arguments: &[&str]) -> Result<Output> {
     let arguments = ["dead-letters"].iter().chain(arguments).copied();
     world.home.command(arguments).output().context("running slipring")
 }
 
-/// The lines of JSON of a command that works.
+/// Returns the JSON lines of a command that succeeds.
 fn json<C>(world: &World<C>, arguments: &[&str]) -> Result<Vec<Value>> {
     let output = run(world, &[arguments, &["--json"]].concat())?;
     exits(&output, 0)?;
@@ -34,13 +34,13 @@ fn json<C>(world: &World<C>, arguments: &[&str]) -> Result<Vec<Value>> {
         .collect()
 }
 
-/// The numbers of the letters that `list` shows.
+/// Returns the numbers of the letters that `list` shows.
 fn listed<C>(world: &World<C>, filters: &[&str]) -> Result<Vec<u64>> {
     let letters = json(world, &[&["list"], filters].concat())?;
     Ok(letters.iter().filter_map(|letter| letter["number"].as_u64()).collect())
 }
 
-/// Waits until so many messages are in the stream of the dead letters: a letter in parts is several.
+/// Waits until the stream of the dead letters has this many messages. A letter in parts is several.
 async fn stored<C>(world: &World<C>, count: u64) -> Result<()> {
     eventually(SOON, format!("{count} dead letters"), async || {
         let stream = world.jetstream.get_stream(STREAM).await?;
@@ -51,8 +51,8 @@ async fn stored<C>(world: &World<C>, count: u64) -> Result<()> {
     .await
 }
 
-/// A world with the guest `unruly` and its stream, and dead letters of the messages, each sent once the one before is stored, so
-/// that they have the numbers 1, 2, …
+/// Starts a world with the guest `unruly` and its stream, and dead letters of the messages. Each message is sent once
+/// the letter before is stored, so that the letters have the numbers 1, 2, …
 async fn letters_of(messages: &[(&'static str, &'static [u8])]) -> Result<World> {
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
@@ -66,7 +66,7 @@ async fn letters_of(messages: &[(&'static str, &'static [u8])]) -> Result<World>
     Ok(world)
 }
 
-/// Streams that somebody made for the dead letters before, whose messages leave when they are acknowledged.
+/// Somebody created the streams for the dead letters beforehand, and their messages leave when they are acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_in_a_stream_of_any_retention_are_listed_and_replayed() -> Result<()> {
     for retention in [RetentionPolicy::WorkQueue, RetentionPolicy::Interest] {
@@ -78,7 +78,8 @@ async fn letters_in_a_stream_of_any_retention_are_listed_and_replayed() -> Resul
             ..Default::default()
         };
         let letters = world.jetstream.create_stream(config).await?;
-        // Without it nothing would be kept in a stream of retention `interest`. A work queue allows a consumer for others beside it.
+        // Without this consumer, a stream of retention `interest` would keep nothing. With it, a work queue allows no
+        // other consumer of these subjects.
         let archive = pull::Config {
             durable_name: Some("archive".to_owned()),
             ack_policy: AckPolicy::Explicit,
@@ -88,7 +89,7 @@ async fn letters_in_a_stream_of_any_retention_are_listed_and_replayed() -> Resul
         world.stream("UNRULY", &["unruly.>"]).await?;
         world.add_unruly("settings.refuse_from = 1")?;
         let mut relay = world.run().await?;
-        // Large enough that its letter has two parts.
+        // Large enough for a letter of two parts.
         let large = format!("\"{}\"", "x".repeat((1 << 20) - 2));
         for (count, payload) in [(1, "1".to_owned()), (3, large), (4, "3".to_owned())] {
             world.publish([("unruly.ok", payload)]).await?;
@@ -229,7 +230,7 @@ async fn parts_are_one_letter() -> Result<()> {
         letters[0]["number"]
     );
     ensure!(letters[0]["size"] == payload.len(), "{}", letters[0]["size"]);
-    // Either of its numbers will do.
+    // Either of its numbers works.
     for number in ["1", "2"] {
         let output = run(&world, &["show", number, "--payload"])?;
         ensure!(output.stdout == payload, "{} bytes", output.stdout.len());

@@ -1,4 +1,4 @@
-//! Variables that begin with `SLIPRING_`: those that set nothing are refused or told.
+//! Variables that begin with `SLIPRING_` but set nothing are refused or get a warning.
 
 use std::ffi::OsString;
 use std::process::{Command, Output};

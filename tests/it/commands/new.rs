@@ -1,4 +1,5 @@
-//! From an empty folder to a module whose cases pass, as a person types it: what `slipring new` prints is run as it is.
+//! From an empty folder to a module with passing tests, as a person does it: the output of `slipring new`
+//! is run as it is.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,10 +12,10 @@ use slipring_support::workspace;
 use super::super::world::binary;
 use super::{exits, stderr, stdout};
 
-/// A build of the crate and all it needs, on a busy machine.
+/// How long a build of the crate with its dependencies may take on a busy machine.
 const A_BUILD: Duration = Duration::from_secs(300);
 
-/// Where modules are written, with a shell that knows `slipring`.
+/// A place to write modules, with a shell that knows `slipring`.
 struct Desk(tempfile::TempDir);
 
 impl Desk {
@@ -26,7 +27,7 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// What was built once is there the next time.
+    /// Shares a build directory, so that dependencies are built once.
     fn prepare(&self, command: &mut Command, dir: &Path) -> Result<()> {
         let programs = Path::new(binary()).parent().context("a directory")?.to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -71,7 +72,7 @@ async fn what_new_prints_is_copied_and_works() -> Result<()> {
         steps.first() == Some(&"cd my-shop") && steps.last() == Some(&"slipring dev"),
         "{printed}"
     );
-    // So that the same versions are built as everywhere else here, and nothing is asked of the network.
+    // Pins the versions that the rest of the workspace uses, and needs no network.
     let shop = desk.path("my-shop");
     std::fs::copy(workspace().join("Cargo.lock"), shop.join("Cargo.lock"))?;
 
@@ -90,7 +91,7 @@ async fn what_new_prints_is_copied_and_works() -> Result<()> {
     refuses_what_is_wrong(&desk, &shop)
 }
 
-/// The last step: a save that changes something, one that does not build, and Ctrl-C.
+/// The last step: a save with a change, a save that does not build, and Ctrl-C.
 async fn develops(desk: &Desk, shop: &Path) -> Result<()> {
     let source = shop.join("src/lib.rs");
     let mut dev = desk.dev(shop)?;
@@ -122,7 +123,7 @@ async fn develops(desk: &Desk, shop: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A crate that does not build, and a case with a typo: each with what is to be done.
+/// A crate that does not build, and a case with a typo. Each error says what to do.
 fn refuses_what_is_wrong(desk: &Desk, shop: &Path) -> Result<()> {
     replace(&shop.join("cases/paid.json"), "\"subject\"", "\"sujbect\"")?;
     let output = desk.shell(shop, "slipring test")?;

@@ -1,4 +1,5 @@
-//! `slipring record`: cases of messages that a real server holds. And `slipring dev --nats`, which looks at them as they arrive.
+//! `slipring record`: cases from messages on a real server. Also `slipring dev --nats`, which shows messages
+//! as they arrive.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use super::{exits, stderr, stdout};
 
 const MODULE: &str = "modules/unruly.wasm";
 
-/// A world with the guest `unruly` and its stream, and messages in it.
+/// Starts a world with the guest `unruly`, its stream, and messages in it.
 async fn world_with(messages: &[(&'static str, &'static str)]) -> Result<World> {
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>", "other.>"]).await?;
@@ -223,7 +224,7 @@ async fn what_could_not_be_redacted_is_an_error() -> Result<()> {
     ] {
         ensure!(stderr(&there).contains(words), "{words:?} is not in {}", stderr(&there));
     }
-    // Of a message that this is not about.
+    // This message has nothing to redact.
     let other = record(&world, &["--seq", "2", "--redact", "customer"])?;
     exits(&other, 0)?;
     let words = "modules/cases/UNRULY-1.json, which this did not touch, holds `customer`\n";
@@ -363,7 +364,7 @@ async fn dev_shows_what_arrives_and_touches_nothing() -> Result<()> {
         "{shown:#?}"
     );
 
-    // The settings that are saved apply to what comes next.
+    // The saved settings apply to the following messages.
     world.home.configure_module(
         "unruly",
         "stream = \"UNRULY\"\nsubjects = [\"other.>\"]\nsettings.mark = \"new\"",

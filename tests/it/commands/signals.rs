@@ -1,4 +1,4 @@
-//! Signals as service managers and people send them to a relay that runs.
+//! Signals from service managers and people to a running relay.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -93,7 +93,7 @@ async fn a_drain_that_cannot_finish_ends_with_its_grace() -> Result<()> {
         "{left}"
     );
 
-    // Without NATS there is nobody to ask for acks, and it ends all the same.
+    // Without NATS nobody can confirm acks, and the relay ends all the same.
     let mut relay = world.home.run().await?;
     counts(&relay, "unruly", "received", 5).await?;
     world.nats.kill();

@@ -1,4 +1,4 @@
-//! `slipring try` and `slipring diff` on what a stream holds.
+//! `slipring try` and `slipring diff` on the messages of a stream.
 
 use std::process::Output;
 
@@ -30,7 +30,7 @@ fn lines(output: &Output) -> Result<Vec<Value>> {
         .collect()
 }
 
-/// A stream with orders, and the examples `orders` and `orders-next` as they are and as they will be.
+/// Starts a world with a stream of orders, and the examples `orders` and `orders-next` as the old and the new version.
 async fn orders() -> Result<World<()>> {
     let world = World::start_with((), NOWHERE, "no key").await?;
     world.stream("ORDERS", &["orders.>", "bills.>"]).await?;
@@ -39,7 +39,7 @@ async fn orders() -> Result<World<()>> {
     };
     let mut messages: Vec<(&str, String)> = (1..=40).map(|id| ("orders.paid", order(id, "paid"))).collect();
     messages.push(("orders.draft", order(41, "draft")));
-    // What one of them does not know, the other passes on.
+    // One version does not know this status, the other passes it on.
     messages.push(("orders.lost", order(42, "lost")));
     messages.push(("orders.paid", "no order".to_owned()));
     messages.push(("bills.paid", order(44, "paid")));
@@ -114,7 +114,7 @@ async fn try_shows_what_becomes_of_a_stored_message() -> Result<()> {
     Ok(())
 }
 
-/// What it says would be sent is what the relay sends, whichever way the key and the version are made.
+/// The command that `try` shows is the command that the relay sends, whichever way the key and the version are made.
 #[tokio::test(flavor = "multi_thread")]
 async fn try_tells_the_very_command_that_the_relay_sends() -> Result<()> {
     let world = World::start_fake(FakeCentrifugo::start().await?).await?;
@@ -234,7 +234,7 @@ fn diff<C>(world: &World<C>, arguments: &[&str]) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("an object")
 }
 
-/// Which changes there are, and how many of each.
+/// Returns the kinds of changes, and how many of each.
 fn changed(report: &Value) -> Vec<(&str, u64)> {
     let changed = report["changed"].as_object().into_iter().flatten();
     changed
@@ -246,7 +246,7 @@ fn changed(report: &Value) -> Vec<(&str, u64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn diff_counts_what_changes_and_shows_some_of_it() -> Result<()> {
     let world = orders().await?;
-    // The currency comes in, and `lost` is passed on.
+    // The currency is added, and `lost` is passed on.
     let report = diff(&world, &["next.wasm", "--last", "10000"])?;
     ensure!(report["messages"] == 43 && report["same"] == 2, "{report:#}");
     ensure!(
@@ -326,7 +326,7 @@ async fn diff_counts_what_changes_and_shows_some_of_it() -> Result<()> {
     Ok(())
 }
 
-/// A module whose settings differ is another module, as is one that takes its time.
+/// A module with other settings counts as another module, and so does one that is slow.
 #[tokio::test(flavor = "multi_thread")]
 async fn diff_tells_settings_traps_and_time_outs_apart() -> Result<()> {
     let world = World::start_with((), NOWHERE, "no key").await?;
@@ -347,7 +347,7 @@ async fn diff_tells_settings_traps_and_time_outs_apart() -> Result<()> {
     };
     let report = unruly(&["modules/unruly.wasm", "modules/marked.wasm"])?;
     ensure!(changed(&report) == [("tags", 2)], "{report:#}");
-    // The orders' module knows none of these messages.
+    // The orders module knows none of these messages.
     world
         .home
         .add_module("orders", &guests::component("orders")?, &unruly_toml(""))?;
@@ -435,7 +435,7 @@ async fn diff_takes_messages_of_a_file_and_names_its_bad_lines() -> Result<()> {
     Ok(())
 }
 
-/// Ten thousand large messages go through both without being held.
+/// Ten thousand large messages go through both versions without being kept in memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn diff_holds_a_bounded_part_of_the_stream() -> Result<()> {
     let world = World::start_with((), NOWHERE, "no key").await?;

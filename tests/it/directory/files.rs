@@ -14,17 +14,17 @@ use super::super::numbers::{CHANNEL, counts, marked, numbers, shows, state};
 use super::super::world::{SOON, World, module, unruly_toml};
 use super::{mark, world};
 
-/// What a file that is being written rests for, at least, before the relay takes it as whole.
+/// How long a file must rest, at least, before the relay takes it as complete.
 const STABLE: Duration = Duration::from_millis(150);
 
-/// Puts bytes into the place of the module's file, in one step.
+/// Replaces the module's file with these bytes, in one step.
 fn put_wasm(world: &World, name: &str, bytes: &[u8]) -> Result<()> {
     let file = world.home.path().join("made-by-the-test.wasm");
     fs::write(&file, bytes)?;
     world.home.replace_wasm(name, &file)
 }
 
-/// The same module with a section that nobody reads, so that its file is so much larger.
+/// Returns the same module with a section that nobody reads, to make the file larger.
 fn padded(bytes: usize) -> Result<Vec<u8>> {
     let mut wasm = fs::read(guests::component("unruly")?)?;
     let name = b"padding";
@@ -45,7 +45,7 @@ fn padded(bytes: usize) -> Result<Vec<u8>> {
 async fn a_config_map_is_exchanged_by_its_data_link() -> Result<()> {
     let world = world().await?;
     let modules = world.home.modules();
-    // As the kubelet does it: a directory a version, a link `..data` to it, and a link a file through that.
+    // The kubelet creates a directory per version, a link `..data` to it, and a link per file through that.
     let version = |directory: &str, letter: &str| -> Result<()> {
         fs::create_dir(modules.join(directory))?;
         fs::copy(
@@ -95,7 +95,7 @@ async fn a_file_that_is_copied_over_slowly_is_taken_once_it_is_whole() -> Result
         let start = Instant::now();
         file.write_all(chunk)?;
         file.flush()?;
-        // What it had goes on meanwhile; waiting for that is what makes the copy slow.
+        // The old module goes on meanwhile. Waiting for that makes the copy slow.
         number += 1;
         world.publish(numbers(number..=number)).await?;
         counts(&relay, "unruly", "published", number).await?;
@@ -106,7 +106,7 @@ async fn a_file_that_is_copied_over_slowly_is_taken_once_it_is_whole() -> Result
     world.publish(numbers(number + 1..=number + 10)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=number + 10).await?;
     let status = relay.status().await?;
-    // A writer that rests for longer than this is one that has finished, as far as anyone can tell.
+    // If a writer pauses for longer than this, nobody can tell it from one that has finished.
     if longest < STABLE {
         ensure!(
             module(&status, "unruly")["refused_swaps"] == 0,
@@ -133,7 +133,7 @@ async fn a_bad_file_changes_nothing_but_a_log_line_the_status_and_a_metric() -> 
         (wasm(b"<html>not found</html>"), "wasm"),
         (wasm(b""), "empty"),
         (half, "unruly.wasm"),
-        // A component that has nothing.
+        // A component without anything in it.
         (wasm(b"\0asm\x0d\0\x01\0"), "export"),
         (
             toml("stream = \"UNRULY\"\nsettings.fail = \"no such room\""),

@@ -1,4 +1,5 @@
-//! A dead letter's reason names the failure and its place, in whatever language it was. The modules are in `tests/guests/failing`.
+//! A dead letter's reason names the failure and its place, in every language. The modules are in
+//! `tests/guests/failing`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -6,7 +7,7 @@ use slipring_support::workspace;
 
 use super::{outcomes, shell};
 
-/// A subject, and the reason that comes of it. `@` is the number of the line that holds the last text.
+/// A subject, and the expected reason. `@` is the number of the line with the last text.
 type Row = (&'static str, &'static str, &'static str);
 
 struct Failing {
@@ -302,7 +303,7 @@ pub fn are_told(language: &str) -> Result<()> {
     Ok(())
 }
 
-/// With the number of the line on which `snippet` ends, and before a line break at its end.
+/// Fills in the number of the line on which `snippet` ends, before a line break at its end.
 fn placed(reason: &str, source: &str, snippet: &str) -> Result<String> {
     let begin = source
         .find(snippet)

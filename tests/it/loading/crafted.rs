@@ -1,11 +1,11 @@
-//! Files that are valid WebAssembly, or nearly, and were made to do harm.
+//! Files that are valid WebAssembly, or nearly, and made to do harm.
 
 use std::fmt::Write;
 
 pub struct Crafted {
     pub name: &'static str,
     pub wasm: Vec<u8>,
-    /// Why it may be refused.
+    /// Accepted reasons for the refusal.
     pub refused: &'static [&'static str],
 }
 
@@ -57,7 +57,7 @@ pub fn all() -> Vec<Crafted> {
     all
 }
 
-/// Those that are nested more deeply than any stack is deep.
+/// Returns files that are nested more deeply than any stack is deep.
 pub fn deep() -> Vec<Crafted> {
     vec![
         Crafted {
@@ -78,7 +78,7 @@ pub fn deep() -> Vec<Crafted> {
     ]
 }
 
-/// A module of this and of what it needs to be one. Its `init` and `transform` trap.
+/// Returns a core module with this text and the required parts. Its `init` and `transform` trap.
 pub fn core(more: &str) -> Vec<u8> {
     module("unreachable", more)
 }
@@ -100,12 +100,12 @@ fn module(init: &str, more: &str) -> Vec<u8> {
     wat::parse_str(text).expect("valid text")
 }
 
-/// Each in the one before.
+/// Each component is nested in the one before.
 fn components(depth: usize) -> Vec<u8> {
     nested(depth, b"\0asm\x0d\0\x01\0", 4)
 }
 
-/// A type of a component that has a type of a component, and so on.
+/// Returns a component type that contains a component type, and so on.
 fn types(depth: usize) -> Vec<u8> {
     let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
     let mut section = vec![1];
@@ -120,7 +120,7 @@ fn types(depth: usize) -> Vec<u8> {
     wasm
 }
 
-/// `head`, and in it a section of the kind `id` with the same again.
+/// Returns `head` with a section `id`, which contains the same again, and so on.
 fn nested(depth: usize, head: &[u8], id: u8) -> Vec<u8> {
     let mut sizes = vec![head.len()];
     for level in 0..depth {
@@ -154,7 +154,7 @@ fn blocks(depth: usize) -> Vec<u8> {
     core(&format!("(func {} {})", "block ".repeat(depth), "end ".repeat(depth)))
 }
 
-/// A body of 5 MB.
+/// Returns a module whose function has a body of 5 MB.
 fn branches() -> Vec<u8> {
     core(&format!(
         "(func (param i32) block {} end)",
@@ -162,7 +162,7 @@ fn branches() -> Vec<u8> {
     ))
 }
 
-/// Many values that live through many blocks: register allocation needs their product.
+/// Many values that live across many blocks: register allocation takes their product.
 pub fn live_values() -> Vec<u8> {
     const VALUES: usize = 4_000;
     const BLOCKS: usize = 20_000;
@@ -188,7 +188,7 @@ pub fn live_values() -> Vec<u8> {
     core(&(body + ")"))
 }
 
-/// A component's header, and then bytes that look like sections now and then.
+/// Returns a component's header, followed by bytes that look like sections now and then.
 fn garbage() -> Vec<u8> {
     let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
     let mut state = 1_u32;

@@ -1,4 +1,5 @@
-//! Where a reader of the manual sits: an empty folder, a shell that knows `slipring` and `nats`, some more terminals, and both servers.
+//! The desk of a reader of the manual: an empty folder, a shell that knows `slipring` and `nats`, more terminals,
+//! and both servers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,20 +20,20 @@ use super::super::world::binary;
 use super::expected::{contains, matches};
 use super::page::{Block, Kind, Page};
 
-/// For a terminal to show something, or a command to print what the page says. Long, since it may be after a build of everything,
-/// beside all other tests.
+/// How long a terminal or command may take to print what the page says. It is long, because a build of everything may
+/// come first, beside all other tests.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Of Centrifugo, in the manual.
+/// Centrifugo's key in the manual.
 const API_KEY: &str = "keep-this-secret";
 
 pub struct Desk {
-    // Before the servers, since they are dropped first.
+    // Declared before the servers, because they must be dropped first.
     terminals: BTreeMap<String, Terminal>,
     folder: TempDir,
     /// The shell's working directory.
     here: PathBuf,
-    /// What the manual calls them, and what they are here.
+    /// The addresses in the manual, and the actual ones.
     addresses: [(&'static str, String); 3],
     begun: Instant,
     transcript: String,
@@ -52,7 +53,7 @@ impl Desk {
         let mut centrifugo = Centrifugo::prepare(|config| config["channel"] = channels)?;
         centrifugo.restart_with_key(API_KEY).await?;
         let folder = TempDir::with_prefix("slipring-manual-")?;
-        // The kernel knows which port is free; the relay takes it a moment later.
+        // The kernel chooses a free port, and the relay takes it a moment later.
         let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let host = |url: String| url.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(Self {
@@ -70,7 +71,7 @@ impl Desk {
         })
     }
 
-    /// Answers what was typed and what came back, and what of it is not as the page says.
+    /// Returns what was typed and printed, and every difference from the page.
     pub async fn follow(mut self, page: &Page) -> Result<(String, Vec<String>)> {
         let mut wrong = Vec::new();
         let mut blocks = page.blocks.iter().peekable();
@@ -110,7 +111,7 @@ impl Desk {
             }
             Kind::Terminal(name) => {
                 self.note(&block.text, "");
-                // So that what is ended with the terminal is the command and not its shell.
+                // `exec` replaces the shell, so that the command itself is ended with the terminal.
                 let mut command = self.command(&format!("exec {}", block.text));
                 let process = Process::spawn(name, &mut command)?;
                 self.terminals.insert(name.clone(), Terminal { process, seen: 0 });
@@ -124,7 +125,7 @@ impl Desk {
         }
     }
 
-    /// What a script prints, on both streams. It goes on where the one before ended.
+    /// Runs a script where the one before ended, and returns its output of both streams.
     fn shell(&mut self, script: &str, fails: bool) -> Result<String> {
         self.pin_versions()?;
         let left = self.folder.path().join(".left-in");
@@ -156,12 +157,12 @@ impl Desk {
             .env("SLIPRING_NATS__SERVERS", format!("nats://{nats}"))
             .env("SLIPRING_CENTRIFUGO__ENDPOINTS", format!("http://{centrifugo}"))
             .env("SLIPRING_ADMIN__LISTEN", admin)
-            // What was built once is there the next time; what comes out is still below the crate's own `target`.
+            // Shares builds between runs. The results still go below the crate's own `target`.
             .env("CARGO_BUILD_BUILD_DIR", workspace().join("target/manual"));
         command
     }
 
-    /// So that the same versions are built as everywhere else here, and nothing is asked of the network.
+    /// Pins the versions that the rest of the workspace uses, and needs no network.
     fn pin_versions(&self) -> Result<()> {
         for entry in std::fs::read_dir(self.folder.path())? {
             let dir = entry?.path();
@@ -201,7 +202,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Lines with `-` go, lines with `+` come, others say where; `@@` begins another place.
+    /// Lines with `-` are removed, lines with `+` are added, and the others say where. `@@` begins another place.
     fn change(&mut self, path: &Path, change: &str) -> Result<()> {
         let file = self.here.join(path);
         let mut text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", path.display()))?;
@@ -240,7 +241,7 @@ impl Desk {
     }
 }
 
-/// A change without its lines that are `other`.
+/// Returns a change without the lines that begin with `other`.
 fn side(change: &str, other: char) -> String {
     let lines = change.lines().filter(|line| !line.starts_with(other));
     lines
@@ -253,7 +254,8 @@ fn manual_addresses(addresses: &[(&'static str, String)], printed: &str) -> Stri
     known.fold(printed.to_owned(), |text, (manual, here)| text.replace(here, manual))
 }
 
-/// The built `slipring`, the stand-in for `nats`, the servers' own programs, and what this machine has.
+/// Returns the PATH: the built `slipring`, the stand-in for `nats`, the servers' own programs, and this
+/// machine's own PATH.
 fn path() -> std::ffi::OsString {
     let programs = [
         Path::new(binary()).parent().map(Path::to_owned),
@@ -267,7 +269,7 @@ fn path() -> std::ffi::OsString {
     std::env::join_paths(all).unwrap_or(machine)
 }
 
-/// The file that the first page has its reader write.
+/// Returns the file that the first page has its reader write.
 fn centrifugo_of_the_manual() -> Result<Value> {
     let page = Page::read(&workspace().join("docs/first-transform.md"))?;
     let file = Kind::File("centrifugo.json".into());

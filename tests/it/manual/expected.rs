@@ -1,5 +1,5 @@
-//! Compares what a page shows with what was printed. `…` stands for any text of a line, and a line that is nothing else for any
-//! number of lines.
+//! Compares what a page shows with what was printed. `…` stands for any text in a line, and a line with nothing else
+//! stands for any number of lines.
 
 const ANY: &str = "…";
 
@@ -8,7 +8,7 @@ pub fn matches(expected: &str, printed: &str) -> bool {
     lines_match(&expected, &printed)
 }
 
-/// Whether it is printed somewhere.
+/// Returns true if the text is printed somewhere.
 pub fn contains(expected: &str, printed: &str) -> bool {
     matches(&format!("{ANY}\n{}\n{ANY}", expected.trim_end()), printed)
 }

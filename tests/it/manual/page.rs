@@ -1,15 +1,15 @@
-//! A page of the manual as blocks. What is to be done with one stands behind its language, where a reader does not see it.
+//! A page of the manual as blocks. The instructions for a block follow its language, where a reader does not see them.
 //!
 //! | info string | |
 //! |---|---|
 //! | `sh` | typed; it must succeed |
 //! | `sh fails` | it must exit with 1 |
 //! | `sh until` | typed again until it prints what the page says |
-//! | `sh terminal=NAME` | goes on in a terminal of its own |
+//! | `sh terminal=NAME` | runs in a terminal of its own |
 //! | `LANGUAGE not-run` | only shown |
-//! | `LANGUAGE file=PATH` | saved there |
-//! | `diff file=PATH` | changed there; `@@` stands between two places |
-//! | `text` | what the command before prints; `…` stands for any text, a line of it for any lines |
+//! | `LANGUAGE file=PATH` | saved to this file |
+//! | `diff file=PATH` | applied to this file; `@@` separates two places |
+//! | `text` | the output of the command before; `…` means any text, a line of it any lines |
 //! | `text terminal=NAME` | what appears next in that terminal |
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Small messages that become a lot, and messages that take far more than their bytes: whatever they are, the relay holds no more
-//! than its configuration allows.
+//! Small messages that become large, and messages that take far more memory than their bytes. The relay never holds
+//! more than its configuration allows.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use slipring_support::servers::Centrifugo;
 
 use crate::world::{SOON, World, module};
 
-/// For a hundred broadcasts on 20,000 channels, on a busy machine.
+/// The limit for a hundred broadcasts on 20,000 channels, on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
 
 /// `window_bytes` by default.
 const WINDOW: u64 = 32 << 20;
 
-/// What the guest's instance takes is apart: `memory` by default. One thread has one.
+/// The guest's instance is counted separately: `memory` by default. One thread has one instance.
 const GUEST: u64 = 64 << 20;
 
-/// What may be held above what the idle relay holds.
+/// The most memory beyond that of the idle relay.
 const BOUND: u64 = 2 * WINDOW + (64 << 20) + GUEST;
 
 async fn world() -> Result<World> {
     let centrifugo = Centrifugo::prepare(|config| {
         let namespaces = config["channel"]["namespaces"].as_array_mut();
-        // Without history: what Centrifugo holds does not matter here.
+        // Without history, because Centrifugo's memory does not matter here.
         namespaces
             .into_iter()
             .for_each(|namespaces| namespaces.push(json!({ "name": "unruly" })));
@@ -38,10 +38,10 @@ async fn world() -> Result<World> {
     Ok(world)
 }
 
-/// An idle relay, and what it holds.
+/// Returns an idle relay and its memory.
 async fn idle(world: &World) -> Result<(Relay, u64)> {
     let relay = world.run().await?;
-    // What compiling took is not what is looked at.
+    // The memory for compiling is not measured here.
     relay.forget_peak_memory()?;
     let memory = relay.usage()?.memory;
     Ok((relay, memory))
@@ -54,7 +54,7 @@ fn within_the_bound(relay: &Relay, idle: u64) -> Result<()> {
     Ok(())
 }
 
-/// So many messages that ask for so much of something each are all published, within the bound.
+/// Sends messages that each ask for this amount of something. All are published, within the bound.
 async fn becomes(messages: u64, wish: &str, amount: usize) -> Result<()> {
     let mut world = world().await?;
     world.centrifugo.restart().await?;
@@ -79,7 +79,7 @@ async fn broadcasts_on_20000_channels() -> Result<()> {
     becomes(150, "broadcast", 20_000).await
 }
 
-/// No two messages have one in common, so that each needs a queue of its own.
+/// No two messages have a channel in common, so each channel needs a queue of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn broadcasts_on_channels_that_nothing_else_is_for() -> Result<()> {
     becomes(15, "strangers", 100_000).await
@@ -95,7 +95,7 @@ async fn publications_of_900_kb() -> Result<()> {
     becomes(400, "large", 900_000).await
 }
 
-/// The smallest headers there are, very many of them.
+/// The smallest possible headers, and very many of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_wait_for_centrifugo() -> Result<()> {
     const MESSAGES: u64 = 500;
@@ -116,7 +116,7 @@ async fn headers_that_wait_for_centrifugo() -> Result<()> {
             .await?;
         stored.await.context("storing a message")?;
     }
-    // The relay takes in as many as fit, and not all.
+    // The relay takes in as many as fit, but not all.
     let full = |status: &Value| module(status, "unruly")["window_bytes"].as_u64() >= Some(WINDOW / 2);
     let status = relay.status_when(SOON, "a full window", full).await?;
     ensure!(
@@ -128,8 +128,8 @@ async fn headers_that_wait_for_centrifugo() -> Result<()> {
     within_the_bound(&relay, before)
 }
 
-/// Eight modules that could hold 256 MiB together, and a limit of 64: all is published, and a neighbour with little to do is not
-/// kept waiting by those with much.
+/// Eight modules could hold 256 MiB together, and the limit is 64 MiB. Everything is published, and a neighbour with
+/// little to do is not delayed by those with much.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_modules_together_keep_to_the_limit_and_leave_their_neighbour_its_share() -> Result<()> {
     const GREEDY: usize = 7;
@@ -143,7 +143,7 @@ async fn all_modules_together_keep_to_the_limit_and_leave_their_neighbour_its_sh
     }
     let toml = "stream = \"UNRULY\"\nsubjects = [\"unruly.small.*\"]\ndeliver = \"all\"\n";
     world.home.add_module("small", &wasm, toml)?;
-    // Nobody takes anything, so that they hold what they may.
+    // Nothing is accepted, so the modules hold what they may.
     let relay = world.home.run().await?;
     let messages =
         (0..EACH).flat_map(|_| (0..GREEDY).map(|number| (format!("unruly.{number}.large"), "300000".to_owned())));
@@ -160,7 +160,7 @@ async fn all_modules_together_keep_to_the_limit_and_leave_their_neighbour_its_sh
         .status_when(SOON, "the small module to take in its messages", taken_in)
         .await?;
     let status = relay.status().await?;
-    // One message each may go beyond it, and what was read and not taken in.
+    // Each module may exceed the limit by one message, and by what was read but not taken in.
     ensure!(used(&status) <= limit + (8 << 20), "{status}");
     world.centrifugo.restart().await?;
     for number in 0..GREEDY {

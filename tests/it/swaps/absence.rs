@@ -1,4 +1,5 @@
-//! Files that go and come back, as whoever copies a new version makes them do: no way around the probe, and no end of what runs.
+//! Files that disappear and come back, as when somebody copies a new version. This does not bypass the probe, and does
+//! not end what runs.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use slipring_support::relay::Relay;
 use super::super::world::{SOON, World, module, unruly_toml};
 use super::{all_shown, at_work, mark, text, unruly_when};
 
-/// Puts a version there that rejects everything.
+/// Installs a version that rejects everything.
 fn put_bad(world: &World) -> Result<()> {
     let bad = format!("{}\nrefuse_from = 1", mark("bad"));
     world
@@ -47,7 +48,7 @@ async fn a_file_that_is_removed_and_copied_again_is_a_swap_with_its_probe() -> R
     Ok(())
 }
 
-/// How often the module was started.
+/// Returns how often the module was started.
 fn starts(relay: &Relay) -> usize {
     relay
         .log()
@@ -65,7 +66,7 @@ async fn what_comes_back_after_its_module_has_stopped_is_probed_as_well() -> Res
     unruly_when(&relay, "the module to stop", |unruly| unruly["state"] == "waiting").await?;
     ensure!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     put_bad(&world)?;
-    // The one before goes on.
+    // The previous version continues.
     let running = |unruly: &Value| unruly["state"] == "running" && unruly["refused_swaps"] == 1;
     unruly_when(&relay, "the good version", running).await?;
     is_refused(&relay).await?;

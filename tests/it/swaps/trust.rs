@@ -1,4 +1,4 @@
-//! What may be taken at all: a pinned file, and one that nobody else may change.
+//! Which files are accepted at all: a pinned one, and one that nobody else may change.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +47,7 @@ async fn what_others_may_write_is_not_taken_if_that_is_asked_for() -> Result<()>
     relay.logs(SOON, "may be written to by others (mode 0777)").await?;
     mode(0o755)?;
     relay.ready(SOON).await?;
-    // Now it is the file.
+    // Now the `.toml` is the problem.
     let file = world.home.modules().join("unruly.toml");
     fs::write(&file, unruly_toml(&mark("2")))?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;

@@ -1,5 +1,5 @@
-//! A version that passed the probe and turns out to be bad is rolled back by itself, whoever runs it, and what it touched is in the
-//! dead letters.
+//! A version that passed the probe and turns out to be bad is rolled back by itself, and the messages that it rejected
+//! are in the dead letters.
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,14 +9,15 @@ use super::{
     replay, sha256, text, unruly_when,
 };
 
-/// Messages that are sent while a version is put to work, at the most: four seconds of them, for a machine that is busy with other things.
+/// The most messages sent while a version takes over: four seconds of them, for a machine that is busy
+/// with other things.
 const SWAP: u64 = 8_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result<()> {
     let (world, mut relay, load) = at_work(&mark("old")).await?;
     let old = unruly_when(&relay, "a version", |unruly| unruly["toml_sha256"].is_string()).await?;
-    // Good when it is tried.
+    // It is still good when it is probed.
     let from = load.sent() + SWAP;
     configure(
         &world,
@@ -36,7 +37,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     // One more than it was allowed to, and no other.
     all_shown(&world, load, from..from + 8, &["old", "new", "old"]).await?;
 
-    // The directory still holds the bad version; a restart does not take it.
+    // The directory still holds the bad version. A restart does not load it.
     relay.stop(SOON).await?;
     let relay = world.run().await?;
     let unruly = unruly_when(&relay, "the old version", |unruly| {
@@ -46,7 +47,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     ensure!(unruly["rolled_back"]["toml_sha256"].is_string(), "{unruly}");
     modules(&world, &relay, &[], 0, "was rolled back at ")?;
 
-    // Nor does a replay: what is at work mends the letters.
+    // Nor does a replay: the running version publishes the letters.
     replay(&world)?;
     let late = world
         .centrifugo
@@ -68,7 +69,7 @@ async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result
     ensure!(reason.contains("nowhere:1"), "{reason}");
     load.more(500).await;
     let sent = finish(&world, load).await?;
-    // What was under way while Centrifugo answered is among them.
+    // Messages in flight while Centrifugo replied are among them.
     let touched = dead_letters(&world)?;
     ensure!(
         touched.len() >= 5 && touched.iter().all(|number| *number >= from),
@@ -132,7 +133,7 @@ async fn what_the_relay_at_work_refuses_is_put_down_by_the_one_that_stands_by() 
     let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
     let second = world.run().await?;
     let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
-    // The one that stands by has seen no message to try it on.
+    // The standby relay has seen no message to probe it with.
     configure(&world, &format!("{}\nrefuse_from = 1", mark("new")))?;
     unruly_when(&first, "the refusal", |unruly| {
         unruly["refused_swaps"].as_u64() >= Some(1)

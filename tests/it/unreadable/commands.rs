@@ -1,4 +1,4 @@
-//! The commands that read streams and dead letters, where some of the messages can't be read.
+//! The commands that read streams and dead letters, when some of the messages cannot be read.
 
 use std::process::Output;
 
@@ -23,7 +23,7 @@ fn run(world: &World<FakeCentrifugo>, arguments: &[&str]) -> Result<Output> {
     output.context("running slipring")
 }
 
-/// Its lines of JSON, of a command that works.
+/// Returns the JSON lines of a command that succeeds.
 fn lines(world: &World<FakeCentrifugo>, arguments: &[&str]) -> Result<Vec<Value>> {
     let output = run(world, arguments)?;
     ensure!(output.status.success(), "{arguments:?}: {output:?}");
@@ -57,7 +57,7 @@ async fn try_and_diff_show_what_the_relay_makes_of_them() -> Result<()> {
             let single = &lines(&world, &["try", "--seq", &line["sequence"].to_string(), WASM])?[0];
             for line in [line, single] {
                 let reason = line["reason"].as_str().unwrap_or_default();
-                // Of a work queue it is only known that the subject is not UTF-8.
+                // For a work queue, it is only known that the subject is not UTF-8.
                 let known = reason.contains(bad.reason) || reason.ends_with("its subject is not UTF-8");
                 ensure!(known, "{line}");
             }
@@ -99,7 +99,7 @@ async fn a_case_has_the_bytes_and_passes() -> Result<()> {
     let tested = run(&world, &["test", WASM])?;
     ensure!(tested.status.success(), "{tested:?}");
 
-    // Bytes can't be searched for what must not be in a case.
+    // Bytes cannot be searched for what must not be in a case.
     let redacted = run(
         &world,
         &[
@@ -136,7 +136,7 @@ async fn dev_shows_them_as_they_arrive() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the stream of the dead letters has so many messages: of these the client can't read all.
+/// Waits until the stream of the dead letters has this many messages, although the client cannot read all of them.
 async fn holds(world: &World<FakeCentrifugo>, count: usize) -> Result<()> {
     eventually(SOON, format!("{count} dead letters"), async || {
         let held = world.jetstream.get_stream(LETTERS).await?.cached_info().state.messages;
@@ -154,7 +154,7 @@ async fn dead_letters_show_the_bytes_and_a_replay_says_why_they_stay() -> Result
     letters(&world, 1).await?;
     counts(&relay, MODULE, "published", 1).await?;
     relay.stop(SOON).await?;
-    // And what no relay has put there.
+    // Also something that no relay has stored there.
     let mut raw = RawClient::connect(&world.nats.url()).await?;
     for bad in &BAD {
         raw.publish(

@@ -1,4 +1,5 @@
-//! The connection that carries deliveries is made as the client's is: with the same credentials, the same TLS, to the same servers.
+//! The connection for deliveries is made like the client's: with the same credentials, the same TLS settings, to
+//! the same servers.
 
 use std::path::{Path, PathBuf};
 
@@ -19,11 +20,11 @@ fn config(server: &NatsServer) -> Config {
     }
 }
 
-/// A message that the client sends to it comes.
+/// Checks that a message from the client arrives.
 async fn carries(nats: &Nats) -> Result<()> {
     let mut wire = Wire::open(nats, LIMIT).await?;
     let inbox = wire.subscribe();
-    // It is subscribed once it hears itself.
+    // Once it receives its own message, it is subscribed.
     wire.publish(&format!("{inbox}.0"), "nobody", b"itself");
     let heard = tokio::time::timeout(SOON, wire.next())
         .await
@@ -42,7 +43,8 @@ async fn carries(nats: &Nats) -> Result<()> {
     Ok(())
 }
 
-/// A certificate for 127.0.0.1, its key and the authority that signed it; of those for clients the authority's key is lost, too.
+/// Returns a file: a certificate for 127.0.0.1, its key and the authority that signed it. The key of the authority for
+/// client certificates is lost too.
 fn tls_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/grpc").join(name)
 }
@@ -120,7 +122,7 @@ async fn an_end_is_told_with_its_cause() -> Result<()> {
     })
     .await?;
     let mut wire = Wire::open(&nats, LIMIT).await?;
-    // What was asked for will never come.
+    // The requested messages will never come.
     wire.publish("secret", "reply", b"");
     let end = tokio::time::timeout(SOON, wire.next()).await.context("it ends")?;
     let words = "the server says: Permissions Violation for Publish to \"secret\"";
@@ -135,7 +137,7 @@ async fn an_end_is_told_with_its_cause() -> Result<()> {
     Ok(())
 }
 
-/// Nothing more is read while too much waits, and nothing of it is lost.
+/// Nothing more is read while too much waits, and nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_bounded() -> Result<()> {
     const MESSAGES: usize = 400;
@@ -161,7 +163,7 @@ async fn what_waits_is_bounded() -> Result<()> {
     Ok(())
 }
 
-/// Of several servers it takes one that is there.
+/// Out of several servers it uses one that is running.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_server_does_as_well() -> Result<()> {
     let server = NatsServer::start().await?;

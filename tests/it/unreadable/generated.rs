@@ -14,7 +14,7 @@ const MESSAGES: u64 = 10_000;
 /// JetStream drops what comes faster than it can store.
 const AT_ONCE: u64 = 500;
 
-/// Any bytes but those that end a subject. Every other one is text, so that what is behind it counts.
+/// Any bytes except those that end a subject. Every other one is text, so that the headers matter.
 fn subject(random: &mut Rng) -> Vec<u8> {
     let text = random.bool();
     let mut subject = b"unruly.".to_vec();
@@ -25,14 +25,14 @@ fn subject(random: &mut Rng) -> Vec<u8> {
             subject.push(byte);
         }
     }
-    // Some of what can be read shall be published, and the rest rejected by the module.
+    // Some of the readable messages should be published, and the module rejects the rest.
     if random.bool() {
         subject.extend_from_slice(b".ok");
     }
     subject
 }
 
-/// Noise, or headers that are nearly right, or right.
+/// Noise, nearly valid headers, or valid headers.
 fn headers(random: &mut Rng) -> Vec<u8> {
     let mut noise = |length: usize| -> Vec<u8> { (0..random.usize(..length)).map(|_| random.u8(..)).collect() };
     let (all, some) = (noise(60), noise(10));
@@ -82,7 +82,7 @@ async fn run(seed: u64) -> Result<()> {
             let (subject, headers, payload) = (subject(&mut random), headers(&mut random), payload(&mut random));
             raw.publish(&subject, &headers, &payload);
         }
-        // The last of them says when JetStream has stored what it stores.
+        // The last of these shows when JetStream has stored everything.
         raw.publish(b"unruly.ok", b"", b"0");
         raw.publish(b"neighbour.ok", b"", b"0");
         raw.flush().await?;

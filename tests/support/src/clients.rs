@@ -9,14 +9,14 @@ use serde::Deserialize;
 use crate::Publication;
 use crate::process::Process;
 
-/// For Node to start and to subscribe.
+/// How long Node may take to start and subscribe.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `tests/clients/receive.js`, which runs npm's `centrifuge`. `make test-clients` installs what it needs.
+/// Runs `tests/clients/receive.js`, which uses npm's `centrifuge`. `make test-clients` installs what it needs.
 #[derive(Debug)]
 pub struct JavaScriptClient(Process);
 
-/// A publication as the client handed it out: where, and what.
+/// A publication as the client returned it: its channel and data.
 #[derive(Debug)]
 pub struct Delivered {
     pub channel: String,
@@ -24,7 +24,7 @@ pub struct Delivered {
 }
 
 impl JavaScriptClient {
-    /// Subscribes to `channels` and expects `count` publications in all. On return, all subscriptions stand.
+    /// Subscribes to `channels` and expects `count` publications in all. Returns when all subscriptions are active.
     pub async fn start(url: &str, channels: &[String], count: usize) -> Result<Self> {
         let directory = crate::workspace().join("tests/clients");
         ensure!(
@@ -44,7 +44,7 @@ impl JavaScriptClient {
         Ok(Self(process))
     }
 
-    /// Waits until it has received so many, and those that are too many; returns them in the order of their arrival.
+    /// Waits until it has received that many, and returns them with any extra ones in order of arrival.
     pub async fn finish(mut self, patience: Duration) -> Result<Vec<Delivered>> {
         let status = self.0.wait(patience).await?;
         ensure!(

@@ -1,5 +1,5 @@
-//! What the demo sends and how it judges what arrives. The test with Centrifugo's JavaScript client does the same, without
-//! an audience.
+//! What the demo sends, and how it judges what arrives. The test with Centrifugo's JavaScript client uses
+//! the same events.
 
 mod checker;
 mod events;

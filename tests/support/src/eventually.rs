@@ -1,5 +1,5 @@
-//! Waiting for a condition instead of for a time. A sleep in a test is either too short on a busy machine or too long on
-//! every other.
+//! Waits for a condition instead of a fixed time. A sleep in a test is either too short on a busy machine or too long
+//! on every other.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Asks `condition` until it says `Ok`, and returns what it says. Its `Err` is what was seen instead; the last one is part of
-/// the error when `patience` is over. `what` completes "waited for".
+/// Calls `condition` until it returns `Ok`, and returns its value. `Err` holds what was seen instead. When `patience`
+/// is over, the error includes the last one. `what` completes "waited for".
 pub async fn eventually<T, E: Display>(
     patience: Duration,
     what: impl Display,

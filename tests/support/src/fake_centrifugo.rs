@@ -1,6 +1,6 @@
-//! A Centrifugo that fails on demand: `/api/batch`, and `Batch` over GRPC, as Centrifugo 6.9.1 answers them (sequential; a command
-//! that fails does not stop the next; keys and versions suppress), except for what a behaviour decides for each request. It
-//! remembers what it executed, which the relay cannot know after an ambiguous answer.
+//! A Centrifugo that fails on demand: `/api/batch`, and `Batch` over GRPC, with the answers of Centrifugo 6.9.1
+//! (sequential; a command that fails does not stop the next; keys and versions suppress), except for what a behaviour
+//! decides for each request. It remembers what it executed, which the relay cannot know after an ambiguous answer.
 
 mod behaviour;
 mod grpc;
@@ -29,7 +29,7 @@ pub use store::{Batch, Command, Executed};
 use crate::Api;
 use store::Store;
 
-/// The key that it wants.
+/// The key that it requires.
 pub const API_KEY: &str = "the-key-of-the-fake";
 
 const HTTP_PATH: &str = "/api/batch";
@@ -50,12 +50,12 @@ struct Shared {
 }
 
 impl FakeCentrifugo {
-    /// One that does everything it is asked.
+    /// Starts one that executes every request.
     pub async fn start() -> Result<Self> {
         Self::start_with(|_| Plan::execute()).await
     }
 
-    /// One that asks `behaviour` what to do, in the order in which requests come in.
+    /// Starts one that asks `behaviour` what to do, in the order in which requests come in.
     pub async fn start_with(behaviour: impl FnMut(&Batch) -> Plan + Send + 'static) -> Result<Self> {
         let listen = async || {
             TcpListener::bind("127.0.0.1:0")
@@ -73,7 +73,7 @@ impl FakeCentrifugo {
             .route(HTTP_PATH, post(batch))
             .fallback(not_found)
             .with_state(Arc::clone(&shared));
-        // They end only with the abort in `Drop`.
+        // These end only with the abort in `Drop`.
         let http = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
@@ -86,12 +86,12 @@ impl FakeCentrifugo {
         })
     }
 
-    /// From the next request on.
+    /// Changes the behaviour from the next request on.
     pub fn behave(&self, behaviour: impl FnMut(&Batch) -> Plan + Send + 'static) {
         *lock(&self.shared.behaviour) = Box::new(behaviour);
     }
 
-    /// From the next request on, whatever comes gets this answer, also a request without anything in it.
+    /// From the next request on, every request gets this answer, even an empty one.
     pub fn close(&self, answer: Option<Answer>) {
         *lock(&self.shared.closed) = answer;
     }
@@ -100,7 +100,7 @@ impl FakeCentrifugo {
         self.endpoint(Api::Http)
     }
 
-    /// What the relay's `endpoints` take.
+    /// Returns the URL for the relay's `endpoints`.
     pub fn endpoint(&self, api: Api) -> String {
         match api {
             Api::Http => format!("http://{}", self.address),
@@ -108,12 +108,12 @@ impl FakeCentrifugo {
         }
     }
 
-    /// Every publication it executed, suppressed ones too, in the order of execution.
+    /// Returns every publication it executed, including suppressed ones, in the order of execution.
     pub fn executed(&self) -> Vec<Executed> {
         lock(&self.shared.store).executed.clone()
     }
 
-    /// What a subscriber of `channel` was shown, in order.
+    /// Returns what a subscriber of `channel` was shown, in order.
     pub fn shown(&self, channel: &str) -> Vec<Executed> {
         let store = lock(&self.shared.store);
         store
@@ -124,7 +124,7 @@ impl FakeCentrifugo {
             .collect()
     }
 
-    /// The channels in which something was shown.
+    /// Returns the channels in which something was shown.
     pub fn channels(&self) -> Vec<String> {
         let mut channels: Vec<String> = self
             .executed()
@@ -137,12 +137,12 @@ impl FakeCentrifugo {
         channels
     }
 
-    /// How many requests came to `path`, whatever became of them.
+    /// Returns how many requests came to `path`, whatever became of them.
     pub fn requests(&self, path: &str) -> usize {
         lock(&self.shared.store).requests.get(path).copied().unwrap_or_default()
     }
 
-    /// How many requests for a batch came this way, whatever became of them.
+    /// Returns how many requests for a batch came over this API, whatever became of them.
     pub fn batch_requests(&self, api: Api) -> usize {
         self.requests(match api {
             Api::Http => HTTP_PATH,
@@ -150,7 +150,7 @@ impl FakeCentrifugo {
         })
     }
 
-    /// The batches that could be read, in the order in which they came.
+    /// Returns the batches that could be read, in order of arrival.
     pub fn batches(&self) -> Vec<Batch> {
         lock(&self.shared.store).batches.clone()
     }
@@ -158,7 +158,7 @@ impl FakeCentrifugo {
 
 impl Drop for FakeCentrifugo {
     fn drop(&mut self) {
-        // Connections that are open outlive the listener. What comes on them breaks, and nothing of it is executed.
+        // Open connections outlive the listener. Requests on them break, and nothing of them is executed.
         self.behave(|_| Plan::answer(Answer::Cut { executed: false }));
         self.servers.iter().for_each(JoinHandle::abort);
     }
@@ -184,7 +184,7 @@ async fn batch(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
         return (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
     };
     if commands.is_empty() {
-        // Somebody asks whether it is there. That is no batch, and the real one answers just this.
+        // A request without commands only asks whether the server is there. The real one gives the same answer.
         return axum::Json(json!({})).into_response();
     }
     respond(work(&shared, commands).await).await
@@ -197,7 +197,7 @@ async fn respond(worked: Worked) -> Response {
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             .into_response(),
         Worked::Silence => std::future::pending().await,
-        // The body is announced and never comes, so that the connection breaks.
+        // The body is announced and never comes, so the connection breaks.
         Worked::Cut => {
             let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut on purpose"))]);
             ([(header::CONTENT_LENGTH, "100")], Body::from_stream(broken)).into_response()
@@ -206,7 +206,7 @@ async fn respond(worked: Worked) -> Response {
 }
 
 impl Shared {
-    /// What everything gets, if it does.
+    /// Returns the answer that every request gets, if one is set.
     fn closed(&self) -> Option<Worked> {
         Some(match (*lock(&self.closed))? {
             Answer::Replies => Worked::Replies(Vec::new()),
@@ -217,10 +217,10 @@ impl Shared {
     }
 }
 
-/// What is to be answered, in whichever way it was asked.
+/// What to answer, over either API.
 enum Worked {
     Replies(Vec<Value>),
-    /// In the numbers of HTTP.
+    /// An HTTP status.
     Status(u16),
     Silence,
     Cut,
@@ -230,7 +230,8 @@ async fn work(shared: &Arc<Shared>, commands: Vec<Command>) -> Worked {
     let batch = lock(&shared.store).admit(commands);
     let plan = (lock(&shared.behaviour))(&batch);
     let shared = Arc::clone(shared);
-    // Like the real one, it goes on when the client hangs up: a handler is dropped then, but not what the handler spawned.
+    // Like the real one, it continues when the client hangs up: that drops the handler, but not the task
+    // that it spawned.
     let work = tokio::spawn(async move {
         tokio::time::sleep(plan.delay).await;
         let replies = plan
@@ -262,7 +263,7 @@ fn authorised(headers: &HeaderMap) -> bool {
     is("x-api-key", API_KEY) || is("authorization", &format!("apikey {API_KEY}"))
 }
 
-/// A test that panicked must not turn into a second panic here.
+/// A test that panicked must not cause a second panic here.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! The guest crates of this workspace, built when a test first asks for one. `make guests` has done it before in most cases, and
-//! cargo then only looks.
+//! The guest crates of this workspace, built when a test first asks for one. In most cases `make guests` has built them
+//! before, and cargo only checks.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,13 +10,13 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
-/// By crate name.
+/// Keyed by crate name.
 type Built = Result<HashMap<String, PathBuf>, String>;
 
-/// The guests that the demo needs, which builds no others.
+/// The guests that the demo needs. It builds no others.
 const EXAMPLES: [&str; 4] = ["orders", "orders-next", "notifications", "telemetry"];
 
-/// The guest as a component (`wasm32-wasip2`).
+/// Returns the guest as a component (`wasm32-wasip2`).
 pub fn component(name: &str) -> Result<PathBuf> {
     static EXAMPLES_BUILT: OnceLock<Built> = OnceLock::new();
     static OTHERS_BUILT: OnceLock<Built> = OnceLock::new();
@@ -28,16 +28,16 @@ pub fn component(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// The guest as a core module (`wasm32-unknown-unknown`).
+/// Returns the guest as a core module (`wasm32-unknown-unknown`).
 pub fn core_module(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Built> = OnceLock::new();
     find(&BUILT, name, "wasm32-unknown-unknown", &["orders", "unruly"])
 }
 
-/// The languages of `examples/languages`, each of which has the transform of `orders`.
+/// The languages of `examples/languages`. Each one has the transform of `orders`.
 pub const LANGUAGES: [&str; 4] = ["js", "python", "go", "c"];
 
-/// The transform of `orders`, written in one of [`LANGUAGES`]. Its tools are for `make test-languages` to fetch, not for us.
+/// Returns the transform of `orders` in one of [`LANGUAGES`]. `make test-languages` installs the tools for it.
 pub fn in_language(language: &str) -> Result<PathBuf> {
     let file = crate::workspace().join(format!("examples/languages/{language}/orders.wasm"));
     ensure!(
@@ -116,7 +116,7 @@ struct CargoTarget {
 mod tests {
     use super::*;
 
-    /// The first eight bytes tell a component from a core module.
+    /// Returns the first eight bytes, which tell a component from a core module.
     fn preamble(file: Result<PathBuf>) -> Vec<u8> {
         std::fs::read(file.unwrap()).unwrap()[..8].to_vec()
     }

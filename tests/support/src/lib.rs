@@ -1,17 +1,17 @@
-//! What the relay's integration tests and the demo run against. It is not part of the relay and shares no code with it, so
-//! that a mistake there cannot hide itself here.
+//! What the relay's integration tests and the demo use. It is not part of the relay and shares no code with it, so that
+//! a mistake in the relay cannot hide itself here.
 //!
-//! - [`servers`]: nats-server and Centrifugo, as their users run them, on ports of their own.
+//! - [`servers`]: nats-server and Centrifugo, run as users run them, on ports of their own.
 //! - [`subscriber`]: a client of Centrifugo, over WebSocket.
 //! - [`clients`]: clients of Centrifugo that others wrote.
-//! - [`fake_centrifugo`]: the answers that the real one does not give on demand.
+//! - [`fake_centrifugo`]: answers that the real Centrifugo does not give on demand.
 //! - [`demo`]: the events of the demo.
 //! - [`process`]: a child process, which ends when its owner does.
-//! - [`proxy`]: what lies between the relay and a server, and fails.
+//! - [`proxy`]: a faulty connection between the relay and a server.
 //! - [`raw`]: messages that no library sends.
 //! - [`relay`]: the relay itself, as a process.
 //! - [`guests`]: the guest crates, built.
-//! - [`eventually()`]: waiting for a condition, with a deadline.
+//! - [`eventually()`]: waits for a condition, with a deadline.
 
 pub mod clients;
 pub mod demo;
@@ -33,14 +33,14 @@ pub use usage::Usage;
 
 use std::path::{Path, PathBuf};
 
-/// The APIs of Centrifugo that publications can come through.
+/// The APIs of Centrifugo that accept publications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
     Http,
     Grpc,
 }
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -49,10 +49,10 @@ pub fn workspace() -> PathBuf {
         .to_path_buf()
 }
 
-/// An HTTP client. reqwest is built without a TLS provider, and refuses to make a client before one is installed, even for
-/// plain HTTP.
+/// Returns an HTTP client. reqwest is built without a TLS provider, and refuses to create a client before one is
+/// installed, even for plain HTTP.
 pub fn http_client() -> reqwest::Client {
-    // An error means that there is one already, which is as good.
+    // An error means that a provider is already installed, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }

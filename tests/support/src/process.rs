@@ -1,5 +1,5 @@
-//! A child process whose log is kept, and which ends when its owner does: in `Drop`, and by a watchdog when this process is
-//! killed before it can drop anything.
+//! A child process with its log. It ends when its owner does: in `Drop`, or by a watchdog if this process is killed
+//! before it can drop anything.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{Usage, eventually};
 
-/// Enough for every test; a bound for a process that does nothing but complain.
+/// Enough for every test, and a bound for a process that does nothing but complain.
 const KEPT_LINES: usize = 100_000;
 
 pub struct Process {
@@ -29,12 +29,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, in a process group of its own so that Ctrl-C in a terminal reaches only us: we end it in good order.
+    /// Starts `command`. It gets a process group of its own, so that Ctrl-C in a terminal reaches only us, and we stop
+    /// it gracefully.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
         Self::spawn_with_stderr(name, command, Stdio::piped())
     }
 
-    /// The same with another standard error; what goes there is not in the log.
+    /// Starts `command` with another standard error, which is not in the log.
     pub fn spawn_with_stderr(name: &str, command: &mut Command, stderr: Stdio) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -68,12 +69,12 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has used of the machine so far.
+    /// Returns what it has used of the machine so far.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.id())
     }
 
-    /// How it ended, once it has.
+    /// Returns its exit status, once it has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         if self.status.is_none()
             && let Ok(Some(status)) = self.child.try_wait()
@@ -96,11 +97,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).with_context(|| format!("signalling {}", self.name))
     }
 
-    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed. Its connections stay open. Returns when none of its threads
-    /// runs any more: on a busy machine that takes longer than a request.
+    /// Pauses it (`SIGSTOP`) until it is resumed or killed. Its connections stay open. Returns when all of its threads
+    /// have stopped, which takes longer than a request on a busy machine.
     pub fn pause(&mut self) -> Result<()> {
         self.signal(Signal::STOP)?;
-        // Its end, too, or this would wait for ever. Neither is taken from who asks next.
+        // Also waits for its end, or this would wait forever. `NOWAIT` leaves both for the next caller.
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         retry_on_intr(|| waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped))
             .map(drop)
@@ -111,7 +112,7 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    /// What Ctrl-C does.
+    /// Does what Ctrl-C does.
     pub fn interrupt(&mut self) -> Result<()> {
         self.signal(Signal::INT)
     }
@@ -134,10 +135,10 @@ impl Process {
         waited
     }
 
-    /// Waits until it wrote a line that `fits`; fails at once if it ends before.
+    /// Waits until it has written a line for which `fits` returns true. Fails at once if it ends before.
     pub async fn line(&mut self, patience: Duration, what: &str, fits: impl Fn(&str) -> bool) -> Result<String> {
         let waiting = eventually(patience, format!("{what} in the log of {}", self.name), async || {
-            // Asked first: what it wrote before it ended is then in the log.
+            // Checked first, so that everything it wrote before its end is in the log.
             let exited = self.exited();
             match self.log().into_iter().find(|line| fits(line)) {
                 Some(line) => Ok(Ok(line)),
@@ -149,12 +150,12 @@ impl Process {
         waiting.await.flatten().with_context(|| self.tail())
     }
 
-    /// What it wrote, standard output and standard error, in lines.
+    /// Returns the lines of its standard output and standard error.
     pub fn log(&self) -> Vec<String> {
         lock(&self.log).iter().cloned().collect()
     }
 
-    /// Its last lines, for an error message.
+    /// Returns its last lines, for an error message.
     pub fn tail(&self) -> String {
         let log = lock(&self.log);
         let last: Vec<&str> = log
@@ -167,7 +168,7 @@ impl Process {
 
     fn ended(&mut self, status: ExitStatus) {
         self.status = Some(status);
-        // Before its process id can be given to somebody else.
+        // The watchdog ends first, before the process ID can be reused.
         end(&mut self.watchdog);
         for reader in self.readers.drain(..) {
             let _ = reader.join();
@@ -190,7 +191,7 @@ impl fmt::Debug for Process {
     }
 }
 
-/// Kills `child` when this process ends in whatever way: the kernel then closes our end of the pipe, and `read` returns.
+/// Kills `child` however this process ends: the kernel then closes our end of the pipe, and `read` returns.
 fn watch(child: &Child) -> std::io::Result<Child> {
     Command::new("sh")
         .args([
@@ -289,7 +290,7 @@ mod tests {
         };
         ticks(&mut process, 1).await;
         process.pause().unwrap();
-        // The shell's `sleep` may still end, and what the shell wrote before may still be on its way.
+        // The shell's `sleep` may still be ending, and the shell's output may still be on its way.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let before = process.log().len();
         tokio::time::sleep(Duration::from_millis(100)).await;

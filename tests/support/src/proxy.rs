@@ -1,7 +1,8 @@
-//! A TCP proxy on 127.0.0.1 between the relay and one of its servers: it passes everything on until it is told to misbehave.
-//! The server may end and come back; each connection of a client is one connection to the server.
+//! A TCP proxy on 127.0.0.1 between the relay and one of its servers. It passes everything on until it is told to
+//! misbehave. The server may end and come back. Each client connection is one connection to the server.
 //!
-//! It knows nothing of what it carries. A [recording](Proxy::recording) one keeps what went through, for a test to read.
+//! It does not interpret what it carries. A [recording](Proxy::recording) proxy keeps what went through, for
+//! a test to read.
 
 mod connection;
 #[cfg(test)]
@@ -28,22 +29,22 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// What it does beside passing on.
+/// The proxy's faults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Each piece of data waits up to so long, in either direction; the ones behind it wait as well.
+    /// Each piece of data is delayed by up to this much, in either direction. The pieces behind it wait as well.
     pub latency: Duration,
-    /// Nothing goes through, in either direction; what was held back goes on afterwards.
+    /// Nothing goes through, in either direction. What was held back continues afterwards.
     pub stall: bool,
-    /// The server hears everything and nothing comes back. A connection on which an answer was swallowed stays deaf for good,
-    /// since what follows would not make sense.
+    /// The server receives everything, but nothing comes back. After an answer was swallowed, the connection stays deaf
+    /// for good, because later data would not make sense.
     pub swallow: bool,
     /// The port is closed to new connections.
     pub refuse: bool,
-    /// New connections are answered with this HTTP status, whatever they ask for, and none reaches the server: what a proxy does
-    /// whose configuration is wrong.
+    /// New connections are answered with this HTTP status, whatever they ask for, and none reaches the server. A
+    /// misconfigured proxy does this.
     pub status: Option<u16>,
-    /// A connection with this text in a request is cut, before the server has all of it.
+    /// A connection with this text in a request is cut before the server has all of it.
     pub poison: Option<&'static str>,
 }
 
@@ -53,7 +54,7 @@ pub struct Tape {
     /// The [label](Proxy::label) at the time when the server was reached.
     pub label: u64,
     pub requests: Vec<u8>,
-    /// As the server sent it, also what the client never got.
+    /// What the server sent, including what never reached the client.
     pub answers: Vec<u8>,
 }
 
@@ -61,7 +62,7 @@ pub struct Tape {
 struct Shared {
     upstream: SocketAddr,
     faults: watch::Sender<Faults>,
-    /// Bytes of answers until a connection is cut.
+    /// How many more bytes of answers pass until a connection is cut.
     cut_answer: Mutex<Option<usize>>,
     connections: Mutex<BTreeMap<u64, AbortHandle>>,
     tapes: Option<Mutex<Vec<Arc<Mutex<Tape>>>>>,
@@ -74,7 +75,7 @@ impl Proxy {
         Self::start_with(upstream, None).await
     }
 
-    /// One that keeps what goes through.
+    /// Starts a proxy that keeps what goes through.
     pub async fn recording(upstream: &str) -> Result<Self> {
         Self::start_with(upstream, Some(Mutex::default())).await
     }
@@ -105,7 +106,7 @@ impl Proxy {
         self.address
     }
 
-    /// Changes what it does, from now on and on all connections.
+    /// Changes the faults from now on, on all connections.
     pub fn change(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.faults.send_modify(change);
     }
@@ -116,20 +117,20 @@ impl Proxy {
         *lock(&self.shared.cut_answer) = None;
     }
 
-    /// Cuts all connections now, and says how many those were.
+    /// Cuts all connections now, and returns how many there were.
     pub fn cut(&self) -> usize {
         let connections = lock(&self.shared.connections);
         connections.values().for_each(AbortHandle::abort);
         connections.len()
     }
 
-    /// Cuts a connection in the middle of an answer, after so many more bytes of answers: the server has done what it was
-    /// asked for, and the client does not learn it.
+    /// Cuts a connection in the middle of an answer, after this many more bytes of answers. The server has then done
+    /// what it was asked, and the client does not learn it.
     pub fn cut_answer_after(&self, bytes: usize) {
         *lock(&self.shared.cut_answer) = Some(bytes);
     }
 
-    /// Whether a cut is still to come.
+    /// Returns true if a cut is still to come.
     pub fn will_cut(&self) -> bool {
         lock(&self.shared.cut_answer).is_some()
     }
@@ -143,7 +144,7 @@ impl Proxy {
         self.shared.label.store(label, Ordering::Relaxed);
     }
 
-    /// The tapes of the connections that have ended. Each is handed out once.
+    /// Returns the tapes of the connections that have ended. Each tape is returned once.
     pub fn take_tapes(&self) -> Vec<Tape> {
         let Some(tapes) = &self.shared.tapes else {
             return Vec::new();
@@ -173,7 +174,8 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, address: SocketAddr)
             if faults.borrow_and_update().refuse {
                 listener = None;
             } else if listener.is_none() {
-                // The port is below those that the kernel gives away: nobody but a connection that is ending is on it.
+                // The kernel never gives this port to outgoing connections, so only a connection that is ending
+                // can still use it.
                 listener = TcpListener::bind(address).await.ok();
             }
             let accepted = async {
@@ -187,7 +189,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, address: SocketAddr)
             };
             tokio::select! {
                 accepted = accepted => if let Some((client, _)) = accepted { break client },
-                // The sender is in `shared`, which is here.
+                // Never fails: the sender is in `shared`, which is here.
                 _ = faults.changed() => {}
             }
         };
@@ -195,7 +197,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, address: SocketAddr)
     }
 }
 
-/// Gives the connection a task of its own, and removes it when that ends.
+/// Gives the connection a task of its own, and removes it when the task ends.
 fn serve(shared: &Arc<Shared>, number: u64, client: TcpStream) {
     struct Served(Arc<Shared>, u64);
     impl Drop for Served {
@@ -203,11 +205,11 @@ fn serve(shared: &Arc<Shared>, number: u64, client: TcpStream) {
             lock(&self.0.connections).remove(&self.1);
         }
     }
-    // Held over the start of the task, which may end at once.
+    // Locked while the task starts, because it may end at once.
     let mut connections = lock(&shared.connections);
     let served = Served(Arc::clone(shared), number);
     let task = tokio::spawn(async move {
-        // How a connection ends is up to both ends and the faults; there is nobody to tell.
+        // How a connection ends depends on both ends and the faults. Nobody needs to know.
         let _ = connection::carry(&served.0, client).await;
     });
     connections.insert(number, task.abort_handle());

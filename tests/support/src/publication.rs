@@ -1,4 +1,4 @@
-//! A publication as Centrifugo hands it out: the same in a channel's history and at a subscriber.
+//! A publication as Centrifugo returns it, in a channel's history and to a subscriber.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Publication {
-    /// As it was published; JSON without white space between its parts.
+    /// The published data. JSON has no white space between its parts.
     #[serde(deserialize_with = "json_as_written")]
     pub data: Vec<u8>,
     /// From 1, per channel; 0 in a channel without history.
@@ -20,12 +20,12 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// The data, read as JSON.
+    /// Parses the data as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.data).with_context(|| format!("reading the publication {:?}", self.text()))
     }
 
-    /// The data as text; what is not UTF-8 in it is replaced.
+    /// Returns the data as text, with invalid UTF-8 replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.data).into_owned()
     }

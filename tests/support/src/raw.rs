@@ -1,5 +1,5 @@
-//! A client of NATS that sends whatever bytes it is told to: subjects, header blocks and payloads that no library would let
-//! through, and that nats-server stores all the same.
+//! A NATS client that sends arbitrary bytes: subjects, header blocks and payloads that no library would accept, but
+//! that nats-server stores.
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -25,7 +25,8 @@ impl RawClient {
         Ok(client)
     }
 
-    /// With headers, which are these bytes; with none at all if there are no bytes. It goes out with the next flush.
+    /// Publishes a message with these bytes as its header block, or without headers if they are empty. It is sent with
+    /// the next flush.
     pub fn publish(&mut self, subject: &[u8], headers: &[u8], payload: &[u8]) {
         self.out
             .extend_from_slice(if headers.is_empty() { b"PUB " } else { b"HPUB " });
@@ -40,7 +41,7 @@ impl RawClient {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Returns once the server has got all of it. JetStream may still be storing it.
+    /// Returns once the server has received everything. JetStream may still be storing it.
     pub async fn flush(&mut self) -> Result<()> {
         let mut out = std::mem::take(&mut self.out);
         out.extend_from_slice(b"PING\r\n");

@@ -1,5 +1,5 @@
-//! The relay as a process. A [`Home`] is what it finds on disk: its configuration, its key and its modules; it outlives a
-//! [`Relay`], so that a test can stop one and start another.
+//! The relay as a process. A [`Home`] is what the relay finds on disk: its configuration, its key and its modules. It
+//! outlives a [`Relay`], so that a test can stop one and start another.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::servers::free_port;
 use crate::usage::{Usage, forget_peak_memory};
 
-/// For the relay to say where it listens.
+/// How long the relay may take until it logs its address.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct Home {
 }
 
 impl Home {
-    /// `binary` is the relay: `env!("CARGO_BIN_EXE_slipring")` in an integration test. Port 0 for its own HTTP lets the kernel
-    /// choose; the relay's log says what it chose.
+    /// `binary` is the relay: `env!("CARGO_BIN_EXE_slipring")` in an integration test. The admin server uses port 0, so
+    /// the kernel chooses the port, and the relay logs it.
     pub fn new(binary: impl Into<PathBuf>, nats: &str, centrifugo: &str, api_key: &str) -> Result<Self> {
         let dir = TempDir::with_prefix("slipring-home-").context("making a directory for the relay")?;
         let home = Self {
@@ -60,7 +60,7 @@ listen = "127.0.0.1:0"
         self.dir.path()
     }
 
-    /// Has another program run from now on, which may be a script around the relay.
+    /// Runs another program from now on, which may be a script around the relay.
     pub fn replace_binary(&mut self, binary: &Path) {
         self.binary = binary.to_owned();
     }
@@ -85,12 +85,12 @@ listen = "127.0.0.1:0"
         self.configure(&format!("{before}\n{text}\n"))
     }
 
-    /// Sets an environment variable for the next start: `SLIPRING_CENTRIFUGO__TIMEOUT` for one key of a table that is there.
+    /// Sets an environment variable for the next start, such as `SLIPRING_CENTRIFUGO__TIMEOUT` for one key of a table.
     pub fn env(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.env.push((name.into(), value.into()));
     }
 
-    /// Puts `name.toml` and `name.wasm` into the modules directory, as a careful person does: each whole from the start.
+    /// Puts `name.toml` and `name.wasm` into the modules directory, each complete from the start.
     pub fn add_module(&self, name: &str, wasm: &Path, toml: &str) -> Result<()> {
         self.configure_module(name, toml)?;
         self.replace_wasm(name, wasm)
@@ -104,7 +104,7 @@ listen = "127.0.0.1:0"
         std::fs::rename(&temporary, &target).with_context(|| format!("putting {} in place", target.display()))
     }
 
-    /// Overwrites `name.wasm` where it is, as `cp` does, so that the relay may see half of it.
+    /// Overwrites `name.wasm` in place, like `cp`, so that the relay may see half of it.
     pub fn copy_wasm(&self, name: &str, wasm: &Path) -> Result<()> {
         let target = self.modules().join(format!("{name}.wasm"));
         std::fs::copy(wasm, &target)
@@ -126,7 +126,7 @@ listen = "127.0.0.1:0"
         Ok(())
     }
 
-    /// Starts the relay, and waits until it listens on its own port. It may still be looking for its servers.
+    /// Starts the relay, and waits until its admin server listens. The relay may still be looking for its servers.
     pub async fn run(&self) -> Result<Relay> {
         let mut command = self.command(["run"]);
         let mut process = Process::spawn("slipring", &mut command)?;
@@ -141,7 +141,7 @@ listen = "127.0.0.1:0"
         })
     }
 
-    /// The same with another standard error. Where the relay listens is not read there, but chosen before.
+    /// Starts the relay with another standard error. Its address cannot be read from the log, so it is chosen before.
     pub async fn run_with_stderr(&self, stderr: Stdio) -> Result<Relay> {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = self.command(["run"]);
@@ -157,12 +157,12 @@ listen = "127.0.0.1:0"
         Ok(relay)
     }
 
-    /// Starts a command that may take its time.
+    /// Starts a command that may run for a while.
     pub fn start<S: Into<OsString>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Process> {
         Process::spawn("slipring", &mut self.command(arguments))
     }
 
-    /// The relay's command line in this directory, for the commands that end by themselves.
+    /// Returns a command line of the relay in this directory, for commands that end by themselves.
     pub fn command<S: Into<OsString>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.binary);
         command
@@ -182,7 +182,7 @@ listen = "127.0.0.1:0"
     }
 }
 
-/// A relay that runs. Dropping it kills it.
+/// A running relay. Dropping it kills it.
 #[derive(Debug)]
 pub struct Relay {
     process: Process,
@@ -191,7 +191,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Of its own HTTP.
+    /// Returns the URL of the admin server.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -204,7 +204,7 @@ impl Relay {
         self.process.interrupt()
     }
 
-    /// Stops it where it is (`SIGSTOP`), as a machine that stalls does.
+    /// Pauses it (`SIGSTOP`), like a machine that stalls.
     pub fn pause(&mut self) -> Result<()> {
         self.process.pause()
     }
@@ -227,37 +227,38 @@ impl Relay {
         self.process.stop(patience).await
     }
 
-    /// How it ended, if it has.
+    /// Returns its exit status, if it has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.process.exited()
     }
 
-    /// Of its process.
+    /// Returns its process ID.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has used of the machine so far.
+    /// Returns what it has used of the machine so far.
     pub fn usage(&self) -> Result<Usage> {
         self.process.usage()
     }
 
-    /// Has the peak of its memory count from now on.
+    /// Restarts the measurement of its peak memory.
     pub fn forget_peak_memory(&self) -> Result<()> {
         forget_peak_memory(self.process.id())
     }
 
-    /// All it wrote so far.
+    /// Returns all lines so far.
     pub fn log(&self) -> Vec<String> {
         self.process.log()
     }
 
-    /// Whether a line of its log contains `text`.
+    /// Returns true if a line of its log contains `text`.
     pub fn logged(&self, text: &str) -> bool {
         self.log().iter().any(|line| line.contains(text))
     }
 
-    /// As [`logged`](Self::logged), for what it shows elsewhere at the same time: that may be seen before the line is read.
+    /// Waits until [`logged`](Self::logged) returns true. The relay may show the event elsewhere before its log line
+    /// has been read.
     pub async fn has_logged(&self, patience: Duration, text: &str) -> Result<()> {
         let logged = async || {
             ensure!(self.logged(text), "{:#?}", self.log());
@@ -271,13 +272,13 @@ impl Relay {
         self.process.line(patience, text, |line| line.contains(text)).await
     }
 
-    /// `GET /api/status`.
+    /// Returns `GET /api/status`.
     pub async fn status(&self) -> Result<Value> {
         let text = self.get("/api/status").await?;
         serde_json::from_str(&text).with_context(|| format!("reading the status: {text}"))
     }
 
-    /// `GET /metrics`.
+    /// Returns `GET /metrics`.
     pub async fn metrics(&self) -> Result<String> {
         self.get("/metrics").await
     }
@@ -291,7 +292,7 @@ impl Relay {
         ready.with_context(|| self.process.tail())
     }
 
-    /// Waits until the status is one for which `holds`, and returns it.
+    /// Waits for a status for which `holds` returns true, and returns it.
     pub async fn status_when(&self, patience: Duration, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let waiting = eventually(patience, what, async || {
             let status = self.status().await?;
@@ -304,7 +305,7 @@ impl Relay {
         waiting.await.with_context(|| self.process.tail())
     }
 
-    /// The body of a page of its own HTTP; an error unless its answer is 200.
+    /// Returns the body of a page of the admin server. Any status but 200 is an error.
     pub async fn get(&self, path: &str) -> Result<String> {
         let url = format!("{}{path}", self.url);
         let response = self
@@ -320,7 +321,7 @@ impl Relay {
     }
 }
 
-/// The address in the relay's line `… admin listening … address=127.0.0.1:41234`, as text or as JSON.
+/// Returns the address in the relay's line `… admin listening … address=127.0.0.1:41234`, as text or as JSON.
 fn admin_address(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("admin listening").and(line.split_once("address"))?;
     let address = rest.trim_start_matches(['"', '=', ':', ' ']);
@@ -345,7 +346,7 @@ mod tests {
         assert_eq!(admin_address("INFO connected address=127.0.0.1:4222"), None);
     }
 
-    /// What behaves as the relay does towards whoever starts it: `sh run`, in place of `slipring run`.
+    /// Runs a script in place of the relay: `sh run` instead of `slipring run`.
     fn stand_in(script: &str) -> Home {
         let home = Home::new("sh", "nats://127.0.0.1:1", "http://127.0.0.1:2", "secret").unwrap();
         home.write("run", script).unwrap();

@@ -1,5 +1,5 @@
-//! The real servers, from `.tools/bin` or the `PATH`. Each listens on a port of its own on 127.0.0.1, keeps it over a restart,
-//! and ends with its owner.
+//! The real servers, from `.tools/bin` or the `PATH`. Each one listens on a port of its own on 127.0.0.1, keeps it over
+//! a restart, and ends with its owner.
 
 mod centrifugo;
 mod nats;
@@ -13,13 +13,13 @@ use anyhow::{Context, Result, ensure};
 pub use centrifugo::Centrifugo;
 pub use nats::{NatsServer, NatsVersion};
 
-/// For a server to start or to end, on a machine that is busy with other tests.
+/// How long a server may take to start or end, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often another port is tried when one is taken.
+/// How many ports are tried when one is taken.
 pub(crate) const PORTS_TRIED: usize = 20;
 
-/// A program that `make tools` or another target installed, or that is on the `PATH`.
+/// Returns a program that `make tools` or another target installed, or that is on the `PATH`.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let installed = crate::workspace().join(".tools/bin").join(name);
     if installed.is_file() {
@@ -37,7 +37,7 @@ pub fn tool(name: &str) -> Result<PathBuf> {
         })
 }
 
-/// A program of which there are several versions, below `.tools`.
+/// Returns a program below `.tools` that is installed in several versions.
 fn installed(path: &str) -> Result<PathBuf> {
     let program = crate::workspace().join(".tools").join(path);
     ensure!(
@@ -48,24 +48,24 @@ fn installed(path: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// A port that a server may listen on and come back to. It lies below the range that the kernel gives to outgoing connections
-/// (32768 and up on Linux): above, another connection may take it while the server is down, even the very client that
-/// tries to reach it, which then talks to itself.
+/// Returns a port for a server to listen on, even after a restart. It is below the range that the kernel gives to
+/// outgoing connections (32768 and up on Linux). Above, another connection may take it while the server is down, even
+/// the very client that tries to reach the server, which then talks to itself.
 pub(crate) fn candidate_port() -> u16 {
     fastrand::u16(10_000..32_000)
 }
 
-/// One that nobody listens on now, for a server that can't be given another one later.
+/// Returns a port that nobody listens on now, for a server that cannot be given another one later.
 pub(crate) fn free_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut candidates = std::iter::repeat_with(candidate_port);
     candidates.find(free).unwrap_or_else(candidate_port)
 }
 
-/// Whether a server gave up because its port was taken.
+/// Returns true if a server gave up because its port was taken.
 fn port_was_taken(error: &anyhow::Error) -> bool {
     let error = format!("{error:#}");
-    // The other one is what Centrifugo says of the port of its GRPC API, and no more.
+    // The second text is all that Centrifugo says about its GRPC port.
     ["address already in use", "cannot listen to address"]
         .iter()
         .any(|text| error.contains(text))

@@ -1,5 +1,5 @@
-//! A client of Centrifugo over WebSocket. It subscribes, answers pings and hands out what arrives; it does not reconnect or
-//! recover, so that what a test sees is what one connection was sent.
+//! A client of Centrifugo over WebSocket. It subscribes, answers pings and returns what arrives. It does not reconnect
+//! or recover, so a test sees exactly what one connection was sent.
 
 mod protocol;
 
@@ -21,7 +21,7 @@ use protocol::Reply;
 /// How long connecting and subscribing may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Subscriptions a frame.
+/// Subscriptions per frame.
 const BATCH: usize = 500;
 
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub struct Received {
 }
 
 impl Subscriber {
-    /// Connects to `url` (`ws://…/connection/websocket`) and subscribes to `channels`: on return, all subscriptions stand.
+    /// Connects to `url` (`ws://…/connection/websocket`) and subscribes to `channels`. Returns when all
+    /// subscriptions are active.
     pub async fn connect<C: AsRef<str>>(url: &str, channels: impl IntoIterator<Item = C>) -> Result<Self> {
         let channels = channels
             .into_iter()
@@ -59,14 +60,14 @@ impl Subscriber {
             .with_context(|| format!("subscribing at {url}"))
     }
 
-    /// The next publication, of whatever channel.
+    /// Returns the next publication of any channel.
     pub async fn next(&mut self, patience: Duration) -> Result<Received> {
         let next = timeout(patience, self.received.recv()).await;
         next.with_context(|| format!("nothing arrived for {patience:?}"))?
             .context("the connection has ended")?
     }
 
-    /// The next `count` publications, with `patience` for each.
+    /// Returns the next `count` publications, with `patience` for each.
     pub async fn take(&mut self, count: usize, patience: Duration) -> Result<Vec<Received>> {
         let mut all = Vec::with_capacity(count);
         while all.len() < count {
@@ -79,12 +80,12 @@ impl Subscriber {
         Ok(all)
     }
 
-    /// What has arrived next, if anything has; an error is the last there will be.
+    /// Returns the next one that has already arrived, if any. Nothing follows an error.
     pub fn try_next(&mut self) -> Option<Result<Received>> {
         self.received.try_recv().ok()
     }
 
-    /// What has arrived and was not asked for yet.
+    /// Returns everything that has arrived and was not returned yet.
     pub fn drain(&mut self) -> Result<Vec<Received>> {
         let mut all = Vec::new();
         while let Ok(received) = self.received.try_recv() {

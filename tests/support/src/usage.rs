@@ -1,17 +1,17 @@
-//! What a process has used, as Linux tells in `/proc`.
+//! What a process has used, from Linux's `/proc`.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// In seconds: `USER_HZ` is a part of Linux's interface, and 100 on every architecture that matters here.
+/// In seconds: `USER_HZ` is part of Linux's interface, and 100 on every architecture that matters here.
 const TICK: f64 = 0.01;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// What it holds, in bytes.
+    /// Its current memory in bytes.
     pub memory: u64,
-    /// The most memory that it ever held, in bytes.
+    /// Its largest memory at any time, in bytes.
     pub peak_memory: u64,
     /// Of all its threads, in user mode and in the kernel.
     pub cpu_time: Duration,
@@ -32,7 +32,7 @@ impl Usage {
     }
 }
 
-/// Has the peak of memory count from now on; see <https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html>.
+/// Restarts the measurement of peak memory. See <https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html>.
 pub(crate) fn forget_peak_memory(process: u32) -> Result<()> {
     let file = format!("/proc/{process}/clear_refs");
     std::fs::write(&file, "5").with_context(|| format!("writing {file}"))
@@ -44,7 +44,7 @@ fn memory(status: &str, which: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// The 14th and 15th field; the second one, a name in parentheses, may hold blanks.
+/// Uses the 14th and 15th fields. The second one, a name in parentheses, may contain blanks.
 fn cpu_time(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ').skip(11);

@@ -1,5 +1,5 @@
-//! The clients that others wrote, against Centrifugo alone. Ignored by default, since they need Node.js: `make test-clients`
-//! runs them.
+//! Other clients against Centrifugo alone, without the relay. Ignored by default, because they need Node.js: `make
+//! test-clients` runs them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The support crate against the servers that it starts: what it promises the relay's tests.
+//! Checks what the support crate promises the relay's tests, against the servers that it starts.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn what_is_published_is_in_the_history_and_at_the_subscriber() -> Result<(
     assert_eq!(history.len(), 1);
     assert_eq!((history[0].offset, history[0].text().as_str()), (1, r#"{"n":1}"#));
 
-    // A subscriber is told when its connection ends; a restart keeps address and key, and forgets the history.
+    // A subscriber is told when its connection ends. A restart keeps address and key, and forgets the history.
     centrifugo.restart().await?;
     let error = subscriber.next(PATIENCE).await.unwrap_err();
     assert!(format!("{error:#}").contains("closed the connection"), "{error:#}");

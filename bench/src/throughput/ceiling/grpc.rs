@@ -1,5 +1,5 @@
-//! Batches for the method `Batch` of Centrifugo's GRPC API, with the few fields of its messages that are needed here; see
-//! <https://centrifugal.dev/docs/server/server_api#grpc-api>.
+//! Batches for the method `Batch` of Centrifugo's GRPC API, with the few fields of its messages that are needed here.
+//! See <https://centrifugal.dev/docs/server/server_api#grpc-api>.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -81,7 +81,7 @@ impl Lane {
         })
     }
 
-    /// Sends all, as long as `go_on` says so, and returns how many publications were confirmed.
+    /// Sends all batches while `go_on` returns true, and returns how many publications were confirmed.
     pub async fn send(mut self, go_on: impl Fn() -> bool) -> Result<u64> {
         let mut sent = 0;
         for batch in self.batches {

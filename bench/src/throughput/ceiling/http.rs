@@ -14,7 +14,7 @@ pub struct Lane {
     http: reqwest::Client,
     url: String,
     key: String,
-    /// With how many publications each holds.
+    /// Each with its number of publications.
     batches: Vec<(Bytes, u64)>,
 }
 
@@ -31,7 +31,7 @@ impl Lane {
         }
     }
 
-    /// Sends all, as long as `go_on` says so, and returns how many publications were confirmed.
+    /// Sends all batches while `go_on` returns true, and returns how many publications were confirmed.
     pub async fn send(self, go_on: impl Fn() -> bool) -> Result<u64> {
         let mut sent = 0;
         for (body, publications) in self.batches {

@@ -1,4 +1,4 @@
-//! What a status other than OK is to the scheduler, and what a person reads about it.
+//! Translates a status other than OK for the scheduler and for people.
 
 use reqwest::Url;
 use tonic::{Code, Status};
@@ -30,12 +30,12 @@ fn hint(code: Code) -> &'static str {
     }
 }
 
-/// What comes of the first words of HTTP/1 when they are taken for a frame of HTTP/2.
+/// Returns true if the first words of HTTP/1 were taken for an HTTP/2 frame.
 fn speaks_http_1(said: &str) -> bool {
     said.contains("frame with invalid size")
 }
 
-/// The code and the message. A status that was made here, because nothing came, has causes instead.
+/// Returns the code and the message. A status that was made here, because no reply came, has causes instead.
 fn describe(status: &Status) -> String {
     let text = match std::error::Error::source(status) {
         Some(cause) => chain(cause),

@@ -1,5 +1,5 @@
-//! The endpoint against a Centrifugo that fails on demand. What each status means is tested in `status`, and what is in the
-//! messages in `wire`.
+//! The endpoint against a Centrifugo that fails on demand. The meaning of each status is tested in `status`, and the
+//! content of the messages in `wire`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +114,7 @@ async fn a_time_out_a_cut_and_a_refused_connection_say_so() {
     cut.behave(|_| Plan::execute());
     assert!(is_confirmed(&client_of_cut.send(&request()).await), "it connects again");
 
-    // Nobody listens on a port that was just given back.
+    // Nothing listens on a port that was just released.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("grpc://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -125,7 +125,7 @@ async fn a_time_out_a_cut_and_a_refused_connection_say_so() {
     );
 }
 
-/// A connection that leads nowhere would be kept by TCP for a quarter of an hour.
+/// TCP would keep a connection that leads nowhere for a quarter of an hour.
 #[tokio::test]
 async fn after_a_time_out_the_next_request_has_a_new_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -139,7 +139,7 @@ async fn after_a_time_out_the_next_request_has_a_new_connection() {
     }
 }
 
-/// What cuts its connection cuts off whatever else is on it.
+/// A request that breaks its connection breaks everything else on it.
 #[tokio::test]
 async fn requests_that_are_apart_have_a_connection_of_their_own() {
     let (fake, one) = fake(Fate::Replies).await;
@@ -155,7 +155,7 @@ async fn requests_that_are_apart_have_a_connection_of_their_own() {
     assert!(tokio::time::timeout(soon, &mut others).await.is_err());
     fake.behave(|_| Plan::answer(Fate::Cut { executed: false }));
     assert!(!lost(one.send(&request.clone().apart(true)).await).contains("timed out"));
-    // Both still wait for their time-out.
+    // Both still wait for their timeout.
     assert!(lost(usual.await).contains("timed out"));
     assert!(lost(others.await).contains("timed out"));
 }

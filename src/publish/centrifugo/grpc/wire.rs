@@ -1,6 +1,5 @@
-//! The messages of `api.proto`. Those that come are read into the generated types in `api.rs`. Those that go are written
-//! straight from the request into the buffer that is sent: of the generated types one would have to be built first, with a copy
-//! of every string.
+//! The messages of `api.proto`. Replies are read into the generated types in `api.rs`. Requests are written straight
+//! into the send buffer: the generated types would have to be built first, with a copy of every string.
 
 use std::borrow::Cow;
 
@@ -16,10 +15,10 @@ use slipring_core::publish::{Command, Request};
 
 use super::api::{self, BatchResponse};
 
-/// Beside the request itself: what precedes a message in GRPC.
+/// The bytes that precede a message in GRPC.
 const FRAME: usize = 5;
 
-/// How the method's messages are written and read.
+/// How the messages of the method `Batch` are written and read.
 #[derive(Debug)]
 pub(super) struct Batch {
     buffer: usize,
@@ -75,7 +74,7 @@ mod field {
     pub(super) const PUBLISH: u8 = 4;
     pub(super) const BROADCAST: u8 = 5;
 
-    /// Of a publish, and of a broadcast, where there are several.
+    /// The channel of a publish, or the channels of a broadcast.
     pub(super) const CHANNEL: u8 = 1;
     pub(super) const DATA: u8 = 2;
     pub(super) const SKIP_HISTORY: u8 = 4;
@@ -89,11 +88,11 @@ mod field {
     pub(super) const TAG_VALUE: u8 = 2;
 }
 
-/// How a field's value is written (<https://protobuf.dev/programming-guides/encoding/>).
+/// The encodings of a field's value (<https://protobuf.dev/programming-guides/encoding/>).
 const NUMBER: u8 = 0;
 const LENGTH_AND_BYTES: u8 = 2;
 
-/// The `BatchRequest`.
+/// Writes the `BatchRequest`.
 fn write(request: &Request, buffer: &mut impl BufMut) {
     for command in request.commands() {
         let kind = match command.channels() {
@@ -130,7 +129,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// In bytes, since the length goes before a message.
+    /// Returns the length in bytes, which precedes a message.
     fn len(&self) -> usize {
         let publication = self.publication;
         let channels = self.command.channels().iter();
@@ -179,7 +178,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// What a field takes that holds so many bytes.
+/// Returns the size of a field that holds `len` bytes.
 fn bytes_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
@@ -198,7 +197,7 @@ fn put_number(field: u8, number: u64, buffer: &mut impl BufMut) {
     encode_varint(number, buffer);
 }
 
-/// What precedes so many bytes. Up to 15, a field's number takes one byte together with the kind of its value.
+/// Writes what precedes `len` bytes. A field number up to 15 takes one byte together with the type of its value.
 fn put_head(field: u8, len: usize, buffer: &mut impl BufMut) {
     buffer.put_u8(field << 3 | LENGTH_AND_BYTES);
     encode_varint(len as u64, buffer);
@@ -268,7 +267,7 @@ mod tests {
         }
     }
 
-    /// What Centrifugo reads.
+    /// Returns the commands as Centrifugo reads them.
     fn read(commands: Vec<Command>) -> Vec<api::Command> {
         let request = Request::new(RequestId(0), commands, 0);
         let mut buffer = Vec::new();
@@ -356,7 +355,7 @@ mod tests {
     }
 
     proptest! {
-        /// The lengths of all that is nested are right, however long each is.
+        /// The lengths of all nested messages are right, however long each one is.
         #[test]
         fn what_is_written_is_what_is_read(
             channels in prop::collection::vec(".{1,300}", 1..4),

@@ -1,4 +1,4 @@
-//! A guest that misbehaves in the way its message asks for, by the last token of its subject. For tests of the relay's limits.
+//! A guest that misbehaves as its message asks, by the last token of its subject. For tests of the relay's limits.
 //!
 //! Not an example: most of this is what a transform must not do.
 
@@ -22,11 +22,11 @@ struct Settings {
     /// `init` never ends.
     #[serde(default)]
     r#loop: bool,
-    /// Goes into every publication as the tag `mark`, so that a test can tell which settings made it.
+    /// Added to every publication as the tag `mark`, so that a test can tell which settings made it.
     mark: Option<String>,
-    /// Rejects every message from this sequence on, as a version does that turns out to be bad.
+    /// Rejects every message from this sequence on, like a version that turns out to be bad.
     refuse_from: Option<u64>,
-    /// Traps, and does not say no, from this sequence on.
+    /// Traps from this sequence on, instead of rejecting.
     trap_from: Option<u64>,
     /// Publishes to a namespace that does not exist, from this sequence on.
     lost_from: Option<u64>,
@@ -80,7 +80,7 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
         "chatter" => chatter(),
 
         "many" => vec![Publication::json_text("unruly:ok", "1"); amount(message)?].into(),
-        // Digits: a number is JSON without quotes, so there is only one allocation.
+        // Digits, because a number is JSON without quotes: this takes only one allocation.
         "large" => Publication::json_text("unruly:ok", "1".repeat(amount(message)?)).into(),
         "broadcast" => Publication::json_text(many_channels(amount(message)?, 0), "1").into(),
         "strangers" => Publication::json_text(many_channels(amount(message)?, message.sequence), "1").into(),
@@ -105,13 +105,14 @@ fn marked(output: Output, settings: &Settings) -> Output {
         .collect()
 }
 
-/// The payload, which is JSON, for the channel in the header `Channel`.
+/// Publishes the JSON payload to the channel in the header `Channel`.
 fn ok(message: &Message) -> Result<Output> {
     let channel = message.header("Channel").unwrap_or("unruly:ok");
     Ok(Publication::json_text(channel, message.text()?).into())
 }
 
-/// To each channel of the payload, a list of texts: one publication each, which holds the channel's place in the list.
+/// Publishes to each channel in the payload, a list of texts. The data of each publication is the channel's
+/// index in the list.
 fn channels(message: &Message) -> Result<Output> {
     let channels: Vec<String> = message.json()?;
     channels
@@ -121,13 +122,13 @@ fn channels(message: &Message) -> Result<Output> {
         .collect()
 }
 
-/// One publication, with the options that the publisher of the message wishes for.
+/// One publication, with the options that the message asks for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
     channels: Vec<String>,
     data: Option<Value>,
-    /// Instead of `data`.
+    /// Used instead of `data`.
     bytes: Option<Vec<u8>>,
     version: Option<u64>,
     version_epoch: Option<String>,
@@ -140,7 +141,7 @@ struct Wish {
     skip_history: bool,
 }
 
-/// What the payload, a list of [`Wish`]es, says.
+/// Publishes what the payload, a list of [`Wish`]es, says.
 fn publish(message: &Message) -> Result<Output> {
     let wishes: Vec<Wish> = message.json()?;
     wishes.into_iter().map(Wish::publication).collect()
@@ -168,13 +169,13 @@ impl Wish {
     }
 }
 
-/// What there is to be seen of the world outside: it should be the message's timestamp and nothing else.
+/// Reports what a guest can see of the outside world. It should be the message's timestamp and nothing else.
 fn report(message: &Message) -> Result<Output> {
     let report = json!({ "timestamp": message.timestamp, "random": random(), "outside": outside() });
     Ok(Publication::json("unruly:ok", &report)?.into())
 }
 
-/// As hexadecimal text: JSON readers may round a number of 64 bits.
+/// Returns hexadecimal text, because JSON readers may round a number of 64 bits.
 fn random() -> String {
     format!("{:016x}", RandomState::new().hash_one(0))
 }
@@ -195,23 +196,23 @@ fn outside() -> Value {
     })
 }
 
-/// Without WASI most of those panic; there is nothing outside to ask.
+/// Without WASI, most of these calls panic, because there is no outside world to ask.
 #[cfg(target_os = "unknown")]
 fn outside() -> Value {
     Value::Null
 }
 
-/// How much to make of something: the payload, a number.
+/// Parses the payload, a number.
 fn amount(message: &Message) -> Result<usize> {
     message.json()
 }
 
-/// The same for each message if `mark` is.
+/// The channels depend only on `mark`.
 fn many_channels(count: usize, mark: u64) -> Vec<String> {
     (0..count).map(|number| format!("unruly:{mark}-{number}")).collect()
 }
 
-/// Takes its time, a loop for each of the amount.
+/// Takes time, one loop for each unit of the amount.
 fn spin(amount: usize) -> Output {
     (0..amount).for_each(|turn| {
         black_box(turn);
@@ -225,13 +226,13 @@ fn loop_for_ever() -> ! {
     }
 }
 
-/// Without WASI this panics, since there is nothing that could wait.
+/// Without WASI this panics, because nothing could wait.
 fn sleep() -> Output {
     std::thread::sleep(Duration::from_secs(3600));
     Output::drop()
 }
 
-/// Touches what it allocates, 1 MiB at a time, until there is no more.
+/// Allocates and touches 1 MiB at a time until there is no more.
 fn eat_memory() -> ! {
     let mut eaten: Vec<Vec<u8>> = Vec::new();
     loop {
@@ -246,7 +247,7 @@ fn chatter() -> Output {
     Publication::json_text("unruly:ok", "1").into()
 }
 
-/// The multiplication after the call keeps this from becoming a loop.
+/// The multiplication after the call keeps the compiler from turning this into a loop.
 #[expect(unconditional_recursion, reason = "that is what it is for")]
 fn overflow_the_stack(depth: u64) -> u64 {
     black_box(depth).wrapping_mul(overflow_the_stack(depth + 1))

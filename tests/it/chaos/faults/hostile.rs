@@ -1,4 +1,4 @@
-//! What arrives and should not: messages that no client can read, and files that are no modules.
+//! Bad input: messages that no client can read, and files that are no modules.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::chaos::crafted::nested_components;
 use crate::chaos::messages;
 use crate::world::unruly_toml;
 
-/// Of the module that is never one.
+/// The name of the module that never becomes one.
 const NAME: &str = "hostile";
 
 pub(super) async fn intrude(homes: &[Home], nats: SocketAddr, mut dice: Dice) -> Result<Counts> {
@@ -23,7 +23,7 @@ pub(super) async fn intrude(homes: &[Home], nats: SocketAddr, mut dice: Dice) ->
             return Ok(counts);
         }
         if !dice.one_in(3) {
-            // NATS may be away: then it is not published.
+            // NATS may be away. Then nothing is published.
             if messages::publish_unreadable(nats).await.is_ok() {
                 counts.add(("messages", "unreadable"));
             }
@@ -39,7 +39,8 @@ pub(super) async fn intrude(homes: &[Home], nats: SocketAddr, mut dice: Dice) ->
             ),
         };
         for home in homes {
-            // What would run, the good file with settings that do not loop, is never there, not even between two writes.
+            // The good file with settings that do not loop would run. That combination never exists, not even
+            // between two writes.
             match &file {
                 Some(bytes) => {
                     put(home, bytes)?;
@@ -70,7 +71,7 @@ fn put(home: &Home, bytes: &[u8]) -> Result<()> {
     home.replace_wasm(NAME, Path::new(&temporary))
 }
 
-/// The beginning of a module, and nothing that makes sense behind it.
+/// Returns the beginning of a module, followed by noise.
 fn noise(dice: &mut Dice) -> Vec<u8> {
     let mut bytes = b"\0asm\x01\0\0\0".to_vec();
     bytes.extend((0..10_000).map(|_| dice.random.u8(..)));

@@ -1,4 +1,4 @@
-//! Between a relay and one of its servers.
+//! Faults between a relay and one of its servers.
 
 use anyhow::Result;
 use slipring_support::proxy::Proxy;
@@ -7,10 +7,10 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{Counts, Dice};
 use crate::chaos::arena::Link;
 
-/// Of an answer, before it is cut.
+/// How many bytes of an answer pass before it is cut.
 const CUT: std::ops::Range<usize> = 1..20_000;
 
-/// For an answer to come that can be cut.
+/// How long to wait for an answer that can be cut.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn disturb(links: &[Link], mut dice: Dice) -> Result<Counts> {
@@ -31,7 +31,7 @@ pub(super) async fn disturb(links: &[Link], mut dice: Dice) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Something else than Centrifugo answers its port for a while.
+/// Something else than Centrifugo answers on its port for a while.
 async fn answers(proxy: &Proxy, dice: &mut Dice) -> &'static str {
     const STATUSES: [(u16, &str); 7] = [
         (400, "answered with 400"),

@@ -1,4 +1,4 @@
-//! What is done to the processes.
+//! Faults of the processes.
 
 use anyhow::{Context, Result};
 use tokio::time::sleep;
@@ -21,8 +21,8 @@ enum Blow {
     Stop,
     /// SIGSTOP and SIGCONT
     Pause,
-    /// kill -9. Of Centrifugo, once the relays are kept away and the histories are read; of a relay, once it has work in hand that
-    /// Centrifugo does not take.
+    /// kill -9 after preparation. For Centrifugo, the relays are cut off and the histories are read first. A relay
+    /// first gets work that Centrifugo does not take.
     PreparedKill,
 }
 
@@ -47,7 +47,7 @@ impl Blow {
     }
 }
 
-/// Strikes until it is time. On return, all processes run.
+/// Strikes until the time is over. On return, all processes run.
 pub(super) async fn strike(arena: &mut Arena, mut dice: Dice) -> Result<Counts> {
     let mut counts = Counts::default();
     while !dice.is_over() {

@@ -1,4 +1,4 @@
-//! Replays and copies are faithful: only what failed is published again, and a message comes back with all that it had.
+//! Replays and copies are faithful: only what failed is published again, and a message comes back complete.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,12 +15,12 @@ use super::super::super::world::{SOON, World, know, unruly_toml};
 use super::super::{exits, stderr, stdout};
 use super::{STREAM, json as lines, listed, run, stored};
 
-/// A relay without keys, which would hide repeats for five minutes.
+/// Switches the keys off, which would hide repeats for five minutes.
 fn without_keys<C>(world: &World<C>) -> Result<()> {
     world.home.configure_more("[publish]\nidempotency = false")
 }
 
-/// Publications, each on these channels with this data.
+/// Returns publications, each on these channels with this data.
 fn publications(wishes: &[(&[&str], Value)]) -> String {
     let wishes = wishes
         .iter()
@@ -28,7 +28,7 @@ fn publications(wishes: &[(&[&str], Value)]) -> String {
     Value::from_iter(wishes).to_string()
 }
 
-/// A Centrifugo that refuses publications on channels that begin so.
+/// Returns the behaviour of a Centrifugo that refuses publications on channels with these prefixes.
 fn refusing(prefixes: &'static [&'static str]) -> impl FnMut(&Batch) -> Plan + Send + 'static {
     move |batch| {
         let refused = |channel: &String| prefixes.iter().any(|prefix| channel.starts_with(prefix));
@@ -72,7 +72,7 @@ async fn a_channel_that_got_its_publication_never_gets_it_again() -> Result<()> 
     let letter = &lines(&world, &["show", "1"])?[0];
     let channels = json!({ "nowhere:7": "-", "unruly:a": "++", "unruly:b": "+" });
     ensure!(letter["channels"] == channels, "{letter}");
-    // It forgets what it has shown, and its keys.
+    // It forgets its histories and its keys.
     world.centrifugo.restart_with(|config| know("nowhere", config)).await?;
     let output = run(&world, &["replay", "1", "--dry-run"])?;
     exits(&output, 0)?;
@@ -89,8 +89,8 @@ async fn a_channel_that_got_its_publication_never_gets_it_again() -> Result<()> 
     stored(&world, 0).await
 }
 
-/// The module was mended: it publishes elsewhere, and more. What it still makes for a channel that has it is left out; everything else
-/// goes out.
+/// The fixed module publishes elsewhere, and more. If a channel already has its publication, the new one is left out.
+/// Everything else is published.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_publishes_on_the_channels_that_have_nothing() -> Result<()> {
     let fake = FakeCentrifugo::start_with(refusing(&["nowhere"])).await?;
@@ -99,7 +99,7 @@ async fn another_version_publishes_on_the_channels_that_have_nothing() -> Result
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly("")?;
     let mut relay = world.run().await?;
-    // `unruly` publishes the places 0, 1, …; `orders`, which is put in its place, another thing on `orders:7`.
+    // `unruly` publishes the indices 0, 1, …; `orders`, which replaces it, publishes something else on `orders:7`.
     let list = r#"["unruly:a","nowhere:1","unruly:b","nowhere:1","unruly:b"]"#;
     world.publish([("unruly.channels", list)]).await?;
     stored(&world, 1).await?;
@@ -134,7 +134,8 @@ async fn another_version_publishes_on_the_channels_that_have_nothing() -> Result
     stored(&world, 0).await
 }
 
-/// Of two publications on a channel one was confirmed. Another version makes three: which of them is left?
+/// One of two publications on a channel was confirmed, and another version makes three. Nobody can tell
+/// which are missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_told_apart_is_left_to_a_person() -> Result<()> {
     let fake = FakeCentrifugo::start_with(|batch| {
@@ -163,7 +164,7 @@ async fn what_cannot_be_told_apart_is_left_to_a_person() -> Result<()> {
     let letter = &lines(&world, &["list"])?[0];
     ensure!(letter["channels"] == json!({ "unruly:a": "+-" }), "{letter}");
 
-    // As the same module would make of it: the second one only.
+    // The same module would make only the second one again.
     world.centrifugo.behave(|_| Plan::execute());
     let output = run(&world, &["replay", "1", "--dry-run"])?;
     let line: Value = serde_json::from_str(&stdout(&output))?;
@@ -186,8 +187,8 @@ async fn what_cannot_be_told_apart_is_left_to_a_person() -> Result<()> {
     stored(&world, 0).await
 }
 
-/// Each replay gets a part of the letters published, and is killed or ends; what it published is not published by the next one, unless it
-/// was killed before the letter said so.
+/// Each replay publishes a part of the letters and is killed or ends. The next replay does not publish that part again,
+/// unless the replay was killed before the letter recorded it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_was_published_by_a_replay_stays_so() -> Result<()> {
     const LETTERS: u64 = 60;
@@ -229,7 +230,7 @@ async fn a_part_that_was_published_by_a_replay_stays_so() -> Result<()> {
         "{letters:?}"
     );
 
-    // Now b is taken. Killed in the middle, while nobody knows what was shown.
+    // Now b is accepted. The replay is killed in the middle, while nobody knows what was shown.
     let mut requests = 0;
     world.centrifugo.behave(move |batch| {
         requests += 1;
@@ -259,7 +260,7 @@ async fn a_part_that_was_published_by_a_replay_stays_so() -> Result<()> {
             shown(&world, channel)
         );
     }
-    // What was in doubt when the replay was killed came again, and what is behind it after it.
+    // What was in doubt when the replay was killed came again, and then what follows it.
     for channel in ["b:1", "c:1"] {
         let shown: Vec<u64> = shown(&world, channel)
             .iter()
@@ -275,12 +276,12 @@ async fn a_part_that_was_published_by_a_replay_stays_so() -> Result<()> {
     stored(&world, 0).await
 }
 
-/// How many times in a row the numbers rise one by one.
+/// Returns how many runs of consecutive numbers there are.
 fn runs(numbers: &[u64]) -> usize {
     1 + numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1).count()
 }
 
-/// A letter that another one replaced, and that a replay had no time to remove.
+/// One letter replaced another, and the replay had no time to remove the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_another_one_replaces_is_removed_and_not_published() -> Result<()> {
     let fake = FakeCentrifugo::start_with(refusing(&["a", "b"])).await?;
@@ -321,7 +322,7 @@ async fn a_letter_that_another_one_replaces_is_removed_and_not_published() -> Re
     stored(&world, 0).await
 }
 
-/// One of a hundred thousand channels is refused: the letter knows, however long that is.
+/// One of a hundred thousand channels is refused. The letter records which one, however long the list is.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_broadcast_to_very_many_only_the_refused_channel_gets_it_again() -> Result<()> {
     let mut world = World::start().await?;
@@ -331,7 +332,7 @@ async fn of_a_broadcast_to_very_many_only_the_refused_channel_gets_it_again() ->
     let mut relay = world.run().await?;
     let mut channels: Vec<String> = (0..99_999).map(|user| format!("unruly:{user}")).collect();
     channels.insert(50_000, "nowhere:7".to_owned());
-    // JetStream takes a megabyte a message.
+    // JetStream accepts a megabyte per message.
     let wishes =
         json!([{ "channels": &channels[49_000..51_000], "data": 1 }, { "channels": &channels[..40_000], "data": 2 }]);
     world.publish([("unruly.publish", wishes.to_string())]).await?;
@@ -410,12 +411,12 @@ async fn all_headers_come_back() -> Result<()> {
         "{names:?}"
     );
 
-    // As they are shown,
+    // The message comes back the same when it is shown,
     let letter = lines(&world, &["show", "1"])?.remove(0);
     ensure!(letter["headers"]["Nats-Custom"] == json!(["1", ""]), "{letter}");
     let text = stdout(&run(&world, &["show", "1"])?);
     ensure!(text.lines().any(|line| line == "Nats-Msg-Id: unruly.reject"), "{text}");
-    // as they are tried,
+    // when it is tried,
     let module = guests::component("unruly")?;
     let mut as_headers = letter.clone();
     as_headers["subject"] = "unruly.headers".into();
@@ -430,7 +431,7 @@ async fn all_headers_come_back() -> Result<()> {
     let output = child.wait_with_output()?;
     let line: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(line["publications"][0]["data"] == json!(given), "{line}");
-    // as they are recorded,
+    // when it is recorded,
     exits(
         &world
             .home
@@ -443,7 +444,7 @@ async fn all_headers_come_back() -> Result<()> {
     for (name, _) in &given {
         ensure!(!case["message"]["headers"][name].is_null(), "{name}: {case}");
     }
-    // and as they are replayed, by a module that publishes them.
+    // and when it is replayed, by a module that publishes it.
     world.home.replace_wasm("unruly", &guests::component("unruly")?)?;
     world
         .home
@@ -455,7 +456,7 @@ async fn all_headers_come_back() -> Result<()> {
     Ok(())
 }
 
-/// Headers as long as a message may be do not keep it from being stored.
+/// A message with the longest allowed headers can still be stored as a dead letter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_nothing_but_headers_becomes_a_letter() -> Result<()> {
     let world = World::start().await?;
@@ -463,7 +464,7 @@ async fn a_message_of_nothing_but_headers_becomes_a_letter() -> Result<()> {
     world.add_unruly("")?;
     let mut relay = world.run().await?;
     let mut headers = HeaderMap::new();
-    // JetStream takes 64 KiB.
+    // JetStream accepts 64 KiB.
     for number in 0..640 {
         headers.append("Nats-Long", format!("{number:089}"));
     }

@@ -15,11 +15,11 @@ use super::{listed, run, stored};
 
 const LETTERS: u64 = 1_500;
 
-/// How long Centrifugo takes for a request, so that a replay can be met in the middle.
+/// How long Centrifugo takes for a request, so that a replay can be interrupted in the middle.
 const SLOW: Duration = Duration::from_millis(10);
 
-/// Letters whose messages go to ten channels, every tenth to three of them at once. Centrifugo, which refused them all, takes them
-/// from now on.
+/// Creates letters whose messages go to ten channels, every tenth to three of them at once. Centrifugo refused them all
+/// and accepts them from now on.
 async fn letters() -> Result<World<FakeCentrifugo>> {
     let fake = FakeCentrifugo::start_with(|batch| Plan::each(batch, OnCommand::Fail(102))).await?;
     let world = World::start_fake(fake).await?;
@@ -44,7 +44,7 @@ fn channels(number: u64) -> Vec<String> {
         .collect()
 }
 
-/// Every number on its channels, once and in order.
+/// Checks that every number is on its channels, once and in order.
 fn all_shown(world: &World<FakeCentrifugo>) -> Result<()> {
     let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for number in 1..=LETTERS {
@@ -64,12 +64,12 @@ fn all_shown(world: &World<FakeCentrifugo>) -> Result<()> {
     Ok(())
 }
 
-/// A replay under way.
+/// Starts a replay.
 fn start(world: &World<FakeCentrifugo>) -> Result<Process> {
     world.home.start(["dead-letters", "replay", "--all"])
 }
 
-/// Stops it as Ctrl-C does. Returns its exit code, and what it said.
+/// Stops the replay as Ctrl-C does. Returns its exit code and its output.
 async fn interrupt(mut replay: Process) -> Result<(Option<i32>, String)> {
     replay.interrupt()?;
     let status = replay.wait(SOON).await?;
@@ -85,7 +85,8 @@ async fn executed(world: &World<FakeCentrifugo>, more_than: usize) -> Result<()>
     .await
 }
 
-/// Each time, Centrifugo does what it is asked but falls silent, so that the replay dies while it does not know what was shown.
+/// Each time, Centrifugo executes the request but does not reply, so the replay is killed while it does not know
+/// what was shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_was_killed_goes_on_with_what_is_left() -> Result<()> {
     const ANSWERED: usize = 30;

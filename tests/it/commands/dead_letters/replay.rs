@@ -10,8 +10,8 @@ use super::super::super::world::{SOON, World, unruly_toml};
 use super::super::{exits, stderr, stdout};
 use super::{listed, run, stored};
 
-/// Orders that `unruly` rejects, and that the guest `orders` takes, but for one that is a draft and one that is no order. Sent
-/// all at once: their letters need not be in their order.
+/// Orders that `unruly` rejects and the guest `orders` accepts, except for one draft and one that is no order. They are
+/// sent all at once, so their letters need not be in order.
 async fn orders() -> Result<World> {
     let world = World::start().await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
@@ -34,7 +34,7 @@ fn order(id: u64, number: u64, status: &str) -> String {
     )
 }
 
-/// The numbers of the orders on a channel, in the order of the history.
+/// Returns the numbers of the orders in a channel's history, in order.
 async fn shown(world: &World, channel: &str) -> Result<Vec<u64>> {
     let history = world.centrifugo.history(channel).await?;
     let number = |publication: &slipring_support::Publication| {
@@ -77,7 +77,7 @@ async fn a_mended_module_publishes_in_order_and_what_it_rejects_stays() -> Resul
     stored(&world, 22).await?;
     ensure!(shown(&world, "orders:8").await?.is_empty(), "nothing was published");
 
-    // Beside the relay, which goes on with the mended module.
+    // The relay runs beside the replay, with the fixed module.
     let relay = world.run().await?;
     let output = run(&world, &["replay", "--all"])?;
     exits(&output, 1)?;
@@ -162,7 +162,7 @@ async fn the_message_is_the_one_that_was_rejected() -> Result<()> {
     stored(&world, 0).await
 }
 
-/// Beside what is in a stream made anew, the sequence of a message of the old one means nothing.
+/// The stream was recreated, so the sequence of a message of the old one means nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_stream_a_message_gets_no_version_from_it() -> Result<()> {
     let world = super::letters_of(&[("unruly.publish", br#"[{"channels":["nowhere:7"],"data":1}]"#)]).await?;
@@ -181,7 +181,7 @@ async fn without_its_stream_a_message_gets_no_version_from_it() -> Result<()> {
     stored(&world, 1).await
 }
 
-/// Centrifugo had executed what it then refused; it is away when the replay begins.
+/// Centrifugo had executed what it then refused, and it is away when the replay begins.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_waits_for_centrifugo_and_uses_the_keys_of_the_relay() -> Result<()> {
     let fake = FakeCentrifugo::start_with(|batch| Plan::each(batch, OnCommand::ExecuteAndFail(102))).await?;

@@ -1,4 +1,4 @@
-//! Compares what arrives with what was sent: all of it, once, and in order on each channel.
+//! Compares what arrives with what was sent: everything, once, and in order on each channel.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ pub struct Checker {
     sent: u64,
     dropped: u64,
     channels: BTreeMap<String, Channel>,
-    /// Whose number cannot be read, because the visitor has changed the transform.
+    /// Publications with an unreadable number, because the visitor has changed the transform.
     unreadable: u64,
     with_currency: u64,
 }
@@ -46,14 +46,14 @@ impl Checker {
         }
     }
 
-    /// How many are still to arrive.
+    /// Returns how many are still to arrive.
     pub fn missing(&self) -> u64 {
         let missing = |channel: &Channel| channel.expected.len().saturating_sub(channel.received.len());
         let missing: usize = self.channels.values().map(missing).sum();
         (missing as u64).saturating_sub(self.unreadable)
     }
 
-    /// Whether each channel received what it was to receive, in order.
+    /// Returns true if each channel received what it should, in order.
     pub fn is_good(&self) -> bool {
         self.unreadable == 0
             && self
@@ -62,7 +62,7 @@ impl Checker {
                 .all(|channel| channel.expected == channel.received)
     }
 
-    /// Whether something came that only the author of a changed transform can judge.
+    /// Returns true if something came that only the author of a changed transform can judge.
     pub fn cannot_tell(&self) -> bool {
         self.unreadable > 0
     }
@@ -86,7 +86,7 @@ impl Checker {
                 seen.push(*number);
             }
         }
-        // What can't be read may be any of them.
+        // An unreadable one may be any of them.
         let lost = lost.saturating_sub(usize::try_from(self.unreadable).unwrap_or(usize::MAX));
         let mut text = format!(
             "{} events sent, {} of them dropped by a transform; {received} publications arrived on {} channels: {lost} lost, \
@@ -107,14 +107,14 @@ impl Checker {
     }
 }
 
-/// The number that the event counted up.
+/// Returns the number that the event counted up.
 fn number(channel: &str, data: &Value) -> Option<u64> {
     match channel.split_once(':')?.0 {
         "orders" => data["items"].as_u64(),
         "notifications" => data["text"].as_str()?.strip_prefix("comment ")?.parse().ok(),
         "telemetry" => {
             let hundredths = data["values"]["temperature"].as_f64()? * 100.0;
-            // Small whole numbers: nothing is cut off.
+            // Small whole numbers, so nothing is cut off.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             Some(hundredths.round() as u64)
         }

@@ -1,4 +1,5 @@
-//! The sample events. Each counts up in a field that the transforms pass on, so that the subscriber can tell what is missing.
+//! The sample events. Each one counts up in a field that the transforms pass on, so that the subscriber can tell
+//! what is missing.
 
 use serde_json::json;
 
@@ -13,14 +14,14 @@ const ORDERS: u64 = 3;
 const USERS: [u64; 3] = [17, 23, 42];
 const DEVICES: [&str; 2] = ["pump-7", "pump-8"];
 
-/// Every how many orders one is a draft, which the transform drops.
+/// Every order with a number divisible by this is a draft, which the transform drops.
 const DRAFTS: u64 = 5;
 
 #[derive(Debug)]
 pub struct Event {
     pub subject: String,
     pub payload: Vec<u8>,
-    /// Where it is to arrive, with which number. Empty: it is to be dropped.
+    /// The channels on which it should arrive, and with which number. Empty if it should be dropped.
     pub arrives: Vec<(String, u64)>,
 }
 
@@ -29,7 +30,7 @@ pub struct Events {
     made: u64,
 }
 
-/// All channels that events can arrive on.
+/// Returns all channels that events can arrive on.
 pub fn channels() -> Vec<String> {
     let orders = (0..ORDERS).map(order_channel);
     let users = USERS.iter().map(|user| format!("notifications:user-{user}"));
@@ -58,7 +59,7 @@ fn order(number: u64) -> Event {
     let order = number % ORDERS;
     let draft = number.is_multiple_of(DRAFTS);
     let status = if draft { "draft" } else { "paid" };
-    // One article more each time: the view's `items` is the number.
+    // One more article each time, so the view's `items` is the number.
     let payload = json!({
         "id": 1001 + order,
         "revision": number,
@@ -97,7 +98,7 @@ fn notification(number: u64) -> Event {
 
 fn reading(number: u64) -> Event {
     let device = DEVICES[usize::from(number.is_multiple_of(2))];
-    // The temperature counts up in hundredths of a degree, and begins again before its 15 bits are full.
+    // The temperature counts up in hundredths of a degree, and restarts before it exceeds 15 bits.
     let number = number % 30_000;
     let mut payload = vec![0, 1];
     payload.extend(u16::try_from(number).unwrap_or_default().to_be_bytes());

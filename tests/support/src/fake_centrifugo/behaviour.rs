@@ -1,17 +1,17 @@
-//! What the fake Centrifugo does with a request: decided by the test, or drawn from a seed.
+//! What the fake Centrifugo does with a request: chosen by the test, or drawn from a seed.
 
 use std::time::Duration;
 
 use super::store::Batch;
 
-/// What becomes of one request.
+/// What happens to one request.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Before anything is executed. Other requests go on meanwhile and may overtake this one.
+    /// The delay before anything is executed. Other requests continue meanwhile and may overtake this one.
     pub delay: Duration,
-    /// What each command does; those beyond the list's end are executed.
+    /// What each command does. Commands beyond the end of the list are executed.
     pub commands: Vec<OnCommand>,
-    /// Between execution and answer.
+    /// The delay between execution and answer.
     pub answer_delay: Duration,
     pub answer: Answer,
 }
@@ -21,19 +21,19 @@ pub enum OnCommand {
     Execute,
     /// Answered with this code and not executed.
     Fail(u32),
-    /// Executed, and answered with this code all the same: error 100 may mean this, when Centrifugo's engine timed out.
+    /// Executed, but answered with this code. Error 100 may mean this when Centrifugo's engine timed out.
     ExecuteAndFail(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// HTTP 200 with a reply a command.
+    /// HTTP 200 with one reply per command.
     Replies,
     /// This HTTP status and an empty body; over GRPC, the status that means the same.
     Status { status: u16, executed: bool },
-    /// None, until the client gives up.
+    /// No answer until the client gives up.
     Silence { executed: bool },
-    /// Half an answer, or none over GRPC, and the connection breaks, with all that is under way on it.
+    /// Half an answer, or none over GRPC. Then the connection breaks, with all other requests on it.
     Cut { executed: bool },
 }
 
@@ -75,24 +75,24 @@ impl Plan {
     }
 }
 
-/// How often what goes wrong, from 0 to 1. What is not named works.
+/// How often each fault happens, from 0 to 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Faults {
-    /// Of commands: error 100, in half of them after executing.
+    /// The share of commands with error 100, in half of them after executing.
     pub internal_error: f64,
-    /// Of requests: HTTP 500, in half of them after executing.
+    /// The share of requests with HTTP 500, in half of them after executing.
     pub status_500: f64,
-    /// Of requests: no answer, in half of them after executing.
+    /// The share of requests without an answer, in half of them after executing.
     pub silence: f64,
-    /// Of requests: a broken connection, in half of them after executing.
+    /// The share of requests with a broken connection, in half of them after executing.
     pub cut: f64,
-    /// Of requests: executed or answered late, each by up to `delay`.
+    /// The share of requests that are executed or answered late, each by up to `delay`.
     pub late: f64,
     pub delay: Duration,
 }
 
 impl Faults {
-    /// All kinds, each in one of twenty.
+    /// Every kind of fault, each in one of twenty.
     pub fn mixed() -> Self {
         Self {
             internal_error: 0.05,
@@ -104,7 +104,8 @@ impl Faults {
         }
     }
 
-    /// The behaviour that these faults are, drawn from `seed`: the same requests in the same order meet the same faults.
+    /// Returns the behaviour with these faults, drawn from `seed`. The same requests in the same order get
+    /// the same faults.
     pub fn seeded(self, seed: u64) -> impl FnMut(&Batch) -> Plan + Send + 'static {
         let mut random = fastrand::Rng::with_seed(seed);
         move |batch| self.draw(batch, &mut random)

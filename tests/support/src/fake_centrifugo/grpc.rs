@@ -22,10 +22,10 @@ use self::api::centrifugo_api_server::{CentrifugoApi, CentrifugoApiServer};
 use super::store::Command;
 use super::{API_KEY, Shared, Worked, lock};
 
-/// How requests are counted that come this way.
+/// The path under which its requests are counted.
 pub(super) const PATH: &str = "/centrifugal.centrifugo.api.CentrifugoApi/Batch";
 
-/// Ends only when it is dropped.
+/// Serves until it is dropped.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let connections = futures_util::stream::unfold(listener, async |listener| {
         let accepted = listener.accept().await;
@@ -36,7 +36,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         Some((connection, listener))
     });
     let service = CentrifugoApiServer::new(Service { shared });
-    // Boxed, since it is to be `Unpin`.
+    // Boxed, because it has to be `Unpin`.
     let _ = Server::builder()
         .add_service(service)
         .serve_with_incoming(connections.boxed())
@@ -129,7 +129,7 @@ fn response(replies: &[Value]) -> api::BatchResponse {
         .expect("replies in JSON have the names that they have in GRPC")
 }
 
-/// What the real one, or a proxy before it, answers where HTTP has this status.
+/// Returns the status of the real one, or of a proxy in front of it, where HTTP has this status.
 fn as_status(status: u16) -> Status {
     let (code, message) = match status {
         400 => (Code::Internal, "grpc: error unmarshalling request: no"),
@@ -143,7 +143,7 @@ fn as_status(status: u16) -> Status {
         429 => (Code::ResourceExhausted, "slower"),
         503 => (Code::Unavailable, "down for maintenance"),
         300..=499 => {
-            // As tonic says it of what knows nothing of GRPC.
+            // tonic's words for an answer from something that does not know GRPC.
             let message = format!("grpc-status header missing, mapped from HTTP status code {status}");
             return Status::new(Code::Unknown, message);
         }

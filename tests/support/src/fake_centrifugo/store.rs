@@ -1,5 +1,5 @@
-//! What the fake Centrifugo was asked and what it executed, by the rules of the real one: an idempotency key counts for a
-//! channel, and so does a version within its epoch. Unlike the real one it forgets no key.
+//! What the fake Centrifugo was asked and what it executed, by the rules of the real one: an idempotency key counts per
+//! channel, and a version counts within its epoch. Unlike the real one it forgets no key.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::behaviour::OnCommand;
 /// A request that could be read.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// From 0, in the order in which they came.
+    /// From 0, in order of arrival.
     pub number: usize,
     pub commands: Vec<Command>,
 }
@@ -26,9 +26,9 @@ pub struct Command {
     #[serde(skip)]
     pub channels: Vec<String>,
     pub data: Option<Box<RawValue>>,
-    /// Over HTTP, what is not JSON.
+    /// Data that is not JSON, over HTTP.
     pub b64data: Option<String>,
-    /// Over GRPC, what is not JSON.
+    /// Data that is not JSON, over GRPC.
     #[serde(skip)]
     pub binary: Option<Vec<u8>>,
     pub idempotency_key: Option<String>,
@@ -46,7 +46,7 @@ pub struct Command {
 #[derive(Debug, Clone)]
 pub struct Executed {
     pub channel: String,
-    /// False if its key or its version suppressed it, which the reply does not tell.
+    /// False if its key or its version suppressed it. The reply does not tell.
     pub shown: bool,
     pub command: Command,
     /// The number of its batch.
@@ -70,7 +70,7 @@ struct Channel {
     version_epoch: String,
 }
 
-/// `None`: Centrifugo would answer 400.
+/// Returns `None` where Centrifugo would answer 400.
 pub(super) fn read_commands(body: &[u8]) -> Option<Vec<Command>> {
     #[derive(Deserialize)]
     struct Request {
@@ -122,7 +122,7 @@ impl Store {
         batch
     }
 
-    /// The replies, in the order of the commands.
+    /// Returns the replies in the order of the commands.
     pub(super) fn execute(&mut self, batch: &Batch, plan: &[OnCommand]) -> Vec<Value> {
         let plan = plan.iter().copied().chain(std::iter::repeat(OnCommand::Execute));
         batch
@@ -157,7 +157,7 @@ impl Store {
         }
     }
 
-    /// The answer for one channel, as it stands in a broadcast.
+    /// Returns the reply for one channel, in the form for a broadcast.
     fn publish(&mut self, batch: usize, command: &Command, name: &str) -> Value {
         if name.is_empty() || !command.has_data() {
             return error(107);
@@ -188,7 +188,8 @@ impl Command {
 }
 
 impl Channel {
-    /// The key is asked first, and remembered even if the version then suppresses the publication, as the memory engine does.
+    /// Checks the key first, and remembers it even if the version then suppresses the publication. The memory engine
+    /// does the same.
     fn accepts(&mut self, command: &Command) -> bool {
         if let Some(key) = &command.idempotency_key
             && !self.keys.insert(key.clone())

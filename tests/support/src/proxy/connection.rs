@@ -1,4 +1,4 @@
-//! One connection through the proxy: two directions, each a loop that reads a piece, does what the faults say, and writes it.
+//! One connection through the proxy: two directions, each a loop that reads a piece, applies the faults, and writes it.
 
 use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{Shared, Tape, lock};
 
-/// Read at once, at the most.
+/// The most bytes read at once.
 const PIECE: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum Direction {
     Answers,
 }
 
-/// Ends when both sides have, or at the first error of one.
+/// Ends when both sides have ended, or at the first error of one.
 pub(super) async fn carry(shared: &Shared, client: TcpStream) -> Result<()> {
     let status = shared.faults.borrow().status;
     if let Some(status) = status {
@@ -48,7 +48,7 @@ pub(super) async fn carry(shared: &Shared, client: TcpStream) -> Result<()> {
     .map(drop)
 }
 
-/// Answers a request with nothing but a status.
+/// Answers a request with only a status.
 async fn answer(mut client: TcpStream, status: u16) -> Result<()> {
     if client.read(&mut [0; PIECE]).await? == 0 {
         return Ok(());
@@ -56,7 +56,7 @@ async fn answer(mut client: TcpStream, status: u16) -> Result<()> {
     let answer = format!("HTTP/1.1 {status} As Asked\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     client.write_all(answer.as_bytes()).await?;
     client.shutdown().await?;
-    // A connection that is closed with something unread in it takes the answer with it.
+    // If a connection is closed while it has unread data, the answer is lost.
     tokio::io::copy(&mut client, &mut tokio::io::sink()).await.map(drop)
 }
 
@@ -111,7 +111,7 @@ fn holds(piece: &[u8], text: &str) -> bool {
     piece.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// Whether the cut that was asked for comes within the next `length` bytes of answers, and after how many.
+/// If the requested cut comes within the next `length` bytes of answers, returns after how many.
 fn cut_within(shared: &Shared, length: usize) -> Option<usize> {
     let mut cut = lock(&shared.cut_answer);
     match *cut {

@@ -8,7 +8,7 @@ use super::*;
 use crate::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
-/// That nothing comes takes time to be seen.
+/// How long to watch that nothing comes.
 const NOTHING: Duration = Duration::from_millis(50);
 
 /// A server that sends back what it gets, after `greeting`, and ends with its owner.
@@ -67,7 +67,7 @@ impl Client {
         assert!(timeout(NOTHING, self.0.read(&mut heard)).await.is_err(), "{heard:?}");
     }
 
-    /// Reads until the connection ends, in good order or not.
+    /// Reads until the connection ends, gracefully or not.
     async fn hears_the_end(&mut self) -> String {
         let mut heard = Vec::new();
         let mut byte = [0];
@@ -180,7 +180,7 @@ async fn delays_without_changing_the_order() {
         client.says("slow").await;
         client.hears("slow").await;
     }
-    // 40 pieces of 10 ms on average; a tenth of that would be chance.
+    // 40 pieces of 10 ms on average. A tenth of that would be unlikely.
     assert!(start.elapsed() > Duration::from_millis(40), "{:?}", start.elapsed());
 }
 
@@ -188,7 +188,7 @@ async fn delays_without_changing_the_order() {
 async fn refuses_new_connections_and_keeps_the_old_ones() {
     let (_echo, proxy, mut client) = world().await;
     proxy.change(|faults| faults.refuse = true);
-    // Who comes while the port closes may be accepted or reset.
+    // A client that connects while the port closes may be accepted or reset.
     let refused = async || match TcpStream::connect(proxy.address()).await {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
         other => Err(format!("{other:?}")),

@@ -1,5 +1,5 @@
-//! A Centrifugo with its memory engine, so that a restart forgets all history. It lets anonymous clients subscribe to every
-//! channel, and knows the namespaces `orders`, `notifications`, `telemetry` and `test` (with history) and `plain` (without).
+//! A Centrifugo with its memory engine, so that a restart forgets all history. Anonymous clients may subscribe to every
+//! channel. Its namespaces are `orders`, `notifications`, `telemetry` and `test` (with history) and `plain` (without).
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -14,12 +14,12 @@ use super::{PATIENCE, PORTS_TRIED, candidate_port, port_was_taken, tool};
 use crate::process::Process;
 use crate::{Api, Publication, Usage, eventually};
 
-/// How many publications one request for a history asks for.
+/// The most publications in one request for a history.
 const PAGE: usize = 10_000;
 
 #[derive(Debug)]
 pub struct Centrifugo {
-    // Before the directory, since it is dropped first.
+    // Declared before the directory, because it must be dropped first.
     process: Option<Process>,
     port: u16,
     grpc_port: u16,
@@ -34,7 +34,7 @@ impl Centrifugo {
         Self::start_with(|_| ()).await
     }
 
-    /// Starts it after `edit` changed its configuration, which is the JSON of its configuration file.
+    /// Starts it after `edit` has changed its configuration, the JSON of its configuration file.
     pub async fn start_with(edit: impl FnOnce(&mut Value)) -> Result<Self> {
         let mut server = Self::prepare(edit)?;
         for _ in 1..PORTS_TRIED {
@@ -48,7 +48,7 @@ impl Centrifugo {
         server.restart().await.map(|()| server)
     }
 
-    /// One that has a port and a key but does not run yet: `restart` starts it.
+    /// Returns one that has a port and a key but does not run yet: `restart` starts it.
     pub fn prepare(edit: impl FnOnce(&mut Value)) -> Result<Self> {
         let dir = TempDir::with_prefix("slipring-centrifugo-").context("making a directory for Centrifugo")?;
         let key = format!("key-{:016x}", fastrand::u64(..));
@@ -65,7 +65,7 @@ impl Centrifugo {
         })
     }
 
-    /// Starts it on the same ports, with the same key; stops it first if it runs.
+    /// Starts it on the same ports with the same key. Stops it first if it runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.config["http_server"] = json!({ "address": "127.0.0.1", "port": self.port.to_string() });
@@ -73,7 +73,8 @@ impl Centrifugo {
         let file = self.dir.path().join("config.json");
         std::fs::write(&file, self.config.to_string()).with_context(|| format!("writing {}", file.display()))?;
         let mut process = Process::spawn("Centrifugo", Command::new(tool("centrifugo")?).arg("-c").arg(&file))?;
-        // Its log says "serving" before the port is open, and `/health` might be another server's: only this one has our key.
+        // Its log says "serving" before the port is open, and `/health` might be another server's. Only this
+        // one has our key.
         let ready = eventually(PATIENCE, "Centrifugo to answer", async || match process.exited() {
             Some(status) => Ok(Err(anyhow::anyhow!("Centrifugo ended ({status}) before it was ready"))),
             None => self.api("info", json!({})).await.map(Ok),
@@ -97,7 +98,7 @@ impl Centrifugo {
         self.restart().await
     }
 
-    /// Ends it in good order; nothing happens if it does not run.
+    /// Stops it gracefully. Does nothing if it does not run.
     pub async fn stop(&mut self) -> Result<()> {
         match self.process.take() {
             Some(mut process) => process.stop(PATIENCE).await.map(drop),
@@ -105,7 +106,7 @@ impl Centrifugo {
         }
     }
 
-    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed.
+    /// Pauses it (`SIGSTOP`), until it is resumed or killed.
     pub fn pause(&mut self) -> Result<()> {
         self.process.as_mut().context("it does not run")?.pause()
     }
@@ -119,12 +120,12 @@ impl Centrifugo {
         self.process = None;
     }
 
-    /// `http://127.0.0.1:PORT`, what the relay's `endpoints` take.
+    /// Returns `http://127.0.0.1:PORT`, for the relay's `endpoints`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// `grpc://127.0.0.1:PORT`, which they take as well.
+    /// Returns `grpc://127.0.0.1:PORT`, also for the relay's `endpoints`.
     pub fn grpc_url(&self) -> String {
         format!("grpc://127.0.0.1:{}", self.grpc_port)
     }
@@ -136,7 +137,7 @@ impl Centrifugo {
         }
     }
 
-    /// The base of its HTTP API.
+    /// Returns the base of its HTTP API.
     pub fn api_url(&self) -> String {
         format!("{}/api", self.url())
     }
@@ -145,7 +146,7 @@ impl Centrifugo {
         &self.key
     }
 
-    /// Where its clients connect.
+    /// Returns the URL for its clients.
     pub fn websocket_url(&self) -> String {
         format!("ws://127.0.0.1:{}/connection/websocket", self.port)
     }
@@ -155,7 +156,7 @@ impl Centrifugo {
         self.call(method, &params).await
     }
 
-    /// Executes commands, such as `{ "publish": { … } }`, in their order, and returns the replies.
+    /// Executes commands, such as `{ "publish": { … } }`, in order, and returns the replies.
     pub async fn batch(&self, commands: &[Value]) -> Result<Vec<Value>> {
         #[derive(Deserialize)]
         struct Reply {
@@ -198,8 +199,8 @@ impl Centrifugo {
             .map(drop)
     }
 
-    /// All that a channel's history holds, in its order. Centrifugo answers 500 if one of them is not JSON: its HTTP API has
-    /// no form for it.
+    /// Returns a channel's whole history, in order. Centrifugo answers 500 if a publication is not JSON, because its
+    /// HTTP API cannot express it.
     pub async fn history(&self, channel: &str) -> Result<Vec<Publication>> {
         #[derive(Deserialize)]
         struct History {
@@ -220,7 +221,7 @@ impl Centrifugo {
         }
     }
 
-    /// The channels that have subscribers, and how many.
+    /// Returns the channels that have subscribers, and how many.
     pub async fn channels(&self) -> Result<BTreeMap<String, u64>> {
         #[derive(Deserialize)]
         struct Info {
@@ -237,12 +238,12 @@ impl Centrifugo {
             .collect())
     }
 
-    /// What it has used of the machine since it was started last.
+    /// Returns what it has used of the machine since it was last started.
     pub fn usage(&self) -> Result<Usage> {
         self.process.as_ref().context("Centrifugo does not run")?.usage()
     }
 
-    /// What it wrote since it was started last.
+    /// Returns the lines since it was last started.
     pub fn log(&self) -> Vec<String> {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
@@ -265,7 +266,7 @@ fn default_config(key: &str) -> Value {
         "usage_stats": { "disabled": true },
         "client": {
             "insecure": true,
-            // One subscriber of a test listens to all of its channels, and may be slow while everything else runs as well.
+            // One subscriber of a test listens to all of its channels, and may be slow while everything else runs.
             "channel_limit": 100_000,
             "queue_max_size": 256 << 20,
         },

@@ -1,4 +1,4 @@
-//! A nats-server with JetStream, its store in a temporary directory.
+//! A nats-server with JetStream. Its store is in a temporary directory.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,12 +15,12 @@ use crate::process::Process;
 use crate::usage::forget_peak_memory;
 use crate::{Usage, eventually};
 
-/// For three nodes to find together, which takes a few seconds.
+/// How long three nodes may take to form a cluster. They usually take a few seconds.
 const FORMING: Duration = Duration::from_secs(20);
 
 const CLUSTERS_TRIED: usize = 4;
 
-/// The minor versions that are there to be started, each at its newest patch or what `tools/` pins.
+/// The installed minor versions, each at its newest patch or the one that `tools/` pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatsVersion {
     V2_10,
@@ -51,12 +51,12 @@ impl fmt::Display for NatsVersion {
 
 #[derive(Debug)]
 pub struct NatsServer {
-    // Before the directory, since it is dropped first.
+    // Declared before the directory, because it must be dropped first.
     process: Option<Process>,
     version: NatsVersion,
     port: u16,
     config: String,
-    /// Of JetStream.
+    /// The limits of JetStream.
     limits: String,
     dir: TempDir,
 }
@@ -87,9 +87,10 @@ impl NatsServer {
         Self { version, ..server }.first_start().await
     }
 
-    /// Three that form a cluster, which may need a while to choose its leader.
+    /// Starts three nodes that form a cluster. The cluster may need a while to choose its leader.
     pub async fn start_cluster(version: NatsVersion) -> Result<[Self; 3]> {
-        // A port for routes may be taken meanwhile; and on a busy machine three nodes of 2.10 sometimes never all know each other.
+        // A port for routes may be taken meanwhile. On a busy machine, three nodes of 2.10 sometimes never all
+        // find each other.
         for _ in 1..CLUSTERS_TRIED {
             if let Ok(nodes) = Self::try_cluster(version).await {
                 return Ok(nodes);
@@ -113,7 +114,7 @@ impl NatsServer {
         Ok(nodes)
     }
 
-    /// Waits until a stream with three replicas finds a place in its cluster.
+    /// Waits until its cluster can place a stream with three replicas.
     async fn places_three_replicas(&self) -> Result<()> {
         const STREAM: &str = "THREE_REPLICAS";
         let jetstream = self.jetstream().await?;
@@ -129,7 +130,8 @@ impl NatsServer {
         Ok(())
     }
 
-    /// It says that it is ready before it opens the port for the other nodes, and ends if another program has taken that meanwhile.
+    /// The server says that it is ready before it opens the port for the other nodes. It ends if another program has
+    /// taken the port meanwhile.
     async fn listens_for_routes(&mut self) -> Result<()> {
         let process = self.process.as_mut().context("it does not run")?;
         let listens = |line: &str| line.contains("Listening for route connections on");
@@ -146,7 +148,7 @@ impl NatsServer {
         self.restart().await.map(|()| self)
     }
 
-    /// One that has a port and a store but does not run yet: `restart` starts it.
+    /// Returns one that has a port and a store but does not run yet: `restart` starts it.
     pub fn prepare(config: &str) -> Result<Self> {
         let dir = TempDir::with_prefix("slipring-nats-").context("making a directory for nats-server")?;
         Ok(Self {
@@ -159,7 +161,7 @@ impl NatsServer {
         })
     }
 
-    /// Starts it on the same port and store; stops it first if it runs.
+    /// Starts it on the same port and store. Stops it first if it runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         let file = self.dir.path().join("nats.conf");
@@ -168,7 +170,8 @@ impl NatsServer {
             "nats-server",
             Command::new(self.version.program()?).arg("-c").arg(&file),
         )?;
-        // It says so once JetStream is recovered and the port is open. A connection could reach another server on that port.
+        // The server logs this once JetStream is recovered and the port is open. A connection could reach another
+        // server on that port.
         process
             .line(PATIENCE, "readiness", |line| line.ends_with("Server is ready"))
             .await?;
@@ -176,7 +179,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Ends it in good order; nothing happens if it does not run.
+    /// Stops it gracefully. Does nothing if it does not run.
     pub async fn stop(&mut self) -> Result<()> {
         match self.process.take() {
             Some(mut process) => process.stop(PATIENCE).await.map(drop),
@@ -184,7 +187,7 @@ impl NatsServer {
         }
     }
 
-    /// Stops it where it is (`SIGSTOP`), until it is resumed or killed.
+    /// Pauses it (`SIGSTOP`), until it is resumed or killed.
     pub fn pause(&mut self) -> Result<()> {
         self.process.as_mut().context("it does not run")?.pause()
     }
@@ -198,14 +201,14 @@ impl NatsServer {
         self.process = None;
     }
 
-    /// A copy of its store, which it must not be writing to.
+    /// Returns a copy of its store. Nothing may be written to the store meanwhile.
     pub fn copy_store(&self) -> Result<TempDir> {
         let copy = TempDir::with_prefix("slipring-nats-copy-").context("making a directory for a copy of the store")?;
         copy_dir(&self.store(), copy.path())?;
         Ok(copy)
     }
 
-    /// Replaces its store by a copy; it must not run.
+    /// Replaces its store by a copy. It must not run.
     pub fn put_back(&self, copy: &TempDir) -> Result<()> {
         let store = self.store();
         std::fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
@@ -231,17 +234,17 @@ impl NatsServer {
         self.client().await.map(async_nats::jetstream::new)
     }
 
-    /// What it wrote since it was started last.
+    /// Returns the lines since it was last started.
     pub fn log(&self) -> Vec<String> {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// What it has used of the machine since it was started last.
+    /// Returns what it has used of the machine since it was last started.
     pub fn usage(&self) -> Result<Usage> {
         self.process.as_ref().context("nats-server does not run")?.usage()
     }
 
-    /// Has the peak in its usage count from now on.
+    /// Restarts the measurement of its peak memory.
     pub fn forget_peak_memory(&self) -> Result<()> {
         forget_peak_memory(self.process.as_ref().context("nats-server does not run")?.id())
     }

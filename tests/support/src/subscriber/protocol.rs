@@ -1,20 +1,20 @@
-//! The few messages of Centrifugo's client protocol that a subscriber needs, in its Protobuf form, which carries binary data as
-//! well as JSON: Centrifugo disconnects a client of the JSON form that would have to be sent anything else.
+//! The few messages of Centrifugo's client protocol that a subscriber needs, in Protobuf form. This form carries binary
+//! data as well as JSON. Centrifugo disconnects a client of the JSON form if anything else would have to be sent to it.
 //!
-//! Field numbers: <https://github.com/centrifugal/protocol/blob/master/definitions/client.proto>. Each message in a frame comes
-//! after its length, as a varint; an empty one is a ping, and the answer to it.
+//! Field numbers: <https://github.com/centrifugal/protocol/blob/master/definitions/client.proto>. Each message in a
+//! frame follows its length, a varint. An empty message is a ping or its answer.
 
 use anyhow::{Context, Result, bail};
 
 use crate::Publication;
 
-/// A ping, and its answer: a message of no bytes.
+/// A ping, and its answer: an empty message.
 pub(super) const PING: &[u8] = &[0];
 
-/// What the server sends, as far as it matters here.
+/// The parts of a server's message that are needed here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reply {
-    /// Of the command that it answers; 0 in a push.
+    /// The ID of the command that it answers; 0 in a push.
     pub(super) id: u64,
     pub(super) error: Option<String>,
     pub(super) push: Option<Push>,
@@ -24,11 +24,11 @@ pub(super) struct Reply {
 pub(super) struct Push {
     pub(super) channel: String,
     pub(super) publication: Option<Publication>,
-    /// Why the server ended the subscription, or the connection.
+    /// Why the server ended the subscription or the connection.
     pub(super) end: Option<String>,
 }
 
-/// The command that begins a connection.
+/// Returns the command that begins a connection.
 pub(super) fn connect(id: u64) -> Vec<u8> {
     command(id, 4, &[])
 }
@@ -39,7 +39,7 @@ pub(super) fn subscribe(id: u64, channel: &str) -> Vec<u8> {
     command(id, 5, &request)
 }
 
-/// The replies in a frame. A ping is an empty one.
+/// Returns the replies in a frame. A ping is an empty reply.
 pub(super) fn read_frame(mut frame: &[u8]) -> Result<Vec<Reply>> {
     let mut replies = Vec::new();
     while !frame.is_empty() {
@@ -99,7 +99,7 @@ fn read_publication(message: &[u8]) -> Result<Publication> {
     Ok(publication)
 }
 
-/// A code and a reason, in the fields with these numbers.
+/// Reads a code and a reason from the fields with these numbers.
 fn read_reason(message: &[u8], code_field: u64, reason_field: u64) -> Result<String> {
     let (mut code, mut reason) = (0, String::new());
     for field in Fields(message) {
