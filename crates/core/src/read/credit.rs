@@ -170,6 +170,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_next_pull_waits_until_half_of_the_room_is_free() {
+        let mut credit = Credit::of_pulls(MAX_BATCH);
+        credit.asked(Ask {
+            batch: 60,
+            max_bytes: Some(MIN_BYTES),
+        });
+        assert_eq!(credit.ask(room(100, 1 << 30)), None);
+        let ask = credit.ask(room(120, 1 << 30));
+        assert_eq!(ask.map(|ask| ask.batch), Some(60));
+    }
+
+    #[test]
+    fn a_pull_asks_for_twice_what_is_expected_and_for_more_after_one_that_was_too_small() {
+        let mut credit = Credit::of_pulls(1000);
+        let bytes = |credit: &Credit, messages| credit.ask(room(messages, 1 << 30)).and_then(|ask| ask.max_bytes);
+        assert_eq!(bytes(&credit, 1000), Some(2 * 1000 * 1024));
+        assert_eq!(bytes(&credit, 1), Some(MIN_BYTES));
+        credit.next_is_larger(1_000_000);
+        assert_eq!(bytes(&credit, 1), Some(4_000_000));
+    }
+
     /// Gives messages to pulls one by one and takes their exact sizes off, as nats-server does (`nextWaiting` in
     /// `consumer.go`).
     #[derive(Default)]
