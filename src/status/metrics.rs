@@ -99,7 +99,7 @@ struct Process;
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let lost = ConstCounter::new(telemetry::lost_lines());
-        let help = "Log lines that were lost, since standard error did not take them";
+        let help = "Log lines lost because standard error did not accept them in time";
         let encoder = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
         lost.encode(encoder)
     }
@@ -113,12 +113,12 @@ impl Collector for Memory {
         };
         gauge(
             "memory_used",
-            "Memory for what passes through all modules: messages, what they became, and the requests that carry it; and for compiling modules",
+            "Memory in use by all modules for messages, publications and requests, and for compiling modules",
             self.used(),
         )?;
         gauge(
             "memory_limit",
-            "What that may be: `memory_limit`, or half of the machine's memory",
+            "Limit of that memory: `memory_limit`, or half of the machine's memory",
             self.limit(),
         )
     }
@@ -138,19 +138,16 @@ impl Collector for Modules {
         page.family(
             "messages_transformed",
             None,
-            "Messages that the module has answered, whatever it said",
+            "Messages that the module has processed, whatever the outcome",
             |m| &m.transformed,
         )?;
-        page.family(
-            "messages_dropped",
-            None,
-            "Messages that the module chose to drop",
-            |m| &m.dropped,
-        )?;
+        page.family("messages_dropped", None, "Messages that the module dropped", |m| {
+            &m.dropped
+        })?;
         page.family(
             "messages_expired",
             None,
-            "Messages that were left out, or a publication of them, since they were older than `max_age`",
+            "Messages left out, entirely or in part, because they were older than `max_age`",
             |m| &m.expired,
         )?;
         page.rejected()?;
@@ -163,13 +160,13 @@ impl Collector for Modules {
         page.family(
             "publications_conflated",
             None,
-            "Publications that were never sent, since a newer one of their channels took their place (`conflate`)",
+            "Publications never sent because a newer one for their channel replaced them (`conflate`)",
             |m| &m.publications_conflated,
         )?;
         page.family(
             "publish_retries",
             None,
-            "Publications sent again, after an error that may pass or an answer that did not come",
+            "Publications sent again after a temporary error or a missing answer",
             |m| &m.publish_retries,
         )?;
         page.family("acks", None, "Messages acknowledged to JetStream", |m| &m.acks)?;
@@ -182,35 +179,30 @@ impl Collector for Modules {
         page.family("dead_letters", None, "Messages stored in the dead-letter stream", |m| {
             &m.dead_letters
         })?;
-        page.family(
-            "swaps",
-            None,
-            "Times that a new module or new settings took over",
-            |m| &m.swaps,
-        )?;
+        page.family("swaps", None, "Swaps to a new module or new settings", |m| &m.swaps)?;
         page.family(
             "swaps_refused",
             None,
-            "Times that a new file was not good and the old one went on",
+            "New versions refused, while the old version kept running",
             |m| &m.swaps_refused,
         )?;
         page.family(
             "rollbacks",
             None,
-            "Times that the version before took over again, by itself or by hand",
+            "Rollbacks to the previous version, automatic or by command",
             |m| &m.rollbacks,
         )?;
         page.family(
             "epochs",
             None,
-            "Times that the consumer was reset and delivery began again at its ack floor",
+            "Resets of the consumer, after which delivery starts again at its ack floor",
             |m| &m.epochs,
         )?;
 
         page.family(
             "window_messages",
             None,
-            "Messages between the ack floor and the newest delivered",
+            "Messages between the ack floor and the newest delivered one",
             |m| &m.window_messages,
         )?;
         page.family(
@@ -222,13 +214,13 @@ impl Collector for Modules {
         page.family(
             "lag_messages",
             None,
-            "Messages in the stream that are not settled yet, delivered or not; NaN: not known",
+            "Messages in the stream that are not settled yet, delivered or not; NaN if unknown",
             |m| &m.lag_messages,
         )?;
         page.family(
             "lag",
             Some(&Unit::Seconds),
-            "Age of the oldest delivered message that is not settled, since JetStream stored it; NaN: not known",
+            "Age of the oldest delivered message that is not settled, since JetStream stored it; NaN if unknown",
             |m| &m.lag_seconds,
         )?;
         page.family(
@@ -240,7 +232,7 @@ impl Collector for Modules {
         page.family(
             "halted",
             None,
-            "1 while the pipeline is halted and waits for a better module or tries again, else 0",
+            "1 while the pipeline is halted, waiting for a new version or retrying, else 0",
             |m| &m.halted,
         )?;
         page.info()?;
@@ -254,7 +246,7 @@ impl Collector for Modules {
         page.family(
             "delivery",
             Some(&Unit::Seconds),
-            "Time from JetStream storing a message to it being settled: confirmed, dropped, expired or dead-lettered",
+            "Time from storage in JetStream until a message is settled: confirmed, dropped, expired or dead-lettered",
             |m| &m.delivery_seconds,
         )?;
         page.family(
