@@ -40,7 +40,7 @@ where
             Err(_) if is_ours(&name) => problems.push(Problem {
                 place: Place::Variable { name },
                 key: String::new(),
-                message: "its value is not UTF-8, as every value here must be".to_owned(),
+                message: "its value is not UTF-8".to_owned(),
             }),
             Err(_) => {}
         }
@@ -66,7 +66,7 @@ pub fn judge(name: &str, known: &BTreeSet<String>) -> Stray {
     if let Some(section) = section(name, known) {
         return Stray::Mistake(match likeliest(name, &section, known) {
             Some(key) => format!("; did you mean `{key}`?"),
-            None => format!("; those of `{}` begin with `{section}`", dotted(&section)),
+            None => format!("; the keys of `{}` begin with `{section}`", dotted(&section)),
         });
     }
     match name.strip_prefix(PREFIX) {
@@ -250,7 +250,7 @@ mod tests {
             verdict("SLIPRING_NATS__TLS__CA"),
             Stray::Mistake("; did you mean `SLIPRING_NATS__TLS__CA_FILE`?".to_owned())
         );
-        let section = |text: &str| Stray::Mistake(format!("; those of {text}"));
+        let section = |text: &str| Stray::Mistake(format!("; the keys of {text}"));
         assert_eq!(
             verdict("SLIPRING_NATS_URL"),
             section("`nats` begin with `SLIPRING_NATS__`")
@@ -328,9 +328,6 @@ mod tests {
         let (texts, problems) = readable(env);
         assert_eq!(texts, [("HOME".to_owned(), "/h".to_owned())]);
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            told,
-            ["SLIPRING_NATS__TOKEN: its value is not UTF-8, as every value here must be"]
-        );
+        assert_eq!(told, ["SLIPRING_NATS__TOKEN: its value is not UTF-8"]);
     }
 }

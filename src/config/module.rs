@@ -27,7 +27,7 @@ pub fn name(path: &Path) -> Result<&str, String> {
         _ => {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             Err(format!(
-                "the module is called {} after its file; it must have {NAME_RULE}",
+                "the module is called {} after its file; it needs {NAME_RULE}",
                 quote(stem)
             ))
         }
@@ -119,7 +119,7 @@ fn subjects(section: &mut Section<'_>) -> Vec<String> {
             others.find(|(other, outer)| covers(&outer.value, inner) && (outer.value != *inner || *other < index));
         if let Some((_, outer)) = outer {
             let message = format!(
-                "the subject {inner:?} is covered by {:?}; one of them must go",
+                "the subject {inner:?} is covered by {:?}; remove one of them",
                 outer.value
             );
             section.remark(place.clone(), "subjects", message);

@@ -142,8 +142,8 @@ pub enum Deliver {
 pub fn check_sha256(name: &str, config: &ModuleConfig, found: &str) -> anyhow::Result<()> {
     match &config.sha256 {
         Some(pinned) if pinned != found => anyhow::bail!(
-            "{name}.toml allows only the file with the SHA-256 {pinned}, and that of {name}.wasm is {found}; if the new file is meant, \
-             put its hash into `sha256`"
+            "{name}.toml allows only the file with the SHA-256 {pinned}, but that of {name}.wasm is {found}; to allow \
+             the new file, put its hash into `sha256`"
         ),
         _ => Ok(()),
     }

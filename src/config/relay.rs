@@ -83,14 +83,14 @@ fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
     if let Some(Taken { value, place }) = secret::take(section, "creds", "creds_file") {
         if !value.expose().contains("BEGIN NATS USER JWT") {
             let message =
-                "the credentials for NATS hold no user JWT; they must be what `nsc generate creds` writes".to_owned();
+                "the credentials for NATS contain no user JWT; use a file written by `nsc generate creds`".to_owned();
             section.remark(place.clone(), "creds_file", message);
         }
         ways.push(("creds_file", place, NatsAuth::Credentials(value)));
     }
     if let Some(Taken { value, place }) = secret::take(section, "nkey", "nkey_file") {
         if !value.expose().starts_with("SU") {
-            let message = "the nkey for NATS is not the seed of a user, which begins with \"SU\"".to_owned();
+            let message = "the nkey for NATS is not a user's seed; a user's seed begins with \"SU\"".to_owned();
             section.remark(place.clone(), "nkey_file", message);
         }
         ways.push(("nkey_file", place, NatsAuth::NKey(value)));
@@ -181,7 +181,7 @@ fn nats_tls(mut section: Section<'_>) -> NatsTls {
 fn centrifugo(mut section: Section<'_>) -> Centrifugo {
     let timeout = duration(
         Duration::from_millis(100)..=Duration::from_secs(9),
-        ", since Centrifugo gives up its own answer after 10s",
+        ", because Centrifugo itself times out after 10s",
     );
     let centrifugo = Centrifugo {
         endpoints: take_urls(&mut section, "endpoints", endpoint, CENTRIFUGO),
@@ -276,8 +276,8 @@ fn admin(mut section: Section<'_>) -> Admin {
     {
         let variable = section.variable("token");
         let message = format!(
-            "`admin.listen` is {value}, which others can reach; it must be a loopback address such as \"127.0.0.1:8787\", or \
-             `admin.token_file` or {variable} must be set"
+            "`admin.listen` is {value}, which others can reach; use a loopback address such as \"127.0.0.1:8787\", or \
+             set `admin.token_file` or {variable}"
         );
         section.remark(place.clone(), "listen", message);
     }

@@ -12,7 +12,7 @@ use super::section::{Section, Taken};
 pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str) -> Option<Taken<Secret>> {
     if let Some(place) = section.take_forbidden(key) {
         let message = format!(
-            "`{}` must not stand in this file; put the secret into a file of its own and name that with `{file_key}`, or \
+            "`{}` is not allowed in this file; put the secret into a file of its own and name it with `{file_key}`, or \
              set {}",
             section.key(key),
             section.variable(key)
@@ -23,10 +23,7 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
     let from_file = section.take_path(file_key);
     match (from_variable, from_file) {
         (Some(variable), Some(file)) if is_variable(&file.place) => {
-            let message = format!(
-                "both {} and {} are set; one of them must go",
-                variable.place, file.place
-            );
+            let message = format!("both {} and {} are set; remove one of them", variable.place, file.place);
             section.remark(variable.place, key, message);
             None
         }
@@ -35,7 +32,7 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
             let secret = value.trim();
             if secret.is_empty() {
                 let message = format!(
-                    "`{}` is empty; it must be the secret itself, or not be set",
+                    "`{}` is empty; set it to the secret itself, or leave it unset",
                     section.key(key)
                 );
                 section.remark(place, key, message);

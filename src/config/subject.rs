@@ -31,7 +31,7 @@ pub fn filter(value: &DeValue<'_>) -> Parsed<String> {
     let tokens: Vec<&str> = subject.split('.').collect();
     let is_bad = |token: &&str| token.is_empty() || token.contains(|c: char| c.is_whitespace() || c.is_control());
     let right = if tokens.iter().any(is_bad) {
-        "a subject whose tokens between dots are neither empty nor hold spaces, such as \"orders.*.created\""
+        "a subject whose tokens are not empty and contain no spaces, such as \"orders.*.created\""
     } else if tokens[..tokens.len() - 1].contains(&">") {
         "a subject with `>` as its last token only, such as \"orders.>\""
     } else {

@@ -47,7 +47,7 @@ impl Wrong {
 pub fn text(value: &DeValue<'_>) -> Parsed<String> {
     match value.as_str() {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err(Wrong::new("a text that is not empty").found_value(value)),
+        _ => Err(Wrong::new("a string that is not empty").found_value(value)),
     }
 }
 
@@ -157,7 +157,7 @@ pub fn url(schemes: &'static [&'static str], example: &'static str) -> impl Fn(&
         };
         if text.contains('@') {
             return Err(
-                right(" without user and password: these come from the environment or a file of their own")
+                right(" without user and password: set these in the environment or in a file of their own")
                     .found("a URL with credentials in it (not shown)"),
             );
         }

@@ -119,7 +119,7 @@ limits = [1, inf]
 "#;
     assert_snapshot!(module_problems(text), @r#"
     modules/orders.toml:2:10: `stream` is "ORDERS.EU"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
-    modules/orders.toml:3:39: `subjects` is "a..b"; it must be a subject whose tokens between dots are neither empty nor hold spaces, such as "orders.*.created"
+    modules/orders.toml:3:39: `subjects` is "a..b"; it must be a subject whose tokens are not empty and contain no spaces, such as "orders.*.created"
     modules/orders.toml:4:11: `deliver` is "last"; it must be "new", "all", { sequence = 42 } or { since = "2026-11-01T00:00:00Z" }
     modules/orders.toml:5:12: `consumer` is "slip ring"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
     modules/orders.toml:6:1: there is no key `on_rejects`; did you mean `on_reject`?
@@ -135,8 +135,8 @@ limits = [1, inf]
 #[test]
 fn filters_that_cover_one_another_are_refused() {
     assert_snapshot!(module_problems("stream = 'S'\nsubjects = ['a.>', 'a.*', 'b', 'b']"), @r#"
-    modules/orders.toml:2:20: the subject "a.*" is covered by "a.>"; one of them must go
-    modules/orders.toml:2:32: the subject "b" is covered by "b"; one of them must go
+    modules/orders.toml:2:20: the subject "a.*" is covered by "a.>"; remove one of them
+    modules/orders.toml:2:32: the subject "b" is covered by "b"; remove one of them
     "#);
     assert!(module("stream = 'S'\nsubjects = ['a.*', '*.b']").is_ok());
 }
@@ -145,7 +145,7 @@ fn filters_that_cover_one_another_are_refused() {
 fn a_module_is_called_after_its_file() {
     let problems = parse_module(Path::new("modules/my orders.v2.toml"), "stream = 5").unwrap_err();
     assert_snapshot!(problems, @r#"
-    modules/my orders.v2.toml: the module is called "my orders.v2" after its file; it must have a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/my orders.v2.toml: the module is called "my orders.v2" after its file; it needs a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
     "#);
     assert_eq!(module_name(Path::new("modules/orders.wasm")), Ok("orders"));
 }

@@ -166,13 +166,13 @@ grace = 10
     slipring.toml:4:8: `nats.user` needs `nats.password_file` or SLIPRING_NATS__PASSWORD
     slipring.toml:7:39: `centrifugo.endpoints` is "grpc://127.0.0.1:10000/api"; it must be a URL such as "grpc://127.0.0.1:10000", since GRPC has no path
     slipring.toml:7:82: `centrifugo.endpoints` is 8000; it must be a URL such as "http://127.0.0.1:8000"
-    slipring.toml:8:1: `centrifugo.api_key` must not stand in this file; put the secret into a file of its own and name that with `api_key_file`, or set SLIPRING_CENTRIFUGO__API_KEY
-    slipring.toml:9:11: `centrifugo.timeout` is "10s"; it must be a duration from "100ms" to "9s", since Centrifugo gives up its own answer after 10s
+    slipring.toml:8:1: `centrifugo.api_key` is not allowed in this file; put the secret into a file of its own and name it with `api_key_file`, or set SLIPRING_CENTRIFUGO__API_KEY
+    slipring.toml:9:11: `centrifugo.timeout` is "10s"; it must be a duration from "100ms" to "9s", because Centrifugo itself times out after 10s
     slipring.toml:12:9: `publish.order` is "strikt"; it must be "strict" or "batched"
     slipring.toml:13:15: `publish.idempotency` is "yes"; it must be true or false
     slipring.toml:14:13: `publish.max_batch` is 0; it must be a whole number from 1 to 5000
     slipring.toml:15:17: `publish.max_in_flight` is 2.5; it must be a whole number from 1 to 64
-    slipring.toml:18:10: `admin.listen` is 0.0.0.0:8787, which others can reach; it must be a loopback address such as "127.0.0.1:8787", or `admin.token_file` or SLIPRING_ADMIN__TOKEN must be set
+    slipring.toml:18:10: `admin.listen` is 0.0.0.0:8787, which others can reach; use a loopback address such as "127.0.0.1:8787", or set `admin.token_file` or SLIPRING_ADMIN__TOKEN
     slipring.toml:20:2: there is no key `dead_letter`; did you mean `dead_letters`?
     slipring.toml:24:9: `shutdown.grace` is 10; it must be a duration from "0s" to "10m"
     "#);
@@ -206,13 +206,13 @@ fn urls_hold_no_secrets_and_show_none() {
     );
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_snapshot!(shown, @r#"
-    slipring.toml:2:25: `nats.servers` is a URL with credentials in it (not shown); it must be a URL such as "nats://127.0.0.1:4222" without user and password: these come from the environment or a file of their own
+    slipring.toml:2:25: `nats.servers` is a URL with credentials in it (not shown); it must be a URL such as "nats://127.0.0.1:4222" without user and password: set these in the environment or in a file of their own
     slipring.toml:2:64: `nats.servers` is "127.0.0.1:4222"; it must be a URL such as "nats://127.0.0.1:4222"
     slipring.toml:2:82: `nats.servers` is "nats://"; it must be a URL such as "nats://127.0.0.1:4222"
     slipring.toml:2:93: `nats.servers` is "http://127.0.0.1"; it must be a URL such as "nats://127.0.0.1:4222"
     slipring.toml:3:33: `centrifugo.endpoints` is a URL with parameters (not shown); it must be a URL such as "http://127.0.0.1:8000" without `?` and `#`
-    slipring.toml:3:78: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: these come from the environment or a file of their own
-    slipring.toml:3:100: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: these come from the environment or a file of their own
+    slipring.toml:3:78: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: set these in the environment or in a file of their own
+    slipring.toml:3:100: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: set these in the environment or in a file of their own
     "#);
 }
 
@@ -272,11 +272,11 @@ fn mistakes_in_the_environment_name_the_variable() {
         ("SLIPRING_ADMIN__TOKEN", " "),
     ];
     assert_snapshot!(with_env("", &env).unwrap_err(), @r#"
-    SLIPRING_ADMIN__TOKEN: `admin.token` is empty; it must be the secret itself, or not be set
+    SLIPRING_ADMIN__TOKEN: `admin.token` is empty; set it to the secret itself, or leave it unset
     SLIPRING_CENTRIFUGO__ENDPOINTS: `centrifugo.endpoints` is ""; it must be a URL such as "http://127.0.0.1:8000"
-    SLIPRING_NATS__SERVER: no key is set by this variable; did you mean `SLIPRING_NATS__SERVERS`?
+    SLIPRING_NATS__SERVER: this variable sets no key; did you mean `SLIPRING_NATS__SERVERS`?
     SLIPRING_NATS__SERVERS: `nats.servers` is "b"; it must be a URL such as "nats://127.0.0.1:4222"
-    SLIPRING_NATS__TLS__CA: no key is set by this variable; did you mean `SLIPRING_NATS__TLS__CA_FILE`?
+    SLIPRING_NATS__TLS__CA: this variable sets no key; did you mean `SLIPRING_NATS__TLS__CA_FILE`?
     SLIPRING_PUBLISH__MAX_BATCH: `publish.max_batch` is "many"; it must be a whole number from 1 to 5000
     SLIPRING_PUBLISH__MAX_IN_FLIGHT: `publish.max_in_flight` is 65; it must be a whole number from 1 to 64
     "#);
@@ -293,11 +293,11 @@ fn a_variable_that_sets_nothing_is_refused_if_it_looks_as_if_it_did() {
         ("SLIPRING_VERSION", "1.2"),
     ];
     assert_snapshot!(with_env("", &env).unwrap_err(), @r"
-    SLIPRING_CENTRIFUGO_API_KEY: no key is set by this variable; did you mean `SLIPRING_CENTRIFUGO__API_KEY`?
-    SLIPRING_MAX_BATCH: no key is set by this variable; did you mean `SLIPRING_PUBLISH__MAX_BATCH`?
-    SLIPRING_NATS_SERVERS: no key is set by this variable; did you mean `SLIPRING_NATS__SERVERS`?
-    SLIPRING_STANDBY_ON: no key is set by this variable; those of `standby` begin with `SLIPRING_STANDBY__`
-    slipring_admin__listen: no key is set by this variable; did you mean `SLIPRING_ADMIN__LISTEN`?
+    SLIPRING_CENTRIFUGO_API_KEY: this variable sets no key; did you mean `SLIPRING_CENTRIFUGO__API_KEY`?
+    SLIPRING_MAX_BATCH: this variable sets no key; did you mean `SLIPRING_PUBLISH__MAX_BATCH`?
+    SLIPRING_NATS_SERVERS: this variable sets no key; did you mean `SLIPRING_NATS__SERVERS`?
+    SLIPRING_STANDBY_ON: this variable sets no key; the keys of `standby` begin with `SLIPRING_STANDBY__`
+    slipring_admin__listen: this variable sets no key; did you mean `SLIPRING_ADMIN__LISTEN`?
     ");
 }
 
@@ -410,7 +410,7 @@ fn one_way_to_authenticate_is_enough() {
         .to_string();
     assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
     /etc/slipring/slipring.toml:4:14: `nats.creds_file` and `nats.nkey_file` and `nats.token_file` are set together; only one way to authenticate can be used
-    /etc/slipring/slipring.toml:4:14: the credentials for NATS hold no user JWT; they must be what `nsc generate creds` writes
+    /etc/slipring/slipring.toml:4:14: the credentials for NATS contain no user JWT; use a file written by `nsc generate creds`
     "#);
     // The environment's way to authenticate replaces the file's.
     let env = [("SLIPRING_NATS__TOKEN".to_owned(), "t".to_owned())];
