@@ -64,7 +64,7 @@ enum Bench {
     Swap,
     /// Throughput, memory and starts by the number of modules, channels, workers and so on
     Growth,
-    /// How long a backlog keeps subscribers from what is new, and what `conflate` and `max_age` do about it
+    /// How long a backlog delays new messages, and how much `conflate` and `max_age` help
     Behind,
 }
 

@@ -10,7 +10,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// How often each way is measured; they take turns. `swap` has ten swaps, whatever this says
+    /// How many times to measure each way, in turns; `swap` always does ten swaps
     #[arg(long, global = true, value_name = "NUMBER")]
     pub rounds: Option<usize>,
 
@@ -18,7 +18,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "NUMBER")]
     pub messages: Option<usize>,
 
-    /// Only the ways whose names begin so
+    /// Only the ways whose names begin with one of these
     #[arg(long, global = true, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -26,11 +26,11 @@ pub struct Options {
     #[arg(long, global = true, value_name = "MS", value_delimiter = ',', default_value = "0,5")]
     pub delays: Vec<u64>,
 
-    /// A run that takes longer is measured by what was done until then
+    /// Time limit of a run; a longer run is measured by what it did until then
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10.0)]
     pub limit: f64,
 
-    /// How long each run of `latency` publishes, after a second that does not count; for `swap`, how long it does between two swaps
+    /// How long each run of `latency` publishes, after a second that does not count; for `swap`, the time between two swaps
     #[arg(long, global = true, value_name = "SECONDS")]
     pub seconds: Option<f64>,
 
@@ -38,11 +38,11 @@ pub struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 
-    /// Tiny numbers, only to see whether everything works; the figures mean nothing
+    /// Use tiny numbers, only to check that everything works; the figures mean nothing
     #[arg(long, global = true)]
     pub smoke: bool,
 
-    /// The relay; by default the one that was built beside this program
+    /// The relay's program [default: the one built beside this program]
     #[arg(long, global = true, value_name = "PROGRAM")]
     pub slipring: Option<PathBuf>,
 }

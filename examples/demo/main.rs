@@ -159,7 +159,7 @@ impl Demo {
 
     /// Swaps the orders module while events arrive.
     async fn swap(&mut self) -> Result<()> {
-        println!("\n--- exchanging orders.wasm: its next events come with a currency ---\n");
+        println!("\n--- replacing orders.wasm: its next events come with a currency ---\n");
         self.home.replace_wasm("orders", &guests::component("orders-next")?)?;
         self.swapped(1).await
     }

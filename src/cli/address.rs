@@ -14,7 +14,7 @@ use crate::admin::Client;
 pub struct Address {
     #[command(flatten)]
     config: ConfigFile,
-    /// Where the relay listens, instead of the address in the configuration
+    /// The relay's address, instead of the one in the configuration
     #[arg(long, global = true)]
     url: Option<Url>,
 }

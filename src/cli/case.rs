@@ -149,14 +149,15 @@ impl Expectation {
         };
         if let Some((field, _)) = given.iter().find(|(field, given)| *given && !allowed.contains(field)) {
             bail!(
-                "`{field}` does not go with this `outcome`: publish has `publications`, reject has `code`, `channel` and `reason`"
+                "`{field}` does not belong to this `outcome`: publish takes `publications`; reject takes `code`, \
+                 `channel` and `reason`"
             );
         }
         for (index, publication) in report.publications.iter().flatten().enumerate() {
             let one = publication.data.is_some() != publication.binary_base64.is_some();
             ensure!(
                 one,
-                "`publications[{index}]` must have one of `data` and `binary_base64`"
+                "`publications[{index}]` must have either `data` or `binary_base64`"
             );
             ensure!(
                 !publication.channels.is_empty(),
@@ -166,7 +167,7 @@ impl Expectation {
         let none = report.publications.as_ref().is_none_or(Vec::is_empty);
         ensure!(
             report.outcome != Kind::Publish || !none,
-            "with the `outcome` publish there must be `publications`, at least one"
+            "the `outcome` publish needs at least one entry in `publications`"
         );
         Ok(Self::from_report(report))
     }

@@ -22,13 +22,13 @@ use crate::transform::Engine;
 
 /// Check the configuration and every module, without a server
 ///
-/// Reads slipring.toml and each NAME.toml of the modules directory, and says all that is wrong with them; compiles each NAME.wasm
-/// and runs its `init` with its settings. One line a module: `good`, `bad`, or `waiting` for the other of its two files.
+/// Reads slipring.toml and each NAME.toml in the modules directory and reports all mistakes in them. Compiles each NAME.wasm and
+/// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` for the other of its two files.
 ///
-/// With --online it also asks NATS for JetStream and for the stream and the consumer of each module, whether their settings keep what
-/// the relay promises, and Centrifugo whether it takes the API key.
+/// With --online it also checks that NATS has JetStream, that the settings of each module's stream and consumer keep the relay's
+/// promises, and that Centrifugo accepts the API key.
 ///
-/// Exits with 78 if slipring.toml is wrong, with 1 if a module, a server or a setting of it is bad. A `note` is no failure.
+/// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. A `note` is not a failure.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -39,7 +39,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Ask NATS and Centrifugo, too
+    /// Check NATS and Centrifugo as well
     #[arg(long)]
     online: bool,
     /// Print one JSON object, for programs
@@ -98,9 +98,9 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     let verdict = match (bad_modules, bad_servers) {
         (0, 0) => return Ok(()),
         (_, 0) => anyhow!("{bad_modules} of {} modules would not run", report.modules.len()),
-        (0, _) => anyhow!("the relay would wait for its servers, or not keep what it promises"),
+        (0, _) => anyhow!("the relay would wait for its servers or break a promise"),
         _ => anyhow!(
-            "{bad_modules} of {} modules would not run, and the relay would wait for its servers, or not keep what it promises",
+            "{bad_modules} of {} modules would not run, and the relay would wait for its servers or break a promise",
             report.modules.len()
         ),
     };

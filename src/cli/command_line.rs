@@ -9,14 +9,14 @@ use super::failure::Failure;
 use super::{check, completions, dead_letters, dev, diff, modules, new, record, run, status, test_cases, try_module};
 use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 
-/// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that can be exchanged while it runs.
+/// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that you can replace while it runs.
 ///
 /// A module is a file NAME.wasm in the modules directory, with NAME.toml beside it. It turns each message of a stream into
-/// publications. What it becomes can be seen with `slipring try`, without a server.
+/// publications. `slipring try` shows the result without a server.
 #[derive(Debug, Parser)]
 #[command(name = "slipring", version, propagate_version = true, after_long_help = HELP)]
 pub struct Cli {
-    /// How log lines on standard error look
+    /// Format of the log lines on standard error
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
     #[command(subcommand)]
@@ -25,15 +25,15 @@ pub struct Cli {
 
 const HELP: &str = "\
 Environment:
-  SLIPRING_LOG              What is logged, such as `debug` or `warn,slipring=debug`
+  SLIPRING_LOG              The log filter, such as `debug` or `warn,slipring=debug`
   SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
   SLIPRING_CONFIG           The same as --config
 
 Exit codes:
-  0   it worked
-  1   it failed
-  2   the command line is wrong
-  78  the configuration is wrong";
+  0   success
+  1   failure
+  2   invalid command line
+  78  invalid configuration";
 
 #[derive(Debug, Subcommand)]
 enum Command {

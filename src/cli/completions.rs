@@ -6,7 +6,7 @@ use clap_complete::Shell;
 
 use super::failure::Failure;
 
-/// Print a script that teaches a shell the commands and options
+/// Print a shell's completion script
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

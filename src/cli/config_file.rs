@@ -11,7 +11,7 @@ use crate::config::{self, Bounds, Config};
 /// Which configuration a command reads.
 #[derive(Debug, Default, Args)]
 pub struct ConfigFile {
-    /// The configuration; ./slipring.toml if that is there and this is not given
+    /// The configuration file [default: ./slipring.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "SLIPRING_CONFIG")]
     pub config: Option<PathBuf>,
 }
@@ -31,7 +31,7 @@ impl ConfigFile {
     pub fn load(&self) -> Result<Config, Failure> {
         let config = config::load(self.config.as_deref(), env::vars_os())?;
         for variable in &config.unknown_variables {
-            tracing::warn!(variable, "no key is set by this variable");
+            tracing::warn!(variable, "this variable sets no key");
         }
         Ok(config)
     }

@@ -20,11 +20,11 @@ use crate::config::Config;
 use crate::dead_letter::Reader;
 use crate::nats::Nats;
 
-/// Look at what could not be published, replay it, remove it
+/// List, show, replay or remove messages that could not be published
 ///
-/// What a module rejects, or Centrifugo refuses for good, is stored with the reason in the stream that `dead_letters.stream` of
-/// the configuration names. There it has a number, its sequence in that stream. These commands ask NATS, not a relay; one may
-/// run beside them.
+/// A message that a module rejects, or that Centrifugo refuses for good, is stored with the reason in the stream that
+/// `dead_letters.stream` in the configuration names. Its number is its sequence in that stream. These commands use NATS and need no
+/// relay, but a relay may be running.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -37,16 +37,15 @@ use crate::message::Message;
 
 /// Build a module and run its cases on every save
 ///
-/// Watches the module's folder. When something is saved it builds the module, runs the cases in `cases/`, and shows what each
-/// becomes: all of it the first time, from then on what is different from before the save. A case or the module's .toml that
-/// changes is taken up without a build. A build that fails is shown as the compiler prints it, and the last module that was built
-/// stays.
+/// Watches the module's folder. On every save it builds the module, runs the cases in `cases/`, and shows the outcome of each: the
+/// whole outcome the first time, and from then on the difference from before the save. A changed case or .toml is used without a
+/// build. When a build fails, the compiler's output is shown, and the last module that was built stays in use.
 ///
-/// With --nats it also shows what the module makes of the messages of its stream as they arrive. Which stream, and which subjects
-/// of it, the module's .toml says; where NATS is, slipring.toml. Nothing is acknowledged or published, and no consumer moves.
+/// With --nats it also shows what the module makes of the messages of its stream as they arrive. The module's .toml names the stream
+/// and the subjects; slipring.toml says where NATS is. Nothing is acknowledged or published, and no consumer moves.
 ///
-/// What .gitignore names is not watched, nor are `target` and `node_modules`. Beside a MODULE.wasm only its .toml and `cases/` are.
-/// Ctrl-C ends it.
+/// Files that .gitignore names are not watched, and neither are `target` and `node_modules`. For a MODULE.wasm, only the file itself,
+/// its .toml and `cases/` are watched. Ctrl-C ends the command.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -54,10 +53,10 @@ Examples:
   slipring dev ../shop
   SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring dev --nats")]
 pub struct Args {
-    /// The folder of the module, or a module that something else builds
+    /// The module's folder, or a module that something else builds
     #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
-    /// Show what the module makes of the messages of its stream, as they arrive
+    /// Also show what the module makes of its stream's messages as they arrive
     #[arg(long)]
     nats: bool,
     #[command(flatten)]
@@ -246,7 +245,7 @@ impl Session<'_> {
         } else {
             format!(" ({})", subjects.join(", "))
         };
-        writeln!(notes, "what arrives in {stream}{of} is shown from now on")
+        writeln!(notes, "showing messages of {stream}{of} as they arrive")
     }
 
     fn show(
@@ -302,7 +301,7 @@ impl Session<'_> {
         let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
         writeln!(
             notes,
-            "each build changes {}; that is not taken for a save. A line in .gitignore keeps it from being looked at",
+            "each build changes {}, so changes to it do not start a build. To stop watching it, add it to .gitignore",
             names.join(", ")
         )?;
         Ok(None)

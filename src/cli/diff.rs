@@ -30,19 +30,19 @@ use crate::transform::Instance;
 
 /// Compare what two modules make of the same messages
 ///
-/// Runs both over the last messages of a JetStream stream, or over messages of a file, and says for how many the outcome is the
-/// same, and for the others what changed: the channels, the data, the version, the tags, the options (`delta`, `skip_history`, the
-/// module's own idempotency key), how many publications there are, their order on a channel; what is newly dropped or published;
-/// what is newly rejected, by the module's word, a trap (a panic, too much memory) or a time-out, and what is no longer. A message
-/// may count under several of these. JSON is compared by value: spaces and the order of keys are no change. If the new module is
-/// clearly slower or faster, that is told, too.
+/// Runs both modules over the last messages of a JetStream stream, or over the messages in a file. Reports how many outcomes are the
+/// same, and what changed in the others: the channels, the data, the version, the tags, the options (`delta`, `skip_history`, the
+/// module's own idempotency key), the number of publications, or their order on a channel. It also reports which messages are newly
+/// dropped, published or rejected (by the module itself, a trap such as a panic or too much memory, or a time-out), and which are no
+/// longer rejected. A message may count under several of these. JSON is compared by value: spaces and the order of keys make no
+/// difference. If the new module is clearly slower or faster, that is reported too.
 ///
 /// Nothing is published, and nothing in the stream changes: no message is acknowledged and no consumer moves. Each module has the
-/// settings and limits of the .toml beside it; one that has none takes the other's. `max_age` does not
-/// count. NATS is as slipring.toml says.
+/// settings and limits of the .toml beside it; a module without a .toml uses the other's. `max_age` is ignored. slipring.toml says
+/// where NATS is.
 ///
-/// The exit code is 0, whether they differ or not; with --exit-code it is 1 if they do, or if there was no message, for scripts. A
-/// line of a file that is not a message is named, the others go on, and the exit code is 1.
+/// The exit code is 0 whether the modules differ or not. For scripts, --exit-code makes it 1 if they differ or if there was no message.
+/// If a line of the file is not a message, it is reported, the other lines are compared, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -51,33 +51,33 @@ Examples:
   slipring diff orders-1.wasm orders-2.wasm --cases samples.jsonl --exit-code
   slipring diff orders-1.wasm orders-2.wasm --json | jq .changed
 
-A line of the file is a message as `slipring try --help` describes it.")]
+Each line of the file is a message in the format that `slipring try --help` describes.")]
 pub struct Args {
-    /// The module as it is
+    /// The current module
     #[arg(value_name = "OLD.wasm")]
     old: PathBuf,
-    /// The module as it would be
+    /// The new module
     #[arg(value_name = "NEW.wasm")]
     new: PathBuf,
-    /// The stream; that of the old module's .toml if this is not given
+    /// The stream [default: the one in the old module's .toml]
     #[arg(long, value_name = "STREAM")]
     stream: Option<String>,
-    /// The last so many messages of the stream
+    /// How many of the stream's last messages to compare
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     last: u64,
-    /// Only messages of this subject, which may have wildcards and be given several times; the .toml's if this is not given
+    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
     #[arg(long, value_name = "SUBJECT")]
     subject: Vec<String>,
-    /// Messages of this file instead, one a line; `-` is standard input
+    /// Read messages from this file instead, one per line; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "last", "subject"])]
     cases: Option<PathBuf>,
-    /// Show at most so many messages of each kind of change
+    /// Show at most this many messages per kind of change
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     examples: usize,
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
-    /// Exit with 1 if they differ, or if nothing was compared
+    /// Exit with 1 if the modules differ, or if nothing was compared
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
 fn verdict(tally: &Tally) -> anyhow::Result<()> {
     ensure!(
         tally.messages > 0,
-        "nothing was compared, so that --exit-code can't say whether they differ"
+        "nothing was compared, so --exit-code cannot tell whether the modules differ"
     );
     let changed = tally.changed();
     ensure!(changed == 0, "{changed} of {} changed", tally.messages);
@@ -202,8 +202,8 @@ impl Comparison {
     fn run_stream(&mut self, args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
         let named = self.named.as_ref();
         let Some(Selection { stream, subjects }) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
-            let wrong = "compare on which messages? Name a stream with --stream, or a file with --cases: neither module has a \
-                         .toml beside it that names a stream";
+            let wrong = "there are no messages to compare on: neither module has a .toml beside it that names a stream. \
+                     Name a stream with --stream, or a file with --cases";
             return Err(Failure::Usage(wrong.to_owned()));
         };
         let relay = args.config.load()?;

@@ -12,11 +12,11 @@ use super::failure::Failure;
 use super::table::align;
 use crate::status::{ModuleStatus, RolledBack, VersionStatus};
 
-/// Show which version of each module is at work, and go back to the one before
+/// Show which version of each module is running, roll back, or retry
 ///
-/// A version is a .wasm and its .toml. Asks the relay at the address that `admin.listen` of the configuration names. One line a
-/// module: the hashes of both files, since when the version is at work, and which one was at work before it. What was refused
-/// or rolled back is told below, with the reason.
+/// A version is a .wasm file and its .toml. The command asks the relay at the address that `admin.listen` in the configuration names.
+/// It prints one line per module: the hashes of both files, since when the version has been running, and the version before it.
+/// Below are the versions that were refused or rolled back, with the reason.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 A new version is tried on the last messages before it takes over, and watched for
@@ -30,7 +30,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     relay: Address,
-    /// Print what is known as JSON, for programs
+    /// Print JSON, for programs
     #[arg(long)]
     json: bool,
     #[command(subcommand)]
@@ -39,19 +39,19 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Go back to the version that was at work before
+    /// Roll back to the previous version
     ///
-    /// Its files are kept in `modules.versions_dir`. What the modules directory holds stays there, and is not taken again until
-    /// it changes, or until `slipring modules retry`.
+    /// Its files are kept in `modules.versions_dir`. The files in the modules directory stay there, and are not loaded again until
+    /// they change, or until `slipring modules retry`.
     Rollback {
         /// The module
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Take what the modules directory holds, after a rollback or a refusal; resume a halted module
+    /// Load the files in the modules directory again after a rollback or a refusal, or resume a halted module
     ///
-    /// What was rolled back or refused is tried as every new version is, and may be refused again. A module that is halted, and whose
-    /// files are the same, goes on with the message that halted it.
+    /// A version that was rolled back or refused is tried like every new version, and may be refused again. A halted module whose files
+    /// have not changed resumes with the message that halted it.
     Retry {
         /// The module
         #[arg(value_name = "NAME")]
@@ -70,8 +70,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             if args.json {
                 writeln!(output, "{:#}", Value::Array(versions(&modules)))?;
             } else {
-                let modules = Vec::<ModuleStatus>::deserialize(modules)
-                    .context("what was answered is not the status of a relay")?;
+                let modules =
+                    Vec::<ModuleStatus>::deserialize(modules).context("the answer is not the status of a relay")?;
                 write!(output, "{}", render(&modules))?;
             }
         }
@@ -176,7 +176,7 @@ mod tests {
         {"name":"bills","state":"failed","sha256":null,"last_refusal":"the file is empty"},
         {"name":"orders","state":"running","sha256":"0123456789abcdef","toml_sha256":"abcdef0123456789","working_since":"2026-11-01T08:00:01Z",
          "predecessor":{"sha256":"00112233445566","toml_sha256":"abcdef0123456789","since":"2026-10-01T08:00:00Z"},
-         "rolled_back":{"sha256":"ffeeddccbbaa99","toml_sha256":"abcdef0123456789","at":"2026-11-01T12:00:00Z","reason":"it was asked for"},
+         "rolled_back":{"sha256":"ffeeddccbbaa99","toml_sha256":"abcdef0123456789","at":"2026-11-01T12:00:00Z","reason":"a rollback was requested"},
          "rollbacks":1,"received":7}]"#;
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         orders  running  0123456789ab  abcdef012345  2026-11-01T08:00:01Z  001122334455 abcdef012345 2026-10-01T08:00:00Z
 
         bills: its last new version was refused: the file is empty
-        orders: ffeeddccbbaa with abcdef012345 was rolled back at 2026-11-01T12:00:00Z: it was asked for
+        orders: ffeeddccbbaa with abcdef012345 was rolled back at 2026-11-01T12:00:00Z: a rollback was requested
         ");
         assert_snapshot!(render(&[]), @"no modules");
     }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn programs_get_what_is_about_versions() {
         let versions = versions(&serde_json::from_str(MODULES).unwrap());
-        assert_eq!(versions[1]["rolled_back"]["reason"], "it was asked for");
+        assert_eq!(versions[1]["rolled_back"]["reason"], "a rollback was requested");
         assert_eq!(versions[1]["rollbacks"], 1);
         assert_eq!(versions[1].as_object().unwrap().len(), FIELDS.len());
         let known = serde_json::to_value(ModuleStatus::default()).unwrap();

@@ -19,14 +19,14 @@ use self::sdk::Sdk;
 use super::failure::Failure;
 use crate::config;
 
-/// Make a module to begin with
+/// Create a new module
 ///
-/// Makes the folder NAME: a module that builds, a unit test, cases for `slipring test`, and NAME.toml, the module's own
-/// configuration. It prints what to type next.
+/// Creates the folder NAME with a module that builds, a unit test, cases for `slipring test`, and NAME.toml, the module's own
+/// configuration. Prints what to type next.
 ///
 /// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet. A copy of its sources goes into the new folder,
-/// unless --sdk names another place. In any other language the module has a file `build`, which says what it needs and fetches
-/// what it can.
+/// unless --sdk names another place. A module in any other language has a file `build`, which says what it needs and fetches what
+/// it can.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -34,13 +34,13 @@ Examples:
   slipring new shop --lang go
   slipring new ~/modules/shop --sdk ~/slipring/guest-sdk")]
 pub struct Args {
-    /// The folder to make; its last part is the module's name
+    /// The folder to create; its last part is the module's name
     #[arg(value_name = "NAME")]
     path: PathBuf,
-    /// The language to write it in
+    /// The module's language
     #[arg(long, value_name = "LANGUAGE", default_value = "rust", value_parser = PossibleValuesParser::new(LANGUAGES.map(|language| language.name)))]
     lang: String,
-    /// Depend on the crate slipring-sdk in this folder, or in this checkout of Slipring, instead of a copy
+    /// Use the crate slipring-sdk from this folder or this checkout of Slipring, instead of a copy
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
 }
@@ -51,7 +51,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let name = name(&args.path, &language)?;
     if args.path.exists() {
         return Err(anyhow!(
-            "{} is there already: choose another name, or remove it",
+            "{} already exists: choose another name, or remove it",
             args.path.display()
         )
         .into());
@@ -60,9 +60,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         (true, given) => Some(Sdk::find(given)?),
         (false, None) => None,
         (false, Some(_)) => {
-            return Err(Failure::Usage(
-                "--sdk is for a module in Rust: no other needs it".to_owned(),
-            ));
+            return Err(Failure::Usage("--sdk is only for modules in Rust".to_owned()));
         }
     };
     let values = Values {
@@ -70,8 +68,9 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         stream: name.to_uppercase().replace('-', "_"),
         sdk,
     };
-    make(&args.path, &language, &values).with_context(|| format!("cannot make the folder {}", args.path.display()))?;
-    writeln!(notes, "made the module {name} in {}; next:", args.path.display())?;
+    make(&args.path, &language, &values)
+        .with_context(|| format!("cannot create the folder {}", args.path.display()))?;
+    writeln!(notes, "created the module {name} in {}. Next:", args.path.display())?;
     writeln!(output, "cd {}", quoted(&args.path))?;
     for step in (language.steps)() {
         writeln!(output, "{step}")?;
@@ -92,7 +91,7 @@ fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     (language.check)(name).map_err(|rule| wrong(&rule))?;
     if name.eq_ignore_ascii_case("cargo") {
-        return Err(wrong("be another: its .toml would be a crate's manifest"));
+        return Err(wrong("be a different one: its .toml would be a crate's manifest"));
     }
     config::module_name(path).map_err(Failure::Usage)
 }
@@ -142,7 +141,8 @@ fn fill(dir: &Path, language: &Language, values: &Values) -> anyhow::Result<()> 
     }
     let manifest = dir.join("Cargo.toml");
     if manifest.exists() && is_below_a_manifest(dir) {
-        let own = "\n# So that the Cargo.toml further up does not claim this crate. To make it a member there, take this out.\n[workspace]\nexclude = [\"vendor\"]\n";
+        let own = "\n# Keeps the workspace of a parent folder from claiming this crate. To make the crate a member of it, remove \
+                   this.\n[workspace]\nexclude = [\"vendor\"]\n";
         let text = fs::read_to_string(&manifest)?;
         fs::write(&manifest, text + own)?;
     }

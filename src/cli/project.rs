@@ -62,8 +62,8 @@ impl Project {
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         Self::find(path)?.ok_or_else(|| {
             anyhow!(
-                "there is no module in {}: it has neither a Cargo.toml nor an executable file `build`. `slipring new NAME` makes \
-                 one; a module that is built already can be named: NAME.wasm",
+                "there is no module in {}: it has neither a Cargo.toml nor an executable file `build`. Create one with \
+                 `slipring new NAME`, or name a module that is already built: NAME.wasm",
                 path.display()
             )
         })
@@ -72,13 +72,10 @@ impl Project {
     /// Returns `None` for a folder without a module.
     pub fn find(path: &Path) -> anyhow::Result<Option<Self>> {
         let shown = path.display();
-        let metadata = fs::metadata(path).with_context(|| format!("cannot look at {shown}"))?;
+        let metadata = fs::metadata(path).with_context(|| format!("cannot access {shown}"))?;
         if metadata.is_file() {
             let wasm = path.extension().is_some_and(|extension| extension == "wasm");
-            ensure!(
-                wasm,
-                "{shown} is neither a folder nor a module, which is called NAME.wasm"
-            );
+            ensure!(wasm, "{shown} is neither a folder nor a module (NAME.wasm)");
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             return Ok(Some(Self {
                 dir: dir.unwrap_or(Path::new(".")).to_owned(),
@@ -160,11 +157,12 @@ impl Project {
         let dir = self.dir.display();
         match self.kind {
             Kind::Crate if !target_is_installed(&self.dir) => bail!(
-                "the crate in {dir} does not build, since Rust's target {TARGET} is not installed: `rustup target add {TARGET}`"
+                "the crate in {dir} does not build, because Rust's target {TARGET} is not installed: run `rustup \
+                 target add {TARGET}`"
             ),
-            Kind::Crate => bail!("the crate in {dir} does not build: mend what cargo names above"),
+            Kind::Crate => bail!("the crate in {dir} does not build: fix the errors that cargo shows above"),
             _ => bail!(
-                "{} failed ({status}): mend what it says above",
+                "{} failed ({status}): fix the errors above",
                 self.path("build").display()
             ),
         }
@@ -179,7 +177,7 @@ impl Project {
                 let (name, wasm) = self.artifact()?;
                 ensure!(
                     wasm.is_file(),
-                    "{} is not there: the crate has not been built, `cargo build --release --target {TARGET}` does it",
+                    "{} does not exist: build the crate with `cargo build --release --target {TARGET}`",
                     wasm.display()
                 );
                 let toml = self.path(format!("{name}.toml"));
@@ -213,7 +211,8 @@ impl Project {
             _ => {
                 let names: Vec<String> = found.iter().map(|wasm| wasm.display().to_string()).collect();
                 bail!(
-                    "which of these is the module? {}; give one of them its .toml, or name it on the command line",
+                    "cannot tell which of these is the module: {}. Put a .toml beside one of them, or name it on the \
+                     command line",
                     names.join(", ")
                 )
             }
@@ -235,8 +234,8 @@ impl Project {
             bail!("cargo can't read {shown}: {}", words.trim());
         }
         let metadata: Metadata =
-            serde_json::from_slice(&output.stdout).context("reading what cargo says of the crate")?;
-        let manifest = fs::canonicalize(&manifest).with_context(|| format!("cannot look at {shown}"))?;
+            serde_json::from_slice(&output.stdout).context("reading cargo's description of the crate")?;
+        let manifest = fs::canonicalize(&manifest).with_context(|| format!("cannot access {shown}"))?;
         let package = metadata
             .packages
             .into_iter()
@@ -250,7 +249,7 @@ impl Project {
             .find(|target| target.crate_types.iter().any(|kind| kind == "cdylib"));
         let library = library.ok_or_else(|| {
             anyhow!(
-                "the crate {} makes no module: add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]` to {shown}",
+                "the crate {} does not build a module: add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]` to {shown}",
                 package.name
             )
         })?;

@@ -27,24 +27,24 @@ use crate::dead_letter::Reader;
 use crate::message::Message;
 use crate::nats::Nats;
 
-/// Make cases of real messages
+/// Record real messages as cases
 ///
-/// Reads messages that a JetStream stream holds, or dead letters, and writes a case for each, with what the module makes of it now
-/// as `expect`: look at that before you commit it. Where there is no module, the cases have no `expect`. Nothing changes in
-/// JetStream: no message is acknowledged and no consumer moves.
+/// Reads messages from a JetStream stream, or dead letters, and writes a case for each. The module's current outcome becomes the
+/// case's `expect`: review it before you commit. Without a module, the cases have no `expect`. Nothing changes in JetStream: no
+/// message is acknowledged and no consumer moves.
 ///
-/// Cases are committed and read by many. --redact replaces what must not be in them: a text by "redacted", a number by 0, an
-/// object by an empty one, since its keys can tell as much, a list by one of as many such values. Nothing else changes. The case
-/// has what the module makes of the redacted message. If none of the messages has the field, nothing is written.
+/// Cases are committed, and many people read them. --redact replaces data that must not be in them: a string by "redacted", a number
+/// by 0, an object by an empty one (its keys can give away as much), and a list by a list of as many such values. Nothing else changes.
+/// The module's outcome is that of the redacted message. If none of the messages has the field, nothing is written.
 ///
-/// Headers and payloads are searched; JSON in them, JSON in texts there, base64 of that, and so on. A text that is no JSON and names
-/// the field, such as `email=…` or `<email>…`, is replaced as a whole. A message whose payload is no JSON objects or lists can't be
-/// searched, and is left out. Subjects are never redacted, nor what another field says again: both are told.
+/// The search covers headers and payloads, JSON in them, JSON in strings there, base64 of that, and so on. A text that is not JSON
+/// and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message whose payload is not a JSON object or list
+/// cannot be searched and is left out. Subjects, and copies of the data in other fields, are never redacted: both are reported.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").args(["last", "seq", "dead_letter"]).required(true))]
 #[command(after_long_help = "\
-A field to redact is the name of a header, or of a key in the payload, wherever it is, in
-capitals or not; `customer.email` is the key `email` of what `customer` is, in lists, too.
+A field to redact is the name of a header, or of a key anywhere in the payload, in upper or
+lower case. `customer.email` is the key `email` inside `customer`, also inside lists.
 
 Examples:
   slipring record --last 50
@@ -53,37 +53,37 @@ Examples:
   slipring record --dead-letter 17
   slipring record ../shop --last 10 --into ../shop/more-cases")]
 pub struct Args {
-    /// The folder of the module, or a module that is built already
+    /// The module's folder, or a module that is already built
     #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
-    /// The stream; the .toml's if this is not given
+    /// The stream [default: the one in the module's .toml]
     #[arg(long, value_name = "STREAM", conflicts_with = "dead_letter")]
     stream: Option<String>,
-    /// The last so many messages of the stream
+    /// Record this many of the stream's last messages
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
-    /// The message of the stream that has this sequence; may be given several times
+    /// Record the stream's message with this sequence; can be repeated
     #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
     seq: Vec<u64>,
-    /// The dead letter that has this number in `slipring dead-letters list`; may be given several times
+    /// Record the dead letter with this number in `slipring dead-letters list`; can be repeated
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     dead_letter: Vec<u64>,
-    /// Only messages of this subject, which may have wildcards and be given several times; the .toml's if this is not given
+    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
     #[arg(long, value_name = "SUBJECT", requires = "last")]
     subject: Vec<String>,
-    /// A field to redact; may be given several times
+    /// A field to redact; can be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact: Vec<String>,
-    /// A field to redact that may be in none of the messages; may be given several times
+    /// A field to redact that may be missing from all messages; can be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact_if_there: Vec<String>,
-    /// Write cases anew that are there already
+    /// Overwrite existing cases
     #[arg(long)]
     overwrite: bool,
-    /// Where the cases go; `cases` in the module's folder if this is not given
+    /// The folder for the cases [default: `cases` in the module's folder]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Run what was built before
+    /// Run the module that was built before
     #[arg(long)]
     no_build: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct Args {
 
 fn field(text: &str) -> Result<String, String> {
     match text.split('.').any(str::is_empty) {
-        true => Err("it must be keys with dots between them, such as customer.email".to_owned()),
+        true => Err("it must be keys separated by dots, such as customer.email".to_owned()),
         false => Ok(text.to_owned()),
     }
 }
@@ -114,10 +114,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         Some(project) => Some(runner(project, args.no_build)?),
         None => {
             let dir = args.module.display();
-            writeln!(
-                notes,
-                "there is no module in {dir}: the cases say nothing of what is expected"
-            )?;
+            writeln!(notes, "there is no module in {dir}, so the cases have no `expect`")?;
             None
         }
     };
@@ -136,7 +133,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
                 let name = &found.name;
                 writeln!(
                     notes,
-                    "{name}: its payload can't be searched for what to redact: {why}; it is left out"
+                    "{name}: left out, because its payload cannot be searched for fields to redact: {why}"
                 )?;
                 summary.left_out += 1;
             }
@@ -144,7 +141,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
     redaction.check()?;
 
-    fs::create_dir_all(&into).with_context(|| format!("cannot make the directory {}", into.display()))?;
+    fs::create_dir_all(&into).with_context(|| format!("cannot create the directory {}", into.display()))?;
     let stream = runner.as_ref().map_or("", |runner| runner.stream()).to_owned();
     let mut tally = Tally::default();
     for (file, redacted) in &redacted {
@@ -177,7 +174,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     match summary.still_holding {
         0 => Ok(()),
         count => Err(anyhow!(
-            "{} that was to be redacted; remove what is named, or --overwrite it",
+            "{} data to redact; remove the cases named above, or use --overwrite",
             holds(count)
         )
         .into()),
@@ -190,14 +187,14 @@ fn stays(file: &Path, redacted: &Redacted, redaction: &Redaction, notes: &mut dy
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the case {name}"))?;
     let left = match redaction.left_in(&text, Some(redacted)) {
         Ok(left) => quoted(&left),
-        Err(error) => format!("what can't be searched ({error:#})"),
+        Err(error) => format!("data that cannot be searched ({error:#})"),
     };
     if left.is_empty() {
-        writeln!(notes, "{name} is there already, and stays as it is")?;
+        writeln!(notes, "{name} already exists and stays as it is")?;
     } else {
         writeln!(
             notes,
-            "{name} is there already, and still holds {left}: remove it, or --overwrite"
+            "{name} already exists and still holds {left}: remove it, or use --overwrite"
         )?;
     }
     Ok(!left.is_empty())
@@ -220,7 +217,7 @@ fn tell_of_others(
         if !left.is_empty() {
             writeln!(
                 notes,
-                "{}, which this did not touch, holds {}",
+                "{}, which was not changed, holds {}",
                 file.display(),
                 quoted(&left)
             )?;
@@ -236,8 +233,8 @@ fn quoted(names: &[&str]) -> String {
 
 fn holds(count: usize) -> String {
     match count {
-        1 => "a case that is there already holds something".to_owned(),
-        count => format!("{count} cases that are there already hold something"),
+        1 => "an existing case still holds".to_owned(),
+        count => format!("{count} existing cases still hold"),
     }
 }
 
@@ -269,7 +266,7 @@ async fn find(
     let of_module = runner.filter(|runner| runner.built().toml.exists()).map(Runner::config);
     let selection = Selection::new(args.stream.as_deref(), &args.subject, of_module);
     let Selection { stream, subjects } = selection.ok_or_else(|| {
-        Failure::Usage("which stream? Name it with --stream: there is no .toml of a module that does".to_owned())
+        Failure::Usage("no stream is named: use --stream, or set `stream` in the module's .toml".to_owned())
     })?;
     let nats = connect(&config.nats).await?;
     let stored = Stored::open(&nats, stream).await?;
@@ -307,7 +304,7 @@ async fn dead_letters(args: &Args, config: &Config, nats: &Nats, notes: &mut dyn
         let opened = opened.with_context(|| format!("there is no dead letter {number} in {stream}"))?;
         let message = opened
             .message()
-            .with_context(|| format!("the dead letter {number} is no message"))?;
+            .with_context(|| format!("the dead letter {number} is not a message"))?;
         let letter = &opened.letter;
         writeln!(
             notes,
@@ -326,7 +323,7 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} written", cases(self.written))?;
         if self.there_already > 0 {
-            write!(f, ", {} there already", self.there_already)?;
+            write!(f, ", {} already there", self.there_already)?;
         }
         if self.left_out > 0 {
             write!(f, ", {} left out", self.left_out)?;

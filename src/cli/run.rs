@@ -8,11 +8,11 @@ use crate::relay;
 
 /// Run the relay
 ///
-/// Watches the modules directory and runs a pipeline for each module in it. A module that is added, replaced or removed, and
-/// one whose .toml is edited, takes effect without a restart; a bad one changes nothing but a line in the log.
+/// Watches the modules directory and runs a pipeline for each module in it. Adding, replacing or removing a module, or editing its
+/// .toml, takes effect without a restart. A bad file is logged and changes nothing else.
 ///
-/// It waits for NATS and Centrifugo as long as it takes. SIGTERM or Ctrl-C drains: what is in flight is finished and
-/// acknowledged, for at most `shutdown.grace`. A second one leaves at once. Nothing is lost either way.
+/// The relay waits for NATS and Centrifugo as long as it takes. On SIGTERM or Ctrl-C it drains: it finishes and acknowledges what is in
+/// flight, for at most `shutdown.grace`. A second signal exits at once. Nothing is lost either way.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -30,7 +30,7 @@ pub(super) fn execute(args: &Args) -> Result<(), Failure> {
         let dir = std::env::current_dir().unwrap_or_default();
         info!(
             dir = %dir.display(),
-            "there is no slipring.toml here: every key has its default, or what the environment says"
+            "there is no slipring.toml here: keys are set by environment variables or have their defaults"
         );
     }
     Ok(relay::run_until_signal(config)?)

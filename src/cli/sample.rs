@@ -151,7 +151,7 @@ fn headers(headers: BTreeMap<String, Value>) -> anyhow::Result<Vec<(String, Stri
         for value in values {
             match value {
                 Value::String(text) => list.push((name.clone(), text)),
-                other => bail!("the header `{name}` is {other}; it must be a text or a list of texts"),
+                other => bail!("the header `{name}` is {other}; it must be a string or a list of strings"),
             }
         }
     }
@@ -168,8 +168,8 @@ fn nanoseconds(timestamp: &Value) -> anyhow::Result<u64> {
     };
     nanoseconds.with_context(|| {
         format!(
-            "`timestamp` is {timestamp}; it must be a time such as \"2026-11-01T00:00:00Z\" or nanoseconds since 1970, and not \
-             be before"
+            "`timestamp` is {timestamp}; it must be a time such as \"2026-11-01T00:00:00Z\" or nanoseconds since 1970, \
+             and not earlier than 1970"
         )
     })
 }
@@ -298,8 +298,8 @@ mod tests {
         a message must have one of `data`, `payload` and `payload_base64`
         a message must have one of `data`, `payload` and `payload_base64`
         this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries` at line 1 column 36
-        the header `A` is 1; it must be a text or a list of texts
-        `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not be before
+        the header `A` is 1; it must be a string or a list of strings
+        `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not earlier than 1970
         `payload_base64` is not base64: Invalid symbol 63, offset 0.
         `headers_base64` is not base64: Invalid symbol 63, offset 0.
         a message must have one of `headers` and `headers_base64`

@@ -10,11 +10,11 @@ use super::failure::Failure;
 use super::table::align;
 use crate::status::{MemoryStatus, ModuleStatus, State, Status};
 
-/// Show what the modules of a running relay do
+/// Show the state of a running relay and its modules
 ///
-/// Asks the relay at the address that `admin.listen` of the configuration names, with the token if one is set there. One line a
-/// module: its state, the hash of the file in use, what it received and what became of that, how far it is behind its stream.
-/// A module that does not run has its reason below.
+/// Asks the relay at the address that `admin.listen` in the configuration names, with the token if one is set. Prints one line per
+/// module: its state, the hash of its file, how many messages it received, published, dropped and rejected, and how far it is behind
+/// its stream. Below are the reasons why a module is not running.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     relay: Address,
-    /// Print what the relay said, for programs
+    /// Print the relay's answer as JSON, for programs
     #[arg(long)]
     json: bool,
 }
@@ -34,7 +34,7 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
     if args.json {
         writeln!(output, "{answer:#}")?;
     } else {
-        let status = Status::deserialize(answer).context("what was answered is not the status of a relay")?;
+        let status = Status::deserialize(answer).context("the answer is not the status of a relay")?;
         write!(output, "{}", render(&status))?;
     }
     Ok(())
@@ -89,7 +89,7 @@ fn render(status: &Status) -> String {
         if module.expired > 0 {
             let (name, expired) = (&module.name, module.expired);
             remarks.push_str(&format!(
-                "{name}: messages older than `max_age`, and left out: {expired}\n"
+                "{name}: messages left out because they are older than `max_age`: {expired}\n"
             ));
         }
         let refusal = module.last_refusal.as_ref();
@@ -157,7 +157,7 @@ mod tests {
         orders  running  0123456789ab  100000    120000     1        2         12 / 0.4s  2026-11-01T08:00:01Z
         bills   halted   -             101       0          0        101       -          2026-11-01T08:00:02Z
 
-        orders: messages older than `max_age`, and left out: 7
+        orders: messages left out because they are older than `max_age`: 7
         orders: its last new file was refused: it does not export `init`
         bills is halted: 101 rejections in a row
         "#);

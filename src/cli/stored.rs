@@ -110,13 +110,13 @@ impl Stored {
         let name = &self.name;
         if self.retention() == RetentionPolicy::WorkQueue {
             bail!(
-                "the stream `{name}` is a work queue, where each message goes to one consumer: nobody can watch it without \
-                 taking something away; read what it holds, or tap a stream that has it as its source"
+                "the stream `{name}` is a work queue, where each message goes to one consumer, so watching it would \
+                 take messages away; read the messages that it holds, or watch a stream that has it as its source"
             );
         }
         let begin = self.state().await?.last_sequence + 1;
         let feed = Feed::live(self.clone(), subjects.to_vec(), begin).await;
-        let feed = feed.with_context(|| format!("tapping the stream `{name}` failed"))?;
+        let feed = feed.with_context(|| format!("watching the stream `{name}` failed"))?;
         Ok(Messages::read(|sender| feed.run(sender)))
     }
 
@@ -197,7 +197,7 @@ impl Stored {
             ..Default::default()
         };
         let consumer = self.stream.create_consumer(config).await;
-        consumer.context("making a consumer for the time of reading failed")
+        consumer.context("creating a temporary consumer failed")
     }
 
     async fn remove(&self, consumer: &Consumer<pull::Config>) {
@@ -286,7 +286,7 @@ impl Messages {
         };
         let ended = reading.await;
         self.reading = None;
-        ended.context("reading the stream broke, a bug in Slipring")??;
+        ended.context("reading the stream failed unexpectedly, which is a bug in Slipring")??;
         Ok(None)
     }
 }
@@ -315,7 +315,7 @@ async fn no_stream(nats: &Nats, stream: &str) -> anyhow::Error {
     let others = match names {
         // A user who may read one stream is not necessarily allowed to list all of them.
         Err(_) => String::new(),
-        Ok(names) if names.is_empty() => "; there is none at all".to_owned(),
+        Ok(names) if names.is_empty() => "; there are no streams".to_owned(),
         Ok(mut names) => {
             let more = if names.len() > MAX_NAMED { ", …" } else { "" };
             names.truncate(MAX_NAMED);

@@ -16,13 +16,13 @@ use super::palette::Palette;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 
-/// Run a module's cases, and show what differs from what they expect
+/// Run a module's cases and show where the outcome differs from the expected one
 ///
-/// A case is a file cases/NAME.json: a message, and what the module should make of it. The module is built first (a crate with
-/// cargo for wasm32-wasip2, another folder with its executable `build`), and then the file that was built runs, as in the relay:
-/// with the settings and limits of its .toml.
+/// A case is a file cases/NAME.json: a message and the expected outcome. The module is built first (a crate with cargo for
+/// wasm32-wasip2, any other folder with its executable `build`). Then the built file runs as in the relay, with the settings and
+/// limits of its .toml.
 ///
-/// A case without `expect` fails, until --update has written down what the module makes of it; look at that before you commit it.
+/// A case without `expect` fails until --update adds the module's outcome; review it before you commit.
 ///
 /// Exits with 1 if a case failed.
 #[derive(Debug, clap::Args)]
@@ -36,11 +36,11 @@ A case:
     }
   }
 
-  message   as a line that `slipring try` reads; its help names all fields
-  settings  optional: instead of the [settings] in the module's .toml
+  message   as in a line of `slipring try`, whose help lists all fields
+  settings  optional: replaces the [settings] in the module's .toml
   expect    as `slipring try` prints it: { \"outcome\": \"drop\" }, or
-            { \"outcome\": \"reject\", \"reason\": \"…\" }; of a rejection only
-            what is written down counts
+            { \"outcome\": \"reject\", \"reason\": \"…\" }; for a rejection only
+            the fields given here are compared
 
 Examples:
   slipring test
@@ -49,22 +49,22 @@ Examples:
   slipring test ../shop --json | jq 'select(.result != \"passed\")'
   slipring test modules/orders.wasm --cases ~/orders/cases")]
 pub struct Args {
-    /// The folder of the module, or a module that is built already
+    /// The module's folder, or a module that is already built
     #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
-    /// Where the cases are; `cases` beside the module if this is not given
+    /// The folder of the cases [default: `cases` beside the module]
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Only the cases whose name contains this text
+    /// Run only the cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Make what the module makes now what is expected
+    /// Save the module's current outcomes as the expected ones
     #[arg(long)]
     update: bool,
-    /// Run what was built before
+    /// Run the module that was built before
     #[arg(long)]
     no_build: bool,
-    /// Print a line of JSON for each case, for programs
+    /// Print one line of JSON per case, for programs
     #[arg(long)]
     json: bool,
 }
@@ -140,7 +140,7 @@ fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
     let chosen: Vec<PathBuf> = all.into_iter().filter(|file| case::name(file).contains(text)).collect();
     if chosen.is_empty() {
         bail!(
-            "the name of no case in {} contains {text:?}; there are {}",
+            "no case in {} has {text:?} in its name; the directory has {}",
             dir.display(),
             names.join(", ")
         );
@@ -151,9 +151,9 @@ fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
 /// Explains how to create a case.
 pub fn no_cases(dir: &Path) -> anyhow::Error {
     anyhow!(
-        "there are no cases in {dir}. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": {{\"id\": 7}}}}}}, then \
-         `slipring test --update` adds what the module makes of it. Or make them of real messages: `slipring record --stream ORDERS \
-         --last 10`",
+        "there are no cases in {dir}. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": \
+         {{\"id\": 7}}}}}}, then `slipring test --update` adds the module's outcome. Or record real messages: \
+         `slipring record --stream ORDERS --last 10`",
         dir = dir.display(),
         file = dir.join("first.json").display()
     )
@@ -179,14 +179,14 @@ fn render(name: &str, result: &CaseResult, palette: &Palette) -> String {
         CaseResult::Updated { .. } => format!("{note}updated{note:#}  {name}\n"),
         CaseResult::Broken(error) => format!("{bad}FAILED{bad:#}   {name}: {error:#}\n"),
         CaseResult::Failed { made, expected: None } => format!(
-            "{bad}FAILED{bad:#}   {name}: it has no `expect`; this is what the module makes of it\n{}",
+            "{bad}FAILED{bad:#}   {name}: it has no `expect`; the module's outcome:\n{}",
             difference::render("", &made.pretty(), palette)
         ),
         CaseResult::Failed {
             made,
             expected: Some(expected),
         } => format!(
-            "{bad}FAILED{bad:#}   {name}: - is expected, + was made\n{}",
+            "{bad}FAILED{bad:#}   {name}: - expected, + actual\n{}",
             difference::render(&expected.pretty(), &made.beside(expected).pretty(), palette)
         ),
     }
@@ -249,7 +249,7 @@ impl Summary {
         if wrong == 0 {
             let updated = match self.updated {
                 0 => String::new(),
-                updated => format!(", {updated} updated: look at them before you commit them"),
+                updated => format!(", {updated} updated: review them before you commit"),
             };
             writeln!(notes, "{}: {} passed{updated}", cases(all), self.passed)?;
             return Ok(());
@@ -257,7 +257,7 @@ impl Summary {
         // `--update` would not fix a case that cannot be read.
         let advice = match self.failed + self.without_expectation {
             0 => "",
-            _ => "; if what was made is right, `slipring test --update` writes it down",
+            _ => "; if the new outcome is right, save it with `slipring test --update`",
         };
         Err(anyhow!("{wrong} of {} failed{advice}", cases(all)).into())
     }

@@ -21,20 +21,19 @@ use crate::message::Outcome;
 use crate::pipeline::Stamp;
 use crate::transform::{Engine, Limits, Module};
 
-/// Show what a module makes of messages, of a file or of a stream
+/// Show what a module makes of messages from a file or a stream
 ///
-/// Reads messages as JSON, one a line, runs the module on each, and prints one line of JSON a message: what Centrifugo would be
-/// sent, or that the message was dropped, or rejected and why. If the module's .toml is beside it, its settings and limits
-/// apply; there is no need for one. No server is asked.
+/// Reads messages as JSON, one per line, runs the module on each, and prints one line of JSON per message: the publications for
+/// Centrifugo, or that the message was dropped, or rejected and why. If the module has a .toml beside it, its settings and limits
+/// apply, but no .toml is needed. No server is needed either.
 ///
-/// With --seq or --last the messages are those that a JetStream stream holds, and nothing there changes: no message is
-/// acknowledged and no consumer moves. Then each line also has the `requests` that the relay would send to Centrifugo, with its
-/// idempotency keys (as the JSON of /api/batch; over GRPC it is the same as protobuf), how long the call took (`call_us`: with
-/// --seq the median of many calls), and the memory that the module had (`memory_bytes`). NATS and `publish` are as slipring.toml
-/// says. `max_age` does not count.
+/// With --seq or --last the messages come from a JetStream stream, and nothing there changes: no message is acknowledged and no
+/// consumer moves. Each line then also has the `requests` that the relay would send to Centrifugo, with its idempotency keys (as the
+/// JSON of /api/batch; over GRPC the same as protobuf), the time of the call (`call_us`: with --seq the median of many calls), and the
+/// module's memory (`memory_bytes`). slipring.toml says where NATS is, and sets `publish`. `max_age` is ignored.
 ///
-/// A rejected message is a result: the exit code is 0. A line that is not a message is named, the others go on, and the exit
-/// code is 1. Whatever the module prints appears on standard error.
+/// A rejected message is a result, and the exit code is 0. If a line is not a message, it is reported, the other lines are run, and
+/// the exit code is 1. The module's own output appears on standard error.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("stored").args(["seq", "last"]))]
 #[command(after_long_help = "\
@@ -43,13 +42,13 @@ A message has a `subject` and one of
   payload         the payload as text
   payload_base64  the payload as bytes
 and may have
-  headers         an object; a value is a text or a list of texts
+  headers         an object; a value is a string or a list of strings
   headers_base64  instead of headers: the header block as bytes
   subject_base64  the subject as bytes, if it is not UTF-8
-  sequence        in the stream; default: the number of the line
+  sequence        in the stream; default: the line number
   timestamp       RFC 3339, or nanoseconds since 1970; default: 0, so that
                   the same input gives the same output
-  stream          default: the .toml's, or TRY
+  stream          default: the one in the .toml, or TRY
   deliveries      default: 1
 
 Examples:
@@ -61,19 +60,19 @@ pub struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]
     module: PathBuf,
-    /// The messages; standard input if this is not given or `-`
+    /// The file with the messages; `-` is standard input [default: -]
     #[arg(value_name = "FILE", conflicts_with = "stored")]
     messages: Option<PathBuf>,
-    /// The message of the stream that has this sequence
+    /// Run the stream's message with this sequence
     #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
     seq: Option<u64>,
-    /// The last so many messages of the stream, oldest first
+    /// Run this many of the stream's last messages, oldest first
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
-    /// The stream; the .toml's if this is not given
+    /// The stream [default: the one in the module's .toml]
     #[arg(long, value_name = "STREAM", requires = "stored")]
     stream: Option<String>,
-    /// Only messages of this subject, which may have wildcards and be given several times; the .toml's if this is not given
+    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
     #[arg(long, value_name = "SUBJECT", requires = "last")]
     subject: Vec<String>,
     #[command(flatten)]
@@ -104,11 +103,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let selection = is_stored.then(|| {
         let selection = Selection::new(args.stream.as_deref(), &args.subject, named.as_ref());
         let file = config_file.display();
-        selection.ok_or_else(|| {
-            Failure::Usage(format!(
-                "which stream? Name it with --stream: there is no {file} that does"
-            ))
-        })
+        selection.ok_or_else(|| Failure::Usage(format!("no stream is named: use --stream, or set `stream` in {file}")))
     });
     let selection = selection.transpose()?;
     let config = named.clone().unwrap_or_else(|| ModuleConfig::new(&name, STREAM));
@@ -286,7 +281,7 @@ mod tests {
         "#);
         assert_snapshot!(run(&guest(), Some("stream = 5"), message), @r#"
         ---
-        modules/orders.toml:1:10: `stream` is 5; it must be a text that is not empty
+        modules/orders.toml:1:10: `stream` is 5; it must be a string that is not empty
         exit code 78
         "#);
     }
@@ -299,7 +294,7 @@ mod tests {
         };
         let message = "{\"subject\":\"a\",\"data\":{},\"sequence\":42}";
         assert_snapshot!(run(&twice, Some("stream = 'ORDERS'\nversion = 'sequence'"), message), @r#"
-        {"line":1,"subject":"a","outcome":"reject","code":"version","channel":"a","reason":"the module made two publications on the channel `a` of one message, and with `version = \"sequence\"` both would have the same version, so that Centrifugo would show only the first"}
+        {"line":1,"subject":"a","outcome":"reject","code":"version","channel":"a","reason":"the module returned two publications on the channel `a` for one message, but with `version = \"sequence\"` both would have the same version, and Centrifugo would show only the first"}
         ---
         1 read: 0 published (publications: 0), 0 dropped, 1 rejected
         exit code 0
@@ -314,7 +309,7 @@ mod tests {
         };
         assert_snapshot!(run(&refuses, None, ""), @r#"
         ---
-        cannot load the module modules/orders.wasm: the module failed when it was tried: `init` refused its settings: a
+        cannot load the module modules/orders.wasm: the module failed in a test call: `init` refused its settings: a
         exit code 1
         "#);
     }

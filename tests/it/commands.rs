@@ -236,7 +236,7 @@ async fn check_says_which_modules_would_run() -> Result<()> {
     world
         .home
         .configure_module("good", &unruly_toml("subjects = [\"orders.>\"]"))?;
-    refused_online("the stream `UNRULY` never holds a message of the subject `orders.>`")?;
+    refused_online("the stream `UNRULY` cannot hold messages of the subject `orders.>`")?;
 
     world.home.configure_more("[shutdown]\ngrace = \"soon\"\ngrave = 1")?;
     let output = check(&[])?;

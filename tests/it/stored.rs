@@ -245,7 +245,7 @@ async fn what_is_not_there_is_told_with_what_is() -> Result<()> {
     ensure!(error == "there is no stream `BILLS`; there are ORDERS", "{error}");
     nats.jetstream.delete_stream(STREAM).await?;
     let error = format!("{:#}", Stored::open(&nats, "BILLS").await.unwrap_err());
-    ensure!(error == "there is no stream `BILLS`; there is none at all", "{error}");
+    ensure!(error == "there is no stream `BILLS`; there are no streams", "{error}");
     Ok(())
 }
 

@@ -73,10 +73,10 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_right() {
     cases/paid.json:1:35: missing field `message`
     cases/paid.json:1:53: `expects`: unknown field `expects`, expected one of `message`, `settings`, `expect`
     cases/paid.json:1:78: `expect.outcome`: unknown variant `published`, expected one of `publish`, `drop`, `reject`
-    cases/paid.json: in `expect`: with the `outcome` publish there must be `publications`, at least one
-    cases/paid.json: in `expect`: `reason` does not go with this `outcome`: publish has `publications`, reject has `code`, `channel` and `reason`
+    cases/paid.json: in `expect`: the `outcome` publish needs at least one entry in `publications`
+    cases/paid.json: in `expect`: `reason` does not belong to this `outcome`: publish takes `publications`; reject takes `code`, `channel` and `reason`
     cases/paid.json:1:107: `expect.publications[0].chanels`: unknown field `chanels`, expected one of `channels`, `data`, `binary_base64`, `version`, `version_epoch`, `tags`, `idempotency_key`, `delta`, `skip_history`
-    cases/paid.json: in `expect`: `publications[0]` must have one of `data` and `binary_base64`
+    cases/paid.json: in `expect`: `publications[0]` must have either `data` or `binary_base64`
     cases/paid.json:1:57: `settings`: invalid type: integer `7`, expected a map
     cases/paid.json:1:45: this is not JSON: trailing comma
     cases/paid.json:1:46: this is not JSON: trailing characters

@@ -168,7 +168,7 @@ fn refuse_shared_consumers(modules: &mut [Checked]) {
             }
             Some(owner) => {
                 let reason = format!(
-                    "its consumer {consumer} of the stream {stream} is also that of {owner}; each must have its own"
+                    "its consumer {consumer} of the stream {stream} is also used by {owner}; each module needs its own"
                 );
                 module.fail([reason]);
             }

@@ -46,7 +46,7 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
             };
             findings.push(Finding::new("nats", answer));
             if config.standby.is_some() {
-                let fit = source::can_stand_by(&nats).map(|()| "the server can tell which relay reads".to_owned());
+                let fit = source::can_stand_by(&nats).map(|()| "the server supports pinned consumers".to_owned());
                 findings.push(Finding::new("standby", fit.map_err(Into::into)));
             }
             let mut readers: BTreeMap<&str, Vec<(&str, &ModuleConfig)>> = BTreeMap::new();
@@ -168,11 +168,11 @@ fn with_its_version(version: &str, server: Server) -> anyhow::Result<String> {
     match server {
         Server::Resets => Ok(format!("nats-server {version} with JetStream")),
         Server::HoldsBack => Ok(format!(
-            "nats-server {version} with JetStream; it cannot reset a consumer, as {FIRST_WITH_RESET} and later can, so that a module \
-             that begins or connects again with messages unacknowledged holds back new ones for 0.1 to 0.3 s"
+            "nats-server {version} with JetStream; it cannot reset a consumer ({FIRST_WITH_RESET} and later can), so a \
+             module that starts or reconnects with unacknowledged messages holds back new ones for 0.1 to 0.3 s"
         )),
         Server::TooOld => {
-            bail!("nats-server is {version}, and the relay needs {OLDEST} or later, best {FIRST_WITH_RESET}")
+            bail!("nats-server is {version}, but the relay needs {OLDEST} or later, preferably {FIRST_WITH_RESET}")
         }
     }
 }
@@ -215,25 +215,25 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .context("no Centrifugo answers")?;
+        .context("Centrifugo does not answer")?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if config.api_key.is_none() => {
-            bail!("wants an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY")
+            bail!("requires an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY")
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             bail!("refuses the API key; it must be `http_api.key` of Centrifugo's configuration")
         }
-        other => bail!("answers {other}; is it the address of a Centrifugo?"),
+        other => bail!("answers {other}; is this Centrifugo's address?"),
     }
     let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
-    let info: Value = serde_json::from_slice(&body).context("does not answer as Centrifugo does")?;
+    let info: Value = serde_json::from_slice(&body).context("does not answer like Centrifugo")?;
     if let Some(message) = info["error"]["message"].as_str() {
-        bail!("cannot tell about itself: {message}");
+        bail!("refuses the `info` request: {message}");
     }
     let nodes = info["result"]["nodes"]
         .as_array()
-        .context("does not answer as Centrifugo does")?;
+        .context("does not answer like Centrifugo")?;
     let version = nodes
         .first()
         .and_then(|node| node["version"].as_str())
@@ -299,8 +299,8 @@ mod tests {
         let told = told.map(|told| told.unwrap_or_else(|error| format!("bad: {error}")));
         assert_snapshot!(told.join("\n"), @r#"
         nats-server 2.15.2 with JetStream
-        nats-server 2.12.8 with JetStream; it cannot reset a consumer, as 2.14 and later can, so that a module that begins or connects again with messages unacknowledged holds back new ones for 0.1 to 0.3 s
-        bad: nats-server is 2.9.25, and the relay needs 2.10 or later, best 2.14
+        nats-server 2.12.8 with JetStream; it cannot reset a consumer (2.14 and later can), so a module that starts or reconnects with unacknowledged messages holds back new ones for 0.1 to 0.3 s
+        bad: nats-server is 2.9.25, but the relay needs 2.10 or later, preferably 2.14
         "#);
     }
 
@@ -320,12 +320,12 @@ mod tests {
             ),
         ];
         assert_snapshot!(told.join("\n"), @r#"
-        wants an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY
+        requires an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY
         refuses the API key; it must be `http_api.key` of Centrifugo's configuration
-        answers 404 Not Found; is it the address of a Centrifugo?
-        does not answer as Centrifugo does: expected value at line 1 column 1
-        does not answer as Centrifugo does
-        cannot tell about itself: internal server error
+        answers 404 Not Found; is this Centrifugo's address?
+        does not answer like Centrifugo: expected value at line 1 column 1
+        does not answer like Centrifugo
+        refuses the `info` request: internal server error
         "#);
     }
 }

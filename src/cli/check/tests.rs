@@ -68,8 +68,8 @@ fn every_module_has_its_line() {
     early    waiting  /etc/slipring/modules/early.wasm is not there
     good     good     stream ORDERS, sha256 (12 digits)
     lonely   waiting  /etc/slipring/modules/lonely.toml is not there
-    refuses  bad      /etc/slipring/modules/refuses.wasm: the module failed when it was tried: `init` refused its settings: a
-    second   bad      its consumer slipring-good of the stream ORDERS is also that of good; each must have its own
+    refuses  bad      /etc/slipring/modules/refuses.wasm: the module failed in a test call: `init` refused its settings: a
+    second   bad      its consumer slipring-good of the stream ORDERS is also used by good; each module needs its own
     typo     bad      3 problems
         /etc/slipring/modules/typo.toml: `stream` is missing; it must be the name of a JetStream stream
         /etc/slipring/modules/typo.toml:1:1: there is no key `steam`; did you mean `stream`?

@@ -15,8 +15,8 @@ use crate::dead_letter::Letter;
 
 /// List dead letters, the newest last
 ///
-/// A line each: its number, when it was stored, whose module's it is, which stage rejected it with which code, the channel it was
-/// for, the stream and sequence of its message, and the beginning of the reason.
+/// Prints one line per dead letter: its number, when it was stored, its module, the stage that rejected it and the code, the channel,
+/// the stream and sequence of its message, and the beginning of the reason.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -29,10 +29,10 @@ pub struct Args {
     config: ConfigFile,
     #[command(flatten)]
     filter: Filter,
-    /// At most so many: the newest
+    /// List at most this many, the newest ones
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    /// Print a line of JSON for each, for programs
+    /// Print one line of JSON per dead letter, for programs
     #[arg(long)]
     json: bool,
 }
@@ -81,7 +81,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     if found == 0 {
         match args.filter == Filter::default() {
             true => writeln!(notes, "there are no dead letters in {}", reader.name())?,
-            false => writeln!(notes, "no dead letter in {} is like that", reader.name())?,
+            false => writeln!(notes, "no dead letter in {} matches", reader.name())?,
         }
     }
     Ok(())
@@ -101,7 +101,7 @@ fn row(letter: &Letter) -> Vec<String> {
     let reason = match missing.as_slice() {
         [] => letter.reason.clone(),
         missing => format!(
-            "(part {} of {} is not there) {}",
+            "(part {} of {} is missing) {}",
             missing.join(", "),
             letter.parts(),
             letter.reason

@@ -11,8 +11,8 @@ use super::{Session, count, show};
 
 /// Remove dead letters for good
 ///
-/// Those with the given numbers; or, with --yes, all that the filters match. Without --yes it says how many these would be, and
-/// removes nothing.
+/// Removes the dead letters with the given numbers or, with --yes, all that match the filters. With filters but without --yes it
+/// prints how many would be removed, and removes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -24,7 +24,7 @@ pub struct Args {
     config: ConfigFile,
     #[command(flatten)]
     selection: Selection,
-    /// Needed to remove what was not named by number
+    /// Remove dead letters that are not selected by number
     #[arg(long)]
     yes: bool,
 }
@@ -47,7 +47,7 @@ pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
     if args.selection.numbers.is_empty() && !args.yes && !chosen.is_empty() {
         let letters = count(chosen.len());
         return Err(Failure::Usage(format!(
-            "this would remove {letters} from {}; nothing was removed. Say --yes if that is meant",
+            "this would remove {letters} from {}; nothing was removed. Use --yes to remove them",
             reader.name()
         )));
     }

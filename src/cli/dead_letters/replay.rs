@@ -23,24 +23,24 @@ use crate::pipeline::replay::{News, Origins, Replay};
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
 
-/// Publish dead letters after all, through their modules as these are now
+/// Publish dead letters through the current version of their modules
 ///
-/// Reads NAME.wasm and NAME.toml from the modules directory, runs each message through its module, and publishes what failed of
-/// what that makes of it; on each channel in the order of the messages in their stream. A dead letter is removed once all of that is
-/// confirmed, or if the module drops it. What is rejected again stays, and is printed with the new reason.
+/// Reads NAME.wasm and NAME.toml from the modules directory, runs each message through its module, and publishes the publications
+/// that failed before. Each channel gets them in the order of the messages in their stream. A dead letter is removed when all its
+/// publications are confirmed, or when the module drops it. A message that is rejected again stays, and is printed with the new reason.
 ///
-/// Where Centrifugo refused only a part of what a message became, the dead letter says which. A channel on which all was confirmed
-/// gets nothing more, whatever the module makes now; one on which all was refused, or which is new, gets all of it. If only a part
-/// of a replay succeeds, a new dead letter with what is left takes the place of the old one.
+/// If Centrifugo refused only some of a message's publications, the dead letter says which. A channel on which all were confirmed
+/// gets nothing more, whatever the module returns now. A channel on which all were refused, or a new channel, gets all of them. If
+/// only a part of a replay succeeds, a new dead letter with the rest replaces the old one.
 ///
-/// It may be interrupted in any way and started again: it goes on with what is left. What had been published but not yet removed is
-/// published again with the key it had, so that Centrifugo shows it once (within five minutes). Ctrl-C finishes what is in
-/// flight; a second one leaves at once. While Centrifugo is away, it waits.
+/// You can interrupt a replay in any way and start it again: it continues with the remaining dead letters. A message that was published
+/// but not yet removed is published again with the same key, so Centrifugo shows it only once (within five minutes). Ctrl-C finishes
+/// what is in flight; a second Ctrl-C exits at once. While Centrifugo is unavailable, the replay waits.
 ///
-/// A relay may run meanwhile. `max_age` of the module does not count: dead letters are old. What followed them on their channels has
-/// been shown, and is not shown again.
+/// A relay may run at the same time. The module's `max_age` is ignored, because dead letters are old. Messages that followed them on
+/// their channels have been shown, and are not shown again.
 ///
-/// Exits with 1 if something was rejected again, or is left.
+/// Exits with 1 if a message was rejected again, or if any are left.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -53,13 +53,13 @@ pub struct Args {
     config: ConfigFile,
     #[command(flatten)]
     selection: Selection,
-    /// Publish all that the module makes of each message, what was confirmed before as well
+    /// Publish all publications of each message, including those confirmed before
     #[arg(long)]
     whole: bool,
-    /// Print what would be published, a line of JSON for each, and change nothing
+    /// Print what would be published, one line of JSON per dead letter, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print a line of JSON for each, for programs
+    /// Print one line of JSON per dead letter, for programs
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
 }
@@ -175,7 +175,7 @@ fn run(
         (rejected, 0) => Err(anyhow!("rejected again, and still in {stream}: {}", count(rejected)).into()),
         (rejected, left) => {
             let (rejected, left) = (count(rejected), count(left));
-            Err(anyhow!("stopped before the end: {left} left in {stream}, beside {rejected} rejected again").into())
+            Err(anyhow!("stopped before the end: {left} left in {stream}, and {rejected} rejected again").into())
         }
     }
 }

@@ -13,22 +13,22 @@ use crate::dead_letter::{Letter, ReadError, Reader};
 /// All that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct Filter {
-    /// Only those of this module
+    /// Only dead letters of this module
     #[arg(long, value_name = "NAME", value_parser = module)]
     pub module: Option<String>,
-    /// Only those that this stage rejected
+    /// Only dead letters that this stage rejected
     #[arg(long)]
     stage: Option<Stage>,
-    /// Only those with this code, such as `trap` or `102`
+    /// Only dead letters with this code, such as `trap` or `102`
     #[arg(long)]
     code: Option<String>,
-    /// Only those whose reason contains this text
+    /// Only dead letters whose reason contains this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Only those stored at this time or later: RFC 3339, or how long ago, such as `2h` or `1d 12h`
+    /// Only dead letters stored at this time or later: RFC 3339, or an age such as `2h` or `1d 12h`
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
-    /// Only those stored before this time, given like that of --since
+    /// Only dead letters stored before this time, in the format of --since
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
 }
@@ -42,12 +42,12 @@ enum Stage {
 /// By number, by filter, or all: one of these, so that nothing is chosen by mistake.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Selection {
-    /// Their numbers, as `slipring dead-letters list` shows them
+    /// Their numbers, as shown by `slipring dead-letters list`
     #[arg(value_name = "NUMBER", conflicts_with_all = ["Filter", "all"])]
     pub numbers: Vec<u64>,
     #[command(flatten)]
     pub filter: Filter,
-    /// All of them
+    /// All dead letters
     #[arg(long, conflicts_with = "Filter")]
     pub all: bool,
 }
@@ -96,7 +96,7 @@ impl Selection {
     pub fn check(&self) -> Result<(), Failure> {
         if self.numbers.is_empty() && !self.all && self.filter == Filter::default() {
             return Err(Failure::Usage(
-                "which dead letters? Give their numbers, as `slipring dead-letters list` shows them, or a filter such as \
+                "no dead letters are selected: give their numbers (see `slipring dead-letters list`), a filter such as \
                  `--module NAME`, or `--all`"
                     .to_owned(),
             ));
@@ -163,9 +163,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     let ago = ago.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
     ago.map(SignedDuration::abs)
         .and_then(|ago| Timestamp::now().checked_sub(ago).ok())
-        .ok_or_else(|| {
-            "it must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 2h or 1d 12h".to_owned()
-        })
+        .ok_or_else(|| "it must be a time such as 2026-11-01T00:00:00Z, or an age such as 2h or 1d 12h".to_owned())
 }
 
 #[cfg(test)]

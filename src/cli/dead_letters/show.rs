@@ -20,7 +20,7 @@ const MAX_NAMES: usize = 10;
 
 /// Show dead letters with all headers and the payload
 ///
-/// A payload that is text is shown as it is; any other in hexadecimal digits.
+/// A text payload is shown as text, any other payload in hexadecimal.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -28,28 +28,28 @@ Examples:
   slipring dead-letters show 17 --payload > order.json
   slipring dead-letters show 17 18 --json | jq .reason
 
-With --json, `subject`, `headers`, `stream`, `sequence`, `timestamp` and the payload are as `slipring try` reads them:
+With --json, `slipring try` can read `subject`, `headers`, `stream`, `sequence`, `timestamp` and the payload:
   slipring dead-letters show 17 --json |
     jq -c '{subject, headers, stream, sequence, timestamp, payload}' | slipring try orders.wasm
 
-Of a message that can't be read there are its bytes: `headers_base64`, and `subject_base64` where the subject is not a line of text.")]
+A message that cannot be read is shown as bytes: `headers_base64`, and `subject_base64` if the subject is not a line of text.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Their numbers, as `slipring dead-letters list` shows them
+    /// Their numbers, as shown by `slipring dead-letters list`
     #[arg(value_name = "NUMBER", required = true)]
     numbers: Vec<u64>,
-    /// Print a line of JSON for each, for programs; `payload` is text, `payload_base64` are bytes
+    /// Print one line of JSON per dead letter, for programs; `payload` holds text, `payload_base64` bytes
     #[arg(long)]
     json: bool,
-    /// Print the payload and nothing else, byte by byte
+    /// Print only the payload, unchanged
     #[arg(long, conflicts_with = "json")]
     payload: bool,
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
     if args.payload && args.numbers.len() > 1 {
-        let wrong = "--payload goes with one NUMBER: the payloads of several could not be told apart";
+        let wrong = "--payload takes one NUMBER: several payloads could not be told apart";
         return Err(Failure::Usage(wrong.to_owned()));
     }
     let session = Session::open(&args.config)?;
@@ -108,7 +108,7 @@ fn render(opened: &Opened) -> String {
         payload.len()
     );
     for part in letter.missing() {
-        text.push_str(&format!("part {part} of {} is not there\n", letter.parts()));
+        text.push_str(&format!("part {part} of {} is missing\n", letter.parts()));
     }
     for (name, value) in letter.own_headers() {
         text.push_str(&format!("{}: {}\n", printable(name), printable(value)));
@@ -121,7 +121,7 @@ fn render(opened: &Opened) -> String {
     }
     if let Some(unreadable) = opened.contents().unreadable {
         text.push_str(&format!(
-            "\nthe header block as it was, {} bytes:\n{}",
+            "\nthe raw header block, {} bytes:\n{}",
             unreadable.headers.len(),
             hex_dump(&unreadable.headers)
         ));

@@ -63,10 +63,10 @@ impl Screen {
                 difference::render(&before.pretty(), &made.pretty(), &self.palette)
             ),
             Some(same) if same == shown && passed => String::new(),
-            Some(same) if same == shown => format!("{state}  {name}: as before\n"),
+            Some(same) if same == shown => format!("{state}  {name}: unchanged\n"),
             _ => match expected {
                 Some(expected) if !passed => format!(
-                    "{state}  {name}: - is expected, + was made\n{}",
+                    "{state}  {name}: - expected, + actual\n{}",
                     difference::render(&expected.pretty(), &made.beside(expected).pretty(), &self.palette)
                 ),
                 _ => format!("{state}  {name}\n{}", indented(&made.lines())),

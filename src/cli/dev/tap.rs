@@ -46,7 +46,7 @@ async fn tap(nats: config::Nats, stream: String, subjects: Vec<String>, events: 
     let mut told = None;
     loop {
         let trouble = match follow(&nats, &stream, &subjects, &events, &mut told).await {
-            Ok(()) => format!("the tap of {stream} ended"),
+            Ok(()) => format!("watching {stream} ended"),
             Err(error) => format!("{error:#}"),
         };
         tell(Event::Trouble(trouble), &mut told, &events);

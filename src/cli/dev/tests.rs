@@ -153,18 +153,18 @@ fn what_is_saved_is_built_and_run_and_what_changed_is_shown() {
 #[test]
 fn a_build_that_fails_is_waited_out() {
     let dev = Dev::start(&[("cases/a.json", CASE.into())]);
-    dev.says("/build failed (exit status: 1): mend what it says above\n");
+    dev.says("/build failed (exit status: 1): fix the errors above\n");
     dev.write("source.wat", publishes());
     dev.says("1 case: 1 passed, 0 failed\n");
     dev.write("source.wat", "no module");
     dev.says("the file is not WebAssembly");
     dev.write("cases/a.json", CASE.replace("\"data\":1}]", "\"data\":2}]"));
     let failed = dev.says("0 changed\n");
-    assert!(failed.contains("FAILED  a: - is expected, + was made\n"), "{failed}");
+    assert!(failed.contains("FAILED  a: - expected, + actual\n"), "{failed}");
     dev.write("cases/b.json", CASE);
     let added = dev.says("2 cases: 1 passed, 1 failed, 1 changed\n");
     assert!(
-        added.contains("FAILED  a: as before\n") && added.contains("ok      b\n"),
+        added.contains("FAILED  a: unchanged\n") && added.contains("ok      b\n"),
         "{added}"
     );
     dev.end();
@@ -175,7 +175,7 @@ fn a_build_that_changes_the_folder_is_no_reason_for_the_next() {
     let dev = Dev::start(&[("source.wat", publishes()), ("cases/a.json", CASE.into())]);
     dev.says("1 passed");
     dev.write("build", format!("{BUILD}date +%N > made.txt\n"));
-    let said = dev.says("that is not taken for a save");
+    let said = dev.says("so changes to it do not start a build");
     assert!(said.contains("/made.txt;"), "{said}");
     dev.end();
 }

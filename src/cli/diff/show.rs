@@ -66,7 +66,7 @@ fn speed(tally: &Tally) -> Option<String> {
     };
     let (old, new) = tally.speed.took()?;
     Some(format!(
-        "  {word}: {:.1?} a call instead of {:.1?} (medians), {:.1?} for all instead of {:.1?}",
+        "  {word}: {:.1?} per call instead of {:.1?} (medians), {:.1?} in total instead of {:.1?}",
         new.median, old.median, new.total, old.total
     ))
 }
@@ -235,7 +235,7 @@ mod tests {
         tally.same = 100;
         assert_snapshot!(text(&tally, &Palette::default()), @r#"
         100 messages compared: none changed
-          slower: 13.0µs a call instead of 5.0µs (medians), 1.3ms for all instead of 500.0µs
+          slower: 13.0µs per call instead of 5.0µs (medians), 1.3ms in total instead of 500.0µs
         "#);
     }
 

@@ -119,7 +119,7 @@ const NOT_FOR_CRATES: [&str; 61] = [
 fn crate_name(name: &str) -> Result<(), String> {
     plain_name(name).map_err(|rule| format!("{rule}: it becomes the name of a crate"))?;
     if NOT_FOR_CRATES.contains(&name) {
-        return Err("be another: Rust or the new crate needs this one itself".to_owned());
+        return Err("be a different one: Rust or the new crate needs this one itself".to_owned());
     }
     Ok(())
 }
@@ -129,7 +129,7 @@ pub fn plain_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     match name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(fits) {
         true => Ok(()),
-        false => Err("begin with a letter and hold only letters, digits, `-` and `_`".to_owned()),
+        false => Err("start with a letter and contain only letters, digits, `-` and `_`".to_owned()),
     }
 }
 

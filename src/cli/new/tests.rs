@@ -127,7 +127,7 @@ fn nothing_is_made_where_something_is_wrong() {
             name,
             None,
             2,
-            "must begin with a letter and hold only letters, digits, `-` and `_`",
+            "must start with a letter and contain only letters, digits, `-` and `_`",
         );
     }
     for name in [
@@ -151,10 +151,10 @@ fn nothing_is_made_where_something_is_wrong() {
         "none/shop",
         None,
         1,
-        "cannot make the folder DIR/none/shop: No such file",
+        "cannot create the folder DIR/none/shop: No such file",
     );
     fs::create_dir(dir.path().join("there")).unwrap();
-    refused("there", None, 1, "DIR/there is there already");
+    refused("there", None, 1, "DIR/there already exists");
     assert_eq!(files(dir.path()), ["there"]);
 }
 
@@ -174,7 +174,7 @@ fn no_module_writes_over_a_manifest() {
         let error = result.unwrap_err().to_string();
         assert_eq!(
             error,
-            "the name \"Cargo\" must be another: its .toml would be a crate's manifest"
+            "the name \"Cargo\" must be a different one: its .toml would be a crate's manifest"
         );
     }
 }

@@ -39,7 +39,7 @@ fn a_crate_s_module_lies_where_cargo_says() {
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or(fs::canonicalize(folder.path()).unwrap().join("target"), PathBuf::from);
     let wasm = target.join("wasm32-wasip2/release/my_shop.wasm");
-    assert!(error.contains("the crate has not been built"), "{error}");
+    assert!(error.contains("does not exist: build the crate with"), "{error}");
     if env::var_os("CARGO_TARGET_DIR").is_none() {
         fs::create_dir_all(wasm.parent().unwrap()).unwrap();
         fs::write(&wasm, "").unwrap();
@@ -58,7 +58,7 @@ fn a_crate_that_makes_no_module_says_what_it_lacks() {
     };
     check(
         "[package]\nname = 'shop'\n[workspace]\n",
-        "the crate shop makes no module: add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]` to DIR/Cargo.toml",
+        "the crate shop does not build a module: add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]` to DIR/Cargo.toml",
     );
     check(
         "[workspace]\n",
@@ -87,7 +87,7 @@ fn a_script_builds_what_it_likes_and_leaves_a_module() {
     fs::write(path("more.wasm"), "").unwrap();
     assert_eq!(
         folder.error(project.built()),
-        "which of these is the module? DIR/more.wasm, DIR/other.wasm; give one of them its .toml, or name it on the command line"
+        "cannot tell which of these is the module: DIR/more.wasm, DIR/other.wasm. Put a .toml beside one of them, or name it on the command line"
     );
     fs::write(path("other.toml"), "stream = 'S'").unwrap();
     assert_eq!(project.built().unwrap(), built);
@@ -99,7 +99,7 @@ fn a_build_that_fails_is_told() {
     let project = Project::at(folder.path()).unwrap();
     assert_eq!(
         folder.error(project.build()),
-        "DIR/build failed (exit status: 3): mend what it says above"
+        "DIR/build failed (exit status: 3): fix the errors above"
     );
     assert_eq!(
         folder.error(project.build_until(|| false)),
@@ -141,7 +141,7 @@ fn what_is_no_module_s_folder_is_refused() {
     assert!(
         folder
             .error(at("none"))
-            .starts_with("cannot look at DIR/none: No such file")
+            .starts_with("cannot access DIR/none: No such file")
     );
     assert!(
         folder

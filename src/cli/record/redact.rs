@@ -100,14 +100,14 @@ impl Redaction {
         let missing: Vec<usize> = (0..self.fields.len()).filter(nowhere).collect();
         let Some(&first) = missing.first() else { return Ok(()) };
         if self.searched == 0 {
-            anyhow::bail!("nothing is written: none of the messages can be searched for what is to be redacted");
+            anyhow::bail!("nothing was written: none of the messages can be searched for fields to redact");
         }
         let names: Vec<String> = missing
             .iter()
             .map(|&index| format!("`{}`", self.fields[index].path))
             .collect();
         anyhow::bail!(
-            "nothing is written: none of the messages has a {}{} A field that may be in none of them is named with \
+            "nothing was written: none of the messages has a {}{} For a field that may be in none of them, use \
              --redact-if-there",
             names.join(" or a "),
             self.suggestion(&self.fields[first].path)
@@ -161,7 +161,7 @@ impl Redaction {
             lines.extend(
                 places
                     .into_iter()
-                    .map(|place| format!("what `{}` holds is in {place}, too", field.path)),
+                    .map(|place| format!("the value of `{}` is also in {place}", field.path)),
             );
         }
         lines
@@ -261,7 +261,7 @@ mod tests {
         assert_snapshot!(check(&[r#"{"a":1,"b":[2,3]}"#, r#"{"a":4}"#, "5"], &["a", "b", "trace"], &["c"]), @r#"
         Trace=redacted Trace=redacted Kind=order {"a":0,"b":[0,0]}
         Trace=redacted Trace=redacted Kind=order {"a":0}
-        left out: it is a single value, no object or list
+        left out: it is a single value, not an object or a list
         redacted `a` in 2 of 3 messages, values: 2
         redacted `b` in 1 of 3 messages, values: 2
         redacted `trace` in 2 of 3 messages, values: 4
@@ -286,16 +286,16 @@ mod tests {
     fn a_field_that_is_nowhere_stops_it() {
         assert_snapshot!(check(&[r#"{"customer":"x","note":"y"}"#], &["nope", "customer"], &[]), @r#"
         Trace=a Trace=b Kind=order {"customer":"redacted","note":"y"}
-        nothing is written: none of the messages has a `nope`; did you mean `note`? A field that may be in none of them is named with --redact-if-there
+        nothing was written: none of the messages has a `nope`; did you mean `note`? For a field that may be in none of them, use --redact-if-there
         "#);
         assert_snapshot!(check(&["{}"], &["a.costumer", "b"], &["c"]), @r"
         Trace=a Trace=b Kind=order {}
-        nothing is written: none of the messages has a `a.costumer` or a `b`. A field that may be in none of them is named with --redact-if-there
+        nothing was written: none of the messages has a `a.costumer` or a `b`. For a field that may be in none of them, use --redact-if-there
         ");
         assert_snapshot!(check(&["5", "{"], &["a"], &[]), @r"
-        left out: it is a single value, no object or list
-        left out: it is not JSON, or not whole
-        nothing is written: none of the messages can be searched for what is to be redacted
+        left out: it is a single value, not an object or a list
+        left out: it is not JSON, or is incomplete
+        nothing was written: none of the messages can be searched for fields to redact
         ");
     }
 
@@ -311,9 +311,9 @@ mod tests {
         assert_eq!(
             redaction.elsewhere(&redacted),
             [
-                "what `email` holds is in the subject, which is never redacted, too",
-                "what `email` holds is in the header To, too",
-                "what `email` holds is in the payload, under another key, too",
+                "the value of `email` is also in the subject, which is never redacted",
+                "the value of `email` is also in the header To",
+                "the value of `email` is also in the payload, under another key",
             ]
         );
     }
@@ -350,6 +350,6 @@ mod tests {
         ] {
             assert_eq!(left(good), Ok(vec![]), "{good}");
         }
-        assert_eq!(left("{"), Err("it is no case".to_owned()));
+        assert_eq!(left("{"), Err("it is not a case".to_owned()));
     }
 }

@@ -111,7 +111,7 @@ impl Feed {
             failures += 1;
             debug!(
                 error = format!("{error:#}"),
-                failures, "reading on with another consumer"
+                failures, "continuing with another consumer"
             );
             if let Err(error) = self.renew(&sender, error, &mut failures).await {
                 return Err(error.context(format!("reading the stream `{}` failed", self.stored.name)));
@@ -203,7 +203,7 @@ impl Feed {
     ) -> anyhow::Result<Progress> {
         let (number, delivery) = self.reader.read(frame).map_err(|error| anyhow!(error))?;
         if number != expected {
-            bail!("message {number} of the consumer came where {expected} was due");
+            bail!("message {number} of the consumer arrived where {expected} was expected");
         }
         self.next = delivery.message.sequence + 1;
         if self.skip > 0 {

@@ -103,7 +103,7 @@ fn what_differs_is_shown_line_by_line() {
     ]);
     assert_snapshot!(folder.test(|_| {}), @r#"
     ok       a
-    FAILED   b: - is expected, + was made
+    FAILED   b: - expected, + actual
                 "channels": [
                   "a"
                 ],
@@ -115,7 +115,7 @@ fn what_differs_is_shown_line_by_line() {
               }
             ]
           }
-    FAILED   c: it has no `expect`; this is what the module makes of it
+    FAILED   c: it has no `expect`; the module's outcome:
         + {
         +   "outcome": "publish",
         +   "publications": [
@@ -128,14 +128,14 @@ fn what_differs_is_shown_line_by_line() {
         +   ]
         + }
     FAILED   d: DIR/cases/d.json:2:5: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries`
-    FAILED   e: - is expected, + was made
+    FAILED   e: - expected, + actual
           {
         -   "outcome": "reject"
         +   "outcome": "drop"
           }
     ---
     testing DIR/orders.wasm, sha256 …
-    4 of 5 cases failed; if what was made is right, `slipring test --update` writes it down
+    4 of 5 cases failed; if the new outcome is right, save it with `slipring test --update`
     exit code 1
     "#);
     assert_snapshot!(folder.test(|args| args.json = true), @r#"
@@ -146,7 +146,7 @@ fn what_differs_is_shown_line_by_line() {
     {"case":"e","result":"failed","made":{"outcome":"drop"},"expected":{"outcome":"reject"}}
     ---
     testing DIR/orders.wasm, sha256 …
-    4 of 5 cases failed; if what was made is right, `slipring test --update` writes it down
+    4 of 5 cases failed; if the new outcome is right, save it with `slipring test --update`
     exit code 1
     "#);
 }
@@ -160,7 +160,7 @@ fn update_writes_what_was_made_where_it_differs() {
     updated  c
     ---
     testing DIR/orders.wasm, sha256 …
-    3 cases: 1 passed, 2 updated: look at them before you commit them
+    3 cases: 1 passed, 2 updated: review them before you commit
     exit code 0
     ");
     assert_eq!(folder.read("cases/a.json"), PUBLISHED);
@@ -192,7 +192,7 @@ fn a_case_may_have_settings_of_its_own() {
         ("none", PUBLISHED),
     ]);
     assert_snapshot!(folder.test(|_| {}), @r"
-    FAILED   long: cannot load the module DIR/orders.wasm: the module failed when it was tried: `init` refused its settings: a
+    FAILED   long: cannot load the module DIR/orders.wasm: the module failed in a test call: `init` refused its settings: a
     ok       none
     ok       short
     ---
@@ -215,7 +215,7 @@ fn a_filter_chooses_cases_by_name() {
     assert!(with("raf").ends_with("1 case: 1 passed\nexit code 0"));
     assert_snapshot!(with("shipped"), @r#"
     ---
-    the name of no case in DIR/cases contains "shipped"; there are draft, paid
+    no case in DIR/cases has "shipped" in its name; the directory has draft, paid
     exit code 1
     "#);
 }
@@ -225,7 +225,7 @@ fn without_cases_or_with_a_module_that_does_not_load_nothing_is_tested() {
     let folder = Folder::new(&[]);
     assert_snapshot!(folder.test(|_| {}), @r#"
     ---
-    there are no cases in DIR/cases. Write one: DIR/cases/first.json with {"message": {"subject": "orders.7", "data": {"id": 7}}}, then `slipring test --update` adds what the module makes of it. Or make them of real messages: `slipring record --stream ORDERS --last 10`
+    there are no cases in DIR/cases. Write one: DIR/cases/first.json with {"message": {"subject": "orders.7", "data": {"id": 7}}}, then `slipring test --update` adds the module's outcome. Or record real messages: `slipring record --stream ORDERS --last 10`
     exit code 1
     "#);
     fs::write(folder.path("cases/a.json"), PUBLISHED).unwrap();
@@ -238,7 +238,7 @@ fn without_cases_or_with_a_module_that_does_not_load_nothing_is_tested() {
     fs::write(folder.path("orders.toml"), "stream = 5").unwrap();
     assert_snapshot!(folder.test(|_| {}), @r"
     ---
-    DIR/orders.toml:1:10: `stream` is 5; it must be a text that is not empty
+    DIR/orders.toml:1:10: `stream` is 5; it must be a string that is not empty
     exit code 78
     ");
 }

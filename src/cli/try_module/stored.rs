@@ -137,7 +137,8 @@ impl Trial<'_> {
             let (used, limit) = (mebibytes(self.memory), mebibytes(self.config.memory));
             writeln!(
                 notes,
-                "a call took {median:.1?} ({of} of {calls}; {:?} is the limit), the module's memory came to {used} ({limit} is the limit)",
+                "a call took {median:.1?} ({of} of {calls}; {:?} is the limit), the module used {used} of memory \
+                 ({limit} is the limit)",
                 self.config.timeout
             )?;
         }
@@ -152,7 +153,8 @@ fn tell_of_subjects(subjects: &[String], message: &Message, notes: &mut dyn Writ
         let (subject, subjects) = (&message.subject, subjects.join(", "));
         writeln!(
             notes,
-            "the relay would not give it this message: the subject {subject} matches none of the .toml's: {subjects}"
+            "the relay would not pass it this message: the subject {subject} matches none of the subjects in the \
+             .toml: {subjects}"
         )?;
     }
     Ok(())

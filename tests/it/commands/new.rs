@@ -113,7 +113,11 @@ async fn develops(desk: &Desk, shop: &Path) -> Result<()> {
     );
     replace(&source, "let view = View", "let view: = View")?;
     says(&mut dev, "error: expected type, found `=`").await?;
-    says(&mut dev, "the crate in . does not build: mend what cargo names above").await?;
+    says(
+        &mut dev,
+        "the crate in . does not build: fix the errors that cargo shows above",
+    )
+    .await?;
     replace(&source, "let view: = View", "let view = View")?;
     replace(&source, "order.status.to_uppercase()", "order.status")?;
     says(&mut dev, "3 cases: 3 passed, 0 failed, 1 changed").await?;
@@ -146,14 +150,14 @@ fn refuses_what_is_wrong(desk: &Desk, shop: &Path) -> Result<()> {
     ensure!(stdout(&output).is_empty(), "no case was run: {}", stdout(&output));
     ensure!(
         stderr(&output).contains("error: ")
-            && stderr(&output).ends_with("does not build: mend what cargo names above\n"),
+            && stderr(&output).ends_with("does not build: fix the errors that cargo shows above\n"),
         "{}",
         stderr(&output)
     );
     let again = desk.shell(&desk.path(""), "slipring new my-shop")?;
     exits(&again, 1)?;
     ensure!(
-        stderr(&again) == "my-shop is there already: choose another name, or remove it\n",
+        stderr(&again) == "my-shop already exists: choose another name, or remove it\n",
         "{}",
         stderr(&again)
     );

@@ -88,8 +88,8 @@ async fn what_is_recorded_passes_and_says_what_the_module_makes_of_it() -> Resul
     let again = record(&world, &["--seq", "5", "--seq", "3"])?;
     exits(&again, 0)?;
     ensure!(
-        stderr(&again).contains("UNRULY-5.json is there already, and stays as it is\n")
-            && stderr(&again).ends_with("1 case written, 1 there already\n"),
+        stderr(&again).contains("UNRULY-5.json already exists and stays as it is\n")
+            && stderr(&again).ends_with("1 case written, 1 already there\n"),
         "{}",
         stderr(&again)
     );
@@ -137,7 +137,8 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         "what it makes of the redacted message: {case}"
     );
     for words in [
-        "UNRULY-1: its payload can't be searched for what to redact: it is not JSON, or not whole; it is left out\n",
+        "UNRULY-1: left out, because its payload cannot be searched for fields to redact: it is not JSON, or is \
+         incomplete\n",
         "redacted `customer.email` in 1 of 1 messages, values: 1\n",
         "none of the messages has a `phone`\n",
         "1 case written, 1 left out\n",
@@ -199,8 +200,8 @@ async fn what_could_not_be_redacted_is_an_error() -> Result<()> {
     exits(&nowhere, 1)?;
     ensure!(
         stderr(&nowhere).ends_with(
-            "nothing is written: none of the messages has a `costumer`; did you mean `customer`? A field that may be in none of \
-             them is named with --redact-if-there\n"
+            "nothing was written: none of the messages has a `costumer`; did you mean `customer`? For a field that may \
+             be in none of them, use --redact-if-there\n"
         ),
         "{}",
         stderr(&nowhere)
@@ -216,18 +217,18 @@ async fn what_could_not_be_redacted_is_an_error() -> Result<()> {
     let there = record(&world, &["--last", "3", "--redact", "customer"])?;
     exits(&there, 1)?;
     for words in [
-        "modules/cases/UNRULY-1.json is there already, and still holds `customer`: remove it, or --overwrite\n",
-        "modules/cases/UNRULY-2.json is there already, and stays as it is\n",
-        "warning: modules/cases/UNRULY-3.json: what `customer` holds is in the subject, which is never redacted, too\n",
+        "modules/cases/UNRULY-1.json already exists and still holds `customer`: remove it, or use --overwrite\n",
+        "modules/cases/UNRULY-2.json already exists and stays as it is\n",
+        "warning: modules/cases/UNRULY-3.json: the value of `customer` is also in the subject, which is never redacted\n",
         "redacted `customer` in 1 of 1 messages, values: 1\n",
-        "1 case written, 2 there already\n",
+        "1 case written, 2 already there\n",
     ] {
         ensure!(stderr(&there).contains(words), "{words:?} is not in {}", stderr(&there));
     }
     // This message has nothing to redact.
     let other = record(&world, &["--seq", "2", "--redact", "customer"])?;
     exits(&other, 0)?;
-    let words = "modules/cases/UNRULY-1.json, which this did not touch, holds `customer`\n";
+    let words = "modules/cases/UNRULY-1.json, which was not changed, holds `customer`\n";
     ensure!(stderr(&other).contains(words), "{}", stderr(&other));
 
     exits(
@@ -307,7 +308,7 @@ async fn without_a_module_cases_are_samples_and_what_is_not_there_is_named() -> 
         );
         Ok(())
     };
-    refused(&["--last", "1"], 2, "which stream? Name it with --stream")?;
+    refused(&["--last", "1"], 2, "no stream is named: use --stream")?;
     refused(&["--stream", "UNRULY"], 2, "--last <COUNT>")?;
     refused(
         &["--stream", "ORDERS", "--last", "1"],
@@ -344,7 +345,7 @@ async fn dev_shows_what_arrives_and_touches_nothing() -> Result<()> {
     let says = async |dev: &mut slipring_support::process::Process, what: &str| {
         dev.line(SOON, what, |line| line.contains(what)).await.map(drop)
     };
-    says(&mut dev, "what arrives in UNRULY (unruly.>) is shown from now on").await?;
+    says(&mut dev, "showing messages of UNRULY (unruly.>) as they arrive").await?;
     world
         .publish([("other.ok", "1"), ("unruly.ok", "{\"id\":2}"), ("unruly.drop", "3")])
         .await?;
@@ -369,7 +370,7 @@ async fn dev_shows_what_arrives_and_touches_nothing() -> Result<()> {
         "unruly",
         "stream = \"UNRULY\"\nsubjects = [\"other.>\"]\nsettings.mark = \"new\"",
     )?;
-    says(&mut dev, "what arrives in UNRULY (other.>) is shown from now on").await?;
+    says(&mut dev, "showing messages of UNRULY (other.>) as they arrive").await?;
     world.publish([("other.ok", "5")]).await?;
     says(
         &mut dev,

@@ -55,7 +55,7 @@ async fn a_second_signal_leaves_at_once_and_says_what_remains() -> Result<()> {
         .await?;
 
     relay.sigterm()?;
-    relay.logs(SOON, "a second signal leaves at once").await?;
+    relay.logs(SOON, "a second signal exits at once").await?;
     state(&relay, "unruly", "draining").await?;
     let why = format!("{:#}", relay.get("/readyz").await.err().context("it is not ready")?);
     ensure!(why.contains("shutting down"), "{why}");

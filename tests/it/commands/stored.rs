@@ -82,7 +82,7 @@ async fn try_shows_what_becomes_of_a_stored_message() -> Result<()> {
     let said = stderr(&output);
     ensure!(said.contains("1 read: 1 published (publications: 1)"), "{said}");
     ensure!(
-        said.contains("a call took ") && said.contains("the module's memory came to"),
+        said.contains("a call took ") && said.contains("the module used"),
         "{said}"
     );
 
@@ -106,7 +106,7 @@ async fn try_shows_what_becomes_of_a_stored_message() -> Result<()> {
     let output = run(&world, &["try", "--seq", "44", "modules/orders.wasm"])?;
     exits(&output, 0)?;
     ensure!(
-        stderr(&output).contains("the subject bills.paid matches none of the .toml's: orders.>"),
+        stderr(&output).contains("the subject bills.paid matches none of the subjects in the .toml: orders.>"),
         "{}",
         stderr(&output)
     );
@@ -191,7 +191,7 @@ async fn try_says_what_is_not_there() -> Result<()> {
         (
             &["--seq", "1", "next.wasm"],
             2,
-            "which stream? Name it with --stream: there is no next.toml that does\n",
+            "no stream is named: use --stream, or set `stream` in next.toml\n",
         ),
         (
             &["--stream", "ORDERS", "next.wasm"],
@@ -288,7 +288,8 @@ async fn diff_counts_what_changes_and_shows_some_of_it() -> Result<()> {
     exits(&output, 1)?;
     ensure!(
         stdout(&output) == "nothing was compared: there was no message\n"
-            && stderr(&output).ends_with("nothing was compared, so that --exit-code can't say whether they differ\n"),
+            && stderr(&output)
+                .ends_with("nothing was compared, so --exit-code cannot tell whether the modules differ\n"),
         "{}{}",
         stdout(&output),
         stderr(&output)
@@ -393,7 +394,7 @@ async fn diff_takes_messages_of_a_file_and_names_its_bad_lines() -> Result<()> {
     ensure!(stdout(&output).starts_with("1 message compared"), "{}", stdout(&output));
 
     for (arguments, code, said) in [
-        (&["old.wasm", "new.wasm"][..], 2, "compare on which messages?"),
+        (&["old.wasm", "new.wasm"][..], 2, "there are no messages to compare on"),
         (
             &["old.wasm", "new.wasm", "--cases", "no.jsonl"],
             1,
@@ -412,7 +413,7 @@ async fn diff_takes_messages_of_a_file_and_names_its_bad_lines() -> Result<()> {
         (
             &["old.wasm", "new.wasm", "--stream", "NONE"],
             1,
-            "there is no stream `NONE`; there is none at all",
+            "there is no stream `NONE`; there are no streams",
         ),
         (
             &["old.wasm", "new.wasm", "--cases", samples, "--stream", "NONE"],

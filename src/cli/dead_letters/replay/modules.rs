@@ -36,8 +36,8 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     if !is_name || !wasm_path.exists() || !toml_path.exists() {
         let (letters, dir) = (count(letters), dir.display());
         return Err(anyhow!(
-            "the module {name} of {letters} is not in the modules directory {dir}, where {name}.wasm and {name}.toml should \
-             be: put them there, or choose the dead letters of other modules with --module; nothing was replayed"
+            "the module {name} of {letters} is not in the modules directory {dir}: put {name}.wasm and {name}.toml \
+             there, or choose other modules with --module; nothing was replayed"
         )
         .into());
     }
@@ -46,13 +46,13 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     let toml = fs::read_to_string(&toml_path).with_context(|| format!("cannot read {}", toml_path.display()))?;
     let present = Id::of(&wasm, &toml);
     let at_work = versions::instead_of(modules, name, &present);
-    let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is at work"))?;
+    let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is running"))?;
     let (sha256, wasm, toml) = match at_work {
         Some(Version { id, wasm, toml }) => {
             warn!(
                 module = name,
                 sha256 = id.wasm_sha256,
-                "what the directory holds was rolled back: the version at work replays instead"
+                "the version in the modules directory was rolled back: replaying with the running version instead"
             );
             (id.wasm_sha256, wasm, toml)
         }

@@ -69,8 +69,8 @@ impl<'a> Progress<'a> {
     pub fn note(&mut self, module: &str, news: &News<'_>) {
         let written = match news {
             News::Ended(number, fate) => self.ended(*number, module, fate),
-            News::Paused(trouble) => writeln!(self.notes, "publishing is paused, and goes on by itself: {trouble}"),
-            News::Resumed => writeln!(self.notes, "publishing goes on"),
+            News::Paused(trouble) => writeln!(self.notes, "publishing is paused and will resume by itself: {trouble}"),
+            News::Resumed => writeln!(self.notes, "publishing resumed"),
         };
         if let Err(error) = written {
             self.broken.get_or_insert(error);
@@ -115,13 +115,13 @@ impl<'a> Progress<'a> {
         } else if *fate == Fate::Dropped {
             writeln!(self.output, "{number}: dropped by {module}")?;
         } else if *fate == Fate::NothingLeft {
-            let why = "all that it makes of the message was confirmed before";
+            let why = "all publications of the message were confirmed before";
             writeln!(self.output, "{number}: nothing left to publish by {module}: {why}")?;
         }
         if self.said.elapsed() >= INTERVAL {
             self.said = Instant::now();
             let done = self.total - self.counts.left(self.total);
-            writeln!(self.notes, "{done} of {} are dealt with", self.total)?;
+            writeln!(self.notes, "{done} of {} are done", self.total)?;
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl Counts {
         } = self;
         let gone = match gone {
             0 => String::new(),
-            gone => format!("{gone} removed meanwhile, "),
+            gone => format!("{gone} removed in the meantime, "),
         };
         let left = self.left(total);
         format!("{published} replayed, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} left")
@@ -195,11 +195,11 @@ mod tests {
         assert_snapshot!(said(false), @r#"
         2: dropped by orders
         3: rejected again by orders (102): no such\u{1b} namespace
-        5: nothing left to publish by orders: all that it makes of the message was confirmed before
+        5: nothing left to publish by orders: all publications of the message were confirmed before
         ---
-        publishing is paused, and goes on by itself: no Centrifugo
-        publishing goes on
-        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
+        publishing is paused and will resume by itself: no Centrifugo
+        publishing resumed
+        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
         "#);
         assert_snapshot!(said(true), @r#"
         {"dead_letter":1,"module":"orders","outcome":"published"}
@@ -208,9 +208,9 @@ mod tests {
         {"dead_letter":4,"module":"orders","outcome":"gone"}
         {"dead_letter":5,"module":"orders","outcome":"published"}
         ---
-        publishing is paused, and goes on by itself: no Centrifugo
-        publishing goes on
-        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed meanwhile, 2 left
+        publishing is paused and will resume by itself: no Centrifugo
+        publishing resumed
+        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
         "#);
     }
 }

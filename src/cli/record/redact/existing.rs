@@ -48,7 +48,7 @@ struct Publication<'a> {
 
 /// Searches the text of the case and counts the fields in `search`.
 pub fn search(case: &str, search: &mut Search<'_>) -> anyhow::Result<()> {
-    let Case { message, expect } = serde_json::from_str(case).context("it is no case")?;
+    let Case { message, expect } = serde_json::from_str(case).context("it is not a case")?;
     let mut texts: Vec<String> = Vec::new();
     let mut raw = |json: Option<&RawValue>| texts.extend(json.map(|json| json.get().to_owned()));
     raw(message.data);
@@ -61,7 +61,7 @@ pub fn search(case: &str, search: &mut Search<'_>) -> anyhow::Result<()> {
         .iter()
         .filter_map(|publication| publication.binary_base64.as_ref());
     for base64 in binary.chain(&message.payload_base64) {
-        let bytes = STANDARD.decode(base64).context("it is no case")?;
+        let bytes = STANDARD.decode(base64).context("it is not a case")?;
         texts.push(String::from_utf8_lossy(&bytes).into_owned());
     }
     texts.extend(message.payload);

@@ -40,11 +40,11 @@ impl Field {
 /// Why a text cannot be searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsearchable {
-    #[error("it is not JSON, or not whole")]
+    #[error("it is not JSON, or is incomplete")]
     NotJson,
-    #[error("it is a single value, no object or list")]
+    #[error("it is a single value, not an object or a list")]
     NoFields,
-    #[error("it is nested too deep")]
+    #[error("it is nested too deeply")]
     TooDeep,
     #[error("it is not UTF-8")]
     Binary,
