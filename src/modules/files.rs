@@ -34,11 +34,11 @@ pub(super) fn files(change: Change) -> Option<(String, Files)> {
         Change::Unreadable { name, path, error } => (name, Files::Unreadable(format!("{} {error}", path.display()))),
         Change::Gone { name } => (name, Files::Gone),
         Change::Directory { trouble: Some(trouble) } => {
-            warn!(trouble, "cannot look at the modules directory; what runs goes on");
+            warn!(trouble, "cannot read the modules directory; running modules continue");
             return None;
         }
         Change::Directory { trouble: None } => {
-            info!("the modules directory can be looked at again");
+            info!("the modules directory is readable again");
             return None;
         }
     })

@@ -206,17 +206,17 @@ impl Keeper {
         if self.running.is_some() {
             info!(
                 module = self.name,
-                reason, "not taking the version that the directory holds"
+                reason, "refused the version in the modules directory"
             );
             self.show_versions();
             return true;
         }
         error!(
             module = self.name,
-            reason, "not starting the version that the directory holds but the one before it"
+            reason, "starting the previous version instead of the one in the modules directory"
         );
         if let Err(error) = self.start_known().await {
-            self.say_refused(&error.context("the version before the one that was rolled back cannot be started"));
+            self.say_refused(&error.context("cannot start the version before the one that was rolled back"));
         }
         true
     }
@@ -242,7 +242,7 @@ impl Keeper {
         }
         if let Err(error) = self.versions.keep(version).await {
             let error = anyhow::Error::new(error).context(format!(
-                "the new version could not be kept for a rollback in {}; make room there, or set `modules.versions_dir`",
+                "cannot save the new version for a rollback in {}; free some space there, or set `modules.versions_dir`",
                 self.context.config.versions_dir.display()
             ));
             if self.running.is_some() {
@@ -252,7 +252,7 @@ impl Keeper {
             warn!(
                 module = self.name,
                 error = &*error as &dyn std::error::Error,
-                "there will be no way back to this version"
+                "a later rollback to this version will not be possible"
             );
         }
         Ok(candidate)
@@ -293,7 +293,7 @@ impl Keeper {
                 let error = &*error as &dyn std::error::Error;
                 info!(
                     module = self.name,
-                    error, "the version that was at work before cannot be loaded, so the new one is not watched"
+                    error, "the previous version cannot be loaded, so the new one is not watched"
                 );
                 None
             }
@@ -368,12 +368,12 @@ impl Keeper {
         let other = known.is_some() && known != self.present.as_ref().map(|version| version.id.clone());
         if self.running.is_none() && other {
             match self.start_known().await {
-                Ok(()) => info!(module = self.name, "the version that was at work before goes on"),
+                Ok(()) => info!(module = self.name, "the previous version continues"),
                 Err(error) => {
                     let error = &*error as &dyn std::error::Error;
                     error!(
                         module = self.name,
-                        error, "nor can the version that was at work before be started"
+                        error, "the previous version cannot be started either"
                     );
                 }
             }

@@ -161,7 +161,7 @@ async fn apart<T: Send + 'static>(
             receiver.await
         }
     };
-    done.context("loading the module broke, which is a bug in Slipring")
+    done.context("loading the module failed unexpectedly, which is a bug in Slipring")
 }
 
 /// This is optional, so errors are ignored.

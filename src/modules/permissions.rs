@@ -19,13 +19,14 @@ fn judge(owner: u32, mode: u32, user: u32) -> Result<(), String> {
     let mode = mode & 0o7777;
     if owner != 0 && owner != user {
         return Err(format!(
-            "belongs to the user {owner}; with `modules.strict_permissions` it must belong to root or to {user}, as whom the relay runs \
-             (chown)"
+            "belongs to the user {owner}; with `modules.strict_permissions` it must belong to root or to {user}, the \
+             user that runs the relay (chown)"
         ));
     }
     if mode & OTHERS_WRITE != 0 {
         return Err(format!(
-            "may be written to by others (mode {mode:04o}); with `modules.strict_permissions` only its owner may (chmod go-w)"
+            "is writable by other users (mode {mode:04o}); with `modules.strict_permissions` only its owner may write \
+             to it (chmod go-w)"
         ));
     }
     Ok(())
@@ -42,8 +43,8 @@ mod tests {
         }
         for (owner, mode, expected) in [
             (1001, 0o100644, "belongs to the user 1001"),
-            (1000, 0o100664, "may be written to by others (mode 0664)"),
-            (0, 0o041777, "may be written to by others (mode 1777)"),
+            (1000, 0o100664, "is writable by other users (mode 0664)"),
+            (0, 0o041777, "is writable by other users (mode 1777)"),
         ] {
             let error = judge(owner, mode, 1000).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

@@ -47,7 +47,7 @@ impl Versions {
             warn!(
                 module = name,
                 error = &error as &dyn std::error::Error,
-                "what is known of earlier versions cannot be read; there is no rollback to them"
+                "cannot read the record of earlier versions; a rollback to them is not possible"
             );
             Record::default()
         });
@@ -111,7 +111,8 @@ impl Versions {
                         module = self.name,
                         dir = %self.files.dir().display(),
                         %error,
-                        "versions are not kept on disk: a rollback is possible until the relay stops. `modules.versions_dir` names another place"
+                        "versions are not saved on disk: a rollback is possible only until the relay stops. Set \
+                         `modules.versions_dir` to another directory"
                     );
                 }
             }
@@ -199,7 +200,7 @@ impl Versions {
                 module = self.name,
                 dir = %self.files.dir().display(),
                 %error,
-                "which versions were at work could not be put down; after a restart the relay does not know of this one"
+                "failed to save which versions have been running; after a restart the relay will not know of this one"
             );
         }
     }

@@ -151,7 +151,7 @@ impl Inner {
             obstacles.push("NATS is not connected".to_owned());
         }
         if !self.modules_known {
-            obstacles.push("the modules directory is not read yet".to_owned());
+            obstacles.push("the modules directory has not been read yet".to_owned());
         }
         obstacles.extend(
             self.centrifugo_trouble()
@@ -407,7 +407,7 @@ mod tests {
         let board = StatusBoard::new(Metrics::new());
         assert_eq!(
             board.obstacles(),
-            ["NATS is not connected", "the modules directory is not read yet"]
+            ["NATS is not connected", "the modules directory has not been read yet"]
         );
         board.nats_connected("2.15.2");
         board.modules_known();

@@ -236,7 +236,7 @@ mod tests {
             .expect_err("refused")
             .to_string();
         assert!(
-            error.starts_with("the core module cannot be made a component: ") && error.contains("proc_spawn"),
+            error.starts_with("the core module cannot be converted to a component: ") && error.contains("proc_spawn"),
             "{error}"
         );
     }
@@ -246,7 +246,7 @@ mod tests {
         for fields in [&[][..], &[MEMORY, INIT], &[MEMORY, TRANSFORM]] {
             let error = component(&core(fields)).expect_err("refused").to_string();
             assert!(
-                error.contains("does not say what its functions are") && error.contains("`init` and `transform`"),
+                error.contains("without a description of its functions") && error.contains("`init` and `transform`"),
                 "{error}"
             );
         }
@@ -255,7 +255,7 @@ mod tests {
             .expect_err("refused")
             .to_string();
         assert!(
-            error.starts_with("the core module cannot be made a component: ") && error.contains("transform"),
+            error.starts_with("the core module cannot be converted to a component: ") && error.contains("transform"),
             "{error}"
         );
     }

@@ -35,7 +35,7 @@ impl Doubts {
             for doubt in of(publication).into_iter().flatten() {
                 let said = self.0.fetch_or(doubt.bit(), Ordering::Relaxed) & doubt.bit() != 0;
                 if !said {
-                    warn!(module, doubt = %doubt, "a publication that clients may not get; this is said once");
+                    warn!(module, doubt = %doubt, "clients may not receive a publication; this is logged once");
                 }
             }
         }
@@ -68,8 +68,8 @@ impl fmt::Display for Doubt<'_> {
         match self {
             Self::Channel(channel) => write!(
                 f,
-                "the channel `{}` has characters beyond ASCII: Centrifugo lets no client subscribe to it (error 107), unless the \
-                 `channel_regex` of its namespace matches it",
+                "the channel `{}` has non-ASCII characters: Centrifugo lets no client subscribe to it (error 107), \
+                 unless the `channel_regex` of its namespace matches it",
                 one_line(channel)
             ),
             Self::Binary(channel) => write!(
@@ -80,8 +80,9 @@ impl fmt::Display for Doubt<'_> {
             ),
             Self::Large(channel, len) => write!(
                 f,
-                "the body for the channel `{}` has {len} bytes: Centrifugo ends the connection of each subscriber whose queue it does \
-                 not fit into, which holds {CLIENT_QUEUE} bytes unless `client.queue_max_size` says otherwise",
+                "the body for the channel `{}` has {len} bytes: Centrifugo ends the connection of each subscriber \
+                 whose queue is too small for it; a queue holds {CLIENT_QUEUE} bytes unless `client.queue_max_size` is \
+                 set",
                 one_line(channel)
             ),
         }

@@ -8,23 +8,24 @@ use super::bindings::WORLD;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error("cannot make or open the directory {} for compiled modules", path.display())]
+    #[error("cannot create or open the directory {} for compiled modules", path.display())]
     CacheDirectory { path: PathBuf, source: io::Error },
     #[error(
-        "other users may write into the directory {} for compiled modules, and so run code in this process: \
-         `chmod 700` it, or name one that does not exist yet", .0.display()
+        "other users can write to the directory {} for compiled modules, and could run code in this process: `chmod \
+         700` it, or name one that does not exist yet", .0.display()
     )]
     CacheNotPrivate(PathBuf),
     #[error("cannot use the directory {} for compiled modules: {reason}", path.display())]
     Cache { path: PathBuf, reason: String },
     #[error(
-        "cannot make a directory for compiled modules in {}: name one that can be written to with `modules.cache_dir`, or set TMPDIR",
+        "cannot create a directory for compiled modules in {}: set `modules.cache_dir` to a writable directory, or set \
+         TMPDIR",
         path.display()
     )]
     NoPlace { path: PathBuf, source: io::Error },
     #[error("cannot start the WebAssembly engine: {0}")]
     Engine(String),
-    #[error("cannot start the thread that ends calls which take too long")]
+    #[error("cannot start the thread that interrupts calls that take too long")]
     Ticker(#[source] io::Error),
 }
 
@@ -43,11 +44,12 @@ pub enum LoadError {
     )]
     Version([u8; 4]),
     #[error(
-        "the file is a core module that does not say what its functions are: it has neither the type section of `{WORLD}` nor \
-         its exports `init` and `transform`. In Rust, build it with slipring-sdk, with --target wasm32-wasip2"
+        "the file is a core module without a description of its functions: it has neither the type section of \
+         `{WORLD}` nor its exports `init` and `transform`. In Rust, build it with slipring-sdk, with --target \
+         wasm32-wasip2"
     )]
     Untyped,
-    #[error("the core module cannot be made a component: {0}")]
+    #[error("the core module cannot be converted to a component: {0}")]
     Encode(String),
     #[error("the module cannot be compiled: {0}")]
     Compile(String),
@@ -58,29 +60,30 @@ pub enum LoadError {
     )]
     Imports(Vec<String>),
     #[error(
-        "the module was built for {found}, {age} interface than `{WORLD}`, which this relay has: \
-         build it with the slipring-sdk of the relay's version, or take a relay of the module's"
+        "the module was built for {found}, {age} interface than `{WORLD}`, which this relay has: build it with the \
+         slipring-sdk of the relay's version, or use a relay of the module's version"
     )]
     Interface { found: String, age: &'static str },
-    #[error("what the module imports does not fit what the relay provides: {0}")]
+    #[error("the module's imports do not match what the relay provides: {0}")]
     Link(String),
     #[error(
         "the module does not export the function `{name}` of `{WORLD}`{}. Is there a function with `#[transform]`?",
         if .found.is_empty() { ": it exports nothing".into() } else { format!("; it exports {}", quoted(.found)) }
     )]
     MissingExport { name: &'static str, found: Vec<String> },
-    #[error("what the module exports is not of the type that `{WORLD}` has: {0}")]
+    #[error("the module's exports do not match `{WORLD}`: {0}")]
     ExportType(String),
-    #[error("the module failed when it was tried: {0}")]
+    #[error("the module failed in a test call: {0}")]
     Tried(String),
-    #[error("the file has {bytes} bytes, and may have {max}; `modules.max_file_size` sets the limit")]
+    #[error("the file has {bytes} bytes, but the limit is {max} (`modules.max_file_size`)")]
     TooLarge { bytes: usize, max: usize },
     #[error(
-        "components are nested in it deeper than {0}, which no compiler does; `modules.max_nesting` sets the limit"
+        "its components are nested deeper than {0}, which no compiler produces; `modules.max_nesting` sets the limit"
     )]
     Nesting(usize),
     #[error(
-        "blocks are nested in a function of it deeper than {0}, which no compiler does; `modules.max_nesting` sets the limit, to a 500th"
+        "the blocks of one of its functions are nested deeper than {0}, which no compiler produces; the limit is 500 \
+         times `modules.max_nesting`"
     )]
     Blocks(usize),
     #[error("compiling it took more than its {} s of processor time; `modules.compile_cpu` sets the limit", .0.as_secs())]
@@ -95,16 +98,16 @@ pub enum LoadError {
         .0.div_ceil(1 << 20)
     )]
     Memory(usize),
-    #[error("what is in the file is nested too deeply for a compiler")]
+    #[error("the file's contents are nested too deeply to compile")]
     Nested,
     /// The compiling process refused the file, with this message.
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
     Process(String),
-    #[error("{0}: make room there, or name another directory with `modules.cache_dir`")]
+    #[error("{0}: free some space there, or set `modules.cache_dir` to another directory")]
     NotKept(String),
-    #[error("loading was given up, since nobody waited for it any more")]
+    #[error("loading was cancelled, because nothing was waiting for it any more")]
     Unwanted,
 }
 

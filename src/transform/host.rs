@@ -257,7 +257,7 @@ fn random_bytes(random: &mut Random, len: u64) -> Result<Vec<u8>> {
     match usize::try_from(len) {
         Ok(bytes) if len <= MAX_RANDOM_BYTES => Ok(random.bytes(bytes)),
         _ => Err(Error::msg(format!(
-            "asked for {len} random bytes at once; {MAX_RANDOM_BYTES} is the most there is"
+            "asked for {len} random bytes at once; the limit is {MAX_RANDOM_BYTES}"
         ))),
     }
 }

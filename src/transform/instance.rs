@@ -77,7 +77,8 @@ impl Instance {
             Outcome::Reject(rejection) => {
                 if let Some(marker) = message.marker() {
                     rejection.reason.push_str(&format!(
-                        ". The message is a marker, which has no payload: {marker}. `Message::marker` of the SDK tells"
+                        ". The message is a marker, which has no payload: {marker}. The SDK's `Message::marker` \
+                         detects it"
                     ));
                 }
             }

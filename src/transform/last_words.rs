@@ -132,7 +132,7 @@ fn of_engine(panic: &str) -> Option<String> {
     let text = text
         .strip_prefix("called `Result::unwrap()` on an `Err` value: ")
         .unwrap_or(text);
-    (of_python || of_quickjs).then(|| format!("what it returned does not fit the interface: {text}"))
+    (of_python || of_quickjs).then(|| format!("the returned value does not fit the interface: {text}"))
 }
 
 /// Returns the last panic or unrecoverable error. The stack of the goroutine is below it.

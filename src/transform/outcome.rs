@@ -58,8 +58,8 @@ fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec
         None => Ok(checked),
         Some(channel) => {
             let reason = format!(
-                "the module made two publications on the channel `{channel}` of one message, and with `version = \
-                 \"sequence\"` both would have the same version, so that Centrifugo would show only the first"
+                "the module returned two publications on the channel `{channel}` for one message, but with `version = \
+                 \"sequence\"` both would have the same version, and Centrifugo would show only the first"
             );
             Err(Rejection {
                 channel: Some(channel),
@@ -87,14 +87,14 @@ fn check_one(publication: wit::Publication, place: Place, limits: &Limits) -> Re
         return Err(place.reject("version", &channels, &reason));
     }
     if version == Some(0) {
-        let reason = "version 0 is no version for Centrifugo, which would show an older state after it: count from 1, by adding 1 to \
-                      a number that begins with 0";
+        let reason = "Centrifugo treats version 0 as no version and would show an older state after it: count from 1, \
+                      by adding 1 to a number that starts at 0";
         return Err(place.reject("version", &channels, reason));
     }
     let body = match publication.body {
         wit::Body::Binary(bytes) => Body::Binary(bytes),
         wit::Body::Json(text) if text.starts_with(BYTE_ORDER_MARK) => {
-            let reason = "its body is not JSON: it begins with a byte order mark (U+FEFF), which has to be taken off";
+            let reason = "its body is not JSON: it begins with a byte order mark (U+FEFF), which must be removed";
             return Err(place.reject("json", &channels, reason));
         }
         wit::Body::Json(text) => {
@@ -296,8 +296,8 @@ mod tests {
         refused(vec![publication(&["a"], "")], "json", reason);
         let reason = "the publication was refused: its body is not JSON: trailing characters at line 1 column 3";
         refused(vec![publication(&["a"], "1 2")], "json", reason);
-        let reason = "the publication was refused: its body is not JSON: it begins with a byte order mark (U+FEFF), which has to be \
-                      taken off";
+        let reason = "the publication was refused: its body is not JSON: it begins with a byte order mark (U+FEFF), \
+                      which must be removed";
         refused(vec![publication(&["a"], "\u{feff}1")], "json", reason);
     }
 
@@ -339,8 +339,8 @@ mod tests {
             version: Some(version),
             ..publication(&["a"], "1")
         };
-        let reason = "the publication was refused: version 0 is no version for Centrifugo, which would show an older state after it: \
-                      count from 1, by adding 1 to a number that begins with 0";
+        let reason = "the publication was refused: Centrifugo treats version 0 as no version and would show an older state \
+                      after it: count from 1, by adding 1 to a number that starts at 0";
         let rejection = refused(vec![with(0)], "version", reason);
         assert_eq!(rejection.channel.as_deref(), Some("a"));
         assert_eq!(published(vec![with(1)])[0].version, Some(1));

@@ -124,7 +124,8 @@ impl fmt::Display for Verdict {
         let messages = if *rejects == 1 { "message" } else { "messages" };
         write!(
             f,
-            "{rejects} {messages} were rejected that would not have been with the version before, the last one (sequence {sequence}) because: {reason}"
+            "{rejects} {messages} were rejected that the previous version accepts, the last one (sequence {sequence}) \
+             because: {reason}"
         )
     }
 }

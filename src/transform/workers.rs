@@ -287,7 +287,7 @@ impl Pace {
             info!(
                 module,
                 average_ms = self.average.as_millis(),
-                "its calls take long: this thread gives way to others"
+                "its calls take long: this thread yields to others"
             );
             give_way();
         }
@@ -298,7 +298,7 @@ impl Pace {
 #[cfg(target_os = "linux")]
 fn give_way() {
     if let Err(error) = rustix::process::nice(NICENESS) {
-        debug!(%error, "a thread cannot give way to others");
+        debug!(%error, "a thread cannot lower its priority");
     }
 }
 

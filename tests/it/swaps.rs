@@ -250,8 +250,8 @@ async fn a_version_that_does_worse_on_the_last_messages_is_refused() -> Result<(
         let refusal = text(&unruly, "last_refusal");
         ensure!(refusal.contains(how), "{refusal}");
         ensure!(
-            refusal.contains("the new version rejects 256 of the last 256 messages, and the one at work does not")
-                && refusal.contains("`probe = 0` in unruly.toml takes it nevertheless"),
+            refusal.contains("the new version rejects 256 of the last 256 messages, and the running version does not")
+                && refusal.contains("To load it anyway, set `probe = 0` in unruly.toml"),
             "{refusal}"
         );
         ensure!(
@@ -282,7 +282,7 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
         &relay,
         &["rollback", "orders"],
         1,
-        "There is no module `orders`; there are: unruly",
+        "There is no module `orders`. The modules are: unruly",
     )?;
 
     configure(&world, &mark("2"))?;
@@ -303,7 +303,7 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
         &relay,
         &["retry", "unruly"],
         1,
-        "what the directory holds of `unruly` is at work",
+        "the version of `unruly` in the modules directory is already running",
     )?;
     load.more(100).await;
     all_shown(&world, load, [], &["1", "2", "1", "2"]).await
@@ -328,8 +328,8 @@ async fn a_way_back_that_another_module_stands_in_is_taken_when_it_is_free() -> 
             module(status, "taker")["state"] == "running"
         })
         .await?;
-    let told = "`unruly` goes there as soon as it can, which is not now: its consumer `slipring-unruly` of the stream `UNRULY` is \
-                already read by the module `taker`";
+    let told = "the change of `unruly` is waiting: its consumer `slipring-unruly` of the stream `UNRULY` is already \
+                read by the module `taker`";
     modules(&world, &relay, &["rollback", "unruly"], 1, told)?;
     unruly_when(&relay, "what ran to go on", running(elsewhere)).await?;
     world.home.remove_module("taker")?;
@@ -351,8 +351,8 @@ async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     let unruly = unruly_when(&relay, "the refusal", full).await?;
     let refusal = text(&unruly, "last_refusal");
     ensure!(
-        refusal.starts_with("the new version could not be kept for a rollback in ")
-            && refusal.contains("make room there"),
+        refusal.starts_with("cannot save the new version for a rollback in ")
+            && refusal.contains("free some space there"),
         "{refusal}"
     );
     load.more(100).await;

@@ -31,14 +31,14 @@ async fn each_kind_is_said_once() -> Result<()> {
     world.all_acked(SOON, "UNRULY", "unruly").await?;
     let said = |text: &str| relay.log().iter().filter(|line| line.contains(text)).count();
     for text in [
-        "`unruly:größe` has characters beyond ASCII",
+        "`unruly:größe` has non-ASCII characters",
         "`unruly:ok` is binary",
         "has 2097152 bytes",
     ] {
         relay.has_logged(SOON, text).await?;
         ensure!(said(text) == 1, "{text}: {:#?}", relay.log());
     }
-    ensure!(said("this is said once") == 3, "{:#?}", relay.log());
+    ensure!(said("this is logged once") == 3, "{:#?}", relay.log());
     ensure!(
         world.centrifugo.history("unruly:größe").await?.len() == 3,
         "they are published all the same"

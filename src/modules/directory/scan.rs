@@ -202,10 +202,7 @@ pub fn scan(dir: &Path, known: &BTreeMap<Part, Signature>, rules: Rules) -> Scan
 fn list(dir: &Path, strict: bool) -> Result<Vec<Part>, String> {
     let trouble = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => format!("the modules directory {} does not exist", dir.display()),
-        ErrorKind::NotADirectory => format!(
-            "{} should be the modules directory and is not a directory",
-            dir.display()
-        ),
+        ErrorKind::NotADirectory => format!("the modules directory {} is not a directory", dir.display()),
         _ => format!("the modules directory {} cannot be read: {error}", dir.display()),
     };
     if strict {
@@ -471,7 +468,7 @@ mod tests {
         assert!(!is_unreadable(&sight(true).unwrap()));
         mode(dir.path(), 0o775);
         let trouble = sight(true).unwrap_err();
-        assert!(trouble.contains("may be written to by others (mode 0775)"), "{trouble}");
+        assert!(trouble.contains("is writable by other users (mode 0775)"), "{trouble}");
         assert!(sight(false).is_ok());
     }
 

@@ -47,7 +47,7 @@ impl Keeper {
         info!(
             module = self.name,
             seconds = PATIENCE.as_secs(),
-            "the module's files have gone; it stops unless they come back soon"
+            "the module's files are gone; the module stops unless they come back soon"
         );
     }
 

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum GivenUp {
     #[error("the relay is shutting down")]
     Leaving,
-    #[error("a newer version is there")]
+    #[error("a newer version has arrived")]
     Superseded,
 }
 
@@ -81,7 +81,7 @@ impl Keeper {
             module = self.name,
             sha256 = &*sha256,
             messages = tried,
-            "the new version does well on the last messages"
+            "the new version passed the probe on the last messages"
         );
         Ok(())
     }

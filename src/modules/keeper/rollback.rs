@@ -25,8 +25,8 @@ impl Keeper {
             bad = bad.wasm_sha256,
             good = probation.predecessor.id.wasm_sha256,
             reason,
-            "rolled back to the version before; what was rejected meanwhile is in the dead letters, and `slipring dead-letters replay` \
-             mends it"
+            "rolled back to the previous version; messages rejected in the meantime are dead letters, which `slipring \
+             dead-letters replay` can publish"
         );
         self.go_back(probation.predecessor, bad, &reason).await;
     }
@@ -41,7 +41,7 @@ impl Keeper {
             info!(
                 module = self.name,
                 sha256 = &**running.version.assignment.module.sha256(),
-                "the new version has done well while it was watched"
+                "the new version passed its trial"
             );
         }
     }
@@ -79,7 +79,7 @@ impl Keeper {
                 info!(
                     module = self.name,
                     sha256 = id.wasm_sha256,
-                    "another relay has gone back to this version, and so does this one"
+                    "another relay rolled back to this version, and this one follows"
                 );
                 self.blocked = None;
                 self.put(candidate, None).await;
@@ -88,8 +88,7 @@ impl Keeper {
                 let error = &*error as &dyn Error;
                 error!(
                     module = self.name,
-                    error,
-                    "another relay has gone back to an earlier version, which cannot be taken here, and is tried again"
+                    error, "another relay rolled back to an earlier version, which cannot be loaded here; retrying"
                 );
             }
             Err(_) => {}
@@ -108,10 +107,10 @@ impl Keeper {
 
     async fn roll_back(&mut self) -> anyhow::Result<String> {
         let Some(predecessor) = self.versions.predecessor().cloned() else {
-            anyhow::bail!("no version of `{}` is known from before the one at work", self.name);
+            anyhow::bail!("no version of `{}` is known from before the running one", self.name);
         };
         let at_work = self.running.as_ref().map(|running| running.version.id.clone());
-        let at_work = at_work.with_context(|| format!("no version of `{}` is at work", self.name))?;
+        let at_work = at_work.with_context(|| format!("no version of `{}` is running", self.name))?;
         let candidate = match self.probation() {
             Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
             _ => self.load_known(&predecessor.id).await?,
@@ -125,32 +124,30 @@ impl Keeper {
             module = self.name,
             from = at_work.wasm_sha256,
             to = predecessor.id.wasm_sha256,
-            "going back to the version before, as somebody asked for"
+            "rolling back to the previous version, as requested"
         );
-        self.go_back(candidate, files, "it was asked for").await;
+        self.go_back(candidate, files, "a rollback was requested").await;
         self.is_not_blocked()?;
         Ok(format!(
-            "`{}` is back at {}, which was at work from {} on; the directory's files are taken again when they change, or with \
-             `slipring modules retry {}`",
+            "`{}` is back at {}, which was running from {} on; the files in the modules directory are loaded again \
+             when they change, or with `slipring modules retry {}`",
             self.name, predecessor.id.wasm_sha256, predecessor.since, self.name
         ))
     }
 
     async fn retry(&mut self) -> anyhow::Result<String> {
         let present = self.present.clone();
-        let present = present.with_context(|| format!("the directory holds no whole version of `{}`", self.name))?;
+        let present =
+            present.with_context(|| format!("the modules directory holds no complete version of `{}`", self.name))?;
         if let Some(running) = self.running.as_ref().filter(|running| running.version.id == present.id) {
             anyhow::ensure!(
                 self.board.is_halted(),
-                "what the directory holds of `{}` is at work",
+                "the version of `{}` in the modules directory is already running",
                 self.name
             );
-            info!(
-                module = self.name,
-                "trying the halted module again, as somebody asked for"
-            );
+            info!(module = self.name, "resuming the halted module, as requested");
             running.pipeline.retry();
-            return Ok(format!("`{}` tries again where it halted", self.name));
+            return Ok(format!("`{}` resumes where it halted", self.name));
         }
         let candidate = match self.prepare(&present).await {
             Ok(candidate) => candidate,
@@ -161,24 +158,21 @@ impl Keeper {
         };
         self.take(candidate).await;
         self.is_not_blocked()?;
-        Ok(format!("`{}` takes what the directory holds", self.name))
+        Ok(format!("`{}` loads the version in the modules directory", self.name))
     }
 
     /// The command will be carried out later if something blocks it.
     fn is_not_blocked(&self) -> anyhow::Result<()> {
         match &self.blocked {
             None => Ok(()),
-            Some((_, taken)) => anyhow::bail!(
-                "`{}` goes there as soon as it can, which is not now: {taken}",
-                self.name
-            ),
+            Some((_, taken)) => anyhow::bail!("the change of `{}` is waiting: {taken}", self.name),
         }
     }
 
     /// Runs the version that ran when the relay stopped.
     pub(super) async fn start_known(&mut self) -> anyhow::Result<()> {
         let id = self.versions.current().map(|entry| entry.id.clone());
-        let id = id.context("no version is known from before")?;
+        let id = id.context("no previous version is known")?;
         let candidate = self.load_known(&id).await?;
         self.put(candidate, None).await;
         Ok(())
@@ -186,7 +180,7 @@ impl Keeper {
 
     pub(super) async fn load_known(&self, id: &Id) -> anyhow::Result<Candidate> {
         let version = self.versions.read(id).await;
-        let version = version.context("the files of the version before cannot be read")?;
+        let version = version.context("cannot read the files of the previous version")?;
         self.load(&version).await
     }
 

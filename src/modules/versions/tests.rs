@@ -202,7 +202,7 @@ async fn what_others_may_change_is_not_taken_if_that_is_asked_for() {
         let before = fs::metadata(&path).unwrap().permissions();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         let error = versions.read(&version.id).await.unwrap_err().to_string();
-        assert!(error.contains("may be written to by others (mode 0777)"), "{error}");
+        assert!(error.contains("is writable by other users (mode 0777)"), "{error}");
         assert!(open(dir.path()).read(&version.id).await.is_ok());
         fs::set_permissions(&path, before).unwrap();
     }

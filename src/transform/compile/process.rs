@@ -71,7 +71,7 @@ pub(in super::super) fn compile(
             max: bounds.file_size,
         });
     }
-    let not_started = |error: io::Error| LoadError::Process(format!("cannot start the process that compiles: {error}"));
+    let not_started = |error: io::Error| LoadError::Process(format!("cannot start the compiler process: {error}"));
     let mut child = Killed(start(scratch, bounds).map_err(not_started)?);
     let child = &mut child.0;
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -88,7 +88,7 @@ pub(in super::super) fn compile(
         drop(sending.map_err(not_started)?.join());
         let heard = |heard: io::Result<thread::ScopedJoinHandle<'_, String>>| {
             let heard = heard.map_err(not_started)?.join();
-            heard.map_err(|_| LoadError::Process("listening to the process that compiles broke".into()))
+            heard.map_err(|_| LoadError::Process("the connection to the compiler process was lost".into()))
         };
         Ok((ended?, heard(output)?, heard(errors)?))
     })?;
@@ -191,13 +191,11 @@ fn died(ended: ExitStatus, words: &str, bounds: &Bounds) -> LoadError {
     } else if words.contains("memory allocation of") || words.contains(OUT_OF_MEMORY) {
         LoadError::Memory(bounds.memory)
     } else if signal(Signal::KILL) {
-        LoadError::Process(
-            "the process that compiles was killed, perhaps because the machine has too little memory".into(),
-        )
+        LoadError::Process("the compiler process was killed, perhaps because the machine has too little memory".into())
     } else {
         // The first line says the most. After a panic, the next lines come from the thread that waited for it.
         let words = one_line(words.trim());
-        LoadError::Process(format!("the process that compiles broke ({ended}): {words}"))
+        LoadError::Process(format!("the compiler process failed ({ended}): {words}"))
     }
 }
 

@@ -91,7 +91,7 @@ pub fn work(order: &Order, mut input: impl Read + Send + 'static, output: &mut d
             thread::spawn(move || end_with(input));
             run(wasm, order)
         }
-        Err(error) => Err(LoadError::NotKept(format!("cannot begin to compile: {error}"))),
+        Err(error) => Err(LoadError::NotKept(format!("cannot start compiling: {error}"))),
     };
     let (code, words) = match done {
         Ok(()) => (0, String::new()),
@@ -166,7 +166,7 @@ fn run(wasm: Vec<u8>, order: &Order) -> Result<(), LoadError> {
     .map_err(not_kept)??;
     if entry_in(&order.scratch).ok().flatten().is_none() {
         return Err(not_kept(io::Error::other(
-            "there is no room for the code, or no leave to write it",
+            "there is no space for the code, or no permission to write it",
         )));
     }
     on_a_thread(LOADING_STACK, move || load(&engine, &wasm)).map_err(not_kept)?

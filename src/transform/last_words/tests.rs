@@ -197,11 +197,11 @@ fn an_engine_that_panics_says_what_it_was_given() {
     check(
         "thread '<unnamed>' (1) panicked at runtime/src/lib.rs:1704:44:\n\
          called `Result::unwrap()` on an `Err` value: CastError { from: 7, classinfo: <class 'list'> }\nnote: run\n",
-        "what it returned does not fit the interface: CastError { from: 7, classinfo: <class 'list'> }",
+        "the returned value does not fit the interface: CastError { from: 7, classinfo: <class 'list'> }",
     );
     check(
         "thread '<unnamed>' (1) panicked at crates/runtime/src/call.rs:374:39:\nexpected object\nnote: run\n",
-        "what it returned does not fit the interface: expected object",
+        "the returned value does not fit the interface: expected object",
     );
 }
 

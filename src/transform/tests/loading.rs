@@ -55,12 +55,12 @@ fn an_export_of_another_type_is_named() {
         r#"(func $f (canon lift (core func $guest "f"))) (export "init" (func $f)) (export "transform" (func $f))"#;
     check(
         &component(NOTHING, core, lifted),
-        "what the module exports is not of the type that `slipring:transform@0.1.0` has: type-checking export func `init`",
+        "the module's exports do not match `slipring:transform@0.1.0`: type-checking export func `init`",
     );
     let no_function = r#"(instance $nothing) (export "init" (instance $nothing))"#;
     check(
         &component(NOTHING, core, no_function),
-        "what the module exports is not of the type that `slipring:transform@0.1.0` has: `init` is not a function",
+        "the module's exports do not match `slipring:transform@0.1.0`: `init` is not a function",
     );
 }
 
@@ -100,7 +100,7 @@ fn a_function_missing_in_a_known_interface_is_named() {
         ..Guest::default()
     };
     let wasm = guest.wasm();
-    check(&wasm, "what the module imports does not fit what the relay provides: ");
+    check(&wasm, "the module's imports do not match what the relay provides: ");
     let engine = Engine::new(None).expect("an engine");
     let error = Module::load(&engine, "test", &wasm, "{}", limits())
         .expect_err("refused")
@@ -116,7 +116,7 @@ fn a_module_whose_init_fails_is_refused_with_its_words() {
     };
     check(
         &refuses.wasm(),
-        "the module failed when it was tried: `init` refused its settings: a",
+        "the module failed in a test call: `init` refused its settings: a",
     );
     let traps = Guest {
         init: "unreachable",
@@ -124,7 +124,7 @@ fn a_module_whose_init_fails_is_refused_with_its_words() {
     };
     check(
         &traps.wasm(),
-        "the module failed when it was tried: `init` failed: trapped: wasm `unreachable` instruction executed",
+        "the module failed in a test call: `init` failed: trapped: wasm `unreachable` instruction executed",
     );
     let loops = Guest {
         init: "(loop (br 0)) unreachable",
@@ -132,7 +132,7 @@ fn a_module_whose_init_fails_is_refused_with_its_words() {
     };
     check(
         &loops.wasm(),
-        "the module failed when it was tried: `init` failed: did not return within its time-out of 100ms",
+        "the module failed in a test call: `init` failed: did not return within its time-out of 100ms",
     );
     let large = Guest {
         more: "(memory 10000)",
@@ -141,7 +141,7 @@ fn a_module_whose_init_fails_is_refused_with_its_words() {
     };
     check(
         &large.wasm(),
-        "the module failed when it was tried: it cannot be instantiated: needed more memory than its limit of 4 MiB",
+        "the module failed in a test call: it cannot be instantiated: needed more memory than its limit of 4 MiB",
     );
 }
 
@@ -168,7 +168,7 @@ fn a_directory_that_others_may_write_into_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).expect("permissions");
     let error = Engine::new(Some(dir.path())).expect_err("refused").to_string();
-    assert!(error.starts_with("other users may write into the directory"), "{error}");
+    assert!(error.starts_with("other users can write to the directory"), "{error}");
     assert_eq!(
         dir.path().metadata().expect("metadata").permissions().mode() & 0o777,
         0o777

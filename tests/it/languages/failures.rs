@@ -165,7 +165,7 @@ const PYTHON: Failing = Failing {
         ),
         (
             "result",
-            "what it returned does not fit the interface: CastError { from: 7, classinfo: <class 'list'> }",
+            "the returned value does not fit the interface: CastError { from: 7, classinfo: <class 'list'> }",
             "",
         ),
         ("rejected", "no such order", ""),
@@ -215,7 +215,7 @@ const JS: Failing = Failing {
         ("result", "transform returned 7, and not a list of publications", ""),
         (
             "results",
-            "what it returned does not fit the interface: expected object",
+            "the returned value does not fit the interface: expected object",
             "",
         ),
         (

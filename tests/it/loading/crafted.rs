@@ -31,7 +31,7 @@ pub fn all() -> Vec<Crafted> {
         Crafted {
             name: "table",
             wasm: core("(table 4294967295 funcref)"),
-            refused: &[START, COMPILE, "cannot be made a component"],
+            refused: &[START, COMPILE, "cannot be converted to a component"],
         },
         Crafted {
             name: "start",

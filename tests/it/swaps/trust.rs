@@ -40,18 +40,18 @@ async fn what_others_may_write_is_not_taken_if_that_is_asked_for() -> Result<()>
     let output = world.home.command(["check"]).output()?;
     exits(&output, 1)?;
     ensure!(
-        stderr(&output).contains("may be written to by others (mode 0777)"),
+        stderr(&output).contains("is writable by other users (mode 0777)"),
         "{output:?}"
     );
     let mut relay = world.home.run().await?;
-    relay.logs(SOON, "may be written to by others (mode 0777)").await?;
+    relay.logs(SOON, "is writable by other users (mode 0777)").await?;
     mode(0o755)?;
     relay.ready(SOON).await?;
     // Now the `.toml` is the problem.
     let file = world.home.modules().join("unruly.toml");
     fs::write(&file, unruly_toml(&mark("2")))?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
-    let refused = |unruly: &Value| text(unruly, "last_refusal").contains("may be written to by others (mode 0666)");
+    let refused = |unruly: &Value| text(unruly, "last_refusal").contains("is writable by other users (mode 0666)");
     unruly_when(&relay, "the refusal", refused).await?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
     unruly_when(&relay, "the swap", |unruly| unruly["swaps"] == 1)
