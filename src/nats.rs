@@ -39,7 +39,7 @@ pub enum ConnectError {
     #[error("reading the NATS credentials failed")]
     Credentials(#[source] std::io::Error),
     #[error(
-        "no connection to NATS at {servers} within {limit:?}; is it running, and is that what `nats.servers` should be?"
+        "no connection to NATS at {servers} within {limit:?}; check that it is running and that `nats.servers` is right"
     )]
     Unreachable {
         servers: String,
@@ -84,7 +84,7 @@ pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
             warn!(
                 servers,
                 error = text,
-                "cannot connect to NATS, will try again; `nats.servers` says where it is"
+                "cannot connect to NATS, retrying; check `nats.servers`"
             );
             said = Some((text, Instant::now()));
         }
@@ -183,15 +183,17 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
                 }
             });
             if link.borrow().generation > 1 {
-                info!("connected to NATS again");
+                info!("reconnected to NATS");
             }
         }
         Event::Disconnected => {
             link.send_modify(|link| link.connected = false);
-            warn!("lost the connection to NATS, will connect again");
+            warn!("lost the connection to NATS, reconnecting");
         }
         Event::Closed => link.send_modify(|link| link.connected = false),
-        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => warn!(%event, "trouble with NATS"),
-        Event::LameDuckMode | Event::Draining => info!(%event, "news from NATS"),
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+            warn!(%event, "the NATS client reported a problem")
+        }
+        Event::LameDuckMode | Event::Draining => info!(%event, "the NATS client reported an event"),
     }
 }

@@ -123,7 +123,11 @@ impl Pipeline {
     /// Waits until the pipeline ends by itself, which happens only if it breaks. Cancel-safe.
     pub async fn ended(&mut self) {
         if let Err(error) = (&mut self.task).await {
-            error!(%error, "a pipeline broke, which is a bug in Slipring; what it held is delivered again");
+            error!(
+                %error,
+                "a pipeline failed unexpectedly, which is a bug in Slipring; its unacknowledged messages will be \
+                 delivered again"
+            );
         }
     }
 }
@@ -164,7 +168,7 @@ async fn supervise(
         let halted = match supervision.ended(Instant::now(), ended, trying) {
             Next::Stop => return,
             Next::Renew(reason) => {
-                warn!(module = board.name(), reason, "starting the pipeline afresh");
+                warn!(module = board.name(), reason, "restarting the pipeline");
                 false
             }
             Next::Halted { reason, pause, still } => {

@@ -110,10 +110,10 @@ impl Relay {
             result = &mut work => {
                 result?;
                 end_of_admin.cancel();
-                admin.await.context("the admin server broke")??;
+                admin.await.context("the admin server failed unexpectedly")??;
             }
             ended = &mut admin => {
-                ended.context("the admin server broke")??;
+                ended.context("the admin server failed unexpectedly")??;
             }
             () = greeting => {}
         }
@@ -172,8 +172,10 @@ impl Work {
         tokio::select! {
             () = modules::run(context) => {}
             () = note => {}
-            () = last_words => warn!("left before all pipelines had ended"),
-            () = link => anyhow::bail!("nobody tells any more how the connection to NATS is, which is a bug in Slipring"),
+            () = last_words => warn!("exiting before all pipelines have ended"),
+            () = link => {
+                anyhow::bail!("the state of the connection to NATS is no longer reported, which is a bug in Slipring")
+            }
         }
         Ok(())
     }
@@ -181,7 +183,7 @@ impl Work {
 
 /// Creates the memory for the pipelines, less what the processes that compile modules hold.
 fn memory(config: &Config) -> Memory {
-    let (limit, because) = match config.memory_limit {
+    let (limit, reason) = match config.memory_limit {
         Some(limit) => (limit, "`memory_limit`".to_owned()),
         None => {
             let default = memory::default_limit();
@@ -190,7 +192,7 @@ fn memory(config: &Config) -> Memory {
     };
     info!(
         limit_mib = limit >> 20,
-        because, "memory for messages and what they become is bounded"
+        reason, "memory for messages and publications is limited"
     );
     Memory::beside(limit, compile::memory_held)
 }
@@ -202,7 +204,7 @@ fn engine(config: &Config, memory_limit: usize) -> anyhow::Result<Engine> {
         let error = &error as &dyn std::error::Error;
         warn!(
             error,
-            "compiled modules are not cached; `modules.cache_dir` names another directory, or `false`"
+            "compiled modules are not cached; set `modules.cache_dir` to another directory, or to `false`"
         );
         Ok(Engine::bounded(None, bounds)?)
     })

@@ -40,11 +40,11 @@ impl Shutdown {
             drop(drain);
             info!(
                 signal,
-                "shutting down: finishing what is in flight; a second signal leaves at once"
+                "shutting down: finishing what is in flight; a second signal exits at once"
             );
             let signal = next().await;
             drop(now);
-            warn!(signal, "leaving at once; what is not finished comes again");
+            warn!(signal, "exiting at once; unfinished messages will be delivered again");
         })));
         Ok(shutdown)
     }

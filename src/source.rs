@@ -49,8 +49,8 @@ pub enum SourceError {
     #[error("the stream `{stream}` does not exist: create it, or correct `stream` in the module's .toml")]
     NoStream { stream: String },
     #[error(
-        "the stream `{stream}` never holds a message of the subject `{subject}`: its own subjects are {subjects}; correct \
-         `subjects` in the module's .toml, or the stream"
+        "the stream `{stream}` cannot hold messages of the subject `{subject}`: its subjects are {subjects}; correct \
+         `subjects` in the module's .toml, or change the stream"
     )]
     NoSubject {
         stream: String,
@@ -58,8 +58,8 @@ pub enum SourceError {
         subjects: String,
     },
     #[error(
-        "the consumer `{consumer}` of the stream `{stream}` already exists with settings that would break ordering or delivery: {settings}; delete \
-         it, or name another with `consumer` in the module's .toml"
+        "the consumer `{consumer}` of the stream `{stream}` already exists with settings that would break ordering or \
+         delivery: {settings}; delete it, or name another with `consumer` in the module's .toml"
     )]
     Unfit {
         stream: String,
@@ -69,7 +69,7 @@ pub enum SourceError {
     /// The reason is a sentence that says what to change.
     #[error("{reason}")]
     Refused { reason: String },
-    #[error("the consumer `{consumer}` of the stream `{stream}` cannot be made: {hint}")]
+    #[error("the consumer `{consumer}` of the stream `{stream}` cannot be created: {hint}")]
     NotMade {
         stream: String,
         consumer: String,
@@ -77,15 +77,15 @@ pub enum SourceError {
         source: async_nats::Error,
     },
     #[error(
-        "the NATS server is {version}, and consumers can have several subjects only from {oldest} on: upgrade it, to {recommended} or later if \
-         you can",
+        "the NATS server is {version}, but a consumer with several subjects needs {oldest} or later: upgrade it, if \
+         possible to {recommended} or later",
         oldest = server::OLDEST,
         recommended = server::FIRST_WITH_RESET
     )]
     TooOld { version: String },
     #[error(
-        "`[standby]` is enabled, and the NATS server is {version}; it must be 2.14.3 or later, since earlier ones can't reset a consumer or have flaws \
-         in pinning it"
+        "`[standby]` is enabled, and the NATS server is {version}; it must be 2.14.3 or later, because earlier \
+         versions cannot reset a consumer or have bugs in pinning"
     )]
     NoStandby { version: String },
     #[error("{doing} was interrupted: the connection to NATS was lost")]

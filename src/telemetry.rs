@@ -47,14 +47,14 @@ pub fn lost_lines() -> u64 {
 pub enum Format {
     /// For people
     Text,
-    /// For log collectors, one object a line
+    /// For log collectors, one object per line
     Json,
 }
 
 /// Returns the value of `SLIPRING_LOG`. An empty value counts as unset: tools that pass variables on set them empty.
 pub fn filter(variable: Option<OsString>) -> Result<Option<String>, Problems> {
     let text = variable.map(OsString::into_string).transpose();
-    let text = text.map_err(|_| wrong("its value is not UTF-8, as every value here must be"))?;
+    let text = text.map_err(|_| wrong("its value is not UTF-8"))?;
     Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
@@ -86,13 +86,13 @@ impl Log {
             Mode::Queued => {
                 // A handle of its own: a thread that writes to a pipe that nobody reads can hold Rust's lock forever.
                 let stderr = io::stderr().as_fd().try_clone_to_owned();
-                let queue = Queue::start(File::from(stderr.context("no handle on standard error")?), &LOST_LINES)?;
+                let queue = Queue::start(File::from(stderr.context("cannot open standard error")?), &LOST_LINES)?;
                 panic::set_hook(Box::new(log_panic));
                 let lines = queue.clone();
                 install(format, filter, move || lines.clone()).map(|()| Self { queue: Some(queue) })
             }
         };
-        started.context("the log can't be started")
+        started.context("cannot start the log")
     }
 
     /// Writes the text unchanged, after all lines so far.
@@ -150,7 +150,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 fn parse(filter: &str) -> Result<EnvFilter, Problems> {
     EnvFilter::builder().parse(filter).map_err(|error| {
         let right = "it must be a level such as \"debug\", or a list such as \"warn,slipring=debug\"";
-        wrong(format!("{filter:?} is not a filter of log lines ({error}); {right}"))
+        wrong(format!("{filter:?} is not a log filter ({error}); {right}"))
     })
 }
 
@@ -242,7 +242,7 @@ mod tests {
         assert!(parse("warn,slipring=debug").is_ok());
         assert!(parse(DEFAULT_FILTER).is_ok() && parse(QUIET_FILTER).is_ok());
         assert_snapshot!(parse("slipring=loud").unwrap_err(), @r#"
-        SLIPRING_LOG: "slipring=loud" is not a filter of log lines (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); it must be a level such as "debug", or a list such as "warn,slipring=debug"
+        SLIPRING_LOG: "slipring=loud" is not a log filter (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); it must be a level such as "debug", or a list such as "warn,slipring=debug"
         "#);
     }
 }

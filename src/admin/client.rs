@@ -43,7 +43,7 @@ impl Client {
         if status != StatusCode::OK {
             bail!("{url} answered {status}; a relay answers 200 OK");
         }
-        serde_json::from_str(&body).with_context(|| format!("the answer of {url} is not JSON"))
+        serde_json::from_str(&body).with_context(|| format!("the answer from {url} is not JSON"))
     }
 
     /// Runs a command. Returns the relay's reply, a sentence.
@@ -55,7 +55,7 @@ impl Client {
         match status {
             StatusCode::OK => Ok(said.to_owned()),
             StatusCode::NOT_FOUND if said.is_empty() => {
-                bail!("{url} answered {status}: is that a relay, and one of this version?")
+                bail!("{url} answered {status}: is it a relay of this version?")
             }
             StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE => bail!("{said}"),
             other => bail!("{url} answered {other}: {said}"),
@@ -75,7 +75,7 @@ impl Client {
             let response = request.send().await.map_err(reqwest::Error::without_url);
             let response = response.map_err(|error| {
                 let doing = if error.is_timeout() && !error.is_connect() {
-                    format!("the relay at {url} has not answered yet; what was asked for may still be done (`slipring modules` shows it)")
+                    format!("the relay at {url} has not answered yet; it may still do what you asked (see `slipring modules`)")
                 } else {
                     format!("no relay answers at {url} (is it running?)")
                 };
@@ -84,13 +84,14 @@ impl Client {
             let status = response.status();
             if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 bail!(
-                    "the relay at {url} wants its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN"
+                    "the relay at {url} requires its token: set `admin.token_file` in the configuration, or \
+                     SLIPRING_ADMIN__TOKEN"
                 )
             }
             let body = response.bytes().await.map_err(reqwest::Error::without_url);
-            let body = body.with_context(|| format!("the answer of {url} broke off"))?;
+            let body = body.with_context(|| format!("the answer from {url} was cut short"))?;
             let body = String::from_utf8(body.into());
-            Ok((status, body.with_context(|| format!("the answer of {url} is not UTF-8"))?))
+            Ok((status, body.with_context(|| format!("the answer from {url} is not UTF-8"))?))
         })
     }
 }
@@ -155,7 +156,7 @@ mod tests {
     fn what_is_no_relay_is_told() {
         let (url, _) = canned::answer("401 Unauthorized", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the relay at http://127.0.0.1:8787/api/status wants its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN
+        the relay at http://127.0.0.1:8787/api/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN
         "#);
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
@@ -163,7 +164,7 @@ mod tests {
         "#);
         let (url, _) = canned::answer("200 OK", "hi");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the answer of http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
+        the answer from http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
         "#);
         // The port was bound and closed again, so nothing listens there.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -19,12 +19,12 @@ use crate::status::{CONTENT_TYPE, Metrics, Status, StatusBoard};
 pub(super) const COMMAND_HEADER: &str = "slipring-command";
 
 pub(super) const PATHS: &str = "\
-/healthz     200 while the process lives
-/readyz      200 when every pipeline runs, else 503 and why
-/metrics     OpenMetrics text, for Prometheus
+/healthz     200 while the process is alive
+/readyz      200 when every pipeline is running, else 503 and the reasons
+/metrics     metrics for Prometheus, as OpenMetrics text
 /api/status  what `slipring status` shows, as JSON
-POST /api/modules/NAME/rollback  back to the version before, as `slipring modules rollback NAME`
-POST /api/modules/NAME/retry     what the directory holds is tried again, or a halted module resumed, as `slipring modules retry NAME`
+POST /api/modules/NAME/rollback  roll back to the previous version, like `slipring modules rollback NAME`
+POST /api/modules/NAME/retry     load the files in the modules directory again, or resume a halted module, like `slipring modules retry NAME`
 ";
 
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(super) fn router(served: Served, token: Option<&Secret>) -> Router {
         .route("/api/modules/{name}/retry", post(retry))
         .fallback((
             StatusCode::NOT_FOUND,
-            format!("There is no such path; there are:\n{PATHS}"),
+            format!("There is no such path. The paths are:\n{PATHS}"),
         ))
         .with_state(served);
     let router = match token {
@@ -73,12 +73,13 @@ async fn authorize(Shared(expected): Shared<Arc<[u8]>>, request: Request, next: 
         }
         _ => {
             let found = if header.is_some() {
-                "is not the right one"
+                "has the wrong token"
             } else {
                 "is missing"
             };
             let text = format!(
-                "The header `Authorization: Bearer TOKEN` {found}; it takes the token that admin.token_file names.\n"
+                "The header `Authorization: Bearer TOKEN` {found}; send the token from the file that admin.token_file \
+                 names.\n"
             );
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
         }
@@ -112,18 +113,20 @@ async fn retry(Shared(served): Shared<Served>, Path(name): Path<String>, headers
 
 async fn command(controls: &Controls, name: &str, verb: Verb, headers: &HeaderMap) -> Response {
     if !headers.contains_key(COMMAND_HEADER) {
-        let text = format!("The header `{COMMAND_HEADER}: 1` is missing, which says that no web page sent this.\n");
+        let text = format!(
+            "The header `{COMMAND_HEADER}: 1` is missing. It shows that the request does not come from a web page.\n"
+        );
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     match controls.ask(name, verb).await {
         Ok(Ok(done)) => format!("{done}\n").into_response(),
         Ok(Err(reason)) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
         Err(Unheard::Unknown(names)) => {
-            let text = format!("There is no module `{name}`; there are: {}\n", names.join(", "));
+            let text = format!("There is no module `{name}`. The modules are: {}\n", names.join(", "));
             (StatusCode::NOT_FOUND, text).into_response()
         }
         Err(Unheard::Busy) => {
-            let text = format!("The module `{name}` is busy with another change, or is going; try again.\n");
+            let text = format!("The module `{name}` is busy with another change, or is being removed; try again.\n");
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
     }

@@ -19,7 +19,8 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the admin server cannot listen on {address}: another process does already; stop it, or set another port in admin.listen"
+        "the admin server cannot listen on {address}: the address is already in use. Stop the other process or change \
+         `admin.listen`"
     )]
     Taken { address: SocketAddr },
     #[error("the admin server cannot listen on {address}, which is set in admin.listen")]
@@ -45,7 +46,7 @@ impl Admin {
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        info!(%address, "admin listening");
+        info!(%address, "admin server listening");
         Ok(Self {
             listener,
             address,

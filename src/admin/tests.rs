@@ -87,7 +87,7 @@ async fn a_command_needs_its_header_and_a_module_that_hears_it() {
         .await;
     assert_eq!(
         (code, body.as_str()),
-        (404, "There is no module `bills`; there are: orders\n")
+        (404, "There is no module `bills`. The modules are: orders\n")
     );
 
     let keeper = tokio::spawn(async move {
@@ -182,7 +182,7 @@ async fn a_token_guards_all_but_the_probe_of_life() {
     ] {
         let (code, _, body) = test.get("/metrics", &format!("Authorization: {wrong}\r\n")).await;
         assert_eq!(code, 401, "{wrong}");
-        assert!(body.contains("is not the right one"), "{body}");
+        assert!(body.contains("has the wrong token"), "{body}");
     }
     assert_eq!(
         test.get("/metrics", "Authorization: Bearer open sesame\r\n").await.0,

@@ -82,15 +82,15 @@ pub struct Raw {
 /// Why a dead letter cannot be turned back into a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    #[error("its headers do not say which message it was: the relay did not store it")]
+    #[error("its headers do not name its message, so the relay did not store it")]
     Foreign,
-    #[error("it was stored in {of} parts, and part {missing} is not there")]
+    #[error("it was stored in {of} parts, and part {missing} is missing")]
     Incomplete { missing: usize, of: usize },
     /// Parts are missing from the first one on: somebody was removing the letter, or its time in the stream is running
     /// out.
-    #[error("its first parts were removed already")]
+    #[error("its first parts have already been removed")]
     Remains,
-    #[error("what follows its payload, which its header `Slipring-Tail` tells of, cannot be read")]
+    #[error("the data after its payload, which its header `Slipring-Tail` announces, cannot be read")]
     Damaged,
 }
 

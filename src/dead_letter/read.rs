@@ -35,9 +35,9 @@ const INACTIVE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("looking up the stream `{stream}` of the dead letters failed")]
+    #[error("looking up the dead-letter stream `{stream}` failed")]
     Stream { stream: String, source: async_nats::Error },
-    #[error("going through the dead letters in `{stream}` failed")]
+    #[error("reading the dead letters in `{stream}` failed")]
     Scan { stream: String, source: async_nats::Error },
     #[error("reading the dead letter {number} in `{stream}` failed")]
     Get {
@@ -275,11 +275,12 @@ impl Consumed {
         };
         let reply = frame.reply().and_then(|reply| std::str::from_utf8(reply).ok());
         let delivered = reply.and_then(wire::Delivered::parse);
-        let delivered = delivered.ok_or_else(|| reader.scan_failed("something else than a message came"))?;
+        let delivered =
+            delivered.ok_or_else(|| reader.scan_failed("the server sent something other than a message"))?;
         self.received += 1;
         if delivered.consumer_sequence != self.received {
             let lost = format!(
-                "message {} came where {} was due",
+                "message {} arrived where {} was expected",
                 delivered.consumer_sequence, self.received
             );
             return Err(reader.scan_failed(lost));

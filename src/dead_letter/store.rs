@@ -102,7 +102,7 @@ impl DeadLetters {
                 module = sender.module,
                 sequence = message.sequence,
                 error = &error as &dyn std::error::Error,
-                "a dead letter could not be stored, will try again; its message stays unacknowledged"
+                "cannot store a dead letter, retrying; its message stays unacknowledged"
             );
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(Duration::from_secs(10));

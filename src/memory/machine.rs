@@ -49,9 +49,9 @@ impl fmt::Display for DefaultLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: usize| bytes >> 20;
         match self.found {
-            Found::Nothing => write!(f, "the least: how much memory the machine has is not known"),
+            Found::Nothing => write!(f, "the minimum: the machine's memory size is unknown"),
             Found::Machine(bytes) | Found::Cgroup(bytes) if bytes / 2 < LEAST => {
-                write!(f, "the least: {} MiB are there", mib(bytes))
+                write!(f, "the minimum: only {} MiB are available", mib(bytes))
             }
             Found::Machine(bytes) => write!(f, "half of the machine's {} MiB", mib(bytes)),
             Found::Cgroup(bytes) => write!(f, "half of the {} MiB that the cgroup allows", mib(bytes)),
@@ -186,6 +186,9 @@ mod tests {
             ("proc/self/mountinfo", V2),
             ("sys/fs/cgroup/memory.max", "134217728\n"),
         ];
-        assert_eq!(machine(&files), (256, "the least: 128 MiB are there".to_owned()));
+        assert_eq!(
+            machine(&files),
+            (256, "the minimum: only 128 MiB are available".to_owned())
+        );
     }
 }

@@ -86,7 +86,7 @@ pub enum Ended {
     Io(String),
     #[error("the server did not answer for {} s", PING_INTERVAL.as_secs() * u64::from(MAX_PINGS))]
     Silent,
-    #[error("the server says: {0}")]
+    #[error("the server reported: {0}")]
     Said(String),
     #[error(transparent)]
     Malformed(#[from] Malformed),

@@ -15,24 +15,25 @@ pub(super) fn say(board: &ModuleBoard, reason: &str, pause: Option<Duration>, ag
         error!(
             module,
             reason,
-            "the pipeline is halted until its module or its .toml is replaced, or `slipring modules retry`; nothing is lost"
+            "the pipeline is halted until its module or its .toml is replaced, or until `slipring modules retry`; no \
+             message is lost"
         );
         board.set_state(State::Halted, Some(reason.to_owned()));
         return;
     };
     let pause_s = pause.as_secs();
     if again {
-        warn!(module, reason, pause_s, "the pipeline is still halted, and tries again");
+        warn!(module, reason, pause_s, "the pipeline is still halted, retrying");
     } else {
         error!(
             module,
             reason,
             pause_s,
-            "the pipeline is halted, and tries again by itself, one message at a time; `slipring modules retry` does so at once; nothing \
-             is lost"
+            "the pipeline is halted and retries by itself, one message at a time; `slipring modules retry` retries at \
+             once; no message is lost"
         );
     }
     let next = Timestamp::now() + pause;
     let next = next.round(Unit::Second).unwrap_or(next);
-    board.set_state(State::Halted, Some(format!("{reason}; the next try is at {next}")));
+    board.set_state(State::Halted, Some(format!("{reason}; the next retry is at {next}")));
 }

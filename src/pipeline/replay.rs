@@ -153,8 +153,8 @@ impl Replay {
                 code: "version".into(),
                 channel: None,
                 reason: format!(
-                    "the stream `{}` that the message was in is not there any more, and with `version = \"sequence\"` nothing \
-                     tells what its sequence means beside those of another stream",
+                    "the stream `{}` that held the message no longer exists, and with `version = \"sequence\"` its \
+                     sequence cannot be compared with those of another stream",
                     message.stream
                 ),
             });
@@ -258,7 +258,7 @@ type Fetched = Result<(Vec<u64>, Option<Opened>), ReadError>;
 enum RemoveError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("storing what is left of the dead letter {number} failed")]
+    #[error("storing the rest of the dead letter {number} failed")]
     Store { number: u64, source: StoreError },
 }
 
@@ -316,7 +316,7 @@ impl Run<'_> {
             }
             Event::Transformed(None) => {
                 self.fail(anyhow::anyhow!(
-                    "the worker threads ended unexpectedly, a bug in Slipring"
+                    "the worker threads ended unexpectedly, which is a bug in Slipring"
                 ));
                 self.leaving = true;
             }
@@ -333,7 +333,10 @@ impl Run<'_> {
                 self.leaving = true;
             }
             Event::Answered(Err(error)) | Event::Removed(Err(error)) => {
-                self.fail(anyhow::Error::new(error).context("a task of the replay broke, a bug in Slipring"));
+                self.fail(
+                    anyhow::Error::new(error)
+                        .context("a task of the replay failed unexpectedly, which is a bug in Slipring"),
+                );
                 self.leaving = true;
             }
             Event::Wakeup => {}
@@ -521,8 +524,8 @@ fn changed(
     }: Changed,
 ) -> Rejection {
     let reason = format!(
-        "on the channel `{channel}`, {confirmed} of the message's {before} publications were confirmed. The module makes {now} of them \
-         now, so that nobody knows which are left. With `--whole`, all of them are published"
+        "on the channel `{channel}`, {confirmed} of the message's {before} publications were confirmed. The module now \
+         returns {now}, so it is unknown which are left. Use `--whole` to publish all of them"
     );
     Rejection {
         stage: Stage::Transform,
@@ -546,7 +549,7 @@ async fn patiently<T, E: Error, F: Future<Output = Result<T, E>>>(ask: impl Fn()
     for _ in 1..ATTEMPTS {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => debug!(error = error.to_string(), "asking again"),
+            Err(error) => debug!(error = error.to_string(), "the server did not answer, retrying"),
         }
         tokio::time::sleep(PAUSE).await;
     }

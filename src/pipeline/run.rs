@@ -169,7 +169,7 @@ fn threads(board: &ModuleBoard, workers: usize) -> usize {
     if workers > cores {
         info!(
             module = board.name(),
-            workers, cores, "`workers` is more than there are cores; as many threads as cores run the module"
+            workers, cores, "`workers` is more than the number of cores; the module runs on one thread per core"
         );
     }
     workers.clamp(1, cores)
@@ -216,9 +216,9 @@ impl Run<'_> {
             Event::Source(News::StandingBy) => {
                 info!(
                     module = self.board.name(),
-                    "standing by until this relay is to read from the consumer"
+                    "standing by until this relay may read from the consumer"
                 );
-                let reason = "another relay reads, or no message has come yet";
+                let reason = "another relay is reading, or no message has arrived yet";
                 self.board.set_state(State::Standby, Some(reason.to_owned()));
             }
             Event::Source(News::Began(stream, again)) => self.begin(stream, again),
@@ -238,7 +238,7 @@ impl Run<'_> {
                 let error: &dyn std::error::Error = &end;
                 warn!(
                     module = self.board.name(),
-                    error, "the epoch is over, beginning another from the ack floor"
+                    error, "the epoch ended, starting the next one from the ack floor"
                 );
                 self.run.over(Instant::now(), matches!(end, EpochEnd::Unpinned));
             }
@@ -261,14 +261,16 @@ impl Run<'_> {
                     self.run.transformed(now, transformed);
                 }
             }
-            Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, a bug in Slipring"),
+            Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, which is a bug in Slipring"),
             Event::Answered(Ok((id, answer, took))) => {
                 self.board.metrics().answered(took);
                 self.run.answered(clock::now(), id, answer);
             }
             Event::DeadLettered(Ok(ticket)) => self.run.stored(clock::now(), ticket),
             Event::Answered(Err(error)) | Event::DeadLettered(Err(error)) => {
-                self.renew(&format!("a task of the pipeline broke, a bug in Slipring: {error}"));
+                self.renew(&format!(
+                    "a task of the pipeline failed unexpectedly, which is a bug in Slipring: {error}"
+                ));
             }
             Event::Assigned => self.swap(assignments.borrow_and_update().clone()),
             Event::Tick => self.tick(),
@@ -369,8 +371,8 @@ impl Run<'_> {
                 stream,
                 first,
                 last,
-                "the stream's limits removed messages before they could be read; how many of them the module has missed is not known, so that \
-                 none is counted"
+                "the stream's limits removed messages before they could be read; it is unknown how many of them the \
+                 module missed, so none is counted"
             );
         }
     }
@@ -414,7 +416,7 @@ impl Run<'_> {
                     self.board.set_state(State::Running, None);
                     info!(
                         module = self.board.name(),
-                        "the cause of the halt is over, the pipeline goes on"
+                        "the cause of the halt is gone, the pipeline resumes"
                     );
                 }
             }
@@ -500,7 +502,7 @@ impl Run<'_> {
             warn!(
                 module = self.board.name(),
                 error = text,
-                "cannot read from JetStream, will try again"
+                "cannot read from JetStream, retrying"
             );
             self.board.set_state(State::Waiting, Some(text.clone()));
             self.complaint = Some(text);
@@ -516,7 +518,10 @@ impl Run<'_> {
         if let Some((messages, first, last)) = self.run.window().unsettled() {
             warn!(
                 module = self.board.name(),
-                messages, first, last, "left unsettled, not acknowledged: these stream sequences are delivered again"
+                messages,
+                first,
+                last,
+                "messages were left unsettled and unacknowledged: these stream sequences will be delivered again"
             );
         }
         self.acks.flush().await;

@@ -35,7 +35,7 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
             subject = message.subject,
             attempts = failures,
             reason,
-            "a publication fails each time while others go through; it is tried again alone, and only its channels wait"
+            "a publication keeps failing while others succeed; it is retried alone, and only its channels wait"
         ),
         Notice::Expired {
             messages,
@@ -46,12 +46,13 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
             messages,
             youngest_seconds = youngest.as_secs_f64(),
             oldest_seconds = oldest.as_secs_f64(),
-            "left out messages older than `max_age`; if they were fresh, compare this machine's clock with that of nats-server"
+            "left out messages older than `max_age`; if they were recent, compare this machine's clock with that of \
+             nats-server"
         ),
         Notice::Trouble(trouble) => {
             match &trouble {
                 Some(trouble) => warn!(module, trouble, "publishing is paused"),
-                None => info!(module, "publishing goes on"),
+                None => info!(module, "publishing resumed"),
             }
             board.set_trouble(trouble);
         }

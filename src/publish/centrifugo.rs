@@ -32,13 +32,15 @@ enum Endpoint {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("the API key cannot be sent in a header: only visible ASCII characters can")]
+    #[error("the API key cannot be sent in a header: it must consist of visible ASCII characters")]
     Key,
-    #[error("no HTTP client can be made for Centrifugo's API")]
+    #[error("cannot create an HTTP client for Centrifugo's API")]
     Http(#[source] reqwest::Error),
-    #[error("no GRPC client can be made for Centrifugo's API")]
+    #[error("cannot create a GRPC client for Centrifugo's API")]
     Grpc(#[source] tonic::transport::Error),
-    #[error("`{0}` is not an endpoint of Centrifugo's API: `http://host:8000` or `grpc://host:10000` would be one")]
+    #[error(
+        "`{0}` is not an endpoint of Centrifugo's API: it must be a URL such as `http://host:8000` or `grpc://host:10000`"
+    )]
     Endpoint(Url),
     #[error("Centrifugo needs at least one endpoint")]
     NoEndpoint,
@@ -87,8 +89,8 @@ impl Client {
         match endpoint.send(request).await {
             Ok(Answer::Refused { reason, .. }) if request.is_empty() => Answer::Denied {
                 reason: format!(
-                    "Centrifugo at {url} refuses even an empty request ({reason}): is this the address of its API, with `https` or \
-                     `grpcs` if it wants TLS?"
+                    "Centrifugo at {url} refuses even an empty request ({reason}): is this the address of its API, \
+                     with `https` or `grpcs` if it requires TLS?"
                 ),
             },
             Ok(answer) => answer,

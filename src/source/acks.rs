@@ -50,7 +50,7 @@ impl Acks {
                     };
                     if let Err(error) = client.publish(reply, kind).await {
                         let error: &dyn std::error::Error = &error;
-                        warn!(error, "an ack could not be sent; its message will come again");
+                        warn!(error, "cannot send an ack; its message will be delivered again");
                     }
                 }
             }
@@ -58,7 +58,7 @@ impl Acks {
                 let error: &dyn std::error::Error = &error;
                 warn!(
                     error,
-                    "the last acks may not have reached NATS; their messages will come again"
+                    "the last acks may not have reached NATS; their messages will be delivered again"
                 );
             }
         });
@@ -89,10 +89,10 @@ impl Acks {
         drop(sender);
         match timeout(FLUSH_TIMEOUT, &mut task).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "sending acks ended unexpectedly; their messages will come again"),
+            Ok(Err(error)) => warn!(%error, "sending acks ended unexpectedly; their messages will be delivered again"),
             Err(_) => {
                 task.abort();
-                warn!("NATS did not take the last acks in time; their messages will come again");
+                warn!("NATS did not confirm the last acks in time; their messages will be delivered again");
             }
         }
     }

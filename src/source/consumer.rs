@@ -117,8 +117,8 @@ pub async fn holds_subjects(stream: &Stream, subjects: &[String]) -> Result<Opti
         let (stream, subject, subjects) = (config.name.clone(), subject.clone(), config.subjects.join(", "));
         if comes == Comes::Hardly {
             return Ok(Some(format!(
-                "the stream `{stream}` holds no message of the subject `{subject}`, and its subjects ({subjects}) and its \
-                 `subject_transform` do not look as if one would come; are `subjects` in the module's .toml right?"
+                "the stream `{stream}` holds no message of the subject `{subject}`, and judging by its subjects \
+                 ({subjects}) and its `subject_transform` none will arrive; are `subjects` in the module's .toml right?"
             )));
         }
         return Err(SourceError::NoSubject {
@@ -154,7 +154,7 @@ fn start(
         warn!(
             consumer = config.consumer,
             stream = config.stream,
-            "the stream was made anew; reading it from its beginning"
+            "the stream was recreated; reading it from its beginning"
         );
         return DeliverPolicy::All;
     }
@@ -162,7 +162,7 @@ fn start(
         consumer = config.consumer,
         stream = config.stream,
         sequence = next,
-        "the consumer was deleted; creating it where this relay stands"
+        "the consumer was deleted; recreating it at this relay's position"
     );
     // A work-queue stream allows no other policy and holds nothing that is settled.
     match stream.cached_info().config.retention {
@@ -252,13 +252,14 @@ async fn bind_to(
         info!(
             consumer = config.consumer,
             stream = config.stream,
-            "took `inactive_threshold` from the consumer: the server would have deleted it after a while without a relay"
+            "removed `inactive_threshold` from the consumer: the server would have deleted it after some time without \
+             a relay"
         );
     }
     let done = if hold_back::is_narrow(&bound) {
-        "gave the consumer back its settings, which holding back was interrupted with"
+        "restored the consumer's settings, because holding back messages was interrupted"
     } else {
-        "updated the consumer to what the module's .toml says"
+        "updated the consumer to match the module's .toml"
     };
     info!(consumer = config.consumer, stream = config.stream, "{done}");
     Ok(updated)
@@ -277,8 +278,8 @@ impl Unmade {
         let Self { refusal, error } = self;
         if let Some(limit) = refusal.as_ref().and_then(limit).filter(|limit| *limit < asked) {
             let note = format!(
-                "account or server allow a consumer {limit} unacknowledged messages (`max_ack_pending`), and the module's `window` is {}: it \
-                 reads {limit} ahead; set `window = {limit}`, or raise that limit",
+                "the account or the server allows a consumer {limit} unacknowledged messages (`max_ack_pending`), but \
+                 the module's `window` is {}: it reads only {limit} ahead; set `window = {limit}`, or raise that limit",
                 config.window
             );
             for note in memory.anew(&[note]) {
@@ -316,8 +317,8 @@ fn hint(refusal: &Refusal) -> Option<&'static str> {
             "raise `max_consumers` of the stream or of the account, or delete a consumer"
         }
         ErrorCode::CONSUMER_WQ_MULTIPLE_UNFILTERED | ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE => {
-            "the stream is a work queue, and another consumer reads the same subjects: set other `subjects` in the module's .toml, or delete \
-             that consumer"
+            "the stream is a work queue, and another consumer reads the same subjects: set other `subjects` in the \
+             module's .toml, or delete that consumer"
         }
         ErrorCode::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL => {
             "the stream is a work queue: set `deliver = \"all\"` in the module's .toml"

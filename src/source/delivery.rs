@@ -33,7 +33,7 @@ impl Reader {
     pub(super) fn read_with(&self, frame: &Frame, own_headers: &[u8]) -> Result<(u64, Delivery), String> {
         let reply = frame.reply().and_then(|reply| std::str::from_utf8(reply).ok());
         let reply = reply.ok_or("it has no ack subject")?;
-        let facts = Delivered::parse(reply).ok_or_else(|| format!("{reply:?} is no ack subject"))?;
+        let facts = Delivered::parse(reply).ok_or_else(|| format!("{reply:?} is not an ack subject"))?;
         let Contents {
             subject,
             mut headers,

@@ -48,11 +48,13 @@ pub enum EpochEnd {
     Disconnected,
     #[error("the connection for its deliveries was lost: {0}")]
     Cut(Ended),
-    #[error("the consumer delivered its message {found} where {expected} was due: is something else reading from it?")]
+    #[error(
+        "the consumer delivered its message {found} where {expected} was expected: is something else reading from it?"
+    )]
     Gap { expected: u64, found: u64 },
-    #[error("another relay was pinned to the consumer, or none is")]
+    #[error("this relay is no longer pinned to the consumer")]
     Unpinned,
-    #[error("the server went silent for {} s", SILENCE.as_secs())]
+    #[error("the server was silent for {} s", SILENCE.as_secs())]
     Silent,
     #[error("the server ended the pull: {code} {description}")]
     Ended { code: u16, description: String },

@@ -127,14 +127,15 @@ impl Fitness {
         {
             let after = SignedDuration::try_from(*inactive_threshold).unwrap_or(SignedDuration::MAX);
             let what = format!(
-                "the stream `{name}` has `consumer_limits.inactive_threshold` = {after:#}: the server deletes the consumer \
-                 `{}` when no relay has read from it for so long",
+                "the stream `{name}` has `consumer_limits.inactive_threshold` = {after:#}: the server deletes the \
+                 consumer `{}` when no relay has read from it for that long",
                 module.consumer
             );
             match forgotten(module, *retention) {
                 Forgotten::Nothing => {}
                 Forgotten::Repeats => self.warnings.push(format!(
-                    "{what}, and all from where `deliver` says is published again; take that limit from the stream"
+                    "{what}, and everything from where `deliver` says is published again; remove that limit from the \
+                     stream"
                 )),
                 Forgotten::Loses => {
                     let or = match retention {
@@ -142,7 +143,8 @@ impl Fitness {
                         _ => ", or set `deliver = \"all\"` in the module's .toml",
                     };
                     self.refuse(format!(
-                        "{what}, and what is stored before one reads again would be lost; take that limit from the stream{or}"
+                        "{what}, and messages stored before one reads again would be lost; remove that limit from the \
+                         stream{or}"
                     ));
                 }
             }
@@ -150,8 +152,8 @@ impl Fitness {
         let begins = settings.consumer.is_none() && !settings.resumes;
         if begins && *retention == RetentionPolicy::WorkQueue && module.deliver != Deliver::All {
             self.refuse(format!(
-                "the stream `{name}` is a work queue, which can be read from its beginning only; set `deliver = \"all\"` in the \
-                 module's .toml"
+                "the stream `{name}` is a work queue, which can only be read from its beginning; set `deliver = \
+                 \"all\"` in the module's .toml"
             ));
         }
         let of_stream = limits.map(|limits| limits.max_ack_pending).filter(|limit| *limit > 0);
@@ -164,8 +166,8 @@ impl Fitness {
             && limit < window(module)
         {
             self.notes.push(format!(
-                "{whose} allows a consumer {limit} unacknowledged messages (`{key}`), and the module's `window` is {}: it reads {limit} \
-                 ahead; set `window = {limit}`, or raise that limit",
+                "{whose} allows a consumer {limit} unacknowledged messages (`{key}`), but the module's `window` is {}: \
+                 it reads only {limit} ahead; set `window = {limit}`, or raise that limit",
                 module.window
             ));
         }
@@ -231,7 +233,7 @@ impl Fitness {
         );
         must(
             durable_name.is_some(),
-            "it is not durable (durable_name), so that the server deletes it once nobody reads".into(),
+            "it is not durable (durable_name), so the server deletes it when nobody reads".into(),
         );
         must(
             *ack_policy == AckPolicy::Explicit,
@@ -273,7 +275,8 @@ impl Fitness {
         let lost = in_memory && alone && forgotten == Forgotten::Loses;
         must(
             !lost,
-            "mem_storage is set, so that a restart of the server forgets where the module stands, and messages would be lost".into(),
+            "mem_storage is set, so a restart of the server would lose the module's position, and with it messages"
+                .into(),
         );
         if !flaws.is_empty() {
             self.refusals.push(SourceError::Unfit {
@@ -286,30 +289,31 @@ impl Fitness {
         if in_memory && !lost {
             let then = match forgotten {
                 Forgotten::Loses => "messages would be lost",
-                _ => "all from where `deliver` says would be published again",
+                _ => "everything from where `deliver` says would be published again",
             };
             self.warnings.push(format!(
-                "{consumer} is kept in memory (`mem_storage`): when its servers restart they forget where the module stands, and \
-                 {then}; delete it, and the relay makes one that is stored"
+                "{consumer} is kept in memory (`mem_storage`): when its servers restart, the module's position is \
+                 lost, and {then}; delete it, and the relay creates one that is stored"
             ));
         }
         if (1..stream.num_replicas).contains(num_replicas) {
             self.warnings.push(format!(
-                "{consumer} has `num_replicas` = {num_replicas}, and its stream {}: with that server, where the module stands is lost; \
-                 set it to 0, which is as many as the stream has",
+                "{consumer} has `num_replicas` = {num_replicas}, but its stream has {}: if that server is lost, so is \
+                 the module's position; set it to 0, which means as many as the stream has",
                 stream.num_replicas
             ));
         }
         if let Some(until) = pause_until.map(timestamp).filter(|until| *until > now) {
             self.refuse(format!(
-                "{consumer} is paused until {until} (`pause_until`); `nats consumer resume {} {}` ends that",
+                "{consumer} is paused until {until} (`pause_until`); to resume it, run `nats consumer resume {} {}`",
                 module.stream, module.consumer
             ));
         }
         if *deliver_policy != super::consumer::deliver_policy(module.deliver) {
             self.notes.push(format!(
-                "{consumer} is there, made to deliver {}, and goes on where it stands: `deliver` in the module's .toml says where one begins that \
-                 is not there; to begin anew, delete it, or name another with `consumer`",
+                "{consumer} already exists, was created to deliver {}, and continues at its position: `deliver` in the \
+                 module's .toml only applies to a new consumer; to start over, delete it, or name another with \
+                 `consumer`",
                 policy(deliver_policy)
             ));
         }
@@ -345,10 +349,10 @@ fn forgotten(module: &ModuleConfig, retention: RetentionPolicy) -> Forgotten {
 fn policy(policy: &DeliverPolicy) -> String {
     match policy {
         DeliverPolicy::All => "all".to_owned(),
-        DeliverPolicy::Last => "the last message and what follows".to_owned(),
-        DeliverPolicy::New => "what is new".to_owned(),
-        DeliverPolicy::ByStartSequence { start_sequence } => format!("what follows the sequence {start_sequence}"),
-        DeliverPolicy::ByStartTime { start_time } => format!("what was stored since {}", timestamp(*start_time)),
+        DeliverPolicy::Last => "the last message and later ones".to_owned(),
+        DeliverPolicy::New => "new messages".to_owned(),
+        DeliverPolicy::ByStartSequence { start_sequence } => format!("messages from the sequence {start_sequence} on"),
+        DeliverPolicy::ByStartTime { start_time } => format!("messages stored since {}", timestamp(*start_time)),
         DeliverPolicy::LastPerSubject => "the last message of each subject".to_owned(),
     }
 }

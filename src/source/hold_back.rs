@@ -91,7 +91,7 @@ impl HoldBack<'_> {
             consumer = self.config.consumer,
             pending = opening.pending,
             "the NATS server {} cannot reset a consumer (2.14 and later can): holding new messages back until the {} \
-             unacknowledged ones have come again",
+             unacknowledged ones have been redelivered",
             self.nats.client.server_info().version,
             opening.pending
         );
@@ -115,7 +115,7 @@ impl HoldBack<'_> {
             consumer = self.config.consumer,
             held = held.held.len(),
             duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "the unacknowledged messages have come again, going on with new ones"
+            "the unacknowledged messages have been redelivered, continuing with new ones"
         );
         Ok(held)
     }
@@ -141,7 +141,8 @@ impl HoldBack<'_> {
                 warn!(
                     consumer = self.config.consumer,
                     lost = collection.give_up(),
-                    "unacknowledged messages do not come again, so the stream does not hold them any more; going on without them"
+                    "some unacknowledged messages are not redelivered, so the stream no longer holds them; continuing \
+                     without them"
                 );
             }
         }

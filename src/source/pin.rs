@@ -142,11 +142,11 @@ impl Pin {
             Ok(Err(error)) => warn!(
                 consumer = self.consumer,
                 error = &error as &dyn std::error::Error,
-                "the pin could not be given up; another relay takes over when it has run out"
+                "cannot give up the pin; another relay takes over when it expires"
             ),
             Err(_) => warn!(
                 consumer = self.consumer,
-                "NATS did not answer in time; another relay takes over when the pin has run out"
+                "NATS did not answer in time; another relay takes over when the pin expires"
             ),
         }
     }

@@ -142,7 +142,7 @@ async fn look_out(
                 }
                 debug!(
                     error = &error as &dyn std::error::Error,
-                    "the stream cannot be asked what it holds"
+                    "cannot look up what the stream holds"
                 );
                 continue;
             }

@@ -51,7 +51,7 @@ impl Queue {
         thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || writer.write_all(&receiver))
-            .context("the thread that writes the log can't be started")?;
+            .context("cannot start the thread that writes the log")?;
         Ok(Self { entries, lost })
     }
 

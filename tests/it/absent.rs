@@ -101,7 +101,7 @@ async fn a_subject_that_the_stream_never_holds() -> Result<()> {
     world.stream("UNRULY", &["other.>"]).await?;
     world.add_unruly("subjects = [\"unruly.*\"]")?;
     let relay = world.home.run().await?;
-    let why = "the stream `UNRULY` never holds a message of the subject `unruly.*`: its own subjects are other.>";
+    let why = "the stream `UNRULY` cannot hold messages of the subject `unruly.*`: its subjects are other.>";
     waits(&relay, "unruly", why).await?;
     the_neighbour_works(&world, &relay).await?;
 
@@ -158,7 +158,7 @@ async fn nats_absent_at_the_start() -> Result<()> {
     let home = Home::new(binary(), &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
     home.add_module("unruly", &guests::component("unruly")?, &unruly_toml(""))?;
     let mut relay = home.run().await?;
-    let line = relay.logs(SOON, "cannot connect to NATS, will try again").await?;
+    let line = relay.logs(SOON, "cannot connect to NATS, retrying").await?;
     ensure!(line.contains(&nats.url()), "{line}");
     ensure!(relay.get("/healthz").await? == "ok\n");
     not_ready(&relay, "- NATS is not connected").await?;
@@ -188,9 +188,7 @@ async fn centrifugo_absent_at_the_start() -> Result<()> {
     world.add_unruly("")?;
     let mut relay = world.home.run().await?;
     // Logged before there is a message to publish.
-    let line = relay
-        .logs(SOON, "Centrifugo cannot be published to, will try again")
-        .await?;
+    let line = relay.logs(SOON, "cannot publish to Centrifugo, retrying").await?;
     ensure!(line.contains(&world.centrifugo.url()), "{line}");
     not_ready(&relay, "- Centrifugo: ").await?;
 
@@ -222,9 +220,7 @@ async fn a_wrong_api_key() -> Result<()> {
     let mut relay = world.home.run().await?;
     let hint = "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?";
     // Logged once before there is a message to publish, and again when there is one.
-    let line = relay
-        .logs(SOON, "Centrifugo cannot be published to, will try again")
-        .await?;
+    let line = relay.logs(SOON, "cannot publish to Centrifugo, retrying").await?;
     ensure!(line.contains("401") && line.contains(hint), "{line}");
     not_ready(&relay, hint).await?;
     world.publish(numbers(1..=3)).await?;

@@ -62,16 +62,16 @@ async fn a_halt_for_a_missing_namespace_ends_when_it_is_there() -> Result<()> {
     send(&world, [(21, "unruly:ok"), (22, "nowhere:1")]).await?;
     let reason = status["reason"].as_str().context("a reason")?;
     ensure!(
-        reason.contains("the namespace before `:`") && reason.contains("; the next try is at 20"),
+        reason.contains("the namespace before `:`") && reason.contains("; the next retry is at 20"),
         "{reason}"
     );
-    relay.has_logged(SOON, "tries again by itself").await?;
+    relay.has_logged(SOON, "retries by itself").await?;
     // The relay tries twice, with a longer pause the second time.
     relay.has_logged(SOON, "pause_s=10").await?;
     let output = retry(&world, &relay)?;
     exits(&output, 0)?;
     ensure!(
-        stderr(&output) == "`unruly` tries again where it halted\n",
+        stderr(&output) == "`unruly` resumes where it halted\n",
         "{}",
         stderr(&output)
     );
@@ -120,7 +120,7 @@ async fn it_ends_by_itself() -> Result<()> {
     halts(&relay).await?;
     ensure!(shown(&world, "nowhere:1").await.is_err(), "there is no such namespace");
     world.centrifugo.restart_with(|config| know("nowhere", config)).await?;
-    relay.has_logged(SOON, "the cause of the halt is over").await?;
+    relay.has_logged(SOON, "the cause of the halt is gone").await?;
     world.all_acked(SOON, "UNRULY", "unruly").await?;
     ensure!(
         shown(&world, "nowhere:1").await? == ["2"],
@@ -142,7 +142,7 @@ async fn a_module_that_halted_by_its_own_fault_goes_on_when_asked() -> Result<()
         .await?;
     let status = halts(&relay).await?;
     let reason = status["reason"].as_str().context("a reason")?;
-    ensure!(!reason.contains("next try"), "{reason}");
+    ensure!(!reason.contains("next retry"), "{reason}");
     dead_letters(&world, "unruly", 3).await?;
     let output = retry(&world, &relay)?;
     exits(&output, 0)?;

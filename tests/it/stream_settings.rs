@@ -114,7 +114,7 @@ async fn a_consumer_that_the_server_would_forget_without_a_relay_is_kept() -> Re
     shows(&world.centrifugo, CHANNEL, 1..=1).await?;
     settled(&world, STREAM, CONSUMER).await?;
     relay
-        .has_logged(SOON, "took `inactive_threshold` from the consumer")
+        .has_logged(SOON, "removed `inactive_threshold` from the consumer")
         .await?;
     ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
 
@@ -198,8 +198,8 @@ async fn a_stream_that_allows_less_than_a_window_is_read_with_what_it_allows() -
     let world = world(config).await?;
     world.publish(numbers(1..=500)).await?;
     add(&world, "deliver = \"all\"")?;
-    let note = "allows a consumer 10 unacknowledged messages (`consumer_limits.max_ack_pending`), and the module's `window` is 4096: it reads \
-                10 ahead; set `window = 10`";
+    let note = "allows a consumer 10 unacknowledged messages (`consumer_limits.max_ack_pending`), but the module's `window` is 4096: \
+                it reads only 10 ahead; set `window = 10`";
     noted_by_check(&world, note)?;
     let relay = world.run().await?;
     shows(&world.centrifugo, CHANNEL, 1..=500).await?;
@@ -258,11 +258,11 @@ async fn another_deliver_than_that_of_the_consumer_is_noted() -> Result<()> {
     add(&world, "deliver = \"all\"")?;
     let mut relay = world.run().await?;
     shows(&world.centrifugo, CHANNEL, 1..=3).await?;
-    ensure!(!relay.logged("goes on where it stands"), "{:#?}", relay.log());
+    ensure!(!relay.logged("continues at its position"), "{:#?}", relay.log());
     ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
     add(&world, "deliver = { sequence = 1 }")?;
     let relay = world.run().await?;
-    let note = "is there, made to deliver all, and goes on where it stands";
+    let note = "already exists, was created to deliver all, and continues at its position";
     relay.has_logged(SOON, note).await?;
     noted_by_check(&world, note)
 }
@@ -414,7 +414,7 @@ async fn what_a_stream_removed_that_a_module_reads_in_part_is_a_warning_without_
     relay
         .has_logged(
             SOON,
-            "the stream's limits removed messages before they could be read; how many",
+            "the stream's limits removed messages before they could be read; it is unknown how many",
         )
         .await?;
     let status = relay.status().await?;
@@ -513,7 +513,7 @@ async fn what_is_zero_or_empty_is_not_taken_for_something(api: Api) -> Result<()
             "{letter:?}"
         );
         ensure!(
-            reason.contains("version 0 is no version for Centrifugo") && reason.contains("count from 1"),
+            reason.contains("Centrifugo treats version 0 as no version") && reason.contains("count from 1"),
             "{reason}"
         );
     }

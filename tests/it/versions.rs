@@ -24,7 +24,7 @@ const CHANNELS: u64 = 50;
 
 /// The beginning of what the relay logs before and after it held messages back.
 const HOLDING: &str = "holding new messages back until the ";
-const HELD: &str = "the unacknowledged messages have come again";
+const HELD: &str = "the unacknowledged messages have been redelivered";
 
 /// Runs the test on all versions at once.
 async fn on_each(test: impl AsyncFn(NatsVersion) -> Result<()>) -> Result<()> {
@@ -247,7 +247,7 @@ async fn standby_on_a_server_that_is_too_old_for_it_is_refused_with_the_version_
         let checked = world.home.command(["check", "--online"]).output()?;
         let told = String::from_utf8_lossy(&checked.stdout).into_owned();
         ensure!(
-            told.contains("the server can tell which relay reads") == resets(version),
+            told.contains("the server supports pinned consumers") == resets(version),
             "{told}"
         );
         ensure!(told.contains("2.14.3 or later") != resets(version), "{told}");
@@ -413,11 +413,7 @@ async fn a_relay_killed_while_it_holds_back_is_followed_by_one_that_begins_again
 
         world.centrifugo.behave(|_| Plan::execute());
         let relay = world.run().await?;
-        ensure!(
-            relay.logged("gave the consumer back its settings"),
-            "{:#?}",
-            relay.log()
-        );
+        ensure!(relay.logged("restored the consumer's settings"), "{:#?}", relay.log());
         world.all_acked(SOON, STREAM, MODULE).await?;
         let settings = world.consumer(STREAM, MODULE).await?.config;
         ensure!(settings.max_ack_pending == i64::try_from(WINDOW)?, "{settings:?}");

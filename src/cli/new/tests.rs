@@ -133,13 +133,13 @@ fn nothing_is_made_where_something_is_wrong() {
     for name in [
         "fn", "serde", "test", "Self", "self", "super", "crate", "Cargo", "cargo",
     ] {
-        refused(name, None, 2, "must be another");
+        refused(name, None, 2, "must be a different one");
     }
     refused(
         "..",
         None,
         2,
-        "DIR/.. does not end with the module's name, which must begin",
+        "DIR/.. does not end with the module's name, which must start",
     );
     refused(
         "shop",

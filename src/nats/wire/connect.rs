@@ -41,17 +41,17 @@ pub(super) struct Ready {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("the address {0:?} of a NATS server is no URL")]
+    #[error("the address {0:?} of a NATS server is not a URL")]
     Address(String),
     #[error("looking up the address of {0} failed")]
     LookUp(String, #[source] io::Error),
-    #[error("{0} did not take the connection within {limit:?}", limit = PATIENCE)]
+    #[error("{0} did not accept the connection within {limit:?}", limit = PATIENCE)]
     Late(String),
     #[error("connecting to {0} failed")]
     Io(String, #[source] io::Error),
     #[error("{0} refused the connection: {1}")]
     Refused(String, String),
-    #[error("{0} is no NATS server: {1}")]
+    #[error("{0} is not a NATS server: {1}")]
     Foreign(String, String),
     #[error("setting up TLS for NATS failed: {0}")]
     Tls(String),
@@ -70,7 +70,7 @@ pub(super) async fn connect(nats: &Nats) -> Result<Ready, ConnectError> {
                 debug!(
                     server,
                     error = &error as &dyn std::error::Error,
-                    "no connection to this server"
+                    "cannot connect to this server"
                 );
                 last = Some(error);
             }
@@ -190,7 +190,7 @@ async fn shake_hands(tcp: TcpStream, target: Target<'_>, config: &config::Nats) 
     let info = match plain.next().await? {
         Operation::Info(info) => serde_json::from_slice::<Info>(&info).map_err(|error| target.foreign(&error))?,
         Operation::Error(error) => return Err(ConnectError::Refused(target.name.to_owned(), error)),
-        other => return Err(target.foreign(&format!("{other:?} came first"))),
+        other => return Err(target.foreign(&format!("it sent {other:?} first"))),
     };
     let tls_required = info.tls_required || target.tls_required;
     let mut shaking = match plain.socket {
@@ -303,7 +303,7 @@ fn sign_in(auth: &NatsAuth, nonce: &str) -> Result<Auth, ConnectError> {
         }
         NatsAuth::Credentials(text) => {
             let (jwt, seed) = in_credentials(text.expose()).ok_or_else(|| {
-                ConnectError::Credentials("the credentials do not hold a user's JWT and its seed".to_owned())
+                ConnectError::Credentials("the credentials do not contain a user's JWT and its seed".to_owned())
             })?;
             let (_, signature) = sign(seed)?;
             Auth {

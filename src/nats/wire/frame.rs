@@ -88,7 +88,7 @@ impl Frame {
 
 /// The bytes are not the NATS protocol, so the start of the next operation is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the server sent what is not the protocol of NATS: {0}")]
+#[error("the server sent something that is not the NATS protocol: {0}")]
 pub struct Malformed(String);
 
 /// Splits operations off the front of a buffer.

@@ -88,12 +88,12 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
                     "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?"
                 }
                 StatusCode::NOT_FOUND => {
-                    "is this the address, port and path of its HTTP API, and is `http_api` not disabled?"
+                    "is this the address, port and path of its HTTP API, and is `http_api` enabled?"
                 }
-                _ => "is this the address of its HTTP API, and not of something before it?",
+                _ => "is this the address of its HTTP API, and not of a proxy in front of it?",
             };
             Ok(Answer::Denied {
-                reason: format!("Centrifugo at {url} lets nothing in ({}): {hint}", excerpt()),
+                reason: format!("Centrifugo at {url} refuses every request ({}): {hint}", excerpt()),
             })
         }
         Class::Lost => Err(excerpt()),
@@ -106,7 +106,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     while let Some(part) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
         if body.len() + part.len() > limit {
             return Err(format!(
-                "HTTP {}: the answer is larger than {limit} bytes, and that of Centrifugo would not be",
+                "HTTP {}: the answer is larger than {limit} bytes, which no answer of Centrifugo is",
                 response.status()
             ));
         }

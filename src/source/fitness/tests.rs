@@ -160,9 +160,9 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
         }),
     ];
     assert_snapshot!(told.join("\n"), @r#"
-    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for so long, and what is stored before one reads again would be lost; take that limit from the stream, or set `deliver = "all"` in the module's .toml
-    warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for so long, and all from where `deliver` says is published again; take that limit from the stream
-    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for so long, and what is stored before one reads again would be lost; take that limit from the stream
+    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before one reads again would be lost; remove that limit from the stream, or set `deliver = "all"` in the module's .toml
+    warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and everything from where `deliver` says is published again; remove that limit from the stream
+    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before one reads again would be lost; remove that limit from the stream
     good
     "#);
     let in_memory = |deliver: Deliver, replicas: usize, storage: StorageType| {
@@ -186,9 +186,9 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
         in_memory(Deliver::New, 1, StorageType::Memory),
     ];
     assert_snapshot!(told.join("\n"), @r#"
-    refused: the consumer `slipring-orders` of the stream `ORDERS` already exists with settings that would break ordering or delivery: mem_storage is set, so that a restart of the server forgets where the module stands, and messages would be lost; delete it, or name another with `consumer` in the module's .toml
-    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart they forget where the module stands, and messages would be lost; delete it, and the relay makes one that is stored
-    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart they forget where the module stands, and all from where `deliver` says would be published again; delete it, and the relay makes one that is stored
+    refused: the consumer `slipring-orders` of the stream `ORDERS` already exists with settings that would break ordering or delivery: mem_storage is set, so a restart of the server would lose the module's position, and with it messages; delete it, or name another with `consumer` in the module's .toml
+    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart, the module's position is lost, and messages would be lost; delete it, and the relay creates one that is stored
+    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart, the module's position is lost, and everything from where `deliver` says would be published again; delete it, and the relay creates one that is stored
     good
     "#);
 }
@@ -216,8 +216,8 @@ fn a_smaller_limit_than_the_window_is_noted_with_the_key_of_the_smallest() {
     let (of_stream, told) = limited(1_000, 2_000);
     assert_eq!(of_stream, 1_000);
     assert_snapshot!([told, limited(1_000, 500).1].join("\n"), @r#"
-    noted: the stream `ORDERS` allows a consumer 1000 unacknowledged messages (`consumer_limits.max_ack_pending`), and the module's `window` is 4096: it reads 1000 ahead; set `window = 1000`, or raise that limit
-    noted: the account allows a consumer 500 unacknowledged messages (`max_ack_pending`), and the module's `window` is 4096: it reads 500 ahead; set `window = 500`, or raise that limit
+    noted: the stream `ORDERS` allows a consumer 1000 unacknowledged messages (`consumer_limits.max_ack_pending`), but the module's `window` is 4096: it reads only 1000 ahead; set `window = 1000`, or raise that limit
+    noted: the account allows a consumer 500 unacknowledged messages (`max_ack_pending`), but the module's `window` is 4096: it reads only 500 ahead; set `window = 500`, or raise that limit
     "#);
 }
 
@@ -249,11 +249,11 @@ fn what_else_is_said() {
         of_stream(Deliver::All, |stream| stream.retention = RetentionPolicy::WorkQueue),
     ];
     assert_snapshot!(told.join("\n"), @r#"
-    refused: the consumer `slipring-orders` of the stream `ORDERS` is paused until 2026-11-28T13:00:00Z (`pause_until`); `nats consumer resume ORDERS slipring-orders` ends that
+    refused: the consumer `slipring-orders` of the stream `ORDERS` is paused until 2026-11-28T13:00:00Z (`pause_until`); to resume it, run `nats consumer resume ORDERS slipring-orders`
     good
-    warned: the consumer `slipring-orders` of the stream `ORDERS` has `num_replicas` = 1, and its stream 3: with that server, where the module stands is lost; set it to 0, which is as many as the stream has
-    noted: the consumer `slipring-orders` of the stream `ORDERS` is there, made to deliver what follows the sequence 7, and goes on where it stands: `deliver` in the module's .toml says where one begins that is not there; to begin anew, delete it, or name another with `consumer`
-    refused: the stream `ORDERS` is a work queue, which can be read from its beginning only; set `deliver = "all"` in the module's .toml
+    warned: the consumer `slipring-orders` of the stream `ORDERS` has `num_replicas` = 1, but its stream has 3: if that server is lost, so is the module's position; set it to 0, which means as many as the stream has
+    noted: the consumer `slipring-orders` of the stream `ORDERS` already exists, was created to deliver messages from the sequence 7 on, and continues at its position: `deliver` in the module's .toml only applies to a new consumer; to start over, delete it, or name another with `consumer`
+    refused: the stream `ORDERS` is a work queue, which can only be read from its beginning; set `deliver = "all"` in the module's .toml
     good
     "#);
 }

@@ -125,7 +125,7 @@ async fn an_end_is_told_with_its_cause() -> Result<()> {
     // The requested messages will never come.
     wire.publish("secret", "reply", b"");
     let end = tokio::time::timeout(SOON, wire.next()).await.context("it ends")?;
-    let words = "the server says: Permissions Violation for Publish to \"secret\"";
+    let words = "the server reported: Permissions Violation for Publish to \"secret\"";
     ensure!(end.as_ref().is_err_and(|end| end.to_string() == words), "{end:?}");
     ensure!(wire.next().await == end, "and says so again");
 

@@ -321,9 +321,11 @@ impl Relay {
     }
 }
 
-/// Returns the address in the relay's line `… admin listening … address=127.0.0.1:41234`, as text or as JSON.
+/// Returns the address in the relay's line `… admin server listening … address=127.0.0.1:41234`, as text or as JSON.
 fn admin_address(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once("admin listening").and(line.split_once("address"))?;
+    let (_, rest) = line
+        .split_once("admin server listening")
+        .and(line.split_once("address"))?;
     let address = rest.trim_start_matches(['"', '=', ':', ' ']);
     let end = address
         .find(|c: char| !(c.is_ascii_hexdigit() || "[]:.".contains(c)))
@@ -337,9 +339,9 @@ mod tests {
 
     #[test]
     fn finds_the_address_in_a_line_of_either_format() {
-        let text = "2026-11-23T21:35:04Z  INFO admin listening address=127.0.0.1:41234 pid=7";
-        let json = r#"{"level":"INFO","fields":{"message":"admin listening","address":"127.0.0.1:41234"}}"#;
-        let first = r#"{"address":"[::1]:8787","message":"admin listening"}"#;
+        let text = "2026-11-23T21:35:04Z  INFO admin server listening address=127.0.0.1:41234 pid=7";
+        let json = r#"{"level":"INFO","fields":{"message":"admin server listening","address":"127.0.0.1:41234"}}"#;
+        let first = r#"{"address":"[::1]:8787","message":"admin server listening"}"#;
         assert_eq!(admin_address(text), Some("127.0.0.1:41234"));
         assert_eq!(admin_address(json), Some("127.0.0.1:41234"));
         assert_eq!(admin_address(first), Some("[::1]:8787"));
@@ -357,7 +359,7 @@ mod tests {
     async fn a_relay_is_run_in_its_home_and_stopped() {
         let script = r#"trap 'echo draining; kill $!; exit 0' TERM
 echo "$COLOUR" $(ls)
-echo "INFO admin listening address=127.0.0.1:9"
+echo "INFO admin server listening address=127.0.0.1:9"
 sleep 1000 & wait"#;
         let mut home = stand_in(script);
         home.env("COLOUR", "blue");

@@ -12,7 +12,10 @@ pub(super) fn judge(status: &Status, url: &Url) -> Result<Answer, String> {
     match of_grpc(status.code(), status.message()) {
         Class::Refused(status) => Ok(Answer::Refused { status, reason: said }),
         Class::Denied => Ok(Answer::Denied {
-            reason: format!("Centrifugo at {url} lets nothing in ({said}): {}", hint(status.code())),
+            reason: format!(
+                "Centrifugo at {url} refuses every request ({said}): {}",
+                hint(status.code())
+            ),
         }),
         Class::Lost | Class::Read if speaks_http_1(&said) => Err(format!(
             "{said}; is this the port of its HTTP API? Its GRPC API has another one (`grpc_api.port`, 10000 by default)"

@@ -192,6 +192,6 @@ fn a_port_is_assumed_and_a_path_is_refused() {
     assert_eq!(server("grpcs://c.example").unwrap(), "https://c.example:10000/");
     assert_eq!(
         server("grpc://c/api").unwrap_err().to_string(),
-        "`grpc://c/api` is not an endpoint of Centrifugo's API: `http://host:8000` or `grpc://host:10000` would be one"
+        "`grpc://c/api` is not an endpoint of Centrifugo's API: it must be a URL such as `http://host:8000` or `grpc://host:10000`"
     );
 }

@@ -27,7 +27,7 @@ pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection
 /// Centrifugo, or a proxy in front of it, refused a request that carried this one publication.
 pub(super) fn by_status(status: u16, reason: &str, channel: &Arc<str>) -> Rejection {
     let hint = match status {
-        413 => ": the publication is larger than what Centrifugo or a proxy before it accepts",
+        413 => ": the publication is larger than what Centrifugo or a proxy in front of it accepts",
         _ => ": it could not be read; JSON nested deeper than 10,000 levels is one reason",
     };
     Rejection {
