@@ -44,8 +44,10 @@ fn an_endless_loop_ends_at_the_time_out() {
 #[test]
 fn a_call_that_gets_no_processor_is_not_ended() {
     let guest = Guest {
-        transform: "(local.set $left (i32.const 20000000))
-            (loop (br_if 0 (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        transform: "(local.set $left (i64.const 20000000))
+            (loop
+                (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+                (br_if 0 (i64.ne (local.get $left) (i64.const 0))))
             (call $result (i32.const 0) (call $publication) (i32.const 1))",
         ..Guest::default()
     };
