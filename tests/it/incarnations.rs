@@ -69,7 +69,7 @@ async fn a_stream_made_anew_is_read_from_its_beginning_and_its_sequences_are_not
     world.publish(numbers(51..=100)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=100).await?;
     settled(&world, STREAM, CONSUMER).await?;
-    relay.has_logged(SOON, "made anew").await?;
+    relay.has_logged(SOON, "the stream was recreated").await?;
     Ok(())
 }
 

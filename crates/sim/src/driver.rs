@@ -202,7 +202,7 @@ impl Driver {
             if self.world.now > self.world.faults_end + PATIENCE {
                 let relays: Vec<_> = self.relays.iter().map(Process::state).collect();
                 return Err(format!(
-                    "still at work long after the faults ended: {relays:?}, {} messages to come, {:?}",
+                    "still running long after the faults ended: {relays:?}, {} messages to come, {:?}",
                     self.unpublished, self.world.jetstream
                 ));
             }
@@ -545,7 +545,7 @@ impl Fault {
             Self::ServerRestart => "NATS restarted",
             Self::LeaderChange => "leader changed",
             Self::LostDelivery => "delivery to lose",
-            Self::Recreate => "stream made anew",
+            Self::Recreate => "stream recreated",
             Self::RollBack => "stream rolled back",
             Self::Purge => "stream purged",
             Self::Expire => "messages expired",

@@ -56,7 +56,7 @@ const FAULTS: &[&str] = &[
     "reset",
     "silence",
     "stray ack",
-    "stream made anew",
+    "stream recreated",
     "stream purged",
     "stream rolled back",
     "swap",

@@ -222,7 +222,7 @@ impl<R: Clone> Flow<R> {
     /// Starts an epoch. Returns false if the epoch cannot be used.
     pub fn begin(&mut self, stream: StreamIdentity, again: Again) -> bool {
         if self.stream.is_some_and(|known| known != stream) {
-            self.renew("the stream was made anew, and its sequences name other messages now");
+            self.renew("the stream was recreated, so its sequences now belong to other messages");
             return false;
         }
         // In later epochs the window knows what came before.
@@ -276,12 +276,12 @@ impl<R: Clone> Flow<R> {
                 Arrival::Pending => {}
                 Arrival::Settled(receipt) => self.ack(receipt),
                 Arrival::Misplaced => {
-                    self.renew("JetStream delivered a message between two that it had delivered one after the other");
+                    self.renew("JetStream delivered a message between two that it had delivered back to back");
                     // The messages before this one have a place in the window and must leave it.
                     break;
                 }
                 Arrival::Reused => {
-                    self.renew("the stream was rolled back, and its sequences name other messages now");
+                    self.renew("the stream was rolled back, so its sequences now belong to other messages");
                     break;
                 }
             }

@@ -145,7 +145,7 @@ impl Driver {
             self.now = time;
             if self.now > self.start + PATIENCE {
                 return Err(format!(
-                    "still at work long after the faults ended: {:?}",
+                    "still running long after the faults ended: {:?}",
                     self.scheduler
                 ));
             }
