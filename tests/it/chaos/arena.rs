@@ -272,7 +272,7 @@ impl Arena {
 
 /// Writes a file into the directory that `CHAOS_LOGS` names, if it is set.
 fn keep(name: &str, content: &[u8]) -> Result<()> {
-    let Some(directory) = std::env::var_os("CHAOS_LOGS") else {
+    let Some(directory) = std::env::var_os("CHAOS_LOGS").filter(|directory| !directory.is_empty()) else {
         return Ok(());
     };
     let file = Path::new(&directory).join(name);
