@@ -287,7 +287,7 @@ async fn without_a_module_cases_are_samples_and_what_is_not_there_is_named() -> 
     )?;
     exits(&output, 0)?;
     ensure!(
-        stderr(&output).starts_with("there is no module in .: "),
+        stderr(&output).starts_with("there is no module in ., so"),
         "{}",
         stderr(&output)
     );
