@@ -23,7 +23,7 @@ use crate::transform::Engine;
 /// Check the configuration and every module, without a server
 ///
 /// Reads slipring.toml and each NAME.toml in the modules directory and reports all mistakes in them. Compiles each NAME.wasm and
-/// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` for the other of its two files.
+/// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` (one of the two files is missing).
 ///
 /// With --online it also checks that NATS has JetStream, that the settings of each module's stream and consumer keep the relay's
 /// promises, and that Centrifugo accepts the API key.

@@ -17,7 +17,13 @@ use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 #[command(name = "slipring", version, propagate_version = true, after_long_help = HELP)]
 pub struct Cli {
     /// Format of the log lines on standard error
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Global options"
+    )]
     log_format: Format,
     #[command(subcommand)]
     command: Command,

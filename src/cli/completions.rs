@@ -10,10 +10,11 @@ use super::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  source <(slipring completions bash)                  # in ~/.bashrc
-  slipring completions zsh > ~/.zfunc/_slipring        # a directory of zsh's $fpath
+  source <(slipring completions bash)            # in ~/.bashrc
+  slipring completions zsh > ~/.zfunc/_slipring  # a directory of zsh's $fpath
   slipring completions fish > ~/.config/fish/completions/slipring.fish")]
 pub struct Args {
+    /// The shell
     shell: Shell,
 }
 

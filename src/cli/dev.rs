@@ -37,12 +37,12 @@ use crate::message::Message;
 
 /// Build a module and run its cases on every save
 ///
-/// Watches the module's folder. On every save it builds the module, runs the cases in `cases/`, and shows the outcome of each: the
-/// whole outcome the first time, and from then on the difference from before the save. A changed case or .toml is used without a
-/// build. When a build fails, the compiler's output is shown, and the last module that was built stays in use.
+/// Watches the module's folder. On every save it builds the module and runs the cases in `cases/`. It shows the full outcome of each
+/// case at first, then only what the last save changed. If only a case or the .toml changed, the cases run without a build. When a
+/// build fails, the compiler's output is shown, and the last module that was built stays in use.
 ///
-/// With --nats it also shows what the module makes of the messages of its stream as they arrive. The module's .toml names the stream
-/// and the subjects; slipring.toml says where NATS is. Nothing is acknowledged or published, and no consumer moves.
+/// With --nats it also runs the module on the messages of its stream as they arrive, and shows the outcomes. The module's .toml names
+/// the stream and the subjects. The NATS address comes from slipring.toml. Nothing is acknowledged or published, and no consumer moves.
 ///
 /// Files that .gitignore names are not watched, and neither are `target` and `node_modules`. For a MODULE.wasm, only the file itself,
 /// its .toml and `cases/` are watched. Ctrl-C ends the command.
@@ -56,7 +56,7 @@ pub struct Args {
     /// The module's folder, or a module that something else builds
     #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
-    /// Also show what the module makes of its stream's messages as they arrive
+    /// Also run the module on its stream's messages as they arrive, and show the outcomes
     #[arg(long)]
     nats: bool,
     #[command(flatten)]

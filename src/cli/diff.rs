@@ -1,4 +1,4 @@
-//! `slipring diff`: compares what two modules make of the same messages. Both run over the messages one by one, and
+//! `slipring diff`: compares the outcomes of two modules for the same messages. Both run over the messages one by one, and
 //! nothing is published.
 
 mod compare;
@@ -28,30 +28,31 @@ use crate::message::Message;
 use crate::pipeline::Stamp;
 use crate::transform::Instance;
 
-/// Compare what two modules make of the same messages
+/// Compare the outcomes of two modules for the same messages
 ///
 /// Runs both modules over the last messages of a JetStream stream, or over the messages in a file. Reports how many outcomes are the
 /// same, and what changed in the others: the channels, the data, the version, the tags, the options (`delta`, `skip_history`, the
 /// module's own idempotency key), the number of publications, or their order on a channel. It also reports which messages are newly
-/// dropped, published or rejected (by the module itself, a trap such as a panic or too much memory, or a time-out), and which are no
-/// longer rejected. A message may count under several of these. JSON is compared by value: spaces and the order of keys make no
-/// difference. If the new module is clearly slower or faster, that is reported too.
+/// dropped, published or rejected, and which are no longer rejected. A rejection may come from the module itself, from a trap such as
+/// a panic or too much memory, or from a timeout. A message may count under several of these. JSON is compared by value: spaces and
+/// the order of keys make no difference. If the new module is clearly slower or faster, that is reported too.
 ///
 /// Nothing is published, and nothing in the stream changes: no message is acknowledged and no consumer moves. Each module has the
-/// settings and limits of the .toml beside it; a module without a .toml uses the other's. `max_age` is ignored. slipring.toml says
-/// where NATS is.
+/// settings and limits of the .toml beside it; a module without a .toml uses the other's. `max_age` is ignored. The NATS
+/// address comes from slipring.toml.
 ///
-/// The exit code is 0 whether the modules differ or not. For scripts, --exit-code makes it 1 if they differ or if there was no message.
-/// If a line of the file is not a message, it is reported, the other lines are compared, and the exit code is 1.
+/// Exits with 0 even if the modules differ. With --exit-code, for scripts, exits with 1 if they differ or if no message was compared.
+/// Always exits with 1 if a line of the file is not a message: that line is reported, and the other lines are compared.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   slipring diff modules/orders.wasm target/wasm32-wasip2/release/orders.wasm
-  slipring diff orders-1.wasm orders-2.wasm --stream ORDERS --last 10000 --examples 1
+  slipring diff orders-1.wasm orders-2.wasm --last 10000 --examples 1
   slipring diff orders-1.wasm orders-2.wasm --cases samples.jsonl --exit-code
   slipring diff orders-1.wasm orders-2.wasm --json | jq .changed
 
-Each line of the file is a message in the format that `slipring try --help` describes.")]
+Each line of the file is a message in the format that `slipring try --help`
+describes.")]
 pub struct Args {
     /// The current module
     #[arg(value_name = "OLD.wasm")]

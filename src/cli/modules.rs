@@ -14,13 +14,14 @@ use crate::status::{ModuleStatus, RolledBack, VersionStatus};
 
 /// Show which version of each module is running, roll back, or retry
 ///
-/// A version is a .wasm file and its .toml. The command asks the relay at the address that `admin.listen` in the configuration names.
-/// It prints one line per module: the hashes of both files, since when the version has been running, and the version before it.
-/// Below are the versions that were refused or rolled back, with the reason.
+/// A version is a .wasm file and its .toml. The command connects to the relay at `admin.listen`, with the admin token if one is set.
+/// It prints one line per module: the hashes of both files, when the version started, and the previous version. Under the table it
+/// prints the versions that were refused or rolled back, with the reason.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A new version is tried on the last messages before it takes over, and watched for
-a while afterwards (`probe`, `watch` and `watch_max_rejects` in the module's .toml).
+A new version is tried on the last messages before it takes over, and watched
+for a while afterwards (`probe`, `watch` and `watch_max_rejects` in the module's
+.toml).
 
 Examples:
   slipring modules
@@ -41,17 +42,17 @@ pub struct Args {
 enum Verb {
     /// Roll back to the previous version
     ///
-    /// Its files are kept in `modules.versions_dir`. The files in the modules directory stay there, and are not loaded again until
-    /// they change, or until `slipring modules retry`.
+    /// Its files are kept in `modules.versions_dir`. The files in the modules directory stay. They are loaded again when they change,
+    /// or when you run `slipring modules retry`.
     Rollback {
         /// The module
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Load the files in the modules directory again after a rollback or a refusal, or resume a halted module
+    /// Retry the files in the modules directory, or resume a halted module
     ///
-    /// A version that was rolled back or refused is tried like every new version, and may be refused again. A halted module whose files
-    /// have not changed resumes with the message that halted it.
+    /// Loads the files again after a rollback or a refusal. Their version is tried like every new version, and may be refused again. A
+    /// halted module whose files have not changed resumes with the message that halted it.
     Retry {
         /// The module
         #[arg(value_name = "NAME")]

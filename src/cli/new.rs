@@ -25,8 +25,8 @@ use crate::config;
 /// configuration. Prints what to type next.
 ///
 /// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet. A copy of its sources goes into the new folder,
-/// unless --sdk names another place. A module in any other language has a file `build`, which says what it needs and fetches what
-/// it can.
+/// unless --sdk names another place. A module in any other language has a script `build`. It tells you which tools are missing, and
+/// downloads what it can.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -47,7 +47,7 @@ pub struct Args {
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let language = LANGUAGES.into_iter().find(|language| language.name == args.lang);
-    let language = language.context("the language is one of those that the command line allows")?;
+    let language = language.with_context(|| format!("there is no template for the language {}", args.lang))?;
     let name = name(&args.path, &language)?;
     if args.path.exists() {
         return Err(anyhow!(

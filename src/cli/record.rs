@@ -33,22 +33,26 @@ use crate::nats::Nats;
 /// case's `expect`: review it before you commit. Without a module, the cases have no `expect`. Nothing changes in JetStream: no
 /// message is acknowledged and no consumer moves.
 ///
-/// Cases are committed, and many people read them. --redact replaces data that must not be in them: a string by "redacted", a number
-/// by 0, an object by an empty one (its keys can give away as much), and a list by a list of as many such values. Nothing else changes.
-/// The module's outcome is that of the redacted message. If none of the messages has the field, nothing is written.
+/// Cases end up in Git, where many people read them. --redact replaces sensitive values: a string becomes "redacted", a number 0 and
+/// an object {}, because its keys can give away as much. In a list, each element is replaced the same way. Nothing else changes. The
+/// module runs on the redacted message. If none of the messages has the field, nothing is written.
 ///
-/// The search covers headers and payloads, JSON in them, JSON in strings there, base64 of that, and so on. A text that is not JSON
-/// and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message whose payload is not a JSON object or list
-/// cannot be searched and is left out. Subjects, and copies of the data in other fields, are never redacted: both are reported.
+/// The search covers headers and payloads. It also looks inside JSON that is stored as a string or as base64, at any depth. A text
+/// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message whose payload is not a
+/// JSON object or list cannot be searched and is left out.
+///
+/// Subjects are not redacted, and neither are other fields that contain the same value. The command lists both: check them yourself.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").args(["last", "seq", "dead_letter"]).required(true))]
 #[command(after_long_help = "\
-A field to redact is the name of a header, or of a key anywhere in the payload, in upper or
-lower case. `customer.email` is the key `email` inside `customer`, also inside lists.
+A field to redact is the name of a header, or of a key anywhere in the payload,
+in upper or lower case. `customer.email` is the key `email` inside `customer`,
+also inside lists.
 
 Examples:
   slipring record --last 50
-  slipring record --stream ORDERS --last 50 --subject 'orders.*.paid' --redact customer.email --redact Authorization
+  slipring record --stream ORDERS --last 50 --subject 'orders.*.paid'
+  slipring record --last 50 --redact customer.email --redact Authorization
   slipring record --seq 42
   slipring record --dead-letter 17
   slipring record ../shop --last 10 --into ../shop/more-cases")]
@@ -65,7 +69,7 @@ pub struct Args {
     /// Record the stream's message with this sequence; can be repeated
     #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
     seq: Vec<u64>,
-    /// Record the dead letter with this number in `slipring dead-letters list`; can be repeated
+    /// Record the dead letter with this number, as shown by `slipring dead-letters list`; can be repeated
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     dead_letter: Vec<u64>,
     /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
@@ -74,7 +78,7 @@ pub struct Args {
     /// A field to redact; can be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact: Vec<String>,
-    /// A field to redact that may be missing from all messages; can be repeated
+    /// Like --redact, but no error if none of the messages has the field; can be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact_if_there: Vec<String>,
     /// Overwrite existing cases

@@ -12,9 +12,9 @@ use crate::status::{MemoryStatus, ModuleStatus, State, Status};
 
 /// Show the state of a running relay and its modules
 ///
-/// Asks the relay at the address that `admin.listen` in the configuration names, with the token if one is set. Prints one line per
-/// module: its state, the hash of its file, how many messages it received, published, dropped and rejected, and how far it is behind
-/// its stream. Below are the reasons why a module is not running.
+/// Connects to the relay at `admin.listen`, with the admin token if one is set. Prints one line per module: its state, the hash of its
+/// file, how many messages it received, published, dropped and rejected, and how far it is behind its stream. Under the table it says
+/// why a module is not running.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -18,9 +18,9 @@ use super::runner::Runner;
 
 /// Run a module's cases and show where the outcome differs from the expected one
 ///
-/// A case is a file cases/NAME.json: a message and the expected outcome. The module is built first (a crate with cargo for
-/// wasm32-wasip2, any other folder with its executable `build`). Then the built file runs as in the relay, with the settings and
-/// limits of its .toml.
+/// A case is a file cases/NAME.json: a message and the expected outcome. First the module is built: a crate with `cargo build` for
+/// wasm32-wasip2, any other folder with its executable `build`. Then the built file runs as in the relay, with the settings and limits
+/// of its .toml.
 ///
 /// A case without `expect` fails until --update adds the module's outcome; review it before you commit.
 ///
@@ -32,7 +32,9 @@ A case:
     \"message\": { \"subject\": \"orders.7\", \"data\": { \"id\": 7, \"status\": \"paid\" } },
     \"expect\": {
       \"outcome\": \"publish\",
-      \"publications\": [ { \"channels\": [\"orders:7\"], \"data\": { \"status\": \"paid\" } } ]
+      \"publications\": [
+        { \"channels\": [\"orders:7\"], \"data\": { \"status\": \"paid\" } }
+      ]
     }
   }
 

@@ -1,4 +1,4 @@
-//! `slipring try`: shows what a module makes of messages, which come as lines of JSON or from a stream.
+//! `slipring try`: shows what a module returns for messages, which come as lines of JSON or from a stream.
 
 mod requests;
 mod stored;
@@ -21,19 +21,18 @@ use crate::message::Outcome;
 use crate::pipeline::Stamp;
 use crate::transform::{Engine, Limits, Module};
 
-/// Show what a module makes of messages from a file or a stream
+/// Show what a module returns for messages from a file or a stream
 ///
 /// Reads messages as JSON, one per line, runs the module on each, and prints one line of JSON per message: the publications for
 /// Centrifugo, or that the message was dropped, or rejected and why. If the module has a .toml beside it, its settings and limits
-/// apply, but no .toml is needed. No server is needed either.
+/// apply, but it is optional. With a file, no server is needed.
 ///
 /// With --seq or --last the messages come from a JetStream stream, and nothing there changes: no message is acknowledged and no
-/// consumer moves. Each line then also has the `requests` that the relay would send to Centrifugo, with its idempotency keys (as the
-/// JSON of /api/batch; over GRPC the same as protobuf), the time of the call (`call_us`: with --seq the median of many calls), and the
-/// module's memory (`memory_bytes`). slipring.toml says where NATS is, and sets `publish`. `max_age` is ignored.
+/// consumer moves. Each line then has further fields, which are listed below. The NATS address and the keys of `[publish]` come from
+/// slipring.toml. `max_age` is ignored.
 ///
-/// A rejected message is a result, and the exit code is 0. If a line is not a message, it is reported, the other lines are run, and
-/// the exit code is 1. The module's own output appears on standard error.
+/// The exit code is 0 even if messages are rejected. If a line is not a message, it is reported, the other lines are run, and the exit
+/// code is 1. The module's own output appears on standard error.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("stored").args(["seq", "last"]))]
 #[command(after_long_help = "\
@@ -51,11 +50,20 @@ and may have
   stream          default: the one in the .toml, or TRY
   deliveries      default: 1
 
+With --seq or --last, each line of the output also has
+  requests        the bodies that the relay would send to Centrifugo's
+                  /api/batch, with its idempotency keys; over GRPC it sends
+                  the same content as protobuf
+  call_us         the time of the call; with --seq the median of many calls
+  memory_bytes    the module's memory
+
 Examples:
   slipring try modules/orders.wasm samples.jsonl
-  echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' | slipring try orders.wasm | jq .publications
+  echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' |
+    slipring try orders.wasm | jq .publications
   slipring try --stream ORDERS --seq 42 modules/orders.wasm | jq .
-  slipring try --last 1000 modules/orders.wasm | jq -c 'select(.outcome == \"reject\")'")]
+  slipring try --last 1000 modules/orders.wasm |
+    jq -c 'select(.outcome == \"reject\")'")]
 pub struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]

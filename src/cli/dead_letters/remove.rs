@@ -11,8 +11,8 @@ use super::{Session, count, show};
 
 /// Remove dead letters for good
 ///
-/// Removes the dead letters with the given numbers or, with --yes, all that match the filters. With filters but without --yes it
-/// prints how many would be removed, and removes nothing.
+/// Select the dead letters by number, by filters, or with --all: one of the three is required. Those with the given numbers are
+/// removed at once. With filters or --all, the command prints how many would be removed, and removes them only with --yes.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

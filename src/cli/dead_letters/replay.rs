@@ -26,8 +26,11 @@ use crate::shutdown::Shutdown;
 /// Publish dead letters through the current version of their modules
 ///
 /// Reads NAME.wasm and NAME.toml from the modules directory, runs each message through its module, and publishes the publications
-/// that failed before. Each channel gets them in the order of the messages in their stream. A dead letter is removed when all its
-/// publications are confirmed, or when the module drops it. A message that is rejected again stays, and is printed with the new reason.
+/// that failed before. If these files were rolled back, the running version is used instead. Each channel gets the publications in the
+/// order of the messages in their stream. A dead letter is removed when all its publications are confirmed, or when the module drops
+/// it. A message that is rejected again stays, and is printed with the new reason.
+///
+/// Select the dead letters by number, by filters, or with --all: one of the three is required.
 ///
 /// If Centrifugo refused only some of a message's publications, the dead letter says which. A channel on which all were confirmed
 /// gets nothing more, whatever the module returns now. A channel on which all were refused, or a new channel, gets all of them. If
@@ -37,10 +40,10 @@ use crate::shutdown::Shutdown;
 /// but not yet removed is published again with the same key, so Centrifugo shows it only once (within five minutes). Ctrl-C finishes
 /// what is in flight; a second Ctrl-C exits at once. While Centrifugo is unavailable, the replay waits.
 ///
-/// A relay may run at the same time. The module's `max_age` is ignored, because dead letters are old. Messages that followed them on
-/// their channels have been shown, and are not shown again.
+/// A relay may run at the same time. The module's `max_age` is ignored, because dead letters are old. A replayed publication appears
+/// after later ones on its channel, because those were shown before and are not shown again.
 ///
-/// Exits with 1 if a message was rejected again, or if any are left.
+/// Exits with 1 if a message was rejected again, or if the replay stopped and left dead letters.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -28,11 +28,13 @@ Examples:
   slipring dead-letters show 17 --payload > order.json
   slipring dead-letters show 17 18 --json | jq .reason
 
-With --json, `slipring try` can read `subject`, `headers`, `stream`, `sequence`, `timestamp` and the payload:
+`slipring try` can read these fields of the output of --json:
   slipring dead-letters show 17 --json |
-    jq -c '{subject, headers, stream, sequence, timestamp, payload}' | slipring try orders.wasm
+    jq -c '{subject, headers, stream, sequence, timestamp, payload}' |
+    slipring try orders.wasm
 
-A message that cannot be read is shown as bytes: `headers_base64`, and `subject_base64` if the subject is not a line of text.")]
+With --json, a message that cannot be read is shown as bytes: `headers_base64`,
+and `subject_base64` if the subject is not a line of text.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
