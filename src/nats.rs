@@ -194,6 +194,7 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
         Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
             warn!(%event, "the NATS client reported a problem")
         }
-        Event::LameDuckMode | Event::Draining => info!(%event, "the NATS client reported an event"),
+        Event::LameDuckMode => info!("the NATS server is about to shut down (lame duck mode)"),
+        Event::Draining => info!("draining the connection to NATS"),
     }
 }

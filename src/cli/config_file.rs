@@ -31,7 +31,7 @@ impl ConfigFile {
     pub fn load(&self) -> Result<Config, Failure> {
         let config = config::load(self.config.as_deref(), env::vars_os())?;
         for variable in &config.unknown_variables {
-            tracing::warn!(variable, "this variable sets no key");
+            tracing::warn!(variable, "unknown variable: it matches no key of the configuration");
         }
         Ok(config)
     }

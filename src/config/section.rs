@@ -88,7 +88,7 @@ impl<'a> Document<'a> {
         for (name, stray) in self.strays() {
             if let Stray::Mistake(hint) = stray {
                 let place = Place::Variable { name: name.clone() };
-                self.report(place, "", format!("this variable sets no key{hint}"));
+                self.report(place, "", format!("this variable matches no key{hint}"));
             }
         }
         self.problems()

@@ -167,7 +167,7 @@ impl DeadLetters {
             source: error.into(),
         })?;
         if !self.ready.swap(true, Ordering::Relaxed) {
-            info!(stream = self.stream, "dead letters go to this stream");
+            info!(stream = self.stream, "storing dead letters in this stream");
         }
         Ok(())
     }

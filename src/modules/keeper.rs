@@ -173,7 +173,7 @@ impl Keeper {
                 module = self.name,
                 sha256 = version.id.wasm_sha256,
                 reason = %error,
-                "gave up loading a version"
+                "stopped loading this version"
             ),
             Err(error) => {
                 self.refuse(&error).await;
@@ -291,9 +291,9 @@ impl Keeper {
             Ok(known) => Some(known),
             Err(error) => {
                 let error = &*error as &dyn std::error::Error;
-                info!(
+                warn!(
                     module = self.name,
-                    error, "the previous version cannot be loaded, so the new one is not watched"
+                    error, "cannot load the previous version, so the new one cannot be rolled back automatically"
                 );
                 None
             }
@@ -335,7 +335,10 @@ impl Keeper {
     async fn block(&mut self, candidate: Candidate, taken: Taken) {
         if taken.leaving {
             let reason = format!("waiting for the module `{}` to finish with the consumer", taken.by);
-            info!(module = self.name, reason, "the module starts later");
+            info!(
+                module = self.name,
+                reason, "this version starts when its consumer is free"
+            );
             if self.running.is_none() {
                 self.board.set_state(State::Starting, Some(reason));
             }

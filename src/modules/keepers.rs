@@ -97,7 +97,7 @@ fn tell_broken(name: &str, error: &JoinError) {
     error!(
         module = name,
         %error,
-        "the keeper of a module failed unexpectedly, which is a bug in Slipring; restarting it"
+        "the task that supervises a module failed unexpectedly, which is a bug in Slipring; restarting it"
     );
 }
 

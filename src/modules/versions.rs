@@ -200,7 +200,7 @@ impl Versions {
                 module = self.name,
                 dir = %self.files.dir().display(),
                 %error,
-                "failed to save which versions have been running; after a restart the relay will not know of this one"
+                "failed to save which versions have been running; after a restart the relay cannot roll back to this one"
             );
         }
     }

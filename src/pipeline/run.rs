@@ -238,7 +238,7 @@ impl Run<'_> {
                 let error: &dyn std::error::Error = &end;
                 warn!(
                     module = self.board.name(),
-                    error, "the epoch ended, starting the next one from the ack floor"
+                    error, "reading was interrupted, continuing from the ack floor"
                 );
                 self.run.over(Instant::now(), matches!(end, EpochEnd::Unpinned));
             }
@@ -521,7 +521,7 @@ impl Run<'_> {
                 messages,
                 first,
                 last,
-                "messages were left unsettled and unacknowledged: these stream sequences will be delivered again"
+                "messages were left unsettled and will be delivered again: the stream sequences from `first` to `last`"
             );
         }
         self.acks.flush().await;

@@ -17,7 +17,7 @@ pub(super) async fn greet(centrifugo: &Client, board: &StatusBoard) {
     let mut delay = FIRST_DELAY;
     while let Err(trouble) = centrifugo.probe().await {
         if said.as_ref() != Some(&trouble) {
-            warn!(trouble, "cannot publish to Centrifugo, retrying; messages wait");
+            warn!(trouble, "Centrifugo does not accept publications yet, retrying");
         }
         board.centrifugo_unreached(Some(trouble.clone()));
         said = Some(trouble);

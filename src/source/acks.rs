@@ -89,7 +89,7 @@ impl Acks {
         drop(sender);
         match timeout(FLUSH_TIMEOUT, &mut task).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "sending acks ended unexpectedly; their messages will be delivered again"),
+            Ok(Err(error)) => warn!(%error, "sending acks failed unexpectedly; their messages will be delivered again"),
             Err(_) => {
                 task.abort();
                 warn!("NATS did not confirm the last acks in time; their messages will be delivered again");

@@ -141,7 +141,7 @@ impl HoldBack<'_> {
                 warn!(
                     consumer = self.config.consumer,
                     lost = collection.give_up(),
-                    "some unacknowledged messages are not redelivered, so the stream no longer holds them; continuing \
+                    "some unacknowledged messages were not redelivered: the stream has probably removed them. Continuing \
                      without them"
                 );
             }

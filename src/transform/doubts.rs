@@ -35,7 +35,7 @@ impl Doubts {
             for doubt in of(publication).into_iter().flatten() {
                 let said = self.0.fetch_or(doubt.bit(), Ordering::Relaxed) & doubt.bit() != 0;
                 if !said {
-                    warn!(module, doubt = %doubt, "clients may not receive a publication; this is logged once");
+                    warn!(module, doubt = %doubt, "clients may not receive this kind of publication; each kind is logged once");
                 }
             }
         }

@@ -287,7 +287,7 @@ impl Pace {
             info!(
                 module,
                 average_ms = self.average.as_millis(),
-                "its calls take long: this thread yields to others"
+                "calls are slow, so this worker thread now runs at lower priority"
             );
             give_way();
         }

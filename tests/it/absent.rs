@@ -188,7 +188,9 @@ async fn centrifugo_absent_at_the_start() -> Result<()> {
     world.add_unruly("")?;
     let mut relay = world.home.run().await?;
     // Logged before there is a message to publish.
-    let line = relay.logs(SOON, "cannot publish to Centrifugo, retrying").await?;
+    let line = relay
+        .logs(SOON, "Centrifugo does not accept publications yet, retrying")
+        .await?;
     ensure!(line.contains(&world.centrifugo.url()), "{line}");
     not_ready(&relay, "- Centrifugo: ").await?;
 
@@ -220,7 +222,9 @@ async fn a_wrong_api_key() -> Result<()> {
     let mut relay = world.home.run().await?;
     let hint = "does `centrifugo.api_key_file` name a file that holds the value of Centrifugo's `http_api.key`?";
     // Logged once before there is a message to publish, and again when there is one.
-    let line = relay.logs(SOON, "cannot publish to Centrifugo, retrying").await?;
+    let line = relay
+        .logs(SOON, "Centrifugo does not accept publications yet, retrying")
+        .await?;
     ensure!(line.contains("401") && line.contains(hint), "{line}");
     not_ready(&relay, hint).await?;
     world.publish(numbers(1..=3)).await?;

@@ -194,7 +194,7 @@ async fn a_version_that_does_not_come_to_work_gives_way_to_a_newer_one() -> Resu
     world.home.replace_wasm("bad", &file)?;
     state(&relay, "bad", "running").await?;
     ensure!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
-    relay.has_logged(SOON, "gave up loading a version").await
+    relay.has_logged(SOON, "stopped loading this version").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -274,9 +274,9 @@ fn mistakes_in_the_environment_name_the_variable() {
     assert_snapshot!(with_env("", &env).unwrap_err(), @r#"
     SLIPRING_ADMIN__TOKEN: `admin.token` is empty; set it to the secret itself, or leave it unset
     SLIPRING_CENTRIFUGO__ENDPOINTS: `centrifugo.endpoints` is ""; it must be a URL such as "http://127.0.0.1:8000"
-    SLIPRING_NATS__SERVER: this variable sets no key; did you mean `SLIPRING_NATS__SERVERS`?
+    SLIPRING_NATS__SERVER: this variable matches no key; did you mean `SLIPRING_NATS__SERVERS`?
     SLIPRING_NATS__SERVERS: `nats.servers` is "b"; it must be a URL such as "nats://127.0.0.1:4222"
-    SLIPRING_NATS__TLS__CA: this variable sets no key; did you mean `SLIPRING_NATS__TLS__CA_FILE`?
+    SLIPRING_NATS__TLS__CA: this variable matches no key; did you mean `SLIPRING_NATS__TLS__CA_FILE`?
     SLIPRING_PUBLISH__MAX_BATCH: `publish.max_batch` is "many"; it must be a whole number from 1 to 5000
     SLIPRING_PUBLISH__MAX_IN_FLIGHT: `publish.max_in_flight` is 65; it must be a whole number from 1 to 64
     "#);
@@ -293,11 +293,11 @@ fn a_variable_that_sets_nothing_is_refused_if_it_looks_as_if_it_did() {
         ("SLIPRING_VERSION", "1.2"),
     ];
     assert_snapshot!(with_env("", &env).unwrap_err(), @r"
-    SLIPRING_CENTRIFUGO_API_KEY: this variable sets no key; did you mean `SLIPRING_CENTRIFUGO__API_KEY`?
-    SLIPRING_MAX_BATCH: this variable sets no key; did you mean `SLIPRING_PUBLISH__MAX_BATCH`?
-    SLIPRING_NATS_SERVERS: this variable sets no key; did you mean `SLIPRING_NATS__SERVERS`?
-    SLIPRING_STANDBY_ON: this variable sets no key; the keys of `standby` begin with `SLIPRING_STANDBY__`
-    slipring_admin__listen: this variable sets no key; did you mean `SLIPRING_ADMIN__LISTEN`?
+    SLIPRING_CENTRIFUGO_API_KEY: this variable matches no key; did you mean `SLIPRING_CENTRIFUGO__API_KEY`?
+    SLIPRING_MAX_BATCH: this variable matches no key; did you mean `SLIPRING_PUBLISH__MAX_BATCH`?
+    SLIPRING_NATS_SERVERS: this variable matches no key; did you mean `SLIPRING_NATS__SERVERS`?
+    SLIPRING_STANDBY_ON: this variable matches no key; the keys of `standby` begin with `SLIPRING_STANDBY__`
+    slipring_admin__listen: this variable matches no key; did you mean `SLIPRING_ADMIN__LISTEN`?
     ");
 }
 

@@ -59,7 +59,7 @@ impl Hints {
                     self.warned = true;
                     let poll_ms = super::POLL.as_millis() as u64;
                     warn!(dir = %self.dir.display(), %error, poll_ms,
-                        "no file events for the modules directory, so it is only polled (is an inotify limit reached?)");
+                        "cannot watch the modules directory, polling it instead; on Linux, check `sysctl fs.inotify`");
                 }
             }
         }

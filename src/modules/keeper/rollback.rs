@@ -79,7 +79,7 @@ impl Keeper {
                 info!(
                     module = self.name,
                     sha256 = id.wasm_sha256,
-                    "another relay rolled back to this version, and this one follows"
+                    "another relay rolled back to this version, doing the same"
                 );
                 self.blocked = None;
                 self.put(candidate, None).await;

@@ -27,7 +27,7 @@ fn one_that_looks_like_a_key_s_is_refused() -> Result<()> {
     ] {
         let output = check_with(&[(name, "nats://10.0.0.7:4222".into())])?;
         exits(&output, 78)?;
-        let expected = format!("{name}: this variable sets no key; did you mean `{meant}`?\n");
+        let expected = format!("{name}: this variable matches no key; did you mean `{meant}`?\n");
         ensure!(stderr(&output) == expected, "{}", stderr(&output));
     }
     Ok(())
@@ -53,7 +53,8 @@ fn another_is_told_unless_kubernetes_sets_it() -> Result<()> {
     let output = check_with(&variables)?;
     exits(&output, 0)?;
     ensure!(
-        stderr(&output).contains("WARN this variable sets no key variable=\"SLIPRING_VERSION\""),
+        stderr(&output)
+            .contains("WARN unknown variable: it matches no key of the configuration variable=\"SLIPRING_VERSION\""),
         "{}",
         stderr(&output)
     );
