@@ -41,7 +41,7 @@ impl Client {
         let url = self.path("api/status")?;
         let (status, body) = self.ask(&url, self.client.get(url.clone()).timeout(TIMEOUT))?;
         if status != StatusCode::OK {
-            bail!("{url} answered {status}; a relay answers 200 OK");
+            bail!("{url} returned {status}; a relay returns 200 OK");
         }
         serde_json::from_str(&body).with_context(|| format!("the answer from {url} is not JSON"))
     }
@@ -55,16 +55,21 @@ impl Client {
         match status {
             StatusCode::OK => Ok(said.to_owned()),
             StatusCode::NOT_FOUND if said.is_empty() => {
-                bail!("{url} answered {status}: is it a relay of this version?")
+                bail!("{url} returned {status}: is it a relay of this version?")
             }
             StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE => bail!("{said}"),
-            other => bail!("{url} answered {other}: {said}"),
+            other => bail!("{url} returned {other}: {said}"),
         }
     }
 
     fn path(&self, path: &str) -> anyhow::Result<Url> {
         let url = self.url.join(path);
-        url.with_context(|| format!("{} can't be the base of a URL", self.url))
+        url.with_context(|| {
+            format!(
+                "{} is not a usable URL; it must be like http://127.0.0.1:8787",
+                self.url
+            )
+        })
     }
 
     fn ask(&self, url: &Url, mut request: RequestBuilder) -> anyhow::Result<(StatusCode, String)> {
@@ -136,7 +141,7 @@ mod tests {
         );
         let (url, _) = canned::answer("500 Internal Server Error", "oh");
         let error = relay(&url, None).command("orders", "rollback").unwrap_err();
-        assert_snapshot!(without_port(&url, &error), @"http://127.0.0.1:8787/api/modules/orders/rollback answered 500 Internal Server Error: oh");
+        assert_snapshot!(without_port(&url, &error), @"http://127.0.0.1:8787/api/modules/orders/rollback returned 500 Internal Server Error: oh");
     }
 
     #[test]
@@ -160,7 +165,7 @@ mod tests {
         "#);
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        http://127.0.0.1:8787/api/status answered 404 Not Found; a relay answers 200 OK
+        http://127.0.0.1:8787/api/status returned 404 Not Found; a relay returns 200 OK
         "#);
         let (url, _) = canned::answer("200 OK", "hi");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"

@@ -98,9 +98,9 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     let verdict = match (bad_modules, bad_servers) {
         (0, 0) => return Ok(()),
         (_, 0) => anyhow!("{bad_modules} of {} modules would not run", report.modules.len()),
-        (0, _) => anyhow!("the relay would wait for its servers or break a promise"),
+        (0, _) => anyhow!("failed server checks: {bad_servers}"),
         _ => anyhow!(
-            "{bad_modules} of {} modules would not run, and the relay would wait for its servers or break a promise",
+            "{bad_modules} of {} modules would not run; failed server checks: {bad_servers}",
             report.modules.len()
         ),
     };

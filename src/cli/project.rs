@@ -231,7 +231,7 @@ impl Project {
             .with_context(|| cannot_start("cargo"))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
-            bail!("cargo can't read {shown}: {}", words.trim());
+            bail!("cargo cannot read {shown}: {}", words.trim());
         }
         let metadata: Metadata =
             serde_json::from_slice(&output.stdout).context("reading cargo's description of the crate")?;

@@ -178,7 +178,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     match summary.still_holding {
         0 => Ok(()),
         count => Err(anyhow!(
-            "{} data to redact; remove the cases named above, or use --overwrite",
+            "{} values to redact: delete the cases named above, or use --overwrite",
             holds(count)
         )
         .into()),

@@ -111,7 +111,7 @@ impl Stored {
         if self.retention() == RetentionPolicy::WorkQueue {
             bail!(
                 "the stream `{name}` is a work queue, where each message goes to one consumer, so watching it would \
-                 take messages away; read the messages that it holds, or watch a stream that has it as its source"
+                 take messages from the relay. Use `slipring try --last`, or watch a stream that sources this one"
             );
         }
         let begin = self.state().await?.last_sequence + 1;

@@ -282,7 +282,7 @@ mod tests {
         exit code 0
         "#);
         assert_snapshot!(run(&endless, Some("stream = 'ORDERS'\ntimeout = '7ms'"), message), @r#"
-        {"line":1,"subject":"a","outcome":"reject","code":"timeout","reason":"did not return within its time-out of 7ms"}
+        {"line":1,"subject":"a","outcome":"reject","code":"timeout","reason":"did not return within its timeout of 7ms"}
         ---
         1 read: 0 published (publications: 0), 0 dropped, 1 rejected
         exit code 0

@@ -35,5 +35,5 @@ pub fn load_module(path: &Path) -> Result<ModuleConfig, Problems> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problems {
-    Problems::one(Place::file(path), format!("the configuration can't be read: {error}"))
+    Problems::one(Place::file(path), format!("the configuration cannot be read: {error}"))
 }

@@ -349,7 +349,7 @@ fn take_existing(section: &mut Section<'_>, key: &'static str) -> Option<Taken<P
     let taken = section.take_path(key)?;
     if let Err(error) = std::fs::File::open(&taken.value) {
         let message = format!(
-            "`nats.tls.{key}` names {}, which can't be read: {error}",
+            "`nats.tls.{key}` names {}, which cannot be read: {error}",
             taken.value.display()
         );
         section.remark(taken.place.clone(), key, message);

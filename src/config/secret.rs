@@ -56,7 +56,7 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
             };
             let key = section.key(file_key);
             let message = format!(
-                "`{key}` names {}, which can't be read as a secret: {trouble}",
+                "`{key}` names {}, which cannot be read as a secret: {trouble}",
                 path.display()
             );
             section.remark(place, file_key, message);

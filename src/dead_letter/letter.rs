@@ -82,7 +82,7 @@ pub struct Raw {
 /// Why a dead letter cannot be turned back into a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    #[error("its headers do not name its message, so the relay did not store it")]
+    #[error("it lacks headers that every dead letter of a relay has, so no relay stored it")]
     Foreign,
     #[error("it was stored in {of} parts, and part {missing} is missing")]
     Incomplete { missing: usize, of: usize },

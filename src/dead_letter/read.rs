@@ -280,8 +280,8 @@ impl Consumed {
         self.received += 1;
         if delivered.consumer_sequence != self.received {
             let lost = format!(
-                "message {} arrived where {} was expected",
-                delivered.consumer_sequence, self.received
+                "the consumer's deliveries have a gap: expected number {}, got {}",
+                self.received, delivered.consumer_sequence
             );
             return Err(reader.scan_failed(lost));
         }
@@ -318,7 +318,7 @@ impl Consumed {
                     }
                 }
                 Answer::Status(code, description) => {
-                    let answer = format!("the server answered {code} {description}");
+                    let answer = format!("the server returned {code} {description}");
                     return Err(reader.scan_failed(answer));
                 }
             }

@@ -80,7 +80,7 @@ pub struct Wire {
 /// Why a connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
-    #[error("the server closed it")]
+    #[error("the server closed the connection")]
     Closed,
     #[error("{0}")]
     Io(String),
@@ -91,7 +91,7 @@ pub enum Ended {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// Its reader was dropped, or the task panicked.
-    #[error("its task ended")]
+    #[error("the connection's task ended")]
     Gone,
 }
 

@@ -226,7 +226,10 @@ impl Replay {
             run.send_requests();
         }
         match run.failed {
-            Some(error) => Err(error.context(format!("{} left as they are", total - run.ended))),
+            Some(error) => Err(error.context(format!(
+                "the replay stopped; dead letters left unchanged: {}",
+                total - run.ended
+            ))),
             None => Ok(total - run.ended),
         }
     }

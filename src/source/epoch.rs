@@ -49,7 +49,7 @@ pub enum EpochEnd {
     #[error("the connection for its deliveries was lost: {0}")]
     Cut(Ended),
     #[error(
-        "the consumer delivered its message {found} where {expected} was expected: is something else reading from it?"
+        "the consumer's deliveries have a gap: expected number {expected}, got {found}. Is another client reading from it?"
     )]
     Gap { expected: u64, found: u64 },
     #[error("this relay is no longer pinned to the consumer")]

@@ -134,7 +134,7 @@ impl Fitness {
             match forgotten(module, *retention) {
                 Forgotten::Nothing => {}
                 Forgotten::Repeats => self.warnings.push(format!(
-                    "{what}, and everything from where `deliver` says is published again; remove that limit from the \
+                    "{what}, and everything from the position in `deliver` on is published again; remove that limit from the \
                      stream"
                 )),
                 Forgotten::Loses => {
@@ -249,7 +249,7 @@ impl Fitness {
         );
         must(
             *deliver_policy != DeliverPolicy::LastPerSubject,
-            "deliver_policy is last_per_subject, whose skip list a reset does not clear".into(),
+            "deliver_policy is last_per_subject, and the relay cannot reset such a consumer".into(),
         );
         must(
             *replay_policy == ReplayPolicy::Instant,
@@ -289,7 +289,7 @@ impl Fitness {
         if in_memory && !lost {
             let then = match forgotten {
                 Forgotten::Loses => "messages would be lost",
-                _ => "everything from where `deliver` says would be published again",
+                _ => "everything from the position in `deliver` on would be published again",
             };
             self.warnings.push(format!(
                 "{consumer} is kept in memory (`mem_storage`): when its servers restart, the module's position is \

@@ -176,7 +176,7 @@ impl HoldBack<'_> {
                 }
                 Answer::Status(status::TIMEOUT, _) => return Ok(()),
                 Answer::Status(status, description) => {
-                    return Err(failed(format!("the server answered {status} {description}").into()));
+                    return Err(failed(format!("the server returned {status} {description}").into()));
                 }
             }
         }

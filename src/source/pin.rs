@@ -349,7 +349,7 @@ impl Answer {
             status::TIMEOUT => Self::Nothing,
             WRONG_PIN => Self::Lost,
             status::ENDED if description == "Message Size Exceeds MaxBytes" => Self::Nothing,
-            _ => Self::Other(format!("the server answered {status} {description}")),
+            _ => Self::Other(format!("the server returned {status} {description}")),
         }
     }
 

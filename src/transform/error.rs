@@ -78,19 +78,20 @@ pub enum LoadError {
     #[error("the file has {bytes} bytes, but the limit is {max} (`modules.max_file_size`)")]
     TooLarge { bytes: usize, max: usize },
     #[error(
-        "its components are nested deeper than {0}, which no compiler produces; `modules.max_nesting` sets the limit"
+        "its components are nested deeper than {0}, more than any known compiler produces; `modules.max_nesting` sets \
+         the limit"
     )]
     Nesting(usize),
     #[error(
-        "the blocks of one of its functions are nested deeper than {0}, which no compiler produces; the limit is 500 \
-         times `modules.max_nesting`"
+        "the blocks of one of its functions are nested deeper than {0}, more than any known compiler produces; \
+         the limit is 500 times `modules.max_nesting`"
     )]
     Blocks(usize),
     #[error("compiling it took more than its {} s of processor time; `modules.compile_cpu` sets the limit", .0.as_secs())]
     Processor(Duration),
     #[error(
-        "compiling it took more than {} s, ten times its processor time; `modules.compile_cpu` sets the limit. Is the machine \
-         overloaded?", .0.as_secs()
+        "compiling it took more than {} s by the clock, ten times `modules.compile_cpu`. Is the machine overloaded?",
+        .0.as_secs()
     )]
     Clock(Duration),
     #[error(

@@ -35,9 +35,7 @@ impl Failure {
             return Self::new("exit", &words.report().unwrap_or_else(exited));
         }
         match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => {
-                Self::new("timeout", &format!("did not return within its time-out of {timeout:?}"))
-            }
+            Some(Trap::Interrupt) => Self::new("timeout", &format!("did not return within its timeout of {timeout:?}")),
             _ if words.memory_denied => {
                 let limit = human_bytes(limits.memory);
                 Self::new(
@@ -201,7 +199,7 @@ mod tests {
             Trap::Interrupt,
             &stderr(""),
             "timeout",
-            "did not return within its time-out of 100ms",
+            "did not return within its timeout of 100ms",
         );
         let words = LastWords {
             memory_denied: true,

@@ -169,7 +169,7 @@ async fn a_module_that_never_returns() -> Result<()> {
             "unruly.loop",
             "",
             "timeout",
-            "did not return within its time-out of 300ms",
+            "did not return within its timeout of 300ms",
         )
     };
     each_costs_one_message("timeout = \"300ms\"", "transform", vec![loops(), loops()]).await

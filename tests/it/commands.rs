@@ -230,7 +230,7 @@ async fn check_says_which_modules_would_run() -> Result<()> {
         ensure!(stdout(&output).contains(because), "{}", stdout(&output));
         Ok(())
     };
-    refused_online("stream UNRULY            bad      there is no such stream")?;
+    refused_online("stream UNRULY            bad      the stream does not exist")?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     exits(&check(&["--online"])?, 0)?;
     world

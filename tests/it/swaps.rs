@@ -275,7 +275,7 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
         &relay,
         &["rollback", "unruly"],
         1,
-        "no version of `unruly` is known from before",
+        "`unruly` has no earlier version to roll back to",
     )?;
     modules(
         &world,
@@ -328,8 +328,8 @@ async fn a_way_back_that_another_module_stands_in_is_taken_when_it_is_free() -> 
             module(status, "taker")["state"] == "running"
         })
         .await?;
-    let told = "the change of `unruly` is waiting: its consumer `slipring-unruly` of the stream `UNRULY` is already \
-                read by the module `taker`";
+    let told = "accepted, but the change of `unruly` is waiting: its consumer `slipring-unruly` of the stream `UNRULY` \
+                is already read by the module `taker`";
     modules(&world, &relay, &["rollback", "unruly"], 1, told)?;
     unruly_when(&relay, "what ran to go on", running(elsewhere)).await?;
     world.home.remove_module("taker")?;

@@ -150,7 +150,7 @@ fn load(
     path: &Path,
     config: &ModuleConfig,
 ) -> anyhow::Result<Arc<Module>> {
-    let wasm = read_wasm(path, bounds).context("the file can't be read")?;
+    let wasm = read_wasm(path, bounds).context("the file cannot be read")?;
     let limits = Limits::from(config);
     Ok(Module::load(engine, name, &wasm, &config.settings, limits)?)
 }

@@ -74,7 +74,7 @@ async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Account)> {
     let version = nats.client.server_info().version;
     let account = tokio::time::timeout(TIMEOUT, nats.jetstream.query_account()).await;
     let account = account
-        .context("JetStream does not answer")?
+        .context("JetStream does not reply")?
         .with_context(|| format!("nats-server {version} has no JetStream for this account"))?;
     Ok((with_its_version(&version, Server::of(&nats.client))?, account))
 }
@@ -122,7 +122,7 @@ async fn find(nats: &Nats, name: &str) -> anyhow::Result<Stream> {
         .context("no answer")?;
     answer.map_err(|error| match error.kind() {
         GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => {
-            anyhow!("there is no such stream; a module waits for it")
+            anyhow!("the stream does not exist; its modules wait until you create it")
         }
         _ => anyhow::Error::new(error).context("cannot be looked up"),
     })
@@ -215,7 +215,7 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .context("Centrifugo does not answer")?;
+        .context("Centrifugo does not reply")?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if config.api_key.is_none() => {
@@ -224,16 +224,16 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             bail!("refuses the API key; it must be `http_api.key` of Centrifugo's configuration")
         }
-        other => bail!("answers {other}; is this Centrifugo's address?"),
+        other => bail!("returns {other}; is this Centrifugo's address?"),
     }
     let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
-    let info: Value = serde_json::from_slice(&body).context("does not answer like Centrifugo")?;
+    let info: Value = serde_json::from_slice(&body).context("does not reply like Centrifugo")?;
     if let Some(message) = info["error"]["message"].as_str() {
         bail!("refuses the `info` request: {message}");
     }
     let nodes = info["result"]["nodes"]
         .as_array()
-        .context("does not answer like Centrifugo")?;
+        .context("does not reply like Centrifugo")?;
     let version = nodes
         .first()
         .and_then(|node| node["version"].as_str())
@@ -322,9 +322,9 @@ mod tests {
         assert_snapshot!(told.join("\n"), @r#"
         requires an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY
         refuses the API key; it must be `http_api.key` of Centrifugo's configuration
-        answers 404 Not Found; is this Centrifugo's address?
-        does not answer like Centrifugo: expected value at line 1 column 1
-        does not answer like Centrifugo
+        returns 404 Not Found; is this Centrifugo's address?
+        does not reply like Centrifugo: expected value at line 1 column 1
+        does not reply like Centrifugo
         refuses the `info` request: internal server error
         "#);
     }

@@ -120,7 +120,9 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 /// Returns a manifest without inheritance, as `cargo package` writes it.
 fn standalone(manifest: &str) -> anyhow::Result<String> {
     let root: Table = WORKSPACE.parse()?;
-    let workspace = root.get("workspace").context("the workspace's manifest")?;
+    let workspace = root
+        .get("workspace")
+        .context("the workspace manifest has no [workspace]")?;
     let mut manifest: Table = manifest.parse()?;
     manifest.remove("lints");
     manifest.remove("dev-dependencies");

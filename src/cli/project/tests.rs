@@ -64,7 +64,7 @@ fn a_crate_that_makes_no_module_says_what_it_lacks() {
         "[workspace]\n",
         "DIR/Cargo.toml is a workspace without a crate of its own",
     );
-    check("[packag]\n", "cargo can't read DIR/Cargo.toml: error: ");
+    check("[packag]\n", "cargo cannot read DIR/Cargo.toml: error: ");
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Feed {
                     }
                     Answer::Status(status::IDLE_HEARTBEAT, _) => {}
                     Answer::Status(status::NO_MESSAGES | status::TIMEOUT, _) => break,
-                    Answer::Status(code, description) => bail!("the server answered {code} {description}"),
+                    Answer::Status(code, description) => bail!("the server returned {code} {description}"),
                 }
             }
             // Messages that existed at the start may have been removed, and a consumer may have been deleted.
@@ -203,7 +203,7 @@ impl Feed {
     ) -> anyhow::Result<Progress> {
         let (number, delivery) = self.reader.read(frame).map_err(|error| anyhow!(error))?;
         if number != expected {
-            bail!("message {number} of the consumer arrived where {expected} was expected");
+            bail!("the consumer's deliveries have a gap: expected number {expected}, got {number}");
         }
         self.next = delivery.message.sequence + 1;
         if self.skip > 0 {

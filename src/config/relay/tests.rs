@@ -374,7 +374,7 @@ fn secrets_come_from_the_environment_too() {
 
     let config = with_env("nats.creds_file = '/dev/null'", &[("SLIPRING_NATS__TOKEN", "t")]);
     assert_snapshot!(config.unwrap_err(), @r#"
-    slipring.toml:1:19: `nats.creds_file` names /dev/null, which can't be read as a secret: the file is empty
+    slipring.toml:1:19: `nats.creds_file` names /dev/null, which cannot be read as a secret: the file is empty
     "#);
 }
 
@@ -386,9 +386,9 @@ fn unreadable_secrets_are_named() {
     let file = dir.path().join("slipring.toml");
     let problems = parse_config(&file, text, NO_ENV).unwrap_err().to_string();
     assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
-    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names /etc/slipring/creds, which can't be read as a secret: No such file or directory (os error 2)
-    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which can't be read as a secret: the file is empty
-    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names /etc/slipring/ca.pem, which can't be read: No such file or directory (os error 2)
+    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names /etc/slipring/creds, which cannot be read as a secret: No such file or directory (os error 2)
+    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which cannot be read as a secret: the file is empty
+    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names /etc/slipring/ca.pem, which cannot be read: No such file or directory (os error 2)
     "#);
 }
 
@@ -429,7 +429,7 @@ fn a_tls_certificate_needs_its_key() {
 fn only_the_default_file_may_be_absent() {
     let problems = load(Some(Path::new("/nowhere/slipring.toml")), NO_ENV).unwrap_err();
     assert_snapshot!(problems, @r#"
-    /nowhere/slipring.toml: the configuration can't be read: No such file or directory (os error 2)
+    /nowhere/slipring.toml: the configuration cannot be read: No such file or directory (os error 2)
     "#);
     assert!(load(None, NO_ENV).is_ok());
 }

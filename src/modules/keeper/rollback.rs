@@ -107,7 +107,7 @@ impl Keeper {
 
     async fn roll_back(&mut self) -> anyhow::Result<String> {
         let Some(predecessor) = self.versions.predecessor().cloned() else {
-            anyhow::bail!("no version of `{}` is known from before the running one", self.name);
+            anyhow::bail!("`{}` has no earlier version to roll back to", self.name);
         };
         let at_work = self.running.as_ref().map(|running| running.version.id.clone());
         let at_work = at_work.with_context(|| format!("no version of `{}` is running", self.name))?;
@@ -137,8 +137,10 @@ impl Keeper {
 
     async fn retry(&mut self) -> anyhow::Result<String> {
         let present = self.present.clone();
-        let present =
-            present.with_context(|| format!("the modules directory holds no complete version of `{}`", self.name))?;
+        let present = present.with_context(|| {
+            let name = &self.name;
+            format!("{name}.wasm or {name}.toml in the modules directory is missing or cannot be read")
+        })?;
         if let Some(running) = self.running.as_ref().filter(|running| running.version.id == present.id) {
             anyhow::ensure!(
                 self.board.is_halted(),
@@ -165,7 +167,7 @@ impl Keeper {
     fn is_not_blocked(&self) -> anyhow::Result<()> {
         match &self.blocked {
             None => Ok(()),
-            Some((_, taken)) => anyhow::bail!("the change of `{}` is waiting: {taken}", self.name),
+            Some((_, taken)) => anyhow::bail!("accepted, but the change of `{}` is waiting: {taken}", self.name),
         }
     }
 

@@ -132,7 +132,7 @@ fn a_module_whose_init_fails_is_refused_with_its_words() {
     };
     check(
         &loops.wasm(),
-        "the module failed in a test call: `init` failed: did not return within its time-out of 100ms",
+        "the module failed in a test call: `init` failed: did not return within its timeout of 100ms",
     );
     let large = Guest {
         more: "(memory 10000)",

@@ -34,7 +34,7 @@ fn an_endless_loop_ends_at_the_time_out() {
     check_rejected(
         instance.call(&message(1)),
         "timeout",
-        "did not return within its time-out of 100ms",
+        "did not return within its timeout of 100ms",
     );
     // The time-out occurs twice because the message is tried once more.
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());

@@ -136,7 +136,7 @@ fn time_and_memory_are_bounded() {
         let impatient = Limits::new(Duration::from_millis(100), 64 * 1024 * 1024);
         let rejection = rejection(module(form, "{}", impatient).instance().call(&wish("loop", "")));
         assert_eq!(rejection.code, "timeout");
-        assert_eq!(rejection.reason, "did not return within its time-out of 100ms");
+        assert_eq!(rejection.reason, "did not return within its timeout of 100ms");
     }
 }
 

@@ -36,8 +36,8 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     if !is_name || !wasm_path.exists() || !toml_path.exists() {
         let (letters, dir) = (count(letters), dir.display());
         return Err(anyhow!(
-            "the module {name} of {letters} is not in the modules directory {dir}: put {name}.wasm and {name}.toml \
-             there, or choose other modules with --module; nothing was replayed"
+            "nothing was replayed: the module {name} of {letters} is not in the modules directory {dir}. Put \
+             {name}.wasm and {name}.toml there, or replay another module with --module"
         )
         .into());
     }
