@@ -38,8 +38,8 @@ use crate::nats::Nats;
 /// module runs on the redacted message. If none of the messages has the field, nothing is written.
 ///
 /// The search covers headers and payloads. It also looks inside JSON that is stored as a string or as base64, at any depth. A text
-/// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message whose payload is not a
-/// JSON object or list cannot be searched and is left out.
+/// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message that cannot be searched is
+/// left out, such as one whose payload is not a JSON object or list.
 ///
 /// Subjects are not redacted, and neither are other fields that contain the same value. The command lists both: check them yourself.
 #[derive(Debug, clap::Args)]
