@@ -114,8 +114,8 @@ outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting
 
 .PHONY: neighbour
 neighbour: SECONDS := 10
-neighbour: tools guests ## how late a module's messages are beside each bad thing (SECONDS=10, ROUNDS=3, ONLY=channels)
-	NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) NEIGHBOUR_ONLY="$(ONLY)" cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
+neighbour: tools guests ## how late a module's messages are beside each bad thing (SECONDS=10, ROUNDS=3, ONLY=channels, RELAY=target/release/slipring)
+	NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) NEIGHBOUR_ONLY="$(ONLY)" RELAY="$(abspath $(RELAY))" cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
 
 .PHONY: bench
 bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE --plot FILE"; 40 minutes as it is)

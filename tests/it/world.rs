@@ -1,5 +1,6 @@
 //! The beginning of most tests: the two servers, and a home for the relay.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -172,9 +173,14 @@ pub async fn publish<S: Into<String>, P: Into<Bytes>>(
         .context("storing messages in JetStream")
 }
 
-/// Returns the path of the relay built for this test.
+/// Returns the path of the relay: the one built for this test, or the one that `RELAY` names, such as an optimised build for
+/// measurements.
 pub fn binary() -> &'static str {
-    env!("CARGO_BIN_EXE_slipring")
+    static BINARY: LazyLock<String> = LazyLock::new(|| {
+        let named = std::env::var("RELAY").ok().filter(|path| !path.is_empty());
+        named.unwrap_or_else(|| env!("CARGO_BIN_EXE_slipring").to_owned())
+    });
+    &BINARY
 }
 
 /// Returns the status of one module.
