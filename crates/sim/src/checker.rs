@@ -51,8 +51,15 @@ pub(super) struct Checker {
     pin_forgotten: Option<Instant>,
     /// Set when a relay was pinned while another one still had its lease. The other may use it until then.
     two_until: Option<Instant>,
-    /// The consumer was deleted, so the next one may start anywhere.
-    consumer_deleted: bool,
+    /// The consumer was deleted, or acks were lost: messages were read again from further back than a window, so that those
+    /// which gave their place to newer ones did not all come first.
+    reread: bool,
+    /// How many messages a window holds at least.
+    pub(super) window: u64,
+    /// The newest message that each flow took in, also of flows that have ended.
+    furthest: BTreeMap<FlowId, u64>,
+    /// Which flows acked a message.
+    acked_by: BTreeMap<u64, BTreeSet<FlowId>>,
     /// Message numbers by incarnation of the stream and sequence.
     sequences: BTreeMap<(u64, u64), u64>,
     /// Processes with the messages that they counted as missed.
@@ -124,7 +131,10 @@ impl Checker {
             flow_ended: false,
             pin_forgotten: None,
             two_until: None,
-            consumer_deleted: false,
+            reread: false,
+            window: u64::MAX,
+            furthest: BTreeMap::new(),
+            acked_by: BTreeMap::new(),
             sequences: BTreeMap::new(),
             missed: BTreeSet::new(),
             repeats: BTreeMap::new(),
@@ -202,7 +212,7 @@ impl Checker {
     }
 
     pub(super) fn consumer_deleted(&mut self, now: Instant) {
-        self.consumer_deleted = true;
+        self.reread = true;
         self.forget_pin(now);
     }
 
@@ -213,6 +223,15 @@ impl Checker {
     /// A message is delivered. A flow leaves out new messages that are too old. It may be unable to ack them, because
     /// its consumer is gone.
     pub(super) fn comes(&mut self, now: Instant, flow: FlowId, number: u64) {
+        // Its ack was lost.
+        let others = self
+            .acked_by
+            .get(&number)
+            .into_iter()
+            .flatten()
+            .filter(|by| **by != flow);
+        let reach = others.filter_map(|by| self.furthest.get(by)).max();
+        self.reread |= reach.is_some_and(|furthest| *furthest >= number.saturating_add(self.window));
         let flow = self.flows.entry(flow).or_default();
         let known = flow.held.contains_key(&number) || flow.settled.contains(&number);
         if !known && self.is_too_old(now, number) {
@@ -240,6 +259,8 @@ impl Checker {
     /// A flow has taken in a message that was new to it.
     pub(super) fn taken_in(&mut self, process: (RelayId, u64), flow: FlowId, number: u64) {
         self.messages[number as usize].taken_in.insert(process);
+        let furthest = self.furthest.entry(flow).or_default();
+        *furthest = number.max(*furthest);
         let message = &self.messages[number as usize];
         let due = message.letter.to_show(number).into_iter().collect();
         self.flows.entry(flow).or_default().held.insert(number, due);
@@ -374,6 +395,7 @@ impl Checker {
             self.settle(flow, number);
         }
         if self.flows.get(&flow).is_some_and(|flow| flow.settled.contains(&number)) {
+            self.acked_by.entry(number).or_default().insert(flow);
             return Ok(());
         }
         Err(format!(
@@ -451,7 +473,7 @@ impl Checker {
             let newer = state.shown.range(number + 1..).find(|(newer, _)| still_there(**newer));
             return match newer {
                 // The key was unused, because the next flow left the publication out. Only versions prevent this.
-                Some((newer, _)) if !state.disturbed && !posthumous && !self.consumer_deleted && !two => Err(format!(
+                Some((newer, _)) if !state.disturbed && !posthumous && !self.reread && !two => Err(format!(
                     "{} is shown after {} on {channel}: {state}",
                     name(number),
                     name(*newer)
@@ -489,7 +511,7 @@ impl Checker {
             && !state.disturbed
             && !posthumous
             && !two
-            && !self.consumer_deleted
+            && !self.reread
             && !self.messages[(number / MAX_PARTS) as usize].removed
         {
             return Err(format!(
@@ -596,7 +618,7 @@ impl Checker {
             if self.two_until.is_some() {
                 continue;
             }
-            if self.setup.conflate && (channel.posthumous || self.consumer_deleted) {
+            if self.setup.conflate && (channel.posthumous || self.reread) {
                 continue;
             }
             let mut newest_shown = 0;
@@ -606,6 +628,11 @@ impl Checker {
                 // After Centrifugo loses its memory, earlier publications may be shown again, but not a removed or
                 // expired one.
                 if self.messages[message as usize].removed || self.expired.contains(&message) {
+                    continue;
+                }
+                // It gave its place to a newer one, which then became too old.
+                let expired = |other: &u64| other > publication && self.expired.contains(&(other / MAX_PARTS));
+                if self.setup.conflate && channel.due.iter().any(expired) {
                     continue;
                 }
                 let published = channel.published.get(publication).copied().unwrap_or(0);

@@ -93,6 +93,9 @@ pub(super) fn play(setup: Setup, seed: u64, verbose: bool) -> Result<Summary, St
     Ok(summary)
 }
 
+/// Bytes of a window that its messages never fill.
+const ROOMY: usize = 1 << 20;
+
 impl Driver {
     fn new(setup: Setup, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -100,7 +103,7 @@ impl Driver {
         let settings = Settings {
             window: window::Limits {
                 messages: rng.usize(2..40),
-                bytes: if rng.bool() { 1 << 20 } else { rng.usize(2_000..50_000) },
+                bytes: if rng.bool() { ROOMY } else { rng.usize(2_000..50_000) },
                 age: Duration::from_secs(rng.u64(2..60)),
             },
             idempotency: setup.keys,
@@ -132,6 +135,11 @@ impl Driver {
         });
         let mut world = World::new(setup, rng, jetstream, setup.relays, faults);
         world.checker.max_age = max_age;
+        // Where bytes limit it, it may hold fewer messages than that.
+        world.checker.window = match settings.window.bytes < ROOMY {
+            true => 1,
+            false => window as u64,
+        };
         let relays = (0..setup.relays)
             .map(|id| Process::new(id, settings, publish, keeps, &mut world))
             .collect();
@@ -359,8 +367,9 @@ impl Driver {
                 world.send(refused.into_iter().collect());
             }
             ToServer::Renew { process, id, sent } => {
-                let held = world.jetstream.renew(world.now, id);
-                world.send_to_relay(relay, process, RelayEvent::Renewed { id, sent, held });
+                if let Some(held) = world.jetstream.renew(world.now, id) {
+                    world.send_to_relay(relay, process, RelayEvent::Renewed { id, sent, held });
+                }
             }
             ToServer::Bind => {
                 world.jetstream.bind(None);

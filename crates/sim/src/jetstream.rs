@@ -293,13 +293,16 @@ impl JetStream {
     }
 
     /// Renews the pin as a pull of its holder does, without the rest of a pull. Returns false if another relay is
-    /// pinned. A server without a pin accepts it.
-    pub(super) fn renew(&mut self, now: Instant, id: PinId) -> bool {
-        let Some(pin) = self.pin.as_mut() else { return true };
+    /// pinned, and `None` if there is no consumer that could respond. A consumer without a pin accepts it.
+    pub(super) fn renew(&mut self, now: Instant, id: PinId) -> Option<bool> {
+        self.consumer.as_ref()?;
+        let Some(pin) = self.pin.as_mut() else {
+            return Some(true);
+        };
         if pin.id == id {
             pin.until = now + PIN_TTL;
         }
-        pin.id == id
+        Some(pin.id == id)
     }
 
     /// Takes an ack of this sequence, whichever message it was meant for. Returns the message that is now done.

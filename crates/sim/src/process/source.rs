@@ -55,16 +55,17 @@ pub(super) struct Open {
 impl Process {
     /// Works like the relay's `Epoch::next`. Returns true if there was something.
     pub(super) fn read(&mut self, running: &mut Running, world: &mut World) -> Result<bool, String> {
-        let Some(room) = running.run.room(world.now) else {
-            return Ok(false);
-        };
         let Source::Open(open) = &mut running.source else {
             return Ok(false);
         };
+        // The relay notices this while it has no room, too (`Epoch::lost`).
         if !self.connected || world.links[self.id].generation != open.generation {
             self.over(running, world, "the connection was lost", false);
             return Ok(false);
         }
+        let Some(room) = running.run.room(world.now) else {
+            return Ok(false);
+        };
         open.pull(self.id, world, room, running.pin.map(|pin| pin.id));
         if open.epoch.silent_at().is_some_and(|silent| world.now >= silent) {
             self.over(running, world, "the server went silent", false);
