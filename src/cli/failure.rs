@@ -36,7 +36,7 @@ impl From<io::Error> for Failure {
 
 /// Formats the error and its causes. Some errors, such as those of async-nats, already contain their cause, which is
 /// then not repeated.
-fn told_once(error: &anyhow::Error) -> String {
+pub(super) fn told_once(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain() {
         let text = cause.to_string();

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+use super::super::failure::told_once;
 use super::modules::Checked;
 use crate::config::{Centrifugo, Config, ModuleConfig};
 use crate::nats::{self, Nats};
@@ -244,7 +245,7 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
 impl Finding {
     fn new(subject: impl Into<String>, answer: anyhow::Result<String>) -> Self {
         let good = answer.is_ok();
-        let detail = answer.unwrap_or_else(|error| format!("{error:#}"));
+        let detail = answer.unwrap_or_else(|error| told_once(&error));
         Self {
             subject: subject.into(),
             good,
@@ -327,5 +328,14 @@ mod tests {
         does not reply like Centrifugo
         refuses the `info` request: internal server error
         "#);
+    }
+
+    #[test]
+    fn a_finding_tells_a_cause_once() {
+        let error = anyhow!("refused").context("IO error: refused").context("no connection");
+        assert_eq!(
+            Finding::new("nats", Err(error)).detail,
+            "no connection: IO error: refused"
+        );
     }
 }

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::connection::connect;
+use super::super::failure::told_once;
 use super::super::stored::Stored;
 use super::event::Event;
 use crate::config::{self, ModuleConfig};
@@ -47,7 +48,7 @@ async fn tap(nats: config::Nats, stream: String, subjects: Vec<String>, events: 
     loop {
         let trouble = match follow(&nats, &stream, &subjects, &events, &mut told).await {
             Ok(()) => format!("watching {stream} ended"),
-            Err(error) => format!("{error:#}"),
+            Err(error) => told_once(&error),
         };
         tell(Event::Trouble(trouble), &mut told, &events);
         tokio::time::sleep(RETRY_DELAY).await;
