@@ -3,6 +3,7 @@
 //! The log never blocks or ends the rest of the process. If standard error cannot take a line (a full disk, a pipe that
 //! nobody reads, a closed descriptor), the line is lost and counted.
 
+mod limit;
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -12,6 +13,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -20,8 +22,13 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{self, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::limit::Limiter;
+pub use self::limit::Suppressed;
 use self::queue::Queue;
 use crate::config::{Place, Problems};
 
@@ -30,6 +37,10 @@ pub const DEFAULT_FILTER: &str = "info,async_nats=warn";
 
 /// For commands whose connections matter to nobody while they work.
 pub const QUIET_FILTER: &str = "info,async_nats=warn,slipring::nats=warn";
+
+/// The variables with the filter and the format.
+const FILTER: &str = "SLIPRING_LOG";
+const FORMAT: &str = "SLIPRING_LOG_FORMAT";
 
 /// How long the process waits at its end for lines that are not written yet.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -40,6 +51,21 @@ static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 /// Returns the number of log lines lost so far, because they were not taken in time or could not be written.
 pub fn lost_lines() -> u64 {
     LOST_LINES.load(Ordering::Relaxed)
+}
+
+static SUPPRESSED_LINES: AtomicU64 = AtomicU64::new(0);
+
+/// Counted once per process, like the log itself.
+static LIMITER: OnceLock<Limiter> = OnceLock::new();
+
+/// Returns the number of log lines left out so far, because the same had just been logged.
+pub fn suppressed_lines() -> u64 {
+    SUPPRESSED_LINES.load(Ordering::Relaxed)
+}
+
+/// Returns the log lines that were left out since the last call, by kind.
+pub fn take_suppressed() -> Vec<Suppressed> {
+    LIMITER.get().map(Limiter::take).unwrap_or_default()
 }
 
 /// The format of log lines.
@@ -53,8 +79,26 @@ pub enum Format {
 
 /// Returns the value of `SLIPRING_LOG`. An empty value counts as unset: tools that pass variables on set them empty.
 pub fn filter(variable: Option<OsString>) -> Result<Option<String>, Problems> {
+    text(FILTER, variable)
+}
+
+/// Returns the format that `SLIPRING_LOG_FORMAT` has, if it is set and not empty.
+pub fn format(variable: Option<OsString>) -> Result<Option<Format>, Problems> {
+    let Some(text) = text(FORMAT, variable)? else {
+        return Ok(None);
+    };
+    let format = Format::from_str(text.trim(), false);
+    format.map(Some).map_err(|_| {
+        wrong(
+            FORMAT,
+            format!("there is no log format {text:?}; it must be \"text\" or \"json\""),
+        )
+    })
+}
+
+fn text(name: &str, variable: Option<OsString>) -> Result<Option<String>, Problems> {
     let text = variable.map(OsString::into_string).transpose();
-    let text = text.map_err(|_| wrong("its value is not UTF-8"))?;
+    let text = text.map_err(|_| wrong(name, "its value is not UTF-8"))?;
     Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
@@ -82,14 +126,20 @@ impl Log {
     pub fn start(format: Format, mode: Mode, filter: &str) -> anyhow::Result<Self> {
         let filter = parse(filter)?;
         let started = match mode {
-            Mode::Direct => install(format, filter, io::stderr).map(|()| Self { queue: None }),
+            Mode::Direct => install(format, filter, None, io::stderr).map(|()| Self { queue: None }),
             Mode::Queued => {
                 // A handle of its own: a thread that writes to a pipe that nobody reads can hold Rust's lock forever.
                 let stderr = io::stderr().as_fd().try_clone_to_owned();
                 let queue = Queue::start(File::from(stderr.context("cannot open standard error")?), &LOST_LINES)?;
                 panic::set_hook(Box::new(log_panic));
                 let lines = queue.clone();
-                install(format, filter, move || lines.clone()).map(|()| Self { queue: Some(queue) })
+                install(
+                    format,
+                    filter,
+                    Some(LIMITER.get_or_init(Limiter::default).clone()),
+                    move || lines.clone(),
+                )
+                .map(|()| Self { queue: Some(queue) })
             }
         };
         started.context("cannot start the log")
@@ -114,23 +164,30 @@ impl Drop for Log {
     }
 }
 
-fn install<W>(format: Format, filter: EnvFilter, writer: W) -> anyhow::Result<()>
+/// `limiter` leaves out lines that repeat others.
+fn install<W>(format: Format, filter: EnvFilter, limiter: Option<Limiter>, writer: W) -> anyhow::Result<()>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_env_filter(filter)
         // tracing-subscriber would report an unwritable line with `eprintln!`, which panics for the same reason.
         .log_internal_errors(false);
-    let installed = match format {
-        Format::Text => builder
-            .with_ansi(io::stderr().is_terminal())
-            .with_target(false)
-            .try_init(),
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let lines = match format {
+        Format::Text => lines.with_ansi(colours()).with_target(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    let lines = lines.with_filter(limiter.map_or_else(
+        || filter::FilterExt::boxed(LevelFilter::TRACE),
+        filter::FilterExt::boxed,
+    ));
+    let installed = tracing_subscriber::registry().with(filter).with(lines).try_init();
     installed.map_err(|error| anyhow::anyhow!(error))
+}
+
+/// Returns true if a person reads the log on a terminal and wants colours (https://no-color.org).
+fn colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Rust's own hook blocks until standard error takes the message.
@@ -150,13 +207,13 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 fn parse(filter: &str) -> Result<EnvFilter, Problems> {
     EnvFilter::builder().parse(filter).map_err(|error| {
         let right = "it must be a level such as \"debug\", or a list such as \"warn,slipring=debug\"";
-        wrong(format!("{filter:?} is not a log filter ({error}); {right}"))
+        wrong(FILTER, format!("{filter:?} is not a log filter ({error}); {right}"))
     })
 }
 
-fn wrong(message: impl Into<String>) -> Problems {
+fn wrong(variable: &str, message: impl Into<String>) -> Problems {
     let place = Place::Variable {
-        name: "SLIPRING_LOG".to_owned(),
+        name: variable.to_owned(),
     };
     Problems::one(place, message)
 }
@@ -193,7 +250,13 @@ mod tests {
     fn logs_much_and_panics() {
         let _log = Log::start(Format::Text, Mode::Queued, DEFAULT_FILTER).unwrap();
         // More than a pipe holds, and less than the queue holds.
-        (0..2_000).for_each(|number| error!(number, "a line that is long enough for a pipe to be full soon"));
+        (0..2_000).for_each(|number| {
+            error!(
+                number,
+                not_logged = 0_u64,
+                "a line that is long enough for a pipe to be full soon"
+            )
+        });
         let panicked = thread::spawn(|| panic!("as asked")).join();
         assert!(panicked.is_err() && lost_lines() == 0);
     }

@@ -16,15 +16,9 @@ use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 #[derive(Debug, Parser)]
 #[command(name = "slipring", version, propagate_version = true, after_long_help = HELP)]
 pub struct Cli {
-    /// Format of the log lines on standard error
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORMAT",
-        default_value = "text",
-        help_heading = "Global options"
-    )]
-    log_format: Format,
+    /// Format of the log lines on standard error [default: text]
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
+    log_format: Option<Format>,
     #[command(subcommand)]
     command: Command,
 }
@@ -32,6 +26,8 @@ pub struct Cli {
 const HELP: &str = "\
 Environment:
   SLIPRING_LOG              The log filter, such as `debug` or `warn,slipring=debug`
+  SLIPRING_LOG_FORMAT       The same as --log-format
+  NO_COLOR                  Log lines have no colours
   SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
   SLIPRING_CONFIG           The same as --config
 
@@ -61,6 +57,8 @@ impl Cli {
     /// Starts logging to standard error for the rest of the process.
     pub fn start_logging(&self) -> Result<Log, Failure> {
         let filter = telemetry::filter(env::var_os("SLIPRING_LOG"))?;
+        let format = telemetry::format(env::var_os("SLIPRING_LOG_FORMAT"))?;
+        let format = self.log_format.or(format).unwrap_or(Format::Text);
         let (mode, default) = match self.command {
             Command::Run(_) => (Mode::Queued, DEFAULT_FILTER),
             // A user who asks for a list does not need log lines about the connection.
@@ -69,7 +67,7 @@ impl Cli {
             }
             _ => (Mode::Direct, DEFAULT_FILTER),
         };
-        let started = Log::start(self.log_format, mode, filter.as_deref().unwrap_or(default));
+        let started = Log::start(format, mode, filter.as_deref().unwrap_or(default));
         started.map_err(|error| match error.downcast() {
             Ok(problems) => Failure::Config(problems),
             Err(error) => Failure::Failed(error),

@@ -9,7 +9,7 @@ use super::problem::{Place, Problem};
 
 const PREFIX: &str = "SLIPRING";
 /// These are read before there is a configuration.
-const NOT_KEYS: [&str; 2] = ["SLIPRING_CONFIG", "SLIPRING_LOG"];
+const NOT_KEYS: [&str; 3] = ["SLIPRING_CONFIG", "SLIPRING_LOG", "SLIPRING_LOG_FORMAT"];
 
 /// Farther than any name with similar letters.
 const FAR: usize = usize::MAX - 1;
@@ -277,7 +277,12 @@ mod tests {
         ] {
             assert_eq!(verdict(name), Stray::Unknown, "{name}");
         }
-        for name in ["SLIPRING_LOG", "SLIPRING_CONFIG", "slipring_version"] {
+        for name in [
+            "SLIPRING_LOG",
+            "SLIPRING_LOG_FORMAT",
+            "SLIPRING_CONFIG",
+            "slipring_version",
+        ] {
             assert_eq!(verdict(name), Stray::Fine, "{name}");
         }
     }
