@@ -2,6 +2,7 @@
 //! reports every lost connection, because deliveries of the old connection cannot be relied on after that. Deliveries
 //! come over connections of their own (`nats/wire.rs`).
 
+pub mod denials;
 pub mod headers;
 pub mod raw;
 pub mod wire;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use async_nats::{ConnectOptions, Event};
+use async_nats::{ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::denials::Denials;
 use crate::config::{Nats as Config, NatsAuth};
 
 /// A connection that stays up once it was made. Cheap to clone.
@@ -22,6 +24,8 @@ pub struct Nats {
     pub client: async_nats::Client,
     pub jetstream: jetstream::Context,
     pub link: watch::Receiver<Link>,
+    /// The permissions that were found missing, on this connection and on those beside it.
+    pub denials: Arc<Denials>,
     /// The settings for further connections beside this one.
     pub config: Arc<Config>,
 }
@@ -108,9 +112,10 @@ pub async fn connect_within(config: &Config, limit: Duration) -> Result<Nats, Co
 
 async fn connect_by(config: &Config, mut failed: impl FnMut(async_nats::ConnectError)) -> Result<Nats, ConnectError> {
     let (sender, link) = watch::channel(Link::default());
+    let denials = Arc::<Denials>::default();
     let mut attempt = 0;
     let client = loop {
-        let options = options(config, sender.clone())?;
+        let options = options(config, sender.clone(), Arc::clone(&denials))?;
         match options.connect(config.servers.as_slice()).await {
             Ok(client) => break client,
             Err(error) => failed(error),
@@ -128,11 +133,12 @@ async fn connect_by(config: &Config, mut failed: impl FnMut(async_nats::ConnectE
         jetstream: jetstream::new(client.clone()),
         client,
         link,
+        denials,
         config: Arc::new(config.clone()),
     })
 }
 
-fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions, ConnectError> {
+fn options(config: &Config, link: watch::Sender<Link>, denials: Arc<Denials>) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new()
         .name("slipring")
         .max_reconnects(None)
@@ -142,7 +148,7 @@ fn options(config: &Config, link: watch::Sender<Link>) -> Result<ConnectOptions,
         // A dead peer is noticed after two intervals without a reply.
         .ping_interval(Duration::from_secs(10))
         .event_callback(move |event| {
-            note(&event, &link);
+            note(&event, &link, &denials);
             std::future::ready(())
         });
     if let Some(file) = &config.tls.ca_file {
@@ -173,7 +179,7 @@ fn connect_delay(attempt: usize) -> Duration {
     (Duration::from_millis(100) * factor).min(MAX_CONNECT_DELAY)
 }
 
-fn note(event: &Event, link: &watch::Sender<Link>) {
+fn note(event: &Event, link: &watch::Sender<Link>, denials: &Denials) {
     match event {
         Event::Connected => {
             link.send_modify(|link| {
@@ -191,6 +197,12 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
             warn!("lost the connection to NATS, reconnecting");
         }
         Event::Closed => link.send_modify(|link| link.connected = false),
+        Event::ServerError(ServerError::Other(error)) if denials.record(error, Instant::now()) => {
+            warn!(
+                error,
+                "NATS denies this user a permission; `slipring check --permissions` lists what is needed"
+            );
+        }
         Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
             warn!(%event, "the NATS client reported a problem")
         }

@@ -2,6 +2,7 @@
 //! drains them at the end. Only this part sees all the stages.
 
 mod halt;
+mod inspection;
 mod intake;
 mod recent;
 pub mod replay;
@@ -17,6 +18,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use slipring_core::pipeline::{Next, Supervision};
@@ -94,8 +96,13 @@ impl Pipeline {
     ) -> Self {
         let (assignments, receiver) = watch::channel(assignment);
         let (stop, retry) = (CancellationToken::new(), Arc::default());
+        let inspecting = inspection::inspect(shared.nats.clone(), receiver.clone(), board.clone());
         let supervised = supervise(shared, receiver, recent, board, Arc::clone(&retry), stop.clone(), leave);
-        let task = tokio::spawn(supervised);
+        let task = tokio::spawn(async move {
+            // Beside the pipeline, which may be busy for long.
+            let _inspecting = AbortOnDropHandle::new(tokio::spawn(inspecting));
+            supervised.await;
+        });
         Self {
             assignments,
             retry,

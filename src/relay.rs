@@ -2,6 +2,7 @@
 //! configuration and the shutdown signal.
 
 mod greeting;
+mod health;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -137,6 +138,11 @@ impl Work {
             () = shutdown.drain.cancelled() => return Ok(()),
         };
         let link = follow_link(nats.clone(), board.clone());
+        let health = health::watch(
+            board.clone(),
+            Arc::clone(&nats.denials),
+            config.dead_letters.stream.clone(),
+        );
         let shared = Arc::new(Shared {
             dead_letters: DeadLetters::new(nats.clone(), config.dead_letters.stream),
             nats,
@@ -172,6 +178,7 @@ impl Work {
         tokio::select! {
             () = modules::run(context) => {}
             () = note => {}
+            _ = health => {}
             () = last_words => warn!("exiting before all pipelines have ended"),
             () = link => {
                 anyhow::bail!("the state of the connection to NATS is no longer reported, which is a bug in Slipring")

@@ -2,9 +2,15 @@
 //! read the report. Nothing here knows HTTP, which is in `admin`.
 
 mod board;
+mod health;
 mod metrics;
+mod progress;
 mod report;
 
 pub use board::{AtWork, ModuleBoard, StatusBoard};
-pub use metrics::{CONTENT_TYPE, Metrics, ModuleMetrics};
-pub use report::{CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus};
+pub use health::{Finding, Kind, Severity};
+pub use metrics::{Format, Metrics, ModuleMetrics};
+pub use progress::{Consumer, INTERVAL};
+pub use report::{
+    Backlog, CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
+};

@@ -63,6 +63,7 @@ const WALLS: [(&str, &[&str]); 19] = [
             "publish",
             "shutdown",
             "status",
+            "telemetry",
             "transform",
         ],
     ),

@@ -13,15 +13,16 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Secret;
 use crate::modules::{Controls, Unheard, Verb};
-use crate::status::{CONTENT_TYPE, Metrics, Status, StatusBoard};
+use crate::status::{Finding, Format, Metrics, Status, StatusBoard};
 
 /// A web page can make a browser send a request here, but not one with a custom header.
 pub(super) const COMMAND_HEADER: &str = "slipring-command";
 
 pub(super) const PATHS: &str = "\
 /healthz     200 while the process is alive
-/readyz      200 when every pipeline is running, else 503 and the reasons
-/metrics     metrics for Prometheus, as OpenMetrics text
+/readyz      200 when the relay is ready, else 503 and the reasons; with warnings
+/readyz/NAME  the same for one module
+/metrics     metrics for Prometheus, as OpenMetrics or plain text
 /api/status  what `slipring status` shows, as JSON
 POST /api/modules/NAME/rollback  roll back to the previous version, like `slipring modules rollback NAME`
 POST /api/modules/NAME/retry     load the files in the modules directory again, or resume a halted module, like `slipring modules retry NAME`
@@ -38,6 +39,7 @@ pub(super) fn router(served: Served, token: Option<&Secret>) -> Router {
     let router = Router::new()
         .route("/", get(PATHS))
         .route("/readyz", get(ready))
+        .route("/readyz/{name}", get(ready_module))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
         .route("/api/modules/{name}/rollback", post(rollback))
@@ -87,20 +89,44 @@ async fn authorize(Shared(expected): Shared<Arc<[u8]>>, request: Request, next: 
 }
 
 async fn ready(Shared(served): Shared<Served>) -> Response {
-    let obstacles = served.board.obstacles();
-    if obstacles.is_empty() {
-        return "ready\n".into_response();
+    readiness(served.board.findings())
+}
+
+async fn ready_module(Shared(served): Shared<Served>, Path(name): Path<String>) -> Response {
+    match served.board.findings_of(&name) {
+        Some(findings) => readiness(findings),
+        None => (StatusCode::NOT_FOUND, format!("There is no module `{name}`.\n")).into_response(),
     }
-    let mut text = String::from("not ready:\n");
+}
+
+fn readiness(findings: Vec<Finding>) -> Response {
+    let (obstacles, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_obstacle);
+    let (status, mut text) = match obstacles.is_empty() {
+        true => (StatusCode::OK, String::from("ready\n")),
+        false => (StatusCode::SERVICE_UNAVAILABLE, String::from("not ready:\n")),
+    };
     for obstacle in obstacles {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "- {obstacle}");
     }
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    if !warnings.is_empty() {
+        text.push_str("warnings:\n");
+        for warning in warnings {
+            let _ = writeln!(text, "- {warning}");
+        }
+    }
+    (status, text).into_response()
 }
 
-async fn metrics(Shared(served): Shared<Served>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], served.metrics.encode()).into_response()
+async fn metrics(Shared(served): Shared<Served>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    served.board.measure();
+    (
+        [(header::CONTENT_TYPE, format.content_type())],
+        served.metrics.encode(format),
+    )
+        .into_response()
 }
 
 async fn rollback(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {

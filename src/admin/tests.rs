@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slipring_core::pipeline::Counters;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +12,7 @@ use super::routes::PATHS;
 use super::{Admin, Error};
 use crate::config::{self, Secret};
 use crate::modules::{Command, Controls, Verb};
-use crate::status::{CONTENT_TYPE, Metrics, State, StatusBoard};
+use crate::status::{Consumer, Format, Metrics, State, StatusBoard};
 
 struct Test {
     address: SocketAddr,
@@ -123,6 +123,42 @@ async fn health_is_not_readiness() {
 }
 
 #[tokio::test]
+async fn a_module_has_a_readiness_of_its_own() {
+    let test = start(None).await;
+    test.board.nats_connected("2.15.2");
+    let (orders, bills) = (test.board.module("orders"), test.board.module("bills"));
+    orders.set_source("ORDERS", "slipring-orders");
+    orders.set_state(State::Running, None);
+    bills.set_state(State::Failed, Some("no such export".to_owned()));
+    let (code, _, body) = test.get("/readyz", "").await;
+    assert_eq!(
+        (code, body.as_str()),
+        (200, "ready\nwarnings:\n- bills has failed: no such export\n")
+    );
+    let (code, _, body) = test.get("/readyz/bills", "").await;
+    assert_eq!(
+        (code, body.as_str()),
+        (503, "not ready:\n- bills has failed: no such export\n")
+    );
+    assert_eq!(test.get("/readyz/orders", "").await.0, 200);
+    assert_eq!(test.get("/readyz/mails", "").await.0, 404);
+
+    let paused = Consumer {
+        pending: 7,
+        paused_for: Some(Duration::from_secs(3_600)),
+        ..Consumer::default()
+    };
+    orders.inspected(Instant::now(), paused);
+    let (code, _, body) = test.get("/readyz/orders", "").await;
+    assert!(
+        code == 200 && body.contains("- orders is paused on the server until"),
+        "{body}"
+    );
+    orders.set_state(State::Failed, None);
+    assert_eq!(test.get("/readyz", "").await.0, 503, "every module has failed");
+}
+
+#[tokio::test]
 async fn metrics_and_status_are_served() {
     let test = start(None).await;
     test.board.module("orders").metrics().count(&Counters {
@@ -131,7 +167,12 @@ async fn metrics_and_status_are_served() {
     });
     let (code, head, body) = test.get("/metrics", "").await;
     assert_eq!(code, 200);
-    assert!(head.contains(CONTENT_TYPE), "{head}");
+    assert!(head.contains(Format::Text.content_type()), "{head}");
+    assert!(!body.contains("# EOF"), "{body}");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.1\r\n";
+    let (code, head, body) = test.get("/metrics", accept).await;
+    assert_eq!(code, 200);
+    assert!(head.contains(Format::OpenMetrics.content_type()), "{head}");
     assert!(
         body.contains("slipring_messages_received_total{module=\"orders\"} 1\n"),
         "{body}"

@@ -2,24 +2,25 @@
 
 use std::io::Write;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde::Deserialize;
 
 use super::address::Address;
 use super::failure::Failure;
 use super::table::align;
-use crate::status::{MemoryStatus, ModuleStatus, State, Status};
+use crate::status::{Kind, MemoryStatus, ModuleStatus, State, Status};
 
 /// Show the state of a running relay and its modules
 ///
 /// Connects to the relay at `admin.listen`, with the admin token if one is set. Prints one line per module: its state, the hash of its
 /// file, how many messages it received, published, dropped and rejected, and how far it is behind its stream. Under the table it says
-/// why a module is not running.
+/// why the relay is not ready, and what needs attention.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   slipring status
   slipring status --url http://10.0.0.7:8787
+  slipring status --check >/dev/null || echo 'not ready'
   slipring status --json | jq '.modules[] | select(.state != \"running\")'")]
 pub struct Args {
     #[command(flatten)]
@@ -27,15 +28,21 @@ pub struct Args {
     /// Print the relay's answer as JSON, for programs
     #[arg(long)]
     json: bool,
+    /// Exit with 1 if the relay is not ready, for scripts and probes
+    #[arg(long)]
+    check: bool,
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
     let answer = args.relay.find()?.status()?;
+    let status = Status::deserialize(&answer).context("the answer is not the status of a relay")?;
     if args.json {
         writeln!(output, "{answer:#}")?;
     } else {
-        let status = Status::deserialize(answer).context("the answer is not the status of a relay")?;
         write!(output, "{}", render(&status))?;
+    }
+    if args.check && !status.ready {
+        return Err(anyhow!("the relay is not ready").into());
     }
     Ok(())
 }
@@ -45,7 +52,10 @@ fn render(status: &Status) -> String {
     let nats = match (&status.nats.server, status.nats.connected) {
         (Some(server), true) => format!("connected to {server}"),
         (None, true) => "connected".to_owned(),
-        (_, false) => "not connected".to_owned(),
+        (_, false) => match &status.nats.trouble {
+            Some(trouble) => format!("not connected: {trouble}"),
+            None => "not connected".to_owned(),
+        },
     };
     let trouble = status.centrifugo.trouble.as_deref().unwrap_or("no trouble");
     let mut head = vec![
@@ -82,8 +92,24 @@ fn render(status: &Status) -> String {
     text.push_str(&align(&rows));
 
     let mut remarks = String::new();
+    for (head, findings) in [("not ready", &status.obstacles), ("warning", &status.warnings)] {
+        // What concerns no module is above the table.
+        for finding in findings
+            .iter()
+            .filter(|finding| finding.module.is_some() || finding.kind == Kind::Permission)
+        {
+            remarks.push_str(&format!("{head}: {finding}\n"));
+        }
+    }
     for module in &status.modules {
-        if let (Some(reason), true) = (&module.reason, module.state != State::Running) {
+        let is_told = status.obstacles.iter().chain(&status.warnings);
+        let is_told = is_told
+            .filter(|finding| finding.module.as_ref() == Some(&module.name))
+            .any(|finding| {
+                let reason = module.reason.as_deref();
+                reason.is_some_and(|reason| finding.text.ends_with(reason))
+            });
+        if let (Some(reason), true, false) = (&module.reason, module.state != State::Running, is_told) {
             remarks.push_str(&format!("{} is {}: {reason}\n", module.name, module.state));
         }
         if module.expired > 0 {

@@ -85,8 +85,16 @@ impl DeadLetters {
         }
     }
 
-    /// Returns once the message is stored, however long that takes.
-    pub async fn store(&self, sender: Sender<'_>, message: &Message, rejection: &Rejection, results: Option<&Results>) {
+    /// Returns once the message is stored, however long that takes. Calls `failed` with the reason after each attempt that
+    /// did not succeed.
+    pub async fn store(
+        &self,
+        sender: Sender<'_>,
+        message: &Message,
+        rejection: &Rejection,
+        results: Option<&Results>,
+        failed: impl Fn(String),
+    ) {
         let facts = Facts {
             sender,
             message,
@@ -104,6 +112,7 @@ impl DeadLetters {
                 error = &error as &dyn std::error::Error,
                 "cannot store a dead letter, retrying; its message stays unacknowledged"
             );
+            failed(format!("{:#}", anyhow::Error::new(error)));
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(Duration::from_secs(10));
         }

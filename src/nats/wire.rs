@@ -33,6 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::connect::{Ready, Socket};
 use self::frame::{Decoder, Operation};
 use super::Nats;
+use super::denials::Denials;
 
 /// The status codes of a server's reply to a pull, from `server/consumer.go`.
 pub mod status {
@@ -123,6 +124,7 @@ impl Wire {
             unflushed: false,
             unanswered: 0,
             ahead: Arc::clone(&ahead),
+            denials: Arc::clone(&nats.denials),
         };
         let task = tokio::spawn(line.run(receiver, sender));
         Ok(Self {
@@ -245,6 +247,7 @@ struct Line {
     /// The number of pings that the server has not answered.
     unanswered: u32,
     ahead: Arc<Ahead>,
+    denials: Arc<Denials>,
 }
 
 impl Line {
@@ -280,7 +283,10 @@ impl Line {
                 Operation::Pong => self.unanswered = 0,
                 // The server would continue after some errors, such as a missing permission, but the requested messages
                 // would never come.
-                Operation::Error(error) => return Err(Ended::Said(error)),
+                Operation::Error(error) => {
+                    self.denials.record(&error, std::time::Instant::now());
+                    return Err(Ended::Said(error));
+                }
                 Operation::Info(_) | Operation::Ok => {}
             }
         }

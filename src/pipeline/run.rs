@@ -63,6 +63,8 @@ struct Run<'a> {
     /// The lease on publishing, with standby.
     lease: Option<Lease>,
     stream: Option<StreamIdentity>,
+    /// Messages were delivered since the last tick.
+    given: bool,
     /// The last reported problem of the source. Each problem is reported once.
     complaint: Option<String>,
 }
@@ -144,8 +146,10 @@ pub(super) async fn run(
         acks: Acks::start(shared.nats.client.clone(), config.window),
         lease: None,
         stream: None,
+        given: false,
         complaint: None,
     };
+    board.letters_given_up();
     board.loaded(run.assignment.module.sha256());
     board.set_source(&config.stream, &config.consumer);
     let mut tick = tokio::time::interval(TICK);
@@ -336,6 +340,7 @@ impl Run<'_> {
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
         let now = clock::now();
+        self.given |= !deliveries.is_empty();
         let messages = self.run.deliver(now, deliveries);
         if messages.is_empty() {
             return;
@@ -469,7 +474,7 @@ impl Run<'_> {
     /// Stores a dead letter, however long that takes.
     fn store(&mut self, letter: DeadLetter) {
         let shared = Arc::clone(self.shared);
-        let name = self.board.name().to_owned();
+        let board = self.board.clone();
         self.dead_letters.spawn(async move {
             let DeadLetter {
                 ticket,
@@ -479,11 +484,15 @@ impl Run<'_> {
                 results,
             } = letter;
             let sender = Sender {
-                module: &name,
+                module: board.name(),
                 sha256: &by.sha256,
             };
             let letters = &shared.dead_letters;
-            letters.store(sender, &message, &rejection, results.as_ref()).await;
+            let failed = |why| board.letter_not_stored(message.sequence, why);
+            letters
+                .store(sender, &message, &rejection, results.as_ref(), failed)
+                .await;
+            board.letter_stored(message.sequence);
             ticket
         });
     }
@@ -491,7 +500,9 @@ impl Run<'_> {
     fn tick(&mut self) {
         let now = clock::now();
         self.run.tick(now);
-        say::gauges(self.board, self.run.gauges(now));
+        let settled_through = self.run.window().resume_at().map(|next| next - 1);
+        let given = std::mem::take(&mut self.given);
+        say::gauges(self.board, now.instant, self.run.gauges(now), settled_through, given);
         self.board.metrics().in_flight(self.requests.len());
     }
 

@@ -1,5 +1,7 @@
 //! Reports a pipeline's notices in the log, in the status and in the metrics.
 
+use std::time::Instant;
+
 use slipring_core::pipeline::{Gauges, Notice};
 use slipring_core::publish::Stuck;
 use tracing::{info, warn};
@@ -59,10 +61,12 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
     }
 }
 
-pub(super) fn gauges(board: &ModuleBoard, gauges: Gauges) {
+/// `settled_through` is the stream sequence up to which everything is settled. `given` is true if messages have been
+/// delivered since the last call.
+pub(super) fn gauges(board: &ModuleBoard, now: Instant, gauges: Gauges, settled_through: Option<u64>, given: bool) {
     let Gauges { messages, bytes, lag } = gauges;
     board.metrics().window(messages, bytes);
     if let Some(lag) = lag {
-        board.metrics().lag(lag.messages, lag.age);
+        board.worked(now, settled_through, lag.age, given.then_some(lag.messages));
     }
 }

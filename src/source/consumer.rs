@@ -23,7 +23,7 @@ use super::{SourceError, hold_back, pin};
 use crate::config::{Deliver, ModuleConfig, Standby};
 
 /// JetStream's error code for a stream that does not exist (`JSStreamNotFoundErr`).
-const STREAM_NOT_FOUND: u64 = 10059;
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
 
 /// The consumer of a module and the stream it reads.
 pub(super) struct Bound {

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Unit};
 
+use super::health::{Finding, Kind};
 use super::metrics::{Metrics, ModuleMetrics};
+use super::progress::{Consumer, STALL};
 use super::report::{
-    CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
+    Backlog, CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
 };
 use crate::message::Stage;
 
@@ -27,6 +30,8 @@ struct Inner {
     nats: NatsStatus,
     /// Why Centrifugo has not been reached since the start.
     unreached: Option<String>,
+    /// Missing permissions that concern no single module.
+    denied: Vec<String>,
     modules: BTreeMap<String, ModuleBoard>,
 }
 
@@ -48,6 +53,10 @@ struct Facts {
     last_refusal: Option<String>,
     at_work: AtWork,
     trouble: Option<String>,
+    /// Missing permissions.
+    denied: Vec<String>,
+    /// Messages whose dead letter cannot be stored, by stream sequence, and why.
+    unstored: BTreeMap<u64, String>,
 }
 
 /// What is known about the version in use beside its hash.
@@ -70,14 +79,40 @@ impl StatusBoard {
 
     /// `server` is the server's version.
     pub fn nats_connected(&self, server: &str) {
+        self.metrics.nats_connected();
         self.inner().nats = NatsStatus {
             connected: true,
             server: Some(server.to_owned()),
+            trouble: None,
         };
     }
 
     pub fn nats_disconnected(&self) {
+        self.metrics.nats_disconnected();
         self.inner().nats.connected = false;
+    }
+
+    /// Sets the permissions that NATS denies: for a module, or for the relay as a whole.
+    pub fn set_denied(&self, denied: &[(Option<String>, String)]) {
+        let of = |module: Option<&str>| {
+            let denied = denied.iter().filter(|(denied, _)| denied.as_deref() == module);
+            denied.map(|(_, text)| text.clone()).collect()
+        };
+        let mut inner = self.inner();
+        inner.denied = of(None);
+        for (name, module) in &inner.modules {
+            module.facts().denied = of(Some(name));
+        }
+    }
+
+    /// Returns what each module reads: its name, stream and consumer.
+    pub fn sources(&self) -> Vec<(String, String, String)> {
+        let inner = self.inner();
+        let sources = inner.modules.values().filter_map(|module| {
+            let facts = module.facts();
+            Some((module.name.to_string(), facts.stream.clone()?, facts.consumer.clone()?))
+        });
+        sources.collect()
     }
 
     /// Sets why Centrifugo has not been reached since the start, or `None` once it was. From then on the pipelines know
@@ -115,10 +150,14 @@ impl StatusBoard {
 
     pub fn status(&self) -> Status {
         let inner = self.inner();
+        let (obstacles, warnings) = inner.findings().into_iter().partition(Finding::is_obstacle);
+        let obstacles: Vec<Finding> = obstacles;
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.clone(),
-            ready: inner.obstacles().is_empty(),
+            ready: obstacles.is_empty(),
+            obstacles,
+            warnings,
             nats: inner.nats.clone(),
             centrifugo: CentrifugoStatus {
                 trouble: inner.centrifugo_trouble(),
@@ -131,9 +170,31 @@ impl StatusBoard {
         }
     }
 
-    /// Returns why the relay is not ready, one sentence each. Empty if it is ready.
-    pub fn obstacles(&self) -> Vec<String> {
-        self.inner().obstacles()
+    /// Returns everything that is wrong now, the relay's own first.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.inner().findings()
+    }
+
+    /// Returns what is wrong with this module, or with the relay as a whole. `None` if there is no such module. Whether
+    /// other modules run makes no difference.
+    pub fn findings_of(&self, name: &str) -> Option<Vec<Finding>> {
+        let inner = self.inner();
+        let module = inner.modules.get(name)?;
+        let mut findings = inner.own_findings();
+        findings.extend(module.findings(Kind::Failed));
+        Some(findings)
+    }
+
+    /// Writes into the metrics whether the relay is ready.
+    pub fn measure(&self) {
+        let (ready, trouble) = {
+            let inner = self.inner();
+            (
+                !inner.findings().iter().any(Finding::is_obstacle),
+                inner.centrifugo_trouble(),
+            )
+        };
+        self.metrics.set_ready(ready, trouble.is_none());
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -142,23 +203,51 @@ impl StatusBoard {
 }
 
 impl Inner {
-    fn obstacles(&self) -> Vec<String> {
-        let mut obstacles = Vec::new();
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.own_findings();
+        // One bad module must not stop a rollout while others do their work.
+        let others_run = self
+            .modules
+            .values()
+            .any(|module| module.facts().state != State::Failed);
+        let failed = if others_run {
+            Kind::FailedAmongOthers
+        } else {
+            Kind::Failed
+        };
+        findings.extend(self.modules.values().flat_map(|module| module.findings(failed)));
+        findings
+    }
+
+    /// Returns what concerns no single module.
+    fn own_findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |kind, text: String| findings.push(Finding::of_relay(kind, text));
         if self.shutting_down {
-            obstacles.push("shutting down".to_owned());
+            find(Kind::ShuttingDown, "shutting down".to_owned());
         }
         if !self.nats.connected {
-            obstacles.push("NATS is not connected".to_owned());
+            find(
+                Kind::Nats,
+                match &self.nats.trouble {
+                    Some(trouble) => format!("NATS is not connected: {trouble}"),
+                    None => "NATS is not connected".to_owned(),
+                },
+            );
         }
         if !self.modules_known {
-            obstacles.push("the modules directory has not been read yet".to_owned());
+            find(
+                Kind::Directory,
+                "the modules directory has not been read yet".to_owned(),
+            );
         }
-        obstacles.extend(
-            self.centrifugo_trouble()
-                .map(|trouble| format!("Centrifugo: {trouble}")),
-        );
-        obstacles.extend(self.modules.values().filter_map(ModuleBoard::obstacle));
-        obstacles
+        if let Some(trouble) = self.centrifugo_trouble() {
+            find(Kind::Centrifugo, format!("Centrifugo: {trouble}"));
+        }
+        for denied in &self.denied {
+            find(Kind::Permission, format!("the relay {denied}"));
+        }
+        findings
     }
 
     /// All pipelines use the same Centrifugo, so trouble in one pipeline means trouble for all. A pipeline without
@@ -180,6 +269,8 @@ impl ModuleBoard {
             last_refusal: None,
             at_work: AtWork::default(),
             trouble: None,
+            denied: Vec::new(),
+            unstored: BTreeMap::new(),
         };
         Self {
             name: name.into(),
@@ -198,7 +289,7 @@ impl ModuleBoard {
 
     /// Sets the state and its reason. The time of the last change stays if only the reason is new.
     pub fn set_state(&self, state: State, reason: Option<String>) {
-        self.metrics.halted(state == State::Halted);
+        self.metrics.set_state(state);
         let mut facts = self.facts();
         if facts.state != state {
             facts.state = state;
@@ -234,6 +325,8 @@ impl ModuleBoard {
         let mut facts = self.facts();
         (facts.stream, facts.consumer) = (None, None);
         (facts.last_refusal, facts.trouble) = (None, None);
+        facts.unstored.clear();
+        facts.denied.clear();
         facts.at_work = AtWork::default();
     }
 
@@ -249,6 +342,44 @@ impl ModuleBoard {
         self.facts().last_refusal = Some(reason.to_owned());
     }
 
+    /// The server has told the state of the consumer, at this moment.
+    pub fn inspected(&self, now: Instant, consumer: Consumer) {
+        self.metrics.progress().answered(now, consumer);
+    }
+
+    /// The server has not told the state of the consumer, for this reason.
+    pub fn not_inspected(&self, now: Instant, why: String) {
+        self.metrics.progress().unanswered(now, why);
+    }
+
+    /// There is no consumer whose state the server could tell.
+    pub fn no_consumer(&self) {
+        self.metrics.progress().absent();
+    }
+
+    /// Records how far the pipeline is. It has settled everything up to the stream sequence `settled_through`, and its
+    /// oldest unsettled message has the age `oldest`. `given` is the number of unsettled and pending messages, if messages
+    /// have been delivered since the last call.
+    pub fn worked(&self, now: Instant, settled_through: Option<u64>, oldest: Option<Duration>, given: Option<u64>) {
+        self.metrics.progress().worked(now, settled_through, oldest, given);
+    }
+
+    /// The dead letter of this message cannot be stored for now.
+    pub fn letter_not_stored(&self, sequence: u64, why: String) {
+        self.metrics.dead_letter_not_stored();
+        self.facts().unstored.insert(sequence, why);
+    }
+
+    /// The dead letter of this message is stored.
+    pub fn letter_stored(&self, sequence: u64) {
+        self.facts().unstored.remove(&sequence);
+    }
+
+    /// Nobody tries any more to store the module's dead letters. Their messages come again.
+    pub fn letters_given_up(&self) {
+        self.facts().unstored.clear();
+    }
+
     pub fn set_at_work(&self, at_work: AtWork) {
         self.facts().at_work = at_work;
     }
@@ -258,26 +389,115 @@ impl ModuleBoard {
         self.facts().trouble = trouble;
     }
 
-    /// Returns why the module should run and does not.
-    fn obstacle(&self) -> Option<String> {
-        let (name, facts) = (&self.name, self.facts());
-        let word = match facts.state {
+    /// Returns what is wrong with the module. `failed` is the kind for a module that cannot run.
+    fn findings(&self, failed: Kind) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let facts = self.facts();
+        let mut find = |kind, text: String| findings.push(Finding::of_module(kind, &self.name, text));
+        for denied in &facts.denied {
+            find(Kind::Permission, denied.clone());
+        }
+        if let Some((kind, word)) = self.idle(facts.state, failed) {
+            find(
+                kind,
+                match &facts.reason {
+                    Some(reason) => format!("{word}: {reason}"),
+                    None => word.to_owned(),
+                },
+            );
+        }
+        if let Some((sequence, why)) = facts.unstored.first_key_value() {
+            let letters = facts.unstored.len();
+            find(
+                Kind::DeadLetters,
+                format!(
+                    "cannot store dead letters ({letters} waiting, the first of message {sequence}), so these messages \
+                     stay unacknowledged: {why}"
+                ),
+            );
+        }
+        let now = Instant::now();
+        let progress = self.metrics.progress();
+        let (stream, consumer) = (facts.stream.as_deref(), facts.consumer.as_deref());
+        let (Some(stream), Some(consumer)) = (stream, consumer) else {
+            return findings;
+        };
+        // A missing permission is the better reason.
+        if let Some((since, why)) = progress.silent(now).filter(|_| facts.denied.is_empty()) {
+            find(
+                Kind::NoAnswer,
+                format!(
+                    "has an unknown backlog: NATS has not told the state of the consumer `{consumer}` for {} s ({why}). \
+                     Check NATS and the network to it",
+                    since.as_secs()
+                ),
+            );
+        }
+        if let Some(paused) = progress.consumer(now).and_then(|consumer| consumer.paused_for) {
+            let until = Timestamp::now() + paused;
+            let until = until.round(Unit::Second).unwrap_or(until);
+            let waiting = progress.lag(now).map_or(0, |lag| lag.messages);
+            find(
+                Kind::Paused,
+                format!(
+                    "is paused on the server until {until}, and {waiting} messages wait; to resume it, run `nats consumer \
+                     resume {stream} {consumer}`"
+                ),
+            );
+        }
+        if facts.state != State::Running {
+            return findings;
+        }
+        if let Some(since) = progress.acks_ignored(now) {
+            find(
+                Kind::AcksIgnored,
+                format!(
+                    "is stuck: the ack floor of the consumer `{consumer}` has not followed the relay's acks for {} s. Look \
+                     for a missing permission to publish to `$JS.ACK.{stream}.{consumer}.>`",
+                    since.as_secs()
+                ),
+            );
+        }
+        // What keeps Centrifugo from publishing also keeps the floor where it is.
+        let still = progress
+            .still(now)
+            .filter(|still| *still >= STALL && facts.trouble.is_none());
+        if let (Some(still), Some(backlog)) = (still, progress.consumer(now)) {
+            find(
+                Kind::Stalled,
+                format!(
+                    "has stalled: for {} s, {} messages have been waiting in the stream `{stream}` and {} have been \
+                     delivered and not settled, and neither has changed. The log has what was tried; `nats consumer info \
+                     {stream} {consumer}` shows the server's view",
+                    still.as_secs(),
+                    backlog.pending,
+                    backlog.ack_pending
+                ),
+            );
+        }
+        findings
+    }
+
+    /// Returns why a module that should run does not.
+    fn idle(&self, state: State, failed: Kind) -> Option<(Kind, &'static str)> {
+        Some(match state {
             State::Running | State::Standby | State::Draining => return None,
             State::Waiting if self.metrics.sha256().is_none() => return None,
-            State::Waiting => "is waiting",
-            State::Starting | State::Unknown => "is starting",
-            State::Halted => "is halted",
-            State::Failed => "has failed",
-        };
-        Some(match &facts.reason {
-            Some(reason) => format!("{name} {word}: {reason}"),
-            None => format!("{name} {word}"),
+            State::Waiting => (Kind::Waiting, "is waiting"),
+            State::Starting | State::Unknown => (Kind::Starting, "is starting"),
+            State::Halted => (Kind::Halted, "is halted"),
+            State::Failed => (failed, "has failed"),
         })
     }
 
     fn status(&self) -> ModuleStatus {
         let (metrics, facts) = (&self.metrics, self.facts());
         let size = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
+        let now = Instant::now();
+        let (lag, consumer, still) = {
+            let progress = metrics.progress();
+            (progress.lag(now), progress.consumer(now), progress.still(now))
+        };
         ModuleStatus {
             name: self.name.to_string(),
             state: facts.state,
@@ -303,8 +523,15 @@ impl ModuleBoard {
             swaps: metrics.swaps.get(),
             refused_swaps: metrics.swaps_refused.get(),
             last_refusal: facts.last_refusal.clone(),
-            lag_messages: metrics.lag_messages(),
-            lag_seconds: metrics.lag_seconds(),
+            lag_messages: lag.map(|lag| lag.messages),
+            lag_seconds: lag.map(|lag| lag.seconds),
+            backlog: consumer.map(|consumer| Backlog {
+                pending: consumer.pending,
+                ack_pending: consumer.ack_pending,
+                ack_floor: consumer.ack_floor,
+                paused: consumer.paused_for.is_some(),
+                stalled_seconds: still.unwrap_or_default().as_secs_f64(),
+            }),
             window_messages: size(metrics.window_messages.get()),
             window_bytes: size(metrics.window_bytes.get()),
         }
@@ -327,6 +554,7 @@ mod tests {
 
     use slipring_core::pipeline::Counters;
 
+    use super::super::metrics::Format;
     use super::*;
     use crate::memory::Memory;
 
@@ -336,6 +564,22 @@ mod tests {
         board.nats_connected("2.15.2");
         board.modules_known();
         board
+    }
+
+    fn obstacles(board: &StatusBoard) -> Vec<String> {
+        let findings = board.findings().into_iter();
+        findings
+            .filter(Finding::is_obstacle)
+            .map(|finding| finding.to_string())
+            .collect()
+    }
+
+    fn warnings(board: &StatusBoard) -> Vec<String> {
+        let findings = board.findings().into_iter();
+        findings
+            .filter(|finding| !finding.is_obstacle())
+            .map(|finding| finding.to_string())
+            .collect()
     }
 
     #[test]
@@ -359,8 +603,12 @@ mod tests {
             retried: 4,
             ..Counters::default()
         });
-        metrics.lag(1, Some(Duration::from_millis(250)));
         metrics.window(3, 300);
+        let consumer = Consumer {
+            ack_floor: 7,
+            ..Consumer::default()
+        };
+        orders.inspected(Instant::now(), consumer);
         board.module("later").facts().since = "2026-01-01T00:00:02Z".to_owned();
         insta::assert_snapshot!(serde_json::to_string_pretty(&board.status()).unwrap());
     }
@@ -370,7 +618,7 @@ mod tests {
         let check = |state, expected: &[&str]| {
             let board = board();
             board.module("orders").set_state(state, Some("why".to_owned()));
-            assert_eq!(board.obstacles(), expected);
+            assert_eq!(obstacles(&board), expected);
             assert_eq!(board.status().ready, expected.is_empty());
         };
         check(State::Running, &[]);
@@ -389,12 +637,12 @@ mod tests {
         orders.set_source("ORDERS", "slipring-orders");
         orders.set_state(State::Waiting, Some("the stream ORDERS does not exist".to_owned()));
         assert_eq!(
-            board.obstacles(),
+            obstacles(&board),
             ["orders is waiting: the stream ORDERS does not exist"]
         );
         orders.unloaded();
         orders.set_state(State::Waiting, Some("waiting for orders.toml".to_owned()));
-        assert_eq!(board.obstacles(), [""; 0]);
+        assert_eq!(obstacles(&board), [""; 0]);
         let status = board.status().modules.remove(0);
         assert_eq!(
             (status.sha256, status.stream, status.consumer, status.lag_messages),
@@ -406,22 +654,23 @@ mod tests {
     fn the_process_has_obstacles_of_its_own() {
         let board = StatusBoard::new(Metrics::new());
         assert_eq!(
-            board.obstacles(),
+            obstacles(&board),
             ["NATS is not connected", "the modules directory has not been read yet"]
         );
         board.nats_connected("2.15.2");
         board.modules_known();
-        assert_eq!(board.obstacles(), [""; 0]);
+        assert_eq!(obstacles(&board), [""; 0]);
         board.nats_disconnected();
         assert_eq!(
             board.status().nats,
             NatsStatus {
                 connected: false,
-                server: Some("2.15.2".to_owned())
+                server: Some("2.15.2".to_owned()),
+                trouble: None,
             }
         );
         board.shutting_down();
-        assert_eq!(board.obstacles(), ["shutting down", "NATS is not connected"]);
+        assert_eq!(obstacles(&board), ["shutting down", "NATS is not connected"]);
     }
 
     #[test]
@@ -432,7 +681,7 @@ mod tests {
         b.set_state(State::Running, None);
         b.set_trouble(Some("401: wrong API key".to_owned()));
         a.set_trouble(None);
-        assert_eq!(board.obstacles(), ["Centrifugo: 401: wrong API key"]);
+        assert_eq!(obstacles(&board), ["Centrifugo: 401: wrong API key"]);
         assert_eq!(board.status().centrifugo.trouble.as_deref(), Some("401: wrong API key"));
         board.remove("b");
         assert_eq!(board.status().centrifugo.trouble, None);
@@ -443,10 +692,10 @@ mod tests {
     fn a_centrifugo_that_was_never_reached_is_an_obstacle() {
         let board = board();
         board.centrifugo_unreached(Some("connection refused".to_owned()));
-        assert_eq!(board.obstacles(), ["Centrifugo: connection refused"]);
+        assert_eq!(obstacles(&board), ["Centrifugo: connection refused"]);
         assert_eq!(board.status().centrifugo.trouble.as_deref(), Some("connection refused"));
         board.centrifugo_unreached(None);
-        assert_eq!(board.obstacles(), [""; 0]);
+        assert_eq!(obstacles(&board), [""; 0]);
     }
 
     #[test]
@@ -472,6 +721,139 @@ mod tests {
     }
 
     #[test]
+    fn one_failed_module_among_others_is_a_warning() {
+        let board = board();
+        let (orders, bills) = (board.module("orders"), board.module("bills"));
+        orders.set_state(State::Failed, Some("no such export".to_owned()));
+        bills.set_state(State::Failed, None);
+        assert_eq!(
+            obstacles(&board),
+            ["bills has failed", "orders has failed: no such export"]
+        );
+        bills.set_state(State::Running, None);
+        assert_eq!(obstacles(&board), [""; 0]);
+        assert_eq!(warnings(&board), ["orders has failed: no such export"]);
+    }
+
+    /// Returns a board with a running module, and that module.
+    fn running() -> (StatusBoard, ModuleBoard) {
+        let board = board();
+        let orders = board.module("orders");
+        orders.set_source("ORDERS", "slipring-orders");
+        orders.set_state(State::Running, None);
+        (board, orders)
+    }
+
+    fn kinds(board: &StatusBoard) -> Vec<Kind> {
+        board.findings().into_iter().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn a_stall_is_told_unless_the_reason_is_known() {
+        let (board, orders) = running();
+        let now = Instant::now();
+        let stalled = |orders: &ModuleBoard| {
+            let waiting = Consumer {
+                pending: 200,
+                ..Consumer::default()
+            };
+            orders.inspected(now.checked_sub(STALL).unwrap(), waiting);
+            orders.inspected(now, waiting);
+        };
+        stalled(&orders);
+        let found = obstacles(&board);
+        assert!(
+            found[0].starts_with("orders has stalled: for 30 s, 200 messages have been waiting"),
+            "{found:?}"
+        );
+        assert_eq!(board.status().modules[0].backlog.as_ref().unwrap().pending, 200);
+        orders.set_trouble(Some("connection refused".to_owned()));
+        assert_eq!(kinds(&board), [Kind::Centrifugo]);
+        orders.set_trouble(None);
+        orders.set_state(State::Halted, None);
+        assert_eq!(kinds(&board), [Kind::Halted]);
+        orders.set_state(State::Standby, None);
+        assert_eq!(kinds(&board), []);
+        assert_eq!(
+            board.status().modules[0].lag_messages,
+            Some(200),
+            "the backlog is known all the same"
+        );
+    }
+
+    #[test]
+    fn a_missing_permission_is_told_of_the_module_and_explains_the_silence() {
+        let (board, orders) = running();
+        let now = Instant::now();
+        for seconds in [20, 10, 0] {
+            orders.not_inspected(
+                now.checked_sub(Duration::from_secs(seconds)).unwrap(),
+                "late".to_owned(),
+            );
+        }
+        assert_eq!(kinds(&board), [Kind::NoAnswer]);
+        let denied = |module: Option<&str>| (module.map(str::to_owned), "lacks a permission: …".to_owned());
+        board.set_denied(&[denied(Some("orders"))]);
+        assert_eq!(obstacles(&board), ["orders lacks a permission: …"]);
+        board.set_denied(&[denied(None)]);
+        assert_eq!(kinds(&board), [Kind::Permission, Kind::NoAnswer]);
+        assert_eq!(obstacles(&board)[0], "the relay lacks a permission: …");
+        board.set_denied(&[]);
+        assert_eq!(kinds(&board), [Kind::NoAnswer]);
+    }
+
+    #[test]
+    fn a_dead_letter_is_missed_until_it_is_stored_or_given_up() {
+        let (board, orders) = running();
+        orders.letter_not_stored(7, "no space".to_owned());
+        orders.letter_not_stored(7, "no space".to_owned());
+        orders.letter_not_stored(9, "no space".to_owned());
+        let found = obstacles(&board);
+        assert!(
+            found[0].contains("(2 waiting, the first of message 7)") && found[0].ends_with("no space"),
+            "{found:?}"
+        );
+        orders.letter_stored(7);
+        assert_eq!(kinds(&board), [Kind::DeadLetters]);
+        orders.letters_given_up();
+        assert_eq!(kinds(&board), []);
+        let text = board.metrics.encode(Format::Text);
+        assert!(
+            text.contains("slipring_dead_letter_store_failures_total{module=\"orders\"} 3\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_metrics_say_whether_the_relay_is_ready() {
+        let (board, orders) = running();
+        let ready = |board: &StatusBoard, expected: u8| {
+            board.measure();
+            let text = board.metrics.encode(Format::Text);
+            assert!(text.contains(&format!("\nslipring_ready {expected}\n")), "{text}");
+        };
+        ready(&board, 1);
+        orders.set_trouble(Some("connection refused".to_owned()));
+        ready(&board, 0);
+        assert!(
+            board
+                .metrics
+                .encode(Format::Text)
+                .contains("\nslipring_centrifugo_up 0\n")
+        );
+        orders.set_trouble(None);
+        ready(&board, 1);
+        board.nats_disconnected();
+        ready(&board, 0);
+        assert!(
+            board
+                .metrics
+                .encode(Format::Text)
+                .contains("\nslipring_nats_connected 0\n")
+        );
+    }
+
+    #[test]
     fn a_state_begins_when_it_changes() {
         let board = board();
         let orders = board.module("orders");
@@ -483,15 +865,15 @@ mod tests {
         assert!(
             board
                 .metrics
-                .encode()
-                .contains("slipring_halted{module=\"orders\"} 1\n")
+                .encode(Format::OpenMetrics)
+                .contains("slipring_halted{module=\"orders\"} 1.0\n")
         );
         orders.set_state(State::Running, None);
         assert!(
             board
                 .metrics
-                .encode()
-                .contains("slipring_halted{module=\"orders\"} 0\n")
+                .encode(Format::OpenMetrics)
+                .contains("slipring_halted{module=\"orders\"} 0.0\n")
         );
     }
 }

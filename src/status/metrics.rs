@@ -5,23 +5,55 @@ mod module;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::report::State;
 use crate::memory::Memory;
 use crate::message::Stage;
 use crate::telemetry;
 
 pub use module::ModuleMetrics;
 
-/// The content type of the text that [`Metrics::encode`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The format of the metrics' text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    OpenMetrics,
+    /// Prometheus' own, older format, which every tool reads.
+    Text,
+}
+
+impl Format {
+    /// Returns the format for a client with this `Accept` header. OpenMetrics has to be asked for.
+    pub fn accepted(accept: &str) -> Self {
+        let accepts = |range: &str| {
+            let mut parts = range.split(';').map(str::trim);
+            let is_open = parts
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+            is_open && !parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)))
+        };
+        match accept.split(',').any(accepts) {
+            true => Self::OpenMetrics,
+            false => Self::Text,
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// All metrics of the process. A clone is the same metrics.
 #[derive(Debug, Clone)]
@@ -29,6 +61,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     modules: Modules,
     memory: Option<Memory>,
+    process: Process,
 }
 
 /// Keyed by name, so that the text is sorted. `prometheus_client`'s own families would look up a label for each metric.
@@ -55,7 +88,8 @@ impl Metrics {
         let modules = Modules::default();
         let mut registry = Registry::with_prefix("slipring");
         registry.register_collector(Box::new(modules.clone()));
-        registry.register_collector(Box::new(Process));
+        let process = Process::default();
+        registry.register_collector(Box::new(process.clone()));
         if let Some(memory) = &memory {
             registry.register_collector(Box::new(memory.clone()));
         }
@@ -63,7 +97,26 @@ impl Metrics {
             registry: Arc::new(registry),
             modules,
             memory,
+            process,
         }
+    }
+
+    /// Sets whether the relay is ready, and whether it can publish.
+    pub fn set_ready(&self, ready: bool, centrifugo_up: bool) {
+        let facts = &self.process.0;
+        facts.ready.store(ready, Ordering::Relaxed);
+        facts.centrifugo_up.store(centrifugo_up, Ordering::Relaxed);
+    }
+
+    /// A connection to NATS was made.
+    pub fn nats_connected(&self) {
+        let facts = &self.process.0;
+        facts.nats_connected.store(true, Ordering::Relaxed);
+        facts.nats_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn nats_disconnected(&self) {
+        self.process.0.nats_connected.store(false, Ordering::Relaxed);
     }
 
     pub fn memory(&self) -> Option<&Memory> {
@@ -85,23 +138,99 @@ impl Metrics {
             .remove(name);
     }
 
-    pub fn encode(&self) -> String {
+    pub fn encode(&self, format: Format) -> String {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Text => older(&text),
+        }
     }
 }
 
-/// Counters of the whole process.
-#[derive(Debug)]
-struct Process;
+/// Turns OpenMetrics into Prometheus' older format. There a counter has its full name in each line, and neither units nor
+/// the end are marked.
+fn older(text: &str) -> String {
+    let mut older = String::with_capacity(text.len());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let is_counter = |line: &str| line.starts_with("# TYPE ") && line.ends_with(" counter");
+        // The help comes before the type.
+        let is_of_counter =
+            is_counter(line) || line.starts_with("# HELP ") && lines.peek().is_some_and(|next| is_counter(next));
+        match line.strip_prefix("# ") {
+            Some(comment) if comment.starts_with("UNIT ") || comment == "EOF" => continue,
+            Some(comment) if is_of_counter => {
+                let mut words = comment.splitn(3, ' ');
+                let [keyword, name, rest] = [(); 3].map(|()| words.next().unwrap_or_default());
+                older.push_str(&format!("# {keyword} {name}_total {rest}"));
+            }
+            _ => older.push_str(line),
+        }
+        older.push('\n');
+    }
+    older
+}
+
+/// What concerns the whole process. A clone is the same.
+#[derive(Debug, Clone, Default)]
+struct Process(Arc<Facts>);
+
+#[derive(Debug, Default)]
+struct Facts {
+    ready: AtomicBool,
+    nats_connected: AtomicBool,
+    /// Connections to NATS so far.
+    nats_connections: AtomicU64,
+    centrifugo_up: AtomicBool,
+}
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let lost = ConstCounter::new(telemetry::lost_lines());
-        let help = "Log lines lost because standard error did not accept them in time";
-        let encoder = encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?;
-        lost.encode(encoder)
+        let Facts {
+            ready,
+            nats_connected,
+            nats_connections,
+            centrifugo_up,
+        } = &*self.0;
+        let one = ConstGauge::new(1);
+        let help = "The relay's version; always 1";
+        let mut family = encoder.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
+        one.encode(family.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)?;
+        for (name, help, fact) in [
+            ("ready", "1 while the relay is ready, as `/readyz` says, else 0", ready),
+            (
+                "nats_connected",
+                "1 while the relay is connected to NATS, else 0",
+                nats_connected,
+            ),
+            (
+                "centrifugo_up",
+                "1 while publishing to Centrifugo works, or nothing says otherwise, else 0",
+                centrifugo_up,
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::from(fact.load(Ordering::Relaxed)));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let reconnects = nats_connections.load(Ordering::Relaxed).saturating_sub(1);
+        for (name, help, count) in [
+            ("nats_reconnects", "Connections to NATS after the first one", reconnects),
+            (
+                "log_lines_lost",
+                "Log lines lost because standard error did not accept them in time",
+                telemetry::lost_lines(),
+            ),
+            (
+                "log_lines_suppressed",
+                "Log lines left out because the same had just been logged",
+                telemetry::suppressed_lines(),
+            ),
+        ] {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -169,7 +298,12 @@ impl Collector for Modules {
             "Publications sent again after a temporary error or a missing answer",
             |m| &m.publish_retries,
         )?;
-        page.family("acks", None, "Messages acknowledged to JetStream", |m| &m.acks)?;
+        page.family(
+            "acks",
+            None,
+            "Acks sent to JetStream; whether they took effect shows in the consumer's ack floor",
+            |m| &m.acks,
+        )?;
         page.family(
             "messages_missed",
             None,
@@ -179,7 +313,19 @@ impl Collector for Modules {
         page.family("dead_letters", None, "Messages stored in the dead-letter stream", |m| {
             &m.dead_letters
         })?;
+        page.family(
+            "dead_letter_store_failures",
+            None,
+            "Failed attempts to store a dead letter; each is repeated until it succeeds",
+            |m| &m.dead_letter_store_failures,
+        )?;
         page.family("swaps", None, "Swaps to a new module or new settings", |m| &m.swaps)?;
+        page.known(
+            "last_swap_timestamp",
+            Some(&Unit::Seconds),
+            "When the last swap happened, in seconds since 1970; absent if there was none",
+            |m| Some(m.last_swap.get()).filter(|at| *at > 0.0),
+        )?;
         page.family(
             "swaps_refused",
             None,
@@ -211,17 +357,52 @@ impl Collector for Modules {
             "Size of the messages in the window",
             |m| &m.window_bytes,
         )?;
-        page.family(
+        let now = Instant::now();
+        page.known(
             "lag_messages",
             None,
-            "Messages in the stream that are not settled yet, delivered or not; NaN if unknown",
-            |m| &m.lag_messages,
+            "Messages of the module that are not settled, delivered or not; absent while unknown",
+            |m| m.progress().lag(now).map(|lag| lag.messages as f64),
         )?;
-        page.family(
+        page.known(
             "lag",
             Some(&Unit::Seconds),
-            "Age of the oldest delivered message that is not settled, since JetStream stored it; NaN if unknown",
-            |m| &m.lag_seconds,
+            "Age of the oldest delivered message that is not settled, since it was stored; absent while unknown",
+            |m| m.progress().lag(now).map(|lag| lag.seconds),
+        )?;
+        page.known(
+            "consumer_pending_messages",
+            None,
+            "Messages that the consumer has not delivered yet, by the server's own count",
+            |m| m.progress().consumer(now).map(|consumer| consumer.pending as f64),
+        )?;
+        page.known(
+            "consumer_ack_pending_messages",
+            None,
+            "Messages delivered and not acknowledged, by the server's own count",
+            |m| m.progress().consumer(now).map(|consumer| consumer.ack_pending as f64),
+        )?;
+        page.known(
+            "consumer_ack_floor",
+            None,
+            "Stream sequence up to which everything is acknowledged, by the server's own count",
+            |m| m.progress().consumer(now).map(|consumer| consumer.ack_floor as f64),
+        )?;
+        page.known(
+            "consumer_paused",
+            None,
+            "1 while the consumer is paused on the server, else 0",
+            |m| {
+                m.progress()
+                    .consumer(now)
+                    .map(|consumer| f64::from(consumer.paused_for.is_some()))
+            },
+        )?;
+        page.known(
+            "stalled",
+            Some(&Unit::Seconds),
+            "Time in which messages have waited while neither delivery nor ack floor moved; 0 if none wait",
+            |m| m.progress().still(now).map(|still| still.as_secs_f64()),
         )?;
         page.family(
             "requests_in_flight",
@@ -229,11 +410,12 @@ impl Collector for Modules {
             "Requests to Centrifugo without an answer yet",
             |m| &m.requests_in_flight,
         )?;
-        page.family(
+        page.states()?;
+        page.known(
             "halted",
             None,
-            "1 while the pipeline is halted, waiting for a new version or retrying, else 0",
-            |m| &m.halted,
+            "1 while the pipeline is halted, else 0; `module_state` replaces it",
+            |m| Some(f64::from(m.state() == State::Halted)),
         )?;
         page.info()?;
 
@@ -279,6 +461,39 @@ impl Page<'_, '_> {
         Ok(())
     }
 
+    /// Encodes a gauge of those modules for which it is known.
+    fn known(
+        &mut self,
+        name: &str,
+        unit: Option<&Unit>,
+        help: &str,
+        of: impl Fn(&ModuleMetrics) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (module, metrics) in self.modules {
+            if let Some(value) = of(metrics) {
+                ConstGauge::new(value).encode(family.encode_family(&[("module", module.as_str())])?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the state of each module: 1 for the state it is in, 0 for the others.
+    fn states(&mut self) -> fmt::Result {
+        let help = "1 for the state that the module is in, 0 for each other state";
+        let mut family = self
+            .encoder
+            .encode_descriptor("module_state", help, None, MetricType::Gauge)?;
+        for (module, metrics) in self.modules {
+            for state in State::ALL {
+                let word = state.to_string();
+                let labels = [("module", module.as_str()), ("state", word.as_str())];
+                ConstGauge::new(i64::from(metrics.state() == state)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn rejected(&mut self) -> fmt::Result {
         let stages = [Stage::Transform, Stage::Publish].map(|stage| (stage, stage.to_string()));
         let help = "Messages rejected: by the module, or by Centrifugo for one of their publications";
@@ -316,6 +531,7 @@ mod tests {
 
     use slipring_core::pipeline::Counters;
 
+    use super::super::progress::Consumer;
     use super::*;
 
     #[test]
@@ -333,14 +549,17 @@ mod tests {
         });
         orders.window(3, 1_000);
         orders.transformed(Duration::from_micros(3));
-        insta::assert_snapshot!(metrics.encode());
+        insta::assert_snapshot!(metrics.encode(Format::OpenMetrics));
     }
 
     #[test]
     fn each_metric_has_a_row_in_the_reference() {
         let metrics = Metrics::with_memory(Memory::new(256 << 20));
-        metrics.module("orders").set_sha256(Some("abc"));
-        let text = metrics.encode();
+        let orders = metrics.module("orders");
+        orders.set_sha256(Some("abc"));
+        orders.progress().answered(Instant::now(), Consumer::default());
+        orders.swapped();
+        let text = metrics.encode(Format::OpenMetrics);
         let mut encoded = BTreeSet::new();
         let mut family = None;
         for line in text.lines() {
@@ -385,7 +604,7 @@ mod tests {
         let of = |module: &str| {
             let start = format!("slipring_messages_received_total{{module=\"{module}\"}} ");
             metrics
-                .encode()
+                .encode(Format::OpenMetrics)
                 .lines()
                 .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
         };
@@ -393,7 +612,11 @@ mod tests {
         let held = metrics.module("b");
         metrics.remove("b");
         held.count(&one);
-        assert!(!metrics.encode().contains("\"b\""), "{}", metrics.encode());
+        assert!(
+            !metrics.encode(Format::OpenMetrics).contains("\"b\""),
+            "{}",
+            metrics.encode(Format::OpenMetrics)
+        );
         metrics.module("b");
         assert_eq!(of("b").as_deref(), Some("0"));
     }
@@ -402,10 +625,10 @@ mod tests {
     fn only_the_hash_in_use_is_shown() {
         let metrics = Metrics::new();
         let orders = metrics.module("orders");
-        assert!(!metrics.encode().contains("module_info{"));
+        assert!(!metrics.encode(Format::OpenMetrics).contains("module_info{"));
         orders.set_sha256(Some("abc"));
         orders.set_sha256(Some("def"));
-        let text = metrics.encode();
+        let text = metrics.encode(Format::OpenMetrics);
         assert!(
             text.contains("slipring_module_info{module=\"orders\",sha256=\"def\"} 1\n"),
             "{text}"
@@ -414,20 +637,75 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_is_unknown_at_first() {
+    fn what_is_unknown_is_left_out() {
         let metrics = Metrics::new();
         let orders = metrics.module("orders");
-        assert_eq!((orders.lag_messages(), orders.lag_seconds()), (None, None));
-        assert!(
+        let has = |name: &str| {
             metrics
-                .encode()
-                .contains("slipring_lag_seconds{module=\"orders\"} NaN\n"),
-            "{}",
-            metrics.encode()
-        );
-        orders.lag(7, Some(Duration::from_millis(500)));
-        assert_eq!((orders.lag_messages(), orders.lag_seconds()), (Some(7), Some(0.5)));
+                .encode(Format::OpenMetrics)
+                .contains(&format!("\n{name}{{module=\"orders\"}} "))
+        };
+        let known_later = [
+            "slipring_lag_messages",
+            "slipring_lag_seconds",
+            "slipring_stalled_seconds",
+            "slipring_consumer_paused",
+        ];
+        assert_eq!(known_later.map(has), [false; 4]);
+        orders.progress().answered(Instant::now(), Consumer::default());
+        assert_eq!(known_later.map(has), [true; 4]);
         orders.lag_unknown();
-        assert_eq!((orders.lag_messages(), orders.lag_seconds()), (None, None));
+        assert_eq!(known_later.map(has), [false; 4]);
+        assert!(!has("slipring_last_swap_timestamp_seconds"));
+        orders.swapped();
+        assert!(has("slipring_last_swap_timestamp_seconds"));
+        assert!(!metrics.encode(Format::OpenMetrics).contains("NaN"));
+    }
+
+    #[test]
+    fn each_state_has_a_sample() {
+        let metrics = Metrics::new();
+        metrics.module("orders").set_state(State::Halted);
+        let text = metrics.encode(Format::Text);
+        for state in State::ALL {
+            let value = u8::from(state == State::Halted);
+            let sample = format!("slipring_module_state{{module=\"orders\",state=\"{state}\"}} {value}\n");
+            assert!(text.contains(&sample), "{sample} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_client_gets_the_format_that_it_accepts() {
+        for (accept, format) in [
+            ("", Format::Text),
+            ("*/*", Format::Text),
+            ("text/plain;version=0.0.4", Format::Text),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            // As Prometheus asks.
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                "Application/OpenMetrics-Text; version=0.0.1; charset=utf-8",
+                Format::OpenMetrics,
+            ),
+            ("application/openmetrics-text;q=0, text/plain", Format::Text),
+            ("application/openmetrics-text-of-another-kind", Format::Text),
+        ] {
+            assert_eq!(Format::accepted(accept), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_older_format_names_counters_in_full_and_marks_no_end() {
+        let open = "# HELP slipring_acks Acks sent.\n# TYPE slipring_acks counter\nslipring_acks_total 1\n\
+                    # HELP slipring_lag_seconds Age\n# TYPE slipring_lag_seconds gauge\n\
+                    # UNIT slipring_lag_seconds seconds\nslipring_lag_seconds 2.0\n# EOF\n";
+        assert_eq!(
+            older(open),
+            "# HELP slipring_acks_total Acks sent.\n# TYPE slipring_acks_total counter\nslipring_acks_total 1\n\
+             # HELP slipring_lag_seconds Age\n# TYPE slipring_lag_seconds gauge\nslipring_lag_seconds 2.0\n"
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Finding;
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
@@ -13,6 +15,10 @@ pub struct Status {
     /// RFC 3339, like every time here.
     pub started: String,
     pub ready: bool,
+    /// Why the relay is not ready. Empty if it is.
+    pub obstacles: Vec<Finding>,
+    /// What somebody should look at, although the relay is ready.
+    pub warnings: Vec<Finding>,
     pub nats: NatsStatus,
     pub centrifugo: CentrifugoStatus,
     pub memory: Option<MemoryStatus>,
@@ -26,6 +32,8 @@ pub struct NatsStatus {
     pub connected: bool,
     /// The version of the server that is connected, or was connected last.
     pub server: Option<String>,
+    /// Why there is no connection, if that is known.
+    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,10 +90,28 @@ pub struct ModuleStatus {
     pub refused_swaps: u64,
     /// Why the newest file was refused, until a good one comes.
     pub last_refusal: Option<String>,
+    /// Messages that are not settled, delivered or not. `None` if nobody knows.
     pub lag_messages: Option<u64>,
     pub lag_seconds: Option<f64>,
+    /// What the server says about the consumer. `None` if it has not answered lately.
+    pub backlog: Option<Backlog>,
     pub window_messages: u64,
     pub window_bytes: u64,
+}
+
+/// The server's own count, asked every five seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backlog {
+    /// Messages that were not delivered yet.
+    pub pending: u64,
+    /// Messages that were delivered and not acknowledged.
+    pub ack_pending: u64,
+    /// The stream sequence up to which everything is acknowledged.
+    pub ack_floor: u64,
+    pub paused: bool,
+    /// How long messages have waited while neither delivery nor ack floor moved.
+    pub stalled_seconds: f64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +152,19 @@ pub enum State {
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+impl State {
+    /// Each state that a relay reports.
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Starting,
+        Self::Standby,
+        Self::Running,
+        Self::Halted,
+        Self::Draining,
+        Self::Failed,
+    ];
 }
 
 impl fmt::Display for State {

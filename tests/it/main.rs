@@ -32,6 +32,7 @@ mod stored;
 mod stream_settings;
 mod streams;
 mod swaps;
+mod truth;
 mod unreadable;
 mod unseen;
 mod versions;

@@ -1,15 +1,18 @@
 //! The metrics of one module, and the events that change them.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use slipring_core::pipeline::Counters;
 
+use super::super::progress::Progress;
+use super::super::report::State;
 use crate::message::Stage;
 
 /// A clone is the same metrics. The parent module, which encodes them, says what each one means.
@@ -34,11 +37,12 @@ pub struct ModuleMetrics {
 
     pub(crate) window_messages: Gauge,
     pub(crate) window_bytes: Gauge,
-    /// NaN while unknown, like the next one.
-    pub(super) lag_messages: Gauge<f64, AtomicU64>,
-    pub(super) lag_seconds: Gauge<f64, AtomicU64>,
     pub(super) requests_in_flight: Gauge,
-    pub(super) halted: Gauge,
+    pub(super) dead_letter_store_failures: Counter,
+    /// Seconds since 1970; 0 if there was none.
+    pub(super) last_swap: Gauge<f64, AtomicU64>,
+    state: Arc<Mutex<State>>,
+    progress: Arc<Mutex<Progress>>,
     sha256: Arc<Mutex<Option<String>>>,
 
     pub(super) transform_seconds: Histogram,
@@ -128,6 +132,12 @@ impl ModuleMetrics {
 
     pub fn swapped(&self) {
         self.swaps.inc();
+        self.last_swap.set(Timestamp::now().as_millisecond() as f64 / 1e3);
+    }
+
+    /// Records a failed attempt to store a dead letter.
+    pub fn dead_letter_not_stored(&self) {
+        self.dead_letter_store_failures.inc();
     }
 
     pub fn rolled_back(&self) {
@@ -143,24 +153,26 @@ impl ModuleMetrics {
         self.window_bytes.set(bytes as i64);
     }
 
-    /// Sets how many messages of the stream are not settled, and the age of the oldest delivered one.
-    pub fn lag(&self, messages: u64, oldest: Option<Duration>) {
-        self.lag_messages.set(messages as f64);
-        self.lag_seconds.set(oldest.unwrap_or_default().as_secs_f64());
+    /// Returns what is known about the progress of the pipeline.
+    pub(in crate::status) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing reads from the stream, so the lag is unknown.
+    /// Nothing reads from the stream, so nothing is known about it.
     pub fn lag_unknown(&self) {
-        self.lag_messages.set(f64::NAN);
-        self.lag_seconds.set(f64::NAN);
+        self.progress().absent();
     }
 
     pub fn in_flight(&self, requests: usize) {
         self.requests_in_flight.set(requests as i64);
     }
 
-    pub fn halted(&self, halted: bool) {
-        self.halted.set(halted.into());
+    pub(in crate::status) fn set_state(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(super) fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the hash of the file in use, if there is one.
@@ -178,22 +190,11 @@ impl ModuleMetrics {
             Stage::Publish => &self.rejected_by_publish,
         }
     }
-
-    /// Returns `None` if unknown.
-    pub(crate) fn lag_messages(&self) -> Option<u64> {
-        Some(self.lag_messages.get())
-            .filter(|lag| !lag.is_nan())
-            .map(|lag| lag as u64)
-    }
-
-    pub(crate) fn lag_seconds(&self) -> Option<f64> {
-        Some(self.lag_seconds.get()).filter(|lag| !lag.is_nan())
-    }
 }
 
 impl Default for ModuleMetrics {
     fn default() -> Self {
-        let metrics = Self {
+        Self {
             received: Counter::default(),
             transformed: Counter::default(),
             dropped: Counter::default(),
@@ -212,17 +213,16 @@ impl Default for ModuleMetrics {
             epochs: Counter::default(),
             window_messages: Gauge::default(),
             window_bytes: Gauge::default(),
-            lag_messages: Gauge::default(),
-            lag_seconds: Gauge::default(),
             requests_in_flight: Gauge::default(),
-            halted: Gauge::default(),
+            dead_letter_store_failures: Counter::default(),
+            last_swap: Gauge::default(),
+            state: Arc::new(Mutex::new(State::Starting)),
+            progress: Arc::default(),
             sha256: Arc::default(),
             transform_seconds: Histogram::new(TRANSFORM_SECONDS),
             delivery_seconds: Histogram::new(DELIVERY_SECONDS),
             request_seconds: Histogram::new(REQUEST_SECONDS),
             batch_size: Histogram::new(BATCH_SIZES),
-        };
-        metrics.lag_unknown();
-        metrics
+        }
     }
 }

@@ -1,0 +1,191 @@
+//! What the server did not allow.
+//!
+//! A server answers a missing permission with an error on the connection and not with a reply, so a request just times
+//! out, and an ack or a pull is lost without a trace. These errors are collected here, with the subject they are about.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long an error counts without being repeated. What is missing is tried again at least every 10 s.
+const LASTING: Duration = Duration::from_secs(30);
+
+/// The same for acks: JetStream delivers a message again 60 s after its ack was due, and only then is it acked again.
+const LASTING_ACK: Duration = Duration::from_secs(90);
+
+/// The most subjects that are remembered. A subject has no part that differs by message, so there are only a few.
+const MAX_SUBJECTS: usize = 256;
+
+/// A missing permission.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denied {
+    pub action: Action,
+    /// The subject as NATS' configuration would have it, such as `$JS.ACK.ORDERS.slipring-orders.>`.
+    pub subject: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    Publish,
+    Subscribe,
+}
+
+/// The missing permissions that all connections of the relay have met.
+#[derive(Debug, Default)]
+pub struct Denials(Mutex<BTreeMap<Denied, Instant>>);
+
+impl Denials {
+    /// Records an error of the server. Returns false if it is about something else.
+    pub fn record(&self, error: &str, now: Instant) -> bool {
+        let Some(denied) = Denied::parse(error) else {
+            return false;
+        };
+        let mut denials = self.lock();
+        if denials.len() < MAX_SUBJECTS || denials.contains_key(&denied) {
+            denials.insert(denied, now);
+        }
+        true
+    }
+
+    /// Returns the permissions that are missing now, as far as is known.
+    pub fn current(&self, now: Instant) -> Vec<Denied> {
+        let mut denials = self.lock();
+        denials.retain(|denied, seen| now.saturating_duration_since(*seen) < denied.lasting());
+        denials.keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Denied, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Denied {
+    /// Reads an error such as `Permissions Violation for Publish to "orders.1"`.
+    fn parse(error: &str) -> Option<Self> {
+        let (_, rest) = split_ignoring_case(error, "permissions violation for ")?;
+        let action = if starts_ignoring_case(rest, "publish") {
+            Action::Publish
+        } else if starts_ignoring_case(rest, "subscription") {
+            Action::Subscribe
+        } else {
+            return None;
+        };
+        let (_, quoted) = rest.split_once('"')?;
+        let (subject, _) = quoted.split_once('"')?;
+        Some(Self {
+            action,
+            subject: general(subject),
+        })
+    }
+
+    fn lasting(&self) -> Duration {
+        match self.subject.starts_with("$JS.ACK.") {
+            true => LASTING_ACK,
+            false => LASTING,
+        }
+    }
+}
+
+/// Replaces what differs from message to message by a wildcard.
+fn general(subject: &str) -> String {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let kept = match tokens.as_slice() {
+        // $JS.ACK.STREAM.CONSUMER and five numbers.
+        ["$JS", "ACK", ..] if tokens.len() <= 9 => 4,
+        // $JS.ACK.DOMAIN.ACCOUNT.STREAM.CONSUMER and more (`js_ack_fc_v2`).
+        ["$JS", "ACK", ..] => 6,
+        // An inbox has a random part.
+        [inbox, ..] if inbox.starts_with("_INBOX") => 1,
+        // $JS.API.CONSUMER.CREATE.STREAM.CONSUMER and the filter.
+        _ => {
+            let create = tokens.windows(2).position(|pair| pair == ["CONSUMER", "CREATE"]);
+            create.map_or(tokens.len(), |at| at + 4)
+        }
+    };
+    match tokens.get(..kept) {
+        Some(start) if kept < tokens.len() => format!("{}.>", start.join(".")),
+        _ => subject.to_owned(),
+    }
+}
+
+fn starts_ignoring_case(text: &str, start: &str) -> bool {
+    text.get(..start.len())
+        .is_some_and(|found| found.eq_ignore_ascii_case(start))
+}
+
+fn split_ignoring_case<'a>(text: &'a str, at: &str) -> Option<(&'a str, &'a str)> {
+    // ASCII keeps its length in either case.
+    let found = text.to_ascii_lowercase().find(at)?;
+    Some((&text[..found], &text[found + at.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_permission_is_named_without_the_parts_that_differ() {
+        let check = |error: &str, expected: Option<(Action, &str)>| {
+            let found = Denied::parse(error);
+            let found = found.as_ref().map(|denied| (denied.action, denied.subject.as_str()));
+            assert_eq!(found, expected, "{error}");
+        };
+        let publish = |subject| Some((Action::Publish, subject));
+        check(
+            "Permissions Violation for Publish to \"$JS.ACK.ORDERS.slipring-orders.1.1.1.1785600000000000000.0\"",
+            publish("$JS.ACK.ORDERS.slipring-orders.>"),
+        );
+        check(
+            "Permissions Violation for Publish to \"$JS.ACK._.xyz123.ORDERS.slipring-orders.1.1.1.1785600000000000000.0.a\"",
+            publish("$JS.ACK._.xyz123.ORDERS.slipring-orders.>"),
+        );
+        check(
+            "nats: permissions violation for publish to \"$JS.API.CONSUMER.MSG.NEXT.ORDERS.slipring-orders\"",
+            publish("$JS.API.CONSUMER.MSG.NEXT.ORDERS.slipring-orders"),
+        );
+        check(
+            "Permissions Violation for Publish to \"$JS.hub.API.CONSUMER.CREATE.ORDERS.slipring-orders.orders.>\"",
+            publish("$JS.hub.API.CONSUMER.CREATE.ORDERS.slipring-orders.>"),
+        );
+        check(
+            "Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.ORDERS.slipring-orders\"",
+            publish("$JS.API.CONSUMER.CREATE.ORDERS.slipring-orders"),
+        );
+        check(
+            "Permissions Violation for Subscription to \"_INBOX.abc.*\" using queue \"q\"",
+            Some((Action::Subscribe, "_INBOX.>")),
+        );
+        check("Permissions Violation for Publish to slipring.dead.orders", None);
+        check("Permissions Violation for Dancing to \"a\"", None);
+        check("Authorization Violation", None);
+        check("", None);
+    }
+
+    #[test]
+    fn it_lasts_as_long_as_it_is_repeated() {
+        let denials = Denials::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let (pull, ack) = (
+            "Permissions Violation for Publish to \"$JS.API.CONSUMER.MSG.NEXT.S.c\"",
+            "Permissions Violation for Publish to \"$JS.ACK.S.c.1.2.3.4.5\"",
+        );
+        assert!(denials.record(pull, start) && denials.record(ack, start));
+        assert!(!denials.record("Slow Consumer", start));
+        assert!(denials.record(pull, after(20)));
+        let subjects = |now| -> Vec<String> { denials.current(now).into_iter().map(|denied| denied.subject).collect() };
+        assert_eq!(subjects(after(49)), ["$JS.ACK.S.c.>", "$JS.API.CONSUMER.MSG.NEXT.S.c"]);
+        assert_eq!(subjects(after(51)), ["$JS.ACK.S.c.>"]);
+        assert_eq!(subjects(after(91)), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let denials = Denials::default();
+        let now = Instant::now();
+        for number in 0..1_000 {
+            denials.record(&format!("Permissions Violation for Publish to \"a.{number}\""), now);
+        }
+        assert_eq!(denials.current(now).len(), MAX_SUBJECTS);
+    }
+}

@@ -1,0 +1,47 @@
+//! Asks the server how far a pipeline is, for as long as the pipeline exists: also while it is halted, stands by or waits.
+//! What a pipeline has been delivered says nothing about what it has not been delivered.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use super::Assignment;
+use crate::nats::Nats;
+use crate::source::{self, ConsumerState, InspectError};
+use crate::status::{self, Consumer, ModuleBoard};
+
+/// Asks again and again, and writes the answers on the board. Never ends.
+pub(super) async fn inspect(nats: Nats, assignments: watch::Receiver<Assignment>, board: ModuleBoard) -> Infallible {
+    // Many modules must not all ask at the same moment.
+    let first = status::INTERVAL.mul_f64(fastrand::f64());
+    let mut ticks = interval_at(tokio::time::Instant::now() + first, status::INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let config = assignments.borrow().config.clone();
+        let answer = source::inspect(&nats, &config.stream, &config.consumer).await;
+        let now = Instant::now();
+        match answer {
+            Ok(ConsumerState {
+                pending,
+                ack_pending,
+                delivered,
+                ack_floor,
+                paused_for,
+            }) => {
+                let consumer = Consumer {
+                    pending,
+                    ack_pending,
+                    delivered,
+                    ack_floor,
+                    paused_for,
+                };
+                board.inspected(now, consumer);
+            }
+            Err(InspectError::Absent) => board.no_consumer(),
+            Err(error) => board.not_inspected(now, format!("{:#}", anyhow::Error::new(error))),
+        }
+    }
+}
