@@ -42,8 +42,8 @@ pub struct Args {
 enum Verb {
     /// Roll back to the previous version
     ///
-    /// Its files are kept in `modules.versions_dir`. The files in the modules directory stay. They are loaded again when they change,
-    /// or when you run `slipring modules retry`.
+    /// Its files are kept in `modules.versions_dir`. The files in the modules directory are not changed. They are loaded again when
+    /// they change, or when you run `slipring modules retry`.
     Rollback {
         /// The module
         #[arg(value_name = "NAME")]
@@ -72,7 +72,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
                 writeln!(output, "{:#}", Value::Array(versions(&modules)))?;
             } else {
                 let modules =
-                    Vec::<ModuleStatus>::deserialize(modules).context("the answer is not the status of a relay")?;
+                    Vec::<ModuleStatus>::deserialize(modules).context("the reply is not the status of a relay")?;
                 write!(output, "{}", render(&modules))?;
             }
         }
@@ -109,7 +109,14 @@ fn render(modules: &[ModuleStatus]) -> String {
     if modules.is_empty() {
         return "no modules\n".to_owned();
     }
-    let head = ["MODULE", "STATE", "WASM", "TOML", "SINCE", "BEFORE (WASM, TOML, SINCE)"];
+    let head = [
+        "MODULE",
+        "STATE",
+        "WASM",
+        "TOML",
+        "SINCE",
+        "PREVIOUS (WASM, TOML, SINCE)",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(modules.iter().map(row));
     let mut text = align(&rows);
@@ -184,7 +191,7 @@ mod tests {
     fn each_module_has_a_line_and_what_went_wrong_a_sentence() {
         let modules: Vec<ModuleStatus> = serde_json::from_str(MODULES).unwrap();
         assert_snapshot!(render(&modules), @r"
-        MODULE  STATE    WASM          TOML          SINCE                 BEFORE (WASM, TOML, SINCE)
+        MODULE  STATE    WASM          TOML          SINCE                 PREVIOUS (WASM, TOML, SINCE)
         bills   failed   -             -             -                     -
         orders  running  0123456789ab  abcdef012345  2026-11-01T08:00:01Z  001122334455 abcdef012345 2026-10-01T08:00:00Z
 

@@ -27,7 +27,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     ensure!(unruly["toml_sha256"] == old["toml_sha256"], "{unruly}");
     let reason = text(&unruly["rolled_back"], "reason");
     ensure!(
-        reason.contains("8 messages were rejected that the previous version accepts")
+        reason.contains("the new version rejected 8 messages that the previous version accepts")
             && reason.contains("this version is bad"),
         "{reason}"
     );
