@@ -100,7 +100,7 @@ $(LANGUAGES:%=examples/languages/%/orders.wasm):
 
 .PHONY: take-over
 take-over: tools guests ## how long a second relay takes when the active one is killed (KILLS=10)
-	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture take_over_times
+	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture takeover_times
 
 .PHONY: chaos
 chaos: SECONDS := 120

@@ -25,8 +25,8 @@ use crate::transform::Engine;
 /// Reads slipring.toml and each NAME.toml in the modules directory and reports all mistakes in them. Compiles each NAME.wasm and
 /// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` (one of the two files is missing).
 ///
-/// With --online it also checks that NATS has JetStream, that the settings of each module's stream and consumer keep the relay's
-/// promises, and that Centrifugo accepts the API key.
+/// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer breaks the relay's promises,
+/// and that Centrifugo accepts the API key.
 ///
 /// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. A `note` is not a failure.
 #[derive(Debug, clap::Args)]

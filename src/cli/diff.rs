@@ -34,8 +34,8 @@ use crate::transform::Instance;
 /// same, and what changed in the others: the channels, the data, the version, the tags, the options (`delta`, `skip_history`, the
 /// module's own idempotency key), the number of publications, or their order on a channel. It also reports which messages are newly
 /// dropped, published or rejected, and which are no longer rejected. A rejection may come from the module itself, from a trap such as
-/// a panic or too much memory, or from a timeout. A message may count under several of these. JSON is compared by value: spaces and
-/// the order of keys make no difference. If the new module is clearly slower or faster, that is reported too.
+/// a panic or too much memory, or from a timeout. A message may count under several kinds of change. JSON is compared by value: spaces
+/// and the order of keys make no difference. If the new module is clearly slower or faster, that is reported too.
 ///
 /// Nothing is published, and nothing in the stream changes: no message is acknowledged and no consumer moves. Each module has the
 /// settings and limits of the .toml beside it; a module without a .toml uses the other's. `max_age` is ignored. The NATS
@@ -69,7 +69,7 @@ pub struct Args {
     /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
     #[arg(long, value_name = "SUBJECT")]
     subject: Vec<String>,
-    /// Read messages from this file instead, one per line; `-` is standard input
+    /// Read the messages from this file instead of a stream, one per line; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "last", "subject"])]
     cases: Option<PathBuf>,
     /// Show at most this many messages per kind of change
@@ -132,7 +132,11 @@ fn verdict(tally: &Tally) -> anyhow::Result<()> {
         "nothing was compared, so --exit-code cannot tell whether the modules differ"
     );
     let changed = tally.changed();
-    ensure!(changed == 0, "{changed} of {} changed", tally.messages);
+    ensure!(
+        changed == 0,
+        "the outcomes of {changed} of {} messages changed",
+        tally.messages
+    );
     Ok(())
 }
 
@@ -203,7 +207,7 @@ impl Comparison {
     fn run_stream(&mut self, args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
         let named = self.named.as_ref();
         let Some(Selection { stream, subjects }) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
-            let wrong = "there are no messages to compare on: neither module has a .toml beside it that names a stream. \
+            let wrong = "there are no messages to compare: neither module has a .toml that names a stream. \
                      Name a stream with --stream, or a file with --cases";
             return Err(Failure::Usage(wrong.to_owned()));
         };

@@ -42,8 +42,8 @@ pub struct Args {
 enum Verb {
     /// Roll back to the previous version
     ///
-    /// Its files are kept in `modules.versions_dir`. The files in the modules directory stay. They are loaded again when they change,
-    /// or when you run `slipring modules retry`.
+    /// Its files are kept in `modules.versions_dir`. The files in the modules directory are not changed. They are loaded again when
+    /// they change, or when you run `slipring modules retry`.
     Rollback {
         /// The module
         #[arg(value_name = "NAME")]
@@ -72,7 +72,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
                 writeln!(output, "{:#}", Value::Array(versions(&modules)))?;
             } else {
                 let modules =
-                    Vec::<ModuleStatus>::deserialize(modules).context("the answer is not the status of a relay")?;
+                    Vec::<ModuleStatus>::deserialize(modules).context("the reply is not the status of a relay")?;
                 write!(output, "{}", render(&modules))?;
             }
         }
@@ -86,7 +86,7 @@ const FIELDS: [&str; 11] = [
     "state",
     "sha256",
     "toml_sha256",
-    "working_since",
+    "running_since",
     "predecessor",
     "rolled_back",
     "rollbacks",
@@ -109,7 +109,14 @@ fn render(modules: &[ModuleStatus]) -> String {
     if modules.is_empty() {
         return "no modules\n".to_owned();
     }
-    let head = ["MODULE", "STATE", "WASM", "TOML", "SINCE", "BEFORE (WASM, TOML, SINCE)"];
+    let head = [
+        "MODULE",
+        "STATE",
+        "WASM",
+        "TOML",
+        "SINCE",
+        "PREVIOUS (WASM, TOML, SINCE)",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(modules.iter().map(row));
     let mut text = align(&rows);
@@ -151,7 +158,7 @@ fn row(module: &ModuleStatus) -> Vec<String> {
         module.state.to_string(),
         hash(&module.sha256),
         hash(&module.toml_sha256),
-        module.working_since.clone().unwrap_or_else(|| "-".to_owned()),
+        module.running_since.clone().unwrap_or_else(|| "-".to_owned()),
         match &module.predecessor {
             Some(VersionStatus {
                 sha256,
@@ -175,7 +182,7 @@ mod tests {
 
     const MODULES: &str = r#"[
         {"name":"bills","state":"failed","sha256":null,"last_refusal":"the file is empty"},
-        {"name":"orders","state":"running","sha256":"0123456789abcdef","toml_sha256":"abcdef0123456789","working_since":"2026-11-01T08:00:01Z",
+        {"name":"orders","state":"running","sha256":"0123456789abcdef","toml_sha256":"abcdef0123456789","running_since":"2026-11-01T08:00:01Z",
          "predecessor":{"sha256":"00112233445566","toml_sha256":"abcdef0123456789","since":"2026-10-01T08:00:00Z"},
          "rolled_back":{"sha256":"ffeeddccbbaa99","toml_sha256":"abcdef0123456789","at":"2026-11-01T12:00:00Z","reason":"a rollback was requested"},
          "rollbacks":1,"received":7}]"#;
@@ -184,7 +191,7 @@ mod tests {
     fn each_module_has_a_line_and_what_went_wrong_a_sentence() {
         let modules: Vec<ModuleStatus> = serde_json::from_str(MODULES).unwrap();
         assert_snapshot!(render(&modules), @r"
-        MODULE  STATE    WASM          TOML          SINCE                 BEFORE (WASM, TOML, SINCE)
+        MODULE  STATE    WASM          TOML          SINCE                 PREVIOUS (WASM, TOML, SINCE)
         bills   failed   -             -             -                     -
         orders  running  0123456789ab  abcdef012345  2026-11-01T08:00:01Z  001122334455 abcdef012345 2026-10-01T08:00:00Z
 

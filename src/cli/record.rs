@@ -39,7 +39,7 @@ use crate::nats::Nats;
 ///
 /// The search covers headers and payloads. It also looks inside JSON that is stored as a string or as base64, at any depth. A text
 /// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message that cannot be searched is
-/// left out, such as one whose payload is not a JSON object or list.
+/// not recorded: for example, if its payload is not a JSON object or list.
 ///
 /// Subjects are not redacted, and neither are other fields that contain the same value. The command lists both: check them yourself.
 #[derive(Debug, clap::Args)]
@@ -78,7 +78,7 @@ pub struct Args {
     /// A field to redact; can be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact: Vec<String>,
-    /// Like --redact, but no error if none of the messages has the field; can be repeated
+    /// Like --redact, but without an error if no message has the field; can be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     redact_if_there: Vec<String>,
     /// Overwrite existing cases
@@ -137,7 +137,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
                 let name = &found.name;
                 writeln!(
                     notes,
-                    "{name}: left out, because its payload cannot be searched for fields to redact: {why}"
+                    "{name}: not recorded, because its payload cannot be searched for fields to redact: {why}"
                 )?;
                 summary.left_out += 1;
             }
@@ -194,7 +194,7 @@ fn stays(file: &Path, redacted: &Redacted, redaction: &Redaction, notes: &mut dy
         Err(error) => format!("data that cannot be searched ({error:#})"),
     };
     if left.is_empty() {
-        writeln!(notes, "{name} already exists and stays as it is")?;
+        writeln!(notes, "{name} already exists and was not changed")?;
     } else {
         writeln!(
             notes,
@@ -330,7 +330,7 @@ impl std::fmt::Display for Summary {
             write!(f, ", {} already there", self.there_already)?;
         }
         if self.left_out > 0 {
-            write!(f, ", {} left out", self.left_out)?;
+            write!(f, ", {} not recorded", self.left_out)?;
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl Sample {
             (Some(text), None, None) => text.into_bytes(),
             (None, Some(data), None) => data.to_string().into_bytes(),
             (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
-            _ => bail!("a message must have one of `data`, `payload` and `payload_base64`"),
+            _ => bail!("a message must have exactly one of `data`, `payload` and `payload_base64`"),
         };
         let bytes = |base64: &str, field: &str| {
             let bytes = STANDARD.decode(base64);
@@ -114,7 +114,7 @@ impl Sample {
             },
             (subject, block) => {
                 if block.is_some() && !self.headers.is_empty() {
-                    bail!("a message must have one of `headers` and `headers_base64`");
+                    bail!("a message cannot have both `headers` and `headers_base64`: remove one of them");
                 }
                 let block = match block {
                     Some(block) => block,
@@ -295,14 +295,14 @@ mod tests {
         assert_snapshot!(errors.join("\n"), @r#"
         this is not a message: expected ident at line 1 column 2
         this is not a message: missing field `subject` at line 1 column 14
-        a message must have one of `data`, `payload` and `payload_base64`
-        a message must have one of `data`, `payload` and `payload_base64`
+        a message must have exactly one of `data`, `payload` and `payload_base64`
+        a message must have exactly one of `data`, `payload` and `payload_base64`
         this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries` at line 1 column 36
         the header `A` is 1; it must be a string or a list of strings
         `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not earlier than 1970
         `payload_base64` is not base64: Invalid symbol 63, offset 0.
         `headers_base64` is not base64: Invalid symbol 63, offset 0.
-        a message must have one of `headers` and `headers_base64`
+        a message cannot have both `headers` and `headers_base64`: remove one of them
         "#);
     }
 }

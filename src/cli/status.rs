@@ -25,7 +25,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     relay: Address,
-    /// Print the relay's answer as JSON, for programs
+    /// Print the relay's reply as JSON, for programs
     #[arg(long)]
     json: bool,
     /// Exit with 1 if the relay is not ready, for scripts and probes
@@ -35,7 +35,7 @@ pub struct Args {
 
 pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
     let answer = args.relay.find()?.status()?;
-    let status = Status::deserialize(&answer).context("the answer is not the status of a relay")?;
+    let status = Status::deserialize(&answer).context("the reply is not the status of a relay")?;
     if args.json {
         writeln!(output, "{answer:#}")?;
     } else {
@@ -115,13 +115,16 @@ fn render(status: &Status) -> String {
         if module.expired > 0 {
             let (name, expired) = (&module.name, module.expired);
             remarks.push_str(&format!(
-                "{name}: messages left out because they are older than `max_age`: {expired}\n"
+                "{name}: messages skipped because they were older than `max_age`: {expired}\n"
             ));
         }
         let refusal = module.last_refusal.as_ref();
         // If nothing runs, the refusal is already shown as the reason.
         if let Some(refusal) = refusal.filter(|refusal| Some(*refusal) != module.reason.as_ref()) {
-            remarks.push_str(&format!("{}: its last new file was refused: {refusal}\n", module.name));
+            remarks.push_str(&format!(
+                "{}: its last new version was refused: {refusal}\n",
+                module.name
+            ));
         }
     }
     if !remarks.is_empty() {
@@ -183,8 +186,8 @@ mod tests {
         orders  running  0123456789ab  100000    120000     1        2         12 / 0.4s  2026-11-01T08:00:01Z
         bills   halted   -             101       0          0        101       -          2026-11-01T08:00:02Z
 
-        orders: messages left out because they are older than `max_age`: 7
-        orders: its last new file was refused: it does not export `init`
+        orders: messages skipped because they were older than `max_age`: 7
+        orders: its last new version was refused: it does not export `init`
         bills is halted: 101 rejections in a row
         "#);
         let nothing = serde_json::from_str("{}").unwrap();

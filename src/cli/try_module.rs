@@ -24,8 +24,8 @@ use crate::transform::{Engine, Limits, Module};
 /// Show what a module returns for messages from a file or a stream
 ///
 /// Reads messages as JSON, one per line, runs the module on each, and prints one line of JSON per message: the publications for
-/// Centrifugo, or that the message was dropped, or rejected and why. If the module has a .toml beside it, its settings and limits
-/// apply, but it is optional. With a file, no server is needed.
+/// Centrifugo, a drop, or a rejection with its reason. If the module has a .toml beside it, its settings and limits apply, but it is
+/// optional. With a file, no server is needed.
 ///
 /// With --seq or --last the messages come from a JetStream stream, and nothing there changes: no message is acknowledged and no
 /// consumer moves. Each line then has further fields, which are listed below. The NATS address and the keys of `[publish]` come from
@@ -261,7 +261,7 @@ mod tests {
         {"line":3,"subject":"a","outcome":"publish","publications":[{"channels":["a"],"data":1}]}
         ---
         line 1: this is not a message: expected ident at line 1 column 2
-        line 2: a message must have one of `data`, `payload` and `payload_base64`
+        line 2: a message must have exactly one of `data`, `payload` and `payload_base64`
         1 read: 1 published (publications: 1), 0 dropped, 0 rejected
         2 lines are not messages
         exit code 1

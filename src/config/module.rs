@@ -27,7 +27,7 @@ pub fn name(path: &Path) -> Result<&str, String> {
         _ => {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             Err(format!(
-                "the module is called {} after its file; it needs {NAME_RULE}",
+                "the module's name, {}, comes from its file; it must be {NAME_RULE}",
                 quote(stem)
             ))
         }

@@ -1,4 +1,5 @@
-//! Converts a module's `[settings]` into JSON. TOML's dates become texts. Values that JSON cannot express are refused.
+//! Converts a module's `[settings]` into JSON. TOML's dates become strings. Values that JSON cannot express are
+//! refused.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;

@@ -166,7 +166,7 @@ impl DeadLetters {
     async fn create(&self) -> Result<(), StoreError> {
         let config = stream::Config {
             name: self.stream.clone(),
-            description: Some("What Slipring could not publish".to_owned()),
+            description: Some("Messages that Slipring could not publish".to_owned()),
             subjects: vec![format!("{SUBJECT_PREFIX}.>")],
             ..Default::default()
         };

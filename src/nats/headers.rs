@@ -134,9 +134,9 @@ impl fmt::Display for Fault {
         match self {
             Self::SubjectNotUtf8 { at, byte } => write!(f, "its subject is not UTF-8: byte {at} of it is 0x{byte:02x}"),
             Self::NoVersion => f.write_str("its header block does not begin with NATS/1.0"),
-            Self::Status => f.write_str(
-                "line 1 of its header block has more than NATS/1.0, and that does not begin with a status of three digits",
-            ),
+            Self::Status => {
+                f.write_str("line 1 of its header block has text after NATS/1.0 that is not a status of three digits")
+            }
             Self::LineNotUtf8 { line, at, byte, name } => {
                 write!(f, "line {line} of its header block")?;
                 if let Some(name) = name {
@@ -151,7 +151,10 @@ impl fmt::Display for Fault {
                  characters"
             ),
             Self::Value { line, name } => {
-                write!(f, "the value of `{name}`, line {line} of its header block, has a carriage return in it")
+                write!(
+                    f,
+                    "the value of `{name}`, line {line} of its header block, has a carriage return in it"
+                )
             }
         }
     }
@@ -292,7 +295,7 @@ mod tests {
             (b"\r\n", "its header block does not begin with NATS/1.0"),
             (
                 b"NATS/1.0 what?\r\n\r\n",
-                "line 1 of its header block has more than NATS/1.0, and that does not begin with a status of three digits",
+                "line 1 of its header block has text after NATS/1.0 that is not a status of three digits",
             ),
             (
                 b"NATS/1.0\r\nA: a\rb\r\n\r\n",

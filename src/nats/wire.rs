@@ -85,7 +85,7 @@ pub enum Ended {
     Closed,
     #[error("{0}")]
     Io(String),
-    #[error("the server did not answer for {} s", PING_INTERVAL.as_secs() * u64::from(MAX_PINGS))]
+    #[error("the server did not reply for {} s", PING_INTERVAL.as_secs() * u64::from(MAX_PINGS))]
     Silent,
     #[error("the server reported: {0}")]
     Said(String),

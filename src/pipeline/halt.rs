@@ -15,7 +15,7 @@ pub(super) fn say(board: &ModuleBoard, reason: &str, pause: Option<Duration>, ag
         error!(
             module,
             reason,
-            "the pipeline is halted until you replace its module or its .toml, or run `slipring modules retry`; no \
+            "the pipeline is halted until you change its .wasm or its .toml, or run `slipring modules retry`; no \
              message is lost"
         );
         board.set_state(State::Halted, Some(reason.to_owned()));

@@ -552,7 +552,7 @@ async fn patiently<T, E: Error, F: Future<Output = Result<T, E>>>(ask: impl Fn()
     for _ in 1..ATTEMPTS {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => debug!(error = error.to_string(), "the server did not answer, retrying"),
+            Err(error) => debug!(error = error.to_string(), "the server did not reply, retrying"),
         }
         tokio::time::sleep(PAUSE).await;
     }

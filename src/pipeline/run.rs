@@ -532,7 +532,8 @@ impl Run<'_> {
                 messages,
                 first,
                 last,
-                "messages were left unsettled and will be delivered again: the stream sequences from `first` to `last`"
+                "the pipeline ended with unsettled messages, which will be delivered again; `first` and `last` are their \
+                 sequences"
             );
         }
         self.acks.flush().await;

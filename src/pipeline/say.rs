@@ -48,7 +48,7 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
             messages,
             youngest_seconds = youngest.as_secs_f64(),
             oldest_seconds = oldest.as_secs_f64(),
-            "left out messages older than `max_age`; if they were recent, compare this machine's clock with that of \
+            "skipped messages older than `max_age`; if they were recent, compare this machine's clock with that of \
              nats-server"
         ),
         Notice::Trouble(trouble) => {

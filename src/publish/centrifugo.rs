@@ -95,7 +95,7 @@ impl Client {
             },
             Ok(answer) => answer,
             Err(reason) => Answer::Lost {
-                reason: format!("no usable answer from Centrifugo at {url}: {reason}"),
+                reason: format!("no usable reply from Centrifugo at {url}: {reason}"),
             },
         }
     }

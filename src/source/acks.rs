@@ -58,7 +58,7 @@ impl Acks {
                 let error: &dyn std::error::Error = &error;
                 warn!(
                     error,
-                    "the last acks may not have reached NATS; their messages will be delivered again"
+                    "the last acks may not have reached NATS; if so, their messages will be delivered again"
                 );
             }
         });
@@ -89,10 +89,14 @@ impl Acks {
         drop(sender);
         match timeout(FLUSH_TIMEOUT, &mut task).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "sending acks failed unexpectedly; their messages will be delivered again"),
+            Ok(Err(error)) => warn!(
+                %error,
+                "the task that sends acks failed unexpectedly, which is a bug in Slipring; the messages will be \
+                 delivered again"
+            ),
             Err(_) => {
                 task.abort();
-                warn!("NATS did not confirm the last acks in time; their messages will be delivered again");
+                warn!("NATS did not confirm the last acks in time; their messages may be delivered again");
             }
         }
     }

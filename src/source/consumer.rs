@@ -257,7 +257,7 @@ async fn bind_to(
         );
     }
     let done = if hold_back::is_narrow(&bound) {
-        "restored the consumer's settings, because holding back messages was interrupted"
+        "restored the consumer's settings: a relay had changed them to hold back messages, and was interrupted"
     } else {
         "updated the consumer to match the module's .toml"
     };

@@ -143,8 +143,8 @@ impl Fitness {
                         _ => ", or set `deliver = \"all\"` in the module's .toml",
                     };
                     self.refuse(format!(
-                        "{what}, and messages stored before one reads again would be lost; remove that limit from the \
-                         stream{or}"
+                        "{what}, and messages stored before a relay reads again would be lost; remove that limit from \
+                         the stream{or}"
                     ));
                 }
             }
@@ -255,13 +255,19 @@ impl Fitness {
             *replay_policy == ReplayPolicy::Instant,
             "replay_policy is original, and must be instant".into(),
         );
-        must(!headers_only, "headers_only is set, and would hide the payloads".into());
+        must(
+            !headers_only,
+            "headers_only is set, which hides the payloads; it must be unset".into(),
+        );
         must(*max_bytes <= 0, format!("max_bytes is {max_bytes}, and must be unset"));
         must(max_expires.is_zero(), "max_expires is set, and must not be".into());
         let pulls = module.window.div_ceil(MESSAGES_A_PULL) + SPARE_PULLS;
         must(
             usize::try_from(*max_waiting).map_or(true, |max| max == 0 || max >= pulls),
-            format!("max_waiting is {max_waiting}, and the relay may have {pulls} pulls open"),
+            format!(
+                "max_waiting is {max_waiting}, and must be at least {pulls}, the number of pulls that the relay may \
+                 have open"
+            ),
         );
         must(
             pin::is_ours(priority_policy, priority_groups),
@@ -293,7 +299,7 @@ impl Fitness {
             };
             self.warnings.push(format!(
                 "{consumer} is kept in memory (`mem_storage`): when its servers restart, the module's position is \
-                 lost, and {then}; delete it, and the relay creates one that is stored"
+                 lost, and {then}; delete it, and the relay creates one on disk"
             ));
         }
         if (1..stream.num_replicas).contains(num_replicas) {

@@ -146,7 +146,7 @@ impl Pin {
             ),
             Err(_) => warn!(
                 consumer = self.consumer,
-                "NATS did not answer in time; another relay takes over when the pin expires"
+                "NATS did not reply in time; another relay takes over when the pin expires"
             ),
         }
     }
@@ -354,7 +354,7 @@ impl Answer {
     }
 
     fn silent() -> Self {
-        Self::Other("the server did not answer".to_owned())
+        Self::Other("the server did not reply".to_owned())
     }
 }
 
@@ -387,7 +387,7 @@ impl Pulls {
                 }
                 let status = message
                     .status
-                    .ok_or("a message came for a pull that has no room for one")?;
+                    .ok_or("the server delivered a message for a pull that accepts none")?;
                 let description = message.description.as_deref().unwrap_or_default();
                 return Ok(Answer::of(status.as_u16(), description));
             }

@@ -516,7 +516,7 @@ impl ModuleBoard {
             missed: metrics.missed.get(),
             retried: metrics.publish_retries.get(),
             toml_sha256: facts.at_work.toml_sha256.clone(),
-            working_since: facts.at_work.since.clone(),
+            running_since: facts.at_work.since.clone(),
             predecessor: facts.at_work.predecessor.clone(),
             rolled_back: facts.at_work.rolled_back.clone(),
             rollbacks: metrics.rollbacks.get(),

@@ -223,7 +223,7 @@ impl Collector for Process {
             ),
             (
                 "log_lines_suppressed",
-                "Log lines left out because the same had just been logged",
+                "Log lines left out because they repeat earlier ones",
                 telemetry::suppressed_lines(),
             ),
         ] {
@@ -247,7 +247,7 @@ impl Collector for Memory {
         )?;
         gauge(
             "memory_limit",
-            "Limit of that memory: `memory_limit`, or half of the machine's memory",
+            "Limit of slipring_memory_used_bytes: `memory_limit`, or half of the memory of the machine or cgroup",
             self.limit(),
         )
     }
@@ -276,7 +276,7 @@ impl Collector for Modules {
         page.family(
             "messages_expired",
             None,
-            "Messages left out, entirely or in part, because they were older than `max_age`",
+            "Messages skipped, in whole or in part, because they were older than `max_age`",
             |m| &m.expired,
         )?;
         page.rejected()?;
@@ -295,7 +295,7 @@ impl Collector for Modules {
         page.family(
             "publish_retries",
             None,
-            "Publications sent again after a temporary error or a missing answer",
+            "Publications sent again after a temporary error or a missing reply",
             |m| &m.publish_retries,
         )?;
         page.family(
@@ -319,7 +319,12 @@ impl Collector for Modules {
             "Failed attempts to store a dead letter; each is repeated until it succeeds",
             |m| &m.dead_letter_store_failures,
         )?;
-        page.family("swaps", None, "Swaps to a new module or new settings", |m| &m.swaps)?;
+        page.family(
+            "swaps",
+            None,
+            "Swaps to a new module version: a new .wasm or a new .toml",
+            |m| &m.swaps,
+        )?;
         page.known(
             "last_swap_timestamp",
             Some(&Unit::Seconds),
@@ -407,7 +412,7 @@ impl Collector for Modules {
         page.family(
             "requests_in_flight",
             None,
-            "Requests to Centrifugo without an answer yet",
+            "Requests to Centrifugo without a reply yet",
             |m| &m.requests_in_flight,
         )?;
         page.states()?;

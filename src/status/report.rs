@@ -67,7 +67,7 @@ pub struct ModuleStatus {
     pub received: u64,
     pub transformed: u64,
     pub dropped: u64,
-    /// Messages that were left out, in whole or in part, because they were older than `max_age`.
+    /// Messages that were skipped, in whole or in part, because they were older than `max_age`.
     pub expired: u64,
     /// Rejections in both stages.
     pub rejected: u64,
@@ -80,7 +80,8 @@ pub struct ModuleStatus {
     /// The hash of the settings in use.
     pub toml_sha256: Option<String>,
     /// When the version in use took over.
-    pub working_since: Option<String>,
+    #[serde(alias = "working_since")]
+    pub running_since: Option<String>,
     /// The version before it, for a rollback.
     pub predecessor: Option<VersionStatus>,
     /// Set if the version in the directory was in use and then rolled back, automatically or by hand.

@@ -88,7 +88,7 @@ fn explain(trap: &Trap, words: &LastWords) -> String {
 /// failed".
 fn with_words(reason: String, words: &LastWords) -> String {
     match words.report().as_deref().or_else(|| words.last_line()) {
-        Some(text) => format!("{reason}; its last words: {text}"),
+        Some(text) => format!("{reason}; its last output: {text}"),
         None => reason,
     }
 }
@@ -177,7 +177,7 @@ mod tests {
             Trap::UnreachableCodeReached,
             &words,
             "trap",
-            "trapped: wasm `unreachable` instruction executed; its last words: last",
+            "trapped: wasm `unreachable` instruction executed; its last output: last",
         );
     }
 

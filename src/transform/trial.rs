@@ -124,8 +124,8 @@ impl fmt::Display for Verdict {
         let messages = if *rejects == 1 { "message" } else { "messages" };
         write!(
             f,
-            "{rejects} {messages} were rejected that the previous version accepts, the last one (sequence {sequence}) \
-             because: {reason}"
+            "the new version rejected {rejects} {messages} that the previous version accepts, the last one (sequence \
+             {sequence}) because: {reason}"
         )
     }
 }

@@ -194,7 +194,7 @@ async fn check_says_which_modules_would_run() -> Result<()> {
     };
     ensure!(line("good").contains("stream UNRULY, sha256 "), "{lines}");
     ensure!(
-        line("lonely").contains("waiting") && line("lonely").contains("lonely.toml is not there"),
+        line("lonely").contains("waiting") && line("lonely").contains("lonely.toml is missing"),
         "{lines}"
     );
 

@@ -120,7 +120,7 @@ async fn keeps_all_in_order_through_five_restarts(api: Api) -> Result<()> {
         relay.sigterm()?;
         let status = relay.wait(SOON).await?;
         ensure!(status.success(), "the relay stops cleanly, not with {status}");
-        let left = relay.logged("left unsettled");
+        let left = relay.logged("ended with unsettled messages");
         ensure!(!left, "everything in flight is finished: {:#?}", relay.log());
         all_published += MESSAGES / 10;
     }

@@ -118,7 +118,7 @@ async fn a_store_put_back_from_a_copy_has_other_messages_with_sequences_that_wer
     world.publish(numbers(81..=150)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=150).await?;
     settled(&world, STREAM, CONSUMER).await?;
-    relay.has_logged(SOON, "rolled back").await?;
+    relay.has_logged(SOON, "the stream was restored").await?;
     Ok(())
 }
 

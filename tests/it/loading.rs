@@ -378,7 +378,12 @@ async fn the_size_of_a_file_is_bounded() -> Result<()> {
     let file = world.home.modules().join("bad.wasm");
     world.home.configure_module("bad", "stream = \"BAD\"\n")?;
     fs::File::create(&file)?.set_len((4 << 20) + 1)?;
-    refused(&relay, "bad", &["has 4194305 bytes or more; a .wasm may have 4194304"]).await?;
+    refused(
+        &relay,
+        "bad",
+        &["has 4194305 bytes or more; a .wasm may have at most 4194304"],
+    )
+    .await?;
     let output = world.home.command(["check"]).output()?;
     exits(&output, 1)?;
     ensure!(stdout(&output).contains("has more than 4194304 bytes"), "{output:?}");

@@ -327,7 +327,7 @@ async fn what_became_too_old_while_centrifugo_was_away_is_not_shown() -> Result<
     // Everything on the other channels, except those that a probe has carried. The rest waits behind the second one.
     let expired = |status: &Value| module(status, "unruly")["expired"].as_u64() >= Some(30);
     relay.status_when(SOON, "what waits to be too old", expired).await?;
-    relay.has_logged(SOON, "left out messages older than `max_age`").await?;
+    relay.has_logged(SOON, "skipped messages older than `max_age`").await?;
 
     world.centrifugo.resume()?;
     settled(&world, "UNRULY", "slipring-unruly").await?;

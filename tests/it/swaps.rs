@@ -328,7 +328,7 @@ async fn a_way_back_that_another_module_stands_in_is_taken_when_it_is_free() -> 
             module(status, "taker")["state"] == "running"
         })
         .await?;
-    let told = "accepted, but the change of `unruly` is waiting: its consumer `slipring-unruly` of the stream `UNRULY` \
+    let told = "accepted, but the change to `unruly` is waiting: its consumer `slipring-unruly` of the stream `UNRULY` \
                 is already read by the module `taker`";
     modules(&world, &relay, &["rollback", "unruly"], 1, told)?;
     unruly_when(&relay, "what ran to go on", running(elsewhere)).await?;

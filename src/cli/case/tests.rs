@@ -69,7 +69,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_right() {
     cases/paid.json:4:9: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries`
     cases/paid.json:1:27: `message.subject`: invalid type: integer `7`, expected a string
     cases/paid.json:1:26: `message`: missing field `subject`
-    cases/paid.json: in `message`: a message must have one of `data`, `payload` and `payload_base64`
+    cases/paid.json: in `message`: a message must have exactly one of `data`, `payload` and `payload_base64`
     cases/paid.json:1:35: missing field `message`
     cases/paid.json:1:53: `expects`: unknown field `expects`, expected one of `message`, `settings`, `expect`
     cases/paid.json:1:78: `expect.outcome`: unknown variant `published`, expected one of `publish`, `drop`, `reject`

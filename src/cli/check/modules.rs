@@ -138,7 +138,7 @@ fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked
         if checked.state == State::Good {
             checked.state = State::Waiting;
         }
-        checked.reasons.push(format!("{} is not there", missing.display()));
+        checked.reasons.push(format!("{} is missing", missing.display()));
     }
     checked
 }

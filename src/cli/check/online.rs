@@ -120,7 +120,7 @@ async fn reading(
 async fn find(nats: &Nats, name: &str) -> anyhow::Result<Stream> {
     let answer = tokio::time::timeout(TIMEOUT, nats.jetstream.get_stream(name))
         .await
-        .context("no answer")?;
+        .context("no reply")?;
     answer.map_err(|error| match error.kind() {
         GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => {
             anyhow!("the stream does not exist; its modules wait until you create it")
@@ -130,7 +130,7 @@ async fn find(nats: &Nats, name: &str) -> anyhow::Result<Stream> {
 }
 
 async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(TIMEOUT, asking).await.context("no answer")?
+    tokio::time::timeout(TIMEOUT, asking).await.context("no reply")?
 }
 
 /// Checks the same things as the relay when it starts to read.
@@ -228,13 +228,14 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         other => bail!("returns {other}; is this Centrifugo's address?"),
     }
     let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
-    let info: Value = serde_json::from_slice(&body).context("does not reply like Centrifugo")?;
+    let info: Value = serde_json::from_slice(&body)
+        .context("the reply is not from Centrifugo (check the address in `centrifugo.endpoints`)")?;
     if let Some(message) = info["error"]["message"].as_str() {
         bail!("refuses the `info` request: {message}");
     }
     let nodes = info["result"]["nodes"]
         .as_array()
-        .context("does not reply like Centrifugo")?;
+        .context("the reply is not from Centrifugo (check the address in `centrifugo.endpoints`)")?;
     let version = nodes
         .first()
         .and_then(|node| node["version"].as_str())
@@ -324,8 +325,8 @@ mod tests {
         requires an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY
         refuses the API key; it must be `http_api.key` of Centrifugo's configuration
         returns 404 Not Found; is this Centrifugo's address?
-        does not reply like Centrifugo: expected value at line 1 column 1
-        does not reply like Centrifugo
+        the reply is not from Centrifugo (check the address in `centrifugo.endpoints`): expected value at line 1 column 1
+        the reply is not from Centrifugo (check the address in `centrifugo.endpoints`)
         refuses the `info` request: internal server error
         "#);
     }

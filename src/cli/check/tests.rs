@@ -65,9 +65,9 @@ fn every_module_has_its_line() {
     ]);
     assert_snapshot!(run(&dir, false), @r#"
     broken   bad      /etc/slipring/modules/broken.wasm: the file is not WebAssembly but text that begins with "<html>"
-    early    waiting  /etc/slipring/modules/early.wasm is not there
+    early    waiting  /etc/slipring/modules/early.wasm is missing
     good     good     stream ORDERS, sha256 (12 digits)
-    lonely   waiting  /etc/slipring/modules/lonely.toml is not there
+    lonely   waiting  /etc/slipring/modules/lonely.toml is missing
     refuses  bad      /etc/slipring/modules/refuses.wasm: the module failed in a test call: `init` refused its settings: a
     second   bad      its consumer slipring-good of the stream ORDERS is also used by good; each module needs its own
     typo     bad      3 problems
@@ -93,7 +93,7 @@ fn good_and_waiting_modules_are_no_failure() {
           "consumer": "slipring-early",
           "sha256": null,
           "reasons": [
-            "/etc/slipring/modules/early.wasm is not there"
+            "/etc/slipring/modules/early.wasm is missing"
           ]
         }
       ],

@@ -24,7 +24,7 @@ pub struct Args {
     config: ConfigFile,
     #[command(flatten)]
     selection: Selection,
-    /// Remove dead letters that are not selected by number
+    /// Confirm the removal; required with filters or --all
     #[arg(long)]
     yes: bool,
 }

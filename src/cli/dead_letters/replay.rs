@@ -36,9 +36,9 @@ use crate::shutdown::Shutdown;
 /// gets nothing more, whatever the module returns now. A channel on which all were refused, or a new channel, gets all of them. If
 /// only a part of a replay succeeds, a new dead letter with the rest replaces the old one.
 ///
-/// You can interrupt a replay in any way and start it again: it continues with the remaining dead letters. A message that was published
-/// but not yet removed is published again with the same key, so Centrifugo shows it only once (within five minutes). Ctrl-C finishes
-/// what is in flight; a second Ctrl-C exits at once. While Centrifugo is unavailable, the replay waits.
+/// You can interrupt a replay at any time and start it again: it continues with the remaining dead letters. A message that was
+/// published, and whose dead letter was not yet removed, is published again with the same key, so Centrifugo shows it only once (within
+/// five minutes). Ctrl-C finishes what is in flight; a second Ctrl-C exits at once. While Centrifugo is unavailable, the replay waits.
 ///
 /// A relay may run at the same time. The module's `max_age` is ignored, because dead letters are old. A replayed publication appears
 /// after later ones on its channel, because those were shown before and are not shown again.

@@ -174,7 +174,7 @@ fn no_module_writes_over_a_manifest() {
         let error = result.unwrap_err().to_string();
         assert_eq!(
             error,
-            "the name \"Cargo\" must be a different one: its .toml would be a crate's manifest"
+            "the name \"Cargo\" must be a different one, because Cargo.toml is the manifest of a crate"
         );
     }
 }

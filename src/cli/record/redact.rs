@@ -107,8 +107,8 @@ impl Redaction {
             .map(|&index| format!("`{}`", self.fields[index].path))
             .collect();
         anyhow::bail!(
-            "nothing was written: none of the messages has a {}{} For a field that may be in none of them, use \
-             --redact-if-there",
+            "nothing was written: none of the messages has a {}{} For a field that may be missing from all of them, \
+             use --redact-if-there",
             names.join(" or a "),
             self.suggestion(&self.fields[first].path)
         )
@@ -286,11 +286,11 @@ mod tests {
     fn a_field_that_is_nowhere_stops_it() {
         assert_snapshot!(check(&[r#"{"customer":"x","note":"y"}"#], &["nope", "customer"], &[]), @r#"
         Trace=a Trace=b Kind=order {"customer":"redacted","note":"y"}
-        nothing was written: none of the messages has a `nope`; did you mean `note`? For a field that may be in none of them, use --redact-if-there
+        nothing was written: none of the messages has a `nope`; did you mean `note`? For a field that may be missing from all of them, use --redact-if-there
         "#);
         assert_snapshot!(check(&["{}"], &["a.costumer", "b"], &["c"]), @r"
         Trace=a Trace=b Kind=order {}
-        nothing was written: none of the messages has a `a.costumer` or a `b`. For a field that may be in none of them, use --redact-if-there
+        nothing was written: none of the messages has a `a.costumer` or a `b`. For a field that may be missing from all of them, use --redact-if-there
         ");
         assert_snapshot!(check(&["5", "{"], &["a"], &[]), @r"
         left out: it is a single value, not an object or a list

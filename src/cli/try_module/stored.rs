@@ -153,8 +153,8 @@ fn tell_of_subjects(subjects: &[String], message: &Message, notes: &mut dyn Writ
         let (subject, subjects) = (&message.subject, subjects.join(", "));
         writeln!(
             notes,
-            "the relay would not pass it this message: the subject {subject} matches none of the subjects in the \
-             .toml: {subjects}"
+            "the relay would not pass this message to the module: the subject {subject} matches none of the subjects \
+             in the .toml: {subjects}"
         )?;
     }
     Ok(())

@@ -145,7 +145,7 @@ fn filters_that_cover_one_another_are_refused() {
 fn a_module_is_called_after_its_file() {
     let problems = parse_module(Path::new("modules/my orders.v2.toml"), "stream = 5").unwrap_err();
     assert_snapshot!(problems, @r#"
-    modules/my orders.v2.toml: the module is called "my orders.v2" after its file; it needs a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/my orders.v2.toml: the module's name, "my orders.v2", comes from its file; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
     "#);
     assert_eq!(module_name(Path::new("modules/orders.wasm")), Ok("orders"));
 }

@@ -295,7 +295,10 @@ fn too_large(bytes: u64, kind: Kind, max: u64) -> String {
         Kind::Wasm => "; `modules.max_file_size` sets the limit",
         Kind::Toml => "",
     };
-    format!("has {bytes} bytes or more; a .{} may have {max}{hint}", kind.ending())
+    format!(
+        "has {bytes} bytes or more; a .{} may have at most {max}{hint}",
+        kind.ending()
+    )
 }
 
 #[cfg(test)]
@@ -431,7 +434,7 @@ mod tests {
             .unwrap();
         check(
             "huge.wasm",
-            "has 1000001 bytes or more; a .wasm may have 1000000; `modules.max_file_size` sets",
+            "has 1000001 bytes or more; a .wasm may have at most 1000000; `modules.max_file_size` sets",
         );
         fs::write(path.join(OsStr::from_bytes(b"caf\xe9.toml")), "").unwrap();
         check("caf\u{FFFD}.toml", "has a name that is not UTF-8");

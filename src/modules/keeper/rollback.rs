@@ -167,7 +167,7 @@ impl Keeper {
     fn is_not_blocked(&self) -> anyhow::Result<()> {
         match &self.blocked {
             None => Ok(()),
-            Some((_, taken)) => anyhow::bail!("accepted, but the change of `{}` is waiting: {taken}", self.name),
+            Some((_, taken)) => anyhow::bail!("accepted, but the change to `{}` is waiting: {taken}", self.name),
         }
     }
 

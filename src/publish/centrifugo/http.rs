@@ -106,7 +106,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     while let Some(part) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
         if body.len() + part.len() > limit {
             return Err(format!(
-                "HTTP {}: the answer is larger than {limit} bytes, which no answer of Centrifugo is",
+                "HTTP {}: the reply is larger than {limit} bytes, which no reply of Centrifugo is",
                 response.status()
             ));
         }

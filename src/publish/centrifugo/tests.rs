@@ -282,5 +282,5 @@ async fn an_answer_that_does_not_end_is_none() {
     let Answer::Lost { reason, .. } = client(&[&server.url()]).send(&request()).await else {
         panic!("it is too large to be read")
     };
-    assert!(reason.contains("the answer is larger than"), "{reason}");
+    assert!(reason.contains("the reply is larger than"), "{reason}");
 }

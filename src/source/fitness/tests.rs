@@ -124,7 +124,7 @@ fn every_flaw_of_a_consumer_is_named() {
         "max_deliver is 5",
         "backoff",
         "replay_policy is original",
-        "max_waiting is 2, and the relay may have 12 pulls open",
+        "max_waiting is 2, and must be at least 12, the number of pulls that the relay may have open",
         "headers_only",
         "max_bytes is 7",
         "max_expires",
@@ -160,9 +160,9 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
         }),
     ];
     assert_snapshot!(told.join("\n"), @r#"
-    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before one reads again would be lost; remove that limit from the stream, or set `deliver = "all"` in the module's .toml
+    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before a relay reads again would be lost; remove that limit from the stream, or set `deliver = "all"` in the module's .toml
     warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and everything from the position in `deliver` on is published again; remove that limit from the stream
-    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before one reads again would be lost; remove that limit from the stream
+    refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before a relay reads again would be lost; remove that limit from the stream
     good
     "#);
     let in_memory = |deliver: Deliver, replicas: usize, storage: StorageType| {
@@ -187,8 +187,8 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
     ];
     assert_snapshot!(told.join("\n"), @r#"
     refused: the consumer `slipring-orders` of the stream `ORDERS` already exists with settings that would break ordering or delivery: mem_storage is set, so a restart of the server would lose the module's position, and with it messages; delete it, or name another with `consumer` in the module's .toml
-    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart, the module's position is lost, and messages would be lost; delete it, and the relay creates one that is stored
-    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart, the module's position is lost, and everything from the position in `deliver` on would be published again; delete it, and the relay creates one that is stored
+    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart, the module's position is lost, and messages would be lost; delete it, and the relay creates one on disk
+    warned: the consumer `slipring-orders` of the stream `ORDERS` is kept in memory (`mem_storage`): when its servers restart, the module's position is lost, and everything from the position in `deliver` on would be published again; delete it, and the relay creates one on disk
     good
     "#);
 }

@@ -110,6 +110,6 @@ async fn the_verdict_says_what_happened() {
         .expect("it runs");
     assert_eq!(
         trial.failure().await.to_string(),
-        "2 messages were rejected that the previous version accepts, the last one (sequence 2) because: a"
+        "the new version rejected 2 messages that the previous version accepts, the last one (sequence 2) because: a"
     );
 }

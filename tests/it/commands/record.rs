@@ -88,7 +88,7 @@ async fn what_is_recorded_passes_and_says_what_the_module_makes_of_it() -> Resul
     let again = record(&world, &["--seq", "5", "--seq", "3"])?;
     exits(&again, 0)?;
     ensure!(
-        stderr(&again).contains("UNRULY-5.json already exists and stays as it is\n")
+        stderr(&again).contains("UNRULY-5.json already exists and was not changed\n")
             && stderr(&again).ends_with("1 case written, 1 already there\n"),
         "{}",
         stderr(&again)
@@ -137,11 +137,11 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         "what it makes of the redacted message: {case}"
     );
     for words in [
-        "UNRULY-1: left out, because its payload cannot be searched for fields to redact: it is not JSON, or is \
+        "UNRULY-1: not recorded, because its payload cannot be searched for fields to redact: it is not JSON, or is \
          incomplete\n",
         "redacted `customer.email` in 1 of 1 messages, values: 1\n",
         "none of the messages has a `phone`\n",
-        "1 case written, 1 left out\n",
+        "1 case written, 1 not recorded\n",
     ] {
         ensure!(
             stderr(&output).contains(words),
@@ -201,7 +201,7 @@ async fn what_could_not_be_redacted_is_an_error() -> Result<()> {
     ensure!(
         stderr(&nowhere).ends_with(
             "nothing was written: none of the messages has a `costumer`; did you mean `customer`? For a field that may \
-             be in none of them, use --redact-if-there\n"
+             be missing from all of them, use --redact-if-there\n"
         ),
         "{}",
         stderr(&nowhere)
@@ -218,7 +218,7 @@ async fn what_could_not_be_redacted_is_an_error() -> Result<()> {
     exits(&there, 1)?;
     for words in [
         "modules/cases/UNRULY-1.json already exists and still holds `customer`: remove it, or use --overwrite\n",
-        "modules/cases/UNRULY-2.json already exists and stays as it is\n",
+        "modules/cases/UNRULY-2.json already exists and was not changed\n",
         "warning: modules/cases/UNRULY-3.json: the value of `customer` is also in the subject, which is never redacted\n",
         "redacted `customer` in 1 of 1 messages, values: 1\n",
         "1 case written, 2 already there\n",

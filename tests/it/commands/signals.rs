@@ -30,7 +30,10 @@ async fn sigterm_and_sigint_finish_what_is_in_flight() -> Result<()> {
                 .any(|line| line.contains(signal) && line.contains("shutting down")),
             "{said:#?}"
         );
-        ensure!(!relay.logged("left unsettled"), "nothing is left: {said:#?}");
+        ensure!(
+            !relay.logged("ended with unsettled messages"),
+            "nothing is left: {said:#?}"
+        );
         acknowledged_as_shown(&world, "UNRULY", "slipring-unruly").await?;
     }
     let _relay = world.run().await?;
@@ -62,7 +65,7 @@ async fn a_second_signal_leaves_at_once_and_says_what_remains() -> Result<()> {
     relay.sigint()?;
     let status = relay.wait(SOON).await?;
     ensure!(status.code() == Some(0), "it did as it was told: {status}");
-    let left = relay.logs(SOON, "left unsettled").await?;
+    let left = relay.logs(SOON, "ended with unsettled messages").await?;
     ensure!(
         ["messages=30", "first=21", "last=50", "delivered again"]
             .iter()
@@ -87,7 +90,7 @@ async fn a_drain_that_cannot_finish_ends_with_its_grace() -> Result<()> {
     relay.sigterm()?;
     let status = relay.wait(SOON).await?;
     ensure!(status.code() == Some(0), "{status}");
-    let left = relay.logs(SOON, "left unsettled").await?;
+    let left = relay.logs(SOON, "ended with unsettled messages").await?;
     ensure!(
         left.contains("messages=5") && left.contains("first=1") && left.contains("last=5"),
         "{left}"

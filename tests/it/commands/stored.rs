@@ -314,7 +314,11 @@ async fn diff_counts_what_changes_and_shows_some_of_it() -> Result<()> {
     let differ = ["diff", "modules/orders.wasm", "next.wasm", "--exit-code"];
     let output = run(&world, &differ)?;
     exits(&output, 1)?;
-    ensure!(stderr(&output).ends_with("41 of 43 changed\n"), "{}", stderr(&output));
+    ensure!(
+        stderr(&output).ends_with("the outcomes of 41 of 43 messages changed\n"),
+        "{}",
+        stderr(&output)
+    );
     let same = ["diff", "modules/orders.wasm", "modules/orders.wasm", "--exit-code"];
     let output = run(&world, &same)?;
     exits(&output, 0)?;

@@ -160,7 +160,7 @@ const PYTHON: Failing = Failing {
         ),
         (
             "exits",
-            "exited with status 1 instead of returning; its last words: no more orders",
+            "exited with status 1 instead of returning; its last output: no more orders",
             "",
         ),
         (
@@ -246,7 +246,7 @@ const C: Failing = Failing {
         ),
         (
             "perror",
-            "exited with status 1 instead of returning; its last words: reading the order: Out of memory",
+            "exited with status 1 instead of returning; its last output: reading the order: Out of memory",
             "",
         ),
         ("trap", "trapped: wasm `unreachable` instruction executed", ""),

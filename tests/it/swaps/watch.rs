@@ -27,7 +27,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
     ensure!(unruly["toml_sha256"] == old["toml_sha256"], "{unruly}");
     let reason = text(&unruly["rolled_back"], "reason");
     ensure!(
-        reason.contains("8 messages were rejected that the previous version accepts")
+        reason.contains("the new version rejected 8 messages that the previous version accepts")
             && reason.contains("this version is bad"),
         "{reason}"
     );
@@ -108,7 +108,7 @@ async fn the_end_of_the_watch_does_not_resume_a_pipeline_that_is_halted() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
+async fn a_rollback_reaches_a_standby_relay() -> Result<()> {
     let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
     let second = world.run().await?;
     let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;
@@ -129,7 +129,7 @@ async fn a_rollback_reaches_the_relay_that_stands_by() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_relay_at_work_refuses_is_put_down_by_the_one_that_stands_by() -> Result<()> {
+async fn a_standby_relay_gives_up_what_the_active_relay_refuses() -> Result<()> {
     let (world, mut first, load) = at_work_with("[standby]\nenabled = true\nttl = \"30s\"", &mark("old")).await?;
     let second = world.run().await?;
     let old = unruly_when(&second, "a relay that stands by", |unruly| unruly["state"] == "standby").await?;

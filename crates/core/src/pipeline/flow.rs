@@ -276,12 +276,12 @@ impl<R: Clone> Flow<R> {
                 Arrival::Pending => {}
                 Arrival::Settled(receipt) => self.ack(receipt),
                 Arrival::Misplaced => {
-                    self.renew("JetStream delivered a message between two that it had delivered back to back");
+                    self.renew("JetStream delivered a message late, after messages that follow it in the stream");
                     // The messages before this one have a place in the window and must leave it.
                     break;
                 }
                 Arrival::Reused => {
-                    self.renew("the stream was rolled back, so its sequences now belong to other messages");
+                    self.renew("the stream was restored, so its sequences now belong to other messages");
                     break;
                 }
             }

@@ -116,7 +116,7 @@ impl<'a> Progress<'a> {
             writeln!(self.output, "{number}: dropped by {module}")?;
         } else if *fate == Fate::NothingLeft {
             let why = "all publications of the message were confirmed before";
-            writeln!(self.output, "{number}: nothing left to publish by {module}: {why}")?;
+            writeln!(self.output, "{number}: {module} has nothing left to publish: {why}")?;
         }
         if self.said.elapsed() >= INTERVAL {
             self.said = Instant::now();
@@ -195,7 +195,7 @@ mod tests {
         assert_snapshot!(said(false), @r#"
         2: dropped by orders
         3: rejected again by orders (102): no such\u{1b} namespace
-        5: nothing left to publish by orders: all publications of the message were confirmed before
+        5: orders has nothing left to publish: all publications of the message were confirmed before
         ---
         publishing is paused and will resume by itself: no Centrifugo
         publishing resumed

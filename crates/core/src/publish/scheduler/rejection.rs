@@ -10,10 +10,10 @@ pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection
     let hint = match code {
         102 => ": does the namespace before `:` exist in Centrifugo's configuration?",
         107 => {
-            ": does the data fit `publication_data_format` of the channel's namespace? `json_object` wants an object, `json` wants JSON, and \
-             without it only an empty body is refused"
+            ": does the data fit `publication_data_format` of the channel's namespace? `json_object` requires an \
+             object, `json` requires JSON, and without this setting only an empty body is refused"
         }
-        108 => ": the channel's namespace does not have the option that this needs",
+        108 => ": the publication needs an option that the channel's namespace does not enable",
         _ => "",
     };
     Rejection {
@@ -28,7 +28,7 @@ pub(super) fn by_code(code: u32, message: &str, channel: &Arc<str>) -> Rejection
 pub(super) fn by_status(status: u16, reason: &str, channel: &Arc<str>) -> Rejection {
     let hint = match status {
         413 => ": the publication is larger than what Centrifugo or a proxy in front of it accepts",
-        _ => ": it could not be read; JSON nested deeper than 10,000 levels is one reason",
+        _ => ": Centrifugo could not read it",
     };
     Rejection {
         stage: Stage::Publish,
@@ -47,13 +47,13 @@ mod tests {
         let hint = |code| by_code(code, "message", &"ns:channel".into()).reason;
         assert!(hint(102).contains("namespace before `:`"), "{}", hint(102));
         assert!(hint(107).contains("publication_data_format"), "{}", hint(107));
-        assert!(hint(108).contains("does not have the option"), "{}", hint(108));
+        assert!(hint(108).contains("does not enable"), "{}", hint(108));
         assert_eq!(
             hint(101),
             "Centrifugo refused the publication on `ns:channel` with error 101 (message)"
         );
         let hint = |status| by_status(status, "reason", &"ns:channel".into()).reason;
         assert!(hint(413).contains("larger than"), "{}", hint(413));
-        assert!(hint(400).contains("could not be read"), "{}", hint(400));
+        assert!(hint(400).contains("could not read it"), "{}", hint(400));
     }
 }
