@@ -58,7 +58,7 @@ test: tools guests ## every test, the documentation's examples too, against real
 nightly: SECONDS := 600
 nightly: tools guests ## what takes too long for each commit: simulation, mutants, languages, outages, chaos (SECONDS=600)
 	@export SIM_BASE=$$(date +%Y%m%d000000); failed=; \
-	for step in "sim SECONDS=$(SECONDS)" mutants test-languages outage "chaos SECONDS=$(SECONDS)"; do \
+	for step in "sim SECONDS=$(SECONDS)" mutants test-metrics test-languages outage "chaos SECONDS=$(SECONDS)"; do \
 	    $(SAY) "make $$step"; \
 	    $(MAKE) --no-print-directory $$step || failed+=" $${step%% *}"; \
 	done; \
@@ -84,6 +84,11 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cargo test --workspace --test it --test clients -- --ignored javascript_client
+
+.PHONY: test-metrics
+test-metrics: tools guests ## the dashboard and the alert rules, with a real Prometheus (needs apt-get)
+	@tools/install-prometheus
+	cargo test --workspace --test it prometheus -- --ignored
 
 .PHONY: test-languages
 test-languages: tools guests languages ## modules in JavaScript, Python, Go and C do what those in Rust do (needs Node.js and Python)

@@ -91,7 +91,9 @@ fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     (language.check)(name).map_err(|rule| wrong(&rule))?;
     if name.eq_ignore_ascii_case("cargo") {
-        return Err(wrong("be a different one, because Cargo.toml is the manifest of a crate"));
+        return Err(wrong(
+            "be a different one, because Cargo.toml is the manifest of a crate",
+        ));
     }
     config::module_name(path).map_err(Failure::Usage)
 }

@@ -1,9 +1,13 @@
 //! `slipring run`: runs the relay, from the first connection to the last ack.
 
+use std::path::Path;
+
 use tracing::info;
+use url::Url;
 
 use super::config_file::ConfigFile;
 use super::failure::Failure;
+use crate::config::{self, Config};
 use crate::relay;
 
 /// Run the relay
@@ -26,12 +30,36 @@ pub(super) struct Args {
 
 pub(super) fn execute(args: &Args) -> Result<(), Failure> {
     let config = args.config.load()?;
-    if args.config.is_absent() {
-        let dir = std::env::current_dir().unwrap_or_default();
-        info!(
-            dir = %dir.display(),
-            "there is no slipring.toml here: keys are set by environment variables or have their defaults"
-        );
-    }
+    say_what_runs(args, &config);
     Ok(relay::run_until_signal(config)?)
+}
+
+/// Logs the version, the files and the servers, so that a log says by itself what it belongs to.
+fn say_what_runs(args: &Args, config: &Config) {
+    let file = match (&args.config.config, args.config.is_absent()) {
+        (_, true) => "none".to_owned(),
+        (Some(file), false) => absolute(file),
+        (None, false) => absolute(Path::new(config::DEFAULT_FILE)),
+    };
+    // Neither kind of URL can hold a secret.
+    let endpoints: Vec<&str> = config.centrifugo.endpoints.iter().map(Url::as_str).collect();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = file,
+        modules = absolute(&config.modules.dir),
+        nats = config.nats.servers.join(", "),
+        centrifugo = endpoints.join(", "),
+        "starting the relay"
+    );
+    if args.config.is_absent() {
+        info!("there is no slipring.toml here: keys are set by environment variables or have their defaults");
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path)
+        .as_deref()
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }

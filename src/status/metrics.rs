@@ -583,6 +583,31 @@ mod tests {
         assert_eq!(rows.map(first_cells).collect::<BTreeSet<_>>(), encoded);
     }
 
+    #[test]
+    fn dashboard_and_alerts_use_only_metrics_that_exist() {
+        let metrics = Metrics::with_memory(Memory::new(256 << 20));
+        let orders = metrics.module("orders");
+        orders.progress().answered(Instant::now(), Consumer::default());
+        orders.swapped();
+        let text = metrics.encode(Format::Text);
+        for file in [
+            include_str!("../../docs/operating/prometheus/dashboard.json"),
+            include_str!("../../docs/operating/prometheus/alerts.yml"),
+        ] {
+            let is_name = |character: char| character.is_ascii_lowercase() || character == '_';
+            let names = file.match_indices("slipring_").map(|(at, _)| {
+                let rest = &file[at..];
+                &rest[..rest.find(|character| !is_name(character)).unwrap_or(rest.len())]
+            });
+            let names: BTreeSet<&str> = names.collect();
+            assert!(names.len() > 10);
+            for name in names {
+                let has = |end: &str| text.contains(&format!("\n{name}{end}"));
+                assert!(has("{") || has(" "), "{name}");
+            }
+        }
+    }
+
     /// Returns the names of a sample's labels, as the reference writes them.
     fn labels(sample: &str) -> String {
         let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));

@@ -304,17 +304,23 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
     exits(&nobody, 1)?;
     ensure!(stderr(&nobody).contains("no relay answers at"), "{}", stderr(&nobody));
 
+    // The server is asked for the backlog now and then.
+    let is_known = |status: &Value| !module(status, "unruly")["lag_messages"].is_null();
+    relay.status_when(SOON, "the lag", is_known).await?;
     let metrics = relay.metrics().await?;
     let families: Vec<&str> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        // There was no swap.
+        .filter(|family| *family != "slipring_last_swap_timestamp_seconds")
         .collect();
     ensure!(families.len() > 20, "{families:?}");
     for family in families {
         // The metrics of the process have no module.
-        let of_the_process = ["slipring_log_", "slipring_memory_"]
+        let of_the_process = ["log_", "memory_", "nats_", "centrifugo_up", "build_info", "ready"];
+        let of_the_process = of_the_process
             .iter()
-            .any(|start| family.starts_with(start));
+            .any(|start| family.starts_with(&format!("slipring_{start}")));
         let of_the_module =
             |line: &str| line.starts_with(family) && (of_the_process || line.contains("{module=\"unruly\""));
         ensure!(

@@ -38,7 +38,7 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 }
 
 /// Returns a program below `.tools` that is installed in several versions.
-fn installed(path: &str) -> Result<PathBuf> {
+pub fn installed(path: &str) -> Result<PathBuf> {
     let program = crate::workspace().join(".tools").join(path);
     ensure!(
         program.is_file(),
@@ -56,7 +56,7 @@ pub(crate) fn candidate_port() -> u16 {
 }
 
 /// Returns a port that nobody listens on now, for a server that cannot be given another one later.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut candidates = std::iter::repeat_with(candidate_port);
     candidates.find(free).unwrap_or_else(candidate_port)
