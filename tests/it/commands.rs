@@ -146,7 +146,7 @@ fn try_reads_the_toml_beside_the_module() -> Result<()> {
     let output = command.arg("try").arg(path("telemetry.wasm")).arg(&samples).output()?;
     exits(&output, 1)?;
     ensure!(
-        stderr(&output).contains("line 1: a message must have one of"),
+        stderr(&output).contains("line 1: a message must have exactly one of"),
         "{}",
         stderr(&output)
     );
