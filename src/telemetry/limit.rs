@@ -1,5 +1,5 @@
-//! Keeps repeated lines out of the log. A line's kind is its place in the code and its module. The first lines of a kind
-//! are always logged; then one a minute, and a summary counts the others.
+//! Keeps repeated lines out of the log. A line's kind is its place in the code, its module and its reason without the
+//! numbers in it. The first lines of a kind are always logged; then one a minute, and a summary counts the others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +15,9 @@ use tracing_subscriber::layer::{Context, Filter};
 /// How many lines of a kind are logged at once. News, such as a swap, may come more often than trouble.
 const TROUBLES: u32 = 5;
 const NEWS: u32 = 10;
+
+/// How many lines of one place and module are logged at once, whatever their reasons.
+const REASONS: u32 = 30;
 
 /// How long a kind must wait for the next line after that.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -35,8 +38,8 @@ pub(super) struct Limiter(Arc<Mutex<HashMap<Kind, Seen>>>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Kind {
     callsite: Identifier,
-    /// A hash of the module's name.
-    module: u64,
+    /// A hash of the module's name and of the reason. Without a reason it is the place as a whole.
+    hash: u64,
 }
 
 #[derive(Debug)]
@@ -62,15 +65,23 @@ pub struct Suppressed {
 
 impl Limiter {
     /// Returns true if a line of this kind may be logged now.
-    fn allows(&self, now: Instant, burst: u32, callsite: Identifier, fields: Fields) -> bool {
+    fn allows(&self, now: Instant, burst: u32, callsite: &Identifier, fields: &Fields) -> bool {
         if fields.has_own_limit {
             return true;
         }
         let mut hasher = DefaultHasher::new();
         fields.module.hash(&mut hasher);
+        let place = hasher.finish();
+        fields.reason.hash(&mut hasher);
+        let kind = hasher.finish();
+        self.takes(now, burst, callsite, kind, fields)
+            && (burst >= REASONS || kind == place || self.takes(now, REASONS, callsite, place, fields))
+    }
+
+    fn takes(&self, now: Instant, burst: u32, callsite: &Identifier, hash: u64, fields: &Fields) -> bool {
         let kind = Kind {
-            callsite,
-            module: hasher.finish(),
+            callsite: callsite.clone(),
+            hash,
         };
         let mut kinds = self.lock();
         if kinds.len() >= MAX_KINDS && !kinds.contains_key(&kind) {
@@ -83,7 +94,7 @@ impl Limiter {
             left: burst,
             refilled: now,
             suppressed: 0,
-            module: fields.module,
+            module: fields.module.clone(),
             text: String::new(),
         });
         let minutes = now.saturating_duration_since(seen.refilled).as_secs() / INTERVAL.as_secs();
@@ -92,19 +103,15 @@ impl Limiter {
             seen.left = seen.left.saturating_add(more).min(burst);
             seen.refilled = now;
         }
-        match seen.left.checked_sub(1) {
-            Some(left) => {
-                seen.left = left;
-                true
+        let Some(left) = seen.left.checked_sub(1) else {
+            seen.suppressed += 1;
+            if seen.text.is_empty() {
+                seen.text = fields.text.chars().take(MAX_TEXT).collect();
             }
-            None => {
-                seen.suppressed += 1;
-                if seen.text.is_empty() {
-                    seen.text = fields.text.chars().take(MAX_TEXT).collect();
-                }
-                false
-            }
-        }
+            return false;
+        };
+        seen.left = left;
+        true
     }
 
     /// Returns what was left out since the last call, the most frequent first.
@@ -146,7 +153,7 @@ impl<S: Subscriber> Filter<S> for Limiter {
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let allows = self.allows(Instant::now(), burst, metadata.callsite(), fields);
+        let allows = self.allows(Instant::now(), burst, &metadata.callsite(), &fields);
         if !allows {
             super::SUPPRESSED_LINES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
@@ -159,8 +166,17 @@ impl<S: Subscriber> Filter<S> for Limiter {
 struct Fields {
     module: Option<String>,
     text: String,
+    /// The reason, without its numbers.
+    reason: String,
     /// Whoever logs it counts what it does not log.
     has_own_limit: bool,
+}
+
+impl Fields {
+    fn add_reason(&mut self, reason: &str) {
+        self.reason
+            .extend(reason.chars().filter(|character| !character.is_ascii_digit()));
+    }
 }
 
 impl Visit for Fields {
@@ -168,6 +184,7 @@ impl Visit for Fields {
         match field.name() {
             "module" => self.module = Some(value.to_owned()),
             "message" => value.clone_into(&mut self.text),
+            "error" | "reason" | "trouble" => self.add_reason(value),
             _ => {}
         }
     }
@@ -180,6 +197,7 @@ impl Visit for Fields {
         match field.name() {
             "module" => self.module = Some(format!("{value:?}")),
             "message" => self.text = format!("{value:?}"),
+            "error" | "reason" | "trouble" => self.add_reason(&format!("{value:?}")),
             _ => {}
         }
     }
@@ -205,6 +223,7 @@ mod tests {
         Fields {
             module: Some(module.to_owned()),
             text: "cannot do it".to_owned(),
+            reason: String::new(),
             has_own_limit: false,
         }
     }
@@ -213,7 +232,7 @@ mod tests {
     fn written(limiter: &Limiter, start: Instant, seconds: std::ops::Range<u64>, module: &str) -> Vec<u64> {
         let is_written = |second: &u64| {
             let now = start + Duration::from_secs(*second);
-            limiter.allows(now, TROUBLES, META.callsite(), fields(module))
+            limiter.allows(now, TROUBLES, &META.callsite(), &fields(module))
         };
         seconds.filter(is_written).collect()
     }
@@ -230,6 +249,29 @@ mod tests {
             written(&limiter, start, 900..907, "orders"),
             [900, 901, 902, 903, 904],
             "after a quiet time"
+        );
+    }
+
+    #[test]
+    fn another_reason_is_another_kind_and_another_number_is_none() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        let logged = |reason: String| {
+            let mut fields = fields("orders");
+            fields.add_reason(&reason);
+            limiter.allows(now, TROUBLES, &META.callsite(), &fields)
+        };
+        assert_eq!(
+            (0..100)
+                .filter(|number| logged(format!("message {number} is bad")))
+                .count(),
+            5
+        );
+        assert!(logged("no such export".to_owned()), "another reason");
+        // Reasons may differ in each line.
+        let letters = |number: usize| "x".repeat(number);
+        assert_eq!(
+            (0..100).filter(|number| logged(letters(*number))).count(),
+            REASONS as usize - 6
         );
     }
 
@@ -255,7 +297,7 @@ mod tests {
                 has_own_limit: true,
                 ..fields("orders")
             };
-            assert!(limiter.allows(now, TROUBLES, META.callsite(), fields));
+            assert!(limiter.allows(now, TROUBLES, &META.callsite(), &fields));
         }
     }
 
@@ -263,11 +305,11 @@ mod tests {
     fn it_forgets_kinds_that_are_quiet_and_never_swallows_a_new_one() {
         let (limiter, start) = (Limiter::default(), Instant::now());
         for number in 0..3 * MAX_KINDS {
-            assert!(limiter.allows(start, TROUBLES, META.callsite(), fields(&number.to_string())));
+            assert!(limiter.allows(start, TROUBLES, &META.callsite(), &fields(&number.to_string())));
         }
         assert_eq!(limiter.lock().len(), MAX_KINDS);
         let later = start + INTERVAL;
-        assert!(limiter.allows(later, TROUBLES, META.callsite(), fields("new")));
+        assert!(limiter.allows(later, TROUBLES, &META.callsite(), &fields("new")));
         assert_eq!(limiter.lock().len(), 1);
     }
 }

@@ -265,7 +265,12 @@ async fn a_second_module_on_one_consumer_is_refused_until_the_first_one_leaves()
         reason.contains("`shared`") && reason.contains("`UNRULY`") && reason.contains("the module `first`"),
         "the reason names them: {reason}"
     );
-    ensure!(relay.get("/readyz").await.is_err(), "the relay is not ready");
+    let ready = relay.get("/readyz").await?;
+    ensure!(ready.contains("warnings:\n- second has failed: "), "{ready}");
+    ensure!(
+        relay.get("/readyz/second").await.is_err(),
+        "the second one is not ready"
+    );
     world.publish(numbers(1..=20)).await?;
     shows(&world.centrifugo, CHANNEL, 1..=20).await?;
     ensure!(
