@@ -3,6 +3,7 @@
 
 mod checked;
 mod environment;
+mod file;
 mod load;
 mod module;
 mod pipeline;

@@ -21,7 +21,7 @@ use super::secret::{self, is_variable};
 use super::section::{Document, Section, Taken};
 use super::subject;
 use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, number, one_of, size, text, url};
-use super::{Order, environment};
+use super::{Order, environment, file};
 
 const NATS: &str = "nats://127.0.0.1:4222";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";
@@ -348,10 +348,7 @@ fn take_urls(
 fn take_existing(section: &mut Section<'_>, key: &'static str) -> Option<Taken<PathBuf>> {
     let taken = section.take_path(key)?;
     if let Err(error) = std::fs::File::open(&taken.value) {
-        let message = format!(
-            "`nats.tls.{key}` names {}, which cannot be read: {error}",
-            taken.value.display()
-        );
+        let message = file::unreadable(section, key, &taken.value, &error);
         section.remark(taken.place.clone(), key, message);
     }
     Some(taken)

@@ -374,7 +374,7 @@ fn secrets_come_from_the_environment_too() {
 
     let config = with_env("nats.creds_file = '/dev/null'", &[("SLIPRING_NATS__TOKEN", "t")]);
     assert_snapshot!(config.unwrap_err(), @r#"
-    slipring.toml:1:19: `nats.creds_file` names /dev/null, which cannot be read as a secret: the file is empty
+    slipring.toml:1:19: `nats.creds_file` names /dev/null, which is empty
     "#);
 }
 
@@ -386,10 +386,62 @@ fn unreadable_secrets_are_named() {
     let file = dir.path().join("slipring.toml");
     let problems = parse_config(&file, text, NO_ENV).unwrap_err().to_string();
     assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
-    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names /etc/slipring/creds, which cannot be read as a secret: No such file or directory (os error 2)
-    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which cannot be read as a secret: the file is empty
-    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names /etc/slipring/ca.pem, which cannot be read: No such file or directory (os error 2)
+    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names no file below /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
+    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which is empty
+    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names no file below /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
     "#);
+}
+
+/// Whatever a person puts where the name of a file belongs, no error repeats it.
+#[test]
+fn a_secret_in_place_of_its_file_is_not_shown() {
+    const KEYS: [&str; 9] = [
+        "admin.token_file",
+        "centrifugo.api_key_file",
+        "nats.creds_file",
+        "nats.nkey_file",
+        "nats.password_file",
+        "nats.tls.ca_file",
+        "nats.tls.cert_file",
+        "nats.tls.key_file",
+        "nats.token_file",
+    ];
+    let long = format!("MARKER{}", "0".repeat(5_000));
+    let secrets = [
+        "MARKER",
+        "MARKER.txt",
+        "MARKER/with+slashes=",
+        "/MARKER",
+        "sec/ret/../MARKER",
+        "-----BEGIN PRIVATE KEY-----\nMARKER\n-----END PRIVATE KEY-----\n",
+        "MARKER\0",
+        &long,
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("slipring.toml");
+    for key in KEYS {
+        let mut wrong: Vec<String> = secrets.iter().map(|secret| format!("{key} = {secret:?}")).collect();
+        wrong.push(format!("{key} = ['MARKER']"));
+        for text in wrong.iter().map(|text| text.replace("\\0", "\\u0000")) {
+            let problems = parse_config(&file, &text, NO_ENV).unwrap_err().to_string();
+            assert!(!problems.contains("MARKER"), "{problems}");
+            assert!(
+                problems.contains(key) && problems.contains("path of a file"),
+                "{problems}"
+            );
+        }
+        for secret in secrets.iter().filter(|secret| !secret.contains('\0')) {
+            let variable = format!("SLIPRING_{}", key.replace('.', "__").to_uppercase());
+            let problems = with_env("", &[(&variable, secret)]).unwrap_err().to_string();
+            assert!(
+                !problems.contains("MARKER") && problems.contains(&variable),
+                "{problems}"
+            );
+        }
+        let number = format!("{key} = 8316497");
+        let problems = parse_config(&file, &number, NO_ENV).unwrap_err().to_string();
+        assert!(!problems.contains("8316497"), "{problems}");
+    }
 }
 
 #[test]
