@@ -6,5 +6,5 @@ mod metrics;
 mod report;
 
 pub use board::{AtWork, ModuleBoard, StatusBoard};
-pub use metrics::{CONTENT_TYPE, Metrics, ModuleMetrics};
+pub use metrics::{AdminRequests, CONTENT_TYPE, Metrics, ModuleMetrics};
 pub use report::{CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus};

@@ -1,6 +1,7 @@
 //! What the relay counts and measures, per module, in the OpenMetrics text format. A pipeline takes a [`ModuleMetrics`]
 //! once and then only touches atomics. Names, units and help texts are all in one place, the `encode` below.
 
+mod admin;
 mod module;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::memory::Memory;
 use crate::message::Stage;
 use crate::telemetry;
 
+pub use admin::AdminRequests;
 pub use module::ModuleMetrics;
 
 /// The content type of the text that [`Metrics::encode`] returns.
@@ -28,6 +30,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     registry: Arc<Registry>,
     modules: Modules,
+    admin_requests: AdminRequests,
     memory: Option<Memory>,
 }
 
@@ -56,14 +59,21 @@ impl Metrics {
         let mut registry = Registry::with_prefix("slipring");
         registry.register_collector(Box::new(modules.clone()));
         registry.register_collector(Box::new(Process));
+        let admin_requests = AdminRequests::default();
+        registry.register_collector(Box::new(admin_requests.clone()));
         if let Some(memory) = &memory {
             registry.register_collector(Box::new(memory.clone()));
         }
         Self {
             registry: Arc::new(registry),
             modules,
+            admin_requests,
             memory,
         }
+    }
+
+    pub fn admin_requests(&self) -> &AdminRequests {
+        &self.admin_requests
     }
 
     pub fn memory(&self) -> Option<&Memory> {

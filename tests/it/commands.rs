@@ -312,7 +312,7 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
     ensure!(families.len() > 20, "{families:?}");
     for family in families {
         // The metrics of the process have no module.
-        let of_the_process = ["slipring_log_", "slipring_memory_"]
+        let of_the_process = ["slipring_admin_", "slipring_log_", "slipring_memory_"]
             .iter()
             .any(|start| family.starts_with(start));
         let of_the_module =
