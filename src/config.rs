@@ -3,6 +3,7 @@
 
 mod checked;
 mod environment;
+mod file;
 mod load;
 mod module;
 mod pipeline;
@@ -17,8 +18,8 @@ mod subject;
 mod value;
 
 pub use self::checked::{
-    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Secret, Shutdown,
-    Standby,
+    Admin, AdminTls, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Secret,
+    Shutdown, Standby,
 };
 pub use self::load::{DEFAULT_FILE, load, load_module};
 pub use self::module::{name as module_name, parse as parse_module};

@@ -111,10 +111,11 @@ impl Relay {
             result = &mut work => {
                 result?;
                 end_of_admin.cancel();
-                admin.await.context("the admin server failed unexpectedly")??;
+                admin.await.context("the admin server failed unexpectedly")?;
             }
             ended = &mut admin => {
-                ended.context("the admin server failed unexpectedly")??;
+                ended.context("the admin server failed unexpectedly")?;
+                anyhow::bail!("the admin server has ended before the relay, which is a bug in Slipring");
             }
             () = greeting => {}
         }

@@ -9,7 +9,7 @@ mod report;
 
 pub use board::{AtWork, ModuleBoard, StatusBoard};
 pub use health::{Finding, Kind, Severity};
-pub use metrics::{Format, Metrics, ModuleMetrics};
+pub use metrics::{AdminRequests, Format, Metrics, ModuleMetrics};
 pub use progress::{Consumer, INTERVAL};
 pub use report::{
     Backlog, CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,

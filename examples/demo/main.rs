@@ -75,7 +75,8 @@ impl Demo {
                 .await
                 .with_context(|| format!("creating the stream {stream}"))?;
         }
-        let home = Home::new(relay_binary()?, &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
+        let mut home = Home::new(relay_binary()?, &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
+        home.share_token();
         for name in ["orders", "notifications", "telemetry"] {
             let toml = example(&format!("{name}/{name}.toml"));
             let toml = std::fs::read_to_string(&toml).with_context(|| format!("reading {}", toml.display()))?;

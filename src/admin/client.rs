@@ -1,23 +1,38 @@
 //! The client of a running relay's admin server.
 
+mod trust;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use url::Url;
+use url::{Host, Url};
 
+pub use self::trust::Trust;
 use super::routes::COMMAND_HEADER;
-use crate::config::Secret;
+use super::token_file;
+use crate::config::{self, Secret};
 
 /// A relay that is expected to run at this address.
 #[derive(Debug)]
 pub struct Client {
     url: Url,
-    token: Option<Secret>,
+    token: Token,
     runtime: Runtime,
     client: reqwest::Client,
+}
+
+/// The token for a relay, or the reason why there is none.
+#[derive(Debug, Clone)]
+enum Token {
+    Known(Secret),
+    /// The relay may have created one in one of these files.
+    NotIn(String),
+    /// A relay on another machine keeps it there.
+    Elsewhere,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,13 +41,18 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Client {
-    pub fn new(url: Url, token: Option<Secret>) -> anyhow::Result<Self> {
+    /// Takes the token from the configuration, or else the one that a relay at this address has created.
+    pub fn new(url: Url, config: &config::Admin, trust: Trust) -> anyhow::Result<Self> {
+        let tls = trust.client(url.scheme() == "https")?;
         Ok(Self {
+            token: Token::find(&url, config),
             url,
-            token,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             // A proxy cannot reach the loopback interface of this machine.
-            client: reqwest::Client::builder().no_proxy().build()?,
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .tls_backend_preconfigured(tls)
+                .build()?,
         })
     }
 
@@ -40,8 +60,12 @@ impl Client {
     pub fn status(&self) -> anyhow::Result<Value> {
         let url = self.path("api/status")?;
         let (status, body) = self.ask(&url, self.client.get(url.clone()).timeout(TIMEOUT))?;
-        if status != StatusCode::OK {
-            bail!("{url} returned {status}; a relay returns 200 OK");
+        match status {
+            StatusCode::OK => {}
+            StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => {
+                bail!("{url} returned {status}: {}", body.trim_end())
+            }
+            _ => bail!("{url} returned {status}; a relay returns 200 OK"),
         }
         serde_json::from_str(&body).with_context(|| format!("the answer from {url} is not JSON"))
     }
@@ -73,12 +97,19 @@ impl Client {
     }
 
     fn ask(&self, url: &Url, mut request: RequestBuilder) -> anyhow::Result<(StatusCode, String)> {
-        if let Some(token) = &self.token {
+        if let Token::Known(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
         self.runtime.block_on(async {
             let response = request.send().await.map_err(reqwest::Error::without_url);
             let response = response.map_err(|error| {
+                if let Some(refusal) = trust::refusal(&error) {
+                    return anyhow::anyhow!(
+                        "the certificate of the relay at {url} is not trusted, because it is not the one in \
+                         `admin.tls.cert_file` of this configuration: {refusal}; name the file with its authority with \
+                         `--ca-file`, or restart the relay if its certificate has been replaced"
+                    );
+                }
                 let doing = if error.is_timeout() && !error.is_connect() {
                     format!("the relay at {url} has not answered yet; it may still do what you asked (see `slipring modules`)")
                 } else {
@@ -87,23 +118,64 @@ impl Client {
                 anyhow::Error::new(error).context(doing)
             })?;
             let status = response.status();
-            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                bail!(
-                    "the relay at {url} requires its token: set `admin.token_file` in the configuration, or \
-                     SLIPRING_ADMIN__TOKEN"
-                )
-            }
             let body = response.bytes().await.map_err(reqwest::Error::without_url);
             let body = body.with_context(|| format!("the answer from {url} was cut short"))?;
             let body = String::from_utf8(body.into());
-            Ok((status, body.with_context(|| format!("the answer from {url} is not UTF-8"))?))
+            let body = body.with_context(|| format!("the answer from {url} is not UTF-8"))?;
+            if status == StatusCode::UNAUTHORIZED {
+                bail!("the relay at {url} requires its token: {}", self.token.advice())
+            }
+            Ok((status, body))
         })
     }
+}
+
+impl Token {
+    fn find(url: &Url, config: &config::Admin) -> Self {
+        if let Some(token) = &config.token {
+            return Self::Known(token.clone());
+        }
+        let created = match local(url) {
+            Some(address) => token_file::find(&config.token_dirs, address).map_or_else(Self::NotIn, Self::Known),
+            None => Self::Elsewhere,
+        };
+        match (created, &config.read_token) {
+            (Self::Known(token), _) => Self::Known(token),
+            (_, Some(token)) => Self::Known(token.clone()),
+            (unknown, None) => unknown,
+        }
+    }
+
+    /// Completes a sentence that says that the relay wants a token.
+    fn advice(&self) -> String {
+        const CONFIGURE: &str = "set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN";
+        match self {
+            Self::Known(_) => format!("the one that was sent is wrong; {CONFIGURE}"),
+            Self::Elsewhere => CONFIGURE.to_owned(),
+            Self::NotIn(places) => format!(
+                "{CONFIGURE}. If the relay has none in its configuration, it has created one, but there is none for \
+                 this user in {places}; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR \
+                 and TMPDIR"
+            ),
+        }
+    }
+}
+
+/// Returns the address in the URL, where a relay on this machine may listen.
+fn local(url: &Url) -> Option<SocketAddr> {
+    let ip = match url.host()? {
+        Host::Ipv4(ip) => IpAddr::V4(ip),
+        Host::Ipv6(ip) => IpAddr::V6(ip),
+        Host::Domain("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Host::Domain(_) => return None,
+    };
+    Some(SocketAddr::new(ip, url.port_or_known_default()?))
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::path::Path;
 
     use insta::assert_snapshot;
 
@@ -111,8 +183,12 @@ mod tests {
     use super::*;
 
     fn relay(url: &Url, token: Option<&str>) -> Client {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Client::new(url.clone(), token.map(Secret::new)).unwrap()
+        let mut config = config::parse_config(Path::new("slipring.toml"), "", [("", ""); 0])
+            .unwrap()
+            .admin;
+        config.token_dirs = vec!["/nowhere/slipring".into()];
+        config.token = token.map(Secret::new);
+        Client::new(url.clone(), &config, Trust::default()).unwrap()
     }
 
     fn ask(url: &Url, token: Option<&str>) -> anyhow::Result<Value> {
@@ -161,7 +237,7 @@ mod tests {
     fn what_is_no_relay_is_told() {
         let (url, _) = canned::answer("401 Unauthorized", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the relay at http://127.0.0.1:8787/api/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN
+        the relay at http://127.0.0.1:8787/api/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN. If the relay has none in its configuration, it has created one, but there is none for this user in /nowhere/slipring/127.0.0.1-8787.token; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR and TMPDIR
         "#);
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"

@@ -1,32 +1,119 @@
-//! The routes of the admin server, who may use them, and the replies.
+//! The routes of the admin server, what each one demands, and the replies.
+
+mod audit;
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State as Shared};
+use axum::extract::{Extension, Path, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
-use sha2::{Digest, Sha256};
 
-use crate::config::Secret;
+use self::audit::Audit;
+use super::guard::{self, Client, Demand, Granted, Guard};
+use super::tokens::Access;
 use crate::modules::{Controls, Unheard, Verb};
 use crate::status::{Finding, Format, Metrics, Status, StatusBoard};
 
 /// A web page can make a browser send a request here, but not one with a custom header.
 pub(super) const COMMAND_HEADER: &str = "slipring-command";
 
-pub(super) const PATHS: &str = "\
-/healthz     200 while the process is alive
-/readyz      200 when the relay is ready, else 503 and the reasons; with warnings
-/readyz/NAME  the same for one module
-/metrics     metrics for Prometheus, as OpenMetrics or plain text
-/api/status  what `slipring status` shows, as JSON
-POST /api/modules/NAME/rollback  roll back to the previous version, like `slipring modules rollback NAME`
-POST /api/modules/NAME/retry     load the files in the modules directory again, or resume a halted module, like `slipring modules retry NAME`
-";
+pub(super) struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub demand: Demand,
+    /// Completes the list of paths.
+    about: &'static str,
+    handler: fn() -> MethodRouter<Served>,
+}
+
+/// A probe reveals nothing without a token, so it may use any name for the relay.
+const PROBE: Demand = Demand {
+    access: Access::Open,
+    any_host: true,
+};
+
+const READ: Demand = Demand {
+    access: Access::Read,
+    any_host: false,
+};
+
+/// Whatever changes something or shows payloads.
+const FULL: Demand = Demand {
+    access: Access::Full,
+    any_host: false,
+};
+
+/// Every route. The router has no other.
+pub(super) const ROUTES: [Route; 8] = [
+    Route {
+        method: "GET",
+        path: "/",
+        demand: READ,
+        about: "this list",
+        handler: || get(index),
+    },
+    Route {
+        method: "GET",
+        path: "/healthz",
+        demand: PROBE,
+        about: "200 while the process is alive",
+        handler: || get("ok\n"),
+    },
+    Route {
+        method: "GET",
+        path: "/readyz",
+        demand: PROBE,
+        about: "200 when the relay is ready, else 503, with the reasons and warnings for those who may read",
+        handler: || get(ready),
+    },
+    Route {
+        method: "GET",
+        path: "/readyz/{name}",
+        demand: PROBE,
+        about: "the same for one module",
+        handler: || get(ready_module),
+    },
+    Route {
+        method: "GET",
+        path: "/metrics",
+        demand: READ,
+        about: "metrics for Prometheus, as OpenMetrics or plain text",
+        handler: || get(metrics),
+    },
+    Route {
+        method: "GET",
+        path: "/api/status",
+        demand: READ,
+        about: "what `slipring status` shows, as JSON",
+        handler: || get(status),
+    },
+    Route {
+        method: "POST",
+        path: "/api/modules/{name}/rollback",
+        demand: FULL,
+        about: "roll back to the previous version, like `slipring modules rollback NAME`",
+        handler: || post(rollback),
+    },
+    Route {
+        method: "POST",
+        path: "/api/modules/{name}/retry",
+        demand: FULL,
+        about: "load the files in the modules directory again, or resume a halted module, like `slipring modules retry NAME`",
+        handler: || post(retry),
+    },
+];
+
+impl Route {
+    /// Returns the method, unless it is the usual one, and the path as people write it.
+    pub fn shown(&self) -> String {
+        let method = if self.method == "GET" { "" } else { "POST " };
+        format!("{method}{}", self.path.replace("{name}", "NAME"))
+    }
+}
 
 #[derive(Clone)]
 pub(super) struct Served {
@@ -35,75 +122,66 @@ pub(super) struct Served {
     pub controls: Controls,
 }
 
-pub(super) fn router(served: Served, token: Option<&Secret>) -> Router {
-    let router = Router::new()
-        .route("/", get(PATHS))
-        .route("/readyz", get(ready))
-        .route("/readyz/{name}", get(ready_module))
-        .route("/metrics", get(metrics))
-        .route("/api/status", get(status))
-        .route("/api/modules/{name}/rollback", post(rollback))
-        .route("/api/modules/{name}/retry", post(retry))
-        .fallback((
-            StatusCode::NOT_FOUND,
-            format!("There is no such path. The paths are:\n{PATHS}"),
-        ))
-        .with_state(served);
-    let router = match token {
-        Some(token) => {
-            let expected: Arc<[u8]> = Sha256::digest(token.expose()).as_slice().into();
-            router.layer(middleware::from_fn_with_state(expected, authorize))
-        }
-        None => router,
-    };
-    // Added after the layer, which only applies to the routes before it: a liveness probe needs no token.
-    router.route("/healthz", get("ok\n"))
-}
-
-/// Compares digests, so the time it takes reveals nothing about the token: nobody can choose the first bytes of a
-/// digest.
-async fn authorize(Shared(expected): Shared<Arc<[u8]>>, request: Request, next: Next) -> Response {
-    let header = request.headers().get(header::AUTHORIZATION);
-    let given = header
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '));
-    match given {
-        Some((scheme, token))
-            if scheme.eq_ignore_ascii_case("bearer") && Sha256::digest(token).as_slice() == &*expected =>
-        {
-            next.run(request).await
-        }
-        _ => {
-            let found = if header.is_some() {
-                "has the wrong token"
-            } else {
-                "is missing"
-            };
-            let text = format!(
-                "The header `Authorization: Bearer TOKEN` {found}; send the token from the file that admin.token_file \
-                 names.\n"
-            );
-            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
-        }
+pub(super) fn router(served: Served, guard: &Arc<Guard>) -> Router {
+    let guarded = |demand| middleware::from_fn_with_state((Arc::clone(guard), demand), guard::check);
+    let mut router = Router::new();
+    for route in &ROUTES {
+        router = router.route(route.path, (route.handler)().layer(guarded(route.demand)));
     }
+    let unknown = get(unknown).fallback(unknown).layer(guarded(READ));
+    router.fallback_service(unknown.with_state(())).with_state(served)
 }
 
-async fn ready(Shared(served): Shared<Served>) -> Response {
-    readiness(served.board.findings())
+/// Returns one line for each path.
+pub(super) fn paths() -> String {
+    let shown = ROUTES.each_ref().map(Route::shown);
+    let width = shown.iter().map(String::len).max().unwrap_or_default();
+    let lines = ROUTES.iter().zip(&shown);
+    lines
+        .map(|(route, shown)| format!("{shown:width$}  {}\n", route.about))
+        .collect()
 }
 
-async fn ready_module(Shared(served): Shared<Served>, Path(name): Path<String>) -> Response {
+async fn index() -> String {
+    paths()
+}
+
+async fn unknown() -> Response {
+    let text = format!("There is no such path. The paths are:\n{}", paths());
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+async fn ready(Shared(served): Shared<Served>, Extension(granted): Extension<Granted>) -> Response {
+    readiness(served.board.findings(), &granted)
+}
+
+async fn ready_module(
+    Shared(served): Shared<Served>,
+    Path(name): Path<String>,
+    Extension(granted): Extension<Granted>,
+) -> Response {
     match served.board.findings_of(&name) {
-        Some(findings) => readiness(findings),
+        Some(findings) => readiness(findings, &granted),
         None => (StatusCode::NOT_FOUND, format!("There is no module `{name}`.\n")).into_response(),
     }
 }
 
-fn readiness(findings: Vec<Finding>) -> Response {
+fn readiness(findings: Vec<Finding>, granted: &Granted) -> Response {
     let (obstacles, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_obstacle);
-    let (status, mut text) = match obstacles.is_empty() {
-        true => (StatusCode::OK, String::from("ready\n")),
-        false => (StatusCode::SERVICE_UNAVAILABLE, String::from("not ready:\n")),
+    let status = match obstacles.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if granted.access < Access::Read {
+        let text = match obstacles.is_empty() {
+            true => "ready\n",
+            false => "not ready; a request with a token shows the reasons\n",
+        };
+        return (status, text).into_response();
+    }
+    let mut text = match obstacles.is_empty() {
+        true => String::from("ready\n"),
+        false => String::from("not ready:\n"),
     };
     for obstacle in obstacles {
         // Writing to a string cannot fail.
@@ -129,33 +207,44 @@ async fn metrics(Shared(served): Shared<Served>, headers: HeaderMap) -> Response
         .into_response()
 }
 
-async fn rollback(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    command(&served.controls, &name, Verb::Rollback, &headers).await
+type Asked = (Extension<Client>, Extension<Granted>);
+
+async fn rollback(shared: Shared<Served>, name: Path<String>, asked: Asked, headers: HeaderMap) -> Response {
+    command(shared, name, asked, Verb::Rollback, &headers).await
 }
 
-async fn retry(Shared(served): Shared<Served>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    command(&served.controls, &name, Verb::Retry, &headers).await
+async fn retry(shared: Shared<Served>, name: Path<String>, asked: Asked, headers: HeaderMap) -> Response {
+    command(shared, name, asked, Verb::Retry, &headers).await
 }
 
-async fn command(controls: &Controls, name: &str, verb: Verb, headers: &HeaderMap) -> Response {
+async fn command(
+    Shared(served): Shared<Served>,
+    Path(name): Path<String>,
+    (Extension(client), Extension(granted)): Asked,
+    verb: Verb,
+    headers: &HeaderMap,
+) -> Response {
     if !headers.contains_key(COMMAND_HEADER) {
         let text = format!(
             "The header `{COMMAND_HEADER}: 1` is missing. It shows that the request does not come from a web page.\n"
         );
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    match controls.ask(name, verb).await {
-        Ok(Ok(done)) => format!("{done}\n").into_response(),
-        Ok(Err(reason)) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
+    let audit = Audit::begin(verb, &name, client, granted);
+    let (status, text) = match served.controls.ask(&name, verb).await {
+        Ok(Ok(done)) => (StatusCode::OK, done),
+        Ok(Err(reason)) => (StatusCode::CONFLICT, reason),
         Err(Unheard::Unknown(names)) => {
-            let text = format!("There is no module `{name}`. The modules are: {}\n", names.join(", "));
-            (StatusCode::NOT_FOUND, text).into_response()
+            let text = format!("There is no module `{name}`. The modules are: {}", names.join(", "));
+            (StatusCode::NOT_FOUND, text)
         }
         Err(Unheard::Busy) => {
-            let text = format!("The module `{name}` is busy with another change, or is being removed; try again.\n");
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+            let text = format!("The module `{name}` is busy with another change, or is being removed; try again.");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
         }
-    }
+    };
+    audit.end(status == StatusCode::OK, &text);
+    (status, format!("{text}\n")).into_response()
 }
 
 async fn status(Shared(served): Shared<Served>) -> Json<Status> {

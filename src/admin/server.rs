@@ -2,19 +2,33 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info, warn};
 
+use super::connection::Service;
+use super::guard::Guard;
 use super::routes::{Served, router};
-use crate::config::{self, Secret};
+use super::seats::Seats;
+use super::token_file::TokenFile;
+use super::tokens::Tokens;
+use crate::config;
 use crate::modules::Controls;
 use crate::status::{Metrics, StatusBoard};
 
 /// Enough to finish a scrape. A client that reads nothing does not delay the exit.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// A bound, so that clients cannot use up the relay's descriptors.
+const MOST_CONNECTIONS: usize = 128;
+
+/// How long nothing is accepted after a failure, which usually is a lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,16 +39,19 @@ pub enum Error {
     Taken { address: SocketAddr },
     #[error("the admin server cannot listen on {address}, which is set in admin.listen")]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("the admin server on {address} stopped")]
-    Serve { address: SocketAddr, source: io::Error },
+    #[error("the certificate in `admin.tls.cert_file` cannot be used with the key in `admin.tls.key_file`")]
+    Tls(#[from] rustls::Error),
 }
 
 /// Listens at once, but answers only when told to serve.
 #[derive(Debug)]
 pub struct Admin {
+    /// Declared before the listener, because it must be removed while no other relay can have the address.
+    token_file: Option<TokenFile>,
     listener: TcpListener,
     address: SocketAddr,
-    token: Option<Secret>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    guard: Arc<Guard>,
 }
 
 impl Admin {
@@ -44,13 +61,23 @@ impl Admin {
             io::ErrorKind::AddrInUse => Error::Taken { address },
             _ => Error::Listen { address, source },
         };
+        let tls = config.tls.as_ref().map(config::AdminTls::server).transpose()?;
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let token_file = match config.token {
+            Some(_) => None,
+            None => create_token(config, address),
+        };
         info!(%address, "admin server listening");
         Ok(Self {
             listener,
             address,
-            token: config.token.clone(),
+            tls: tls.map(Arc::new),
+            guard: Arc::new(Guard {
+                hosts: config.hosts.clone(),
+                tokens: Tokens::new(config, token_file.as_ref().map(TokenFile::token)),
+            }),
+            token_file,
         })
     }
 
@@ -60,27 +87,94 @@ impl Admin {
     }
 
     /// Serves until it is cancelled. Cancel it last, so that a drain can be watched.
-    pub async fn serve(
-        self,
-        board: StatusBoard,
-        metrics: Metrics,
-        controls: Controls,
-        cancel: CancellationToken,
-    ) -> Result<(), Error> {
+    pub async fn serve(self, board: StatusBoard, metrics: Metrics, controls: Controls, cancel: CancellationToken) {
         let served = Served {
             board,
-            metrics,
+            metrics: metrics.clone(),
             controls,
         };
-        let router = router(served, self.token.as_ref());
-        let serving = axum::serve(self.listener, router).with_graceful_shutdown(cancel.clone().cancelled_owned());
-        let patience_ends = async {
-            cancel.cancelled().await;
-            tokio::time::sleep(GRACE).await;
+        let service = Service {
+            router: router(served, &self.guard),
+            tls: self.tls.map(TlsAcceptor::from),
+            metrics,
+            cancel: cancel.clone(),
         };
-        tokio::select! {
-            result = serving => result.map_err(|source| Error::Serve { address: self.address, source }),
-            () = patience_ends => Ok(()),
+        let mut seats = Seats::new(MOST_CONNECTIONS);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                (stream, client) = accept(&self.listener) => {
+                    let taken = tokio::select! {
+                        taken = seats.take() => taken,
+                        () = cancel.cancelled() => break,
+                    };
+                    connections.spawn(service.clone().connection(stream, client, taken));
+                }
+                Some(ended) = connections.join_next() => report(ended),
+                () = cancel.cancelled() => break,
+            }
         }
+        drop(self.token_file);
+        drop(self.listener);
+        let finishing = async {
+            while let Some(ended) = connections.join_next().await {
+                report(ended);
+            }
+        };
+        // What remains is aborted when the set is dropped.
+        let _ = tokio::time::timeout(GRACE, finishing).await;
+    }
+}
+
+/// Without a token nobody can send commands, but the relay does its work.
+fn create_token(config: &config::Admin, address: SocketAddr) -> Option<TokenFile> {
+    match TokenFile::create(&config.token_dirs, address) {
+        Ok(file) => {
+            info!(path = %file.path().display(), "created a token for commands, which only this user can read");
+            Some(file)
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            warn!(
+                error,
+                "no token for commands can be saved, so none can be sent; set `admin.token_file`"
+            );
+            None
+        }
+    }
+}
+
+/// Waits for a connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The client has gone before it was accepted.
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the admin server cannot accept a connection, retrying"
+                );
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        let error = &error as &dyn std::error::Error;
+        error!(
+            error,
+            "a connection to the admin server ended unexpectedly, which is a bug in Slipring"
+        );
     }
 }

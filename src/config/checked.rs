@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use slipring_core::publish::{Limits, Order};
 use url::Url;
 
@@ -138,8 +139,25 @@ impl Publish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     pub listen: SocketAddr,
-    /// Required from every client when `listen` is not a loopback address.
+    /// Names by which clients may reach the relay, in lower case. It answers to `localhost` and to addresses anyway.
+    pub hosts: Vec<String>,
+    /// Allows everything. If there is none, the relay creates one when it starts.
     pub token: Option<Secret>,
+    /// Allows reading: the status, the metrics, the reasons why the relay is not ready.
+    pub read_token: Option<Secret>,
+    /// `None` if the admin server speaks plain HTTP.
+    pub tls: Option<AdminTls>,
+    /// Where the relay may save the token that it creates. The first usable one is taken.
+    pub token_dirs: Vec<PathBuf>,
+}
+
+/// The certificate of the admin server. `server` in `relay/admin.rs` turns it into a TLS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminTls {
+    /// The server's own certificate comes first.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// The text of the PEM file.
+    pub key: Secret,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,10 @@ const MODULE: &str = include_str!("../../docs/reference/module.md");
 const EXAMPLE: &str = include_str!("../../examples/slipring.toml");
 
 /// Keys that have no default, or one that depends on the machine.
-const RELAY_WITHOUT_DEFAULT: [&str; 12] = [
+const RELAY_WITHOUT_DEFAULT: [&str; 15] = [
+    "admin.read_token_file",
+    "admin.tls.cert_file",
+    "admin.tls.key_file",
     "admin.token_file",
     "centrifugo.api_key_file",
     "memory_limit",

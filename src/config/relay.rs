@@ -1,11 +1,11 @@
 //! Parses `slipring.toml` and applies the environment on top.
 
+mod admin;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,15 +13,14 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::checked::{
-    Admin, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Secret, Shutdown,
-    Standby,
+    Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Shutdown, Standby,
 };
 use super::problem::{Place, Problems};
 use super::secret::{self, is_variable};
 use super::section::{Document, Section, Taken};
 use super::subject;
 use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, number, one_of, size, text, url};
-use super::{Order, environment};
+use super::{Order, environment, file};
 
 const NATS: &str = "nats://127.0.0.1:4222";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";
@@ -35,6 +34,7 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
     let (env, unreadable) = environment::readable(env);
     let env: BTreeMap<String, String> = env.into_iter().collect();
     let cache_dir = default_cache_dir(&env);
+    let token_dirs = admin::token_dirs(&env);
     let variables = env.into_iter().filter(|(name, _)| environment::is_ours(name));
 
     let document = Document::with_environment(path, text, variables.collect());
@@ -42,6 +42,7 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
         document.report(problem.place, &problem.key, problem.message);
     }
     let mut config = read(&document, cache_dir)?;
+    config.admin.token_dirs = token_dirs;
     config.unknown_variables = document.unknown_variables();
     document.finish()?;
     Ok(config)
@@ -56,7 +57,7 @@ pub(super) fn read<'d>(document: &'d Document<'d>, cache_dir: Option<PathBuf>) -
         centrifugo: centrifugo(root.section("centrifugo")),
         modules: modules(root.section("modules"), cache_dir),
         publish: publish(root.section("publish")),
-        admin: admin(root.section("admin")),
+        admin: admin::read(root.section("admin")),
         dead_letters: dead_letters(root.section("dead_letters")),
         standby: standby(root.section("standby")),
         shutdown: shutdown(root.section("shutdown")),
@@ -266,34 +267,6 @@ fn publish(mut section: Section<'_>) -> Publish {
     publish
 }
 
-fn admin(mut section: Section<'_>) -> Admin {
-    let listen = section.take_placed("listen", socket_address);
-    let token_given = secret::is_set(&section, "token", "token_file");
-    let token: Option<Secret> = secret::take(&mut section, "token", "token_file").map(|taken| taken.value);
-    if let Some(Taken { value, place }) = &listen
-        && !value.ip().is_loopback()
-        && !token_given
-    {
-        let variable = section.variable("token");
-        let message = format!(
-            "`admin.listen` is {value}, which others can reach; use a loopback address such as \"127.0.0.1:8787\", or \
-             set `admin.token_file` or {variable}"
-        );
-        section.remark(place.clone(), "listen", message);
-    }
-    section.finish();
-    let default = SocketAddr::from(([127, 0, 0, 1], 8787));
-    Admin {
-        listen: listen.map_or(default, |taken| taken.value),
-        token,
-    }
-}
-
-fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
-    let address = value.as_str().and_then(|text| text.parse().ok());
-    address.ok_or_else(|| Wrong::new("an IP address and a port such as \"127.0.0.1:8787\"").found_value(value))
-}
-
 fn dead_letters(mut section: Section<'_>) -> DeadLetters {
     let stream = section
         .take("stream", subject::name)
@@ -348,10 +321,7 @@ fn take_urls(
 fn take_existing(section: &mut Section<'_>, key: &'static str) -> Option<Taken<PathBuf>> {
     let taken = section.take_path(key)?;
     if let Err(error) = std::fs::File::open(&taken.value) {
-        let message = format!(
-            "`nats.tls.{key}` names {}, which cannot be read: {error}",
-            taken.value.display()
-        );
+        let message = file::unreadable(section, key, &taken.value, &error);
         section.remark(taken.place.clone(), key, message);
     }
     Some(taken)

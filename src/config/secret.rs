@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::checked::Secret;
+use super::file;
 use super::problem::Place;
 use super::section::{Section, Taken};
 
@@ -44,21 +45,16 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
             })
         }
         (None, Some(Taken { value: path, place })) => {
-            let trouble = match fs::read_to_string(&path) {
+            let message = match fs::read_to_string(&path) {
                 Ok(text) if !text.trim().is_empty() => {
                     return Some(Taken {
                         value: Secret::new(text.trim()),
                         place,
                     });
                 }
-                Ok(_) => "the file is empty".to_owned(),
-                Err(error) => error.to_string(),
+                Ok(_) => format!("`{}` names {}, which is empty", section.key(file_key), path.display()),
+                Err(error) => file::unreadable(section, file_key, &path, &error),
             };
-            let key = section.key(file_key);
-            let message = format!(
-                "`{key}` names {}, which cannot be read as a secret: {trouble}",
-                path.display()
-            );
             section.remark(place, file_key, message);
             None
         }

@@ -231,7 +231,13 @@ impl<'d> Section<'d> {
     /// Reads a path. A relative path in the file is relative to the file, one from the environment to the working
     /// directory.
     pub fn take_path(&mut self, key: &'static str) -> Option<Taken<PathBuf>> {
-        let taken = self.take_placed(key, super::value::text)?;
+        let taken = self.take_placed(key, |value| {
+            // Whatever is there instead of a path may be the secret itself.
+            super::value::text(value).map_err(|wrong| match key.ends_with("_file") {
+                true => Wrong::new("the path of a file").found("no path (not shown)"),
+                false => wrong,
+            })
+        })?;
         let path = match taken.place {
             Place::File { .. } => self.relative(&taken.value),
             Place::Variable { .. } => PathBuf::from(taken.value),

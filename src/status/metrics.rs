@@ -1,6 +1,7 @@
 //! What the relay counts and measures, per module, in the OpenMetrics text format. A pipeline takes a [`ModuleMetrics`]
 //! once and then only touches atomics. Names, units and help texts are all in one place, the `encode` below.
 
+mod admin;
 mod module;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::memory::Memory;
 use crate::message::Stage;
 use crate::telemetry;
 
+pub use admin::AdminRequests;
 pub use module::ModuleMetrics;
 
 /// The format of the metrics' text.
@@ -60,6 +62,7 @@ impl Format {
 pub struct Metrics {
     registry: Arc<Registry>,
     modules: Modules,
+    admin_requests: AdminRequests,
     memory: Option<Memory>,
     process: Process,
 }
@@ -90,12 +93,15 @@ impl Metrics {
         registry.register_collector(Box::new(modules.clone()));
         let process = Process::default();
         registry.register_collector(Box::new(process.clone()));
+        let admin_requests = AdminRequests::default();
+        registry.register_collector(Box::new(admin_requests.clone()));
         if let Some(memory) = &memory {
             registry.register_collector(Box::new(memory.clone()));
         }
         Self {
             registry: Arc::new(registry),
             modules,
+            admin_requests,
             memory,
             process,
         }
@@ -117,6 +123,10 @@ impl Metrics {
 
     pub fn nats_disconnected(&self) {
         self.process.0.nats_connected.store(false, Ordering::Relaxed);
+    }
+
+    pub fn admin_requests(&self) -> &AdminRequests {
+        &self.admin_requests
     }
 
     pub fn memory(&self) -> Option<&Memory> {

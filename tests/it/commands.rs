@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use slipring_support::guests;
 
 use super::numbers::{counts, state};
-use super::world::{World, binary, module, unruly_toml};
+use super::world::{SOON, World, binary, module, unruly_toml};
 
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -317,7 +317,7 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
     ensure!(families.len() > 20, "{families:?}");
     for family in families {
         // The metrics of the process have no module.
-        let of_the_process = ["log_", "memory_", "nats_", "centrifugo_up", "build_info", "ready"];
+        let of_the_process = ["admin_", "log_", "memory_", "nats_", "centrifugo_up", "build_info", "ready"];
         let of_the_process = of_the_process
             .iter()
             .any(|start| family.starts_with(&format!("slipring_{start}")));

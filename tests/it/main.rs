@@ -2,6 +2,7 @@
 //! conditions instead of sleeping, and leaves nothing behind.
 
 mod absent;
+mod admin;
 mod bad_input;
 mod blame;
 mod chaos;

@@ -1,4 +1,6 @@
-use std::fs;
+mod admin;
+mod secrets;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,7 +59,11 @@ fn an_empty_file_gives_the_defaults() {
         config.admin,
         Admin {
             listen: "127.0.0.1:8787".parse().unwrap(),
-            token: None
+            hosts: vec![],
+            token: None,
+            read_token: None,
+            tls: None,
+            token_dirs: config.admin.token_dirs.clone(),
         }
     );
     assert_eq!(config.dead_letters.stream, "SLIPRING_DEAD_LETTERS");
@@ -88,6 +94,7 @@ fn every_key_is_read() {
         max_in_flight = 64
         [admin]
         listen = "[::1]:80"
+        hosts = ["relay.example", "Relay-2.Example."]
         [dead_letters]
         stream = "DEAD"
         [shutdown]
@@ -130,6 +137,7 @@ fn every_key_is_read() {
     };
     assert_eq!(config.publish, publish);
     assert_eq!(config.admin.listen, "[::1]:80".parse().unwrap());
+    assert_eq!(config.admin.hosts, ["relay.example", "relay-2.example"]);
     assert_eq!(config.dead_letters.stream, "DEAD");
     assert_eq!(config.shutdown.grace, Duration::from_secs(120));
 }
@@ -333,89 +341,6 @@ fn the_cache_is_where_the_platform_keeps_caches() {
     );
     assert_eq!(cache_dir(&[]), None);
     assert_eq!(config("modules.cache_dir = false").modules.cache_dir, None);
-}
-
-#[test]
-fn secrets_come_from_files_and_do_not_show() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("key"), "hunter2\n").unwrap();
-    let text = "centrifugo.api_key_file = 'key'\nadmin = { listen = '0.0.0.0:1', token_file = 'key' }\n\
-                nats = { user = 'relay', password_file = 'key' }";
-    let config = parse_config(&dir.path().join("slipring.toml"), text, NO_ENV).unwrap();
-    assert_eq!(config.centrifugo.api_key, Some(Secret::new("hunter2")));
-    assert_eq!(config.admin.token, Some(Secret::new("hunter2")));
-    assert_eq!(
-        config.nats.auth,
-        NatsAuth::User {
-            user: "relay".to_owned(),
-            password: Secret::new("hunter2")
-        }
-    );
-    assert_eq!(config.modules.dir, dir.path().join("modules"));
-    let shown = format!("{config:?}");
-    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
-}
-
-#[test]
-fn secrets_come_from_the_environment_too() {
-    let env = [
-        ("SLIPRING_CENTRIFUGO__API_KEY", "123"),
-        ("SLIPRING_NATS__PASSWORD", "'quoted'"),
-    ];
-    let config = with_env("nats.user = 'relay'\ncentrifugo.api_key_file = 'not there'", &env).unwrap();
-    assert_eq!(config.centrifugo.api_key, Some(Secret::new("123")));
-    assert_eq!(
-        config.nats.auth,
-        NatsAuth::User {
-            user: "relay".to_owned(),
-            password: Secret::new("'quoted'")
-        }
-    );
-
-    let config = with_env("nats.creds_file = '/dev/null'", &[("SLIPRING_NATS__TOKEN", "t")]);
-    assert_snapshot!(config.unwrap_err(), @r#"
-    slipring.toml:1:19: `nats.creds_file` names /dev/null, which cannot be read as a secret: the file is empty
-    "#);
-}
-
-#[test]
-fn unreadable_secrets_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("empty"), " \n").unwrap();
-    let text = "[nats]\ncreds_file = 'creds'\n[centrifugo]\napi_key_file = 'empty'\n[nats.tls]\nca_file = 'ca.pem'\n";
-    let file = dir.path().join("slipring.toml");
-    let problems = parse_config(&file, text, NO_ENV).unwrap_err().to_string();
-    assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
-    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names /etc/slipring/creds, which cannot be read as a secret: No such file or directory (os error 2)
-    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which cannot be read as a secret: the file is empty
-    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names /etc/slipring/ca.pem, which cannot be read: No such file or directory (os error 2)
-    "#);
-}
-
-#[test]
-fn one_way_to_authenticate_is_enough() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(
-        dir.path().join("seed"),
-        "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
-    )
-    .unwrap();
-    let parse = |text: &str| parse_config(&dir.path().join("slipring.toml"), text, NO_ENV);
-    assert!(matches!(
-        parse("nats.nkey_file = 'seed'").unwrap().nats.auth,
-        NatsAuth::NKey(_)
-    ));
-    let problems = parse("[nats]\nnkey_file = 'seed'\ntoken_file = 'seed'\ncreds_file = 'seed'")
-        .unwrap_err()
-        .to_string();
-    assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
-    /etc/slipring/slipring.toml:4:14: `nats.creds_file` and `nats.nkey_file` and `nats.token_file` are set together; only one way to authenticate can be used
-    /etc/slipring/slipring.toml:4:14: the credentials for NATS contain no user JWT; use a file written by `nsc generate creds`
-    "#);
-    // The environment's way to authenticate replaces the file's.
-    let env = [("SLIPRING_NATS__TOKEN".to_owned(), "t".to_owned())];
-    let config = parse_config(&dir.path().join("slipring.toml"), "nats.nkey_file = 'seed'", env).unwrap();
-    assert_eq!(config.nats.auth, NatsAuth::Token(Secret::new("t")));
 }
 
 #[test]

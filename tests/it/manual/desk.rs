@@ -35,6 +35,8 @@ pub struct Desk {
     here: PathBuf,
     /// The addresses in the manual, and the actual ones.
     addresses: [(&'static str, String); 3],
+    /// Where the relay saves the token for commands.
+    runtime: TempDir,
     begun: Instant,
     transcript: String,
     _servers: (NatsServer, Centrifugo),
@@ -64,6 +66,7 @@ impl Desk {
                 ("127.0.0.1:8000", host(centrifugo.url())),
                 ("127.0.0.1:8787", admin),
             ],
+            runtime: TempDir::with_prefix("slipring-manual-run-")?,
             begun: Instant::now(),
             transcript: String::new(),
             _servers: (nats, centrifugo),
@@ -153,6 +156,7 @@ impl Desk {
             .current_dir(&self.here)
             .env("PATH", path())
             .env("NO_COLOR", "1")
+            .env("XDG_RUNTIME_DIR", self.runtime.path())
             .env("NATS_URL", format!("nats://{nats}"))
             .env("SLIPRING_NATS__SERVERS", format!("nats://{nats}"))
             .env("SLIPRING_CENTRIFUGO__ENDPOINTS", format!("http://{centrifugo}"))

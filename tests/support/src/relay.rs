@@ -31,10 +31,12 @@ impl Home {
     /// the kernel chooses the port, and the relay logs it.
     pub fn new(binary: impl Into<PathBuf>, nats: &str, centrifugo: &str, api_key: &str) -> Result<Self> {
         let dir = TempDir::with_prefix("slipring-home-").context("making a directory for the relay")?;
+        // Where the relay saves the token for commands, so that none is left when a test kills it.
+        let runtime = ("XDG_RUNTIME_DIR".into(), dir.path().into());
         let home = Self {
             dir,
             binary: binary.into(),
-            env: Vec::new(),
+            env: vec![runtime],
         };
         std::fs::create_dir(home.modules()).context("making the modules directory")?;
         home.write("centrifugo.key", api_key)?;
@@ -88,6 +90,11 @@ listen = "127.0.0.1:0"
     /// Sets an environment variable for the next start, such as `SLIPRING_CENTRIFUGO__TIMEOUT` for one key of a table.
     pub fn env(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.env.push((name.into(), value.into()));
+    }
+
+    /// Makes the relay save the token for commands where commands in other terminals look for it.
+    pub fn share_token(&mut self) {
+        self.env.retain(|(name, _)| name != "XDG_RUNTIME_DIR");
     }
 
     /// Puts `name.toml` and `name.wasm` into the modules directory, each complete from the start.

@@ -1,0 +1,174 @@
+//! What every request passes before its route, and what every answer carries.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{self, Body};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::origin::{self, Refusal};
+use super::tokens::{Access, Given, Tokens};
+
+/// No request needs more.
+const LONGEST_BODY: usize = 64 << 10;
+
+/// How long a client may take to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The answers are secret to others than the client, they are never a page's script or style, and no page may frame
+/// them.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+];
+
+/// The address of the client, in every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub SocketAddr);
+
+/// What the client of this request may have, and the name of its token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granted {
+    pub access: Access,
+    pub token: &'static str,
+}
+
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub hosts: Vec<String>,
+    pub tokens: Tokens,
+}
+
+/// What a route demands of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demand {
+    pub access: Access,
+    /// The route answers whatever the host of the request is.
+    pub any_host: bool,
+}
+
+pub(super) async fn check(
+    State((guard, demand)): State<(Arc<Guard>, Demand)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match guard.admit(demand, &request) {
+        Ok(granted) => {
+            let (mut parts, body) = request.into_parts();
+            parts.extensions.insert(granted);
+            match receive(body).await {
+                Ok(body) => next.run(Request::from_parts(parts, body)).await,
+                Err(refusal) => refused(refusal),
+            }
+        }
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Adds what every answer carries.
+pub(super) fn seal(response: &mut Response) {
+    response.headers_mut().extend(HEADERS);
+}
+
+impl Guard {
+    fn admit(&self, demand: Demand, request: &Request) -> Result<Granted, Refusal> {
+        let host = origin::host(request, &self.hosts);
+        origin::same_origin(request, host.as_ref().ok())?;
+        let without = match host {
+            Ok(_) => self.tokens.without(),
+            // A page of another site may be reading the answer.
+            Err(_) if demand.any_host => Access::Open,
+            Err(refusal) => return Err(refusal),
+        };
+        let nothing = Granted {
+            access: without,
+            token: "none",
+        };
+        let given = self.tokens.given(request.headers());
+        let granted = match given {
+            Given::Right(access, token) => Granted {
+                access: access.max(without),
+                token,
+            },
+            Given::Nothing => nothing,
+            Given::Wrong => {
+                if let Some(Client(address)) = request.extensions().get() {
+                    self.tokens.note_wrong(*address);
+                }
+                // Whoever sends a token expects it to count, unless no route needs one.
+                nothing
+            }
+        };
+        if granted.access >= demand.access {
+            return Ok(granted);
+        }
+        Err(missing(given, demand.access))
+    }
+}
+
+fn missing(given: Given, needed: Access) -> Refusal {
+    let key = match needed {
+        Access::Full => "`admin.token_file`",
+        _ => "`admin.token_file` or `admin.read_token_file`",
+    };
+    let created = match needed {
+        Access::Full => {
+            " If that key is not set, the relay has created a token, which `slipring` finds by itself for the user who \
+             runs the relay."
+        }
+        _ => "",
+    };
+    let (status, found) = match given {
+        Given::Nothing => (StatusCode::UNAUTHORIZED, "is missing"),
+        Given::Wrong => (StatusCode::UNAUTHORIZED, "has a wrong token"),
+        Given::Right(..) => (
+            StatusCode::FORBIDDEN,
+            "has the token for reading, which does not allow this",
+        ),
+    };
+    Refusal {
+        status,
+        reason: format!(
+            "The header `Authorization: Bearer TOKEN` {found}; send the token from the file that {key} names.{created}"
+        ),
+    }
+}
+
+async fn receive(body: Body) -> Result<Body, Refusal> {
+    let received = tokio::time::timeout(BODY_TIMEOUT, body::to_bytes(body, LONGEST_BODY)).await;
+    let (status, reason) = match received {
+        Ok(Ok(bytes)) => return Ok(bytes.into()),
+        Ok(Err(_)) => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "The body of the request is incomplete, or longer than {} KiB.",
+                LONGEST_BODY >> 10
+            ),
+        ),
+        Err(_) => (
+            StatusCode::REQUEST_TIMEOUT,
+            format!(
+                "The body of the request did not arrive within {} s.",
+                BODY_TIMEOUT.as_secs()
+            ),
+        ),
+    };
+    Err(Refusal { status, reason })
+}
+
+fn refused(Refusal { status, reason }: Refusal) -> Response {
+    let mut response = (status, format!("{reason}\n")).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
