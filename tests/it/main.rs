@@ -25,6 +25,7 @@ mod neighbour;
 mod numbers;
 mod options;
 mod outages;
+mod permissions;
 mod publish;
 mod replay;
 mod standby;

@@ -82,7 +82,7 @@ impl NatsServer {
         Self::start_version_with(version, "").await
     }
 
-    async fn start_version_with(version: NatsVersion, config: &str) -> Result<Self> {
+    pub async fn start_version_with(version: NatsVersion, config: &str) -> Result<Self> {
         let server = Self::prepare(config)?;
         Self { version, ..server }.first_start().await
     }
@@ -177,6 +177,12 @@ impl NatsServer {
             .await?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Restarts it with these lines in its configuration file, in place of those before.
+    pub async fn restart_with(&mut self, config: &str) -> Result<()> {
+        config.clone_into(&mut self.config);
+        self.restart().await
     }
 
     /// Stops it gracefully. Does nothing if it does not run.
