@@ -66,7 +66,8 @@ impl Relay {
         let memory = memory(&config);
         let metrics = Metrics::with_memory(memory.clone());
         let engine = engine(&config, memory.limit())?;
-        let (centrifugo, greeter) = (Client::new(&config.centrifugo)?, Client::new(&config.centrifugo)?);
+        let centrifugo = Client::new(&config.centrifugo)?;
+        let greeter = centrifugo.apart();
         Ok(Self {
             admin: Admin::bind(&config.admin).await?,
             greeter,
@@ -133,12 +134,12 @@ impl Work {
             centrifugo,
         } = self;
         let nats = tokio::select! {
-            nats = nats::connect(&config.nats) => nats?,
+            nats = nats::connect_telling(&config.nats, |reason| board.nats_disconnected(Some(reason))) => nats,
             () = shutdown.drain.cancelled() => return Ok(()),
         };
         let link = follow_link(nats.clone(), board.clone());
         let shared = Arc::new(Shared {
-            dead_letters: DeadLetters::new(nats.clone(), config.dead_letters.stream),
+            dead_letters: DeadLetters::new(nats.clone(), config.dead_letters),
             nats,
             centrifugo,
             publish: config.publish,
@@ -225,9 +226,13 @@ async fn follow_link(mut nats: Nats, board: StatusBoard) {
         if nats.link.borrow_and_update().connected {
             board.nats_connected(&nats.client.server_info().version);
         } else {
-            board.nats_disconnected();
+            board.nats_disconnected(nats.trouble.borrow_and_update().clone());
         }
-        if nats.link.changed().await.is_err() {
+        let ended = tokio::select! {
+            changed = nats.link.changed() => changed.is_err(),
+            changed = nats.trouble.changed() => changed.is_err(),
+        };
+        if ended {
             return;
         }
     }

@@ -45,7 +45,10 @@ fn render(status: &Status) -> String {
     let nats = match (&status.nats.server, status.nats.connected) {
         (Some(server), true) => format!("connected to {server}"),
         (None, true) => "connected".to_owned(),
-        (_, false) => "not connected".to_owned(),
+        (_, false) => match &status.nats.trouble {
+            Some(reason) => format!("not connected: {reason}"),
+            None => "not connected".to_owned(),
+        },
     };
     let trouble = status.centrifugo.trouble.as_deref().unwrap_or("no trouble");
     let mut head = vec![

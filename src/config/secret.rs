@@ -1,9 +1,8 @@
 //! Reads secrets from the environment or from a file of their own. They must not be in the configuration itself, which
 //! people copy into tickets and repositories.
 
-use std::fs;
-
 use super::checked::Secret;
+use super::credentials;
 use super::problem::Place;
 use super::section::{Section, Taken};
 
@@ -44,14 +43,8 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
             })
         }
         (None, Some(Taken { value: path, place })) => {
-            let trouble = match fs::read_to_string(&path) {
-                Ok(text) if !text.trim().is_empty() => {
-                    return Some(Taken {
-                        value: Secret::new(text.trim()),
-                        place,
-                    });
-                }
-                Ok(_) => "the file is empty".to_owned(),
+            let trouble = match credentials::from_file(&path) {
+                Ok(value) => return Some(Taken { value, place }),
                 Err(error) => error.to_string(),
             };
             let key = section.key(file_key);

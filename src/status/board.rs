@@ -73,11 +73,15 @@ impl StatusBoard {
         self.inner().nats = NatsStatus {
             connected: true,
             server: Some(server.to_owned()),
+            trouble: None,
         };
     }
 
-    pub fn nats_disconnected(&self) {
-        self.inner().nats.connected = false;
+    /// The reason is a sentence that says what to change. It is unknown until an attempt to connect has failed.
+    pub fn nats_disconnected(&self, reason: Option<String>) {
+        let mut inner = self.inner();
+        inner.nats.connected = false;
+        inner.nats.trouble = reason;
     }
 
     /// Sets why Centrifugo has not been reached since the start, or `None` once it was. From then on the pipelines know
@@ -148,7 +152,10 @@ impl Inner {
             obstacles.push("shutting down".to_owned());
         }
         if !self.nats.connected {
-            obstacles.push("NATS is not connected".to_owned());
+            obstacles.push(match &self.nats.trouble {
+                Some(reason) => format!("NATS is not connected: {reason}"),
+                None => "NATS is not connected".to_owned(),
+            });
         }
         if !self.modules_known {
             obstacles.push("the modules directory has not been read yet".to_owned());
@@ -412,12 +419,13 @@ mod tests {
         board.nats_connected("2.15.2");
         board.modules_known();
         assert_eq!(board.obstacles(), [""; 0]);
-        board.nats_disconnected();
+        board.nats_disconnected(None);
         assert_eq!(
             board.status().nats,
             NatsStatus {
                 connected: false,
-                server: Some("2.15.2".to_owned())
+                server: Some("2.15.2".to_owned()),
+                trouble: None
             }
         );
         board.shutting_down();

@@ -26,6 +26,9 @@ pub struct NatsStatus {
     pub connected: bool,
     /// The version of the server that is connected, or was connected last.
     pub server: Option<String>,
+    /// Why it is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

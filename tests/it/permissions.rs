@@ -18,6 +18,8 @@ const DEAD_LETTERS: &str = "SLIPRING_DEAD_LETTERS";
 
 const STANDBY: &str = "[standby]\nenabled = true\nttl = \"4s\"";
 
+const FILTER: &str = "subjects = [\"unruly.*\"]";
+
 /// From 2.15 on, a server may deliver with longer subjects for acks.
 const LONG_ACKS: &str = "feature_flags { js_ack_fc_v2: true }";
 
@@ -36,18 +38,27 @@ async fn world(version: NatsVersion, server: &str, settings: &str, toml: &str) -
     let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
     world.home.configure_more(settings)?;
     world.add_unruly(toml)?;
+    let config = server_config(server, &world)?;
+    serve(&mut world, &config).await?;
+    Ok(world)
+}
+
+fn server_config(server: &str, world: &World) -> Result<String> {
     let [relay, people] = ["relay", "people"].map(|user| permissions(&world.home, user));
-    let config = format!(
+    Ok(format!(
         "{server}\nno_auth_user: test\nauthorization {{ users: [\n{{ user: test, password: test }}\n{{ user: slipring, password: \
          secret\n{} }}\n{{ user: people, password: secret\n{} }} ] }}",
         relay?, people?
-    );
-    world.nats.restart_with(&config).await?;
+    ))
+}
+
+async fn serve(world: &mut World, config: &str) -> Result<()> {
+    world.nats.restart_with(config).await?;
     world.jetstream = world.nats.jetstream().await?;
     world.home.env("SLIPRING_NATS__USER", "slipring");
     world.home.env("SLIPRING_NATS__PASSWORD", "secret");
     world.stream(STREAM, &["unruly.>"]).await?;
-    Ok(world)
+    Ok(())
 }
 
 fn no_violation(world: &World) -> Result<()> {
@@ -88,11 +99,11 @@ async fn works(world: &World) -> Result<()> {
 }
 
 fn toml(more: &str) -> String {
-    unruly_toml(&format!("subjects = [\"unruly.*\"]\n{more}"))
+    unruly_toml(&format!("{FILTER}\n{more}"))
 }
 
 async fn works_on(version: NatsVersion, server: &str) -> Result<()> {
-    works(&world(version, server, "", "subjects = [\"unruly.*\"]").await?).await
+    works(&world(version, server, "", FILTER).await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,6 +205,26 @@ async fn the_commands_need_no_more_than_is_printed() -> Result<()> {
         ensure!(violations.is_empty(), "{version}: {violations:#?}");
     }
     Ok(())
+}
+
+/// With JetStream in a domain, and an inbox of its own, which no other user can read.
+#[tokio::test(flavor = "multi_thread")]
+async fn prefixes_are_in_the_permissions() -> Result<()> {
+    let mut nats = NatsServer::start().await?;
+    nats.set_domain("hub");
+    let centrifugo = Centrifugo::start_with(know_unruly).await?;
+    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+    let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
+    world.home.env("SLIPRING_NATS__DOMAIN", "hub");
+    world.home.env("SLIPRING_NATS__INBOX_PREFIX", "_INBOX_relay.a");
+    world.add_unruly(FILTER)?;
+    let config = server_config("", &world)?;
+    ensure!(
+        config.contains("$JS.hub.API.STREAM.INFO") && config.contains("_INBOX_relay.a.>"),
+        "{config}"
+    );
+    serve(&mut world, &config).await?;
+    works(&world).await
 }
 
 /// The relay's own user may not ask for the account's limits, which the relay does not need.

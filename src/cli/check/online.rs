@@ -18,7 +18,7 @@ use super::super::failure::told_once;
 use super::modules::Checked;
 use crate::config::{Centrifugo, Config, ModuleConfig};
 use crate::nats::{self, Nats};
-use crate::publish::Client;
+use crate::publish::{self, Client};
 use crate::source::{self, FIRST_WITH_RESET, Fitness, OLDEST, Server, Settings};
 
 /// The result of one check of a server.
@@ -209,6 +209,7 @@ async fn over_grpc(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         endpoints: vec![endpoint.clone()],
         api_key: config.api_key.clone(),
         timeout: TIMEOUT,
+        tls: config.tls.clone(),
     };
     match Client::new(&config)?.probe().await {
         Ok(()) => Ok("Centrifugo's GRPC API".to_owned()),
@@ -225,7 +226,7 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         }
         segments.push("info");
     }
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let client = publish::http_builder(config)?.no_proxy().timeout(TIMEOUT).build()?;
     let mut request = client.post(url).body("{}");
     if let Some(key) = &config.api_key {
         request = request.header("X-API-Key", key.expose());
@@ -287,6 +288,7 @@ mod tests {
             endpoints: Vec::new(),
             api_key: key.map(Secret::new),
             timeout: Duration::from_secs(1),
+            tls: crate::config::Tls::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -9,14 +9,8 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use super::modules;
-use crate::config::{Config, ModuleConfig};
+use crate::config::{Config, ModuleConfig, Nats};
 use crate::dead_letter::SUBJECT_PREFIX;
-
-/// The prefix of JetStream's API.
-const API: &str = "$JS.API";
-
-/// The prefix of the subjects for replies and deliveries.
-const INBOX: &str = "_INBOX";
 
 /// Whose permissions to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,19 +45,20 @@ pub fn print(config: &Config, user: User) -> anyhow::Result<String> {
             bad.join("\n")
         );
     }
-    let block = match user {
+    let mut block = match user {
         User::Relay => relay(config, &modules),
         User::People => people(config, &modules),
     };
-    Ok(block.render(user))
+    block.add_local_subjects(&config.nats.api_prefix);
+    Ok(block.render(user, &config.nats.inbox_prefix))
 }
 
 /// What `slipring run` needs.
 fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
-    let mut block = Block::default();
+    let (api, mut block) = (config.nats.api_prefix.as_str(), Block::default());
     for (name, module) in modules {
         let (stream, consumer) = (&module.stream, &module.consumer);
-        let of_consumer = |what: &str| format!("{API}.CONSUMER.{what}.{stream}.{consumer}");
+        let of_consumer = |what: &str| format!("{api}.CONSUMER.{what}.{stream}.{consumer}");
         // The server compares this subject with the filter in the request. A consumer with no filter or several has
         // none in the subject.
         let create = match module.subjects.as_slice() {
@@ -71,7 +66,7 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
             _ => of_consumer("CREATE"),
         };
         let mut subjects = vec![
-            (format!("{API}.STREAM.INFO.{stream}"), "looks the stream up"),
+            (format!("{api}.STREAM.INFO.{stream}"), "looks the stream up"),
             (of_consumer("INFO"), "looks the consumer up"),
             (
                 create,
@@ -99,11 +94,11 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
     let dead_letters = &config.dead_letters.stream;
     let mut subjects = vec![
         (
-            format!("{API}.STREAM.INFO.{dead_letters}"),
+            format!("{api}.STREAM.INFO.{dead_letters}"),
             "looks the stream of dead letters up",
         ),
         (
-            format!("{API}.STREAM.CREATE.{dead_letters}"),
+            format!("{api}.STREAM.CREATE.{dead_letters}"),
             "creates it; not needed once it exists",
         ),
     ];
@@ -114,16 +109,16 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
 
 /// What the commands need together.
 fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
-    let mut block = Block::default();
+    let (api, mut block) = (config.nats.api_prefix.as_str(), Block::default());
     block.allow(
         "`check --online`".to_owned(),
         vec![
             (
-                format!("{API}.INFO"),
+                format!("{api}.INFO"),
                 "asks for the account's limits; without it they are not checked",
             ),
             (
-                format!("{API}.STREAM.NAMES"),
+                format!("{api}.STREAM.NAMES"),
                 "names the streams that exist when one is missing; not needed",
             ),
         ],
@@ -134,9 +129,9 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
     }
     for (stream, consumers) in &streams {
         let title = format!("`try --stream`, `diff`, `record`, `dev` and `check --online` on the stream {stream}");
-        block.allow(title, reads(stream));
+        block.allow(title, reads(api, stream));
         let of_relay = |what: &str| {
-            let subject = |consumer: &&str| format!("{API}.CONSUMER.{what}.{stream}.{consumer}");
+            let subject = |consumer: &&str| format!("{api}.CONSUMER.{what}.{stream}.{consumer}");
             consumers.iter().map(subject).collect::<Vec<_>>()
         };
         let take = of_relay("MSG.NEXT")
@@ -152,15 +147,15 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
     }
     let dead_letters = config.dead_letters.stream.as_str();
     if !streams.contains_key(dead_letters) {
-        block.allow("`dead-letters`".to_owned(), reads(dead_letters));
+        block.allow("`dead-letters`".to_owned(), reads(api, dead_letters));
     }
     let mut subjects = vec![
         (
-            format!("{API}.STREAM.MSG.DELETE.{dead_letters}"),
+            format!("{api}.STREAM.MSG.DELETE.{dead_letters}"),
             "removes letters that were replayed, or that nobody wants",
         ),
         (
-            format!("{API}.STREAM.CREATE.{dead_letters}"),
+            format!("{api}.STREAM.CREATE.{dead_letters}"),
             "creates the stream of dead letters; not needed once it exists",
         ),
     ];
@@ -170,20 +165,20 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
 }
 
 /// What it takes to read a stream through a temporary consumer.
-fn reads(stream: &str) -> Vec<(String, &'static str)> {
+fn reads(api: &str, stream: &str) -> Vec<(String, &'static str)> {
     vec![
-        (format!("{API}.STREAM.INFO.{stream}"), "looks the stream up"),
+        (format!("{api}.STREAM.INFO.{stream}"), "looks the stream up"),
         (
-            format!("{API}.CONSUMER.CREATE.{stream}"),
+            format!("{api}.CONSUMER.CREATE.{stream}"),
             "creates a temporary consumer",
         ),
-        (format!("{API}.CONSUMER.INFO.{stream}.*"), "looks consumers up"),
-        (format!("{API}.CONSUMER.MSG.NEXT.{stream}.*"), "asks for messages"),
+        (format!("{api}.CONSUMER.INFO.{stream}.*"), "looks consumers up"),
+        (format!("{api}.CONSUMER.MSG.NEXT.{stream}.*"), "asks for messages"),
         (
-            format!("{API}.CONSUMER.DELETE.{stream}.*"),
+            format!("{api}.CONSUMER.DELETE.{stream}.*"),
             "deletes the temporary consumer",
         ),
-        (format!("{API}.STREAM.MSG.GET.{stream}"), "reads one message"),
+        (format!("{api}.STREAM.MSG.GET.{stream}"), "reads one message"),
     ]
 }
 
@@ -205,7 +200,25 @@ impl Block {
         self.deny.push(Group { title, subjects });
     }
 
-    fn render(&self, user: User) -> String {
+    /// A server that has the domain itself takes `$JS.hub.API` for `$JS.API` before it looks at the permissions. One that
+    /// is behind a leaf node does not. The relay may be connected to either.
+    fn add_local_subjects(&mut self, api: &str) {
+        let is_domain = |api: &str| api.strip_prefix("$JS.")?.strip_suffix(".API").map(drop);
+        if is_domain(api).is_none() {
+            return;
+        }
+        for group in self.allow.iter_mut().chain(&mut self.deny) {
+            let local = group.subjects.iter().filter_map(|(subject, _)| {
+                let rest = subject.strip_prefix(api)?;
+                let why = "the same, for a server that has this domain itself";
+                Some((format!("{}{rest}", Nats::API_PREFIX), why))
+            });
+            let local: Vec<_> = local.collect();
+            group.subjects.extend(local);
+        }
+    }
+
+    fn render(&self, user: User, inbox: &str) -> String {
         let whose = match user {
             User::Relay => "the user of `slipring run`",
             User::People => "a user for the other commands",
@@ -229,7 +242,7 @@ impl Block {
         }
         let _ = write!(
             text,
-            "  }}\n  subscribe {{\n    allow: [\n      \"{INBOX}.>\"  # replies and deliveries\n    ]\n  }}\n}}\n"
+            "  }}\n  subscribe {{\n    allow: [\n      \"{inbox}.>\"  # replies and deliveries\n    ]\n  }}\n}}\n"
         );
         text
     }

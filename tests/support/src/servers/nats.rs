@@ -58,6 +58,8 @@ pub struct NatsServer {
     config: String,
     /// The limits of JetStream.
     limits: String,
+    /// JetStream's domain, or none.
+    domain: Option<String>,
     dir: TempDir,
 }
 
@@ -157,6 +159,7 @@ impl NatsServer {
             port: candidate_port(),
             config: config.to_owned(),
             limits: String::new(),
+            domain: None,
             dir,
         })
     }
@@ -183,6 +186,11 @@ impl NatsServer {
     pub async fn restart_with(&mut self, config: &str) -> Result<()> {
         config.clone_into(&mut self.config);
         self.restart().await
+    }
+
+    /// Puts JetStream into a domain, from the next start on.
+    pub fn set_domain(&mut self, domain: &str) {
+        self.domain = Some(domain.to_owned());
     }
 
     /// Stops it gracefully. Does nothing if it does not run.
@@ -261,9 +269,13 @@ impl NatsServer {
 
     fn configuration(&self) -> String {
         let store = self.store();
+        let domain = self.domain.iter().map(|domain| format!(", domain: {domain}"));
         format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?}, limits {{ {} }} }}\n{}\n",
-            self.port, self.limits, self.config
+            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?}, limits {{ {} }}{} }}\n{}\n",
+            self.port,
+            self.limits,
+            domain.collect::<String>(),
+            self.config
         )
     }
 }
