@@ -2,10 +2,11 @@
 //! configuration and the shutdown signal.
 
 mod greeting;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,7 +18,7 @@ use crate::config::{Bounds, Config};
 use crate::dead_letter::DeadLetters;
 use crate::memory::{self, Memory};
 use crate::modules::{self, Controls};
-use crate::nats::{self, Nats};
+use crate::nats::{self, Credentials, Nats};
 use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
@@ -34,6 +35,7 @@ pub struct Relay {
     metrics: Metrics,
     /// A client of its own, because the other one goes to the pipelines.
     greeter: Client,
+    signals: secrets::Signals,
     work: Work,
 }
 
@@ -46,6 +48,8 @@ struct Work {
     controls: Controls,
     engine: Engine,
     centrifugo: Client,
+    /// Set once NATS is connected.
+    credentials: Arc<OnceLock<Arc<Credentials>>>,
 }
 
 /// Runs a relay on threads of its own until a signal ends it.
@@ -63,6 +67,7 @@ pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
 impl Relay {
     /// Builds everything that needs no other server.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let signals = secrets::Signals::catch().context("catching signals failed")?;
         let memory = memory(&config);
         let metrics = Metrics::with_memory(memory.clone());
         let engine = engine(&config, memory.limit())?;
@@ -71,12 +76,14 @@ impl Relay {
         Ok(Self {
             admin: Admin::bind(&config.admin).await?,
             greeter,
+            signals,
             work: Work {
                 memory,
                 board: StatusBoard::new(metrics.clone()),
                 controls: Controls::default(),
                 engine,
                 centrifugo,
+                credentials: Arc::default(),
                 config,
             },
             metrics,
@@ -94,9 +101,15 @@ impl Relay {
             admin,
             metrics,
             greeter,
+            signals,
             work,
         } = self;
         let board = work.board.clone();
+        let credentials = Arc::clone(&work.credentials);
+        let keeping = secrets::keep(signals, || {
+            greeter.read_key_again();
+            credentials.get().map(|credentials| credentials.read_again());
+        });
         // The admin server starts first, to show what the rest waits for, and ends last, so that a drain can be
         // watched.
         let end_of_admin = CancellationToken::new();
@@ -117,6 +130,7 @@ impl Relay {
                 ended.context("the admin server failed unexpectedly")??;
             }
             () = greeting => {}
+            () = keeping => {}
         }
         info!("stopped");
         Ok(())
@@ -132,11 +146,13 @@ impl Work {
             controls,
             engine,
             centrifugo,
+            credentials,
         } = self;
         let nats = tokio::select! {
             nats = nats::connect_telling(&config.nats, |reason| board.nats_disconnected(Some(reason))) => nats,
             () = shutdown.drain.cancelled() => return Ok(()),
         };
+        let _ = credentials.set(Arc::clone(&nats.credentials));
         let link = follow_link(nats.clone(), board.clone());
         let shared = Arc::new(Shared {
             dead_letters: DeadLetters::new(nats.clone(), config.dead_letters),

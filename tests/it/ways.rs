@@ -1,5 +1,7 @@
 //! The ways in: each way to sign in to NATS and to encrypt connections works, and each wrong one is told with the key to
-//! change.
+//! change. Secrets that are replaced are used without a restart.
+
+mod replaced;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
