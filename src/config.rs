@@ -2,6 +2,7 @@
 //! can be wrong with a configuration.
 
 mod checked;
+mod credentials;
 mod environment;
 mod file;
 mod load;
@@ -15,18 +16,21 @@ mod secret;
 mod section;
 mod settings;
 mod subject;
+mod tls;
 mod value;
 
 pub use self::checked::{
-    Admin, AdminTls, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Secret,
-    Shutdown, Standby,
+    Admin, AdminTls, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, Publish, Secret, Shutdown,
+    Standby,
 };
+pub use self::credentials::in_credentials;
 pub use self::load::{DEFAULT_FILE, load, load_module};
 pub use self::module::{name as module_name, parse as parse_module};
 pub use self::pipeline::{Deliver, ModuleConfig, check_sha256};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::relay::parse as parse_config;
 pub use self::subject::covers;
+pub use self::tls::{Tls, TlsError};
 pub use slipring_core::pipeline::OnReject;
 pub use slipring_core::publish::Order;
 pub use slipring_core::stamp::VersionSource;

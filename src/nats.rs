@@ -4,19 +4,25 @@
 
 pub mod denials;
 pub mod headers;
+mod pace;
 pub mod raw;
+mod reason;
+mod sign_in;
 pub mod wire;
 
-use std::sync::Arc;
+pub use sign_in::Credentials;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use async_nats::{ConnectOptions, Event, ServerError};
+use async_nats::{AuthError, ClientError, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::denials::Denials;
-use crate::config::{Nats as Config, NatsAuth};
+use self::pace::Pace;
+use crate::config::Nats as Config;
 
 /// A connection that stays up once it was made. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,8 +32,12 @@ pub struct Nats {
     pub link: watch::Receiver<Link>,
     /// The permissions that were found missing, on this connection and on those beside it.
     pub denials: Arc<Denials>,
+    /// Why there is no connection, in a sentence. `None` while there is one, and before the first failed attempt.
+    pub trouble: watch::Receiver<Option<String>>,
     /// The settings for further connections beside this one.
     pub config: Arc<Config>,
+    /// The secret for these connections, as its file holds it now.
+    pub credentials: Arc<Credentials>,
 }
 
 /// The state of the connection.
@@ -40,21 +50,19 @@ pub struct Link {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("reading the NATS credentials failed")]
-    Credentials(#[source] std::io::Error),
-    #[error(
-        "no connection to NATS at {servers} within {limit:?}; check that it is running and that `nats.servers` is right"
-    )]
-    Unreachable {
-        servers: String,
-        limit: Duration,
-        /// The error of the last attempt, if one has ended.
-        source: Option<async_nats::ConnectError>,
-    },
+    #[error("no connection to NATS at {servers} within {limit:?}; is it running, and is `nats.servers` right?")]
+    Silent { servers: String, limit: Duration },
+    /// The reason is a sentence that says what to change.
+    #[error("{reason}")]
+    Failed { reason: String },
 }
 
-/// The longest pause between two attempts to connect.
-const MAX_CONNECT_DELAY: Duration = Duration::from_secs(5);
+impl Nats {
+    /// Returns the subject to ask a consumer for messages.
+    pub fn pull_subject(&self, stream: &str, consumer: &str) -> String {
+        format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", self.config.api_prefix)
+    }
+}
 
 /// Returns how long the server keeps an idle consumer that exists only for reading: `wanted`, or the stream's limit if
 /// that is shorter.
@@ -74,139 +82,199 @@ const SUBSCRIPTION_CAPACITY: usize = 65_536;
 /// How many commands, mostly acks, may wait for the connection's task.
 const CLIENT_CAPACITY: usize = 16_384;
 
-/// Connects, and waits for a server if there is none. Returns an error early only if waiting cannot help.
-pub async fn connect(config: &Config) -> Result<Nats, ConnectError> {
-    let servers = config.servers.join(", ");
-    let mut said: Option<(String, Instant)> = None;
-    connect_by(config, |error| {
-        let text = error.to_string();
-        // An unchanged state is repeated now and then.
-        if said
-            .as_ref()
-            .is_none_or(|(before, when)| *before != text || when.elapsed() >= SAY_AGAIN)
-        {
-            warn!(
-                servers,
-                error = text,
-                "cannot connect to NATS, retrying; check `nats.servers`"
-            );
-            said = Some((text, Instant::now()));
-        }
-    })
-    .await
+/// Connects, and waits for a server for as long as it takes.
+pub async fn connect(config: &Config) -> Nats {
+    connect_telling(config, drop).await
 }
 
-/// Connects, and waits at most `limit`.
-pub async fn connect_within(config: &Config, limit: Duration) -> Result<Nats, ConnectError> {
-    let mut last = None;
-    let connecting = connect_by(config, |error| last = Some(error));
-    match tokio::time::timeout(limit, connecting).await {
-        Ok(connected) => connected,
-        Err(_) => Err(ConnectError::Unreachable {
-            servers: config.servers.join(", "),
-            limit,
-            source: last,
-        }),
+/// Does the same, and reports why there is no connection yet.
+pub async fn connect_telling(config: &Config, tell: impl Fn(String)) -> Nats {
+    let connecting = Connecting::new(config, true);
+    let mut trouble = connecting.shared.trouble.subscribe();
+    let connected = connecting.connect();
+    let mut connected = std::pin::pin!(connected);
+    loop {
+        tokio::select! {
+            nats = &mut connected => return nats,
+            // The sender lives as long as the attempts.
+            _ = trouble.changed() => {
+                let reason = trouble.borrow_and_update().clone();
+                reason.into_iter().for_each(&tell);
+            }
+        }
     }
 }
 
-async fn connect_by(config: &Config, mut failed: impl FnMut(async_nats::ConnectError)) -> Result<Nats, ConnectError> {
-    let (sender, link) = watch::channel(Link::default());
-    let denials = Arc::<Denials>::default();
-    let mut attempt = 0;
-    let client = loop {
-        let options = options(config, sender.clone(), Arc::clone(&denials))?;
-        match options.connect(config.servers.as_slice()).await {
-            Ok(client) => break client,
-            Err(error) => failed(error),
-        }
-        tokio::time::sleep(connect_delay(attempt)).await;
-        attempt += 1;
-    };
-    let server = client.server_info();
-    info!(
-        server = server.server_name,
-        version = server.version,
-        "connected to NATS"
-    );
-    Ok(Nats {
-        jetstream: jetstream::new(client.clone()),
-        client,
-        link,
-        denials,
-        config: Arc::new(config.clone()),
+/// Connects, and waits at most `limit`. Logs nothing about failed attempts.
+pub async fn connect_within(config: &Config, limit: Duration) -> Result<Nats, ConnectError> {
+    let connecting = Connecting::new(config, false);
+    let trouble = connecting.shared.trouble.subscribe();
+    let connected = tokio::time::timeout(limit, connecting.connect()).await;
+    connected.map_err(|_| match trouble.borrow().clone() {
+        Some(reason) => ConnectError::Failed { reason },
+        None => ConnectError::Silent {
+            servers: config.servers.join(", "),
+            limit,
+        },
     })
 }
 
-fn options(config: &Config, link: watch::Sender<Link>, denials: Arc<Denials>) -> Result<ConnectOptions, ConnectError> {
-    let mut options = ConnectOptions::new()
+/// A connection that is being made.
+struct Connecting {
+    shared: Arc<Shared>,
+}
+
+/// What the callbacks of the client share.
+struct Shared {
+    config: Arc<Config>,
+    credentials: Arc<Credentials>,
+    pace: Pace,
+    link: watch::Sender<Link>,
+    denials: Arc<Denials>,
+    trouble: watch::Sender<Option<String>>,
+    /// What was logged last, and when.
+    said: Mutex<Option<(String, Instant)>>,
+    logs: bool,
+}
+
+impl Connecting {
+    fn new(config: &Config, logs: bool) -> Self {
+        let shared = Arc::new(Shared {
+            credentials: Arc::new(Credentials::new(config.auth.clone())),
+            config: Arc::new(config.clone()),
+            pace: Pace::default(),
+            link: watch::Sender::default(),
+            denials: Arc::default(),
+            trouble: watch::Sender::default(),
+            said: Mutex::default(),
+            logs,
+        });
+        Self { shared }
+    }
+
+    async fn connect(self) -> Nats {
+        let Self { shared } = self;
+        let config = Arc::clone(&shared.config);
+        let client = loop {
+            match options(&shared).connect(config.servers.as_slice()).await {
+                Ok(client) => break client,
+                Err(error) => shared.failed(&error.to_string(), None),
+            }
+        };
+        let server = client.server_info();
+        info!(
+            server = server.server_name,
+            version = server.version,
+            "connected to NATS"
+        );
+        Nats {
+            jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
+            client,
+            link: shared.link.subscribe(),
+            denials: Arc::clone(&shared.denials),
+            trouble: shared.trouble.subscribe(),
+            credentials: Arc::clone(&shared.credentials),
+            config,
+        }
+    }
+}
+
+fn options(shared: &Arc<Shared>) -> ConnectOptions {
+    let config = &shared.config;
+    let [events, attempts, pace, auth] = [(); 4].map(|()| Arc::clone(shared));
+    let mut options = ConnectOptions::with_auth_callback(move |nonce| {
+        let signed = auth.credentials.sign_in(&nonce);
+        std::future::ready(signed.map(async_nats::Auth::from).map_err(AuthError::new))
+    });
+    options = options
         .name("slipring")
         .max_reconnects(None)
-        .reconnect_delay_callback(reconnect_delay)
+        // async-nats asks before each attempt, the first one included.
+        .reconnect_delay_callback(move |_| pace.pace.delay())
+        .reconnect_to_server_callback(move |servers, _| {
+            attempts.tries_again(&servers);
+            // async-nats chooses the server.
+            std::future::ready(None)
+        })
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(CLIENT_CAPACITY)
+        .custom_inbox_prefix(&config.inbox_prefix)
         // A dead peer is noticed after two intervals without a reply.
         .ping_interval(Duration::from_secs(10))
         .event_callback(move |event| {
-            note(&event, &link, &denials);
+            events.note(&event);
             std::future::ready(())
         });
+    if config.tls_first {
+        options = options.tls_first();
+    }
     if let Some(file) = &config.tls.ca_file {
         options = options.add_root_certificates(file.clone());
     }
     if let (Some(certificate), Some(key)) = (&config.tls.cert_file, &config.tls.key_file) {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
-    Ok(match &config.auth {
-        NatsAuth::None => options,
-        NatsAuth::Credentials(text) => options.credentials(text.expose()).map_err(ConnectError::Credentials)?,
-        NatsAuth::NKey(seed) => options.nkey(seed.expose().to_owned()),
-        NatsAuth::Token(token) => options.token(token.expose().to_owned()),
-        NatsAuth::User { user, password } => options.user_and_password(user.clone(), password.expose().to_owned()),
-    })
+    options
 }
 
-/// async-nats also asks for a delay before its first attempt, which is number 1.
-fn reconnect_delay(attempt: usize) -> Duration {
-    match attempt {
-        0 | 1 => Duration::ZERO,
-        attempt => connect_delay(attempt),
+impl Shared {
+    /// Called before each attempt. Only the servers know why the attempt before has failed.
+    fn tries_again(&self, servers: &[async_nats::Server]) {
+        let failed = servers.iter().max_by_key(|server| server.failed_attempts);
+        if let Some((server, error)) = failed.and_then(|server| Some((server, server.last_error.as_ref()?))) {
+            self.failed(error, Some(server.addr.as_url_str()));
+        }
     }
-}
 
-fn connect_delay(attempt: usize) -> Duration {
-    let factor = 1_u32 << attempt.min(10);
-    (Duration::from_millis(100) * factor).min(MAX_CONNECT_DELAY)
-}
+    /// Logs why there is no connection. An unchanged reason is repeated now and then.
+    fn failed(&self, error: &str, server: Option<&str>) {
+        let auth = self.credentials.read_again();
+        let reason = reason::explain(error, server, &self.config, &auth);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |(before, when): &(String, Instant)| *before == reason && when.elapsed() < SAY_AGAIN;
+        if self.logs && !said.as_ref().is_some_and(is_old) {
+            warn!(reason, "cannot connect to NATS, retrying");
+            *said = Some((reason.clone(), Instant::now()));
+        }
+        self.trouble.send_replace(Some(reason));
+    }
 
-fn note(event: &Event, link: &watch::Sender<Link>, denials: &Denials) {
-    match event {
-        Event::Connected => {
-            link.send_modify(|link| {
-                *link = Link {
-                    connected: true,
-                    generation: link.generation + 1,
+    fn note(&self, event: &Event) {
+        let link = &self.link;
+        match event {
+            Event::Connected => {
+                link.send_modify(|link| {
+                    *link = Link {
+                        connected: true,
+                        generation: link.generation + 1,
+                    }
+                });
+                self.trouble.send_replace(None);
+                if link.borrow().generation > 1 {
+                    info!("reconnected to NATS");
                 }
-            });
-            if link.borrow().generation > 1 {
-                info!("reconnected to NATS");
             }
+            Event::Disconnected => {
+                link.send_modify(|link| link.connected = false);
+                warn!("lost the connection to NATS, reconnecting");
+            }
+            Event::Closed => link.send_modify(|link| link.connected = false),
+            // An attempt has failed, and `failed` says why.
+            Event::ClientError(ClientError::Other(_)) if !link.borrow().connected => {}
+            Event::ServerError(ServerError::Other(error)) if error.to_lowercase().contains("expired") => {
+                self.failed(error, None);
+            }
+            Event::ServerError(ServerError::Other(error)) if self.denials.record(error, Instant::now()) => {
+                warn!(
+                    error,
+                    "NATS denies this user a permission; `slipring check --permissions` lists what is needed"
+                );
+            }
+            Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+                warn!(%event, "the NATS client reported a problem")
+            }
+            Event::LameDuckMode => info!("the NATS server is about to shut down (lame duck mode)"),
+            Event::Draining => info!("draining the connection to NATS"),
         }
-        Event::Disconnected => {
-            link.send_modify(|link| link.connected = false);
-            warn!("lost the connection to NATS, reconnecting");
-        }
-        Event::Closed => link.send_modify(|link| link.connected = false),
-        Event::ServerError(ServerError::Other(error)) if denials.record(error, Instant::now()) => {
-            warn!(
-                error,
-                "NATS denies this user a permission; `slipring check --permissions` lists what is needed"
-            );
-        }
-        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
-            warn!(%event, "the NATS client reported a problem")
-        }
-        Event::LameDuckMode => info!("the NATS server is about to shut down (lame duck mode)"),
-        Event::Draining => info!("draining the connection to NATS"),
     }
 }

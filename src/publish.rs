@@ -9,6 +9,6 @@ mod centrifugo;
 mod replies;
 
 pub use self::body::write as write_body;
-pub use self::centrifugo::{Client, ClientError};
+pub use self::centrifugo::{Client, ClientError, http_builder};
 pub use self::replies::{Unreadable, read as read_replies};
 pub use slipring_core::publish::{Answer, Command, Concluded, Position, Reply, Request, RequestId, Scheduler};

@@ -3,10 +3,11 @@
 
 mod greeting;
 mod health;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,7 +19,7 @@ use crate::config::{Bounds, Config};
 use crate::dead_letter::DeadLetters;
 use crate::memory::{self, Memory};
 use crate::modules::{self, Controls};
-use crate::nats::{self, Nats};
+use crate::nats::{self, Credentials, Nats};
 use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
@@ -35,6 +36,7 @@ pub struct Relay {
     metrics: Metrics,
     /// A client of its own, because the other one goes to the pipelines.
     greeter: Client,
+    signals: secrets::Signals,
     work: Work,
 }
 
@@ -47,6 +49,8 @@ struct Work {
     controls: Controls,
     engine: Engine,
     centrifugo: Client,
+    /// Set once NATS is connected.
+    credentials: Arc<OnceLock<Arc<Credentials>>>,
 }
 
 /// Runs a relay on threads of its own until a signal ends it.
@@ -64,19 +68,23 @@ pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
 impl Relay {
     /// Builds everything that needs no other server.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let signals = secrets::Signals::catch().context("catching signals failed")?;
         let memory = memory(&config);
         let metrics = Metrics::with_memory(memory.clone());
         let engine = engine(&config, memory.limit())?;
-        let (centrifugo, greeter) = (Client::new(&config.centrifugo)?, Client::new(&config.centrifugo)?);
+        let centrifugo = Client::new(&config.centrifugo)?;
+        let greeter = centrifugo.apart();
         Ok(Self {
             admin: Admin::bind(&config.admin).await?,
             greeter,
+            signals,
             work: Work {
                 memory,
                 board: StatusBoard::new(metrics.clone()),
                 controls: Controls::default(),
                 engine,
                 centrifugo,
+                credentials: Arc::default(),
                 config,
             },
             metrics,
@@ -94,9 +102,15 @@ impl Relay {
             admin,
             metrics,
             greeter,
+            signals,
             work,
         } = self;
         let board = work.board.clone();
+        let credentials = Arc::clone(&work.credentials);
+        let keeping = secrets::keep(signals, || {
+            greeter.read_key_again();
+            credentials.get().map(|credentials| credentials.read_again());
+        });
         // The admin server starts first, to show what the rest waits for, and ends last, so that a drain can be
         // watched.
         let end_of_admin = CancellationToken::new();
@@ -118,6 +132,7 @@ impl Relay {
                 anyhow::bail!("the admin server has ended before the relay, which is a bug in Slipring");
             }
             () = greeting => {}
+            () = keeping => {}
         }
         info!("stopped");
         Ok(())
@@ -133,11 +148,13 @@ impl Work {
             controls,
             engine,
             centrifugo,
+            credentials,
         } = self;
         let nats = tokio::select! {
-            nats = nats::connect(&config.nats) => nats?,
+            nats = nats::connect_telling(&config.nats, |reason| board.nats_disconnected(Some(reason))) => nats,
             () = shutdown.drain.cancelled() => return Ok(()),
         };
+        let _ = credentials.set(Arc::clone(&nats.credentials));
         let link = follow_link(nats.clone(), board.clone());
         let health = health::watch(
             board.clone(),
@@ -145,7 +162,7 @@ impl Work {
             config.dead_letters.stream.clone(),
         );
         let shared = Arc::new(Shared {
-            dead_letters: DeadLetters::new(nats.clone(), config.dead_letters.stream),
+            dead_letters: DeadLetters::new(nats.clone(), config.dead_letters),
             nats,
             centrifugo,
             publish: config.publish,
@@ -233,9 +250,13 @@ async fn follow_link(mut nats: Nats, board: StatusBoard) {
         if nats.link.borrow_and_update().connected {
             board.nats_connected(&nats.client.server_info().version);
         } else {
-            board.nats_disconnected();
+            board.nats_disconnected(nats.trouble.borrow_and_update().clone());
         }
-        if nats.link.changed().await.is_err() {
+        let ended = tokio::select! {
+            changed = nats.link.changed() => changed.is_err(),
+            changed = nats.trouble.changed() => changed.is_err(),
+        };
+        if ended {
             return;
         }
     }

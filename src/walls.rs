@@ -19,7 +19,7 @@ const WALLS: [(&str, &[&str]); 19] = [
     ("source", &["clock", "config", "message", "nats"]),
     ("transform", &["config", "hash", "load", "message"]),
     ("publish", &["config", "message"]),
-    ("dead_letter", &["message", "nats"]),
+    ("dead_letter", &["config", "message", "nats"]),
     (
         "pipeline",
         &[

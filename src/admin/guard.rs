@@ -103,7 +103,7 @@ impl Guard {
                 if let Some(Client(address)) = request.extensions().get() {
                     self.tokens.note_wrong(*address);
                 }
-                // Whoever sends a token expects it to count, unless no route needs one.
+                // Where no token is needed, a client with an old one gets the same as one without.
                 nothing
             }
         };

@@ -3,6 +3,7 @@
 
 mod modules;
 mod online;
+mod permissions;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use self::modules::{Checked, State};
 use self::online::Finding;
+use self::permissions::User;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
 use super::table::align;
@@ -28,6 +30,8 @@ use crate::transform::Engine;
 /// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer breaks the relay's promises,
 /// and that Centrifugo accepts the API key.
 ///
+/// With --permissions it checks no module. It prints the permissions that the modules' settings require from NATS.
+///
 /// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. A `note` is not a failure.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -35,6 +39,7 @@ Examples:
   slipring check
   slipring check --online
   slipring check --config /etc/slipring/slipring.toml
+  slipring check --permissions > slipring-permissions.conf
   slipring check --json | jq '.modules[] | select(.state == \"bad\")'")]
 pub struct Args {
     #[command(flatten)]
@@ -45,6 +50,12 @@ pub struct Args {
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
+    /// Print the permissions that NATS must give, in the form of its configuration
+    #[arg(long, conflicts_with_all = ["online", "json"])]
+    permissions: bool,
+    /// Whose permissions to print
+    #[arg(long, value_name = "USER", default_value = "relay", requires = "permissions")]
+    user: User,
 }
 
 /// The output of `--json`.
@@ -71,6 +82,10 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
             return Err(failure);
         }
     };
+    if args.permissions {
+        write!(output, "{}", permissions::print(&config, args.user)?)?;
+        return Ok(());
+    }
     // The modules are compiled without the cache, because a check leaves nothing behind.
     let engine = Engine::bounded(None, config.modules.bounds).context("cannot check modules")?;
     let mut report = Report {

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use slipring_core::publish::{Limits, Order};
 use url::Url;
+
+use super::tls::Tls;
 
 /// `slipring.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,30 @@ pub struct Nats {
     /// `nats://host:port` or `tls://host:port`, at least one.
     pub servers: Vec<String>,
     pub auth: NatsAuth,
-    pub tls: NatsTls,
+    pub tls: Tls,
+    /// The server speaks TLS from the first byte on (`handshake_first`).
+    pub tls_first: bool,
+    /// The beginning of the subjects of JetStream's API.
+    pub api_prefix: String,
+    /// The beginning of the subjects for replies and deliveries.
+    pub inbox_prefix: String,
+}
+
+impl Nats {
+    pub const API_PREFIX: &str = "$JS.API";
+    pub const INBOX_PREFIX: &str = "_INBOX";
+
+    /// Returns the defaults for these servers.
+    pub fn at(servers: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            servers: servers.into_iter().collect(),
+            auth: NatsAuth::None,
+            tls: Tls::default(),
+            tls_first: false,
+            api_prefix: Self::API_PREFIX.to_owned(),
+            inbox_prefix: Self::INBOX_PREFIX.to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +76,6 @@ pub enum NatsAuth {
     },
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NatsTls {
-    pub ca_file: Option<PathBuf>,
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Centrifugo {
     /// At least one. After a failure they are tried in this order.
@@ -64,6 +83,7 @@ pub struct Centrifugo {
     pub api_key: Option<Secret>,
     /// The limit for one request.
     pub timeout: Duration,
+    pub tls: Tls,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +183,12 @@ pub struct AdminTls {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub stream: String,
+    /// How the stream is created. An existing one keeps its settings.
+    pub replicas: usize,
+    /// `None` keeps dead letters for ever.
+    pub max_age: Option<Duration>,
+    /// `None` means no limit.
+    pub max_bytes: Option<usize>,
 }
 
 /// Several relays share the same consumers, and one of them works at a time.
@@ -179,19 +205,46 @@ pub struct Shutdown {
 }
 
 /// A text that must not be shown. It prints as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Clone)]
+pub struct Secret {
+    text: String,
+    file: Option<Arc<Path>>,
+}
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self {
+            text: text.into(),
+            file: None,
+        }
+    }
+
+    pub(super) fn from_file(text: impl Into<String>, file: &Path) -> Self {
+        Self {
+            text: text.into(),
+            file: Some(file.into()),
+        }
     }
 
     /// Returns the text itself, for code that has to send it.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Returns the file that holds the secret, if it is not from the environment.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
+
+/// The same text is the same secret, wherever it is from.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,14 +13,14 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::checked::{
-    Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, NatsTls, Publish, Shutdown, Standby,
+    Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, Publish, Secret, Shutdown, Standby,
 };
 use super::problem::{Place, Problems};
 use super::secret::{self, is_variable};
 use super::section::{Document, Section, Taken};
 use super::subject;
 use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, number, one_of, size, text, url};
-use super::{Order, environment, file};
+use super::{Order, environment, tls};
 
 const NATS: &str = "nats://127.0.0.1:4222";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";
@@ -69,31 +69,46 @@ pub(super) fn read<'d>(document: &'d Document<'d>, cache_dir: Option<PathBuf>) -
 
 fn nats(mut section: Section<'_>) -> Nats {
     let servers = take_urls(&mut section, "servers", url(&["nats", "tls"], NATS), NATS);
+    let auth = nats_auth(&mut section);
+    let api_prefix = api_prefix(&mut section);
+    let inbox_prefix = section.take("inbox_prefix", subject::prefix);
+    let mut tls_section = section.section("tls");
+    let defaults = Nats::at(servers.iter().map(|server| server.as_str().to_owned()));
     let nats = Nats {
-        servers: servers.iter().map(|server| server.as_str().to_owned()).collect(),
-        auth: nats_auth(&mut section),
-        tls: nats_tls(section.section("tls")),
+        auth,
+        tls_first: tls_section.take("first", boolean).unwrap_or(false),
+        tls: tls::read(&mut tls_section),
+        api_prefix: api_prefix.unwrap_or_else(|| defaults.api_prefix.clone()),
+        inbox_prefix: inbox_prefix.unwrap_or_else(|| defaults.inbox_prefix.clone()),
+        ..defaults
     };
+    tls_section.finish();
     section.finish();
     nats
+}
+
+/// A domain is the usual case of a prefix.
+fn api_prefix(section: &mut Section<'_>) -> Option<String> {
+    let domain = section.take_placed("domain", subject::name);
+    let prefix = section.take("api_prefix", subject::prefix);
+    match (domain, prefix) {
+        (Some(Taken { place, .. }), Some(_)) => {
+            let message = "`nats.domain` and `nats.api_prefix` are set together; a domain is a prefix, set one of them";
+            section.remark(place, "domain", message.to_owned());
+            None
+        }
+        (Some(domain), None) => Some(format!("$JS.{}.API", domain.value)),
+        (None, prefix) => prefix,
+    }
 }
 
 /// Reads one way to authenticate, or none. If the environment sets one, it replaces the file's.
 fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
     let mut ways: Vec<(&str, Place, NatsAuth)> = Vec::new();
     if let Some(Taken { value, place }) = secret::take(section, "creds", "creds_file") {
-        if !value.expose().contains("BEGIN NATS USER JWT") {
-            let message =
-                "the credentials for NATS contain no user JWT; use a file written by `nsc generate creds`".to_owned();
-            section.remark(place.clone(), "creds_file", message);
-        }
         ways.push(("creds_file", place, NatsAuth::Credentials(value)));
     }
     if let Some(Taken { value, place }) = secret::take(section, "nkey", "nkey_file") {
-        if !value.expose().starts_with("SU") {
-            let message = "the nkey for NATS is not a user's seed; a user's seed begins with \"SU\"".to_owned();
-            section.remark(place.clone(), "nkey_file", message);
-        }
         ways.push(("nkey_file", place, NatsAuth::NKey(value)));
     }
     if let Some(Taken { value, place }) = secret::take(section, "token", "token_file") {
@@ -135,6 +150,16 @@ fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
         _ => {}
     }
 
+    for (key, place, auth) in &ways {
+        if let Some(fault) = auth.fault() {
+            let file = auth.secret().and_then(Secret::file);
+            let message = match file {
+                Some(file) => format!("`{}` names {}, which {fault}", auth.key(), file.display()),
+                None => format!("its value {fault}"),
+            };
+            section.remark(place.clone(), key, message);
+        }
+    }
     if ways.iter().any(|(_, place, _)| is_variable(place)) {
         ways.retain(|(_, place, _)| is_variable(place));
     }
@@ -149,36 +174,6 @@ fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
     ways.pop().map_or(NatsAuth::None, |(_, _, auth)| auth)
 }
 
-fn nats_tls(mut section: Section<'_>) -> NatsTls {
-    let ca_file = take_existing(&mut section, "ca_file");
-    let cert_file = take_existing(&mut section, "cert_file");
-    let key_file = take_existing(&mut section, "key_file");
-    match (&cert_file, &key_file) {
-        (Some(cert), None) => {
-            section.remark(
-                cert.place.clone(),
-                "cert_file",
-                "`nats.tls.cert_file` needs `nats.tls.key_file`".to_owned(),
-            );
-        }
-        (None, Some(key)) => {
-            section.remark(
-                key.place.clone(),
-                "key_file",
-                "`nats.tls.key_file` needs `nats.tls.cert_file`".to_owned(),
-            );
-        }
-        _ => {}
-    }
-    section.finish();
-    let path = |taken: Option<Taken<PathBuf>>| taken.map(|taken| taken.value);
-    NatsTls {
-        ca_file: path(ca_file),
-        cert_file: path(cert_file),
-        key_file: path(key_file),
-    }
-}
-
 fn centrifugo(mut section: Section<'_>) -> Centrifugo {
     let timeout = duration(
         Duration::from_millis(100)..=Duration::from_secs(9),
@@ -188,6 +183,12 @@ fn centrifugo(mut section: Section<'_>) -> Centrifugo {
         endpoints: take_urls(&mut section, "endpoints", endpoint, CENTRIFUGO),
         api_key: secret::take(&mut section, "api_key", "api_key_file").map(|taken| taken.value),
         timeout: section.take("timeout", timeout).unwrap_or(Duration::from_secs(8)),
+        tls: {
+            let mut section = section.section("tls");
+            let tls = tls::read(&mut section);
+            section.finish();
+            tls
+        },
     };
     section.finish();
     centrifugo
@@ -271,8 +272,17 @@ fn dead_letters(mut section: Section<'_>) -> DeadLetters {
     let stream = section
         .take("stream", subject::name)
         .unwrap_or_else(|| "SLIPRING_DEAD_LETTERS".to_owned());
+    // A stream never has more than five replicas.
+    let replicas = section.take("replicas", number(1..=5)).map_or(1, as_usize);
+    let age = duration(Duration::from_secs(60)..=Duration::from_secs(87_600 * 3_600), "");
+    let dead_letters = DeadLetters {
+        stream,
+        replicas,
+        max_age: section.take("max_age", age),
+        max_bytes: section.take("max_bytes", size(MIB..=1024 * GIB)),
+    };
     section.finish();
-    DeadLetters { stream }
+    dead_letters
 }
 
 /// Returns `None` unless standby is enabled.
@@ -315,14 +325,4 @@ fn take_urls(
         section.complain(place, key, &wrong);
     }
     urls.into_iter().map(|taken| taken.value).collect()
-}
-
-/// Returns the path of a file that exists and can be read. Callers parse its content.
-fn take_existing(section: &mut Section<'_>, key: &'static str) -> Option<Taken<PathBuf>> {
-    let taken = section.take_path(key)?;
-    if let Err(error) = std::fs::File::open(&taken.value) {
-        let message = file::unreadable(section, key, &taken.value, &error);
-        section.remark(taken.place.clone(), key, message);
-    }
-    Some(taken)
 }

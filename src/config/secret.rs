@@ -1,12 +1,10 @@
 //! Reads secrets from the environment or from a file of their own. They must not be in the configuration itself, which
 //! people copy into tickets and repositories.
 
-use std::fs;
-
 use super::checked::Secret;
-use super::file;
 use super::problem::Place;
 use super::section::{Section, Taken};
+use super::{credentials, file};
 
 /// Reads the secret `key` from its variable, or from the file that `file_key` names. The configuration file must not
 /// contain `key` itself.
@@ -45,14 +43,8 @@ pub fn take(section: &mut Section<'_>, key: &'static str, file_key: &'static str
             })
         }
         (None, Some(Taken { value: path, place })) => {
-            let message = match fs::read_to_string(&path) {
-                Ok(text) if !text.trim().is_empty() => {
-                    return Some(Taken {
-                        value: Secret::new(text.trim()),
-                        place,
-                    });
-                }
-                Ok(_) => format!("`{}` names {}, which is empty", section.key(file_key), path.display()),
+            let message = match credentials::from_file(&path) {
+                Ok(value) => return Some(Taken { value, place }),
                 Err(error) => file::unreadable(section, file_key, &path, &error),
             };
             section.remark(place, file_key, message);

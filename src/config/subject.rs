@@ -56,6 +56,15 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
+/// The beginning of subjects: whole tokens without wildcards.
+pub fn prefix(value: &DeValue<'_>) -> Parsed<String> {
+    let prefix = filter(value).ok();
+    let prefix = prefix.filter(|prefix| prefix.split('.').all(|token| !matches!(token, "*" | ">")));
+    prefix.ok_or_else(|| {
+        Wrong::new("the beginning of a subject without wildcards and without a dot at its end").found_value(value)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

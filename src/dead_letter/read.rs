@@ -258,7 +258,10 @@ impl Consumed {
         Ok(Self {
             expected: consumer.cached_info().num_pending,
             received: 0,
-            fetch: Fetch::new(wire, &reader.name, &consumer.cached_info().name),
+            fetch: Fetch::new(
+                wire,
+                reader.nats.pull_subject(&reader.name, &consumer.cached_info().name),
+            ),
             open: 0,
             max_batch: if allowed == 0 { BATCH } else { BATCH.min(allowed) },
             consumer,

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::header::{self, SUBJECT_PREFIX};
 use super::tail::Tail;
+use crate::config::DeadLetters as Config;
 use crate::message::{Message, Rejection, Results};
 use crate::nats::Nats;
 
@@ -44,6 +45,8 @@ const HEADERS_OVERHEAD: usize = 64;
 pub struct DeadLetters {
     nats: Nats,
     stream: String,
+    /// How to create the stream.
+    config: Config,
     /// The stream existed when it was last needed.
     ready: AtomicBool,
 }
@@ -77,10 +80,11 @@ pub enum StoreError {
 }
 
 impl DeadLetters {
-    pub fn new(nats: Nats, stream: String) -> Self {
+    pub fn new(nats: Nats, config: Config) -> Self {
         Self {
             nats,
-            stream,
+            stream: config.stream.clone(),
+            config,
             ready: AtomicBool::new(false),
         }
     }
@@ -168,18 +172,67 @@ impl DeadLetters {
             name: self.stream.clone(),
             description: Some("Messages that Slipring could not publish".to_owned()),
             subjects: vec![format!("{SUBJECT_PREFIX}.>")],
+            num_replicas: self.config.replicas,
+            max_age: self.config.max_age.unwrap_or_default(),
+            max_bytes: self
+                .config
+                .max_bytes
+                .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             ..Default::default()
         };
-        let stream = self.nats.jetstream.get_or_create_stream(config).await;
-        stream.map_err(|error| StoreError::Create {
+        let stream = self.nats.jetstream.get_or_create_stream(config.clone()).await;
+        let stream = stream.map_err(|error| StoreError::Create {
             stream: self.stream.clone(),
             source: error.into(),
         })?;
         if !self.ready.swap(true, Ordering::Relaxed) {
             info!(stream = self.stream, "storing dead letters in this stream");
+            let differences = differences(&stream.cached_info().config, &config);
+            if !differences.is_empty() {
+                warn!(
+                    stream = self.stream,
+                    differences = differences.join(", "),
+                    "the stream of dead letters has other settings than `[dead_letters]`, and keeps them; change the \
+                     stream, or the keys"
+                );
+            }
         }
         Ok(())
     }
+}
+
+/// Returns which settings of an existing stream are not as the keys say, one phrase each. Keys that are not set say
+/// nothing.
+fn differences(found: &stream::Config, wanted: &stream::Config) -> Vec<String> {
+    let settings = |config: &stream::Config| {
+        [
+            ("replicas", "", config.num_replicas.max(1) as u64),
+            ("max_age", " s", config.max_age.as_secs()),
+            ("max_bytes", " bytes", u64::try_from(config.max_bytes).unwrap_or(0)),
+        ]
+    };
+    let shown = |value: u64, unit: &str| match value {
+        0 => "unlimited".to_owned(),
+        value => format!("{value}{unit}"),
+    };
+    let pairs = settings(found).into_iter().zip(settings(wanted));
+    let unset = settings(&stream::Config {
+        num_replicas: 1,
+        max_bytes: -1,
+        ..Default::default()
+    });
+    pairs
+        .zip(unset)
+        .filter(|((found, wanted), unset)| wanted != unset && found != wanted)
+        .map(|(pair, _)| pair)
+        .map(|((key, unit, found), (_, _, wanted))| {
+            format!(
+                "`{key}` is {} there and {} here",
+                shown(found, unit),
+                shown(wanted, unit)
+            )
+        })
+        .collect()
 }
 
 /// Returns the messages that make up the dead letter. There is one, unless it would be too large for the server with

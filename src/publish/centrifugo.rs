@@ -4,13 +4,16 @@
 mod class;
 mod grpc;
 mod http;
+mod key;
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::config;
+use self::key::Key;
+use crate::config::{self, TlsError};
 use slipring_core::publish::{Answer, Request, RequestId};
 
 /// Short, so that an endpoint on a dead machine costs less than the timeout of a request.
@@ -22,6 +25,7 @@ const MAX_EXCERPT: usize = 200;
 #[derive(Debug)]
 pub struct Client {
     endpoints: Vec<Endpoint>,
+    key: Arc<Key>,
 }
 
 #[derive(Debug)]
@@ -34,6 +38,10 @@ enum Endpoint {
 pub enum ClientError {
     #[error("the API key cannot be sent in a header: it must consist of visible ASCII characters")]
     Key,
+    #[error("cannot set up TLS for Centrifugo's API (`centrifugo.tls`)")]
+    Tls(#[source] TlsError),
+    #[error("cannot read a file of `centrifugo.tls`")]
+    File(#[source] std::io::Error),
     #[error("cannot create an HTTP client for Centrifugo's API")]
     Http(#[source] reqwest::Error),
     #[error("cannot create a GRPC client for Centrifugo's API")]
@@ -50,17 +58,26 @@ impl Client {
     pub fn new(config: &config::Centrifugo) -> Result<Self, ClientError> {
         // An error means that a provider is already installed, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let key = Arc::new(Key::new(config.api_key.clone())?);
         let http = http::client(config)?;
         let endpoint = |url: &Url| match url.scheme() {
-            "http" | "https" => Ok(Endpoint::Http(http::Endpoint::new(http.clone(), url))),
-            "grpc" | "grpcs" => Ok(Endpoint::Grpc(Box::new(grpc::Endpoint::new(config, url)?))),
+            "http" | "https" => Ok(Endpoint::Http(http::Endpoint::new(http.clone(), url, Arc::clone(&key)))),
+            "grpc" | "grpcs" => {
+                let endpoint = grpc::Endpoint::new(config, url, Arc::clone(&key))?;
+                Ok(Endpoint::Grpc(Box::new(endpoint)))
+            }
             _ => Err(ClientError::Endpoint(url.clone())),
         };
         let endpoints = config.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        Ok(Self { endpoints })
+        Ok(Self { endpoints, key })
+    }
+
+    /// Reads the file of the API key again, for all clients of these endpoints.
+    pub fn read_key_again(&self) {
+        self.key.read_again();
     }
 
     /// Returns a client of the same endpoints over connections of its own. If a request breaks one of these
@@ -73,6 +90,7 @@ impl Client {
         };
         Self {
             endpoints: self.endpoints.iter().map(endpoint).collect(),
+            key: Arc::clone(&self.key),
         }
     }
 
@@ -86,7 +104,12 @@ impl Client {
         // The constructor checks that there is at least one.
         let endpoint = &self.endpoints[request.endpoint() % self.endpoints.len()];
         let url = endpoint.url();
-        match endpoint.send(request).await {
+        let mut answer = endpoint.send(request).await;
+        // Somebody may have replaced the key. Nothing was executed.
+        if matches!(answer, Ok(Answer::Denied { .. })) && self.key.read_again() {
+            answer = endpoint.send(request).await;
+        }
+        match answer {
             Ok(Answer::Refused { reason, .. }) if request.is_empty() => Answer::Denied {
                 reason: format!(
                     "Centrifugo at {url} refuses even an empty request ({reason}): is this the address of its API, \
@@ -130,6 +153,16 @@ impl Endpoint {
             Self::Grpc(endpoint) => endpoint.url(),
         }
     }
+}
+
+/// Returns a builder that trusts whom `centrifugo.tls` says. Without an endpoint that needs TLS, nothing is read from the
+/// platform, which may have no certificates at all.
+pub fn http_builder(config: &config::Centrifugo) -> Result<reqwest::ClientBuilder, ClientError> {
+    let builder = reqwest::Client::builder();
+    Ok(match config.endpoints.iter().any(|url| url.scheme() == "https") {
+        true => builder.tls_backend_preconfigured(config.tls.client_config().map_err(ClientError::Tls)?),
+        false => builder.tls_certs_only([]),
+    })
 }
 
 /// Returns the error with its causes: reqwest itself says no more than "error sending request".

@@ -110,7 +110,7 @@ impl Epoch {
         Self {
             stream: identity,
             again,
-            pull_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer),
+            pull_subject: nats.pull_subject(&config.stream, &config.consumer),
             reader: Reader::new(&config.stream),
             link: nats.link,
             generation,

@@ -56,7 +56,7 @@ pub(super) async fn begin(
 ) -> Result<(Start, Wire), SourceError> {
     let mut link = nats.link.clone();
     let other = |link: &crate::nats::Link| !link.connected || link.generation != generation;
-    let mut fetch = Fetch::new(wire, &config.stream, &config.consumer);
+    let mut fetch = Fetch::new(wire, nats.pull_subject(&config.stream, &config.consumer));
     tokio::select! {
         start = (HoldBack { nats, config }).run(&mut fetch) => Ok((start?, fetch.into_wire())),
         // What comes afterwards would belong to another connection.

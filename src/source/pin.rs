@@ -200,7 +200,7 @@ pub(super) async fn acquire(
             error,
         )
     };
-    let subject = next_message(config);
+    let subject = nats.pull_subject(&config.stream, &config.consumer);
     let inbox = wire.subscribe();
     let mut number: u64 = 0;
     loop {
@@ -285,10 +285,6 @@ fn pin_in(block: &[u8]) -> Option<&str> {
     std::str::from_utf8(&block[begin..]).ok()
 }
 
-fn next_message(config: &ModuleConfig) -> String {
-    format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", config.stream, config.consumer)
-}
-
 /// Keeps the pin until it is lost, even if the pipeline has no room for messages. A pull for a single byte renews the
 /// pin, and nothing is ever delivered to it.
 async fn renew(mut pulls: Pulls, id: String, ttl: Duration, lease: watch::Sender<read::Lease>) {
@@ -364,7 +360,7 @@ impl Pulls {
         let subscriber = nats.client.subscribe(format!("{inbox}.*")).await?;
         Ok(Self {
             client: nats.client.clone(),
-            subject: next_message(config).into(),
+            subject: nats.pull_subject(&config.stream, &config.consumer).into(),
             inbox,
             subscriber,
             sent: 0,

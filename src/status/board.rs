@@ -87,9 +87,12 @@ impl StatusBoard {
         };
     }
 
-    pub fn nats_disconnected(&self) {
+    /// The reason is a sentence that says what to change. It is unknown until an attempt to connect has failed.
+    pub fn nats_disconnected(&self, reason: Option<String>) {
         self.metrics.nats_disconnected();
-        self.inner().nats.connected = false;
+        let mut inner = self.inner();
+        inner.nats.connected = false;
+        inner.nats.trouble = reason;
     }
 
     /// Sets the permissions that NATS denies: for a module, or for the relay as a whole.
@@ -660,7 +663,7 @@ mod tests {
         board.nats_connected("2.15.2");
         board.modules_known();
         assert_eq!(obstacles(&board), [""; 0]);
-        board.nats_disconnected();
+        board.nats_disconnected(None);
         assert_eq!(
             board.status().nats,
             NatsStatus {
@@ -843,7 +846,7 @@ mod tests {
         );
         orders.set_trouble(None);
         ready(&board, 1);
-        board.nats_disconnected();
+        board.nats_disconnected(None);
         ready(&board, 0);
         assert!(
             board

@@ -114,11 +114,12 @@ impl Metrics {
         facts.centrifugo_up.store(centrifugo_up, Ordering::Relaxed);
     }
 
-    /// A connection to NATS was made.
+    /// There is a connection to NATS. It counts if there was none before.
     pub fn nats_connected(&self) {
         let facts = &self.process.0;
-        facts.nats_connected.store(true, Ordering::Relaxed);
-        facts.nats_connections.fetch_add(1, Ordering::Relaxed);
+        if !facts.nats_connected.swap(true, Ordering::Relaxed) {
+            facts.nats_connections.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub fn nats_disconnected(&self) {

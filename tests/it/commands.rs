@@ -317,7 +317,15 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
     ensure!(families.len() > 20, "{families:?}");
     for family in families {
         // The metrics of the process have no module.
-        let of_the_process = ["admin_", "log_", "memory_", "nats_", "centrifugo_up", "build_info", "ready"];
+        let of_the_process = [
+            "admin_",
+            "log_",
+            "memory_",
+            "nats_",
+            "centrifugo_up",
+            "build_info",
+            "ready",
+        ];
         let of_the_process = of_the_process
             .iter()
             .any(|start| family.starts_with(&format!("slipring_{start}")));

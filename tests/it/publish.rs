@@ -29,6 +29,7 @@ fn client(endpoints: &[&str], key: &str) -> Arc<Client> {
         endpoints: endpoints.iter().map(|url| url.parse().unwrap()).collect(),
         api_key: Some(Secret::new(key)),
         timeout: Duration::from_secs(8),
+        tls: config::Tls::default(),
     };
     Arc::new(Client::new(&config).unwrap())
 }

@@ -19,12 +19,7 @@ use super::world::{SOON, publish};
 const STREAM: &str = "ORDERS";
 
 async fn connect(server: &NatsServer) -> Result<Nats> {
-    let config = config::Nats {
-        servers: vec![server.url()],
-        auth: config::NatsAuth::None,
-        tls: config::NatsTls::default(),
-    };
-    Ok(nats::connect(&config).await?)
+    Ok(nats::connect(&config::Nats::at([server.url()])).await)
 }
 
 async fn create(jetstream: &jetstream::Context, retention: stream::RetentionPolicy) -> Result<stream::Stream> {

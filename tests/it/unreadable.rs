@@ -3,7 +3,7 @@
 //! this module nor a neighbour loses a connection.
 
 mod commands;
-mod connections;
+pub mod connections;
 mod generated;
 
 use std::time::Duration;

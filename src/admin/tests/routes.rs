@@ -113,7 +113,11 @@ async fn metrics_and_status_are_served() {
     let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.1\r\n";
     let reply = test.get("/metrics", accept).await;
     assert_eq!(reply.code, 200);
-    assert!(reply.head.contains(Format::OpenMetrics.content_type()), "{}", reply.head);
+    assert!(
+        reply.head.contains(Format::OpenMetrics.content_type()),
+        "{}",
+        reply.head
+    );
     let body = reply.body;
     assert!(
         body.contains("slipring_messages_received_total{module=\"orders\"} 1\n"),

@@ -46,8 +46,7 @@ struct Files {
 /// Returns the modules by name.
 pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Vec<Checked>> {
     let dir = &config.dir;
-    let found =
-        find(dir).with_context(|| format!("cannot list the modules directory {} (`modules.dir`)", dir.display()))?;
+    let found = find(dir).with_context(|| cannot_list(dir))?;
     let mut modules: Vec<Checked> = found
         .iter()
         .map(|(name, files)| check(engine, &config.bounds, name, files))
@@ -70,6 +69,29 @@ pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Ve
         }
     }
     Ok(modules)
+}
+
+/// Returns the settings of the modules by name, and what is wrong with the others. The `.wasm` files do not matter.
+pub fn settings(dir: &Path) -> anyhow::Result<(BTreeMap<String, ModuleConfig>, Vec<String>)> {
+    let found = find(dir).with_context(|| cannot_list(dir))?;
+    let (mut settings, mut bad) = (BTreeMap::new(), Vec::new());
+    for (name, files) in found {
+        match files.toml.as_deref().map(config::load_module) {
+            Some(Ok(config)) => {
+                settings.insert(name, config);
+            }
+            Some(Err(problems)) => bad.extend(problems.iter().map(ToString::to_string)),
+            None => bad.push(format!(
+                "{} is not there",
+                dir.join(name).with_extension("toml").display()
+            )),
+        }
+    }
+    Ok((settings, bad))
+}
+
+fn cannot_list(dir: &Path) -> String {
+    format!("cannot list the modules directory {} (`modules.dir`)", dir.display())
 }
 
 /// Hidden files are not modules: editors and `ConfigMap`s keep theirs there.

@@ -18,7 +18,7 @@ use super::super::failure::told_once;
 use super::modules::Checked;
 use crate::config::{Centrifugo, Config, ModuleConfig};
 use crate::nats::{self, Nats};
-use crate::publish::Client;
+use crate::publish::{self, Client};
 use crate::source::{self, FIRST_WITH_RESET, Fitness, OLDEST, Server, Settings};
 
 /// The result of one check of a server.
@@ -41,11 +41,22 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
     let mut findings = Vec::new();
     match nats::connect_within(&config.nats, TIMEOUT).await {
         Ok(nats) => {
-            let (answer, account) = match jetstream(&nats).await {
-                Ok((words, account)) => (Ok(words), Some(account)),
-                Err(error) => (Err(error), None),
+            let account = match jetstream(&nats).await {
+                Ok((words, account)) => {
+                    findings.push(Finding::new("nats", Ok(words)));
+                    if account.is_none() {
+                        findings.push(Finding {
+                            note: true,
+                            ..Finding::new("nats", Ok(UNLIMITED.to_owned()))
+                        });
+                    }
+                    account
+                }
+                Err(error) => {
+                    findings.push(Finding::new("nats", Err(error)));
+                    None
+                }
             };
-            findings.push(Finding::new("nats", answer));
             if config.standby.is_some() {
                 let fit = source::can_stand_by(&nats).map(|()| "the server supports pinned consumers".to_owned());
                 findings.push(Finding::new("standby", fit.map_err(Into::into)));
@@ -71,12 +82,19 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
     findings
 }
 
-async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Account)> {
+/// The server drops a request that the user may not send, so this is all that is seen.
+const UNLIMITED: &str = "no reply to `$JS.API.INFO`, so the account's limits are not checked; this user may not be \
+                         allowed to ask for them, and the relay does not need them";
+
+/// Returns the account's limits as well, if the user may ask for them. Without JetStream, the server replies at once.
+async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Option<Account>)> {
     let version = nats.client.server_info().version;
-    let account = tokio::time::timeout(TIMEOUT, nats.jetstream.query_account()).await;
-    let account = account
-        .context("JetStream does not reply")?
-        .with_context(|| format!("nats-server {version} has no JetStream for this account"))?;
+    let account = match tokio::time::timeout(TIMEOUT, nats.jetstream.query_account()).await {
+        Err(_) => None,
+        Ok(account) => {
+            Some(account.with_context(|| format!("nats-server {version} has no JetStream for this account"))?)
+        }
+    };
     Ok((with_its_version(&version, Server::of(&nats.client))?, account))
 }
 
@@ -191,6 +209,7 @@ async fn over_grpc(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         endpoints: vec![endpoint.clone()],
         api_key: config.api_key.clone(),
         timeout: TIMEOUT,
+        tls: config.tls.clone(),
     };
     match Client::new(&config)?.probe().await {
         Ok(()) => Ok("Centrifugo's GRPC API".to_owned()),
@@ -207,7 +226,7 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         }
         segments.push("info");
     }
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let client = publish::http_builder(config)?.no_proxy().timeout(TIMEOUT).build()?;
     let mut request = client.post(url).body("{}");
     if let Some(key) = &config.api_key {
         request = request.header("X-API-Key", key.expose());
@@ -270,6 +289,7 @@ mod tests {
             endpoints: Vec::new(),
             api_key: key.map(Secret::new),
             timeout: Duration::from_secs(1),
+            tls: crate::config::Tls::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -23,6 +23,8 @@ fn run(dir: &TempDir, json: bool) -> String {
         },
         online: false,
         json,
+        permissions: false,
+        user: User::Relay,
     };
     let mut output = Vec::new();
     let end = match execute(&args, &mut output) {
@@ -141,4 +143,49 @@ fn a_directory_that_is_not_there_is_named() {
     cannot list the modules directory /etc/slipring/nowhere (`modules.dir`): No such file or directory (os error 2)
     exit code 1
     "#);
+}
+
+fn permissions(dir: &TempDir, user: User) -> String {
+    let args = Args {
+        config: ConfigFile {
+            config: Some(dir.path().join("slipring.toml")),
+        },
+        online: false,
+        json: false,
+        permissions: true,
+        user,
+    };
+    let mut output = Vec::new();
+    match execute(&args, &mut output) {
+        Ok(()) => String::from_utf8(output).unwrap(),
+        Err(failure) => failure
+            .to_string()
+            .replace(&dir.path().display().to_string(), "/etc/slipring"),
+    }
+}
+
+#[test]
+fn permissions_say_what_each_subject_is_for() {
+    let dir = directory(&[
+        ("slipring.toml", b"standby.enabled = true"),
+        ("modules/orders.toml", b"stream = 'ORDERS'\nsubjects = ['orders.>']"),
+        ("modules/audit.toml", b"stream = 'ORDERS'"),
+    ]);
+    assert_snapshot!("permissions_of_the_relay", permissions(&dir, User::Relay));
+    assert_snapshot!("permissions_of_people", permissions(&dir, User::People));
+}
+
+#[test]
+fn permissions_without_a_modules_settings_are_no_permissions() {
+    let dir = directory(&[
+        ("slipring.toml", b""),
+        ("modules/typo.toml", b"steam = 'ORDERS'"),
+        ("modules/lonely.wasm", b""),
+    ]);
+    assert_snapshot!(permissions(&dir, User::Relay), @r"
+    the permissions of some modules are unknown, correct their .toml first:
+    /etc/slipring/modules/lonely.toml is not there
+    /etc/slipring/modules/typo.toml: `stream` is missing; it must be the name of a JetStream stream
+    /etc/slipring/modules/typo.toml:1:1: there is no key `steam`; did you mean `stream`?
+    ");
 }

@@ -100,7 +100,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
     let origins = Arc::new(session.runtime.block_on(Origins::look_up(&session.nats, streams))?);
     let dead_letters = &session.config.dead_letters;
-    let dead_letters = Arc::new(DeadLetters::new(session.nats.clone(), dead_letters.stream.clone()));
+    let dead_letters = Arc::new(DeadLetters::new(session.nats.clone(), dead_letters.clone()));
     let replaced = Arc::new(replaced);
     let centrifugo = Arc::new(Client::new(&session.config.centrifugo).context("cannot publish")?);
     let replays = chosen.into_iter().zip(assignments).map(|((_, letters), assignment)| {

@@ -149,7 +149,12 @@ impl Feed {
     /// Reads until everything is read or the receiver is gone.
     async fn read(&mut self, sender: &mpsc::Sender<Arc<Message>>) -> anyhow::Result<()> {
         let wire = Wire::open(&self.stored.nats, MAX_AHEAD).await?;
-        let mut fetch = Fetch::new(wire, &self.stored.name, &self.consumer.cached_info().name);
+        let mut fetch = Fetch::new(
+            wire,
+            self.stored
+                .nats
+                .pull_subject(&self.stored.name, &self.consumer.cached_info().name),
+        );
         let mut received = 0;
         while self.left != Some(0) {
             let wanted = self.left.map_or(BATCH as u64, |left| left.saturating_add(self.skip));

@@ -1,6 +1,7 @@
 mod admin;
 mod secrets;
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,6 +77,9 @@ fn every_key_is_read() {
         r#"
         memory_limit = "512MiB"
         nats.servers = ["tls://a.example:4222", "nats://b.example"]
+        nats.tls.first = true
+        nats.domain = "hub"
+        nats.inbox_prefix = "_INBOX_relay.a"
         centrifugo = { endpoints = ["https://c.example/centrifugo", "grpc://c.example", "grpcs://c.example:1"], timeout = "1s 500ms" }
         [modules]
         dir = "/srv/modules"
@@ -97,6 +101,9 @@ fn every_key_is_read() {
         hosts = ["relay.example", "Relay-2.Example."]
         [dead_letters]
         stream = "DEAD"
+        replicas = 3
+        max_age = "720h"
+        max_bytes = "1GiB"
         [shutdown]
         grace = "2m"
         "#,
@@ -138,7 +145,18 @@ fn every_key_is_read() {
     assert_eq!(config.publish, publish);
     assert_eq!(config.admin.listen, "[::1]:80".parse().unwrap());
     assert_eq!(config.admin.hosts, ["relay.example", "relay-2.example"]);
-    assert_eq!(config.dead_letters.stream, "DEAD");
+    assert_eq!(
+        config.dead_letters,
+        DeadLetters {
+            stream: "DEAD".to_owned(),
+            replicas: 3,
+            max_age: Some(Duration::from_secs(720 * 3_600)),
+            max_bytes: Some(1 << 30)
+        }
+    );
+    assert!(config.nats.tls_first);
+    assert_eq!(config.nats.api_prefix, "$JS.hub.API");
+    assert_eq!(config.nats.inbox_prefix, "_INBOX_relay.a");
     assert_eq!(config.shutdown.grace, Duration::from_secs(120));
 }
 
@@ -345,8 +363,93 @@ fn the_cache_is_where_the_platform_keeps_caches() {
 
 #[test]
 fn a_tls_certificate_needs_its_key() {
-    assert_snapshot!(problems("nats.tls.cert_file = '/dev/null'\n"), @r#"
-    slipring.toml:1:22: `nats.tls.cert_file` needs `nats.tls.key_file`
+    let certificate = tls_file("server.pem");
+    assert_eq!(
+        problems(&format!("nats.tls.cert_file = '{certificate}'")),
+        "slipring.toml:1:22: `nats.tls.cert_file` needs `nats.tls.key_file`"
+    );
+    assert_eq!(
+        problems(&format!("centrifugo.tls.key_file = '{}'", tls_file("server.key"))),
+        "slipring.toml:1:27: `centrifugo.tls.key_file` needs `centrifugo.tls.cert_file`"
+    );
+}
+
+/// Returns a file that the tests with real servers use.
+fn tls_file(name: &str) -> String {
+    format!("{}/tests/it/grpc/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn files_for_tls_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nMARK\n-----END CERTIFICATE-----\n";
+    fs::write(dir.path().join("broken.pem"), broken).unwrap();
+    fs::write(dir.path().join("none.pem"), "MARKER").unwrap();
+    let told = |ca: &str, cert: &str, key: &str| {
+        let text = format!("[nats.tls]\nca_file = '{ca}'\ncert_file = '{cert}'\nkey_file = '{key}'");
+        let problems = parse_config(&dir.path().join("slipring.toml"), &text, NO_ENV).map(|_| String::new());
+        let problems = problems.unwrap_or_else(|problems| problems.to_string());
+        let problems = problems.replace(&tls_file(""), "/tests/");
+        problems.replace(&dir.path().display().to_string(), "/etc/slipring")
+    };
+    let [ca, cert, key] = ["ca.pem", "server.pem", "server.key"].map(tls_file);
+    let other = format!("{}/tests/it/unreadable/tls/client.key", env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(told(&ca, &cert, &key), "");
+    assert_snapshot!(told("none.pem", "none.pem", "none.pem"), @r#"
+    /etc/slipring/slipring.toml:2:11: `nats.tls.ca_file` names /etc/slipring/none.pem, which has no certificate in PEM form (-----BEGIN CERTIFICATE-----)
+    /etc/slipring/slipring.toml:3:13: `nats.tls.cert_file` names /etc/slipring/none.pem, which has no certificate in PEM form (-----BEGIN CERTIFICATE-----)
+    /etc/slipring/slipring.toml:4:12: `nats.tls.key_file` names /etc/slipring/none.pem, which has no private key in PEM form; an encrypted key cannot be used
+    "#);
+    assert_snapshot!(told("broken.pem", "broken.pem", &cert), @r#"
+    /etc/slipring/slipring.toml:2:11: `nats.tls.ca_file` names /etc/slipring/broken.pem, which has a broken certificate: invalid peer certificate: BadEncoding
+    /etc/slipring/slipring.toml:4:12: `nats.tls.key_file` names /tests/server.pem, which has no private key in PEM form; an encrypted key cannot be used
+    "#);
+    assert_snapshot!(told(&ca, &cert, &other).replace(env!("CARGO_MANIFEST_DIR"), ""), @r#"
+    /etc/slipring/slipring.toml:4:12: `nats.tls.key_file` names /tests/it/unreadable/tls/client.key, which is not the key of the certificate in `cert_file`: keys may not be consistent: KeyMismatch
+    "#);
+}
+
+#[test]
+fn broken_secrets_are_noticed_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("seed"),
+        "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VX",
+    )
+    .unwrap();
+    let creds = "-----BEGIN NATS USER JWT-----\nMARKER\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY \
+                 SEED-----\nMARKER\n------END USER NKEY SEED------\n";
+    fs::write(dir.path().join("creds"), creds).unwrap();
+    let told = |text: &str, env: &[(&str, &str)]| {
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let problems = parse_config(&dir.path().join("slipring.toml"), text, env)
+            .unwrap_err()
+            .to_string();
+        problems.replace(&dir.path().display().to_string(), "/etc/slipring")
+    };
+    assert_snapshot!(told("nats.nkey_file = 'seed'", &[]), @r#"
+    /etc/slipring/slipring.toml:1:18: `nats.nkey_file` names /etc/slipring/seed, which is not a user's seed, or damaged; a user's seed begins with "SU" and has 58 characters
+    "#);
+    assert_snapshot!(told("nats.creds_file = 'creds'", &[]), @r#"
+    /etc/slipring/slipring.toml:1:19: `nats.creds_file` names /etc/slipring/creds, which has a seed that is not a user's, or damaged; use a file written by `nsc generate creds`
+    "#);
+    assert_snapshot!(told("", &[("SLIPRING_NATS__NKEY", "MARKER")]), @r#"
+    SLIPRING_NATS__NKEY: its value is not a user's seed, or damaged; a user's seed begins with "SU" and has 58 characters
+    "#);
+}
+
+#[test]
+fn a_domain_is_a_prefix() {
+    let prefix = |text: &str| config(text).nats.api_prefix;
+    assert_eq!(prefix("nats.api_prefix = 'JS.hub.API'"), "JS.hub.API");
+    assert_snapshot!(problems("nats = { domain = 'hub', api_prefix = 'JS.hub.API' }"), @r#"
+    slipring.toml:1:19: `nats.domain` and `nats.api_prefix` are set together; a domain is a prefix, set one of them
+    "#);
+    assert_snapshot!(problems("nats = { api_prefix = '$JS.API.>', inbox_prefix = '_INBOX.' }"), @r#"
+    slipring.toml:1:23: `nats.api_prefix` is "$JS.API.>"; it must be the beginning of a subject without wildcards and without a dot at its end
+    slipring.toml:1:51: `nats.inbox_prefix` is "_INBOX."; it must be the beginning of a subject without wildcards and without a dot at its end
     "#);
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
@@ -24,8 +21,9 @@ use tracing::debug;
 use url::Url;
 
 use super::frame::{Decoder, Malformed, Operation};
-use crate::config::{self, NatsAuth, NatsTls};
+use crate::config::TlsError;
 use crate::nats::Nats;
+use crate::nats::sign_in::{SignIn, SignInError};
 
 /// The limit for connecting to one address, including TLS and the handshake. It is the same as in the client.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,18 +51,19 @@ pub enum ConnectError {
     Refused(String, String),
     #[error("{0} is not a NATS server: {1}")]
     Foreign(String, String),
-    #[error("setting up TLS for NATS failed: {0}")]
-    Tls(String),
-    #[error("signing in to NATS failed: {0}")]
-    Credentials(String),
+    #[error("{0:?} is not a name that a certificate may have")]
+    Name(String),
+    #[error("setting up TLS for NATS failed (`nats.tls`)")]
+    Tls(#[from] TlsError),
+    #[error("signing in to NATS failed")]
+    SignIn(#[from] SignInError),
 }
 
 /// Connects to the first server that accepts, starting with those that have given the client no trouble.
 pub(super) async fn connect(nats: &Nats) -> Result<Ready, ConnectError> {
-    let config = &nats.config;
     let mut last = None;
     for server in servers(nats).await {
-        match connect_to(&server, config).await {
+        match connect_to(&server, nats).await {
             Ok(ready) => return Ok(ready),
             Err(error) => {
                 debug!(
@@ -92,7 +91,7 @@ async fn servers(nats: &Nats) -> Vec<String> {
 }
 
 /// Connects to the first of the server's addresses that accepts.
-async fn connect_to(server: &str, config: &config::Nats) -> Result<Ready, ConnectError> {
+async fn connect_to(server: &str, nats: &Nats) -> Result<Ready, ConnectError> {
     let url = Url::parse(server).map_err(|_| ConnectError::Address(server.to_owned()))?;
     let host = url.host_str().unwrap_or_default();
     // An IPv6 address is in brackets.
@@ -114,7 +113,7 @@ async fn connect_to(server: &str, config: &config::Nats) -> Result<Ready, Connec
                 host,
                 tls_required: url.scheme() == "tls",
             };
-            shake_hands(tcp, target, config).await
+            shake_hands(tcp, target, nats).await
         };
         match timeout(PATIENCE, connecting).await {
             Ok(Ok(ready)) => return Ok(ready),
@@ -168,7 +167,7 @@ struct Connect {
     auth: Auth,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
@@ -184,24 +183,42 @@ struct Auth {
     sig: Option<String>,
 }
 
-async fn shake_hands(tcp: TcpStream, target: Target<'_>, config: &config::Nats) -> Result<Ready, ConnectError> {
+impl From<SignIn> for Auth {
+    fn from(sign_in: SignIn) -> Self {
+        Self {
+            user: sign_in.user,
+            pass: sign_in.password,
+            auth_token: sign_in.token,
+            jwt: sign_in.jwt,
+            nkey: sign_in.nkey,
+            sig: sign_in.signature.map(|signature| URL_SAFE_NO_PAD.encode(signature)),
+        }
+    }
+}
+
+async fn encrypt(tcp: TcpStream, target: Target<'_>, nats: &Nats) -> Result<Socket, ConnectError> {
+    let name = ServerName::try_from(target.host.to_owned()).map_err(|_| ConnectError::Name(target.host.to_owned()))?;
+    let tls = TlsConnector::from(Arc::new(nats.config.tls.client_config()?));
+    let stream = tls.connect(name, tcp).await.map_err(|error| target.io(error))?;
+    Ok(Socket::Tls(Box::new(stream)))
+}
+
+async fn shake_hands(tcp: TcpStream, target: Target<'_>, nats: &Nats) -> Result<Ready, ConnectError> {
     tcp.set_nodelay(true).map_err(|error| target.io(error))?;
-    let mut plain = Shaking::new(Socket::Plain(tcp), target);
-    let info = match plain.next().await? {
+    let socket = match nats.config.tls_first {
+        true => encrypt(tcp, target, nats).await?,
+        false => Socket::Plain(tcp),
+    };
+    let mut first = Shaking::new(socket, target);
+    let info = match first.next().await? {
         Operation::Info(info) => serde_json::from_slice::<Info>(&info).map_err(|error| target.foreign(&error))?,
         Operation::Error(error) => return Err(ConnectError::Refused(target.name.to_owned(), error)),
         other => return Err(target.foreign(&format!("it sent {other:?} first"))),
     };
     let tls_required = info.tls_required || target.tls_required;
-    let mut shaking = match plain.socket {
-        Socket::Plain(tcp) if tls_required => {
-            let name =
-                ServerName::try_from(target.host.to_owned()).map_err(|error| ConnectError::Tls(error.to_string()))?;
-            let tls = TlsConnector::from(Arc::new(tls(&config.tls)?));
-            let stream = tls.connect(name, tcp).await.map_err(|error| target.io(error))?;
-            Shaking::new(Socket::Tls(Box::new(stream)), target)
-        }
-        _ => plain,
+    let mut shaking = match first.socket {
+        Socket::Plain(tcp) if tls_required => Shaking::new(encrypt(tcp, target, nats).await?, target),
+        _ => first,
     };
     let connect = Connect {
         verbose: false,
@@ -214,7 +231,7 @@ async fn shake_hands(tcp: TcpStream, target: Target<'_>, config: &config::Nats) 
         echo: true,
         headers: true,
         no_responders: true,
-        auth: sign_in(&config.auth, &info.nonce)?,
+        auth: nats.credentials.sign_in(info.nonce.as_bytes())?.into(),
     };
     let connect = serde_json::to_string(&connect).map_err(|error| target.foreign(&error))?;
     let said = format!("CONNECT {connect}\r\nPING\r\n");
@@ -275,100 +292,6 @@ impl<'a> Shaking<'a> {
     }
 }
 
-fn sign_in(auth: &NatsAuth, nonce: &str) -> Result<Auth, ConnectError> {
-    let sign = |seed: &str| -> Result<(String, String), ConnectError> {
-        let failed = |error: nkeys::error::Error| ConnectError::Credentials(error.to_string());
-        let pair = nkeys::KeyPair::from_seed(seed).map_err(failed)?;
-        let signature = pair.sign(nonce.as_bytes()).map_err(failed)?;
-        Ok((pair.public_key(), URL_SAFE_NO_PAD.encode(signature)))
-    };
-    Ok(match auth {
-        NatsAuth::None => Auth::default(),
-        NatsAuth::User { user, password } => Auth {
-            user: Some(user.clone()),
-            pass: Some(password.expose().to_owned()),
-            ..Auth::default()
-        },
-        NatsAuth::Token(token) => Auth {
-            auth_token: Some(token.expose().to_owned()),
-            ..Auth::default()
-        },
-        NatsAuth::NKey(seed) => {
-            let (public, signature) = sign(seed.expose())?;
-            Auth {
-                nkey: Some(public),
-                sig: Some(signature),
-                ..Auth::default()
-            }
-        }
-        NatsAuth::Credentials(text) => {
-            let (jwt, seed) = in_credentials(text.expose()).ok_or_else(|| {
-                ConnectError::Credentials("the credentials do not contain a user's JWT and its seed".to_owned())
-            })?;
-            let (_, signature) = sign(seed)?;
-            Auth {
-                jwt: Some(jwt.to_owned()),
-                sig: Some(signature),
-                ..Auth::default()
-            }
-        }
-    })
-}
-
-/// Returns the JWT and the seed of a `.creds` file. Each is between two lines with dashes at both ends.
-fn in_credentials(text: &str) -> Option<(&str, &str)> {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let is_border = |line: &str| line.len() > 6 && line.starts_with("---") && line.ends_with("---");
-    let mut held = lines.windows(3).filter_map(|lines| match lines {
-        [before, held, after] if is_border(before) && is_border(after) && !held.is_empty() => Some(*held),
-        _ => None,
-    });
-    Some((held.next()?, held.next()?))
-}
-
-fn tls(config: &NatsTls) -> Result<ClientConfig, ConnectError> {
-    let failed = |error: &dyn std::fmt::Display| ConnectError::Tls(error.to_string());
-    let mut roots = RootCertStore::empty();
-    match &config.ca_file {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| failed(&error))?;
-            }
-        }
-        // The default is only used if no file was given: a user who names one wants no other.
-        None => {
-            let native = rustls_native_certs::load_native_certs();
-            if let (true, Some(error)) = (native.certs.is_empty(), native.errors.first()) {
-                return Err(failed(error));
-            }
-            roots.add_parsable_certificates(native.certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?
-        .with_root_certificates(roots);
-    match (&config.cert_file, &config.key_file) {
-        (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(&error))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| failed(&error))
-        }
-        _ => Ok(builder.with_no_client_auth()),
-    }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let failed = |error: rustls::pki_types::pem::Error| ConnectError::Tls(format!("{}: {error}", file.display()));
-    CertificateDer::pem_file_iter(file)
-        .map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)
-}
-
 /// TCP, with or without TLS.
 pub(super) enum Socket {
     Plain(TcpStream),
@@ -404,33 +327,5 @@ impl AsyncWrite for Socket {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Secret;
-
-    #[test]
-    fn credentials_are_what_nsc_writes() {
-        let text = "-----BEGIN NATS USER JWT-----\neyJ0.a-b_c.d\n------END NATS USER JWT------\n\n************************* IMPORTANT \
-                    *************************\nNKEYs are sensitive.\n\n-----BEGIN USER NKEY SEED-----\r\nSUAIO3\r\n------END USER NKEY \
-                    SEED------\n\n*************************************************************\n";
-        assert_eq!(in_credentials(text), Some(("eyJ0.a-b_c.d", "SUAIO3")));
-        assert_eq!(
-            in_credentials("-----BEGIN NATS USER JWT-----\na\n------END NATS USER JWT------\n"),
-            None
-        );
-    }
-
-    #[test]
-    fn a_nonce_is_signed_with_the_seed() {
-        let pair = nkeys::KeyPair::new_user();
-        let seed = pair.seed().unwrap();
-        let auth = sign_in(&NatsAuth::NKey(Secret::new(seed)), "nonce").unwrap();
-        assert_eq!(auth.nkey, Some(pair.public_key()));
-        let signature = URL_SAFE_NO_PAD.decode(auth.sig.unwrap()).unwrap();
-        pair.verify(b"nonce", &signature).unwrap();
     }
 }

@@ -20,11 +20,9 @@ pub enum Answer {
 }
 
 impl Fetch {
-    pub fn new(wire: Wire, stream: &str, consumer: &str) -> Self {
-        Self {
-            wire,
-            subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
-        }
+    /// Pulls with this subject: see [`Nats::pull_subject`](crate::nats::Nats::pull_subject).
+    pub fn new(wire: Wire, subject: String) -> Self {
+        Self { wire, subject }
     }
 
     /// Sends a pull with a JSON body.

@@ -10,16 +10,19 @@ mod status;
 mod tests;
 mod wire;
 
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use tonic::Request as Call;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{self, Channel, ClientTlsConfig};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Identity};
 
+use super::key::Key;
 use super::{Answer, CONNECT_TIMEOUT, ClientError, Request, chain};
 use crate::config;
 use crate::publish::replies;
@@ -46,7 +49,7 @@ pub(super) struct Endpoint {
     url: Url,
     server: transport::Endpoint,
     timeout: Duration,
-    authorization: Option<MetadataValue<Ascii>>,
+    key: Arc<Key>,
     connection: Mutex<Connection>,
     /// For requests that may break their connection.
     spare: Mutex<Connection>,
@@ -61,16 +64,7 @@ struct Connection {
 }
 
 impl Endpoint {
-    pub(super) fn new(config: &config::Centrifugo, url: &Url) -> Result<Self, ClientError> {
-        let authorization = match &config.api_key {
-            Some(key) => {
-                let mut value =
-                    MetadataValue::try_from(format!("apikey {}", key.expose())).map_err(|_| ClientError::Key)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
+    pub(super) fn new(config: &config::Centrifugo, url: &Url, key: Arc<Key>) -> Result<Self, ClientError> {
         let server = server(config, url)?;
         Ok(Self {
             url: url.clone(),
@@ -78,7 +72,7 @@ impl Endpoint {
             spare: Connection::first(&server),
             server,
             timeout: config.timeout,
-            authorization,
+            key,
         })
     }
 
@@ -90,7 +84,7 @@ impl Endpoint {
             spare: Connection::first(&self.server),
             server: self.server.clone(),
             timeout: self.timeout,
-            authorization: self.authorization.clone(),
+            key: Arc::clone(&self.key),
         }
     }
 
@@ -125,8 +119,9 @@ impl Endpoint {
             .await
             .map_err(|error| tonic::Status::from_error(error.into()))?;
         let mut call = Call::new(request.clone());
-        if let Some(authorization) = &self.authorization {
-            call.metadata_mut().insert("authorization", authorization.clone());
+        if let Some(authorization) = self.key.header("apikey ") {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization)]);
+            *call.metadata_mut() = MetadataMap::from_headers(headers);
         }
         let method = PathAndQuery::from_static(METHOD);
         let response = client.unary(call, method, wire::Batch::of(request)).await?;
@@ -174,9 +169,20 @@ fn server(config: &config::Centrifugo, url: &Url) -> Result<transport::Endpoint,
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(4 * WINDOW);
     if tls {
-        let roots = ClientTlsConfig::new().with_native_roots();
-        server.tls_config(roots).map_err(ClientError::Grpc)
+        server.tls_config(tls_config(&config.tls)?).map_err(ClientError::Grpc)
     } else {
         Ok(server)
     }
+}
+
+fn tls_config(tls: &config::Tls) -> Result<ClientTlsConfig, ClientError> {
+    let read = |file: &Path| std::fs::read(file).map_err(ClientError::File);
+    let mut settings = match &tls.ca_file {
+        Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file)?)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        settings = settings.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(settings)
 }

@@ -1,5 +1,6 @@
 //! One endpoint of Centrifugo's HTTP API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -7,7 +8,8 @@ use reqwest::{Response, StatusCode, Url, redirect};
 
 use super::super::{body, replies};
 use super::class::{Class, of_http};
-use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain};
+use super::key::Key;
+use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain, http_builder};
 use crate::config;
 
 /// Centrifugo closes an idle connection after 30 s. A request sent at that moment would fail.
@@ -22,12 +24,13 @@ const ANSWER_PER_CHANNEL: usize = 512;
 pub(super) struct Endpoint {
     client: reqwest::Client,
     url: Url,
+    key: Arc<Key>,
 }
 
 impl Endpoint {
-    pub(super) fn new(client: reqwest::Client, endpoint: &Url) -> Self {
+    pub(super) fn new(client: reqwest::Client, endpoint: &Url, key: Arc<Key>) -> Self {
         let url = batch_url(endpoint);
-        Self { client, url }
+        Self { client, url, key }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -36,21 +39,19 @@ impl Endpoint {
 
     /// `Err` says why the answer is ambiguous.
     pub(super) async fn send(&self, request: &Request) -> Result<Answer, String> {
-        let sent = self.client.post(self.url.clone()).body(body::write(request)).send();
-        let response = sent.await.map_err(|error| chain(&error.without_url()))?;
+        let mut call = self.client.post(self.url.clone()).body(body::write(request));
+        if let Some(key) = self.key.header("") {
+            call = call.header("X-API-Key", key);
+        }
+        let response = call.send().await.map_err(|error| chain(&error.without_url()))?;
         judge(response, &self.url, request).await
     }
 }
 
 /// One client is enough for all endpoints.
 pub(super) fn client(config: &config::Centrifugo) -> Result<reqwest::Client, ClientError> {
-    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    if let Some(key) = &config.api_key {
-        let mut key = HeaderValue::from_str(key.expose()).map_err(|_| ClientError::Key)?;
-        key.set_sensitive(true);
-        headers.insert("X-API-Key", key);
-    }
-    reqwest::Client::builder()
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    http_builder(config)?
         .default_headers(headers)
         .http1_only()
         .tcp_nodelay(true)

@@ -100,6 +100,7 @@ fn client(endpoints: &[&str]) -> Client {
         endpoints: endpoints.iter().map(|url| Url::parse(url).unwrap()).collect(),
         api_key: Some(Secret::new(KEY)),
         timeout: Duration::from_millis(300),
+        tls: config::Tls::default(),
     };
     Client::new(&config).unwrap()
 }

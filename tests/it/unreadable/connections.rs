@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use slipring::config::{Nats as Config, NatsAuth, NatsTls, Secret};
+use slipring::config::{Nats as Config, NatsAuth, Secret, Tls};
 use slipring::nats::{self, Nats, wire::Wire};
 use slipring_support::servers::NatsServer;
 
@@ -13,15 +13,11 @@ use super::super::world::SOON;
 const LIMIT: usize = 1 << 20;
 
 fn config(server: &NatsServer) -> Config {
-    Config {
-        servers: vec![server.url()],
-        auth: NatsAuth::None,
-        tls: NatsTls::default(),
-    }
+    Config::at([server.url()])
 }
 
 /// Checks that a message from the client arrives.
-async fn carries(nats: &Nats) -> Result<()> {
+pub async fn carries(nats: &Nats) -> Result<()> {
     let mut wire = Wire::open(nats, LIMIT).await?;
     let inbox = wire.subscribe();
     // Once it receives its own message, it is subscribed.
@@ -74,7 +70,7 @@ async fn every_way_to_sign_in_works() -> Result<()> {
             auth,
             ..config(&server)
         })
-        .await?;
+        .await;
         carries(&nats).await.with_context(|| settings)?;
     }
     Ok(())
@@ -96,7 +92,7 @@ async fn over_tls_with_a_certificate_of_its_own() -> Result<()> {
             clients.display()
         );
         let server = NatsServer::start_with(&tls).await?;
-        let tls = NatsTls {
+        let tls = Tls {
             ca_file: Some(tls_file("ca.pem")),
             cert_file: verify.then(|| own("client.pem")),
             key_file: verify.then(|| own("client.key")),
@@ -120,7 +116,7 @@ async fn an_end_is_told_with_its_cause() -> Result<()> {
         auth,
         ..config(&server)
     })
-    .await?;
+    .await;
     let mut wire = Wire::open(&nats, LIMIT).await?;
     // The requested messages will never come.
     wire.publish("secret", "reply", b"");
@@ -142,7 +138,7 @@ async fn an_end_is_told_with_its_cause() -> Result<()> {
 async fn what_waits_is_bounded() -> Result<()> {
     const MESSAGES: usize = 400;
     let server = NatsServer::start().await?;
-    let nats = nats::connect(&config(&server)).await?;
+    let nats = nats::connect(&config(&server)).await;
     let mut wire = Wire::open(&nats, 100_000).await?;
     let inbox = wire.subscribe();
     wire.publish(&format!("{inbox}.0"), "nobody", b"itself");
@@ -169,7 +165,7 @@ async fn another_server_does_as_well() -> Result<()> {
     let server = NatsServer::start().await?;
     let mut several = config(&server);
     several.servers.insert(0, "nats://127.0.0.1:1".to_owned());
-    let nats = nats::connect(&several).await?;
+    let nats = nats::connect(&several).await;
     for _ in 0..4 {
         carries(&nats).await?;
     }

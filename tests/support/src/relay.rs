@@ -203,6 +203,10 @@ impl Relay {
         &self.url
     }
 
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     pub fn sigterm(&mut self) -> Result<()> {
         self.process.signal(Signal::TERM)
     }

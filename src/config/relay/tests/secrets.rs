@@ -1,7 +1,5 @@
 //! Secrets: where they come from, and where they are never shown.
 
-use std::fs;
-
 use super::*;
 
 #[test]
@@ -147,7 +145,7 @@ fn one_way_to_authenticate_is_enough() {
         .to_string();
     assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
     /etc/slipring/slipring.toml:4:14: `nats.creds_file` and `nats.nkey_file` and `nats.token_file` are set together; only one way to authenticate can be used
-    /etc/slipring/slipring.toml:4:14: the credentials for NATS contain no user JWT; use a file written by `nsc generate creds`
+    /etc/slipring/slipring.toml:4:14: `nats.creds_file` names /etc/slipring/seed, which has no user JWT with its seed; use a file written by `nsc generate creds`
     "#);
     // The environment's way to authenticate replaces the file's.
     let env = [("SLIPRING_NATS__TOKEN".to_owned(), "t".to_owned())];

@@ -19,6 +19,7 @@ fn client(endpoints: &[&str], key: &str) -> Client {
         endpoints: endpoints.iter().map(|url| Url::parse(url).unwrap()).collect(),
         api_key: Some(Secret::new(key)),
         timeout: Duration::from_millis(300),
+        tls: config::Tls::default(),
     };
     Client::new(&config).unwrap()
 }
@@ -184,6 +185,7 @@ fn a_port_is_assumed_and_a_path_is_refused() {
             endpoints: Vec::new(),
             api_key: None,
             timeout: Duration::from_secs(1),
+            tls: config::Tls::default(),
         };
         server(&config, &Url::parse(url).unwrap()).map(|server| server.uri().to_string())
     };

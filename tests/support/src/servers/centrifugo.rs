@@ -27,6 +27,7 @@ pub struct Centrifugo {
     config: Value,
     dir: TempDir,
     http: reqwest::Client,
+    scheme: &'static str,
 }
 
 impl Centrifugo {
@@ -36,16 +37,31 @@ impl Centrifugo {
 
     /// Starts it after `edit` has changed its configuration, the JSON of its configuration file.
     pub async fn start_with(edit: impl FnOnce(&mut Value)) -> Result<Self> {
-        let mut server = Self::prepare(edit)?;
+        Self::prepare(edit)?.first_start().await
+    }
+
+    async fn first_start(mut self) -> Result<Self> {
         for _ in 1..PORTS_TRIED {
-            match server.restart().await {
+            match self.restart().await {
                 Err(error) if port_was_taken(&error) => {
-                    (server.port, server.grpc_port) = (candidate_port(), candidate_port());
+                    (self.port, self.grpc_port) = (candidate_port(), candidate_port());
                 }
-                result => return result.map(|()| server),
+                result => return result.map(|()| self),
             }
         }
-        server.restart().await.map(|()| server)
+        self.restart().await.map(|()| self)
+    }
+
+    /// Starts it with TLS for HTTP. `identity` is a certificate and its key in PEM form, for its clients. This process trusts
+    /// any certificate of a server.
+    pub async fn start_https(tls: Value, identity: &[u8]) -> Result<Self> {
+        let mut server = Self::prepare(|config| config["http_server"]["tls"] = tls)?;
+        server.http = reqwest::Client::builder()
+            .identity(reqwest::Identity::from_pem(identity)?)
+            .tls_danger_accept_invalid_certs(true)
+            .build()?;
+        server.scheme = "https";
+        server.first_start().await
     }
 
     /// Returns one that has a port and a key but does not run yet: `restart` starts it.
@@ -62,13 +78,15 @@ impl Centrifugo {
             config,
             dir,
             http: crate::http_client(),
+            scheme: "http",
         })
     }
 
     /// Starts it on the same ports with the same key. Stops it first if it runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        self.config["http_server"] = json!({ "address": "127.0.0.1", "port": self.port.to_string() });
+        self.config["http_server"]["address"] = "127.0.0.1".into();
+        self.config["http_server"]["port"] = self.port.to_string().into();
         self.config["grpc_api"]["port"] = self.grpc_port.into();
         let file = self.dir.path().join("config.json");
         std::fs::write(&file, self.config.to_string()).with_context(|| format!("writing {}", file.display()))?;
@@ -122,7 +140,7 @@ impl Centrifugo {
 
     /// Returns `http://127.0.0.1:PORT`, for the relay's `endpoints`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// Returns `grpc://127.0.0.1:PORT`, also for the relay's `endpoints`.

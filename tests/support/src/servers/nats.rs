@@ -58,6 +58,8 @@ pub struct NatsServer {
     config: String,
     /// The limits of JetStream.
     limits: String,
+    /// JetStream's domain, or none.
+    domain: Option<String>,
     dir: TempDir,
 }
 
@@ -82,7 +84,7 @@ impl NatsServer {
         Self::start_version_with(version, "").await
     }
 
-    async fn start_version_with(version: NatsVersion, config: &str) -> Result<Self> {
+    pub async fn start_version_with(version: NatsVersion, config: &str) -> Result<Self> {
         let server = Self::prepare(config)?;
         Self { version, ..server }.first_start().await
     }
@@ -157,6 +159,7 @@ impl NatsServer {
             port: candidate_port(),
             config: config.to_owned(),
             limits: String::new(),
+            domain: None,
             dir,
         })
     }
@@ -177,6 +180,17 @@ impl NatsServer {
             .await?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Restarts it with these lines in its configuration file, in place of those before.
+    pub async fn restart_with(&mut self, config: &str) -> Result<()> {
+        config.clone_into(&mut self.config);
+        self.restart().await
+    }
+
+    /// Puts JetStream into a domain, from the next start on.
+    pub fn set_domain(&mut self, domain: &str) {
+        self.domain = Some(domain.to_owned());
     }
 
     /// Stops it gracefully. Does nothing if it does not run.
@@ -255,9 +269,13 @@ impl NatsServer {
 
     fn configuration(&self) -> String {
         let store = self.store();
+        let domain = self.domain.iter().map(|domain| format!(", domain: {domain}"));
         format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?}, limits {{ {} }} }}\n{}\n",
-            self.port, self.limits, self.config
+            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?}, limits {{ {} }}{} }}\n{}\n",
+            self.port,
+            self.limits,
+            domain.collect::<String>(),
+            self.config
         )
     }
 }

@@ -1,0 +1,255 @@
+//! `slipring check --permissions`: prints which subjects a user of NATS must be allowed, in the form of NATS' own
+//! configuration. It asks no server. The tests in `tests/it/permissions.rs` run the relay and the commands with exactly
+//! this block.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::bail;
+use clap::ValueEnum;
+
+use super::modules;
+use crate::config::{Config, ModuleConfig, Nats};
+use crate::dead_letter::SUBJECT_PREFIX;
+
+/// Whose permissions to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum User {
+    /// The user of `slipring run`
+    Relay,
+    /// A user for the other commands: they read streams and dead letters, and run on a person's machine
+    People,
+}
+
+/// The subjects that a user may publish to.
+#[derive(Debug, Default)]
+struct Block {
+    allow: Vec<Group>,
+    deny: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// A comment above the subjects.
+    title: String,
+    /// Subjects and what each is for.
+    subjects: Vec<(String, &'static str)>,
+}
+
+/// Returns the block for `user`. Modules without a usable `.toml` are an error, because their subjects are unknown.
+pub fn print(config: &Config, user: User) -> anyhow::Result<String> {
+    let (modules, bad) = modules::settings(&config.modules.dir)?;
+    if !bad.is_empty() {
+        bail!(
+            "the permissions of some modules are unknown, correct their .toml first:\n{}",
+            bad.join("\n")
+        );
+    }
+    let mut block = match user {
+        User::Relay => relay(config, &modules),
+        User::People => people(config, &modules),
+    };
+    block.add_local_subjects(&config.nats.api_prefix);
+    Ok(block.render(user, &config.nats.inbox_prefix))
+}
+
+/// What `slipring run` needs.
+fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
+    let (api, mut block) = (config.nats.api_prefix.as_str(), Block::default());
+    for (name, module) in modules {
+        let (stream, consumer) = (&module.stream, &module.consumer);
+        let of_consumer = |what: &str| format!("{api}.CONSUMER.{what}.{stream}.{consumer}");
+        // The server compares this subject with the filter in the request. A consumer with no filter or several has
+        // none in the subject.
+        let create = match module.subjects.as_slice() {
+            [one] => format!("{}.{one}", of_consumer("CREATE")),
+            _ => of_consumer("CREATE"),
+        };
+        let mut subjects = vec![
+            (format!("{api}.STREAM.INFO.{stream}"), "looks the stream up"),
+            (of_consumer("INFO"), "looks the consumer up"),
+            (
+                create,
+                "creates the consumer, and updates it when the .toml changes; before nats-server 2.14 also at each start",
+            ),
+            (of_consumer("MSG.NEXT"), "asks for messages"),
+            (
+                of_consumer("RESET"),
+                "starts after the last ack; nats-server 2.14 and later",
+            ),
+        ];
+        if config.standby.is_some() {
+            subjects.push((
+                of_consumer("UNPIN"),
+                "lets another relay take over at once; only with [standby], nats-server 2.14.3 and later",
+            ));
+        }
+        subjects.push((format!("$JS.ACK.{stream}.{consumer}.>"), "acknowledges messages"));
+        subjects.push((
+            format!("$JS.ACK.*.*.{stream}.{consumer}.>"),
+            "the same with domain and account; nats-server 2.15 and later with the feature flag js_ack_fc_v2",
+        ));
+        block.allow(format!("The module `{name}`"), subjects);
+    }
+    let dead_letters = &config.dead_letters.stream;
+    let mut subjects = vec![
+        (
+            format!("{api}.STREAM.INFO.{dead_letters}"),
+            "looks the stream of dead letters up",
+        ),
+        (
+            format!("{api}.STREAM.CREATE.{dead_letters}"),
+            "creates it; not needed once it exists",
+        ),
+    ];
+    subjects.extend(stores(modules));
+    block.allow("Messages that cannot be published".to_owned(), subjects);
+    block
+}
+
+/// What the commands need together.
+fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
+    let (api, mut block) = (config.nats.api_prefix.as_str(), Block::default());
+    block.allow(
+        "`check --online`".to_owned(),
+        vec![
+            (
+                format!("{api}.INFO"),
+                "asks for the account's limits; without it they are not checked",
+            ),
+            (
+                format!("{api}.STREAM.NAMES"),
+                "names the streams that exist when one is missing; not needed",
+            ),
+        ],
+    );
+    let mut streams: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for module in modules.values() {
+        streams.entry(&module.stream).or_default().push(&module.consumer);
+    }
+    for (stream, consumers) in &streams {
+        let title = format!("`try --stream`, `diff`, `record`, `dev` and `check --online` on the stream {stream}");
+        block.allow(title, reads(api, stream));
+        let of_relay = |what: &str| {
+            let subject = |consumer: &&str| format!("{api}.CONSUMER.{what}.{stream}.{consumer}");
+            consumers.iter().map(subject).collect::<Vec<_>>()
+        };
+        let take = of_relay("MSG.NEXT")
+            .into_iter()
+            .map(|subject| (subject, "would take messages from the relay"));
+        let delete = of_relay("DELETE")
+            .into_iter()
+            .map(|subject| (subject, "would delete the relay's consumer"));
+        block.deny(
+            format!("The relay's consumers of {stream}"),
+            take.chain(delete).collect(),
+        );
+    }
+    let dead_letters = config.dead_letters.stream.as_str();
+    if !streams.contains_key(dead_letters) {
+        block.allow("`dead-letters`".to_owned(), reads(api, dead_letters));
+    }
+    let mut subjects = vec![
+        (
+            format!("{api}.STREAM.MSG.DELETE.{dead_letters}"),
+            "removes letters that were replayed, or that nobody wants",
+        ),
+        (
+            format!("{api}.STREAM.CREATE.{dead_letters}"),
+            "creates the stream of dead letters; not needed once it exists",
+        ),
+    ];
+    subjects.extend(stores(modules));
+    block.allow("`dead-letters replay` and `dead-letters remove`".to_owned(), subjects);
+    block
+}
+
+/// What it takes to read a stream through a temporary consumer.
+fn reads(api: &str, stream: &str) -> Vec<(String, &'static str)> {
+    vec![
+        (format!("{api}.STREAM.INFO.{stream}"), "looks the stream up"),
+        (
+            format!("{api}.CONSUMER.CREATE.{stream}"),
+            "creates a temporary consumer",
+        ),
+        (format!("{api}.CONSUMER.INFO.{stream}.*"), "looks consumers up"),
+        (format!("{api}.CONSUMER.MSG.NEXT.{stream}.*"), "asks for messages"),
+        (
+            format!("{api}.CONSUMER.DELETE.{stream}.*"),
+            "deletes the temporary consumer",
+        ),
+        (format!("{api}.STREAM.MSG.GET.{stream}"), "reads one message"),
+    ]
+}
+
+fn stores(modules: &BTreeMap<String, ModuleConfig>) -> impl Iterator<Item = (String, &'static str)> {
+    modules
+        .keys()
+        .map(|name| (format!("{SUBJECT_PREFIX}.{name}"), "stores a dead letter"))
+}
+
+impl Block {
+    fn allow(&mut self, title: String, subjects: Vec<(String, &'static str)>) {
+        // Modules that share a stream share some subjects.
+        let is_new = |(subject, _): &(String, _)| !self.allow.iter().any(|group| group.has(subject));
+        let subjects = subjects.into_iter().filter(is_new).collect();
+        self.allow.push(Group { title, subjects });
+    }
+
+    fn deny(&mut self, title: String, subjects: Vec<(String, &'static str)>) {
+        self.deny.push(Group { title, subjects });
+    }
+
+    /// A server that has the domain itself takes `$JS.hub.API` for `$JS.API` before it looks at the permissions. One that
+    /// is behind a leaf node does not. The relay may be connected to either.
+    fn add_local_subjects(&mut self, api: &str) {
+        let is_domain = |api: &str| api.strip_prefix("$JS.")?.strip_suffix(".API").map(drop);
+        if is_domain(api).is_none() {
+            return;
+        }
+        for group in self.allow.iter_mut().chain(&mut self.deny) {
+            let local = group.subjects.iter().filter_map(|(subject, _)| {
+                let rest = subject.strip_prefix(api)?;
+                let why = "the same, for a server that has this domain itself";
+                Some((format!("{}{rest}", Nats::API_PREFIX), why))
+            });
+            let local: Vec<_> = local.collect();
+            group.subjects.extend(local);
+        }
+    }
+
+    fn render(&self, user: User, inbox: &str) -> String {
+        let whose = match user {
+            User::Relay => "the user of `slipring run`",
+            User::People => "a user for the other commands",
+        };
+        let mut text = format!(
+            "# What {whose} needs, for NATS' configuration. Printed by `slipring check --permissions`.\n\
+             permissions {{\n  publish {{\n"
+        );
+        for (key, groups) in [("allow", &self.allow), ("deny", &self.deny)] {
+            if groups.is_empty() {
+                continue;
+            }
+            let _ = writeln!(text, "    {key}: [");
+            for group in groups {
+                let _ = writeln!(text, "      # {}", group.title);
+                for (subject, why) in &group.subjects {
+                    let _ = writeln!(text, "      {subject:?}  # {why}");
+                }
+            }
+            text.push_str("    ]\n");
+        }
+        let _ = write!(
+            text,
+            "  }}\n  subscribe {{\n    allow: [\n      \"{inbox}.>\"  # replies and deliveries\n    ]\n  }}\n}}\n"
+        );
+        text
+    }
+}
+
+impl Group {
+    fn has(&self, subject: &str) -> bool {
+        self.subjects.iter().any(|(known, _)| known == subject)
+    }
+}

@@ -1,0 +1,79 @@
+//! The API key, which may be replaced while the relay runs.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use reqwest::header::HeaderValue;
+use tracing::{info, warn};
+
+use super::ClientError;
+use crate::config::Secret;
+
+/// The key as its file held it when it was last read.
+#[derive(Debug)]
+pub(super) struct Key {
+    newest: Mutex<Newest>,
+}
+
+#[derive(Debug)]
+struct Newest {
+    secret: Option<Secret>,
+    /// The last error of reading it, so that it is logged once.
+    error: Option<String>,
+}
+
+impl Key {
+    pub(super) fn new(secret: Option<Secret>) -> Result<Self, ClientError> {
+        if secret.as_ref().is_some_and(|secret| header("", secret).is_none()) {
+            return Err(ClientError::Key);
+        }
+        let newest = Newest { secret, error: None };
+        Ok(Self {
+            newest: Mutex::new(newest),
+        })
+    }
+
+    /// Returns the value of a header that consists of `before` and the key.
+    pub(super) fn header(&self, before: &str) -> Option<HeaderValue> {
+        header(before, self.newest().secret.as_ref()?)
+    }
+
+    /// Reads the key's file again. Returns true if it holds another key now. An unusable file changes nothing.
+    pub(super) fn read_again(&self) -> bool {
+        let mut newest = self.newest();
+        let Some(secret) = &newest.secret else {
+            return false;
+        };
+        let again = secret.read_again().and_then(|again| match header("", &again) {
+            Some(_) => Ok(again),
+            None => Err(ClientError::Key.to_string()),
+        });
+        match again {
+            Ok(again) => {
+                let is_new = again != *secret;
+                newest.secret = Some(again);
+                newest.error = None;
+                if is_new {
+                    info!("`centrifugo.api_key_file` has another key, using it from now on");
+                }
+                is_new
+            }
+            Err(error) => {
+                if newest.error.as_ref() != Some(&error) {
+                    warn!(error, "keeping the API key as it was (`centrifugo.api_key_file`)");
+                    newest.error = Some(error);
+                }
+                false
+            }
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn header(before: &str, secret: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{before}{}", secret.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

@@ -1,0 +1,255 @@
+//! `slipring check --permissions`: the relay and the commands run with exactly the permissions that it prints, on every
+//! version of nats-server, and the server reports no violation.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use slipring_support::eventually;
+use slipring_support::guests;
+use slipring_support::relay::Home;
+use slipring_support::servers::{Centrifugo, NatsServer, NatsVersion};
+
+use super::commands::{exits, stderr, stdout};
+use super::numbers::{CHANNEL, counts, number_on, numbers, settled, shows, state};
+use super::world::{SOON, World, know_unruly, unruly_toml};
+
+const STREAM: &str = "UNRULY";
+const CONSUMER: &str = "slipring-unruly";
+const DEAD_LETTERS: &str = "SLIPRING_DEAD_LETTERS";
+
+const STANDBY: &str = "[standby]\nenabled = true\nttl = \"4s\"";
+
+const FILTER: &str = "subjects = [\"unruly.*\"]";
+
+/// From 2.15 on, a server may deliver with longer subjects for acks.
+const LONG_ACKS: &str = "feature_flags { js_ack_fc_v2: true }";
+
+fn permissions(home: &Home, user: &str) -> Result<String> {
+    let output = home.command(["check", "--permissions", "--user", user]).output()?;
+    exits(&output, 0)?;
+    Ok(stdout(&output))
+}
+
+/// Starts servers. The test itself may do everything. The relay is the user `slipring` and a person the user
+/// `people`, each with the permissions for the module `unruly`, with these `settings`.
+async fn world(version: NatsVersion, server: &str, settings: &str, toml: &str) -> Result<World> {
+    let centrifugo = Centrifugo::start_with(know_unruly).await?;
+    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+    let nats = NatsServer::start_version(version).await?;
+    let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
+    world.home.configure_more(settings)?;
+    world.add_unruly(toml)?;
+    let config = server_config(server, &world)?;
+    serve(&mut world, &config).await?;
+    Ok(world)
+}
+
+fn server_config(server: &str, world: &World) -> Result<String> {
+    let [relay, people] = ["relay", "people"].map(|user| permissions(&world.home, user));
+    Ok(format!(
+        "{server}\nno_auth_user: test\nauthorization {{ users: [\n{{ user: test, password: test }}\n{{ user: slipring, password: \
+         secret\n{} }}\n{{ user: people, password: secret\n{} }} ] }}",
+        relay?, people?
+    ))
+}
+
+async fn serve(world: &mut World, config: &str) -> Result<()> {
+    world.nats.restart_with(config).await?;
+    world.jetstream = world.nats.jetstream().await?;
+    world.home.env("SLIPRING_NATS__USER", "slipring");
+    world.home.env("SLIPRING_NATS__PASSWORD", "secret");
+    world.stream(STREAM, &["unruly.>"]).await?;
+    Ok(())
+}
+
+fn no_violation(world: &World) -> Result<()> {
+    let log = world.nats.log();
+    let violations: Vec<&String> = log.iter().filter(|line| line.contains("iolation")).collect();
+    ensure!(violations.is_empty(), "{violations:#?}");
+    Ok(())
+}
+
+/// Publishes, makes a dead letter, restarts, swaps with another filter, and ends, with unacknowledged messages on the
+/// way.
+async fn works(world: &World) -> Result<()> {
+    world.publish(numbers(1..=100)).await?;
+    let mut relay = world.run().await?;
+    shows(&world.centrifugo, CHANNEL, 1..=100).await?;
+    world.publish([("unruly.error", "")]).await?;
+    eventually(SOON, "a dead letter", async || {
+        let stream = world.jetstream.get_stream(DEAD_LETTERS).await?;
+        ensure!(stream.cached_info().state.messages == 1);
+        Ok(())
+    })
+    .await?;
+    settled(world, STREAM, CONSUMER).await?;
+    // It does not finish its work.
+    world.publish(numbers(101..=2000)).await?;
+    relay.kill();
+    let relay = world.run().await?;
+    settled(world, STREAM, CONSUMER).await?;
+    world
+        .home
+        .configure_module("unruly", &toml("[settings]\nmark = \"new\""))?;
+    counts(&relay, "unruly", "swaps", 1).await?;
+    world.publish([number_on("unruly:new", 7)]).await?;
+    shows(&world.centrifugo, "unruly:new", [7]).await?;
+    settled(world, STREAM, CONSUMER).await?;
+    ensure!(!relay.logged("iolation"), "{:#?}", relay.log());
+    no_violation(world)
+}
+
+fn toml(more: &str) -> String {
+    unruly_toml(&format!("{FILTER}\n{more}"))
+}
+
+async fn works_on(version: NatsVersion, server: &str) -> Result<()> {
+    works(&world(version, server, "", FILTER).await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_needs_no_more_than_is_printed_on_2_10() -> Result<()> {
+    works_on(NatsVersion::V2_10, "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_needs_no_more_than_is_printed_on_2_12() -> Result<()> {
+    works_on(NatsVersion::V2_12, "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_needs_no_more_than_is_printed_on_2_15() -> Result<()> {
+    works_on(NatsVersion::V2_15, "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_needs_no_more_than_is_printed_for_long_ack_subjects() -> Result<()> {
+    works_on(NatsVersion::V2_15, LONG_ACKS).await
+}
+
+/// Also: a consumer without a filter, and one with several, have other subjects.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_need_no_more_than_is_printed() -> Result<()> {
+    for (server, subjects) in [("", ""), (LONG_ACKS, "subjects = [\"unruly.ok\", \"unruly.error\"]")] {
+        let world = world(NatsVersion::V2_15, server, STANDBY, subjects).await?;
+        world.publish(numbers(1..=50)).await?;
+        let mut first = world.run().await?;
+        state(&first, "unruly", "running").await?;
+        let second = world.run().await?;
+        state(&second, "unruly", "standby").await?;
+        ensure!(first.stop(SOON).await?.success());
+        world.publish(numbers(51..=60)).await?;
+        state(&second, "unruly", "running").await?;
+        shows(&world.centrifugo, CHANNEL, 1..=60).await?;
+        settled(&world, STREAM, CONSUMER).await?;
+        ensure!(!first.logged("cannot give up the pin"), "{:#?}", first.log());
+        no_violation(&world)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_need_no_more_than_is_printed() -> Result<()> {
+    for version in [NatsVersion::V2_10, NatsVersion::V2_15] {
+        let mut world = world(version, "", "", "").await?;
+        let mut relay = world.run().await?;
+        let rejected = |number: u64| ("unruly.error", number.to_string());
+        world.publish(numbers(1..=20).chain((1..=3).map(rejected))).await?;
+        eventually(SOON, "dead letters", async || {
+            let stream = world.jetstream.get_stream(DEAD_LETTERS).await?;
+            ensure!(stream.cached_info().state.messages == 3);
+            Ok(())
+        })
+        .await?;
+        settled(&world, STREAM, CONSUMER).await?;
+        relay.stop(SOON).await?;
+        world.home.env("SLIPRING_NATS__USER", "people");
+        // With this setting, the module accepts the letters.
+        world
+            .home
+            .configure_module("unruly", &unruly_toml("[settings]\nwish = \"ok\""))?;
+        let old = world.home.path().join("old.wasm");
+        std::fs::copy(guests::component("unruly")?, &old)?;
+        let run = |arguments: &[&str]| -> Result<String> {
+            let output = world.home.command(arguments.iter().copied()).output()?;
+            ensure!(
+                output.status.success(),
+                "{version}, {arguments:?}: {}{}",
+                stdout(&output),
+                stderr(&output)
+            );
+            Ok(stdout(&output))
+        };
+        let said = run(&["check", "--online"])?;
+        ensure!(!said.contains("$JS.API.INFO"), "{said}");
+        let wasm = "modules/unruly.wasm";
+        run(&["try", "--stream", STREAM, "--last", "5", wasm])?;
+        run(&["try", "--stream", STREAM, "--seq", "3", wasm])?;
+        run(&["diff", "old.wasm", wasm, "--stream", STREAM, "--last", "10"])?;
+        run(&["record", "--stream", STREAM, "--last", "5", "--into", "cases", wasm])?;
+        ensure!(run(&["dead-letters", "list"])?.contains("unruly"));
+        run(&["dead-letters", "show", "1"])?;
+        run(&["dead-letters", "remove", "1"])?;
+        run(&["dead-letters", "replay", "--module", "unruly"])?;
+        let stream = world.jetstream.get_stream(DEAD_LETTERS).await?;
+        ensure!(stream.cached_info().state.messages == 0, "the rest is replayed");
+        let missing = world
+            .home
+            .command(["try", "--stream", "NONE", "--last", "5", wasm])
+            .output()?;
+        ensure!(!missing.status.success());
+        let log = world.nats.log();
+        let violations: Vec<&String> = log
+            .iter()
+            .filter(|line| line.contains("iolation") && !line.contains("STREAM.INFO.NONE"))
+            .collect();
+        ensure!(violations.is_empty(), "{version}: {violations:#?}");
+    }
+    Ok(())
+}
+
+/// With JetStream in a domain, and an inbox of its own, which no other user can read.
+#[tokio::test(flavor = "multi_thread")]
+async fn prefixes_are_in_the_permissions() -> Result<()> {
+    let mut nats = NatsServer::start().await?;
+    nats.set_domain("hub");
+    let centrifugo = Centrifugo::start_with(know_unruly).await?;
+    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+    let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
+    world.home.env("SLIPRING_NATS__DOMAIN", "hub");
+    world.home.env("SLIPRING_NATS__INBOX_PREFIX", "_INBOX_relay.a");
+    world.add_unruly(FILTER)?;
+    let config = server_config("", &world)?;
+    ensure!(
+        config.contains("$JS.hub.API.STREAM.INFO") && config.contains("_INBOX_relay.a.>"),
+        "{config}"
+    );
+    serve(&mut world, &config).await?;
+    works(&world).await
+}
+
+/// The relay's own user may not ask for the account's limits, which the relay does not need.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_is_good_with_the_permissions_of_the_relay() -> Result<()> {
+    let world = world(NatsVersion::V2_15, "", "", "").await?;
+    let output = world.home.command(["check", "--online", "--json"]).output()?;
+    exits(&output, 0)?;
+    let report: Value = serde_json::from_str(&stdout(&output))?;
+    let servers = report["servers"].as_array().context("a list")?;
+    let note = servers
+        .iter()
+        .find(|finding| finding["note"] == true)
+        .context("a note")?;
+    ensure!(
+        note["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("no reply to `$JS.API.INFO`")),
+        "{note}"
+    );
+    // This also shows that the other tests would see a violation.
+    ensure!(
+        no_violation(&world).is_err_and(|error| error.to_string().contains("$JS.API.INFO")),
+        "{:#?}",
+        world.nats.log()
+    );
+    Ok(())
+}
