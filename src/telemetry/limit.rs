@@ -72,7 +72,9 @@ impl Limiter {
         let mut hasher = DefaultHasher::new();
         fields.module.hash(&mut hasher);
         let place = hasher.finish();
-        fields.reason.hash(&mut hasher);
+        if !fields.reason.is_empty() {
+            fields.reason.hash(&mut hasher);
+        }
         let kind = hasher.finish();
         self.takes(now, burst, callsite, kind, fields)
             && (burst >= REASONS || kind == place || self.takes(now, REASONS, callsite, place, fields))

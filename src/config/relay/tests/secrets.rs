@@ -45,7 +45,7 @@ fn secrets_come_from_the_environment_too() {
 
     let config = with_env("nats.creds_file = '/dev/null'", &[("SLIPRING_NATS__TOKEN", "t")]);
     assert_snapshot!(config.unwrap_err(), @r#"
-    slipring.toml:1:19: `nats.creds_file` names /dev/null, which is empty
+    slipring.toml:1:19: `nats.creds_file` names /dev/null, which cannot be read: the file is empty
     "#);
 }
 
@@ -58,7 +58,7 @@ fn unreadable_secrets_are_named() {
     let problems = parse_config(&file, text, NO_ENV).unwrap_err().to_string();
     assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
     /etc/slipring/slipring.toml:2:14: `nats.creds_file` names no file below /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
-    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which is empty
+    /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which cannot be read: the file is empty
     /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names no file below /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
     "#);
 }
@@ -66,12 +66,15 @@ fn unreadable_secrets_are_named() {
 /// Whatever a person puts where the name of a file belongs, no error repeats it.
 #[test]
 fn a_secret_in_place_of_its_file_is_not_shown() {
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 15] = [
         "admin.read_token_file",
         "admin.tls.cert_file",
         "admin.tls.key_file",
         "admin.token_file",
         "centrifugo.api_key_file",
+        "centrifugo.tls.ca_file",
+        "centrifugo.tls.cert_file",
+        "centrifugo.tls.key_file",
         "nats.creds_file",
         "nats.nkey_file",
         "nats.password_file",
