@@ -869,14 +869,14 @@ mod tests {
             board
                 .metrics
                 .encode(Format::OpenMetrics)
-                .contains("slipring_halted{module=\"orders\"} 1.0\n")
+                .contains("slipring_halted{module=\"orders\"} 1\n")
         );
         orders.set_state(State::Running, None);
         assert!(
             board
                 .metrics
                 .encode(Format::OpenMetrics)
-                .contains("slipring_halted{module=\"orders\"} 0.0\n")
+                .contains("slipring_halted{module=\"orders\"} 0\n")
         );
     }
 }

@@ -487,8 +487,12 @@ impl Page<'_, '_> {
     ) -> fmt::Result {
         let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
         for (module, metrics) in self.modules {
-            if let Some(value) = of(metrics) {
-                ConstGauge::new(value).encode(family.encode_family(&[("module", module.as_str())])?)?;
+            let Some(value) = of(metrics) else { continue };
+            let labels = [("module", module.as_str())];
+            let encoder = family.encode_family(&labels)?;
+            match value.fract() == 0.0 {
+                true => ConstGauge::new(value as i64).encode(encoder)?,
+                false => ConstGauge::new(value).encode(encoder)?,
             }
         }
         Ok(())

@@ -37,13 +37,15 @@ const RECORDING: &str = "recording.md";
 /// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference`
 /// the keys, `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths,
 /// `source::fitness` the table of `streams.md`.
-const NOT_TYPED: [&str; 14] = [
+const NOT_TYPED: [&str; 16] = [
     "README.md",
     RECORDING,
+    "operating/connecting.md",
     "operating/deploying.md",
     "operating/grpc.md",
     "operating/health.md",
     "operating/loading.md",
+    "operating/permissions.md",
     "operating/running.md",
     "operating/standby.md",
     "reference/crate.md",

@@ -398,7 +398,7 @@ async fn diff_takes_messages_of_a_file_and_names_its_bad_lines() -> Result<()> {
     ensure!(stdout(&output).starts_with("1 message compared"), "{}", stdout(&output));
 
     for (arguments, code, said) in [
-        (&["old.wasm", "new.wasm"][..], 2, "there are no messages to compare on"),
+        (&["old.wasm", "new.wasm"][..], 2, "there are no messages to compare"),
         (
             &["old.wasm", "new.wasm", "--cases", "no.jsonl"],
             1,
