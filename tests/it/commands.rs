@@ -305,8 +305,8 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
     ensure!(stderr(&nobody).contains("no relay answers at"), "{}", stderr(&nobody));
 
     // The server is asked for the backlog now and then.
-    let is_known = |status: &Value| !module(status, "unruly")["lag_messages"].is_null();
-    relay.status_when(SOON, "the lag", is_known).await?;
+    let is_known = |status: &Value| !module(status, "unruly")["backlog"].is_null();
+    relay.status_when(SOON, "the backlog", is_known).await?;
     let metrics = relay.metrics().await?;
     let families: Vec<&str> = metrics
         .lines()
