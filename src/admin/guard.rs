@@ -80,14 +80,14 @@ pub(super) fn seal(response: &mut Response) {
 
 impl Guard {
     fn admit(&self, demand: Demand, request: &Request) -> Result<Granted, Refusal> {
-        let host = origin::host(request, &self.hosts);
-        origin::same_origin(request, host.as_ref().ok())?;
-        let without = match host {
-            Ok(_) => self.tokens.without(),
-            // A page of another site may be reading the answer.
-            Err(_) if demand.any_host => Access::Open,
+        let host = match origin::host(request, &self.hosts) {
+            Ok(host) => Some(host),
+            Err(_) if demand.any_host => None,
             Err(refusal) => return Err(refusal),
         };
+        origin::same_origin(request, host.as_ref())?;
+        // Under a foreign name, a page of another site may be reading the answer.
+        let without = host.map_or(Access::Open, |_| self.tokens.without());
         let nothing = Granted {
             access: without,
             token: "none",

@@ -205,6 +205,10 @@ async fn pages_of_other_sites_get_nothing() {
         ("[::1]:1", &["Origin: http://[0::1]:1"], 200),
         ("localhost", &["Sec-Fetch-Site: same-origin"], 200),
         ("localhost", &["Sec-Fetch-Site: none"], 200),
+        // What a page sends whose own name leads here (DNS rebinding): the name is what is wrong.
+        ("evil.example", &["Origin: http://evil.example"], 421),
+        ("evil.example", &["Sec-Fetch-Site: same-origin"], 421),
+        ("evil.example", &["Origin: http://localhost"], 421),
         ("localhost:8787", &["Origin: http://localhost:3000"], 403),
         ("localhost:8787", &["Origin: http://127.0.0.1:8787"], 403),
         ("localhost:8787", &["Origin: https://localhost"], 403),
