@@ -27,3 +27,19 @@ impl PartialEq for Load {
 }
 
 impl Eq for Load {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_of_one_file_differ_by_their_number() {
+        let load = |id: u64, sha256: &str| Load {
+            id: LoadId(id),
+            sha256: sha256.into(),
+        };
+        assert_eq!(load(1, "a"), load(1, "b"));
+        assert_ne!(load(1, "a"), load(2, "a"));
+        assert_eq!(LoadId(17).to_string(), "17");
+    }
+}

@@ -288,6 +288,122 @@ mod tests {
         }
     }
 
+    /// Each field has a size class of its own.
+    #[test]
+    fn the_size_of_a_message_is_the_sum_of_its_blocks() {
+        let unreadable = Unreadable {
+            reason: "r".repeat(200),
+            subject: Bytes::from(vec![0; 300]),
+            headers: Bytes::from(vec![0; 700]),
+        };
+        let message = Message {
+            headers: vec![("n".repeat(30), "v".repeat(50))],
+            unreadable: Some(Box::new(unreadable)),
+            ..Message::new("ORDERS", 1, "s".repeat(100), vec![0; 1_000])
+        };
+        let fixed = 768 + allocated(16 + size_of::<Message>());
+        let headers = allocated(size_of::<(String, String)>()) + 32 + 64;
+        let unreadable = allocated(size_of::<Unreadable>()) + 224 + 320 + 768;
+        assert_eq!(message.size(), fixed + 112 + 1_024 + headers + unreadable);
+        let plain = Message::new("ORDERS", 1, "s".repeat(100), vec![0; 1_000]);
+        assert_eq!(plain.size(), fixed + 112 + 1_024);
+    }
+
+    #[test]
+    fn the_size_of_a_publication_is_the_sum_of_its_blocks() {
+        let mut publication = Publication {
+            channels: vec!["c".repeat(40).into(), "d".repeat(90).into()],
+            body: Body::Binary(vec![0; 1_000]),
+            version: Some(7),
+            version_epoch: Some("e".repeat(150)),
+            tags: vec![("n".repeat(30), "v".repeat(50))],
+            idempotency_key: Some("k".repeat(230)),
+            delta: false,
+            skip_history: false,
+        };
+        let fixed = allocated(16 + size_of::<Publication>());
+        let channels = allocated(2 * size_of::<Arc<str>>()) + 64 + 112;
+        let tags = allocated(size_of::<(String, String)>()) + 32 + 64;
+        assert_eq!(publication.size(), fixed + channels + 1_024 + tags + 160 + 256);
+        publication.body = Body::Json(RawValue::from_string("1".repeat(200)).unwrap());
+        assert_eq!(publication.size(), fixed + channels + 224 + tags + 160 + 256);
+        (publication.version_epoch, publication.idempotency_key) = (None, None);
+        assert_eq!(publication.size(), fixed + channels + 224 + tags);
+    }
+
+    #[test]
+    fn the_size_of_a_rejection_has_its_reason() {
+        let rejection = Rejection {
+            stage: Stage::Transform,
+            code: "trap".into(),
+            channel: None,
+            reason: "r".repeat(200),
+        };
+        assert_eq!(rejection.size(), size_of::<Rejection>() + 224);
+    }
+
+    #[test]
+    fn a_body_has_the_length_of_its_bytes() {
+        let json = |text: &str| Body::Json(RawValue::from_string(text.to_owned()).unwrap());
+        for (body, length) in [
+            (Body::Binary(Vec::new()), 0),
+            (Body::Binary(vec![0; 3]), 3),
+            (json("{}"), 2),
+            (json("[1, 2]"), 6),
+        ] {
+            assert_eq!((body.len(), body.is_empty()), (length, length == 0));
+        }
+    }
+
+    #[test]
+    fn a_marker_says_what_it_marks() {
+        let marked = |header: &str, value: &str, payload: &str| {
+            let message = Message {
+                headers: vec![
+                    ("Other".to_owned(), "1".to_owned()),
+                    (header.to_owned(), value.to_owned()),
+                ],
+                ..Message::new("KV_A", 1, "$KV.A.b", payload.to_owned())
+            };
+            message.marker().map(|marker| marker.to_string())
+        };
+        for (header, value, told) in [
+            ("KV-Operation", "DEL", "a key was deleted (KV-Operation: DEL)"),
+            ("KV-Operation", "PURGE", "a key was purged (KV-Operation: PURGE)"),
+            (
+                "Nats-Marker-Reason",
+                "MaxAge",
+                "the last message of the subject expired (Nats-Marker-Reason: MaxAge)",
+            ),
+            (
+                "Nats-Marker-Reason",
+                "Purge",
+                "the subject was purged (Nats-Marker-Reason: Purge)",
+            ),
+            (
+                "Nats-Marker-Reason",
+                "Remove",
+                "the last message of the subject was removed (Nats-Marker-Reason: Remove)",
+            ),
+            (
+                "Nats-Marker-Reason",
+                "Dream",
+                "the subject has no message any more (Nats-Marker-Reason: Dream)",
+            ),
+        ] {
+            assert_eq!(marked(header, value, "").as_deref(), Some(told));
+            assert_eq!(marked(header, value, "1"), None, "a marker has no payload");
+        }
+        assert_eq!(marked("KV-Operation", "PUT", ""), None);
+    }
+
+    #[test]
+    fn the_words_and_limits_are_those_of_the_documentation() {
+        assert_eq!(Stage::Transform.to_string(), "transform");
+        assert_eq!(Stage::Publish.to_string(), "publish");
+        assert_eq!(MAX_VERSION, 9_007_199_254_740_992);
+    }
+
     #[test]
     fn a_message_counts_as_what_it_takes_and_not_as_its_letters() {
         let message = |headers| Message {

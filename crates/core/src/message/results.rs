@@ -236,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn they_say_what_was_confirmed_and_what_was_refused() {
+        for (known, any_confirmed, refused) in [
+            (r#"{"a":"+","b":"-","c":"-+-","d":"++"}"#, true, &["b", "c"][..]),
+            (r#"{"a":"-","b":"--"}"#, false, &["a", "b"]),
+            (r#"{"a":"+"}"#, true, &[]),
+            ("{}", false, &[]),
+        ] {
+            let results = results(known);
+            assert_eq!(results.any_confirmed(), any_confirmed, "{known}");
+            assert_eq!(results.refused().collect::<Vec<_>>(), refused, "{known}");
+            assert_eq!(results.channels(), known.matches(':').count(), "{known}");
+        }
+    }
+
+    #[test]
     fn what_was_confirmed_is_left_out() {
         let known = r#"{"a":"+","b":"-","c":"-+-"}"#;
         let now: &[&[&str]] = &[&["a", "b", "c"], &["c"], &["c", "new"]];

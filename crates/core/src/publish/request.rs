@@ -178,3 +178,53 @@ fn beside_channels(publication: &Publication) -> usize {
     let epoch = publication.version_epoch.as_ref().map_or(0, String::len);
     COMMAND_BYTES + tags + data + key + epoch
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn the_written_size_is_the_sum_of_its_parts() {
+        let mut publication = Publication {
+            channels: vec!["orders:1".into(), "orders:22".into()],
+            body: Body::Json(RawValue::from_string("1".repeat(500)).unwrap()),
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        };
+        let channels = 8 + 3 + 9 + 3;
+        assert_eq!(written_size(&publication), channels + 160 + 500);
+        publication.tags = vec![("name".to_owned(), "x".repeat(70)), ("n".to_owned(), "v".to_owned())];
+        assert_eq!(
+            written_size(&publication),
+            channels + 160 + 500 + (4 + 70 + 6) + (1 + 1 + 6)
+        );
+        publication.idempotency_key = Some("k".repeat(1_000));
+        publication.version_epoch = Some("e".repeat(40));
+        assert_eq!(written_size(&publication), channels + 160 + 500 + 80 + 8 + 1_000 + 40);
+        // Base64 makes four letters of three bytes.
+        publication.body = Body::Binary(vec![0; 31]);
+        assert_eq!(written_size(&publication), channels + 160 + 44 + 80 + 8 + 1_000 + 40);
+    }
+
+    #[test]
+    fn each_command_of_a_broadcast_to_very_many_repeats_the_rest() {
+        let publication = Publication {
+            channels: (0..1_000).map(|number| format!("c:{number:03}").into()).collect(),
+            body: Body::Binary(vec![0; 3]),
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        };
+        assert_eq!(longest_broadcast(&publication), 200);
+        assert_eq!(written_size(&publication), 1_000 * (5 + 3) + 5 * (160 + 4));
+    }
+}

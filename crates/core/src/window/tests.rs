@@ -103,6 +103,60 @@ fn publications_take_room_until_their_message_is_settled() {
 }
 
 #[test]
+fn what_publications_take_is_counted_apart() {
+    let mut window = Window::new(LIMITS);
+    assert!(window.is_empty());
+    let ticket = new(&mut window, 7);
+    let empty = window.bytes();
+    assert_eq!((window.len(), window.is_empty(), window.made()), (1, false, 0));
+    assert_eq!(window.room_message_bytes(), LIMITS.bytes - empty);
+    window.expect(ticket, 2, 1_000, any());
+    window.hold(ticket, 30);
+    assert_eq!((window.bytes(), window.made()), (empty + 1_030, 1_030));
+    assert_eq!(window.room_bytes(), LIMITS.bytes - empty - 1_030);
+    assert_eq!(window.room_message_bytes(), LIMITS.bytes - empty);
+    window.settle(ticket);
+    assert_eq!((window.len(), window.bytes(), window.made()), (0, 0, 0));
+    window.hold(ticket, 30);
+    assert_eq!(window.bytes(), 0, "it has left the window");
+}
+
+#[test]
+fn results_are_kept_if_there_is_more_to_tell_than_one_confirmation() {
+    let share = |number: u64, refused: &[&str]| Share {
+        number,
+        channels: vec!["a".into()],
+        refused: refused.iter().map(|&channel| channel.into()).collect(),
+    };
+    let kept = |publications: usize, shares: &[Share]| {
+        let mut window = Window::new(LIMITS);
+        let ticket = new(&mut window, 7);
+        window.expect(ticket, publications, 0, any());
+        for share in shares {
+            window.keep(ticket, share.clone());
+            window.conclude(ticket, Ok(()));
+        }
+        let results = window
+            .results(ticket)
+            .map(|results| serde_json::to_string(&results).unwrap());
+        window.settle(ticket);
+        assert!(window.results(ticket).is_none(), "a settled message has none");
+        results
+    };
+    assert_eq!(kept(1, &[]), None);
+    assert_eq!(kept(1, &[share(0, &[])]), None, "a single one that was confirmed");
+    assert_eq!(kept(1, &[share(0, &["a"])]).as_deref(), Some(r#"{"a":"-"}"#));
+    assert_eq!(kept(2, &[share(0, &[])]).as_deref(), Some(r#"{"a":"+"}"#));
+    // The last one is kept because of those before it.
+    let both = [share(0, &["a"]), share(1, &[])];
+    assert_eq!(kept(2, &both).as_deref(), Some(r#"{"a":"-+"}"#));
+    let mut window = Window::new(LIMITS);
+    let ticket = new(&mut window, 7);
+    window.keep(ticket, share(0, &["a"]));
+    assert!(window.results(ticket).is_none(), "nothing was made of it yet");
+}
+
+#[test]
 fn the_window_counts_from_the_floor() {
     let mut window = Window::new(Limits {
         messages: 4,
