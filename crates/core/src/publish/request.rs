@@ -213,6 +213,27 @@ mod tests {
     }
 
     #[test]
+    fn a_broadcast_of_much_data_is_repeated_less_often() {
+        let longest = |channels: usize, bytes: usize| {
+            longest_broadcast(&Publication {
+                channels: (0..channels).map(|number| number.to_string().into()).collect(),
+                body: Body::Json(RawValue::from_string("1".repeat(bytes)).unwrap()),
+                version: None,
+                version_epoch: None,
+                tags: Vec::new(),
+                idempotency_key: None,
+                delta: false,
+                skip_history: false,
+            })
+        };
+        assert_eq!(longest(10_000, 10), 200);
+        // 64 KiB each, so four more copies fit into 256 KiB.
+        assert_eq!(longest(10_000, (64 << 10) - COMMAND_BYTES), 2_000);
+        assert_eq!(longest(10_000, 1 << 20), 10_000, "once");
+        assert_eq!(longest(100, 1 << 20), 200, "one command anyway");
+    }
+
+    #[test]
     fn each_command_of_a_broadcast_to_very_many_repeats_the_rest() {
         let publication = Publication {
             channels: (0..1_000).map(|number| format!("c:{number:03}").into()).collect(),
