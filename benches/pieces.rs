@@ -190,14 +190,11 @@ impl Publications {
         let channel = &self.channels[self.next % self.channels.len()];
         self.next += 1;
         Publication {
-            channels: vec![Arc::from(channel.as_str())],
-            body: Body::Json(RawValue::from_string(ORDER.to_owned()).expect("an order is JSON")),
             version: Some(self.next as u64),
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
+            ..Publication::new(
+                vec![Arc::from(channel.as_str())],
+                Body::Json(RawValue::from_string(ORDER.to_owned()).expect("an order is JSON")),
+            )
         }
     }
 }

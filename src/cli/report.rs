@@ -197,16 +197,7 @@ mod tests {
             delta: true,
             skip_history: true,
         };
-        let plain = Publication {
-            channels: vec!["a".into()],
-            body: Body::Binary(vec![0, 255]),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        };
+        let plain = Publication::new(vec!["a".into()], Body::Binary(vec![0, 255]));
         assert_snapshot!(line(&Outcome::Publish(vec![full, plain])), @r#"
         {"line":1,"subject":"orders.1","outcome":"publish","publications":[{"channels":["a","b"],"data":{   "id": 1.50 },"version":7,"version_epoch":"e","tags":{"kind":"order"},"idempotency_key":"k","delta":true,"skip_history":true},{"channels":["a"],"binary_base64":"AP8="}]}
         "#);

@@ -128,16 +128,10 @@ mod tests {
     use crate::publish::RequestId;
 
     fn publication(json: &str) -> Publication {
-        Publication {
-            channels: vec![Arc::from("orders:1")],
-            body: Data::Json(RawValue::from_string(json.to_owned()).unwrap()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }
+        Publication::new(
+            vec![Arc::from("orders:1")],
+            Data::Json(RawValue::from_string(json.to_owned()).unwrap()),
+        )
     }
 
     fn written(publications: impl IntoIterator<Item = Publication>) -> String {

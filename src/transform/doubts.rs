@@ -96,16 +96,7 @@ mod tests {
     use super::*;
 
     fn publication(channels: &[&str], body: Body) -> Publication {
-        Publication {
-            channels: channels.iter().map(|&channel| channel.into()).collect(),
-            body,
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }
+        Publication::new(channels.iter().map(|&channel| channel.into()).collect(), body)
     }
 
     fn json(text: String) -> Body {

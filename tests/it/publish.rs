@@ -36,14 +36,11 @@ fn client(endpoints: &[&str], key: &str) -> Arc<Client> {
 
 fn publication(channels: &[String], body: Body) -> Publication {
     Publication {
-        channels: channels.iter().map(|channel| Arc::from(channel.as_str())).collect(),
-        body,
-        version: None,
-        version_epoch: None,
         tags: vec![("tag\"".to_owned(), "ü".to_owned())],
-        idempotency_key: None,
-        delta: false,
-        skip_history: false,
+        ..Publication::new(
+            channels.iter().map(|channel| Arc::from(channel.as_str())).collect(),
+            body,
+        )
     }
 }
 

@@ -109,7 +109,13 @@ async fn second_minute(relay: &Relay) -> Result<Vec<String>> {
 }
 
 async fn world() -> Result<World> {
-    let world = World::start().await?;
+    world_on(NatsServer::start().await?).await
+}
+
+async fn world_on(nats: NatsServer) -> Result<World> {
+    let centrifugo = Centrifugo::start_with(know_unruly).await?;
+    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+    let world = World::start_on(nats, centrifugo, &url, &key).await?;
     world.stream("UNRULY", &["unruly.>"]).await?;
     world.add_unruly("")?;
     Ok(world)
@@ -121,14 +127,9 @@ async fn world_that_denies(subject: &str) -> Result<World> {
         "no_auth_user: admin\nauthorization {{ users: [\n  {{ user: admin, password: a }}\n  {{ user: slipring, password: b, \
          permissions: {{ publish: {{ deny: [\"{subject}\"] }} }} }}\n] }}"
     );
-    let nats = NatsServer::start_with(&denied).await?;
-    let centrifugo = Centrifugo::start_with(know_unruly).await?;
-    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
-    let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
+    let mut world = world_on(NatsServer::start_with(&denied).await?).await?;
     world.home.env("SLIPRING_NATS__USER", "slipring");
     world.home.env("SLIPRING_NATS__PASSWORD", "b");
-    world.stream("UNRULY", &["unruly.>"]).await?;
-    world.add_unruly("")?;
     Ok(world)
 }
 
@@ -136,14 +137,10 @@ async fn world_that_denies(subject: &str) -> Result<World> {
 async fn world_behind_a_proxy() -> Result<(World, Proxy)> {
     let nats = NatsServer::start().await?;
     let proxy = Proxy::start(&nats.url()).await?;
-    let centrifugo = Centrifugo::start_with(know_unruly).await?;
-    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
-    let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
+    let mut world = world_on(nats).await?;
     world
         .home
         .env("SLIPRING_NATS__SERVERS", format!("nats://{}", proxy.address()));
-    world.stream("UNRULY", &["unruly.>"]).await?;
-    world.add_unruly("")?;
     Ok((world, proxy))
 }
 

@@ -174,6 +174,20 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Creates a publication without a version, tags or a key of its own, and with the channel's usual history.
+    pub fn new(channels: Vec<Arc<str>>, body: Body) -> Self {
+        Self {
+            channels,
+            body,
+            version: None,
+            version_epoch: None,
+            tags: Vec::new(),
+            idempotency_key: None,
+            delta: false,
+            skip_history: false,
+        }
+    }
+
     /// Returns the memory that the publication takes, in bytes, as the window counts it, without what the queues add.
     pub fn size(&self) -> usize {
         let channel = |channel: &Arc<str>| allocated(REFERENCE_COUNTS + channel.len());
@@ -312,14 +326,14 @@ mod tests {
     #[test]
     fn the_size_of_a_publication_is_the_sum_of_its_blocks() {
         let mut publication = Publication {
-            channels: vec!["c".repeat(40).into(), "d".repeat(90).into()],
-            body: Body::Binary(vec![0; 1_000]),
             version: Some(7),
             version_epoch: Some("e".repeat(150)),
             tags: vec![("n".repeat(30), "v".repeat(50))],
             idempotency_key: Some("k".repeat(230)),
-            delta: false,
-            skip_history: false,
+            ..Publication::new(
+                vec!["c".repeat(40).into(), "d".repeat(90).into()],
+                Body::Binary(vec![0; 1_000]),
+            )
         };
         let fixed = allocated(16 + size_of::<Publication>());
         let channels = allocated(2 * size_of::<Arc<str>>()) + 64 + 112;
@@ -425,14 +439,11 @@ mod tests {
     #[test]
     fn a_publication_counts_its_channels_and_tags() {
         let publication = |channels: usize, tags: usize| Publication {
-            channels: (0..channels).map(|number| Arc::from(number.to_string())).collect(),
-            body: Body::Binary(Vec::new()),
-            version: None,
-            version_epoch: None,
             tags: vec![("a".to_owned(), String::new()); tags],
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
+            ..Publication::new(
+                (0..channels).map(|number| Arc::from(number.to_string())).collect(),
+                Body::Binary(Vec::new()),
+            )
         };
         let one = publication(1, 0).size();
         assert!(one >= size_of::<Publication>(), "{one}");

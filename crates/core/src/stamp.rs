@@ -89,14 +89,8 @@ mod tests {
 
     fn publication(channel: &str) -> Publication {
         Publication {
-            channels: vec![channel.into()],
-            body: Body::Binary(Vec::new()),
             version: Some(3),
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
+            ..Publication::new(vec![channel.into()], Body::Binary(Vec::new()))
         }
     }
 

@@ -124,16 +124,7 @@ impl Part {
     }
 
     fn publication(&self, number: u64) -> Publication {
-        Publication {
-            channels: self.channels.clone(),
-            body: centrifugo::body(number, self.ill),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }
+        Publication::new(self.channels.clone(), centrifugo::body(number, self.ill))
     }
 }
 

@@ -213,16 +213,10 @@ mod tests {
     use crate::message::Stage;
 
     fn publication(channels: &[&str], json: &str) -> Publication {
-        Publication {
-            channels: channels.iter().map(|channel| (*channel).into()).collect(),
-            body: Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }
+        Publication::new(
+            channels.iter().map(|channel| (*channel).into()).collect(),
+            Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
+        )
     }
 
     fn rejected(code: &'static str, reason: &str) -> Outcome {

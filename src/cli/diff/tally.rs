@@ -93,16 +93,10 @@ pub mod tests {
     }
 
     pub fn published(channel: &str, json: &str) -> Outcome {
-        Outcome::Publish(vec![Publication {
-            channels: vec![channel.into()],
-            body: Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }])
+        Outcome::Publish(vec![Publication::new(
+            vec![channel.into()],
+            Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
+        )])
     }
 
     #[test]

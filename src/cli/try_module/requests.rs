@@ -41,14 +41,12 @@ mod tests {
 
     fn publication(channels: &[&str], version: u64, json: &str) -> Publication {
         Publication {
-            channels: channels.iter().map(|channel| (*channel).into()).collect(),
-            body: Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
             version: Some(version),
-            version_epoch: None,
-            tags: Vec::new(),
             idempotency_key: Some("key".to_owned()),
-            delta: false,
-            skip_history: false,
+            ..Publication::new(
+                channels.iter().map(|channel| (*channel).into()).collect(),
+                Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
+            )
         }
     }
 

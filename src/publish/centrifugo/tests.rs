@@ -106,16 +106,10 @@ fn client(endpoints: &[&str]) -> Client {
 }
 
 fn request() -> Request {
-    let publication = Publication {
-        channels: vec![Arc::from("any")],
-        body: Body::Json(RawValue::from_string("1".to_owned()).unwrap()),
-        version: None,
-        version_epoch: None,
-        tags: Vec::new(),
-        idempotency_key: None,
-        delta: false,
-        skip_history: false,
-    };
+    let publication = Publication::new(
+        vec![Arc::from("any")],
+        Body::Json(RawValue::from_string("1".to_owned()).unwrap()),
+    );
     Request::new(RequestId(0), vec![publication.into()], 0)
 }
 

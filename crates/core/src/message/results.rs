@@ -191,16 +191,10 @@ mod tests {
     }
 
     fn publication(channels: &[&str]) -> Publication {
-        Publication {
-            channels: channels.iter().map(|&channel| channel.into()).collect(),
-            body: Body::Binary(Vec::new()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }
+        Publication::new(
+            channels.iter().map(|&channel| channel.into()).collect(),
+            Body::Binary(Vec::new()),
+        )
     }
 
     /// Returns the remaining publications, each with its index and its remaining channels.

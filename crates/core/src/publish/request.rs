@@ -187,16 +187,10 @@ mod tests {
 
     #[test]
     fn the_written_size_is_the_sum_of_its_parts() {
-        let mut publication = Publication {
-            channels: vec!["orders:1".into(), "orders:22".into()],
-            body: Body::Json(RawValue::from_string("1".repeat(500)).unwrap()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        };
+        let mut publication = Publication::new(
+            vec!["orders:1".into(), "orders:22".into()],
+            Body::Json(RawValue::from_string("1".repeat(500)).unwrap()),
+        );
         let channels = 8 + 3 + 9 + 3;
         assert_eq!(written_size(&publication), channels + 160 + 500);
         publication.tags = vec![("name".to_owned(), "x".repeat(70)), ("n".to_owned(), "v".to_owned())];
@@ -215,16 +209,10 @@ mod tests {
     #[test]
     fn a_broadcast_of_much_data_is_repeated_less_often() {
         let longest = |channels: usize, bytes: usize| {
-            longest_broadcast(&Publication {
-                channels: (0..channels).map(|number| number.to_string().into()).collect(),
-                body: Body::Json(RawValue::from_string("1".repeat(bytes)).unwrap()),
-                version: None,
-                version_epoch: None,
-                tags: Vec::new(),
-                idempotency_key: None,
-                delta: false,
-                skip_history: false,
-            })
+            longest_broadcast(&Publication::new(
+                (0..channels).map(|number| number.to_string().into()).collect(),
+                Body::Json(RawValue::from_string("1".repeat(bytes)).unwrap()),
+            ))
         };
         assert_eq!(longest(10_000, 10), 200);
         // 64 KiB each, so four more copies fit into 256 KiB.
@@ -235,16 +223,10 @@ mod tests {
 
     #[test]
     fn each_command_of_a_broadcast_to_very_many_repeats_the_rest() {
-        let publication = Publication {
-            channels: (0..1_000).map(|number| format!("c:{number:03}").into()).collect(),
-            body: Body::Binary(vec![0; 3]),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        };
+        let publication = Publication::new(
+            (0..1_000).map(|number| format!("c:{number:03}").into()).collect(),
+            Body::Binary(vec![0; 3]),
+        );
         assert_eq!(longest_broadcast(&publication), 200);
         assert_eq!(written_size(&publication), 1_000 * (5 + 3) + 5 * (160 + 4));
     }

@@ -22,16 +22,7 @@ pub(super) fn publication(rng: &mut Rng, number: u64, cursed: bool) -> (Publicat
         0..2 => Some(Ill::Poisoned),
         _ => None,
     };
-    let publication = Publication {
-        channels,
-        body: centrifugo::body(number, ill),
-        version: None,
-        version_epoch: None,
-        tags: Vec::new(),
-        idempotency_key: None,
-        delta: false,
-        skip_history: false,
-    };
+    let publication = Publication::new(channels, centrifugo::body(number, ill));
     (publication, ill)
 }
 

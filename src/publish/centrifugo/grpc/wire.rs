@@ -255,16 +255,10 @@ mod tests {
     use crate::publish::{Answer, Position, Reply, RequestId, replies};
 
     fn publication(channels: &[&str], json: &str) -> Publication {
-        Publication {
-            channels: channels.iter().map(|channel| Arc::from(*channel)).collect(),
-            body: Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
-            version: None,
-            version_epoch: None,
-            tags: Vec::new(),
-            idempotency_key: None,
-            delta: false,
-            skip_history: false,
-        }
+        Publication::new(
+            channels.iter().map(|channel| Arc::from(*channel)).collect(),
+            Body::Json(RawValue::from_string(json.to_owned()).unwrap()),
+        )
     }
 
     /// Returns the commands as Centrifugo reads them.

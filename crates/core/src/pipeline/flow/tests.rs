@@ -107,16 +107,7 @@ fn who_yields_reports_nothing_as_in_progress() {
 }
 
 fn publication(channel: &str) -> Publication {
-    Publication {
-        channels: vec![channel.into()],
-        body: Body::Binary(Vec::new()),
-        version: None,
-        version_epoch: None,
-        tags: Vec::new(),
-        idempotency_key: None,
-        delta: false,
-        skip_history: false,
-    }
+    Publication::new(vec![channel.into()], Body::Binary(Vec::new()))
 }
 
 /// Delivers and transforms messages for a channel, with `pending` more behind them in the stream.

@@ -69,16 +69,7 @@ fn deliver(run: &mut Run<u64>, now: Now, sequence: u64) -> Ticket {
 }
 
 fn publish(run: &mut Run<u64>, now: Now, sequence: u64, channel: &str) {
-    let publication = Publication {
-        channels: vec![channel.into()],
-        body: Body::Binary(Vec::new()),
-        version: None,
-        version_epoch: None,
-        tags: Vec::new(),
-        idempotency_key: None,
-        delta: false,
-        skip_history: false,
-    };
+    let publication = Publication::new(vec![channel.into()], Body::Binary(Vec::new()));
     let ticket = deliver(run, now, sequence);
     let outcome = Outcome::Publish(vec![publication]);
     run.transformed(

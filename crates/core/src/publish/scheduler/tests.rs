@@ -40,16 +40,10 @@ fn bench_with(limits: Limits) -> Bench {
 }
 
 fn publication(channels: &str, body: String) -> Publication {
-    Publication {
-        channels: channels.split('+').map(Arc::from).collect(),
-        body: Body::Json(RawValue::from_string(body).unwrap()),
-        version: None,
-        version_epoch: None,
-        tags: Vec::new(),
-        idempotency_key: None,
-        delta: false,
-        skip_history: false,
-    }
+    Publication::new(
+        channels.split('+').map(Arc::from).collect(),
+        Body::Json(RawValue::from_string(body).unwrap()),
+    )
 }
 
 impl Bench {

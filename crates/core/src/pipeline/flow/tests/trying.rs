@@ -50,16 +50,10 @@ fn run(
             }
             for (sequence, _) in came {
                 let channel = format!("{}:{}", NAMESPACES[messages[sequence as usize - 1]], sequence % 2);
-                let publication = Publication {
-                    channels: vec![channel.as_str().into()],
-                    body: Body::Binary(sequence.to_le_bytes().to_vec()),
-                    version: None,
-                    version_epoch: None,
-                    tags: Vec::new(),
-                    idempotency_key: None,
-                    delta: false,
-                    skip_history: false,
-                };
+                let publication = Publication::new(
+                    vec![channel.as_str().into()],
+                    Body::Binary(sequence.to_le_bytes().to_vec()),
+                );
                 let transformed = Transformed {
                     ticket: deliver(&mut flow, sequence),
                     outcome: Outcome::Publish(vec![publication]),
