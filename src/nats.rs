@@ -265,10 +265,13 @@ impl Shared {
                 self.failed(error, None);
             }
             Event::ServerError(ServerError::Other(error)) if self.denials.record(error, Instant::now()) => {
-                warn!(
-                    error,
-                    "NATS denies this user a permission; `slipring check --permissions` lists what is needed"
-                );
+                // The health of the relay tells it, with the module.
+                if !self.logs {
+                    warn!(
+                        error,
+                        "NATS denies this user a permission; `slipring check --permissions` lists what is needed"
+                    );
+                }
             }
             Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
                 warn!(%event, "the NATS client reported a problem")

@@ -162,9 +162,13 @@ async fn ready_module(
 ) -> Response {
     match served.board.findings_of(&name) {
         Some(findings) => readiness(findings, &granted),
+        // Only those who may read learn which modules there are.
+        None if granted.access < Access::Read => (StatusCode::SERVICE_UNAVAILABLE, NOT_READY).into_response(),
         None => (StatusCode::NOT_FOUND, format!("There is no module `{name}`.\n")).into_response(),
     }
 }
+
+const NOT_READY: &str = "not ready; a request with a token shows the reasons\n";
 
 fn readiness(findings: Vec<Finding>, granted: &Granted) -> Response {
     let (obstacles, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_obstacle);
@@ -175,7 +179,7 @@ fn readiness(findings: Vec<Finding>, granted: &Granted) -> Response {
     if granted.access < Access::Read {
         let text = match obstacles.is_empty() {
             true => "ready\n",
-            false => "not ready; a request with a token shows the reasons\n",
+            false => NOT_READY,
         };
         return (status, text).into_response();
     }

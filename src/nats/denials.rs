@@ -74,7 +74,10 @@ impl Denied {
         let (subject, _) = quoted.split_once('"')?;
         Some(Self {
             action,
-            subject: general(subject),
+            subject: match action {
+                Action::Publish => general(subject),
+                Action::Subscribe => inbox(subject),
+            },
         })
     }
 
@@ -94,8 +97,6 @@ fn general(subject: &str) -> String {
         ["$JS", "ACK", ..] if tokens.len() <= 9 => 4,
         // $JS.ACK.DOMAIN.ACCOUNT.STREAM.CONSUMER and more (`js_ack_fc_v2`).
         ["$JS", "ACK", ..] => 6,
-        // An inbox has a random part.
-        [inbox, ..] if inbox.starts_with("_INBOX") => 1,
         // $JS.API.CONSUMER.CREATE.STREAM.CONSUMER and the filter.
         _ => {
             let create = tokens.windows(2).position(|pair| pair == ["CONSUMER", "CREATE"]);
@@ -106,6 +107,13 @@ fn general(subject: &str) -> String {
         Some(start) if kept < tokens.len() => format!("{}.>", start.join(".")),
         _ => subject.to_owned(),
     }
+}
+
+/// Returns the wildcard for inboxes, which are all that the relay subscribes to. The last two parts differ: `a.b` of
+/// `_INBOX.a.b`.
+fn inbox(subject: &str) -> String {
+    let prefix = subject.rsplitn(3, '.').nth(2);
+    prefix.map_or_else(|| subject.to_owned(), |prefix| format!("{prefix}.>"))
 }
 
 fn starts_ignoring_case(text: &str, start: &str) -> bool {
@@ -154,6 +162,10 @@ mod tests {
         check(
             "Permissions Violation for Subscription to \"_INBOX.abc.*\" using queue \"q\"",
             Some((Action::Subscribe, "_INBOX.>")),
+        );
+        check(
+            "Permissions Violation for Subscription to \"RELAY.one.abc.*\"",
+            Some((Action::Subscribe, "RELAY.one.>")),
         );
         check("Permissions Violation for Publish to slipring.dead.orders", None);
         check("Permissions Violation for Dancing to \"a\"", None);

@@ -20,6 +20,11 @@ pub(super) async fn inspect(nats: Nats, assignments: watch::Receiver<Assignment>
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if !nats.link.borrow().connected {
+            // That is trouble of its own, and of all modules.
+            board.not_asked();
+            continue;
+        }
         let config = assignments.borrow().config.clone();
         let answer = source::inspect(&nats, &config.stream, &config.consumer).await;
         let now = Instant::now();

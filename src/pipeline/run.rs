@@ -149,7 +149,7 @@ pub(super) async fn run(
         given: false,
         complaint: None,
     };
-    board.letters_given_up();
+    board.no_run();
     board.loaded(run.assignment.module.sha256());
     board.set_source(&config.stream, &config.consumer);
     let mut tick = tokio::time::interval(TICK);
@@ -164,7 +164,9 @@ pub(super) async fn run(
     let trying = run.run.trying();
     // This comes first, so the workers make nothing more.
     drop(outcomes);
-    (run.end().await, trying)
+    let ended = run.end().await;
+    board.no_run();
+    (ended, trying)
 }
 
 /// Returns the number of threads for the module. More threads than cores would only take time from each other.
@@ -222,6 +224,8 @@ impl Run<'_> {
                     module = self.board.name(),
                     "standing by until this relay may read from the consumer"
                 );
+                // What was in the way is over. If it comes again, it is told again.
+                self.complaint = None;
                 let reason = "another relay is reading, or no message has arrived yet";
                 self.board.set_state(State::Standby, Some(reason.to_owned()));
             }
@@ -367,11 +371,13 @@ impl Run<'_> {
         if exact {
             self.board.metrics().missed(messages);
             error!(
+                target: "slipring::losses",
                 module,
                 stream, first, last, messages, "the stream's limits removed messages before they could be read"
             );
         } else {
             warn!(
+                target: "slipring::losses",
                 module,
                 stream,
                 first,
@@ -500,7 +506,7 @@ impl Run<'_> {
     fn tick(&mut self) {
         let now = clock::now();
         self.run.tick(now);
-        let settled_through = self.run.window().resume_at().map(|next| next - 1);
+        let settled_through = self.run.window().settled_through();
         let given = std::mem::take(&mut self.given);
         say::gauges(self.board, now.instant, self.run.gauges(now), settled_through, given);
         self.board.metrics().in_flight(self.requests.len());
@@ -524,7 +530,7 @@ impl Run<'_> {
         self.run.renew(Instant::now(), reason);
     }
 
-    async fn end(self) -> Ended {
+    async fn end(mut self) -> Ended {
         // This is logged first, because the acks may take some time.
         if let Some((messages, first, last)) = self.run.window().unsettled() {
             warn!(
@@ -536,6 +542,8 @@ impl Run<'_> {
                  sequences"
             );
         }
+        // Whatever is still being stored reports nothing after this.
+        self.dead_letters.shutdown().await;
         self.acks.flush().await;
         if self.run.releases() {
             self.intake.release().await;

@@ -104,10 +104,14 @@ impl Client {
         // The constructor checks that there is at least one.
         let endpoint = &self.endpoints[request.endpoint() % self.endpoints.len()];
         let url = endpoint.url();
+        let sent_with = self.key.generation();
         let mut answer = endpoint.send(request).await;
-        // Somebody may have replaced the key. Nothing was executed.
-        if matches!(answer, Ok(Answer::Denied { .. })) && self.key.read_again() {
-            answer = endpoint.send(request).await;
+        if matches!(answer, Ok(Answer::Denied { .. })) {
+            self.key.read_again();
+            // Somebody has replaced the key, maybe before this request was denied. Nothing was executed.
+            if self.key.generation() != sent_with {
+                answer = endpoint.send(request).await;
+            }
         }
         match answer {
             Ok(Answer::Refused { reason, .. }) if request.is_empty() => Answer::Denied {

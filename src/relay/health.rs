@@ -97,7 +97,8 @@ fn sentence(denied: &Denied, dead_letters: &str) -> String {
 /// What was found when, to log only changes and reminders.
 #[derive(Debug, Default)]
 struct Diary {
-    known: BTreeMap<(Kind, Option<String>), Known>,
+    /// By kind and module, and for a missing permission by its text: each is trouble of its own.
+    known: BTreeMap<(Kind, Option<String>, Option<String>), Known>,
 }
 
 #[derive(Debug)]
@@ -121,7 +122,8 @@ impl Diary {
     fn note(&mut self, now: Instant, findings: Vec<Finding>) -> Vec<Entry> {
         let mut entries = Vec::new();
         for finding in findings {
-            let key = (finding.kind, finding.module.clone());
+            let text = (finding.kind == Kind::Permission).then(|| finding.text.clone());
+            let key = (finding.kind, finding.module.clone(), text);
             let Some(known) = self.known.get_mut(&key) else {
                 let is_told = !finding.kind.is_logged_elsewhere();
                 if is_told {
@@ -244,6 +246,23 @@ mod tests {
         let text = sentence(&denied("$JS.ACK.ORDERS.slipring-orders.>"), "DEAD");
         insta::assert_snapshot!(text, @"lacks a permission: NATS does not let this user publish to `$JS.ACK.ORDERS.slipring-orders.>`, so nothing is acknowledged. Allow it in NATS' configuration; `slipring check --permissions` prints all that is needed");
         assert!(sentence(&denied("$JS.API.STREAM.CREATE.DEAD"), "DEAD").contains("dead letters are not stored"));
+    }
+
+    #[test]
+    fn each_missing_permission_is_logged() {
+        let now = Instant::now();
+        let missing = |subject: &str| Finding::of_module(Kind::Permission, "orders", format!("lacks {subject}"));
+        let mut diary = Diary::default();
+        assert_eq!(diary.note(now, vec![missing("a")]), [Entry::Begins(missing("a"))]);
+        assert_eq!(
+            diary.note(now, vec![missing("a"), missing("b")]),
+            [Entry::Begins(missing("b"))]
+        );
+        let later = now + OVER;
+        assert_eq!(
+            diary.note(later, vec![missing("b")]),
+            [Entry::Over(missing("a"), Duration::ZERO)]
+        );
     }
 
     #[test]

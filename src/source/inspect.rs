@@ -20,7 +20,7 @@ pub struct ConsumerState {
     pub pending: u64,
     /// Messages that were delivered and not acknowledged.
     pub ack_pending: u64,
-    /// The number of the newest delivery. A reset begins again at 0.
+    /// The stream sequence of the newest delivery.
     pub delivered: u64,
     /// The stream sequence up to which everything is acknowledged.
     pub ack_floor: u64,
@@ -65,7 +65,7 @@ fn state(info: &Info) -> ConsumerState {
     ConsumerState {
         pending: info.num_pending,
         ack_pending: info.num_ack_pending as u64,
-        delivered: info.delivered.consumer_sequence,
+        delivered: info.delivered.stream_sequence,
         ack_floor: info.ack_floor.stream_sequence,
         paused_for: info.paused.then(|| info.pause_remaining.unwrap_or_default()),
     }

@@ -252,6 +252,9 @@ impl ModuleBoard {
         if facts.state != state {
             facts.state = state;
             facts.since = now();
+            if state == State::Running {
+                self.metrics.progress().may_move(Instant::now());
+            }
         }
         facts.reason = reason;
     }
@@ -310,6 +313,11 @@ impl ModuleBoard {
         self.metrics.progress().unanswered(now, why);
     }
 
+    /// The server was not asked, because there is no connection.
+    pub fn not_asked(&self) {
+        self.metrics.progress().not_asked();
+    }
+
     /// There is no consumer whose state the server could tell.
     pub fn no_consumer(&self) {
         self.metrics.progress().absent();
@@ -333,9 +341,12 @@ impl ModuleBoard {
         self.facts().unstored.remove(&sequence);
     }
 
-    /// Nobody tries any more to store the module's dead letters. Their messages come again.
-    pub fn letters_given_up(&self) {
-        self.facts().unstored.clear();
+    /// No run of the pipeline publishes or stores anything now, so what one could not do is no trouble any more. Its
+    /// messages come again.
+    pub fn no_run(&self) {
+        let mut facts = self.facts();
+        facts.unstored.clear();
+        facts.trouble = None;
     }
 
     pub fn set_at_work(&self, at_work: AtWork) {
@@ -344,7 +355,11 @@ impl ModuleBoard {
 
     /// Sets why this pipeline cannot publish anything (a wrong key, no reply), or `None` once it can again.
     pub fn set_trouble(&self, trouble: Option<String>) {
-        self.facts().trouble = trouble;
+        let mut facts = self.facts();
+        if facts.trouble.is_some() && trouble.is_none() {
+            self.metrics.progress().may_move(Instant::now());
+        }
+        facts.trouble = trouble;
     }
 
     fn status(&self) -> ModuleStatus {

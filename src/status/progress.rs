@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use slipring_core::read::ACK_WAIT;
+
 /// What the server says about a consumer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Consumer {
@@ -10,7 +12,7 @@ pub struct Consumer {
     pub pending: u64,
     /// Messages that were delivered and not acknowledged.
     pub ack_pending: u64,
-    /// The number of the newest delivery.
+    /// The stream sequence of the newest delivery.
     pub delivered: u64,
     /// The stream sequence up to which everything is acknowledged.
     pub ack_floor: u64,
@@ -37,8 +39,8 @@ const CURRENT: Duration = Duration::from_secs(20);
 /// How long messages may wait, while neither a delivery nor the ack floor moves.
 pub const STALL: Duration = Duration::from_secs(30);
 
-/// How long the ack floor may stay behind what was acked. After a lost ack JetStream delivers again within 60 s.
-const ACKS_LATE: Duration = Duration::from_secs(40);
+/// How long the ack floor may stay behind what was acked. After a lost ack JetStream delivers again, and it is acked again.
+const ACKS_LATE: Duration = Duration::from_secs(ACK_WAIT.as_secs() + 2 * INTERVAL.as_secs());
 
 /// How long the server may be silent.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -49,6 +51,8 @@ pub struct Progress {
     answer: Option<(Instant, Consumer)>,
     /// When messages were first seen waiting, or when something moved last. `None` while nothing waits.
     still_since: Option<Instant>,
+    /// The newest message that was delivered while the ack floor did not go back. A redelivery is no progress.
+    newest: u64,
     /// Since when the server has not answered, and why.
     silent: Option<(Instant, String)>,
     /// A stream sequence up to which everything is settled and acked, and since when the ack floor is below it.
@@ -66,9 +70,13 @@ impl Progress {
     pub fn answered(&mut self, now: Instant, consumer: Consumer) {
         self.silent = None;
         let waiting = consumer.pending + consumer.ack_pending > 0 && consumer.paused_for.is_none();
-        let moved = self
-            .answer
-            .is_none_or(|(_, before)| (before.delivered, before.ack_floor) != (consumer.delivered, consumer.ack_floor));
+        let floor = self.answer.map(|(_, before)| before.ack_floor);
+        let is_another = floor.is_none_or(|floor| consumer.ack_floor < floor);
+        let moved = is_another || floor < Some(consumer.ack_floor) || consumer.delivered > self.newest;
+        self.newest = match is_another {
+            true => consumer.delivered,
+            false => self.newest.max(consumer.delivered),
+        };
         if !waiting {
             self.still_since = None;
         } else if moved || self.still_since.is_none() {
@@ -90,6 +98,17 @@ impl Progress {
         if self.behind.is_none() && floor < settled {
             self.behind = Some((now, settled));
         }
+    }
+
+    /// From now on the pipeline can move again. What waited until then is no stall.
+    pub fn may_move(&mut self, now: Instant) {
+        self.still_since = self.still_since.map(|_| now);
+        self.behind = self.behind.map(|(_, sequence)| (now, sequence));
+    }
+
+    /// The server was not asked.
+    pub fn not_asked(&mut self) {
+        self.silent = None;
     }
 
     /// The server has not answered, or its answer was an error.
@@ -117,6 +136,13 @@ impl Progress {
     pub fn consumer(&self, now: Instant) -> Option<Consumer> {
         let (at, consumer) = self.answer?;
         (now.saturating_duration_since(at) < CURRENT).then_some(consumer)
+    }
+
+    /// Returns how long the consumer stays paused, if it is.
+    pub fn paused(&self, now: Instant) -> Option<Duration> {
+        let (at, _) = self.answer?;
+        let paused_for = self.consumer(now)?.paused_for?;
+        Some(paused_for.saturating_sub(now.saturating_duration_since(at)))
     }
 
     /// Returns `None` if nobody knows.

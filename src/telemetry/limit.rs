@@ -28,8 +28,9 @@ const MAX_KINDS: usize = 2_048;
 /// The longest part of a message that a summary repeats, in characters.
 const MAX_TEXT: usize = 100;
 
-/// Lines of this target have a limit of their own.
-const GUEST: &str = "slipring::guest";
+/// Lines that are never left out: a module's own, which have a limit of their own, what clients did, and messages that
+/// were lost. Nothing else tells those.
+const ALWAYS: [&str; 3] = ["slipring::guest", "slipring::audit", "slipring::losses"];
 
 /// Lets the first lines of each kind through. A clone is the same limiter.
 #[derive(Debug, Clone, Default)]
@@ -76,8 +77,24 @@ impl Limiter {
             fields.reason.hash(&mut hasher);
         }
         let kind = hasher.finish();
-        self.takes(now, burst, callsite, kind, fields)
-            && (burst >= REASONS || kind == place || self.takes(now, REASONS, callsite, place, fields))
+        if kind == place {
+            return self.takes(now, burst, callsite, place, fields);
+        }
+        // A place that may log nothing remembers no more reasons.
+        if self.is_exhausted(now, callsite, place) {
+            return self.takes(now, REASONS, callsite, place, fields);
+        }
+        self.takes(now, burst, callsite, kind, fields) && self.takes(now, REASONS, callsite, place, fields)
+    }
+
+    fn is_exhausted(&self, now: Instant, callsite: &Identifier, hash: u64) -> bool {
+        let kind = Kind {
+            callsite: callsite.clone(),
+            hash,
+        };
+        let kinds = self.lock();
+        let seen = kinds.get(&kind);
+        seen.is_some_and(|seen| seen.left == 0 && now.saturating_duration_since(seen.refilled) < INTERVAL)
     }
 
     fn takes(&self, now: Instant, burst: u32, callsite: &Identifier, hash: u64, fields: &Fields) -> bool {
@@ -150,7 +167,7 @@ impl<S: Subscriber> Filter<S> for Limiter {
             // Whoever asks for these wants to see all.
             _ => return true,
         };
-        if metadata.target() == GUEST {
+        if ALWAYS.contains(&metadata.target()) {
             return true;
         }
         let mut fields = Fields::default();
@@ -187,6 +204,8 @@ impl Visit for Fields {
             "module" => self.module = Some(value.to_owned()),
             "message" => value.clone_into(&mut self.text),
             "error" | "reason" | "trouble" => self.add_reason(value),
+            // Where a task panicked, with the numbers of the line.
+            "location" => self.reason.push_str(value),
             _ => {}
         }
     }
@@ -200,6 +219,7 @@ impl Visit for Fields {
             "module" => self.module = Some(format!("{value:?}")),
             "message" => self.text = format!("{value:?}"),
             "error" | "reason" | "trouble" => self.add_reason(&format!("{value:?}")),
+            "location" => self.reason.push_str(&format!("{value:?}")),
             _ => {}
         }
     }

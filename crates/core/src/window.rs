@@ -386,6 +386,12 @@ impl<R: Clone> Window<R> {
         }
     }
 
+    /// Returns the stream sequence of the newest message that left the window. Everything delivered up to it is settled, and
+    /// its acks went out or will when it is redelivered. `None` if no message has left.
+    pub fn settled_through(&self) -> Option<u64> {
+        Some(self.settled_through.sequence).filter(|sequence| *sequence > 0)
+    }
+
     /// Returns the number of unsettled stream sequences, the first and the last.
     pub fn unsettled(&self) -> Option<(usize, u64, u64)> {
         let mut open = self

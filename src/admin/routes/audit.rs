@@ -38,6 +38,7 @@ impl<'a> Audit<'a> {
             Verb::Retry => "retry",
         };
         info!(
+            target: "slipring::audit",
             command,
             module = self.module,
             client = %self.client.0,

@@ -17,6 +17,8 @@ pub(super) struct Key {
 #[derive(Debug)]
 struct Newest {
     secret: Option<Secret>,
+    /// How often the key has changed.
+    generation: u64,
     /// The last error of reading it, so that it is logged once.
     error: Option<String>,
 }
@@ -26,7 +28,11 @@ impl Key {
         if secret.as_ref().is_some_and(|secret| header("", secret).is_none()) {
             return Err(ClientError::Key);
         }
-        let newest = Newest { secret, error: None };
+        let newest = Newest {
+            secret,
+            generation: 0,
+            error: None,
+        };
         Ok(Self {
             newest: Mutex::new(newest),
         })
@@ -37,11 +43,16 @@ impl Key {
         header(before, self.newest().secret.as_ref()?)
     }
 
-    /// Reads the key's file again. Returns true if it holds another key now. An unusable file changes nothing.
-    pub(super) fn read_again(&self) -> bool {
+    /// Returns a number that changes with the key.
+    pub(super) fn generation(&self) -> u64 {
+        self.newest().generation
+    }
+
+    /// Reads the key's file again. An unusable file changes nothing.
+    pub(super) fn read_again(&self) {
         let mut newest = self.newest();
         let Some(secret) = &newest.secret else {
-            return false;
+            return;
         };
         let again = secret.read_again().and_then(|again| match header("", &again) {
             Some(_) => Ok(again),
@@ -53,16 +64,15 @@ impl Key {
                 newest.secret = Some(again);
                 newest.error = None;
                 if is_new {
+                    newest.generation += 1;
                     info!("`centrifugo.api_key_file` has another key, using it from now on");
                 }
-                is_new
             }
             Err(error) => {
                 if newest.error.as_ref() != Some(&error) {
                     warn!(error, "keeping the API key as it was (`centrifugo.api_key_file`)");
                     newest.error = Some(error);
                 }
-                false
             }
         }
     }

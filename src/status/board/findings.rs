@@ -16,7 +16,7 @@ impl Inner {
         let others_run = self
             .modules
             .values()
-            .any(|module| module.facts().state != State::Failed);
+            .any(|module| !module.is_incomplete() && module.facts().state != State::Failed);
         let failed = if others_run {
             Kind::FailedAmongOthers
         } else {
@@ -103,7 +103,7 @@ impl ModuleBoard {
                 ),
             );
         }
-        if let Some(paused) = progress.consumer(now).and_then(|consumer| consumer.paused_for) {
+        if let Some(paused) = progress.paused(now) {
             let until = Timestamp::now() + paused;
             let until = until.round(Unit::Second).unwrap_or(until);
             let waiting = progress.lag(now).map_or(0, |lag| lag.messages);
@@ -146,6 +146,11 @@ impl ModuleBoard {
             );
         }
         findings
+    }
+
+    /// Returns true if the module waits for one of its two files.
+    fn is_incomplete(&self) -> bool {
+        self.facts().state == State::Waiting && self.metrics.sha256().is_none()
     }
 
     /// Returns why a module that should run does not.

@@ -252,6 +252,29 @@ fn a_missing_permission_is_told_of_the_module_and_explains_the_silence() {
 }
 
 #[test]
+fn the_trouble_of_a_run_ends_with_it() {
+    let (board, orders) = running();
+    orders.set_trouble(Some("connection refused".to_owned()));
+    assert_eq!(kinds(&board), [Kind::Centrifugo]);
+    // It stands by now, and another relay publishes.
+    orders.no_run();
+    orders.set_state(State::Standby, None);
+    assert_eq!(kinds(&board), []);
+}
+
+#[test]
+fn a_module_without_its_files_does_not_run() {
+    let board = board();
+    board.module("orders").set_state(State::Failed, None);
+    board
+        .module("bills")
+        .set_state(State::Waiting, Some("waiting for bills.toml".to_owned()));
+    assert_eq!(kinds(&board), [Kind::Failed]);
+    board.module("mails").set_state(State::Running, None);
+    assert_eq!(kinds(&board), [Kind::FailedAmongOthers]);
+}
+
+#[test]
 fn a_dead_letter_is_missed_until_it_is_stored_or_given_up() {
     let (board, orders) = running();
     orders.letter_not_stored(7, "no space".to_owned());
@@ -264,7 +287,7 @@ fn a_dead_letter_is_missed_until_it_is_stored_or_given_up() {
     );
     orders.letter_stored(7);
     assert_eq!(kinds(&board), [Kind::DeadLetters]);
-    orders.letters_given_up();
+    orders.no_run();
     assert_eq!(kinds(&board), []);
     let text = board.metrics.encode(Format::Text);
     assert!(

@@ -118,7 +118,7 @@ fn the_floor_has_to_follow_what_was_acked() {
     };
     let mut hour = Hour::begin();
     hour.progress.worked(hour.now(), Some(10), None, None);
-    hour.says(40, floor(5));
+    hour.says(70, floor(5));
     assert!(!hour.acks_ignored());
     hour.says(5, floor(5));
     assert!(hour.acks_ignored());
@@ -137,7 +137,7 @@ fn the_floor_has_to_follow_what_was_acked() {
     }
     // The stream was deleted and created again.
     busy.progress.worked(busy.now(), Some(3), None, None);
-    busy.says(60, floor(3));
+    busy.says(120, floor(3));
     assert!(!busy.acks_ignored());
 }
 
@@ -173,5 +173,68 @@ fn a_server_that_does_not_answer_is_noticed() {
     assert_eq!(hour.progress.silent(hour.now()), None);
     hour.is_silent(60);
     hour.progress.absent();
+    assert_eq!(hour.progress.silent(hour.now()), None);
+}
+
+#[test]
+fn a_redelivery_is_no_progress() {
+    let mut hour = Hour::begin();
+    let delivered = |delivered: u64| {
+        move |_| Consumer {
+            delivered,
+            ack_floor: 7,
+            ..consumer(10, 80)
+        }
+    };
+    hour.says(5, delivered(87));
+    // Each epoch begins with a reset, and the same messages come again.
+    for _ in 0..20 {
+        hour.says(5, delivered(7));
+        hour.says(5, delivered(87));
+    }
+    assert_eq!(hour.still(), Some(200));
+    hour.says(5, delivered(88));
+    assert_eq!(hour.still(), Some(0));
+    // The consumer was deleted, and its successor begins at the front.
+    hour.says(60, delivered(88));
+    hour.says(5, |_| Consumer {
+        delivered: 1,
+        ..consumer(90, 1)
+    });
+    assert_eq!(hour.still(), Some(0));
+}
+
+#[test]
+fn a_stall_begins_when_the_pipeline_can_move() {
+    let mut hour = Hour::begin();
+    hour.progress.worked(hour.now(), Some(10), None, None);
+    hour.says(600, |_| consumer(100, 1));
+    assert!(hour.still() == Some(595) && hour.acks_ignored());
+    // It was halted, and Centrifugo is back.
+    hour.progress.may_move(hour.now());
+    assert!(hour.still() == Some(0) && !hour.acks_ignored());
+    hour.says(35, |_| consumer(100, 1));
+    assert_eq!(hour.still(), Some(35));
+}
+
+#[test]
+fn a_pause_ends_when_it_was_said_to_end() {
+    let mut hour = Hour::begin();
+    hour.says(5, |_| Consumer {
+        paused_for: Some(Duration::from_secs(60)),
+        ..consumer(1, 0)
+    });
+    hour.seconds += 15;
+    assert_eq!(hour.progress.paused(hour.now()), Some(Duration::from_secs(45)));
+    hour.says(5, |_| consumer(1, 0));
+    assert_eq!(hour.progress.paused(hour.now()), None);
+}
+
+#[test]
+fn a_server_that_was_not_asked_is_not_silent() {
+    let mut hour = Hour::begin();
+    hour.is_silent(60);
+    assert!(hour.progress.silent(hour.now()).is_some());
+    hour.progress.not_asked();
     assert_eq!(hour.progress.silent(hour.now()), None);
 }

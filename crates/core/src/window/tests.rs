@@ -121,6 +121,21 @@ fn what_publications_take_is_counted_apart() {
     assert_eq!(window.bytes(), 0, "it has left the window");
 }
 
+/// A consumer with a filter skips messages, and the ack floor stays at the last one that was acked.
+#[test]
+fn what_is_settled_ends_with_a_message_and_not_before_the_next_one() {
+    let mut window = Window::new(LIMITS);
+    assert_eq!(window.settled_through(), None);
+    let (first, second, third) = (new(&mut window, 10), new(&mut window, 100), new(&mut window, 101));
+    assert_eq!(window.settled_through(), None);
+    window.settle(first);
+    assert_eq!((window.settled_through(), window.resume_at()), (Some(10), Some(100)));
+    window.settle(third);
+    assert_eq!(window.settled_through(), Some(10));
+    window.settle(second);
+    assert_eq!((window.settled_through(), window.resume_at()), (Some(101), Some(102)));
+}
+
 #[test]
 fn results_are_kept_if_there_is_more_to_tell_than_one_confirmation() {
     let share = |number: u64, refused: &[&str]| Share {
