@@ -28,9 +28,14 @@ const MAX_KINDS: usize = 2_048;
 /// The longest part of a message that a summary repeats, in characters.
 const MAX_TEXT: usize = 100;
 
-/// Lines that are never left out: a module's own, which have a limit of their own, what clients did, and messages that
-/// were lost. Nothing else tells those.
-const ALWAYS: [&str; 3] = ["slipring::guest", "slipring::audit", "slipring::losses"];
+/// The targets whose lines are never left out: those of a module and of the log itself have a limit of their own. What
+/// clients did and which messages were lost is told by nothing else.
+const ALWAYS: [&str; 4] = [
+    "slipring::guest",
+    "slipring::audit",
+    "slipring::losses",
+    "slipring::log",
+];
 
 /// Lets the first lines of each kind through. A clone is the same limiter.
 #[derive(Debug, Clone, Default)]

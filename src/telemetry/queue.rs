@@ -4,6 +4,7 @@
 //! `tracing-appender` has such a queue too, but it does not tell which lines failed to be written. At its end it prints
 //! to standard output, which blocks forever if that is the pipe that nobody reads (0.2.5, `WorkerGuard::drop`).
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -21,6 +22,11 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause before writing again to a full non-blocking pipe.
 const FULL_PIPE: Duration = Duration::from_millis(10);
+
+thread_local! {
+    /// Takes what the writer's own thread logs. The queue may be full, and the writer cannot wait for itself.
+    static OWN_LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
 /// Takes lines, each in one `write`. A clone is the same queue.
 #[derive(Debug, Clone)]
@@ -40,11 +46,16 @@ impl Queue {
     /// Starts the thread that writes to `out`. Lines that are not taken in time or cannot be written are counted in
     /// `lost`.
     pub(super) fn start(out: impl Write + Send + 'static, lost: &'static AtomicU64) -> anyhow::Result<Self> {
+        Self::with(out, lost, report)
+    }
+
+    fn with(out: impl Write + Send + 'static, lost: &'static AtomicU64, report: fn(u64)) -> anyhow::Result<Self> {
         let (entries, receiver) = sync_channel(LINES);
         let writer = Writer {
             out,
             in_a_line: false,
             lost,
+            report,
             reported: 0,
             report_at: Instant::now(),
         };
@@ -74,7 +85,8 @@ impl Queue {
 
 impl Write for Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.entries.try_send(Entry::Line(line.to_vec())).is_err() {
+        let is_own = OWN_LINES.with_borrow_mut(|own| own.as_mut().map(|own| own.extend(line)).is_some());
+        if !is_own && self.entries.try_send(Entry::Line(line.to_vec())).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -90,6 +102,8 @@ struct Writer<W> {
     /// The last line was cut off in the middle.
     in_a_line: bool,
     lost: &'static AtomicU64,
+    /// Logs that this many lines were lost.
+    report: fn(u64),
     /// How many lost lines the log has reported.
     reported: u64,
     report_at: Instant,
@@ -140,21 +154,33 @@ impl<W: Write> Writer<W> {
     fn report(&mut self) {
         let lost = self.lost.load(Ordering::Relaxed);
         let now = Instant::now();
-        if lost > self.reported && now >= self.report_at {
-            // Goes into the queue like any other line.
-            warn!(
-                lines = lost - self.reported,
-                "log lines were lost: standard error did not take them in time"
-            );
-            self.reported = lost;
-            self.report_at = now + REPORT_INTERVAL;
+        if lost <= self.reported || now < self.report_at {
+            return;
+        }
+        self.report_at = now + REPORT_INTERVAL;
+        OWN_LINES.set(Some(Vec::new()));
+        (self.report)(lost - self.reported);
+        let lines = OWN_LINES.take().unwrap_or_default();
+        match self.write(&lines) {
+            Ok(()) => self.reported = lost,
+            Err(_) => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }
 
+fn report(lines: u64) {
+    warn!(
+        target: "slipring::log",
+        lines,
+        "log lines were lost: standard error did not take them in time"
+    );
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex, mpsc};
+    use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
     use super::*;
 
@@ -237,23 +263,54 @@ mod tests {
         assert_eq!(written(&paper, &["abc", "d"]), ("abc\nd\n".to_owned(), 0));
     }
 
+    /// Accepts nothing until it is told to.
+    struct Still {
+        go: mpsc::Receiver<()>,
+        paper: Paper,
+    }
+
+    impl Write for Still {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            // Returns when told, or when the sender is gone.
+            let _ = self.go.recv();
+            self.paper.write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_queue_does_not_lose_the_report_of_lost_lines() {
+        static QUEUE: OnceLock<Queue> = OnceLock::new();
+        let (go, still) = mpsc::channel();
+        let (paper, lost) = (Paper::default(), counter());
+        let out = Still {
+            go: still,
+            paper: paper.clone(),
+        };
+        let report = |lines| writeln!(QUEUE.get().unwrap().clone(), "{lines} were lost").unwrap();
+        let mut queue = QUEUE.get_or_init(|| Queue::with(out, lost, report).unwrap()).clone();
+        // The writer holds one line and the queue is full.
+        while lost.load(Ordering::Relaxed) < 10 {
+            queue.write_all(b"a line\n").unwrap();
+        }
+        drop(go);
+        queue.flush_within(PATIENCE);
+        assert!(paper.text().starts_with("a line\n10 were lost\na line\n"));
+        assert_eq!(lost.load(Ordering::Relaxed), 10);
+    }
+
     #[test]
     fn nobody_waits_for_a_reader_that_stands_still() {
-        /// Accepts nothing until it is told to.
-        struct Still(mpsc::Receiver<()>);
-        impl Write for Still {
-            fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-                // Returns when told, or when the sender is gone.
-                let _ = self.0.recv();
-                Ok(text.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let (go, still) = mpsc::channel();
         let lost = counter();
-        let mut queue = Queue::start(Still(still), lost).unwrap();
+        let out = Still {
+            go: still,
+            paper: Paper::default(),
+        };
+        let mut queue = Queue::start(out, lost).unwrap();
         for _ in 0..LINES + 11 {
             queue.write_all(b"a line\n").unwrap();
         }

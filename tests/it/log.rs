@@ -2,7 +2,7 @@
 //! and ends when it is told to.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{PipeReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -117,18 +117,17 @@ async fn a_reader_that_stands_still() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_is_slow_hears_of_the_lines_it_missed() -> Result<()> {
     let mut world = world().await?;
-    let (relay, mut reader) = piped(&world).await?;
+    let (relay, reader) = piped(&world).await?;
     publishes(&world, &relay, 1).await?;
     loses_lines(&world, &relay).await?;
     let heard = tokio::task::spawn_blocking(move || -> Result<bool> {
-        let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
-        loop {
-            let read = reader.read(&mut piece)?;
-            heard.extend(&piece[..read]);
-            if read == 0 || String::from_utf8_lossy(&heard).contains("log lines were lost") {
-                return Ok(read > 0);
+        let mut lines = BufReader::new(reader).split(b'\n');
+        while let Some(line) = lines.next().transpose()? {
+            if String::from_utf8_lossy(&line).contains("log lines were lost") {
+                return Ok(true);
             }
         }
+        Ok(false)
     });
     // Once there is room again, the relay logs how many lines were lost.
     let goes_on = goes_on(&mut world, relay).await;
