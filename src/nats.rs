@@ -183,8 +183,8 @@ fn options(shared: &Arc<Shared>) -> ConnectOptions {
     let config = &shared.config;
     let [events, attempts, pace, auth] = [(); 4].map(|()| Arc::clone(shared));
     let mut options = ConnectOptions::with_auth_callback(move |nonce| {
-        let signed = auth.credentials.sign_in(&nonce);
-        std::future::ready(signed.map(async_nats::Auth::from).map_err(AuthError::new))
+        let signing = Arc::clone(&auth.credentials).sign_in(nonce);
+        async { signing.await.map(async_nats::Auth::from).map_err(AuthError::new) }
     });
     options = options
         .name("slipring")
@@ -228,7 +228,7 @@ impl Shared {
 
     /// Logs why there is no connection. An unchanged reason is repeated now and then.
     fn failed(&self, error: &str, server: Option<&str>) {
-        let auth = self.credentials.read_again();
+        let auth = self.credentials.newest();
         let reason = reason::explain(error, server, &self.config, &auth);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = |(before, when): &(String, Instant)| *before == reason && when.elapsed() < SAY_AGAIN;

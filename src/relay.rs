@@ -106,9 +106,9 @@ impl Relay {
             work,
         } = self;
         let board = work.board.clone();
-        let credentials = Arc::clone(&work.credentials);
-        let keeping = secrets::keep(signals, || {
-            greeter.read_key_again();
+        let (centrifugo, credentials) = (greeter.apart(), Arc::clone(&work.credentials));
+        let keeping = secrets::keep(signals, move || {
+            centrifugo.read_key_again();
             credentials.get().map(|credentials| credentials.read_again());
         });
         // The admin server starts first, to show what the rest waits for, and ends last, so that a drain can be

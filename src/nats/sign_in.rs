@@ -1,7 +1,7 @@
 //! Signs in to a server, with the secret that its file holds now. Both kinds of connections use this: async-nats calls
 //! it each time it connects, and so does `wire`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{info, warn};
 
@@ -24,12 +24,16 @@ pub enum SignInError {
     Credentials,
     #[error("signing with the seed failed")]
     Seed(#[from] nkeys::error::Error),
+    #[error("reading the secret was cancelled")]
+    Cancelled,
 }
 
 /// The secret for NATS, which may be replaced while the relay runs.
 #[derive(Debug)]
 pub struct Credentials {
     newest: Mutex<Newest>,
+    /// Held by whoever reads the file, so that an older read never replaces a newer one.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -44,14 +48,24 @@ impl Credentials {
         let newest = Newest { auth, error: None };
         Self {
             newest: Mutex::new(newest),
+            reading: Mutex::new(()),
         }
     }
 
-    /// Returns the secret that its file holds now, or the one before if the file is unusable.
+    /// Returns the secret as its file held it when it was last read.
+    pub(super) fn newest(&self) -> NatsAuth {
+        self.lock().auth.clone()
+    }
+
+    /// Returns the secret that its file holds now, or the one before if the file is unusable. Blocks, maybe for long if
+    /// the file is on a network.
     pub fn read_again(&self) -> NatsAuth {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = newest.auth.key();
-        match newest.auth.read_again() {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.newest();
+        let key = before.key();
+        let again = before.read_again();
+        let mut newest = self.lock();
+        match again {
             Ok(auth) => {
                 newest.error = None;
                 if auth != newest.auth {
@@ -70,8 +84,13 @@ impl Credentials {
     }
 
     /// Returns what a client sends to a server with this nonce.
-    pub(super) fn sign_in(&self, nonce: &[u8]) -> Result<SignIn, SignInError> {
-        sign_in(&self.read_again(), nonce)
+    pub(super) async fn sign_in(self: Arc<Self>, nonce: Vec<u8>) -> Result<SignIn, SignInError> {
+        let signing = tokio::task::spawn_blocking(move || sign_in(&self.read_again(), &nonce));
+        signing.await.map_err(|_| SignInError::Cancelled)?
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

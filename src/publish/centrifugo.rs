@@ -75,7 +75,7 @@ impl Client {
         Ok(Self { endpoints, key })
     }
 
-    /// Reads the file of the API key again, for all clients of these endpoints.
+    /// Reads the file of the API key again, for all clients of these endpoints. Blocks.
     pub fn read_key_again(&self) {
         self.key.read_again();
     }
@@ -107,7 +107,9 @@ impl Client {
         let sent_with = self.key.generation();
         let mut answer = endpoint.send(request).await;
         if matches!(answer, Ok(Answer::Denied { .. })) {
-            self.key.read_again();
+            let key = Arc::clone(&self.key);
+            // If this is cancelled, the process is ending.
+            let _ = tokio::task::spawn_blocking(move || key.read_again()).await;
             // Somebody has replaced the key, maybe before this request was denied. Nothing was executed.
             if self.key.generation() != sent_with {
                 answer = endpoint.send(request).await;

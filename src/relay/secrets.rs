@@ -1,10 +1,11 @@
 //! Reads secrets again, so that replacing a file is enough to replace a key.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 
 /// How often to look whether a file holds another secret. Its times say nothing: a `ConfigMap` replaces a link.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -26,14 +27,18 @@ impl Signals {
     }
 }
 
-/// Calls `read` on SIGHUP, and every few seconds. Never ends.
-pub(super) async fn keep(mut signals: Signals, read: impl Fn()) {
+/// Calls `read` on SIGHUP, and every few seconds, on a thread that may block. Never ends.
+pub(super) async fn keep(mut signals: Signals, read: impl Fn() + Send + Sync + 'static) {
+    let read = Arc::new(read);
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => info!("SIGHUP: reading the secrets again; modules are always watched"),
+            _ = signals.hangup.recv() => info!("SIGHUP: reading the secrets again; changed modules need no signal"),
             _ = signals.user.recv() => info!("SIGUSR1 is ignored"),
             () = tokio::time::sleep(PERIOD) => {}
         }
-        read();
+        let read = Arc::clone(&read);
+        if let Err(error) = tokio::task::spawn_blocking(move || read()).await {
+            error!(error = %error, "cannot read the secrets again");
+        }
     }
 }

@@ -231,7 +231,10 @@ async fn shake_hands(tcp: TcpStream, target: Target<'_>, nats: &Nats) -> Result<
         echo: true,
         headers: true,
         no_responders: true,
-        auth: nats.credentials.sign_in(info.nonce.as_bytes())?.into(),
+        auth: Arc::clone(&nats.credentials)
+            .sign_in(info.nonce.clone().into_bytes())
+            .await?
+            .into(),
     };
     let connect = serde_json::to_string(&connect).map_err(|error| target.foreign(&error))?;
     let said = format!("CONNECT {connect}\r\nPING\r\n");

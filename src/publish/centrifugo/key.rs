@@ -12,6 +12,8 @@ use crate::config::Secret;
 #[derive(Debug)]
 pub(super) struct Key {
     newest: Mutex<Newest>,
+    /// Held by whoever reads the file, so that an older read never replaces a newer one.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl Key {
         };
         Ok(Self {
             newest: Mutex::new(newest),
+            reading: Mutex::new(()),
         })
     }
 
@@ -48,19 +51,20 @@ impl Key {
         self.newest().generation
     }
 
-    /// Reads the key's file again. An unusable file changes nothing.
+    /// Reads the key's file again. An unusable file changes nothing. Blocks, maybe for long if the file is on a network.
     pub(super) fn read_again(&self) {
-        let mut newest = self.newest();
-        let Some(secret) = &newest.secret else {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(secret) = self.newest().secret.clone() else {
             return;
         };
         let again = secret.read_again().and_then(|again| match header("", &again) {
             Some(_) => Ok(again),
             None => Err(ClientError::Key.to_string()),
         });
+        let mut newest = self.newest();
         match again {
             Ok(again) => {
-                let is_new = again != *secret;
+                let is_new = again != secret;
                 newest.secret = Some(again);
                 newest.error = None;
                 if is_new {
