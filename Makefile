@@ -56,9 +56,10 @@ test: tools guests ## every test, the documentation's examples too, against real
 
 .PHONY: nightly
 nightly: SECONDS := 600
-nightly: tools guests ## what takes too long for each commit: simulation, mutants, languages, outages, chaos (SECONDS=600)
+nightly: tools guests ## what takes too long for each commit: simulation, mutants, languages, outages, chaos, fuzzing (SECONDS=600)
 	@export SIM_BASE=$$(date +%Y%m%d000000); failed=; \
-	for step in "sim SECONDS=$(SECONDS)" mutants test-metrics test-languages outage "chaos SECONDS=$(SECONDS)"; do \
+	for step in "sim SECONDS=$(SECONDS)" mutants test-metrics test-languages outage "chaos SECONDS=$(SECONDS)" \
+	    "fuzz SECONDS=$(SECONDS)"; do \
 	    $(SAY) "make $$step"; \
 	    $(MAKE) --no-print-directory $$step || failed+=" $${step%% *}"; \
 	done; \
@@ -70,6 +71,11 @@ nightly: tools guests ## what takes too long for each commit: simulation, mutant
 sim: SECONDS := 60
 sim: prerequisites ## whole pipelines under simulated faults, as many as fit (SECONDS=600; SIM_BASE=1 is the first seed)
 	SIM_SECONDS=$(SECONDS) cargo test -p slipring-sim report::as_many -- --nocapture
+
+.PHONY: fuzz
+fuzz: SECONDS := 60
+fuzz: prerequisites ## what comes from outside, made up by libFuzzer (SECONDS=600 for each target, TARGETS="replies"; needs a C++ compiler)
+	@tools/fuzz $(SECONDS) $(TARGETS)
 
 .PHONY: mutants
 mutants: prerequisites ## puts known bugs into a copy of the core, and shows what the simulator says to each (MUTANTS="two-in-flight")

@@ -17,4 +17,6 @@ mod token_file;
 mod tokens;
 
 pub use self::client::{Client, Trust};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::connection::fuzz;
 pub use self::server::{Admin, Error};

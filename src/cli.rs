@@ -18,6 +18,7 @@ mod json;
 mod modules;
 mod new;
 mod palette;
+mod printable;
 mod project;
 mod record;
 mod report;
@@ -34,4 +35,6 @@ mod try_module;
 mod wasm_file;
 
 pub use self::command_line::Cli;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::dead_letters::fuzz as fuzz_dead_letter;
 pub use self::failure::Failure;

@@ -34,3 +34,20 @@ pub use self::tls::{Tls, TlsError};
 pub use slipring_core::pipeline::OnReject;
 pub use slipring_core::publish::Order;
 pub use slipring_core::stamp::VersionSource;
+
+/// `slipring.toml` or a module's `.toml`. Lines after a zero byte are variables of the environment.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    use std::path::Path;
+
+    let Ok(text) = str::from_utf8(input) else { return };
+    let (text, variables) = text.split_once('\0').unwrap_or((text, ""));
+    let variables = variables.lines().filter_map(|line| line.split_once('='));
+    let problems = [
+        parse_config(Path::new("slipring.toml"), text, variables).err(),
+        parse_module(Path::new("modules/orders.toml"), text).err(),
+    ];
+    for problems in problems.into_iter().flatten() {
+        assert!(!problems.to_string().is_empty());
+    }
+}

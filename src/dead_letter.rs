@@ -9,6 +9,8 @@ mod store;
 mod tail;
 
 pub use header::SUBJECT_PREFIX;
+#[cfg(any(test, fuzzing))]
+pub(crate) use letter::fuzz;
 pub use letter::{Letter, Opened, Origin, Raw, Unfit};
 pub use read::{ReadError, Reader, Scan};
 pub use store::{DeadLetters, Sender, StoreError};

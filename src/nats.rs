@@ -11,6 +11,8 @@ mod sign_in;
 pub mod wire;
 
 pub use sign_in::Credentials;
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::fuzz;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -31,6 +31,8 @@ mod workers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use compile::fuzz;
 pub use engine::{Code, Engine};
 pub use error::{EngineError, LoadError};
 pub use gate::Held;

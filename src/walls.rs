@@ -89,7 +89,7 @@ const WALLS: [(&str, &[&str]); 19] = [
 ];
 
 /// Files that belong to no part.
-const APART: [&str; 3] = ["lib", "main", "walls"];
+const APART: [&str; 4] = ["fuzzing", "lib", "main", "walls"];
 
 #[test]
 fn no_part_imports_what_it_may_not() {

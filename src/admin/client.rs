@@ -106,7 +106,7 @@ impl Client {
                 if let Some(refusal) = trust::refusal(&error) {
                     return anyhow::anyhow!(
                         "the certificate of the relay at {url} is not trusted, because it is not the one in \
-                         `admin.tls.cert_file` of this configuration: {refusal}; name the file with its authority with \
+                         `admin.tls.cert_file` of this configuration: {refusal}; name its certificate authority with \
                          `--ca-file`, or restart the relay if its certificate has been replaced"
                     );
                 }
@@ -121,7 +121,7 @@ impl Client {
             let body = response.bytes().await.map_err(reqwest::Error::without_url);
             let body = body.with_context(|| format!("the answer from {url} was cut short"))?;
             let body = String::from_utf8(body.into());
-            let body = body.with_context(|| format!("the answer from {url} is not UTF-8"))?;
+            let body = body.with_context(|| format!("the reply from {url} is not UTF-8"))?;
             if status == StatusCode::UNAUTHORIZED {
                 bail!("the relay at {url} requires its token: {}", self.token.advice())
             }
@@ -150,11 +150,11 @@ impl Token {
     fn advice(&self) -> String {
         const CONFIGURE: &str = "set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN";
         match self {
-            Self::Known(_) => format!("the one that was sent is wrong; {CONFIGURE}"),
+            Self::Known(_) => format!("the token that was sent is wrong; {CONFIGURE}"),
             Self::Elsewhere => CONFIGURE.to_owned(),
             Self::NotIn(places) => format!(
-                "{CONFIGURE}. If the relay has none in its configuration, it has created one, but there is none for \
-                 this user in {places}; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR \
+                "{CONFIGURE}. A relay without a configured token has created one, but this user finds none \
+                 in {places}; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR \
                  and TMPDIR"
             ),
         }
@@ -237,7 +237,7 @@ mod tests {
     fn what_is_no_relay_is_told() {
         let (url, _) = canned::answer("401 Unauthorized", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the relay at http://127.0.0.1:8787/api/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN. If the relay has none in its configuration, it has created one, but there is none for this user in /nowhere/slipring/127.0.0.1-8787.token; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR and TMPDIR
+        the relay at http://127.0.0.1:8787/api/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN. A relay without a configured token has created one, but this user finds none in /nowhere/slipring/127.0.0.1-8787.token; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR and TMPDIR
         "#);
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"

@@ -163,6 +163,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 }
 
+/// Requests on one connection. Nobody has a token, so nothing may be changed.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        static SERVICE: (Service, crate::modules::Controls) = super::server::without_tokens();
+    }
+    let (service, controls) = SERVICE.with(Clone::clone);
+    let mut commands = controls.register("orders");
+    let answers = RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let (mut client, server) = duplex(1 << 20);
+            let taken = super::seats::Seats::new(1).take().await;
+            client.write_all(&input[..input.len().min(1 << 19)]).await.unwrap();
+            client.shutdown().await.unwrap();
+            let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            tokio::select! {
+                // A broken request ends the connection with an error.
+                _ = service.requests(server, address, &taken.seat) => {}
+                command = commands.recv() => panic!("{command:?} without a token"),
+            }
+            let mut answers = Vec::new();
+            client.read_to_end(&mut answers).await.unwrap();
+            answers
+        })
+    });
+    assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."));
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};

@@ -49,7 +49,7 @@ fn allowed(text: &[u8], hosts: &[String]) -> Result<Authority, Refusal> {
     let authority = str::from_utf8(text).ok().and_then(Authority::parse).ok_or_else(|| {
         Refusal::new(
             StatusCode::BAD_REQUEST,
-            "The host of the request is none; it must be like `127.0.0.1:8787` or `relay.example`.",
+            "The host of the request is not a host name or an IP address; it must be like `127.0.0.1:8787` or `relay.example`.",
         )
     })?;
     match &authority.host {
@@ -91,6 +91,6 @@ pub(super) fn same_origin(request: &Request, host: Option<&Authority>) -> Result
     }
     Err(Refusal::new(
         StatusCode::FORBIDDEN,
-        "A page of another site sent this request. The relay answers only its own pages and programs.",
+        "A page of another site sent this request. The relay accepts requests from programs, and from pages of its own origin.",
     ))
 }

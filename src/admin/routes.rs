@@ -11,6 +11,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
+use tower_http::compression::CompressionLayer;
 
 use self::audit::Audit;
 use super::guard::{self, Client, Demand, Granted, Guard};
@@ -81,8 +82,8 @@ pub(super) const ROUTES: [Route; 8] = [
         method: "GET",
         path: "/metrics",
         demand: READ,
-        about: "metrics for Prometheus, as OpenMetrics or plain text",
-        handler: || get(metrics),
+        about: "metrics for Prometheus, as OpenMetrics or plain text, compressed if the client accepts gzip",
+        handler: || get(metrics).layer(CompressionLayer::new()),
     },
     Route {
         method: "GET",

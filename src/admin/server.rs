@@ -137,7 +137,7 @@ fn create_token(config: &config::Admin, address: SocketAddr) -> Option<TokenFile
             let error = &error as &dyn std::error::Error;
             warn!(
                 error,
-                "no token for commands can be saved, so none can be sent; set `admin.token_file`"
+                "cannot save a token for commands, so commands are refused; set `admin.token_file`"
             );
             None
         }
@@ -177,4 +177,34 @@ fn report(ended: Result<(), JoinError>) {
             "a connection to the admin server ended unexpectedly, which is a bug in Slipring"
         );
     }
+}
+
+/// For a fuzzer: a service that knows no tokens, and the commands that it would send.
+#[cfg(any(test, fuzzing))]
+pub(super) fn without_tokens() -> (Service, Controls) {
+    let (metrics, controls) = (Metrics::new(), Controls::default());
+    let config = config::Admin {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        hosts: vec!["relay.example".to_owned()],
+        token: None,
+        read_token: None,
+        tls: None,
+        token_dirs: Vec::new(),
+    };
+    let guard = Guard {
+        hosts: config.hosts.clone(),
+        tokens: Tokens::new(&config, None),
+    };
+    let served = Served {
+        board: StatusBoard::new(metrics.clone()),
+        metrics: metrics.clone(),
+        controls: controls.clone(),
+    };
+    let service = Service {
+        router: router(served, &Arc::new(guard)),
+        tls: None,
+        metrics,
+        cancel: CancellationToken::new(),
+    };
+    (service, controls)
 }

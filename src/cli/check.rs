@@ -18,6 +18,7 @@ use self::online::Finding;
 use self::permissions::User;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
+use super::printable::printable;
 use super::table::align;
 use crate::config::Problem;
 use crate::transform::Engine;
@@ -50,7 +51,7 @@ pub struct Args {
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
-    /// Print the permissions that NATS must give, in the form of its configuration
+    /// Print the permissions that the relay needs from NATS, in the form of nats-server's configuration
     #[arg(long, conflicts_with_all = ["online", "json"])]
     permissions: bool,
     /// Whose permissions to print
@@ -150,7 +151,7 @@ fn render(report: &Report, dir: &Path) -> String {
         text.push_str(line);
         text.push('\n');
         for reason in reasons {
-            text.push_str(&format!("    {reason}\n"));
+            text.push_str(&format!("    {}\n", printable(reason)));
         }
     }
     text

@@ -3,6 +3,7 @@
 use similar::{ChangeTag, TextDiff};
 
 use super::palette::Palette;
+use super::printable::printable;
 
 /// The number of unchanged lines around a change.
 const CONTEXT: usize = 3;
@@ -22,7 +23,7 @@ pub fn render(old: &str, new: &str, palette: &Palette) -> String {
                 ChangeTag::Insert => ('+', palette.added),
                 ChangeTag::Equal => (' ', palette.faint),
             };
-            text.push_str(&format!("    {style}{sign} {}{style:#}\n", change.value()));
+            text.push_str(&format!("    {style}{sign} {}{style:#}\n", printable(change.value())));
         }
     }
     text

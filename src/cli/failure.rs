@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::printable::printable;
 use crate::config::Problems;
 
 /// Why a command did not work.
@@ -13,7 +14,7 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     // Includes all causes. This is the only place where the chain is printed.
-    #[error("{}", told_once(.0))]
+    #[error("{}", printable(&told_once(.0)))]
     Failed(#[from] anyhow::Error),
 }
 

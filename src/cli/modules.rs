@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::address::Address;
 use super::failure::Failure;
+use super::printable::printable;
 use super::table::align;
 use crate::status::{ModuleStatus, RolledBack, VersionStatus};
 
@@ -146,7 +147,7 @@ fn render(modules: &[ModuleStatus]) -> String {
     }
     if !remarks.is_empty() {
         text.push('\n');
-        text.push_str(&remarks);
+        text.push_str(&printable(&remarks));
     }
     text
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::failure::Failure;
+use super::printable::printable;
 use super::table::align;
 use crate::status::{Kind, MemoryStatus, ModuleStatus, State, Status};
 
@@ -129,7 +130,7 @@ fn render(status: &Status) -> String {
     }
     if !remarks.is_empty() {
         text.push('\n');
-        text.push_str(&remarks);
+        text.push_str(&printable(&remarks));
     }
     text
 }

@@ -147,8 +147,18 @@ impl Letter {
     /// For tests of code that shows letters.
     #[cfg(test)]
     pub fn sample(number: u64, module: &str) -> Self {
+        Self::sample_part(number, module, "1/1")
+    }
+
+    /// The same for a part, such as `1/2`, without the others.
+    #[cfg(test)]
+    pub fn sample_part(number: u64, module: &str, part: &str) -> Self {
         let subject = format!("{SUBJECT_PREFIX}.{module}");
-        Self::read(number, Timestamp::UNIX_EPOCH, &subject, &HeaderMap::new(), 11)
+        let mut headers = HeaderMap::new();
+        if part != "1/1" {
+            headers.insert(header::PART, part);
+        }
+        Self::read(number, Timestamp::UNIX_EPOCH, &subject, &headers, 11)
     }
 
     /// Returns the number by which people refer to the letter: the stream sequence of its first part.
@@ -167,10 +177,8 @@ impl Letter {
     }
 
     /// Returns the missing parts.
-    pub fn missing(&self) -> Vec<usize> {
-        (1..=self.parts.of)
-            .filter(|part| !self.parts.found.contains_key(part))
-            .collect()
+    pub fn missing(&self) -> impl Iterator<Item = usize> {
+        (1..=self.parts.of).filter(|part| !self.parts.found.contains_key(part))
     }
 
     /// Returns the size of the payload that is there, in bytes.
@@ -205,7 +213,7 @@ impl Opened {
     /// Joins everything that is stored of a letter.
     pub(super) fn new(mut letter: Letter, mut stored: Bytes) -> Self {
         let mut raw_headers = None;
-        if letter.tail > 0 && letter.missing().is_empty() {
+        if letter.tail > 0 && letter.missing().next().is_none() {
             let tail = stored.split_off(letter.size().min(stored.len()));
             let read = Tail::read(&tail).filter(|_| tail.len() == letter.tail);
             letter.damaged = read.is_none();
@@ -248,10 +256,10 @@ impl Opened {
     /// Returns the message as the module first got it.
     pub fn message(&self) -> Result<Message, Unfit> {
         let letter = &self.letter;
-        match letter.missing().first() {
+        match letter.missing().next() {
             None => {}
             Some(1) => return Err(Unfit::Remains),
-            Some(&missing) => {
+            Some(missing) => {
                 let of = letter.parts.of;
                 return Err(Unfit::Incomplete { missing, of });
             }
@@ -278,11 +286,44 @@ impl Opened {
     }
 }
 
+/// The most parts of a letter. A relay stores few, since each holds as much as the server accepts. Anybody may send a
+/// message that announces more.
+const MAX_PARTS: usize = 1 << 16;
+
 /// Parses `1/2`.
 fn part(text: &str) -> Option<(usize, usize)> {
     let (part, of) = text.split_once('/')?;
     let (part, of) = (part.parse().ok()?, of.parse().ok()?);
-    (1..=of).contains(&part).then_some((part, of))
+    (of <= MAX_PARTS && (1..=of).contains(&part)).then_some((part, of))
+}
+
+/// A header block, an empty line, and what is stored behind it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) -> Vec<Opened> {
+    use super::parts::Assembly;
+    use crate::nats::headers::map;
+
+    let end = input.windows(4).position(|window| window == b"\r\n\r\n");
+    let (block, stored) = input.split_at(end.map_or(input.len(), |end| end + 4));
+    let read = |number| {
+        let subject = "slipring.dead.orders";
+        Letter::read(number, Timestamp::UNIX_EPOCH, subject, &map(block), stored.len())
+    };
+    let mut assembly = Assembly::default();
+    // The same part twice does not make a whole.
+    let whole: Vec<Letter> = [1, 2]
+        .into_iter()
+        .filter_map(|number| assembly.add(read(number)))
+        .collect();
+    assert_eq!(whole.len(), if read(1).parts() == 1 { 2 } else { 0 });
+    let letters = whole.into_iter().chain(assembly.rest());
+    let opened = letters.map(|letter| Opened::new(letter, Bytes::copy_from_slice(stored)));
+    let check = |opened: &Opened| {
+        if let Ok(message) = opened.message() {
+            assert!(message.payload.len() <= stored.len());
+        }
+    };
+    opened.inspect(check).collect()
 }
 
 #[cfg(test)]
@@ -292,7 +333,17 @@ mod tests {
     #[test]
     fn only_what_names_a_part_is_one() {
         assert_eq!(part("2/3"), Some((2, 3)));
-        for no in ["", "1", "0/2", "3/2", "a/b", "-1/2"] {
+        assert_eq!(part("2/65536"), Some((2, 65_536)));
+        for no in [
+            "",
+            "1",
+            "0/2",
+            "3/2",
+            "a/b",
+            "-1/2",
+            "1/65537",
+            "1/18446744073709551615",
+        ] {
             assert_eq!(part(no), None, "{no}");
         }
     }

@@ -192,7 +192,7 @@ impl DeadLetters {
                 warn!(
                     stream = self.stream,
                     differences = differences.join(", "),
-                    "the stream of dead letters has other settings than `[dead_letters]`, and keeps them; change the \
+                    "the stream of dead letters differs from `[dead_letters]`, and was not changed; change the \
                      stream, or the keys"
                 );
             }
@@ -227,7 +227,7 @@ fn differences(found: &stream::Config, wanted: &stream::Config) -> Vec<String> {
         .map(|(pair, _)| pair)
         .map(|((key, unit, found), (_, _, wanted))| {
             format!(
-                "`{key}` is {} there and {} here",
+                "`{key}` is {} in the stream and {} in the configuration",
                 shown(found, unit),
                 shown(wanted, unit)
             )

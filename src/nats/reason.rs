@@ -83,7 +83,7 @@ fn refused(auth: &NatsAuth) -> String {
         NatsAuth::NKey(seed) => {
             let public = nkeys::KeyPair::from_seed(seed.expose()).map(|pair| pair.public_key());
             format!(
-                "the seed of `{key}`: it knows no user {}",
+                "the seed of `{key}`: the server knows no user {}",
                 public.unwrap_or_else(|_| "of that seed".to_owned())
             )
         }

@@ -16,6 +16,8 @@ mod frame;
 pub use self::connect::ConnectError;
 pub use self::delivered::Delivered;
 pub use self::fetch::{Answer, Fetch};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::frame::fuzz;
 pub use self::frame::{Frame, Malformed};
 
 use std::io;

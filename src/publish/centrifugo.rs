@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use self::grpc::read_batch;
 use self::key::Key;
 use crate::config::{self, TlsError};
 use slipring_core::publish::{Answer, Request, RequestId};

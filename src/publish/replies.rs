@@ -137,6 +137,25 @@ impl From<Published<'_>> for Reply {
     }
 }
 
+/// The first byte is the number of commands, and each of the next ones a command's number of channels.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    let Some((commands, rest)) = input.split_first() else {
+        return;
+    };
+    let Some((channels, body)) = rest.split_at_checked(usize::from(commands % 8)) else {
+        return;
+    };
+    let channels = || channels.iter().map(|channels| usize::from(*channels).max(1));
+    let protobuf = super::centrifugo::read_batch(body, channels());
+    for replies in [Some(read(body, channels())), protobuf].into_iter().flatten() {
+        match replies {
+            Ok(replies) => assert_eq!(replies.len(), channels().sum::<usize>()),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,7 @@ pub enum InspectError {
     /// Neither is trouble: a pipeline creates its consumer, and waits for its stream.
     #[error("the consumer or its stream does not exist")]
     Absent,
-    #[error("NATS did not answer within {} s", TIMEOUT.as_secs())]
+    #[error("NATS did not reply within {} s", TIMEOUT.as_secs())]
     Late,
     #[error("asking for the state of the consumer failed")]
     Failed(#[source] async_nats::Error),

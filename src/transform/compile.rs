@@ -17,6 +17,8 @@ use super::{binary, failure};
 use crate::config::Bounds;
 
 pub use process::{in_processes, memory_held};
+#[cfg(any(test, fuzzing))]
+pub(crate) use shape::fuzz;
 pub use worker::{Order, work};
 
 /// Compiles in this process.

@@ -154,7 +154,7 @@ async fn a_configured_token_is_the_only_one() -> Result<()> {
         says(
             &with("another-token-for-everything", &["status"])?,
             1,
-            "the one that was sent is wrong",
+            "the token that was sent is wrong",
         )?;
     }
     let lines = relay.log();

@@ -203,7 +203,7 @@ async fn a_link_to_nats_that_swallows_everything() -> Result<()> {
         ensure!(ready.is_err(), "it is ready");
         let text = format!("{:#}", ready.unwrap_err());
         ensure!(
-            text.contains("has an unknown backlog") || text.contains("NATS is not connected"),
+            text.contains("has an unknown lag") || text.contains("NATS is not connected"),
             "{text}"
         );
         Ok(())
@@ -379,7 +379,7 @@ async fn a_stall() -> Result<()> {
     send(&world, 20..220).await?;
     let words = [
         "has stalled: for ",
-        "waiting in the stream `UNRULY`",
+        "messages wait in the stream `UNRULY`",
         "nats consumer info UNRULY slipring-unruly",
     ];
     shows(&world, &relay, SEEN_LATER, "stalled", &words).await?;

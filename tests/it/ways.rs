@@ -124,7 +124,7 @@ fn ways(files: &Files) -> Result<Vec<Way>> {
             right: "nats.nkey_file = 'right.nkey'",
             wrong: "nats.nkey_file = 'wrong.nkey'",
             told: format!(
-                "refuses the seed of `nats.nkey_file`: it knows no user {}",
+                "refuses the seed of `nats.nkey_file`: the server knows no user {}",
                 wrong.public_key()
             ),
         },
@@ -402,7 +402,10 @@ async fn the_stream_of_dead_letters_is_made_as_the_keys_say() -> Result<()> {
     let relay = world.run().await?;
     world.publish([("unruly.reject", "2")]).await?;
     relay
-        .has_logged(SOON, "`max_age` is 2592000 s there and 3600 s here")
+        .has_logged(
+            SOON,
+            "`max_age` is 2592000 s in the stream and 3600 s in the configuration",
+        )
         .await?;
     let stream = world.jetstream.get_stream("SLIPRING_DEAD_LETTERS").await?;
     ensure!(stream.cached_info().config.max_age == 720 * HOUR, "it stays");

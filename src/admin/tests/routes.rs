@@ -1,9 +1,11 @@
 //! What each route answers.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use slipring_core::pipeline::Counters;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::routes::{ROUTES, paths};
 use super::super::{Admin, Error};
@@ -211,4 +213,30 @@ async fn cancelling_ends_it_whatever_a_client_does() {
     stream.write_all(b"GET /metr").await.unwrap();
     assert_eq!(test.get("/healthz", "").await.code, 200);
     test.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_are_compressed_for_those_who_accept_it() {
+    let test = start(|_| {}).await;
+    let plain = test.get("/metrics", "").await;
+    assert!(!plain.head.contains("content-encoding"), "{}", plain.head);
+    // An answer to HTTP/1.0 ends with the connection, and has no lengths in between.
+    let request = "GET /metrics HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: deflate, gzip;q=0.5\r\n\r\n";
+    let mut stream = test.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8_lossy(&answer[..end]);
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    let mut text = String::new();
+    GzDecoder::new(&answer[end..]).read_to_string(&mut text).unwrap();
+    let names = |text: &str| {
+        text.lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&text), names(&plain.body));
+    assert!(2 * answer.len() < text.len(), "{} bytes", answer.len());
 }

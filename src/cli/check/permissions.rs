@@ -75,7 +75,7 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
             (of_consumer("MSG.NEXT"), "asks for messages"),
             (
                 of_consumer("RESET"),
-                "starts after the last ack; nats-server 2.14 and later",
+                "resets the consumer to its ack floor; nats-server 2.14 and later",
             ),
         ];
         if config.standby.is_some() {
@@ -152,7 +152,7 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
     let mut subjects = vec![
         (
             format!("{api}.STREAM.MSG.DELETE.{dead_letters}"),
-            "removes letters that were replayed, or that nobody wants",
+            "removes dead letters, after a replay or by hand",
         ),
         (
             format!("{api}.STREAM.CREATE.{dead_letters}"),

@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::table::align;
 use super::Session;
 use super::select::Filter;
-use super::text::{Facts, shortened};
+use super::text::{Facts, missing, shortened};
 use crate::dead_letter::Letter;
 
 /// List dead letters, the newest last
@@ -91,21 +91,15 @@ const HEAD: [&str; 8] = [
     "NUMBER", "STORED", "MODULE", "STAGE", "CODE", "CHANNEL", "ORIGIN", "REASON",
 ];
 
-fn row(letter: &Letter) -> Vec<String> {
+pub(super) fn row(letter: &Letter) -> Vec<String> {
     let origin = letter.origin.as_ref();
     let origin = origin.map_or("-".to_owned(), |origin| {
         format!("{}:{}", origin.stream, origin.sequence)
     });
     let channel = letter.channel.as_deref().unwrap_or("-");
-    let missing: Vec<String> = letter.missing().iter().map(ToString::to_string).collect();
-    let reason = match missing.as_slice() {
-        [] => letter.reason.clone(),
-        missing => format!(
-            "(part {} of {} is missing) {}",
-            missing.join(", "),
-            letter.parts(),
-            letter.reason
-        ),
+    let reason = match missing(letter) {
+        None => letter.reason.clone(),
+        Some(missing) => format!("({missing}) {}", letter.reason),
     };
     vec![
         letter.number().to_string(),

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::super::config_file::ConfigFile;
 use super::super::failure::Failure;
+use super::super::printable::printable;
 use super::Session;
-use super::text::{Facts, hex_dump, printable, shortened};
+use super::text::{Facts, hex_dump, missing, shortened};
 use crate::dead_letter::{Opened, ReadError, Reader};
 use crate::message::Results;
 
@@ -100,7 +101,7 @@ pub fn no_such(absent: &[u64], reader: &Reader) -> Result<(), Failure> {
     Err(anyhow!("there is no dead letter {} in {}", numbers.join(", "), reader.name()).into())
 }
 
-fn render(opened: &Opened) -> String {
+pub(super) fn render(opened: &Opened) -> String {
     let Opened { letter, payload, .. } = opened;
     let mut text = format!(
         "dead letter {} of {}, stored {}, {} bytes\n",
@@ -109,8 +110,8 @@ fn render(opened: &Opened) -> String {
         letter.stored,
         payload.len()
     );
-    for part in letter.missing() {
-        text.push_str(&format!("part {part} of {} is missing\n", letter.parts()));
+    if let Some(missing) = missing(letter) {
+        text.push_str(&format!("{missing}\n"));
     }
     for (name, value) in letter.own_headers() {
         text.push_str(&format!("{}: {}\n", printable(name), printable(value)));
@@ -174,7 +175,7 @@ struct Whole<'a> {
     payload_base64: Option<String>,
 }
 
-fn json(opened: &Opened) -> String {
+pub(super) fn json(opened: &Opened) -> String {
     let mut headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let contents = opened.contents();
     for (name, value) in &contents.headers {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::super::printable::one_line;
 use crate::dead_letter::Letter;
 use crate::message::Results;
 
@@ -60,7 +61,7 @@ impl<'a> Facts<'a> {
             module_sha256: &letter.sha256,
             size: letter.size(),
             parts: letter.parts(),
-            missing_parts: letter.missing(),
+            missing_parts: letter.missing().collect(),
         }
     }
 }
@@ -71,22 +72,31 @@ fn is_one(number: &usize) -> bool {
     *number == 1
 }
 
-/// Escapes text for a terminal: everything but printable characters, line breaks and tabs.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => shown.push(c),
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
-        }
-    }
-    shown
+/// The most missing parts to name.
+const MAX_NAMED: usize = 10;
+
+/// Names the missing parts, such as `parts 2, 3 of 4 are missing`. Returns `None` if the letter is whole.
+pub fn missing(letter: &Letter) -> Option<String> {
+    let named: Vec<String> = letter.missing().take(MAX_NAMED).map(|part| part.to_string()).collect();
+    let others = match letter.missing().skip(MAX_NAMED).count() {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    let (part, is) = match named.len() {
+        0 => return None,
+        1 => ("part", "is"),
+        _ => ("parts", "are"),
+    };
+    Some(format!(
+        "{part} {}{others} of {} {is} missing",
+        named.join(", "),
+        letter.parts()
+    ))
 }
 
 /// Returns one line of at most this many characters.
 pub fn shortened(text: &str, longest: usize) -> String {
-    let line = printable(text).replace(['\n', '\t'], " ");
+    let line = one_line(text);
     match line.char_indices().nth(longest) {
         None => line,
         Some(_) => line.chars().take(longest - 1).chain(['…']).collect(),
@@ -150,8 +160,20 @@ pub mod tests {
     }
 
     #[test]
-    fn nothing_reaches_the_terminal_but_text() {
-        assert_eq!(printable("é\tb\n\u{1b}[2J"), "é\tb\n\\u{1b}[2J");
+    fn missing_parts_are_named_but_not_thousands_of_them() {
+        let missing = |part| missing(&Letter::sample_part(17, "orders", part));
+        assert_eq!(missing("1/1"), None);
+        assert_eq!(missing("1/2").as_deref(), Some("part 2 of 2 is missing"));
+        assert_eq!(missing("2/4").as_deref(), Some("parts 1, 3, 4 of 4 are missing"));
+        let many = missing("1/65536");
+        assert_eq!(
+            many.as_deref(),
+            Some("parts 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 65525 others of 65536 are missing")
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_one_short_line() {
         assert_eq!(shortened("one\ntwo", 20), "one two");
         assert_eq!(shortened("ééééé", 5), "ééééé");
         assert_eq!(shortened("éééééé", 5), "éééé…");

@@ -277,6 +277,47 @@ fn beginning(line: &[u8]) -> String {
     String::from_utf8_lossy(&line[..line.len().min(40)]).into_owned()
 }
 
+/// The first byte is the length of the pieces in which the rest arrives, which must not matter.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    use super::delivered::Delivered;
+
+    let decode = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut decoder, mut buffer, mut found) = (Decoder::default(), BytesMut::new(), Vec::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            loop {
+                match decoder.next(&mut buffer) {
+                    Ok(Some(operation)) => found.push(operation),
+                    Ok(None) => break,
+                    Err(error) => return (found, Some(error)),
+                }
+            }
+        }
+        (found, None)
+    };
+    let Some((length, stream)) = input.split_first() else {
+        return;
+    };
+    let (whole, error) = decode(&mut std::iter::once(stream));
+    let (pieces, its_error) = decode(&mut stream.chunks(usize::from(*length).max(1)));
+    assert_eq!((&whole, error.is_some()), (&pieces, its_error.is_some()));
+    for operation in whole {
+        let Operation::Message(frame) = operation else { continue };
+        let contents = headers::read(frame.subject(), frame.headers());
+        let delivered = frame
+            .reply()
+            .and_then(|reply| Delivered::parse(str::from_utf8(reply).ok()?));
+        assert!(frame.status().is_none() || delivered.is_none());
+        // Reading strips spaces around a value, but not those that a folded line begins with.
+        let is_trimmed = contents.headers.iter().all(|(_, value)| value.trim() == value);
+        if contents.unreadable.is_none() && is_trimmed {
+            let again = headers::read(frame.subject(), &headers::block(&contents.headers));
+            assert_eq!(contents, again);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;

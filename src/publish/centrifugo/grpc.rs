@@ -186,3 +186,13 @@ fn tls_config(tls: &config::Tls) -> Result<ClientTlsConfig, ClientError> {
     }
     Ok(settings)
 }
+
+/// Reads a reply as tonic does.
+#[cfg(any(test, fuzzing))]
+pub(in crate::publish) fn read_batch(
+    body: &[u8],
+    channels: impl ExactSizeIterator<Item = usize>,
+) -> Option<Result<Vec<slipring_core::publish::Reply>, replies::Unreadable>> {
+    let batch: api::BatchResponse = prost::Message::decode(body).ok()?;
+    Some(replies::gather(batch.replies.into_iter().map(Into::into), channels))
+}

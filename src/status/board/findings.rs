@@ -97,7 +97,7 @@ impl ModuleBoard {
             find(
                 Kind::NoAnswer,
                 format!(
-                    "has an unknown backlog: NATS has not told the state of the consumer `{consumer}` for {} s ({why}). \
+                    "has an unknown lag: NATS has not reported the state of the consumer `{consumer}` for {} s ({why}). \
                      Check NATS and the network to it",
                     since.as_secs()
                 ),
@@ -136,8 +136,8 @@ impl ModuleBoard {
             find(
                 Kind::Stalled,
                 format!(
-                    "has stalled: for {} s, {} messages have been waiting in the stream `{stream}` and {} have been \
-                     delivered and not settled, and neither has changed. The log has what was tried; `nats consumer info \
+                    "has stalled: for {} s nothing has been delivered or acknowledged, while {} messages wait in the stream `{stream}` and {} are \
+                     delivered and not acknowledged. The log has what was tried; `nats consumer info \
                      {stream} {consumer}` shows the server's view",
                     still.as_secs(),
                     backlog.pending,

@@ -212,7 +212,9 @@ fn a_stall_is_told_unless_the_reason_is_known() {
     stalled(&orders);
     let found = obstacles(&board);
     assert!(
-        found[0].starts_with("orders has stalled: for 30 s, 200 messages have been waiting"),
+        found[0].starts_with(
+            "orders has stalled: for 30 s nothing has been delivered or acknowledged, while 200 messages wait"
+        ),
         "{found:?}"
     );
     assert_eq!(board.status().modules[0].backlog.as_ref().unwrap().pending, 200);

@@ -61,7 +61,7 @@ impl Collector for Process {
             ),
             (
                 "centrifugo_up",
-                "1 while publishing to Centrifugo works, or nothing says otherwise, else 0",
+                "0 while publishing to Centrifugo does not work, else 1",
                 centrifugo_up,
             ),
         ] {

@@ -50,6 +50,20 @@ fn blocks(body: &FunctionBody<'_>) -> usize {
     deepest
 }
 
+/// A file, as far as the relay itself looks at it: a process of its own does the rest.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    for nesting in [0, 1, 100] {
+        let bounds = Bounds {
+            nesting,
+            ..Bounds::default()
+        };
+        if let Err(error) = check(input, &bounds) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

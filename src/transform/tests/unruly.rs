@@ -222,9 +222,22 @@ fn there_is_no_world_outside() {
         (&0.into(), &0.into()),
         "{report}"
     );
-    for what in ["directory", "file", "network"] {
+    let denied = [
+        "directory",
+        "file",
+        "new file",
+        "removal",
+        "network",
+        "server",
+        "datagrams",
+        "names",
+        "process",
+        "thread",
+    ];
+    for what in denied {
         assert!(outside[what].get("Err").is_some(), "{what}: {report}");
     }
+    assert_eq!(outside["input"]["Ok"], 0, "{report}");
     assert_eq!(outside["clock"]["Ok"], report["timestamp"].to_string());
     assert_eq!(outside["elapsed"], "0");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::super::text::printable;
+use super::super::super::printable::printable;
 use crate::message::Rejection;
 use crate::pipeline::replay::{Fate, News};
 

@@ -190,9 +190,17 @@ fn outside() -> Value {
         "elapsed": start.elapsed().as_nanos().to_string(),
         "environment": std::env::vars().count(),
         "arguments": std::env::args().count(),
+        "input": std::io::read_to_string(std::io::stdin()).map(|text| text.len()).map_err(|error| error.to_string()),
         "directory": std::fs::read_dir("/").map(|entries| entries.count()).map_err(|error| error.to_string()),
         "file": std::fs::read_to_string("/etc/hostname").map_err(|error| error.to_string()),
+        "new file": std::fs::write("/tmp/unruly", "was here").map_err(|error| error.to_string()),
+        "removal": std::fs::remove_file("/tmp/unruly").map_err(|error| error.to_string()),
         "network": std::net::TcpStream::connect("127.0.0.1:80").map(|_| "connected").map_err(|error| error.to_string()),
+        "server": std::net::TcpListener::bind("127.0.0.1:0").map(|_| "bound").map_err(|error| error.to_string()),
+        "datagrams": std::net::UdpSocket::bind("127.0.0.1:0").map(|_| "bound").map_err(|error| error.to_string()),
+        "names": std::net::ToSocketAddrs::to_socket_addrs("localhost:80").map(Iterator::count).map_err(|error| error.to_string()),
+        "process": std::process::Command::new("/bin/true").status().map(|_| "ran").map_err(|error| error.to_string()),
+        "thread": std::thread::Builder::new().spawn(|| ()).map(|_| "ran").map_err(|error| error.to_string()),
     })
 }
 
