@@ -271,7 +271,7 @@ impl Run<'_> {
             }
             Event::Transformed(None) => self.renew("the worker threads ended unexpectedly, which is a bug in Slipring"),
             Event::Answered(Ok((id, answer, took))) => {
-                self.board.metrics().answered(took);
+                self.board.metrics().answered(answer.outcome(), took);
                 self.run.answered(clock::now(), id, answer);
             }
             Event::DeadLettered(Ok(ticket)) => self.run.stored(clock::now(), ticket),

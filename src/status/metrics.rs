@@ -5,6 +5,7 @@ mod admin;
 mod format;
 mod module;
 mod process;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,8 +18,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
+use slipring_core::publish::RequestOutcome;
+
 use self::format::older;
 use self::process::Process;
+use self::usage::Usage;
 use super::report::State;
 use crate::memory::Memory;
 use crate::message::Stage;
@@ -59,7 +63,9 @@ impl Metrics {
 
     fn build(memory: Option<Memory>) -> Self {
         let modules = Modules::default();
-        let mut registry = Registry::with_prefix("slipring");
+        let mut all = Registry::default();
+        all.register_collector(Box::new(Usage));
+        let registry = all.sub_registry_with_prefix("slipring");
         registry.register_collector(Box::new(modules.clone()));
         let process = Process::default();
         registry.register_collector(Box::new(process.clone()));
@@ -69,7 +75,7 @@ impl Metrics {
             registry.register_collector(Box::new(memory.clone()));
         }
         Self {
-            registry: Arc::new(registry),
+            registry: Arc::new(all),
             modules,
             admin_requests,
             memory,
@@ -305,6 +311,7 @@ impl Collector for Modules {
             "Requests to Centrifugo without a reply yet",
             |m| &m.requests_in_flight,
         )?;
+        page.requests()?;
         page.states()?;
         page.known(
             "halted",
@@ -398,11 +405,25 @@ impl Page<'_, '_> {
         let help = "Messages rejected: by the module, or by Centrifugo for one of their publications";
         let mut family =
             self.encoder
-                .encode_descriptor("messages_rejected", help, None, ModuleMetrics::REJECTED_TYPE)?;
+                .encode_descriptor("messages_rejected", help, None, ModuleMetrics::COUNTER_TYPE)?;
         for (module, metrics) in self.modules {
             for (stage, word) in &stages {
                 let labels = [("module", module.as_str()), ("stage", word)];
                 metrics.rejections(*stage).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn requests(&mut self) -> fmt::Result {
+        let help = "Requests to Centrifugo that have ended, by what became of them";
+        let mut family = self
+            .encoder
+            .encode_descriptor("requests", help, None, ModuleMetrics::COUNTER_TYPE)?;
+        for (module, metrics) in self.modules {
+            for outcome in RequestOutcome::ALL {
+                let labels = [("module", module.as_str()), ("outcome", outcome.as_str())];
+                metrics.requests(outcome).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -31,6 +31,7 @@ mod permissions;
 mod prometheus;
 mod publish;
 mod replay;
+mod secrets;
 mod standby;
 mod stored;
 mod stream_settings;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use slipring_core::pipeline::Counters;
+use slipring_core::publish::RequestOutcome;
 
 use super::super::progress::Progress;
 use super::super::report::State;
@@ -38,6 +39,8 @@ pub struct ModuleMetrics {
     pub(crate) window_messages: Gauge,
     pub(crate) window_bytes: Gauge,
     pub(super) requests_in_flight: Gauge,
+    /// In the order of `RequestOutcome::ALL`.
+    requests: [Counter; RequestOutcome::ALL.len()],
     pub(super) dead_letter_store_failures: Counter,
     /// Seconds since 1970; 0 if there was none.
     pub(super) last_swap: Gauge<f64, AtomicU64>,
@@ -67,7 +70,7 @@ const REQUEST_SECONDS: [f64; 13] = [5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 impl ModuleMetrics {
-    pub(super) const REJECTED_TYPE: MetricType = <Counter as TypedMetric>::TYPE;
+    pub(super) const COUNTER_TYPE: MetricType = <Counter as TypedMetric>::TYPE;
 
     /// Adds a pipeline's counts. Most events change only a few of them.
     pub fn count(&self, counters: &Counters) {
@@ -117,8 +120,13 @@ impl ModuleMetrics {
     }
 
     /// Records the reply to a request, or its failure.
-    pub fn answered(&self, took: Duration) {
+    pub fn answered(&self, outcome: RequestOutcome, took: Duration) {
+        self.requests(outcome).inc();
         self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn requests(&self, outcome: RequestOutcome) -> &Counter {
+        &self.requests[outcome as usize]
     }
 
     /// Adds messages that can no longer be read.
@@ -214,6 +222,7 @@ impl Default for ModuleMetrics {
             window_messages: Gauge::default(),
             window_bytes: Gauge::default(),
             requests_in_flight: Gauge::default(),
+            requests: Default::default(),
             dead_letter_store_failures: Counter::default(),
             last_swap: Gauge::default(),
             state: Arc::new(Mutex::new(State::Starting)),

@@ -92,6 +92,11 @@ listen = "127.0.0.1:0"
         self.env.push((name.into(), value.into()));
     }
 
+    /// Takes an environment variable away again.
+    pub fn forget_env(&mut self, name: &str) {
+        self.env.retain(|(known, _)| known != name);
+    }
+
     /// Makes the relay save the token for commands where commands in other terminals look for it.
     pub fn share_token(&mut self) {
         self.env.retain(|(name, _)| name != "XDG_RUNTIME_DIR");
