@@ -15,6 +15,7 @@ mod memory;
 mod pin;
 mod retention;
 mod server;
+mod settings;
 
 pub use acks::{Ack, Acks};
 pub use consumer::holds_subjects;
@@ -211,7 +212,7 @@ pub async fn begin_epoch(
     let mut floor = consumer.cached_info().ack_floor.stream_sequence;
     let waiting = consumer.cached_info().num_ack_pending > 0;
     let through = consumer.cached_info().delivered.stream_sequence;
-    let max_batch = consumer::max_batch(&consumer.cached_info().config);
+    let max_batch = settings::max_batch(&consumer.cached_info().config);
     let (start, to_come) = if server == Server::Resets {
         let info = reset(consumer, &config).await?;
         floor = info.ack_floor.stream_sequence;

@@ -3,6 +3,7 @@
 
 mod language;
 mod others;
+mod rust;
 mod sdk;
 #[cfg(test)]
 mod tests;
@@ -14,10 +15,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::builder::PossibleValuesParser;
 
-use self::language::{LANGUAGES, Language};
+use self::language::Language;
+use self::others::{C, GO, JAVASCRIPT, PYTHON};
+use self::rust::RUST;
 use self::sdk::Sdk;
 use super::failure::Failure;
 use crate::config;
+
+const LANGUAGES: [Language; 5] = [RUST, JAVASCRIPT, PYTHON, GO, C];
 
 /// Create a new module
 ///

@@ -12,18 +12,15 @@ use async_nats::jetstream::stream::{self, ConsumerErrorKind, ConsumerUpdateError
 use async_nats::jetstream::{Context, Error as Refusal, ErrorCode};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use super::fitness::{self, Comes, Fitness, Settings};
 use super::memory::Memory;
 use slipring_core::read::{ACK_WAIT, Position, StreamIdentity};
 
-use super::{SourceError, hold_back, pin};
-use crate::config::{Deliver, ModuleConfig, Standby};
-
-/// JetStream's error code for a stream that does not exist (`JSStreamNotFoundErr`).
-pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+use super::settings::{self, STREAM_NOT_FOUND, deliver_policy};
+use super::{SourceError, pin};
+use crate::config::{ModuleConfig, Standby};
 
 /// The consumer of a module and the stream it reads.
 pub(super) struct Bound {
@@ -256,7 +253,7 @@ async fn bind_to(
              a relay"
         );
     }
-    let done = if hold_back::is_narrow(&bound) {
+    let done = if settings::is_narrow(&bound) {
         "restored the consumer's settings: a relay had changed them to hold back messages, and was interrupted"
     } else {
         "updated the consumer to match the module's .toml"
@@ -348,28 +345,6 @@ fn adapt(
     consumer.filter_subject = one;
     consumer.filter_subjects = many;
     consumer
-}
-
-pub(super) fn deliver_policy(deliver: Deliver) -> DeliverPolicy {
-    match deliver {
-        Deliver::New => DeliverPolicy::New,
-        Deliver::All => DeliverPolicy::All,
-        Deliver::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
-        Deliver::Since(time) => DeliverPolicy::ByStartTime {
-            // Both types hold the years -9999 to 9999.
-            start_time: OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond())
-                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        },
-    }
-}
-
-/// Returns the most messages that one pull may ask for. The server's limit (`max_request_batch`) becomes a limit of
-/// every consumer.
-pub(super) fn max_batch(consumer: &consumer::Config) -> usize {
-    match usize::try_from(consumer.max_batch) {
-        Ok(0) | Err(_) => usize::MAX,
-        Ok(limit) => limit,
-    }
 }
 
 fn failed(doing: &str, config: &ModuleConfig, error: impl Into<async_nats::Error>) -> SourceError {

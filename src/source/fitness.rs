@@ -315,7 +315,7 @@ impl Fitness {
                 module.stream, module.consumer
             ));
         }
-        if *deliver_policy != super::consumer::deliver_policy(module.deliver) {
+        if *deliver_policy != super::settings::deliver_policy(module.deliver) {
             self.notes.push(format!(
                 "{consumer} already exists, was created to deliver {}, and continues at its position: `deliver` in the \
                  module's .toml only applies to a new consumer; to start over, delete it, or name another with \

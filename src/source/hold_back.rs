@@ -19,14 +19,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::delivery::Reader;
-use super::{SourceError, Start, consumer};
+use super::settings::{self, SHORT_ACK_WAIT};
+use super::{SourceError, Start};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
 use crate::nats::wire::{Answer, Fetch, Wire, status};
-
-/// The ack_wait of a narrow consumer. A pending message comes this long after its last delivery, or 100 ms after the
-/// consumer was narrowed, whichever is later.
-const SHORT_ACK_WAIT: Duration = Duration::from_millis(250);
 
 /// How long a pull lives. By then, everything that can come has started to come.
 const EXPIRES: Duration = Duration::from_millis(600);
@@ -41,11 +38,6 @@ const SETTLING_ATTEMPTS: usize = 10;
 /// What has not come by then will not come. nats-server 2.10.26 may keep a message pending that the stream has lost. It
 /// is twice ack_wait because the times of redelivery may be off by one ack_wait.
 const GIVE_UP: Duration = Duration::from_secs(2 * ACK_WAIT.as_secs());
-
-/// Returns true if these are the settings of a consumer whose hold-back was interrupted.
-pub(super) fn is_narrow(consumer: &pull::Config) -> bool {
-    consumer.ack_wait == SHORT_ACK_WAIT && consumer.max_ack_pending == 1
-}
 
 /// Begins an epoch on a consumer that `consumer::bind` has just bound.
 pub(super) async fn begin(
@@ -97,7 +89,7 @@ impl HoldBack<'_> {
         );
         let wide = pull::Config::try_from_consumer_config(consumer.cached_info().config.clone())
             .map_err(|error| SourceError::request(self.doing("reading the settings of"), error))?;
-        let max_batch = consumer::max_batch(&consumer.cached_info().config);
+        let max_batch = settings::max_batch(&consumer.cached_info().config);
         let narrow = pull::Config {
             ack_wait: SHORT_ACK_WAIT,
             max_ack_pending: 1,

@@ -7,7 +7,7 @@ use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode};
 
-use super::consumer::STREAM_NOT_FOUND;
+use super::settings::STREAM_NOT_FOUND;
 use crate::nats::Nats;
 
 /// How long the server may take.

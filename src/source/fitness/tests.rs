@@ -173,7 +173,7 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
             ..stream()
         };
         let consumer = consumer::Config {
-            deliver_policy: super::super::consumer::deliver_policy(deliver),
+            deliver_policy: super::super::settings::deliver_policy(deliver),
             memory_storage: true,
             ..consumer()
         };
