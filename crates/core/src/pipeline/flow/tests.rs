@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+mod accounts;
 mod trying;
 
 use super::*;

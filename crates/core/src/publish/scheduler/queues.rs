@@ -43,10 +43,10 @@ pub(super) enum Kind {
 
 /// The memory of an item here beside its publication and its channels, in bytes: the item, its place among the ready
 /// ones, and its key. Collections that grow by doubling count twice.
-const ITEM: usize = 2 * (size_of::<Item>() + size_of::<Reverse<(u64, ItemId)>>()) + 48;
+pub(super) const ITEM: usize = 2 * (size_of::<Item>() + size_of::<Reverse<(u64, ItemId)>>()) + 48;
 
 /// The additional memory for each of its channels: a target and a place in the queue.
-const PLACE: usize = size_of::<ChannelId>() + 2 * size_of::<ItemId>();
+pub(super) const PLACE: usize = size_of::<ChannelId>() + 2 * size_of::<ItemId>();
 
 /// The memory of a channel while something waits for it, in bytes, with its name's place in the map and a queue of
 /// four.

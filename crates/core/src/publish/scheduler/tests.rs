@@ -2,6 +2,7 @@
 //! to b and c, 2 on a with the key of its first repeat. A conclusion is `0` when confirmed and `1:102` when rejected
 //! with that code.
 
+mod accounts;
 mod batched;
 mod conflated;
 mod failing_requests;

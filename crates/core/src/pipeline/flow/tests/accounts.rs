@@ -1,0 +1,283 @@
+//! Tests what a flow tells about itself: its room, its memory, its place in the stream, and when to ask again.
+
+use super::*;
+
+fn limited(bytes: usize) -> Flow<String> {
+    let mut config = Settings::plain();
+    config.window.bytes = bytes;
+    flow_with(config)
+}
+
+fn lost() -> Answer {
+    Answer::Lost {
+        reason: "time-out".to_owned(),
+    }
+}
+
+fn failed() -> Answer {
+    Answer::Replies(vec![Reply::Failed {
+        code: 100,
+        message: String::new(),
+    }])
+}
+
+#[test]
+fn what_is_held_is_in_the_window_and_in_the_queues() {
+    let mut flow = flow();
+    assert_eq!(flow.held(), 0);
+    deliver(&mut flow, 1);
+    let message = flow.held();
+    assert_eq!(message, flow.window().bytes());
+    publish(&mut flow, "orders:1", 2..=2, 0);
+    let (window, queues) = (flow.window().bytes(), flow.scheduler.held());
+    assert!(window > 2 * message && queues > 0);
+    assert_eq!(flow.held(), window + queues);
+}
+
+#[test]
+fn outcomes_have_what_messages_leave_and_at_least_what_is_left_of_one_half() {
+    let mut flow = limited(100_000);
+    publish(&mut flow, "orders:1", 1..=10, 0);
+    let made = flow.window().made() + flow.scheduler.held();
+    assert!(made > 0 && made < 50_000, "{made}");
+    assert_eq!(flow.room_to_make(), 100_000 - flow.held());
+    // Messages fill the rest.
+    let mut sequence = 10;
+    while flow.held() < 70_000 {
+        sequence += 1;
+        deliver(&mut flow, sequence);
+    }
+    assert_eq!(flow.room_to_make(), (100_000 - flow.held()).max(50_000 - made));
+    assert_eq!(flow.room_to_make(), 50_000 - made, "more than the rest");
+    // A flow that catches up counts messages separately.
+    flow.catch_up = CatchUp::new(Again {
+        messages: 1_000,
+        through: 1_000,
+    });
+    assert_eq!(flow.room_to_make(), 100_000 - made);
+}
+
+#[test]
+fn outcomes_that_fill_the_window_leave_no_room() {
+    let mut flow = limited(2_000);
+    publish(&mut flow, "orders:1", 1..=20, 0);
+    assert!(flow.held() > 2_000);
+    assert_eq!(flow.room_to_make(), 0);
+}
+
+#[test]
+fn a_flow_that_catches_up_has_room_for_all_that_comes_again_whatever_others_hold() {
+    let mut flow = conflating();
+    flow.catch_up = CatchUp::new(Again {
+        messages: 3,
+        through: 3,
+    });
+    flow.budget(Budget {
+        elsewhere: usize::MAX / 2,
+        limit: 10,
+        stuck: false,
+    });
+    deliver_before(&mut flow, 1, 2);
+    let room = flow.room(Now::read().instant);
+    assert_eq!(room.bytes, flow.window().room_message_bytes());
+    assert!(room.bytes > 0 && !room.empty);
+    flow.catch_up = None;
+    assert_eq!(flow.room(Now::read().instant).bytes, 0);
+}
+
+#[test]
+fn while_a_message_is_tried_there_is_room_for_one() {
+    let now = Now::read().instant;
+    let mut flow = flow();
+    flow.try_through(5);
+    assert_eq!((flow.trying(), flow.room(now).messages), (Some(5), 1));
+    assert!(flow.room(now).empty);
+    deliver(&mut flow, 5);
+    assert_eq!(flow.room(now).messages, 0);
+    flow.configure(Settings::plain());
+    assert_eq!((flow.trying(), flow.room(now).messages), (None, 9_999));
+    let mut conflating = conflating();
+    conflating.try_through(5);
+    assert_eq!(conflating.room(now).messages, 100, "it reads all");
+}
+
+#[test]
+fn it_is_idle_when_nothing_is_left_to_publish() {
+    let mut flow = flow();
+    let now = Now::read();
+    assert!(flow.is_idle() && flow.is_drained());
+    deliver(&mut flow, 1);
+    assert!(flow.is_idle(), "a message is no outcome");
+    assert!(!flow.is_drained());
+    publish(&mut flow, "orders:1", 2..=2, 0);
+    assert!(!flow.is_idle());
+    assert_eq!(sends(&mut flow, now), 1);
+    assert!(flow.is_idle() && !flow.is_drained(), "the first message is not settled");
+}
+
+#[test]
+fn after_a_halt_it_is_drained_when_what_may_be_published_is() {
+    let mut flow = flow_with(Settings {
+        on_reject: OnReject::Halt,
+        ..Settings::plain()
+    });
+    let now = Now::read();
+    publish(&mut flow, "orders:1", 1..=1, 0);
+    let transformed = Transformed {
+        ticket: deliver(&mut flow, 2),
+        outcome: Outcome::Reject(Rejection {
+            stage: Stage::Transform,
+            code: "rejected".into(),
+            channel: None,
+            reason: "no".to_owned(),
+        }),
+        by: any(),
+    };
+    flow.transformed(now, transformed);
+    assert!(flow.is_halting() && !flow.has_yielded() && !flow.is_drained());
+    assert_eq!(flow.again(), None, "its cause does not pass by itself");
+    assert_eq!(sends(&mut flow, now), 1, "what came before may go out");
+    assert!(flow.is_drained());
+    flow.yield_to_others();
+    assert!(flow.has_yielded());
+}
+
+#[test]
+fn it_wakes_up_for_what_pauses() {
+    let mut flow = flow();
+    let now = Now::read();
+    assert_eq!(flow.next_wakeup(), None);
+    publish(&mut flow, "orders:1", 1..=1, 0);
+    let request = flow.next_request(now).unwrap();
+    flow.answered(now, request.id(), failed());
+    let wakes = flow.next_wakeup().expect("the channel pauses");
+    assert!(wakes > now.instant && flow.next_request(now).is_none());
+    let request = flow.next_request(after(now, wakes - now.instant));
+    assert_eq!(request.map(|request| request.len()), Some(1));
+}
+
+#[test]
+fn a_flow_that_catches_up_wakes_up_once_nothing_is_being_transformed() {
+    let mut flow = conflating();
+    flow.catch_up = CatchUp::new(Again {
+        messages: 3,
+        through: 3,
+    });
+    let ticket = deliver_before(&mut flow, 1, 2);
+    assert_eq!(flow.next_wakeup(), None, "the module has the message");
+    let transformed = Transformed {
+        ticket,
+        outcome: Outcome::Publish(vec![publication("orders:1")]),
+        by: any(),
+    };
+    flow.transformed(Now::read(), transformed);
+    let until = flow.catch_up.as_ref().and_then(CatchUp::until);
+    assert!(until.is_some());
+    assert_eq!(flow.next_wakeup(), until);
+}
+
+#[test]
+fn what_is_gathered_wakes_it_up_only_if_something_waits() {
+    let mut flow = conflating();
+    let now = Now::read();
+    publish(&mut flow, "orders:1", 1..=1, 1_000);
+    assert_eq!(sends(&mut flow, now), 1);
+    assert_eq!(flow.next_wakeup(), None, "nothing waits");
+    publish(&mut flow, "orders:1", 2..=2, 1_000);
+    assert_eq!(sends(&mut flow, now), 0);
+    assert_eq!(flow.next_wakeup(), Some(now.instant + PATIENCE));
+}
+
+#[test]
+fn its_place_is_the_first_message_that_it_has_not_read() {
+    let mut flow: Flow<String> = Flow::new(
+        "orders".into(),
+        Settings::plain(),
+        Limits::new(Order::Strict, 512, 8),
+        1,
+        1,
+    );
+    assert_eq!(flow.position(), None, "no stream");
+    let stream = StreamIdentity { created: 1 };
+    assert!(flow.begin(stream, Again::default()));
+    assert_eq!(flow.position(), None, "nothing is read");
+    settle(&mut flow, 7);
+    assert_eq!(flow.position(), Some(Position { stream, next: 8 }));
+    deliver(&mut flow, 9);
+    assert_eq!(flow.position().map(|position| position.next), Some(9), "not settled");
+    assert!(flow.begin(stream, Again::default()), "the same stream");
+    let another = StreamIdentity { created: 2 };
+    assert!(!flow.begin(another, Again::default()));
+    assert!(matches!(flow.take_effects().last(), Some(Effect::Renew(_))));
+}
+
+#[test]
+fn the_lag_is_what_is_not_settled_and_what_is_not_delivered() {
+    let mut flow = flow();
+    let now = Now::read();
+    assert_eq!(flow.gauges(now).lag.map(|lag| lag.messages), Some(0));
+    deliver_before(&mut flow, 1, 12);
+    settle(&mut flow, 2);
+    deliver_before(&mut flow, 3, 10);
+    let gauges = flow.gauges(after(now, Duration::from_secs(60)));
+    let lag = gauges.lag.unwrap();
+    assert_eq!((gauges.messages, lag.messages), (3, 12));
+    assert_eq!(gauges.bytes, flow.window().bytes());
+    let age = lag.age.unwrap();
+    assert!((59..62).contains(&age.as_secs()), "{age:?}");
+}
+
+#[test]
+fn counts_are_told_once() {
+    let mut flow = flow();
+    let now = Now::read();
+    publish(&mut flow, "orders:1", 1..=2, 0);
+    settle(&mut flow, 3);
+    let request = flow.next_request(now).unwrap();
+    flow.answered(now, request.id(), lost());
+    let counters = flow.take_counters();
+    assert_eq!((counters.received, counters.dropped, counters.published), (3, 1, 0));
+    assert_eq!((counters.retried, counters.acked, counters.settled.len()), (0, 0, 1));
+    let late = after(now, Duration::from_secs(60));
+    let asks = flow.next_request(late).unwrap();
+    flow.answered(late, asks.id(), Answer::Replies(Vec::new()));
+    assert_eq!(sends_all(&mut flow, late), 2);
+    let counters = flow.take_counters();
+    assert_eq!((counters.received, counters.published), (0, 2));
+    assert_eq!((counters.retried, counters.acked, counters.settled.len()), (1, 3, 2));
+    assert_eq!(flow.take_counters().retried, 0);
+}
+
+/// Confirms all that goes out, and returns the number of its publications.
+fn sends_all(flow: &mut Flow<String>, now: Now) -> usize {
+    let mut sent = 0;
+    while let Some(request) = flow.next_request(now) {
+        sent += request.len();
+        let replies = vec![Reply::Confirmed(None); request.len()];
+        flow.answered(now, request.id(), Answer::Replies(replies));
+    }
+    sent
+}
+
+#[test]
+fn trouble_is_told_when_it_begins_and_ends() {
+    let mut flow = flow();
+    let now = Now::read();
+    let troubles = |flow: &mut Flow<String>| -> Vec<bool> {
+        let effects = flow.take_effects().into_iter();
+        let trouble = |effect| match effect {
+            Effect::Say(Notice::Trouble(trouble)) => Some(trouble.is_some()),
+            _ => None,
+        };
+        effects.filter_map(trouble).collect()
+    };
+    publish(&mut flow, "orders:1", 1..=1, 0);
+    let request = flow.next_request(now).unwrap();
+    flow.answered(now, request.id(), lost());
+    assert_eq!(troubles(&mut flow), [true]);
+    let late = after(now, Duration::from_secs(60));
+    let asks = flow.next_request(late).unwrap();
+    flow.answered(late, asks.id(), Answer::Replies(Vec::new()));
+    assert_eq!(sends_all(&mut flow, late), 1);
+    assert_eq!(troubles(&mut flow), [false]);
+}
