@@ -13,7 +13,7 @@ use slipring::publish::{read_replies, write_body};
 use slipring::transform::{self, Engine, Module};
 use slipring_core::load::{Load, LoadId};
 use slipring_core::message::{Body, Message, Outcome, Publication};
-use slipring_core::publish::{self, Answer, Command, Position, Reply, Request, Scheduler};
+use slipring_core::publish::{self, Answer, Command, HistoryPosition, Reply, Request, Scheduler};
 use slipring_core::window::{self, Arrival, Window};
 use slipring_support::guests;
 
@@ -158,7 +158,7 @@ fn message(sequence: u64) -> Message {
 
 /// Creates a scheduler with the relay's defaults.
 fn new_scheduler(order: Order) -> Scheduler {
-    let limits = publish::Limits {
+    let limits = publish::RequestLimits {
         order,
         max_batch: BATCH as usize,
         max_request_bytes: 1 << 20,
@@ -209,7 +209,7 @@ fn push(scheduler: &mut Scheduler, publications: Vec<Publication>) {
 fn confirmed(request: &Request) -> Answer {
     let reply = |command: &Command| {
         let offset = command.publication().version?;
-        Some(Position { offset, epoch: 7 })
+        Some(HistoryPosition { offset, epoch: 7 })
     };
     Answer::Replies(request.commands().iter().map(reply).map(Reply::Confirmed).collect())
 }

@@ -13,4 +13,4 @@ pub use self::centrifugo::{Client, ClientError, http_builder};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::replies::fuzz;
 pub use self::replies::{Unreadable, read as read_replies};
-pub use slipring_core::publish::{Answer, Command, Concluded, Position, Reply, Request, RequestId, Scheduler};
+pub use slipring_core::publish::{Answer, Command, Concluded, HistoryPosition, Reply, Request, RequestId, Scheduler};

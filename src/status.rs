@@ -7,7 +7,7 @@ mod metrics;
 mod progress;
 mod report;
 
-pub use board::{AtWork, ModuleBoard, StatusBoard};
+pub use board::{ModuleBoard, RunningVersion, StatusBoard};
 pub use health::{Finding, Kind, Severity};
 pub use metrics::{AdminRequests, Format, Metrics, ModuleMetrics};
 pub use progress::{Consumer, INTERVAL};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use slipring_core::publish::{Limits, Order};
+use slipring_core::publish::{Order, RequestLimits};
 use url::Url;
 
 use super::tls::Tls;
@@ -151,8 +151,8 @@ pub struct Publish {
 
 impl Publish {
     /// Returns the scheduler's limits.
-    pub fn limits(&self) -> Limits {
-        Limits::new(self.order, self.max_batch, self.max_in_flight)
+    pub fn limits(&self) -> RequestLimits {
+        RequestLimits::new(self.order, self.max_batch, self.max_in_flight)
     }
 }
 

@@ -13,12 +13,11 @@ use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::BytesMut;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::header::SUBJECT_PREFIX;
 use super::letter::{Letter, Opened};
 use super::parts::Assembly;
-use crate::nats::wire::{self, Answer, Fetch, Frame, Wire, status};
+use crate::nats::wire::{self, Answer, Fetch, Frame, PullRequest, Wire, status};
 use crate::nats::{Nats, headers, inactive_threshold, raw};
 
 /// Messages per pull during a scan.
@@ -181,13 +180,6 @@ impl Reader {
     }
 }
 
-/// A pull for what is there, without waiting for more.
-#[derive(Serialize)]
-struct Pull {
-    batch: usize,
-    no_wait: bool,
-}
-
 /// One pass through the dead letters. Parts are joined; a letter is returned with its last part.
 pub struct Scan {
     reader: Reader,
@@ -298,9 +290,10 @@ impl Consumed {
     async fn next_message(&mut self, reader: &Reader) -> Result<Option<Frame>, ReadError> {
         while self.received < self.expected {
             if self.open == 0 {
-                let pull = Pull {
+                let pull = PullRequest {
                     batch: self.max_batch,
                     no_wait: true,
+                    ..PullRequest::default()
                 };
                 self.fetch.ask(&pull).map_err(|error| reader.scan_failed(error))?;
                 self.open = self.max_batch;

@@ -185,13 +185,15 @@ impl Keeper {
     /// Another relay on the same directory may be running a version that this relay refuses. The other one may have had
     /// no messages to probe it with, if it was on standby. It then rolls back, too.
     async fn veto(&mut self, refused: &Id, error: &anyhow::Error) {
-        let at_work = self.running.as_ref().map(|running| running.version.id.clone());
+        let running_version = self.running.as_ref().map(|running| running.version.id.clone());
         let is_current = self.versions.current().is_some_and(|entry| entry.id == *refused);
-        if let Some(at_work) = at_work.filter(|at_work| at_work != refused)
+        if let Some(running_version) = running_version.filter(|running_version| running_version != refused)
             && is_current
         {
             let reason = format!("another relay refused it: {error:#}");
-            self.versions.rolled_back(&at_work, refused.clone(), &reason).await;
+            self.versions
+                .rolled_back(&running_version, refused.clone(), &reason)
+                .await;
             self.show_versions();
         }
     }

@@ -212,8 +212,8 @@ pub fn instead_of(config: &config::Modules, name: &str, present: &Id) -> io::Res
     let files = Files::new(config.versions_dir.join(name), config.strict_permissions);
     let record = files.read_record()?;
     let is_withdrawn = record.withdrawn.is_some_and(|withdrawn| withdrawn.id == *present);
-    let at_work = record.versions.last().filter(|_| is_withdrawn);
-    at_work.map(|entry| files.read(entry.id.clone())).transpose()
+    let running_version = record.versions.last().filter(|_| is_withdrawn);
+    running_version.map(|entry| files.read(entry.id.clone())).transpose()
 }
 
 fn is_read_only(error: &io::Error) -> bool {

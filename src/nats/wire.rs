@@ -12,6 +12,7 @@ mod connect;
 mod delivered;
 mod fetch;
 mod frame;
+mod pull_request;
 
 pub use self::connect::ConnectError;
 pub use self::delivered::Delivered;
@@ -19,6 +20,7 @@ pub use self::fetch::{Answer, Fetch};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::frame::fuzz;
 pub use self::frame::{Frame, Malformed};
+pub use self::pull_request::PullRequest;
 
 use std::io;
 use std::sync::Arc;

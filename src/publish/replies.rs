@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use slipring_core::publish::{Position, Reply};
+use slipring_core::publish::{HistoryPosition, Reply};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -130,7 +130,7 @@ impl From<Failure> for Reply {
 
 impl From<Published<'_>> for Reply {
     fn from(Published { offset, epoch }: Published<'_>) -> Self {
-        Self::Confirmed((offset > 0).then(|| Position {
+        Self::Confirmed((offset > 0).then(|| HistoryPosition {
             offset,
             epoch: xxh3_64(epoch.as_bytes()),
         }))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn at(offset: u64, epoch: &str) -> Reply {
-        Reply::Confirmed(Some(Position {
+        Reply::Confirmed(Some(HistoryPosition {
             offset,
             epoch: xxh3_64(epoch.as_bytes()),
         }))

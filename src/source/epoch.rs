@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
 use slipring_core::read::{
     self, Again, EXPIRES, Gap, HEARTBEAT, Misplaced, Missed, Returned, Room, SILENCE, StreamIdentity,
 };
@@ -13,12 +12,12 @@ use tokio::time::Instant;
 
 use super::delivery::Reader;
 use super::memory::Memory;
-use super::pin::{Member, Pin, WRONG_PIN};
+use super::pin::{GROUP, Pin, WRONG_PIN};
 use super::retention::{self, Lookout};
 use super::{Delivery, Reading, Start};
 use crate::config::ModuleConfig;
 use crate::nats::headers;
-use crate::nats::wire::{Ended, Frame, Wire, status};
+use crate::nats::wire::{Ended, Frame, PullRequest, Wire, status};
 use crate::nats::{Link, Nats};
 
 /// An open subscription whose deliveries so far were contiguous.
@@ -66,17 +65,6 @@ impl From<Misplaced> for EpochEnd {
     fn from(Misplaced { expected, found }: Misplaced) -> Self {
         Self::Gap { expected, found }
     }
-}
-
-#[derive(Serialize)]
-struct Pull<'a> {
-    batch: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_bytes: Option<usize>,
-    expires: u128,
-    idle_heartbeat: u128,
-    #[serde(flatten)]
-    member: Option<Member<'a>>,
 }
 
 impl Epoch {
@@ -198,12 +186,15 @@ impl Epoch {
 
     fn pull(&mut self, room: Room) -> Result<(), EpochEnd> {
         while let Some(ask) = self.epoch.ask(std::time::Instant::now(), room) {
-            let pull = Pull {
+            let pin = self.pin.as_ref();
+            let pull = PullRequest {
                 batch: ask.batch,
                 max_bytes: ask.max_bytes,
-                expires: EXPIRES.as_nanos(),
-                idle_heartbeat: HEARTBEAT.as_nanos(),
-                member: self.pin.as_ref().map(|pin| pin.member()),
+                expires: Some(EXPIRES),
+                idle_heartbeat: Some(HEARTBEAT),
+                group: pin.map(|_| GROUP),
+                id: pin.map(|pin| pin.id()),
+                ..PullRequest::default()
             };
             let pull = serde_json::to_vec(&pull).map_err(|error| EpochEnd::Foreign(error.to_string()))?;
             let reply = format!("{}.{}", self.inbox, self.pulls);

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
-use serde::Serialize;
 use slipring_core::read::{ACK_WAIT, Collection, Snapshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -23,7 +22,7 @@ use super::settings::{self, SHORT_ACK_WAIT};
 use super::{SourceError, Start};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
-use crate::nats::wire::{Answer, Fetch, Wire, status};
+use crate::nats::wire::{Answer, Fetch, PullRequest, Wire, status};
 
 /// How long a pull lives. By then, everything that can come has started to come.
 const EXPIRES: Duration = Duration::from_millis(600);
@@ -60,12 +59,6 @@ pub(super) async fn begin(
 struct HoldBack<'a> {
     nats: &'a Nats,
     config: &'a ModuleConfig,
-}
-
-#[derive(Serialize)]
-struct Pull {
-    batch: usize,
-    expires: u128,
 }
 
 impl HoldBack<'_> {
@@ -150,9 +143,10 @@ impl HoldBack<'_> {
         max_batch: usize,
     ) -> Result<(), SourceError> {
         let batch = collection.due().min(max_batch);
-        let request = Pull {
+        let request = PullRequest {
             batch,
-            expires: EXPIRES.as_nanos(),
+            expires: Some(EXPIRES),
+            ..PullRequest::default()
         };
         let failed = |error: async_nats::Error| SourceError::request(self.doing("pulling from"), error);
         fetch.ask(&request).map_err(|error| failed(error.into()))?;

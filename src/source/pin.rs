@@ -17,7 +17,6 @@ use async_nats::jetstream::consumer::{Consumer, PriorityPolicy, pull};
 use async_nats::jetstream::stream::Stream;
 use async_nats::{Subject, Subscriber};
 use futures_util::StreamExt;
-use serde::Serialize;
 use slipring_core::read;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,10 +26,10 @@ use tracing::{debug, info, warn};
 use super::{SourceError, Standby};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
-use crate::nats::wire::{Ended, Wire, status};
+use crate::nats::wire::{Ended, PullRequest, Wire, status};
 
 /// The priority group of our consumers.
-const GROUP: &str = "slipring";
+pub(super) const GROUP: &str = "slipring";
 
 /// The header of a delivery that names the pinned client.
 pub(super) const PIN_ID: &str = "Nats-Pin-Id";
@@ -80,31 +79,9 @@ pub struct Pin {
     consumer: String,
 }
 
-/// A pull of a member of the group.
-#[derive(Serialize)]
-struct Pull<'a> {
-    batch: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_bytes: Option<usize>,
-    expires: u128,
-    #[serde(flatten)]
-    member: Member<'a>,
-}
-
-/// What a pull of a group member contains beside the request itself.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Member<'a> {
-    group: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-}
-
 impl Pin {
-    pub(super) fn member(&self) -> Member<'_> {
-        Member {
-            group: GROUP,
-            id: Some(&self.id),
-        }
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Returns how many bytes the server adds to each delivery after counting its size: the line that names the pinned
@@ -205,11 +182,11 @@ pub(super) async fn acquire(
     let mut number: u64 = 0;
     loop {
         let sent = Instant::now();
-        let pull = Pull {
+        let pull = PullRequest {
             batch: 1,
-            max_bytes: None,
-            expires: WAITING.as_nanos(),
-            member: Member { group: GROUP, id: None },
+            expires: Some(WAITING),
+            group: Some(GROUP),
+            ..PullRequest::default()
         };
         number += 1;
         let reply = format!("{inbox}.{number}");
@@ -289,14 +266,13 @@ fn pin_in(block: &[u8]) -> Option<&str> {
 /// pin, and nothing is ever delivered to it.
 async fn renew(mut pulls: Pulls, id: String, ttl: Duration, lease: watch::Sender<read::Lease>) {
     let expires = ttl / (2 * RENEWALS);
-    let pull = Pull {
+    let pull = PullRequest {
         batch: 1,
         max_bytes: Some(1),
-        expires: expires.as_nanos(),
-        member: Member {
-            group: GROUP,
-            id: Some(&id),
-        },
+        expires: Some(expires),
+        group: Some(GROUP),
+        id: Some(&id),
+        ..PullRequest::default()
     };
     loop {
         let sent = Instant::now();
@@ -367,7 +343,7 @@ impl Pulls {
         })
     }
 
-    async fn pull(&mut self, pull: &Pull<'_>, patience: Duration) -> Result<Answer, async_nats::Error> {
+    async fn pull(&mut self, pull: &PullRequest<'_>, patience: Duration) -> Result<Answer, async_nats::Error> {
         self.sent += 1;
         let reply = Subject::from(format!("{}.{}", self.inbox, self.sent));
         let body = serde_json::to_vec(pull)?;

@@ -53,7 +53,7 @@ struct Facts {
     stream: Option<String>,
     consumer: Option<String>,
     last_refusal: Option<String>,
-    at_work: AtWork,
+    running_version: RunningVersion,
     trouble: Option<String>,
     /// Missing permissions.
     denied: Vec<String>,
@@ -63,7 +63,7 @@ struct Facts {
 
 /// What is known about the version in use beside its hash.
 #[derive(Debug, Clone, Default)]
-pub struct AtWork {
+pub struct RunningVersion {
     pub toml_sha256: Option<String>,
     pub since: Option<String>,
     pub predecessor: Option<VersionStatus>,
@@ -225,7 +225,7 @@ impl ModuleBoard {
             stream: None,
             consumer: None,
             last_refusal: None,
-            at_work: AtWork::default(),
+            running_version: RunningVersion::default(),
             trouble: None,
             denied: Vec::new(),
             unstored: BTreeMap::new(),
@@ -288,7 +288,7 @@ impl ModuleBoard {
         (facts.last_refusal, facts.trouble) = (None, None);
         facts.unstored.clear();
         facts.denied.clear();
-        facts.at_work = AtWork::default();
+        facts.running_version = RunningVersion::default();
     }
 
     /// A module with this hash has taken over.
@@ -349,8 +349,8 @@ impl ModuleBoard {
         facts.trouble = None;
     }
 
-    pub fn set_at_work(&self, at_work: AtWork) {
-        self.facts().at_work = at_work;
+    pub fn set_running_version(&self, running_version: RunningVersion) {
+        self.facts().running_version = running_version;
     }
 
     /// Sets why this pipeline cannot publish anything (a wrong key, no reply), or `None` once it can again.
@@ -387,10 +387,10 @@ impl ModuleBoard {
             conflated: metrics.publications_conflated.get(),
             missed: metrics.missed.get(),
             retried: metrics.publish_retries.get(),
-            toml_sha256: facts.at_work.toml_sha256.clone(),
-            running_since: facts.at_work.since.clone(),
-            predecessor: facts.at_work.predecessor.clone(),
-            rolled_back: facts.at_work.rolled_back.clone(),
+            toml_sha256: facts.running_version.toml_sha256.clone(),
+            running_since: facts.running_version.since.clone(),
+            predecessor: facts.running_version.predecessor.clone(),
+            rolled_back: facts.running_version.rolled_back.clone(),
             rollbacks: metrics.rollbacks.get(),
             swaps: metrics.swaps.get(),
             refused_swaps: metrics.swaps_refused.get(),

@@ -9,7 +9,7 @@ use slipring::config::{self, Order, Secret};
 use slipring::publish::Client;
 use slipring_core::key::idempotency_key;
 use slipring_core::message::{Body, Publication};
-use slipring_core::publish::{Concluded, Limits, Scheduler};
+use slipring_core::publish::{Concluded, RequestLimits, Scheduler};
 use slipring_support::Api;
 use slipring_support::servers::Centrifugo;
 use tokio::task::JoinSet;
@@ -50,7 +50,7 @@ fn json(text: String) -> Body {
 
 /// Publishes all of them and returns the conclusions in the order of the tickets.
 async fn publish(client: &Arc<Client>, order: Order, publications: Vec<Publication>) -> Vec<Concluded> {
-    let limits = Limits {
+    let limits = RequestLimits {
         order,
         max_batch: 512,
         max_request_bytes: 1 << 20,
@@ -199,7 +199,7 @@ async fn options_mean_what_centrifugo_says(api: Api) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_and_a_wrong_address_are_told_with_a_hint() {
     let server = Centrifugo::start().await.unwrap();
-    let limits = Limits {
+    let limits = RequestLimits {
         order: Order::Strict,
         max_batch: 5,
         max_request_bytes: 1 << 20,

@@ -9,6 +9,6 @@ mod answer;
 mod request;
 mod scheduler;
 
-pub use self::answer::{Answer, Position, Reply, RequestOutcome};
+pub use self::answer::{Answer, HistoryPosition, Reply, RequestOutcome};
 pub use self::request::{Command, Request, RequestId, longest_broadcast, written_size};
-pub use self::scheduler::{Concluded, Limits, Order, Scheduler, Stuck, queued_size, waiting_size};
+pub use self::scheduler::{Concluded, Order, RequestLimits, Scheduler, Stuck, queued_size, waiting_size};

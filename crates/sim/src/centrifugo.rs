@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use slipring_core::message::Body;
-use slipring_core::publish::{self, Position, Reply, Request};
+use slipring_core::publish::{self, HistoryPosition, Reply, Request};
 
 const KEYS_LAST: Duration = Duration::from_secs(300);
 
@@ -75,7 +75,10 @@ impl Centrifugo {
         let state = self.channels.get_mut(channel).expect("it was just inserted");
         let (offset, shown) = state.publish(now, command, history);
         let epoch = self.epoch;
-        (Reply::Confirmed(history.then_some(Position { offset, epoch })), shown)
+        (
+            Reply::Confirmed(history.then_some(HistoryPosition { offset, epoch })),
+            shown,
+        )
     }
 
     /// Restarts it without any memory.

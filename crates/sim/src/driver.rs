@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use slipring_core::pipeline::{OnReject, Settings};
-use slipring_core::publish::Limits;
+use slipring_core::publish::RequestLimits;
 use slipring_core::read::{Keeps, LARGEST_MESSAGE};
 use slipring_core::stamp::VersionSource;
 use slipring_core::window;
@@ -99,7 +99,7 @@ const ROOMY: usize = 1 << 20;
 impl Driver {
     fn new(setup: Setup, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let publish = Limits::new(setup.order, rng.usize(1..12), rng.usize(1..5));
+        let publish = RequestLimits::new(setup.order, rng.usize(1..12), rng.usize(1..5));
         let settings = Settings {
             window: window::Limits {
                 messages: rng.usize(2..40),

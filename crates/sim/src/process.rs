@@ -12,7 +12,7 @@ use slipring_core::load::{Load, LoadId};
 use slipring_core::message::Message;
 use slipring_core::pipeline::run::{self, Action, DeadLetter, Run};
 use slipring_core::pipeline::{Flow, Next, OnReject, Settings, Supervision, Transformed};
-use slipring_core::publish::{Answer, Limits, Request, RequestId};
+use slipring_core::publish::{Answer, Request, RequestId, RequestLimits};
 use slipring_core::read::{Held, Keeps, Newest, Seen};
 use slipring_core::window::Ticket;
 
@@ -38,7 +38,7 @@ pub(super) struct Process {
     /// Counts the starts of the process.
     pub(super) starts: u64,
     settings: Settings,
-    publish: Limits,
+    publish: RequestLimits,
     grace: Duration,
     standby: bool,
     keeps: Option<Keeps>,
@@ -125,7 +125,7 @@ impl Process {
     pub(super) fn new(
         id: RelayId,
         settings: Settings,
-        publish: Limits,
+        publish: RequestLimits,
         keeps: Option<Keeps>,
         world: &mut World,
     ) -> Self {

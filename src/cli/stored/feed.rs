@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use async_nats::jetstream::consumer::{Consumer, pull};
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::Stored;
 use crate::message::Message;
-use crate::nats::wire::{Answer, Fetch, Frame, Wire, status};
+use crate::nats::wire::{Answer, Fetch, Frame, PullRequest, Wire, status};
 use crate::source::DeliveryReader;
 
 /// Messages per request. They may be large.
@@ -49,17 +48,6 @@ pub struct Feed {
     skip: u64,
     /// Wanted messages. `None` means all future ones.
     left: Option<u64>,
-}
-
-/// A pull request.
-#[derive(Serialize)]
-struct Pull {
-    batch: usize,
-    /// Asks only for what is available now.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    no_wait: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<u128>,
 }
 
 /// Whether there is more to read.
@@ -164,10 +152,11 @@ impl Feed {
                 Some(_) => (true, PATIENCE),
                 None => (false, WAIT + PATIENCE),
             };
-            fetch.ask(&Pull {
+            fetch.ask(&PullRequest {
                 batch: wanted,
                 no_wait,
-                expires: (!no_wait).then(|| WAIT.as_nanos()),
+                expires: (!no_wait).then_some(WAIT),
+                ..PullRequest::default()
             })?;
             let before = received;
             let mut open = wanted;

@@ -8,7 +8,7 @@ use tracing::{error, info};
 use super::super::controls::{Command, Verb};
 use super::super::versions::{Entry, Id};
 use super::{Candidate, Keeper};
-use crate::status::{AtWork, RolledBack, VersionStatus};
+use crate::status::{RolledBack, RunningVersion, VersionStatus};
 use crate::transform::Verdict;
 
 impl Keeper {
@@ -60,12 +60,12 @@ impl Keeper {
         let (Some(running), Some(current)) = (&self.running, self.versions.current()) else {
             return;
         };
-        let (at_work, current) = (&running.version.id, current.id.clone());
-        if *at_work == current {
+        let (running_version, current) = (&running.version.id, current.id.clone());
+        if *running_version == current {
             if is_news {
                 self.show_versions();
             }
-        } else if self.versions.withdrawn().is_some() && !self.versions.knows(at_work) {
+        } else if self.versions.withdrawn().is_some() && !self.versions.knows(running_version) {
             self.follow_back(&current, is_news).await;
         } else if is_news && let Some(version) = self.present.clone().filter(|version| version.id == current) {
             self.follow_version(version).await;
@@ -109,8 +109,8 @@ impl Keeper {
         let Some(predecessor) = self.versions.predecessor().cloned() else {
             anyhow::bail!("`{}` has no earlier version to roll back to", self.name);
         };
-        let at_work = self.running.as_ref().map(|running| running.version.id.clone());
-        let at_work = at_work.with_context(|| format!("no version of `{}` is running", self.name))?;
+        let running_version = self.running.as_ref().map(|running| running.version.id.clone());
+        let running_version = running_version.with_context(|| format!("no version of `{}` is running", self.name))?;
         let candidate = match self.probation() {
             Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
             _ => self.load_known(&predecessor.id).await?,
@@ -119,10 +119,10 @@ impl Keeper {
         let files = self
             .present
             .as_ref()
-            .map_or(at_work.clone(), |version| version.id.clone());
+            .map_or(running_version.clone(), |version| version.id.clone());
         info!(
             module = self.name,
-            from = at_work.wasm_sha256,
+            from = running_version.wasm_sha256,
             to = predecessor.id.wasm_sha256,
             "rolling back to the previous version, as requested"
         );
@@ -194,7 +194,7 @@ impl Keeper {
             toml_sha256: entry.id.toml_sha256.clone(),
             since: entry.since.clone(),
         };
-        self.board.set_at_work(AtWork {
+        self.board.set_running_version(RunningVersion {
             toml_sha256: current.map(|entry| entry.id.toml_sha256.clone()),
             since: current.map(|entry| entry.since.clone()),
             predecessor: self.versions.predecessor().map(version),

@@ -125,9 +125,9 @@ async fn what_was_withdrawn_stays_so_until_something_else_comes() {
     let mut versions = open(dir.path());
     let withdrawn = versions.withdrawn().unwrap();
     assert_eq!((&withdrawn.id, withdrawn.reason.as_str()), (&bad.id, "it is bad"));
-    let at_work = |present: &Version| instead_of(&config(dir.path(), 2), "orders", &present.id).unwrap();
-    assert_eq!(at_work(&bad).map(|version| version.id), Some(old.id.clone()));
-    assert!(at_work(&mended).is_none() && at_work(&old).is_none());
+    let running_version = |present: &Version| instead_of(&config(dir.path(), 2), "orders", &present.id).unwrap();
+    assert_eq!(running_version(&bad).map(|version| version.id), Some(old.id.clone()));
+    assert!(running_version(&mended).is_none() && running_version(&old).is_none());
 
     work(&mut versions, &mended).await;
     assert_eq!(open(dir.path()).withdrawn(), None);

@@ -1,8 +1,6 @@
 //! Sends pulls to a consumer, one at a time.
 
-use serde::Serialize;
-
-use super::{Ended, Frame, Wire};
+use super::{Ended, Frame, PullRequest, Wire};
 
 /// A consumer with its connection. Replies to an earlier pull are never taken for replies to a later one.
 #[derive(Debug)]
@@ -25,8 +23,8 @@ impl Fetch {
         Self { wire, subject }
     }
 
-    /// Sends a pull with a JSON body.
-    pub fn ask(&mut self, pull: &impl Serialize) -> serde_json::Result<()> {
+    /// Sends a pull.
+    pub fn ask(&mut self, pull: &PullRequest<'_>) -> serde_json::Result<()> {
         let body = serde_json::to_vec(pull)?;
         let inbox = self.wire.subscribe();
         self.wire.publish(&self.subject, &format!("{inbox}.0"), &body);

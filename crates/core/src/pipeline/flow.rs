@@ -16,7 +16,7 @@ use super::weight;
 use crate::load::Load;
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::now::Now;
-use crate::publish::{Answer, Concluded, Limits, Request, RequestId, Scheduler};
+use crate::publish::{Answer, Concluded, Request, RequestId, RequestLimits, Scheduler};
 use crate::read::{ACK_WAIT, Again, Delivery, Position, Room, StreamIdentity};
 use crate::stamp::Stamp;
 use crate::window::{Arrival, Conclusion, Ticket, Window};
@@ -87,7 +87,7 @@ pub struct Transformed {
 
 impl<R: Clone> Flow<R> {
     /// `endpoints` is the number of Centrifugo endpoints. `seed` is for the jitter of pauses.
-    pub fn new(module: Arc<str>, settings: Settings, publish: Limits, endpoints: usize, seed: u64) -> Self {
+    pub fn new(module: Arc<str>, settings: Settings, publish: RequestLimits, endpoints: usize, seed: u64) -> Self {
         Self {
             module,
             window: Window::new(settings.window),

@@ -20,7 +20,7 @@ pub enum Answer {
 pub enum Reply {
     /// Published, or suppressed by its key or version; the replies look the same. The position is absent without
     /// history.
-    Confirmed(Option<Position>),
+    Confirmed(Option<HistoryPosition>),
     Failed {
         code: u32,
         message: String,
@@ -30,13 +30,13 @@ pub enum Reply {
 /// The position of a publication in a channel's history. The reply to a suppressed repeat carries the position of the
 /// first publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct HistoryPosition {
     pub offset: u64,
     /// A hash of the history's epoch, used only for comparison.
     pub epoch: u64,
 }
 
-impl Position {
+impl HistoryPosition {
     /// Returns true if this position is known to precede the other. Offsets of different epochs are not comparable.
     pub(super) fn is_before(self, other: Self) -> bool {
         self.epoch == other.epoch && self.offset < other.offset

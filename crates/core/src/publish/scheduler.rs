@@ -61,7 +61,7 @@ const STRICT_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Scheduler {
-    limits: Limits,
+    limits: RequestLimits,
     queues: Queues,
     in_flight: HashMap<RequestId, InFlight>,
     next_id: u64,
@@ -112,7 +112,7 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RequestLimits {
     pub order: Order,
     /// The most publications per request.
     pub max_batch: usize,
@@ -126,7 +126,7 @@ pub struct Limits {
     pub busy_batch: usize,
 }
 
-impl Limits {
+impl RequestLimits {
     /// Takes the limits that a user can set. The rest are constants.
     pub fn new(order: Order, max_batch: usize, max_in_flight: usize) -> Self {
         Self {
@@ -191,7 +191,7 @@ enum Question {
 
 impl Scheduler {
     /// `seed` is for the jitter of the pauses; nothing else here is random.
-    pub fn new(limits: Limits, seed: u64) -> Self {
+    pub fn new(limits: RequestLimits, seed: u64) -> Self {
         Self {
             limits,
             queues: Queues::default(),
@@ -497,7 +497,7 @@ impl Scheduler {
     /// many requests of the usual size take. The largest request does not count, so one large request holds up no
     /// others.
     fn has_slot(&self) -> bool {
-        let Limits {
+        let RequestLimits {
             max_in_flight,
             max_request_bytes,
             ..

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use slipring_core::publish::{Limits, Order, Request, RequestId, Scheduler};
+use slipring_core::publish::{Order, Request, RequestId, RequestLimits, Scheduler};
 
 use super::checker::Checker;
 use super::traffic;
@@ -83,7 +83,7 @@ impl Driver {
         // The value of the clock decides nothing.
         let start = Instant::now();
         let max_in_flight = rng.usize(1..5);
-        let limits = Limits {
+        let limits = RequestLimits {
             order: setup.order,
             max_batch: rng.usize(1..12),
             max_request_bytes: 2_000,

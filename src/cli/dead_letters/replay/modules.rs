@@ -45,9 +45,10 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     let wasm = read_wasm(&wasm_path, &modules.bounds).with_context(doing)?;
     let toml = fs::read_to_string(&toml_path).with_context(|| format!("cannot read {}", toml_path.display()))?;
     let present = Id::of(&wasm, &toml);
-    let at_work = versions::instead_of(modules, name, &present);
-    let at_work = at_work.with_context(|| format!("cannot find out which version of {name} is running"))?;
-    let (sha256, wasm, toml) = match at_work {
+    let running_version = versions::instead_of(modules, name, &present);
+    let running_version =
+        running_version.with_context(|| format!("cannot find out which version of {name} is running"))?;
+    let (sha256, wasm, toml) = match running_version {
         Some(Version { id, wasm, toml }) => {
             warn!(
                 module = name,

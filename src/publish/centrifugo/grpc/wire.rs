@@ -252,7 +252,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::publish::{Answer, Position, Reply, RequestId, replies};
+    use crate::publish::{Answer, HistoryPosition, Reply, RequestId, replies};
 
     fn publication(channels: &[&str], json: &str) -> Publication {
         Publication::new(
@@ -430,7 +430,7 @@ mod tests {
             ],
         };
         let at = |offset| {
-            Reply::Confirmed(Some(Position {
+            Reply::Confirmed(Some(HistoryPosition {
                 offset,
                 epoch: xxhash_rust::xxh3::xxh3_64(b"xyz"),
             }))

@@ -15,7 +15,7 @@ fn flow() -> Flow<String> {
 }
 
 fn flow_with(config: Settings) -> Flow<String> {
-    let mut flow = Flow::new("orders".into(), config, Limits::new(Order::Strict, 512, 8), 1, 1);
+    let mut flow = Flow::new("orders".into(), config, RequestLimits::new(Order::Strict, 512, 8), 1, 1);
     assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
     flow
 }

@@ -15,7 +15,7 @@ fn begin(now: Now, settings: Settings, standby: bool) -> Run<u64> {
     let flow = Flow::new(
         "orders".into(),
         settings,
-        publish::Limits::new(Order::Strict, 512, 8),
+        publish::RequestLimits::new(Order::Strict, 512, 8),
         1,
         1,
     );

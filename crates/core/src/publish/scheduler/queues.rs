@@ -15,7 +15,7 @@ use slab::Slab;
 
 use super::Concluded;
 use crate::message::{Publication, Rejection, Share};
-use crate::publish::{Position, RequestId, written_size};
+use crate::publish::{HistoryPosition, RequestId, written_size};
 
 pub(super) type ItemId = usize;
 pub(super) type ChannelId = usize;
@@ -112,7 +112,7 @@ pub(super) struct Channel {
     /// Consecutive errors 100.
     pub(super) failures: u32,
     /// The position of the publication confirmed last.
-    pub(super) last: Option<Position>,
+    pub(super) last: Option<HistoryPosition>,
     pub(super) run: Run,
 }
 

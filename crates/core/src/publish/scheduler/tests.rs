@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::message::Body;
-use crate::publish::{Position, Reply};
+use crate::publish::{HistoryPosition, Reply};
 
 struct Bench {
     scheduler: Scheduler,
@@ -23,7 +23,7 @@ struct Bench {
 }
 
 fn bench(order: Order) -> Bench {
-    bench_with(Limits {
+    bench_with(RequestLimits {
         order,
         max_batch: 8,
         max_request_bytes: 10_000,
@@ -32,7 +32,7 @@ fn bench(order: Order) -> Bench {
     })
 }
 
-fn bench_with(limits: Limits) -> Bench {
+fn bench_with(limits: RequestLimits) -> Bench {
     Bench {
         scheduler: Scheduler::new(limits, 7),
         now: Instant::now(),
@@ -152,7 +152,7 @@ impl Bench {
 /// Parses replies: `ok` is a confirmation without a position, `@7` a confirmation with one, and a number an error code.
 fn replies(replies: &str) -> Answer {
     let reply = |reply: &str| match reply.strip_prefix('@') {
-        Some(offset) => Reply::Confirmed(Some(Position {
+        Some(offset) => Reply::Confirmed(Some(HistoryPosition {
             offset: offset.parse().unwrap(),
             epoch: 1,
         })),
@@ -215,7 +215,7 @@ fn batched_sends_many_a_channel_oldest_first() {
 
 #[test]
 fn what_did_not_fit_goes_next_unless_its_channel_is_in_flight() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Batched,
         max_batch: 2,
         max_request_bytes: 10_000,
@@ -232,7 +232,7 @@ fn what_did_not_fit_goes_next_unless_its_channel_is_in_flight() {
 
 #[test]
 fn slots_and_bytes_are_bounded() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Strict,
         max_batch: 8,
         max_request_bytes: 1_000,
@@ -397,7 +397,7 @@ fn an_answer_to_nothing_changes_nothing() {
 
 #[test]
 fn channels_without_work_take_no_memory() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Batched,
         max_batch: 100,
         max_request_bytes: 1 << 20,
@@ -422,7 +422,7 @@ fn channels_without_work_take_no_memory() {
 
 #[test]
 fn a_few_wait_for_more_while_much_is_in_flight_but_not_for_long() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Strict,
         max_batch: 8,
         max_request_bytes: 10_000,

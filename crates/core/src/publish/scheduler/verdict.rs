@@ -4,7 +4,7 @@
 use super::queues::{ChannelId, ItemId, Queues};
 use super::rejection;
 use crate::message::Rejection;
-use crate::publish::answer::{self, Position, Reply};
+use crate::publish::answer::{self, HistoryPosition, Reply};
 
 /// What becomes of an item on one of its channels.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) fn judge(queues: &mut Queues, item: ItemId, channel: ChannelId, reply
     }
 }
 
-fn is_before(position: Option<Position>, last: Option<Position>) -> bool {
+fn is_before(position: Option<HistoryPosition>, last: Option<HistoryPosition>) -> bool {
     position
         .zip(last)
         .is_some_and(|(position, last)| position.is_before(last))

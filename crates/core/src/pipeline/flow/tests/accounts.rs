@@ -193,7 +193,7 @@ fn its_place_is_the_first_message_that_it_has_not_read() {
     let mut flow: Flow<String> = Flow::new(
         "orders".into(),
         Settings::plain(),
-        Limits::new(Order::Strict, 512, 8),
+        RequestLimits::new(Order::Strict, 512, 8),
         1,
         1,
     );

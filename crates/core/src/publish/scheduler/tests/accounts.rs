@@ -128,7 +128,7 @@ fn only_suspects_need_a_connection_of_their_own() {
 
 #[test]
 fn as_many_requests_as_allowed_and_no_more_bytes_than_that_many_usual_ones() {
-    let limits = Limits {
+    let limits = RequestLimits {
         order: Order::Strict,
         max_batch: 1,
         max_request_bytes: 1_000,
@@ -153,7 +153,7 @@ fn as_many_requests_as_allowed_and_no_more_bytes_than_that_many_usual_ones() {
         bench.scheduler.next_request(bench.now).is_some(),
         "1,600 + 1,600 - the largest"
     );
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         max_in_flight: 4,
         ..limits
     });
@@ -168,7 +168,7 @@ fn as_many_requests_as_allowed_and_no_more_bytes_than_that_many_usual_ones() {
 
 #[test]
 fn a_small_batch_waits_for_more_while_requests_carry_many() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Strict,
         max_batch: 8,
         max_request_bytes: 100_000,
@@ -192,7 +192,7 @@ fn a_small_batch_waits_for_more_while_requests_carry_many() {
 
 #[test]
 fn half_of_what_is_in_flight_does_not_wait() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Strict,
         max_batch: 8,
         max_request_bytes: 100_000,

@@ -50,7 +50,7 @@ fn what_was_sent_goes_again_before_anything_newer() {
 
 #[test]
 fn a_channel_that_changes_all_the_time_keeps_its_turn() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Strict,
         max_batch: 1,
         max_request_bytes: 10_000,

@@ -122,7 +122,7 @@ fn too_large_batches_become_smaller_and_grow_again() {
 
 #[test]
 fn denied_pauses_everything_and_asks() {
-    let mut bench = bench_with(Limits {
+    let mut bench = bench_with(RequestLimits {
         order: Order::Strict,
         max_batch: 3,
         max_request_bytes: 10_000,
