@@ -111,22 +111,22 @@ $(LANGUAGES:%=examples/languages/%/orders.wasm):
 
 .PHONY: take-over
 take-over: tools guests ## how long a second relay takes when the active one is killed (KILLS=10)
-	KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture takeover_times
+	TEST_TIMEOUT_SECONDS=3600 KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture takeover_times
 
 .PHONY: chaos
 chaos: SECONDS := 120
 chaos: tools guests ## kill, cut and stall everything at random for a while (SECONDS=120, SEED=a number)
-	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) cargo test --workspace --test it chaos -- --nocapture
+	TEST_TIMEOUT_SECONDS=$$(($(SECONDS) + 900)) CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) cargo test --workspace --test it chaos -- --nocapture
 
 .PHONY: outage
 outage: SECONDS := 360
 outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting (SECONDS=360)
-	OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
+	TEST_TIMEOUT_SECONDS=$$(($(SECONDS) + 900)) OUTAGE_SECONDS=$(SECONDS) cargo test --workspace --test it a_long_outage -- --ignored --nocapture
 
 .PHONY: neighbour
 neighbour: SECONDS := 10
 neighbour: tools guests ## how late a module's messages are beside each bad thing (SECONDS=10, ROUNDS=3, ONLY=channels, RELAY=target/release/slipring)
-	NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) NEIGHBOUR_ONLY="$(ONLY)" RELAY="$(abspath $(RELAY))" cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
+	TEST_TIMEOUT_SECONDS=3600 NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) NEIGHBOUR_ONLY="$(ONLY)" RELAY="$(abspath $(RELAY))" cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
 
 .PHONY: bench
 bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE --plot FILE"; 40 minutes as it is)

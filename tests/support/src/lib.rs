@@ -25,6 +25,7 @@ pub mod raw;
 pub mod relay;
 pub mod servers;
 pub mod subscriber;
+mod test_timeout;
 mod usage;
 
 pub use eventually::eventually;

@@ -37,6 +37,7 @@ impl Process {
 
     /// Starts `command` with another standard error, which is not in the log.
     pub fn spawn_with_stderr(name: &str, command: &mut Command, stderr: Stdio) -> Result<Self> {
+        crate::test_timeout::watch();
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
