@@ -328,7 +328,8 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
         ];
         let of_the_process = of_the_process
             .iter()
-            .any(|start| family.starts_with(&format!("slipring_{start}")));
+            .any(|start| family.starts_with(&format!("slipring_{start}")))
+            || family.starts_with("process_");
         let of_the_module =
             |line: &str| line.starts_with(family) && (of_the_process || line.contains("{module=\"unruly\""));
         ensure!(
