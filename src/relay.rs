@@ -217,7 +217,7 @@ fn memory(config: &Config) -> Memory {
     };
     info!(
         limit_mib = limit >> 20,
-        reason, "memory for messages and publications is limited"
+        reason, "set the memory limit for messages and publications"
     );
     Memory::beside(limit, compile::memory_held)
 }

@@ -130,9 +130,13 @@ fn is_private(dir: &Path) -> io::Result<()> {
     if found.is_dir() && found.uid() == uid && mode & 0o077 == 0 {
         return Ok(());
     }
-    let kind = if found.is_dir() { "a directory" } else { "no directory" };
+    let kind = if found.is_dir() {
+        "a directory"
+    } else {
+        "not a directory"
+    };
     Err(io::Error::other(format!(
-        "it is {kind} with mode {mode:04o} of user {}; it must be a directory with mode 0700 of user {uid}",
+        "it is {kind} (mode {mode:04o}, user {}); it must be a directory with mode 0700 of user {uid}",
         found.uid()
     )))
 }
@@ -286,7 +290,7 @@ mod tests {
         symlink(&elsewhere, &dirs[1]).unwrap();
         let error = TokenFile::create(&dirs, address(HERE)).unwrap_err().to_string();
         assert!(
-            error.contains("it is no directory") && error.contains("must be a directory with mode 0700"),
+            error.contains("it is not a directory") && error.contains("must be a directory with mode 0700"),
             "{error}"
         );
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
@@ -307,6 +311,6 @@ mod tests {
         let error = TokenFile::create(&dirs, address(HERE)).unwrap_err().to_string();
         assert!(error.contains("belongs to another user"), "{error}");
         let told = find(&dirs, address(HERE)).unwrap_err();
-        assert!(told.contains("of user 65534"), "{told}");
+        assert!(told.contains("user 65534"), "{told}");
     }
 }

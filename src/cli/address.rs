@@ -20,7 +20,7 @@ pub struct Address {
     url: Option<Url>,
     /// The certificate authorities of a relay with TLS, if they are not the platform's
     ///
-    /// A relay with the certificate in `admin.tls.cert_file` of this configuration needs none.
+    /// Not needed if the relay has the certificate in `admin.tls.cert_file` of this configuration.
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }

@@ -33,7 +33,8 @@ use crate::transform::Engine;
 ///
 /// With --permissions it checks no module. It prints the permissions that the modules' settings require from NATS.
 ///
-/// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. A `note` is not a failure.
+/// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. With --online a line can also
+/// be a `note`, which is not a failure.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -33,9 +33,9 @@ use crate::nats::Nats;
 /// case's `expect`: review it before you commit. Without a module, the cases have no `expect`. Nothing changes in JetStream: no
 /// message is acknowledged and no consumer moves.
 ///
-/// Cases end up in Git, where many people read them. --redact replaces sensitive values: a string becomes "redacted", a number 0 and
-/// an object {}, because its keys can give away as much. In a list, each element is replaced the same way. Nothing else changes. The
-/// module runs on the redacted message. If none of the messages has the field, nothing is written.
+/// Cases end up in Git, where many people read them. --redact replaces sensitive values: a string becomes "redacted", a number 0, true
+/// becomes false, and an object {}, because its keys can be as revealing as its values. In a list, each element is replaced the same
+/// way. Other fields do not change. The module runs on the redacted message. If none of the messages has the field, nothing is written.
 ///
 /// The search covers headers and payloads. It also looks inside JSON that is stored as a string or as base64, at any depth. A text
 /// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message that cannot be searched is

@@ -20,9 +20,9 @@ pub fn in_credentials(text: &str) -> Option<(&str, &str)> {
 /// What is wrong with a secret. It completes "`nats.nkey_file` names FILE, which …" and never contains the secret.
 pub(super) const NO_CREDENTIALS: &str = "has no user JWT with its seed; use a file written by `nsc generate creds`";
 pub(super) const BROKEN_CREDENTIALS: &str =
-    "has a seed that is not a user's, or damaged; use a file written by `nsc generate creds`";
+    "has a seed that is damaged or not a user's; use a file written by `nsc generate creds`";
 pub(super) const NO_SEED: &str =
-    "is not a user's seed, or damaged; a user's seed begins with \"SU\" and has 58 characters";
+    "is damaged or not a user's seed; a user's seed begins with \"SU\" and has 58 characters";
 
 impl NatsAuth {
     /// Returns what is wrong with the secret, as far as that shows without a server.

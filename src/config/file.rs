@@ -11,7 +11,7 @@ pub fn unreadable(section: &Section<'_>, key: &str, path: &Path, error: &io::Err
     let key = section.key(key);
     if names_no_file(error) {
         return format!(
-            "`{key}` names no file below {}; it must be the path of a file (the value is not shown, because it may be \
+            "`{key}` names a file that does not exist in {}; it must be the path of a file (the value is not shown, because it may be \
              the secret itself)",
             existing_folder(path)
         );

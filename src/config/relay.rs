@@ -93,7 +93,7 @@ fn api_prefix(section: &mut Section<'_>) -> Option<String> {
     let prefix = section.take("api_prefix", subject::prefix);
     match (domain, prefix) {
         (Some(Taken { place, .. }), Some(_)) => {
-            let message = "`nats.domain` and `nats.api_prefix` are set together; a domain is a prefix, set one of them";
+            let message = "`nats.domain` and `nats.api_prefix` are both set; a domain is short for a prefix, so set only one of them";
             section.remark(place, "domain", message.to_owned());
             None
         }

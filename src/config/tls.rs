@@ -39,7 +39,7 @@ enum Unfit {
 pub enum TlsError {
     #[error("the file {file} {unfit}")]
     File { file: String, unfit: String },
-    #[error("this machine has no certificate authorities; name a file with those of the server in `ca_file`{0}")]
+    #[error("this machine has no certificate authorities; set `ca_file` to a file with the server's authority{0}")]
     NoAuthorities(String),
     #[error("setting up TLS failed")]
     Rustls(#[from] rustls::Error),

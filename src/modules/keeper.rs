@@ -218,7 +218,9 @@ impl Keeper {
             reason, "starting the previous version instead of the one in the modules directory"
         );
         if let Err(error) = self.start_known().await {
-            self.say_refused(&error.context("cannot start the previous version instead of the rolled-back one"));
+            self.say_refused(
+                &error.context("cannot start the previous version in place of the one that was rolled back"),
+            );
         }
         true
     }

@@ -12,7 +12,7 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
     let tls = &config.tls;
     if has("expired") && (has("authentication") || has("revoked")) {
         return format!(
-            "NATS at {named} has ended the connection: what `{}` holds has expired",
+            "NATS at {named} has ended the connection: the secret in `{}` has expired",
             auth.key()
         );
     }
@@ -22,11 +22,11 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
     if has("unknownissuer") {
         return match &tls.ca_file {
             Some(file) => format!(
-                "the certificate of NATS at {named} is from none of the authorities in `nats.tls.ca_file` ({})",
+                "the certificate of NATS at {named} was not issued by any of the authorities in `nats.tls.ca_file` ({})",
                 file.display()
             ),
             None => format!(
-                "the certificate of NATS at {named} is from none of the authorities that this machine trusts; set \
+                "the certificate of NATS at {named} was not issued by any of the authorities that this machine trusts; set \
                  `nats.tls.ca_file`"
             ),
         };
@@ -49,7 +49,7 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
     if has("fatal alert") {
         return match &tls.cert_file {
             None if has("certificaterequired") || has("handshakefailure") || has("badcertificate") => format!(
-                "NATS at {named} asks for a certificate of the client: set `nats.tls.cert_file` and `nats.tls.key_file`"
+                "NATS at {named} requires a client certificate: set `nats.tls.cert_file` and `nats.tls.key_file`"
             ),
             Some(file) => format!(
                 "NATS at {named} refuses the certificate in `nats.tls.cert_file` ({}): {cause}",

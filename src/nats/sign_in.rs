@@ -70,12 +70,12 @@ impl Credentials {
                 newest.error = None;
                 if auth != newest.auth {
                     newest.auth = auth;
-                    info!(key, "the file has another secret for NATS, using it from now on");
+                    info!(key, "the file has a new secret for NATS, using it from now on");
                 }
             }
             Err(error) => {
                 if newest.error.as_ref() != Some(&error) {
-                    warn!(key, error, "keeping the secret for NATS as it was");
+                    warn!(key, error, "cannot read a new secret for NATS, keeping the old one");
                     newest.error = Some(error);
                 }
             }

@@ -11,7 +11,7 @@ use slipring_core::publish::{HistoryPosition, Reply};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    #[error("the reply is not JSON of a batch")]
+    #[error("the reply is not the JSON of a batch")]
     Json(#[from] serde_json::Error),
     #[error("{found} replies to {expected} commands")]
     Count { expected: usize, found: usize },
@@ -222,9 +222,9 @@ mod tests {
             let error = read_for(body, channels).unwrap_err().to_string();
             assert!(error.contains(expected), "{body}: {error}");
         };
-        check("", &[1], "not JSON");
-        check("Bad Gateway", &[1], "not JSON");
-        check(&MIXED[..MIXED.len() - 9], &[1, 1, 1, 1], "not JSON");
+        check("", &[1], "not the JSON");
+        check("Bad Gateway", &[1], "not the JSON");
+        check(&MIXED[..MIXED.len() - 9], &[1, 1, 1, 1], "not the JSON");
         check("{}", &[1], "0 replies to 1 commands");
         check(MIXED, &[1, 1, 1], "4 replies to 3 commands");
         check(BROADCAST, &[4], "command 0 has neither");

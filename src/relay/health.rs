@@ -202,7 +202,11 @@ fn sum_up(suppressed: &[Suppressed]) {
             None => format!("{lines} x {text}"),
         });
     let most = named.collect::<Vec<_>>().join("; ");
-    info!(lines, most, "left out log lines that repeat earlier ones");
+    info!(
+        lines,
+        most_frequent = most,
+        "left out log lines that repeat earlier ones"
+    );
 }
 
 #[cfg(test)]

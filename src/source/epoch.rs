@@ -45,13 +45,13 @@ pub struct Epoch {
 pub enum EpochEnd {
     #[error("the connection to NATS was lost")]
     Disconnected,
-    #[error("the connection for its deliveries was lost: {0}")]
+    #[error("the connection for deliveries was lost: {0}")]
     Cut(Ended),
     #[error(
         "the consumer's deliveries have a gap: expected number {expected}, got {found}. Is another client reading from it?"
     )]
     Gap { expected: u64, found: u64 },
-    #[error("this relay is no longer pinned to the consumer")]
+    #[error("this relay no longer holds the pin of the consumer")]
     Unpinned,
     #[error("the server was silent for {} s", SILENCE.as_secs())]
     Silent,

@@ -354,7 +354,7 @@ fn forgotten(module: &ModuleConfig, retention: RetentionPolicy) -> Forgotten {
 /// Describes the policy in words.
 fn policy(policy: &DeliverPolicy) -> String {
     match policy {
-        DeliverPolicy::All => "all".to_owned(),
+        DeliverPolicy::All => "all messages".to_owned(),
         DeliverPolicy::Last => "the last message and later ones".to_owned(),
         DeliverPolicy::New => "new messages".to_owned(),
         DeliverPolicy::ByStartSequence { start_sequence } => format!("messages from the sequence {start_sequence} on"),

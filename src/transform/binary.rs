@@ -178,23 +178,26 @@ mod tests {
         check(b"", "the file is empty");
         check(
             b"hello, world",
-            "the file is not WebAssembly but text that begins with \"hello, world\"",
+            "the file is not a WebAssembly binary but text that begins with \"hello, world\"",
         );
-        check(b"hi", "the file is not WebAssembly but text that begins with \"hi\"");
+        check(
+            b"hi",
+            "the file is not a WebAssembly binary but text that begins with \"hi\"",
+        );
         check(
             "ä".repeat(30).as_bytes(),
             &format!(
-                "the file is not WebAssembly but text that begins with \"{}\"",
+                "the file is not a WebAssembly binary but text that begins with \"{}\"",
                 "ä".repeat(12)
             ),
         );
         check(
             &[0xff; 100],
-            "the file is not WebAssembly but data that begins with ff ff ff ff ff ff ff ff",
+            "the file is not a WebAssembly binary but data that begins with ff ff ff ff ff ff ff ff",
         );
         check(
             b" (module)\n",
-            "the file is not WebAssembly but WebAssembly in its text format; `wasm-tools parse` makes it binary",
+            "the file is not a WebAssembly binary but WebAssembly in its text format; `wasm-tools parse` makes it binary",
         );
     }
 

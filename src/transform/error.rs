@@ -34,7 +34,7 @@ pub enum EngineError {
 pub enum LoadError {
     #[error("the file is empty")]
     Empty,
-    #[error("the file is not WebAssembly but {0}")]
+    #[error("the file is not a WebAssembly binary but {0}")]
     NotWasm(String),
     #[error("the file is damaged or cut short: {0}")]
     Damaged(String),
@@ -54,8 +54,8 @@ pub enum LoadError {
     #[error("the module cannot be compiled: {0}")]
     Compile(String),
     #[error(
-        "the module imports {}, which the relay does not provide: a transform has WASI 0.2 without wasi:http, \
-         and `{WORLD}`",
+        "the module imports {}, which the relay does not provide: a transform has `{WORLD}` and WASI 0.2, \
+         but not wasi:http",
         quoted(.0)
     )]
     Imports(Vec<String>),
@@ -87,7 +87,7 @@ pub enum LoadError {
          the limit is 500 times `modules.max_nesting`"
     )]
     Blocks(usize),
-    #[error("compiling it took more than its {} s of processor time; `modules.compile_cpu` sets the limit", .0.as_secs())]
+    #[error("compiling it took more than {} s of processor time; `modules.compile_cpu` sets the limit", .0.as_secs())]
     Processor(Duration),
     #[error(
         "compiling it took more than {} s by the clock, ten times `modules.compile_cpu`. Is the machine overloaded?",
@@ -95,7 +95,7 @@ pub enum LoadError {
     )]
     Clock(Duration),
     #[error(
-        "compiling it took more than its {} MiB of memory; `modules.compile_memory` sets the limit, and so does a smaller `memory_limit`",
+        "compiling it took more than {} MiB of memory; the limit is `modules.compile_memory`, or `memory_limit` if that is smaller",
         .0.div_ceil(1 << 20)
     )]
     Memory(usize),

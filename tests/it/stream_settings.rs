@@ -262,7 +262,7 @@ async fn another_deliver_than_that_of_the_consumer_is_noted() -> Result<()> {
     ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
     add(&world, "deliver = { sequence = 1 }")?;
     let relay = world.run().await?;
-    let note = "already exists, was created to deliver all, and continues at its position";
+    let note = "already exists, was created to deliver all messages, and continues at its position";
     relay.has_logged(SOON, note).await?;
     noted_by_check(&world, note)
 }

@@ -293,7 +293,7 @@ async fn a_dead_letter_that_cannot_be_stored() -> Result<()> {
     let relay = world.home.run().await?;
     world.publish([("unruly.reject", "no"), ("unruly.ok", "1")]).await?;
     let words = [
-        "cannot store dead letters (1 waiting, the first of message 1)",
+        "cannot store dead letters (1 waiting, the first for message 1)",
         "SLIPRING_DEAD_LETTERS",
     ];
     shows(&world, &relay, SEEN, "dead_letters", &words).await?;

@@ -204,13 +204,13 @@ async fn wrong_settings_of_tls_are_named() -> Result<()> {
             &encrypted,
             "nats://127.0.0.1",
             &tls("nats", &other_ca, None),
-            "from none of the authorities in `nats.tls.ca_file`",
+            "was not issued by any of the authorities in `nats.tls.ca_file`",
         ),
         (
             &encrypted,
             "nats://127.0.0.1",
             &plain,
-            "from none of the authorities that this machine trusts; set `nats.tls.ca_file`",
+            "was not issued by any of the authorities that this machine trusts; set `nats.tls.ca_file`",
         ),
         (
             &elsewhere,
@@ -240,7 +240,7 @@ async fn wrong_settings_of_tls_are_named() -> Result<()> {
             &verified,
             "nats://127.0.0.1",
             &right,
-            "asks for a certificate of the client: set `nats.tls.cert_file`",
+            "requires a client certificate: set `nats.tls.cert_file`",
         ),
         (
             &verified,

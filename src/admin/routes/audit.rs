@@ -44,7 +44,7 @@ impl<'a> Audit<'a> {
             client = %self.client.0,
             token = self.granted.token,
             result,
-            told = text,
+            reply = text,
             "a client sent a command"
         );
     }
@@ -53,7 +53,7 @@ impl<'a> Audit<'a> {
 impl Drop for Audit<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.log("unknown", "nothing: the client did not wait for the result");
+            self.log("unknown", "none: the client did not wait for the result");
         }
     }
 }

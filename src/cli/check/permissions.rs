@@ -17,7 +17,7 @@ use crate::dead_letter::SUBJECT_PREFIX;
 pub enum User {
     /// The user of `slipring run`
     Relay,
-    /// A user for the other commands: they read streams and dead letters, and run on a person's machine
+    /// A user for the other commands, which read streams and read or remove dead letters
     People,
 }
 

@@ -66,7 +66,7 @@ fn every_module_has_its_line() {
         ("modules/README.md", b""),
     ]);
     assert_snapshot!(run(&dir, false), @r#"
-    broken   bad      /etc/slipring/modules/broken.wasm: the file is not WebAssembly but text that begins with "<html>"
+    broken   bad      /etc/slipring/modules/broken.wasm: the file is not a WebAssembly binary but text that begins with "<html>"
     early    waiting  /etc/slipring/modules/early.wasm is missing
     good     good     stream ORDERS, sha256 (12 digits)
     lonely   waiting  /etc/slipring/modules/lonely.toml is missing

@@ -33,8 +33,9 @@ use crate::shutdown::Shutdown;
 /// Select the dead letters by number, by filters, or with --all: one of the three is required.
 ///
 /// If Centrifugo refused only some of a message's publications, the dead letter says which. A channel on which all were confirmed
-/// gets nothing more, whatever the module returns now. A channel on which all were refused, or a new channel, gets all of them. If
-/// only a part of a replay succeeds, a new dead letter with the rest replaces the old one.
+/// gets nothing more, whatever the module returns now. A channel on which all were refused, or a new channel, gets all that
+/// the module returns. If a replay publishes only some of a message's publications, a new dead letter with the rest replaces the old
+/// one.
 ///
 /// You can interrupt a replay at any time and start it again: it continues with the remaining dead letters. A message that was
 /// published, and whose dead letter was not yet removed, is published again with the same key, so Centrifugo shows it only once (within

@@ -157,7 +157,7 @@ fn a_build_that_fails_is_waited_out() {
     dev.write("source.wat", publishes());
     dev.says("1 case: 1 passed, 0 failed\n");
     dev.write("source.wat", "no module");
-    dev.says("the file is not WebAssembly");
+    dev.says("the file is not a WebAssembly binary");
     dev.write("cases/a.json", CASE.replace("\"data\":1}]", "\"data\":2}]"));
     let failed = dev.says("0 changed\n");
     assert!(failed.contains("FAILED  a: - expected, + actual\n"), "{failed}");

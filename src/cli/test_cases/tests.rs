@@ -232,7 +232,7 @@ fn without_cases_or_with_a_module_that_does_not_load_nothing_is_tested() {
     fs::write(folder.path("orders.wasm"), "no module").unwrap();
     assert_snapshot!(folder.test(|_| {}), @r#"
     ---
-    cannot load the module DIR/orders.wasm: the file is not WebAssembly but text that begins with "no module"
+    cannot load the module DIR/orders.wasm: the file is not a WebAssembly binary but text that begins with "no module"
     exit code 1
     "#);
     fs::write(folder.path("orders.toml"), "stream = 5").unwrap();

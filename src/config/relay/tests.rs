@@ -430,13 +430,13 @@ fn broken_secrets_are_noticed_and_not_shown() {
         problems.replace(&dir.path().display().to_string(), "/etc/slipring")
     };
     assert_snapshot!(told("nats.nkey_file = 'seed'", &[]), @r#"
-    /etc/slipring/slipring.toml:1:18: `nats.nkey_file` names /etc/slipring/seed, which is not a user's seed, or damaged; a user's seed begins with "SU" and has 58 characters
+    /etc/slipring/slipring.toml:1:18: `nats.nkey_file` names /etc/slipring/seed, which is damaged or not a user's seed; a user's seed begins with "SU" and has 58 characters
     "#);
     assert_snapshot!(told("nats.creds_file = 'creds'", &[]), @r#"
-    /etc/slipring/slipring.toml:1:19: `nats.creds_file` names /etc/slipring/creds, which has a seed that is not a user's, or damaged; use a file written by `nsc generate creds`
+    /etc/slipring/slipring.toml:1:19: `nats.creds_file` names /etc/slipring/creds, which has a seed that is damaged or not a user's; use a file written by `nsc generate creds`
     "#);
     assert_snapshot!(told("", &[("SLIPRING_NATS__NKEY", "MARKER")]), @r#"
-    SLIPRING_NATS__NKEY: its value is not a user's seed, or damaged; a user's seed begins with "SU" and has 58 characters
+    SLIPRING_NATS__NKEY: its value is damaged or not a user's seed; a user's seed begins with "SU" and has 58 characters
     "#);
 }
 
@@ -445,7 +445,7 @@ fn a_domain_is_a_prefix() {
     let prefix = |text: &str| config(text).nats.api_prefix;
     assert_eq!(prefix("nats.api_prefix = 'JS.hub.API'"), "JS.hub.API");
     assert_snapshot!(problems("nats = { domain = 'hub', api_prefix = 'JS.hub.API' }"), @r#"
-    slipring.toml:1:19: `nats.domain` and `nats.api_prefix` are set together; a domain is a prefix, set one of them
+    slipring.toml:1:19: `nats.domain` and `nats.api_prefix` are both set; a domain is short for a prefix, so set only one of them
     "#);
     assert_snapshot!(problems("nats = { api_prefix = '$JS.API.>', inbox_prefix = '_INBOX.' }"), @r#"
     slipring.toml:1:23: `nats.api_prefix` is "$JS.API.>"; it must be the beginning of a subject without wildcards and without a dot at its end

@@ -160,7 +160,7 @@ impl Keeper {
         };
         self.take(candidate).await;
         self.is_not_blocked()?;
-        Ok(format!("`{}` loads the version in the modules directory", self.name))
+        Ok(format!("`{}` swaps to the version in the modules directory", self.name))
     }
 
     /// The command will be carried out later if something blocks it.

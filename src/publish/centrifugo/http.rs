@@ -107,7 +107,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     while let Some(part) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
         if body.len() + part.len() > limit {
             return Err(format!(
-                "HTTP {}: the reply is larger than {limit} bytes, which no reply of Centrifugo is",
+                "HTTP {}: the reply is larger than {limit} bytes, so it is not from Centrifugo",
                 response.status()
             ));
         }

@@ -69,12 +69,15 @@ impl Key {
                 newest.error = None;
                 if is_new {
                     newest.generation += 1;
-                    info!("`centrifugo.api_key_file` has another key, using it from now on");
+                    info!("`centrifugo.api_key_file` has a new key, using it from now on");
                 }
             }
             Err(error) => {
                 if newest.error.as_ref() != Some(&error) {
-                    warn!(error, "keeping the API key as it was (`centrifugo.api_key_file`)");
+                    warn!(
+                        error,
+                        "cannot read a new API key (`centrifugo.api_key_file`), keeping the old one"
+                    );
                     newest.error = Some(error);
                 }
             }

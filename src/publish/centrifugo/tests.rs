@@ -195,7 +195,7 @@ async fn other_failures_are_ambiguous() {
         (
             200,
             "<html>",
-            "the reply is not JSON of a batch: expected value at line 1 column 1; HTTP 200 OK: <html>",
+            "the reply is not the JSON of a batch: expected value at line 1 column 1; HTTP 200 OK: <html>",
         ),
         (200, "{}", "0 replies to 1 commands; HTTP 200 OK: {}"),
         (204, "", "HTTP 204 No Content"),

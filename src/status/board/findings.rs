@@ -81,7 +81,7 @@ impl ModuleBoard {
             find(
                 Kind::DeadLetters,
                 format!(
-                    "cannot store dead letters ({letters} waiting, the first of message {sequence}), so these messages \
+                    "cannot store dead letters ({letters} waiting, the first for message {sequence}), so these messages \
                      stay unacknowledged: {why}"
                 ),
             );
@@ -137,7 +137,7 @@ impl ModuleBoard {
                 Kind::Stalled,
                 format!(
                     "has stalled: for {} s nothing has been delivered or acknowledged, while {} messages wait in the stream `{stream}` and {} are \
-                     delivered and not acknowledged. The log has what was tried; `nats consumer info \
+                     delivered and not acknowledged. The log shows what was tried; `nats consumer info \
                      {stream} {consumer}` shows the server's view",
                     still.as_secs(),
                     backlog.pending,

@@ -284,7 +284,7 @@ fn a_dead_letter_is_missed_until_it_is_stored_or_given_up() {
     orders.letter_not_stored(9, "no space".to_owned());
     let found = obstacles(&board);
     assert!(
-        found[0].contains("(2 waiting, the first of message 7)") && found[0].ends_with("no space"),
+        found[0].contains("(2 waiting, the first for message 7)") && found[0].ends_with("no space"),
         "{found:?}"
     );
     orders.letter_stored(7);

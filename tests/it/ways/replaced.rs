@@ -80,7 +80,7 @@ async fn the_api_key_is_replaced_under_load(api: Api) -> Result<()> {
         last = publishing_while(&jetstream, last + 1, replacing).await?;
         counts(&relay, "unruly", "published", last).await?;
         let log = relay.log();
-        let replaced = log[said..].iter().filter(|line| line.contains("has another key"));
+        let replaced = log[said..].iter().filter(|line| line.contains("has a new key"));
         ensure!(replaced.count() == 1, "{log:#?}");
     }
     few_lines(&relay, before)
@@ -123,7 +123,9 @@ async fn a_password_is_replaced_under_load() -> Result<()> {
             .await?;
         // A file that is being written is no secret.
         fs::write(&file, "")?;
-        relay.has_logged(SOON, "keeping the secret for NATS as it was").await?;
+        relay
+            .has_logged(SOON, "cannot read a new secret for NATS, keeping the old one")
+            .await?;
         fs::write(&file, "second")?;
         counts_more(&relay, 20).await
     };
@@ -150,7 +152,7 @@ async fn credentials_expire_under_load_and_are_replaced() -> Result<()> {
     let replacing = async {
         counts_more(&relay, 20).await?;
         relay
-            .has_logged(SOON, "what `nats.creds_file` holds has expired")
+            .has_logged(SOON, "the secret in `nats.creds_file` has expired")
             .await?;
         // It tries in vain for a while.
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -172,7 +174,7 @@ async fn sighup_reads_the_secrets_and_ends_nothing() -> Result<()> {
     fs::write(world.home.path().join("centrifugo.key"), "second")?;
     relay.signal(Signal::HUP)?;
     relay.has_logged(SOON, "SIGHUP: reading the secrets again").await?;
-    relay.has_logged(SOON, "has another key").await?;
+    relay.has_logged(SOON, "has a new key").await?;
     world.centrifugo.restart_with_key("second").await?;
     relay.signal(Signal::USR1)?;
     relay.has_logged(SOON, "SIGUSR1 is ignored").await?;

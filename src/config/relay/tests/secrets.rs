@@ -57,9 +57,9 @@ fn unreadable_secrets_are_named() {
     let file = dir.path().join("slipring.toml");
     let problems = parse_config(&file, text, NO_ENV).unwrap_err().to_string();
     assert_snapshot!(problems.replace(&dir.path().display().to_string(), "/etc/slipring"), @r#"
-    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names no file below /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
+    /etc/slipring/slipring.toml:2:14: `nats.creds_file` names a file that does not exist in /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
     /etc/slipring/slipring.toml:4:16: `centrifugo.api_key_file` names /etc/slipring/empty, which cannot be read: the file is empty
-    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names no file below /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
+    /etc/slipring/slipring.toml:6:11: `nats.tls.ca_file` names a file that does not exist in /etc/slipring; it must be the path of a file (the value is not shown, because it may be the secret itself)
     "#);
 }
 
