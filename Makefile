@@ -51,8 +51,9 @@ check: prerequisites ## before each commit: format, clippy, the core's tests, 10
 	SIM_SECONDS=10 cargo test -p slipring-sim report::as_many
 
 .PHONY: test
+# The tests wait for servers most of the time, so there are twice as many at once as processors.
 test: tools guests ## every test, the documentation's examples too, against real servers
-	cargo test --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace
 
 .PHONY: nightly
 nightly: SECONDS := 600
@@ -111,7 +112,7 @@ $(LANGUAGES:%=examples/languages/%/orders.wasm):
 
 .PHONY: take-over
 take-over: tools guests ## how long a second relay takes when the active one is killed (KILLS=10)
-	TEST_TIMEOUT_SECONDS=3600 KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture takeover_times
+	TEST_TIMEOUT_SECONDS=$$((900 + 60 * $(or $(KILLS),10))) KILLS=$(or $(KILLS),10) cargo test --workspace --test it -- --ignored --nocapture takeover_times
 
 .PHONY: chaos
 chaos: SECONDS := 120
@@ -126,7 +127,7 @@ outage: tools guests ## a long outage of Centrifugo with 50,000 messages waiting
 .PHONY: neighbour
 neighbour: SECONDS := 10
 neighbour: tools guests ## how late a module's messages are beside each bad thing (SECONDS=10, ROUNDS=3, ONLY=channels, RELAY=target/release/slipring)
-	TEST_TIMEOUT_SECONDS=3600 NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) NEIGHBOUR_ONLY="$(ONLY)" RELAY="$(abspath $(RELAY))" cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
+	TEST_TIMEOUT_SECONDS=$$((900 + 60 * $(SECONDS) * $(or $(ROUNDS),3))) NEIGHBOUR_SECONDS=$(SECONDS) NEIGHBOUR_ROUNDS=$(ROUNDS) NEIGHBOUR_ONLY="$(ONLY)" RELAY="$(abspath $(RELAY))" cargo test --workspace --test it how_late_a_neighbour_is -- --ignored --nocapture
 
 .PHONY: bench
 bench: tools guests ## every way side by side, measured (BENCH="throughput --rounds 1 --json FILE --plot FILE"; 40 minutes as it is)

@@ -38,3 +38,4 @@ pub use self::command_line::Cli;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::dead_letters::fuzz as fuzz_dead_letter;
 pub use self::failure::Failure;
+pub use self::printable::printable;

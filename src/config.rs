@@ -12,6 +12,7 @@ mod problem;
 #[cfg(test)]
 mod reference;
 mod relay;
+mod rereading;
 mod secret;
 mod section;
 mod settings;
@@ -29,6 +30,7 @@ pub use self::module::{name as module_name, parse as parse_module};
 pub use self::pipeline::{Deliver, ModuleConfig, check_sha256};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::relay::parse as parse_config;
+pub use self::rereading::Rereading;
 pub use self::subject::covers;
 pub use self::tls::{Tls, TlsError};
 pub use slipring_core::pipeline::OnReject;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use slipring::cli::Cli;
+use slipring::cli::{Cli, printable};
 use slipring::telemetry::Log;
 use slipring::transform::compile;
 
@@ -42,8 +42,9 @@ fn main() -> ExitCode {
 struct Notes(io::Stderr);
 
 impl Write for Notes {
+    /// Nothing in a note is for the terminal itself.
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let _ = self.0.write_all(text);
+        let _ = self.0.write_all(printable(&String::from_utf8_lossy(text)).as_bytes());
         Ok(text.len())
     }
 

@@ -102,15 +102,20 @@ impl Relay {
             admin,
             metrics,
             greeter,
-            signals,
+            mut signals,
             work,
         } = self;
         let board = work.board.clone();
         let (centrifugo, credentials) = (greeter.apart(), Arc::clone(&work.credentials));
-        let keeping = secrets::keep(signals, move || {
-            centrifugo.read_key_again();
-            credentials.get().map(|credentials| credentials.read_again());
-        });
+        let keeping = async {
+            loop {
+                signals.time_to_read().await;
+                centrifugo.read_key_again().await;
+                if let Some(credentials) = credentials.get() {
+                    credentials.read_again().await;
+                }
+            }
+        };
         // The admin server starts first, to show what the rest waits for, and ends last, so that a drain can be
         // watched.
         let end_of_admin = CancellationToken::new();

@@ -182,13 +182,13 @@ pub(crate) fn fuzz(input: &[u8]) {
             client.write_all(&input[..input.len().min(1 << 19)]).await.unwrap();
             client.shutdown().await.unwrap();
             let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            let mut answers = Vec::new();
+            let serving = service.requests(server, address, &taken.seat);
             tokio::select! {
                 // A broken request ends the connection with an error.
-                _ = service.requests(server, address, &taken.seat) => {}
+                _ = async { tokio::join!(serving, client.read_to_end(&mut answers)) } => {}
                 command = commands.recv() => panic!("{command:?} without a token"),
             }
-            let mut answers = Vec::new();
-            client.read_to_end(&mut answers).await.unwrap();
             answers
         })
     });

@@ -8,10 +8,10 @@ use crate::config::Problems;
 /// Why a command did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error(transparent)]
+    #[error("{}", printable(&.0.to_string()))]
     Config(#[from] Problems),
     /// An error in the usage that the parser of the command line cannot detect.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Usage(String),
     // Includes all causes. This is the only place where the chain is printed.
     #[error("{}", printable(&told_once(.0)))]

@@ -13,6 +13,7 @@ use super::case::{self, Case, Expectation};
 use super::difference;
 use super::failure::Failure;
 use super::palette::Palette;
+use super::printable::printable;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 
@@ -179,7 +180,7 @@ fn render(name: &str, result: &CaseResult, palette: &Palette) -> String {
     match result {
         CaseResult::Passed => format!("{good}ok{good:#}       {name}\n"),
         CaseResult::Updated { .. } => format!("{note}updated{note:#}  {name}\n"),
-        CaseResult::Broken(error) => format!("{bad}FAILED{bad:#}   {name}: {error:#}\n"),
+        CaseResult::Broken(error) => format!("{bad}FAILED{bad:#}   {name}: {}\n", printable(&format!("{error:#}"))),
         CaseResult::Failed { made, expected: None } => format!(
             "{bad}FAILED{bad:#}   {name}: it has no `expect`; the module's outcome:\n{}",
             difference::render("", &made.pretty(), palette)

@@ -305,10 +305,10 @@ pub(crate) fn fuzz(input: &[u8]) -> Vec<Opened> {
 
     let end = input.windows(4).position(|window| window == b"\r\n\r\n");
     let (block, stored) = input.split_at(end.map_or(input.len(), |end| end + 4));
-    let read = |number| {
-        let subject = "slipring.dead.orders";
-        Letter::read(number, Timestamp::UNIX_EPOCH, subject, &map(block), stored.len())
-    };
+    // Whoever stores a letter chooses its subject.
+    let module: String = String::from_utf8_lossy(stored).chars().take(20).collect();
+    let subject = format!("{SUBJECT_PREFIX}.{module}");
+    let read = |number| Letter::read(number, Timestamp::UNIX_EPOCH, &subject, &map(block), stored.len());
     let mut assembly = Assembly::default();
     // The same part twice does not make a whole.
     let whole: Vec<Letter> = [1, 2]

@@ -13,6 +13,11 @@ const LEVEL: i32 = 1;
 /// More than the largest message and everything that one can become.
 const LONGEST: usize = 128 << 20;
 
+/// Channel names with long common beginnings shrink to a fortieth. Anybody may store a letter that shrinks to much less,
+/// and would fill the memory of whoever reads it. Up to `SHORT` bytes that does not matter.
+const MOST_TIMES: usize = 200;
+const SHORT: usize = 4 << 20;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Tail {
@@ -36,9 +41,10 @@ impl Tail {
         zstd::bulk::compress(&json, LEVEL).expect("compressing into memory cannot fail")
     }
 
-    /// Returns `None` if the bytes are damaged.
+    /// Returns `None` if the bytes are damaged, or would become very many times as many.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let json = zstd::bulk::decompress(bytes, LONGEST).ok()?;
+        let longest = bytes.len().saturating_mul(MOST_TIMES).clamp(SHORT, LONGEST);
+        let json = zstd::bulk::decompress(bytes, longest).ok()?;
         serde_json::from_slice(&json).ok()
     }
 }
@@ -72,5 +78,29 @@ mod tests {
     fn what_is_no_tail_is_none() {
         assert_eq!(Tail::read(b"{}"), None);
         assert!(Tail::default().write().is_empty());
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_become_gigabytes() {
+        let bomb = format!(r#"{{"headers":[{}["",""]]}}"#, r#"["",""],"#.repeat(1_000_000));
+        let bytes = zstd::bulk::compress(bomb.as_bytes(), LEVEL).unwrap();
+        assert!(bytes.len() < 10_000, "{}", bytes.len());
+        assert_eq!(Tail::read(&bytes), None);
+    }
+
+    #[test]
+    fn long_names_with_one_beginning_are_read() {
+        let name = |number: usize| format!("{}{number:07}", "x".repeat(240)).into();
+        let channels: Vec<std::sync::Arc<str>> = (0..100_000).map(name).collect();
+        let share = Share {
+            number: 1,
+            refused: vec![channels[7].clone()],
+            channels,
+        };
+        let tail = Tail {
+            channels: Some(Results::of(&[share])),
+            ..Tail::default()
+        };
+        assert_eq!(Tail::read(&tail.write()), Some(tail));
     }
 }

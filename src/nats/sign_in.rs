@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{info, warn};
 
-use crate::config::{NatsAuth, in_credentials};
+use crate::config::{NatsAuth, Rereading, in_credentials};
 
 /// What a client sends to the server. At most one of the four ways is set.
 #[derive(Default)]
@@ -24,16 +24,13 @@ pub enum SignInError {
     Credentials,
     #[error("signing with the seed failed")]
     Seed(#[from] nkeys::error::Error),
-    #[error("reading the secret was cancelled")]
-    Cancelled,
 }
 
 /// The secret for NATS, which may be replaced while the relay runs.
 #[derive(Debug)]
 pub struct Credentials {
     newest: Mutex<Newest>,
-    /// Held by whoever reads the file, so that an older read never replaces a newer one.
-    reading: Mutex<()>,
+    rereading: Rereading,
 }
 
 #[derive(Debug)]
@@ -48,7 +45,7 @@ impl Credentials {
         let newest = Newest { auth, error: None };
         Self {
             newest: Mutex::new(newest),
-            reading: Mutex::new(()),
+            rereading: Rereading::default(),
         }
     }
 
@@ -57,10 +54,13 @@ impl Credentials {
         self.lock().auth.clone()
     }
 
-    /// Returns the secret that its file holds now, or the one before if the file is unusable. Blocks, maybe for long if
-    /// the file is on a network.
-    pub fn read_again(&self) -> NatsAuth {
-        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Reads the secret's file again. An unusable file changes nothing.
+    pub async fn read_again(self: &Arc<Self>) {
+        let credentials = Arc::clone(self);
+        self.rereading.run(move || credentials.read()).await;
+    }
+
+    fn read(&self) {
         let before = self.newest();
         let key = before.key();
         let again = before.read_again();
@@ -80,13 +80,12 @@ impl Credentials {
                 }
             }
         }
-        newest.auth.clone()
     }
 
     /// Returns what a client sends to a server with this nonce.
     pub(super) async fn sign_in(self: Arc<Self>, nonce: Vec<u8>) -> Result<SignIn, SignInError> {
-        let signing = tokio::task::spawn_blocking(move || sign_in(&self.read_again(), &nonce));
-        signing.await.map_err(|_| SignInError::Cancelled)?
+        self.read_again().await;
+        sign_in(&self.newest(), &nonce)
     }
 
     fn lock(&self) -> MutexGuard<'_, Newest> {

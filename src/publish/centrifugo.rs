@@ -57,6 +57,7 @@ pub enum ClientError {
 }
 
 impl Client {
+    /// Must be called within a tokio runtime.
     pub fn new(config: &config::Centrifugo) -> Result<Self, ClientError> {
         // An error means that a provider is already installed, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -77,9 +78,9 @@ impl Client {
         Ok(Self { endpoints, key })
     }
 
-    /// Reads the file of the API key again, for all clients of these endpoints. Blocks.
-    pub fn read_key_again(&self) {
-        self.key.read_again();
+    /// Reads the file of the API key again, for all clients of these endpoints.
+    pub async fn read_key_again(&self) {
+        self.key.read_again().await;
     }
 
     /// Returns a client of the same endpoints over connections of its own. If a request breaks one of these
@@ -109,9 +110,7 @@ impl Client {
         let sent_with = self.key.generation();
         let mut answer = endpoint.send(request).await;
         if matches!(answer, Ok(Answer::Denied { .. })) {
-            let key = Arc::clone(&self.key);
-            // If this is cancelled, the process is ending.
-            let _ = tokio::task::spawn_blocking(move || key.read_again()).await;
+            self.key.read_again().await;
             // Somebody has replaced the key, maybe before this request was denied. Nothing was executed.
             if self.key.generation() != sent_with {
                 answer = endpoint.send(request).await;

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,16 +111,32 @@ struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     fn write_all(mut self, entries: &Receiver<Entry>) {
-        for entry in entries {
+        loop {
+            // Lost lines are reported even if no others follow.
+            let entry = match self.lost.load(Ordering::Relaxed) > self.reported {
+                true => match entries.recv_timeout(REPORT_INTERVAL) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.report();
+                        continue;
+                    }
+                    entry => entry.ok(),
+                },
+                false => entries.recv().ok(),
+            };
             match entry {
-                Entry::Line(line) => match self.write(&line) {
-                    Ok(()) => self.report(),
+                Some(Entry::Line(line)) => match self.write(&line) {
+                    Ok(()) if Instant::now() >= self.report_at => self.report(),
+                    Ok(()) => {}
                     Err(_) => {
                         self.lost.fetch_add(1, Ordering::Relaxed);
                     }
                 },
-                // The waiting thread may be gone.
-                Entry::Flush(written) => drop(written.try_send(())),
+                Some(Entry::Flush(written)) => {
+                    self.report();
+                    // The waiting thread may be gone.
+                    let _ = written.try_send(());
+                }
+                None => return,
             }
         }
     }
@@ -150,22 +166,19 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Reports how many lines were lost, now that one could be written.
+    /// Tries to report how many lines were lost since the last report.
     fn report(&mut self) {
         let lost = self.lost.load(Ordering::Relaxed);
-        let now = Instant::now();
-        if lost <= self.reported || now < self.report_at {
+        if lost <= self.reported {
             return;
         }
-        self.report_at = now + REPORT_INTERVAL;
+        self.report_at = Instant::now() + REPORT_INTERVAL;
         OWN_LINES.set(Some(Vec::new()));
         (self.report)(lost - self.reported);
         let lines = OWN_LINES.take().unwrap_or_default();
-        match self.write(&lines) {
-            Ok(()) => self.reported = lost,
-            Err(_) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        // If it cannot be written now, the next report covers it.
+        if self.write(&lines).is_ok() {
+            self.reported = lost;
         }
     }
 }
@@ -300,6 +313,23 @@ mod tests {
         queue.flush_within(PATIENCE);
         assert!(paper.text().starts_with("a line\n10 were lost\na line\n"));
         assert_eq!(lost.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn lost_lines_are_reported_although_no_others_follow() {
+        static QUEUE: OnceLock<Queue> = OnceLock::new();
+        let paper = Paper::answering([Err(ErrorKind::StorageFull.into())]);
+        let lost = counter();
+        let report = |lines| writeln!(QUEUE.get().unwrap().clone(), "{lines} was lost").unwrap();
+        let mut queue = QUEUE
+            .get_or_init(|| Queue::with(paper.clone(), lost, report).unwrap())
+            .clone();
+        queue.write_all(b"a line\n").unwrap();
+        let until = Instant::now() + PATIENCE;
+        while paper.text() != "1 was lost\n" {
+            assert!(Instant::now() < until, "{:?}", paper.text());
+            thread::sleep(FULL_PIPE);
+        }
     }
 
     #[test]

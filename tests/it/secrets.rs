@@ -164,27 +164,29 @@ async fn everything(world: &mut World, mut relay: Relay) -> Result<Vec<(String, 
     for path in ["/api/status", "/metrics", "/readyz", "/readyz/unruly", "/"] {
         seen.push((path.to_owned(), get(path).await?));
     }
-    fs::write(world.home.path().join("message"), "1")?;
+    fs::write(world.home.path().join("message"), r#"{"subject":"unruly.ok","data":1}"#)?;
     let commands = [
-        "status",
-        "status --json",
-        "modules",
-        "modules --json",
-        "modules retry unruly",
-        "check",
-        "check --json",
-        "check --online",
-        "check --permissions",
-        "dead-letters list",
-        "dead-letters show 1 2",
-        "dead-letters replay --module unruly --dry-run",
-        "try modules/unruly.wasm message",
-        "try modules/unruly.wasm --last 3",
-        "diff modules/unruly.wasm modules/unruly.wasm --last 3",
-        "record modules/unruly.wasm --last 1",
-        "no-such-command",
+        ("status", 0),
+        ("status --json", 0),
+        ("modules", 0),
+        ("modules --json", 0),
+        ("modules retry unruly", 1),
+        ("check", 0),
+        ("check --json", 0),
+        ("check --online", 0),
+        ("check --permissions", 0),
+        ("dead-letters list", 0),
+        ("dead-letters show 1 2", 0),
+        ("dead-letters replay --module unruly --dry-run", 1),
+        ("dead-letters replay --module unruly", 1),
+        ("try modules/unruly.wasm message", 0),
+        ("try modules/unruly.wasm --last 3", 0),
+        ("diff modules/unruly.wasm modules/unruly.wasm --last 3", 0),
+        ("record modules/unruly.wasm --last 1", 0),
+        ("no-such-command", 2),
     ];
-    for line in commands {
+    let mut unexpected = Vec::new();
+    for (line, code) in commands {
         let mut arguments: Vec<&str> = line.split(' ').collect();
         if ["status", "modules"].contains(&arguments[0]) {
             arguments.extend(["--url", relay.url()]);
@@ -195,9 +197,14 @@ async fn everything(world: &mut World, mut relay: Relay) -> Result<Vec<(String, 
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+        let last = shown.lines().last().unwrap_or_default();
+        if output.status.code() != Some(code) {
+            unexpected.push(format!("`{line}` ended with {}: {last}", output.status));
+        }
         ensure!(!shown.trim().is_empty(), "`{line}` shows nothing");
         seen.push((line.to_owned(), shown));
     }
+    ensure!(unexpected.is_empty(), "{unexpected:#?}");
     // Both servers refuse the relay, and come back.
     world.nats.restart_with("authorization { token: another }").await?;
     world.centrifugo.restart_with_key("another").await?;

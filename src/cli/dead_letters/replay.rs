@@ -103,7 +103,10 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let dead_letters = &session.config.dead_letters;
     let dead_letters = Arc::new(DeadLetters::new(session.nats.clone(), dead_letters.clone()));
     let replaced = Arc::new(replaced);
+    // The client of the GRPC API starts a task.
+    let entered = session.runtime.enter();
     let centrifugo = Arc::new(Client::new(&session.config.centrifugo).context("cannot publish")?);
+    drop(entered);
     let replays = chosen.into_iter().zip(assignments).map(|((_, letters), assignment)| {
         let replay = Replay {
             reader: reader.clone(),

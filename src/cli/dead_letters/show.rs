@@ -101,12 +101,13 @@ pub fn no_such(absent: &[u64], reader: &Reader) -> Result<(), Failure> {
     Err(anyhow!("there is no dead letter {} in {}", numbers.join(", "), reader.name()).into())
 }
 
+/// The payload stands as it is if it is text, and in hexadecimal digits otherwise.
 pub(super) fn render(opened: &Opened) -> String {
     let Opened { letter, payload, .. } = opened;
     let mut text = format!(
         "dead letter {} of {}, stored {}, {} bytes\n",
         letter.number(),
-        letter.module,
+        printable(&letter.module),
         letter.stored,
         payload.len()
     );
@@ -132,7 +133,7 @@ pub(super) fn render(opened: &Opened) -> String {
     text.push('\n');
     match std::str::from_utf8(payload) {
         Ok(payload) if !payload.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
-            text.push_str(&payload.replace('\r', ""));
+            text.push_str(&printable(&payload.replace('\r', "")));
             if !payload.ends_with('\n') && !payload.is_empty() {
                 text.push('\n');
             }

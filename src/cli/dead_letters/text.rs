@@ -61,7 +61,7 @@ impl<'a> Facts<'a> {
             module_sha256: &letter.sha256,
             size: letter.size(),
             parts: letter.parts(),
-            missing_parts: letter.missing().collect(),
+            missing_parts: letter.missing().take(MAX_LISTED).collect(),
         }
     }
 }
@@ -72,8 +72,9 @@ fn is_one(number: &usize) -> bool {
     *number == 1
 }
 
-/// The most missing parts to name.
+/// The most missing parts to name, for people and in JSON.
 const MAX_NAMED: usize = 10;
+const MAX_LISTED: usize = 1_000;
 
 /// Names the missing parts, such as `parts 2, 3 of 4 are missing`. Returns `None` if the letter is whole.
 pub fn missing(letter: &Letter) -> Option<String> {

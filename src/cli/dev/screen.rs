@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::case::{self, Case, Expectation};
 use super::super::difference;
 use super::super::palette::Palette;
+use super::super::printable::printable;
 use super::super::runner::Runner;
 use super::super::test_cases::cases;
 use crate::message::Message;
@@ -48,7 +49,7 @@ impl Screen {
     fn one(&self, name: &str, shown: &Shown, before: Option<Option<&Shown>>) -> String {
         let Palette { good, bad, note, .. } = &self.palette;
         let (made, expected) = match shown {
-            Shown::Broken(error) => return format!("{bad}FAILED{bad:#}  {name}: {error}\n"),
+            Shown::Broken(error) => return format!("{bad}FAILED{bad:#}  {name}: {}\n", printable(error)),
             Shown::Made { made, expected } => (made, expected),
         };
         let passed = shown.passed();
@@ -129,5 +130,5 @@ pub fn live(message: &Message, made: &Expectation) -> String {
 }
 
 fn indented(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("    {line}\n")).collect()
+    lines.iter().map(|line| format!("    {}\n", printable(line))).collect()
 }

@@ -1,19 +1,18 @@
 //! The API key, which may be replaced while the relay runs.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::HeaderValue;
 use tracing::{info, warn};
 
 use super::ClientError;
-use crate::config::Secret;
+use crate::config::{Rereading, Secret};
 
 /// The key as its file held it when it was last read.
 #[derive(Debug)]
 pub(super) struct Key {
     newest: Mutex<Newest>,
-    /// Held by whoever reads the file, so that an older read never replaces a newer one.
-    reading: Mutex<()>,
+    rereading: Rereading,
 }
 
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl Key {
         };
         Ok(Self {
             newest: Mutex::new(newest),
-            reading: Mutex::new(()),
+            rereading: Rereading::default(),
         })
     }
 
@@ -51,9 +50,13 @@ impl Key {
         self.newest().generation
     }
 
-    /// Reads the key's file again. An unusable file changes nothing. Blocks, maybe for long if the file is on a network.
-    pub(super) fn read_again(&self) {
-        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Reads the key's file again. An unusable file changes nothing.
+    pub(super) async fn read_again(self: &Arc<Self>) {
+        let key = Arc::clone(self);
+        self.rereading.run(move || key.read()).await;
+    }
+
+    fn read(&self) {
         let Some(secret) = self.newest().secret.clone() else {
             return;
         };

@@ -1,9 +1,10 @@
 //! What the process uses, under the names that all Prometheus clients give it.
 
 use std::fmt;
+use std::sync::OnceLock;
 
-use procfs::process::Process;
-use procfs::{ProcError, WithCurrentSystemInfo};
+use procfs::WithCurrentSystemInfo;
+use procfs::process::{LimitValue, Process};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -14,60 +15,72 @@ use prometheus_client::registry::Unit;
 #[derive(Debug)]
 pub(super) struct Usage;
 
+#[derive(Default)]
 struct Now {
-    cpu: f64,
-    memory: u64,
-    start: f64,
-    files: u64,
+    cpu: Option<f64>,
+    memory: Option<u64>,
+    start: Option<f64>,
+    files: Option<u64>,
     most_files: Option<u64>,
 }
 
 impl Now {
-    fn read() -> Result<Self, ProcError> {
-        let process = Process::myself()?;
-        let stat = process.stat()?;
-        let ticks = procfs::ticks_per_second() as f64;
-        let start = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks;
-        let most_files = match process.limits()?.max_open_files.soft_limit {
-            procfs::process::LimitValue::Unlimited => None,
-            procfs::process::LimitValue::Value(most) => Some(most),
+    fn read() -> Self {
+        let Ok(process) = Process::myself() else {
+            return Self::default();
         };
-        Ok(Self {
-            cpu: (stat.utime + stat.stime) as f64 / ticks,
-            memory: stat.rss_bytes().get(),
-            start,
-            files: process.fd_count()? as u64,
-            most_files,
-        })
+        let stat = process.stat().ok();
+        let ticks = procfs::ticks_per_second() as f64;
+        let soft_limit = process.limits().ok().map(|limits| limits.max_open_files.soft_limit);
+        Self {
+            cpu: stat.as_ref().map(|stat| (stat.utime + stat.stime) as f64 / ticks),
+            memory: stat.as_ref().map(|stat| stat.rss_bytes().get()),
+            start: stat.and_then(|stat| start(stat.starttime as f64 / ticks)),
+            files: process.fd_count().ok().map(|files| files as u64),
+            most_files: match soft_limit {
+                Some(LimitValue::Value(most)) => Some(most),
+                Some(LimitValue::Unlimited) | None => None,
+            },
+        }
     }
+}
+
+/// Returns when the process started. The time of the machine's start, from which it is counted, moves with the clock.
+fn start(after_boot: f64) -> Option<f64> {
+    static START: OnceLock<f64> = OnceLock::new();
+    if START.get().is_none() {
+        let boot = procfs::boot_time_secs().ok()? as f64;
+        START.get_or_init(|| boot + after_boot);
+    }
+    START.get().copied()
 }
 
 impl Collector for Usage {
     /// What cannot be read is left out.
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Ok(now) = Now::read() else { return Ok(()) };
-        let help = "Processor time of all threads, in user mode and in the kernel";
-        let cpu = encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
-        ConstCounter::new(now.cpu).encode(cpu)?;
-        let mut gauge = |name, help, unit: Option<&Unit>, value: f64| {
-            ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+        let now = Now::read();
+        if let Some(cpu) = now.cpu {
+            let help = "Processor time of all threads, in user mode and in the kernel";
+            let counter = encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
+            ConstCounter::new(cpu).encode(counter)?;
+        }
+        let mut gauge = |name, help, unit: Option<&Unit>, value: Option<f64>| match value {
+            Some(value) => {
+                ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+            }
+            None => Ok(()),
         };
+        let whole = |number: Option<u64>| number.map(|number| number as f64);
         let bytes = Some(&Unit::Bytes);
         gauge(
             "process_resident_memory",
             "Memory of the process",
             bytes,
-            now.memory as f64,
+            whole(now.memory),
         )?;
-        gauge("process_open_fds", "Open file descriptors", None, now.files as f64)?;
-        if let Some(most) = now.most_files {
-            gauge(
-                "process_max_fds",
-                "The most file descriptors that may be open",
-                None,
-                most as f64,
-            )?;
-        }
+        gauge("process_open_fds", "Open file descriptors", None, whole(now.files))?;
+        let help = "The most file descriptors that may be open";
+        gauge("process_max_fds", help, None, whole(now.most_files))?;
         let help = "When the process started, in seconds since 1970";
         gauge("process_start_time", help, Some(&Unit::Seconds), now.start)
     }
@@ -79,13 +92,15 @@ mod tests {
 
     #[test]
     fn what_linux_tells_makes_sense() {
-        let now = Now::read().unwrap();
-        let age = jiff::Timestamp::now().as_second() as f64 - now.start;
+        let now = Now::read();
+        let age = jiff::Timestamp::now().as_second() as f64 - now.start.unwrap();
         assert!((-2.0..86_400.0).contains(&age), "{age}");
-        assert!(now.memory > 1 << 20 && now.memory < 1 << 40, "{}", now.memory);
-        assert!(now.files > 2 && now.most_files.is_none_or(|most| most > now.files));
+        let memory = now.memory.unwrap();
+        assert!(memory > 1 << 20 && memory < 1 << 40, "{memory}");
+        let files = now.files.unwrap();
+        assert!(files > 2 && now.most_files.is_none_or(|most| most > files), "{files}");
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while Now::read().unwrap().cpu < now.cpu + 0.05 {
+        while Now::read().cpu.unwrap() < now.cpu.unwrap() + 0.05 {
             assert!(std::time::Instant::now() < until, "the time does not rise");
         }
     }

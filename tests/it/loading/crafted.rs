@@ -10,7 +10,7 @@ pub struct Crafted {
 }
 
 const TIME: &str = "of processor time";
-const MEMORY: &str = "of memory; `modules.compile_memory`";
+const MEMORY: &str = "of memory; the limit is `modules.compile_memory`";
 const NESTED: &str = "nested";
 const START: &str = "it cannot be instantiated";
 const COMPILE: &str = "cannot be compiled";

@@ -1,6 +1,7 @@
 //! Ends a test binary if one of its tests hangs, and says which. Without this, nobody would know until CI gives up.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
@@ -49,7 +50,9 @@ fn look() {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, test| test.thread.exists());
         if let Some((name, _)) = running.iter().find(|(_, test)| test.since.elapsed() > timeout) {
-            eprintln!(
+            // libtest keeps back what `eprintln` prints, and throws it away when the process aborts.
+            let _ = writeln!(
+                io::stderr(),
                 "the test {name} has run for more than {} s, so all tests of this binary end here; set {VARIABLE} if it \
                  needs longer",
                 timeout.as_secs()
@@ -78,7 +81,7 @@ mod tests {
         let run = |seconds: &str| {
             let mut tests = Command::new(std::env::current_exe().unwrap());
             tests
-                .args(["--ignored", "--exact", "--nocapture", "test_timeout::tests::hangs"])
+                .args(["--ignored", "--exact", "test_timeout::tests::hangs"])
                 .env(VARIABLE, seconds)
                 .output()
                 .unwrap()
