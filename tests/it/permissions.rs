@@ -147,6 +147,43 @@ async fn two_relays_need_no_more_than_is_printed() -> Result<()> {
     Ok(())
 }
 
+/// Without [standby] and long ack subjects, two of the printed lines are not needed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_names_each_line_that_is_taken_away() -> Result<()> {
+    let printed = permissions(&world(NatsVersion::V2_15, "", "", FILTER).await?.home, "relay")?;
+    let lines = printed.lines().filter(|line| line.trim_start().starts_with('"'));
+    let needed = lines.filter(|line| !line.contains(".UNPIN.") && !line.contains("$JS.ACK.*.*."));
+    let needed: Vec<&str> = needed.collect();
+    ensure!(needed.len() == 10, "{needed:#?}");
+    for line in needed {
+        let mut servers = world(NatsVersion::V2_15, "", "", FILTER).await?;
+        let whole = server_config("", &servers)?;
+        // An empty list would allow everything.
+        let without = whole.replacen(line, "\"nothing\"", 1);
+        ensure!(without != whole, "{line} is not in {whole}");
+        serve(&mut servers, &without).await?;
+        let relay = servers.home.run().await?;
+        servers
+            .publish([number_on(CHANNEL, 1), ("unruly.error", String::new())])
+            .await?;
+        let subject = line.split('"').nth(1).context("a subject")?;
+        // The status has `>` instead of the filter.
+        let subject = subject.trim_end_matches(".unruly.*");
+        let named = |status: &Value| {
+            let obstacles = status["obstacles"].as_array().into_iter().flatten();
+            obstacles
+                .into_iter()
+                .any(|finding| finding["text"].as_str().is_some_and(|text| text.contains(subject)))
+        };
+        let seen = relay
+            .status_when(SOON, &format!("{subject} in the status"), named)
+            .await;
+        seen.with_context(|| line.to_owned())?;
+        ensure!(relay.get("/readyz").await.is_err(), "{line}: it is ready");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_need_no_more_than_is_printed() -> Result<()> {
     for version in [NatsVersion::V2_10, NatsVersion::V2_15] {
