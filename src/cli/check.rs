@@ -18,7 +18,7 @@ use self::online::Finding;
 use self::permissions::User;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
-use super::printable::printable;
+use super::printable::{printable, printable_json};
 use super::table::align;
 use crate::config::Problem;
 use crate::transform::Engine;
@@ -28,7 +28,7 @@ use crate::transform::Engine;
 /// Reads slipring.toml and each NAME.toml in the modules directory and reports all mistakes in them. Compiles each NAME.wasm and
 /// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` (one of the two files is missing).
 ///
-/// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer breaks the relay's promises,
+/// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer breaks ordering or delivery,
 /// and that Centrifugo accepts the API key.
 ///
 /// With --permissions it checks no module. It prints the permissions that the modules' settings require from NATS.
@@ -174,6 +174,5 @@ fn row(module: &Checked) -> Vec<String> {
 }
 
 fn print_json(report: &Report, output: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *output, report)?;
-    writeln!(output)
+    writeln!(output, "{}", printable_json(&serde_json::to_string_pretty(report)?))
 }

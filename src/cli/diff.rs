@@ -18,6 +18,7 @@ use super::connection::connect;
 use super::failure::Failure;
 use super::input::Lines;
 use super::palette::Palette;
+use super::printable::printable_json;
 use super::report::Source;
 use super::selection::Selection;
 use super::stored::Stored;
@@ -113,7 +114,11 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let tally = &comparison.tally;
     let mut output = BufWriter::new(output);
     match args.json {
-        true => writeln!(output, "{}", show::json(tally).map_err(|error| anyhow!(error))?)?,
+        true => writeln!(
+            output,
+            "{}",
+            printable_json(&show::json(tally).map_err(|error| anyhow!(error))?)
+        )?,
         false => write!(output, "{}", show::text(tally, &Palette::of_stdout()))?,
     }
     output.flush()?;

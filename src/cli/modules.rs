@@ -9,13 +9,14 @@ use serde_json::Value;
 
 use super::address::Address;
 use super::failure::Failure;
-use super::printable::printable;
+use super::printable::{printable, printable_json};
 use super::table::align;
 use crate::status::{ModuleStatus, RolledBack, VersionStatus};
 
 /// Show which version of each module is running, roll back, or retry
 ///
-/// A version is a .wasm file and its .toml. The command connects to the relay at `admin.listen`, with the admin token if one is set.
+/// A version is a .wasm file and its .toml. The command connects to the relay at `admin.listen`, with the token in the
+/// configuration or the one that the relay created.
 /// It prints one line per module: the hashes of both files, when the version started, and the previous version. Under the table it
 /// prints the versions that were refused or rolled back, with the reason.
 #[derive(Debug, clap::Args)]
@@ -70,7 +71,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             let mut status = relay.status()?;
             let modules = status["modules"].take();
             if args.json {
-                writeln!(output, "{:#}", Value::Array(versions(&modules)))?;
+                let versions = Value::Array(versions(&modules));
+                writeln!(output, "{}", printable_json(&format!("{versions:#}")))?;
             } else {
                 let modules =
                     Vec::<ModuleStatus>::deserialize(modules).context("the reply is not the status of a relay")?;

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::printable::printable_json;
 use crate::message::{Body, Message, Outcome, Publication};
 
 /// Where the message came from.
@@ -97,8 +98,7 @@ pub fn write_with(
         report: Report::of(outcome),
         details,
     };
-    serde_json::to_writer(&mut *output, &line)?;
-    output.write_all(b"\n")
+    writeln!(output, "{}", printable_json(&serde_json::to_string(&line)?))
 }
 
 impl<'a> Report<'a> {

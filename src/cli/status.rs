@@ -7,15 +7,15 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::failure::Failure;
-use super::printable::printable;
+use super::printable::{printable, printable_json};
 use super::table::align;
 use crate::status::{Kind, MemoryStatus, ModuleStatus, State, Status};
 
 /// Show the state of a running relay and its modules
 ///
-/// Connects to the relay at `admin.listen`, with the admin token if one is set. Prints one line per module: its state, the hash of its
-/// file, how many messages it received, published, dropped and rejected, and how far it is behind its stream. Under the table it says
-/// why the relay is not ready, and what needs attention.
+/// Connects to the relay at `admin.listen`, with the token in the configuration or the one that the relay created. Prints one line per
+/// module: its state, the hash of its file, how many messages it received, dropped and rejected, how many publications Centrifugo
+/// confirmed, and how far it is behind its stream. Under the table it says why the relay is not ready, and what needs attention.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,7 +38,7 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
     let answer = args.relay.find()?.status()?;
     let status = Status::deserialize(&answer).context("the reply is not the status of a relay")?;
     if args.json {
-        writeln!(output, "{answer:#}")?;
+        writeln!(output, "{}", printable_json(&format!("{answer:#}")))?;
     } else {
         write!(output, "{}", render(&status))?;
     }

@@ -13,15 +13,15 @@ use super::case::{self, Case, Expectation};
 use super::difference;
 use super::failure::Failure;
 use super::palette::Palette;
-use super::printable::printable;
+use super::printable::{printable, printable_json};
 use super::project::{CASES, Project};
 use super::runner::Runner;
 
 /// Run a module's cases and show where the outcome differs from the expected one
 ///
-/// A case is a file cases/NAME.json: a message and the expected outcome. First the module is built: a crate with `cargo build` for
-/// wasm32-wasip2, any other folder with its executable `build`. Then the built file runs as in the relay, with the settings and limits
-/// of its .toml.
+/// A case is a file cases/NAME.json: a message and the expected outcome. First the module is built: with
+/// the executable `build` in its folder, or else with `cargo build` for wasm32-wasip2. A MODULE.wasm is not built. Then the module runs
+/// as in the relay, with the settings and limits of its .toml.
 ///
 /// A case without `expect` fails until --update adds the module's outcome; review it before you commit.
 ///
@@ -64,7 +64,7 @@ pub struct Args {
     /// Save the module's current outcomes as the expected ones
     #[arg(long)]
     update: bool,
-    /// Run the module that was built before
+    /// Run the last build without building again
     #[arg(long)]
     no_build: bool,
     /// Print one line of JSON per case, for programs
@@ -143,7 +143,7 @@ fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
     let chosen: Vec<PathBuf> = all.into_iter().filter(|file| case::name(file).contains(text)).collect();
     if chosen.is_empty() {
         bail!(
-            "no case in {} has {text:?} in its name; the directory has {}",
+            "no case in {} has {text:?} in its name; the folder has {}",
             dir.display(),
             names.join(", ")
         );
@@ -232,7 +232,7 @@ fn json(name: &str, result: &CaseResult) -> String {
             line.error = Some(format!("{error:#}"));
         }
     }
-    serde_json::to_string(&line).expect("texts and JSON are JSON") + "\n"
+    printable_json(&serde_json::to_string(&line).expect("texts and JSON are JSON")) + "\n"
 }
 
 impl Summary {

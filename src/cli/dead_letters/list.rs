@@ -7,6 +7,7 @@ use anyhow::anyhow;
 
 use super::super::config_file::ConfigFile;
 use super::super::failure::Failure;
+use super::super::printable::printable_json;
 use super::super::table::align;
 use super::Session;
 use super::select::Filter;
@@ -54,7 +55,9 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let scan = args.filter.scan(reader, |letter| {
         found += 1;
         let line = match args.json {
-            true => vec![serde_json::to_string(&Facts::of(&letter)).map_err(|error| anyhow!(error))?],
+            true => vec![printable_json(
+                &serde_json::to_string(&Facts::of(&letter)).map_err(|error| anyhow!(error))?,
+            )],
             false => row(&letter),
         };
         if args.json && args.limit.is_none() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::super::config_file::ConfigFile;
 use super::super::failure::Failure;
-use super::super::printable::printable;
+use super::super::printable::{printable, printable_json};
 use super::Session;
 use super::text::{Facts, hex_dump, missing, shortened};
 use crate::dead_letter::{Opened, ReadError, Reader};
@@ -192,7 +192,7 @@ pub(super) fn json(opened: &Opened) -> String {
         payload,
         payload_base64: payload.is_none().then(|| STANDARD.encode(&opened.payload)),
     };
-    serde_json::to_string(&whole).expect("texts and numbers are JSON")
+    printable_json(&serde_json::to_string(&whole).expect("texts and numbers are JSON"))
 }
 
 #[cfg(test)]

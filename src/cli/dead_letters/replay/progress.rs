@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::super::super::printable::printable;
+use super::super::super::printable::{printable, printable_json};
 use crate::message::Rejection;
 use crate::pipeline::replay::{Fate, News};
 
@@ -107,7 +107,7 @@ impl<'a> Progress<'a> {
                 channel: rejection.and_then(|rejection| rejection.channel.as_deref()),
                 reason: rejection.map(|rejection| rejection.reason.as_str()),
             };
-            writeln!(self.output, "{}", serde_json::to_string(&line)?)?;
+            writeln!(self.output, "{}", printable_json(&serde_json::to_string(&line)?))?;
         } else if let Some(rejection) = rejection {
             let Rejection { code, reason, .. } = rejection;
             let reason = printable(reason);
@@ -155,7 +155,7 @@ impl Counts {
             gone => format!("{gone} removed in the meantime, "),
         };
         let left = self.left(total);
-        format!("{published} replayed, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} left")
+        format!("{published} published, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} left")
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
         ---
         publishing is paused and will resume by itself: no Centrifugo
         publishing resumed
-        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
+        2 published, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
         "#);
         assert_snapshot!(said(true), @r#"
         {"dead_letter":1,"module":"orders","outcome":"published"}
@@ -210,7 +210,7 @@ mod tests {
         ---
         publishing is paused and will resume by itself: no Centrifugo
         publishing resumed
-        2 replayed, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
+        2 published, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
         "#);
     }
 }
