@@ -112,6 +112,9 @@ fn shorten(acks: &mut Vec<Ack>, room: usize) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -128,5 +131,40 @@ mod tests {
             assert_eq!(acks.len(), left, "room for {room}");
             assert!(left == 4 || acks.iter().all(|ack| matches!(ack, Ack::Done(_))));
         }
+    }
+
+    /// The server replies to the first PING and then reads nothing.
+    #[tokio::test]
+    async fn a_connection_that_takes_nothing_leaves_a_bounded_queue() {
+        const WINDOW: usize = 1_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let info = b"INFO {\"server_id\":\"x\",\"version\":\"2.15.0\",\"max_payload\":1048576,\"proto\":1}\r\n";
+            connection.write_all(info).await.unwrap();
+            let mut received = Vec::new();
+            while !received.ends_with(b"PING\r\n") {
+                received.push(connection.read_u8().await.unwrap());
+            }
+            connection.write_all(b"PONG\r\n").await.unwrap();
+            connection
+        });
+        let client = async_nats::connect(address.to_string()).await.unwrap();
+        let _connection = server.await.unwrap();
+        let acks = Acks::start(client, WINDOW);
+        // 100 MB of subjects are more than the buffers of the client and of both sockets.
+        let subject: Subject = "a".repeat(1_000).into();
+        let most = 2 * WINDOW;
+        for _ in 0..100 {
+            acks.send(vec![Ack::Done(subject.clone()); WINDOW]);
+            assert!(acks.waiting.load(Ordering::Relaxed) <= most);
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            acks.waiting.load(Ordering::Relaxed) > most - WINDOW,
+            "the connection takes them"
+        );
+        acks.task.abort();
     }
 }

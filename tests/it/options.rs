@@ -289,6 +289,10 @@ async fn a_message_older_than_max_age_is_left_out_and_counted() -> Result<()> {
     world.add_unruly("max_age = \"100ms\"")?;
     let relay = world.run().await?;
     counts(&relay, "unruly", "expired", 10).await?;
+    // With a wrong clock, recent messages are skipped like these.
+    relay
+        .has_logged(SOON, "compare this machine's clock with that of")
+        .await?;
     world
         .home
         .configure_module("unruly", &unruly_toml("max_age = \"1h\""))?;

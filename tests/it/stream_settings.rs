@@ -13,6 +13,7 @@ use serde_json::Value;
 use slipring_support::relay::Relay;
 use slipring_support::servers::{Centrifugo, NatsServer};
 use slipring_support::{Api, eventually, guests};
+use tokio::time::sleep;
 
 use super::absent::not_ready;
 use super::commands::{exits, stdout};
@@ -77,11 +78,15 @@ async fn waits(world: &World, relay: &Relay, because: &str) -> Result<()> {
     refused_by_check(world, because)
 }
 
-/// Checks that nothing counts as missed, and no line says so.
+/// Checks that nothing counts as missed, and no line says so, now and for a second. The relay asks the stream about a
+/// gap while it goes on, so a wrong count may come later than the messages.
 async fn missed_nothing(relay: &Relay) -> Result<()> {
-    let status = relay.status().await?;
-    ensure!(module(&status, "unruly")["missed"] == 0, "{status}");
-    ensure!(!relay.logged("before they could be read"), "{:#?}", relay.log());
+    for _ in 0..10 {
+        let status = relay.status().await?;
+        ensure!(module(&status, "unruly")["missed"] == 0, "{status}");
+        ensure!(!relay.logged("before they could be read"), "{:#?}", relay.log());
+        sleep(Duration::from_millis(100)).await;
+    }
     Ok(())
 }
 
@@ -301,11 +306,20 @@ async fn a_subject_that_is_in_the_stream_from_an_earlier_time_is_read() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps_in_a_mirror_with_a_filter_are_no_losses() -> Result<()> {
+    gaps_in_a_mirror(Some("unruly.>".to_owned()), "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_of_a_module_that_reads_a_part_of_a_mirror_are_no_losses() -> Result<()> {
+    gaps_in_a_mirror(None, "subjects = [\"unruly.>\"]").await
+}
+
+async fn gaps_in_a_mirror(filter_subject: Option<String>, module: &str) -> Result<()> {
     let world = World::start().await?;
     world.stream("ORIGIN", &["unruly.>", "other.>"]).await?;
     let sourced = Source {
         name: "ORIGIN".to_owned(),
-        filter_subject: Some("unruly.>".to_owned()),
+        filter_subject,
         ..Default::default()
     };
     let mirror = Config {
@@ -315,7 +329,7 @@ async fn gaps_in_a_mirror_with_a_filter_are_no_losses() -> Result<()> {
         ..Default::default()
     };
     world.jetstream.create_stream(mirror).await?;
-    add(&world, "deliver = \"all\"")?;
+    add(&world, &format!("deliver = \"all\"\n{module}"))?;
     let mixed = |numbers: std::ops::RangeInclusive<u64>| {
         numbers.flat_map(|number| [("other.x", String::new()), ("unruly.ok", number.to_string())])
     };
