@@ -42,7 +42,8 @@ use crate::shutdown::Shutdown;
 /// five minutes). Ctrl-C finishes what is in flight; a second Ctrl-C exits at once. While Centrifugo is unavailable, the replay waits.
 ///
 /// A relay may run at the same time. The module's `max_age` is ignored, because dead letters are old. A replayed publication appears
-/// after later ones on its channel, because those were shown before and are not shown again.
+/// after later ones on its channel, because those were shown before and are not shown again. If its version is older than theirs,
+/// Centrifugo does not show it, and it counts as confirmed.
 ///
 /// Exits with 1 if a message was rejected again, or if the replay stopped and left dead letters.
 #[derive(Debug, clap::Args)]
@@ -224,7 +225,7 @@ fn dry_run(
     }
     writeln!(
         notes,
-        "{published} would be replayed, {dropped} dropped by the module, {rejected} rejected again; nothing was changed"
+        "{published} would be published, {dropped} dropped by the module, {rejected} rejected again; nothing was changed"
     )?;
     match rejected {
         0 => Ok(()),
@@ -239,7 +240,6 @@ fn left(replay: &Replay, opened: &Opened, message: &Message, outcome: Outcome) -
     };
     match replay.left(message, publications, opened.letter.results.as_ref()) {
         Err(rejection) => Outcome::Reject(rejection),
-        Ok(left) if left.is_empty() => Outcome::Drop,
         Ok(left) => Outcome::Publish(keyed(left)),
     }
 }

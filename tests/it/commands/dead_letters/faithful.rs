@@ -134,6 +134,45 @@ async fn another_version_publishes_on_the_channels_that_have_nothing() -> Result
     stored(&world, 0).await
 }
 
+/// The fixed module publishes only on a channel that already has its publication. A dry run counts it like the replay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_with_nothing_left_is_published() -> Result<()> {
+    let fake = FakeCentrifugo::start_with(refusing(&["nowhere"])).await?;
+    let world = World::start_fake(fake).await?;
+    without_keys(&world)?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    let mut relay = world.run().await?;
+    let mut headers = HeaderMap::new();
+    headers.append("Channel", "unruly:a");
+    let list = r#"["unruly:a","nowhere:1"]"#;
+    let publish = world
+        .jetstream
+        .publish_with_headers("unruly.channels", headers, list.into());
+    publish.await?.await?;
+    stored(&world, 1).await?;
+    relay.stop(SOON).await?;
+
+    world
+        .home
+        .configure_module("unruly", &unruly_toml("[settings]\nwish = \"ok\""))?;
+    let output = run(&world, &["replay", "1", "--dry-run"])?;
+    exits(&output, 0)?;
+    let line: Value = serde_json::from_str(&stdout(&output))?;
+    ensure!(
+        line["outcome"] == "publish" && line["publications"] == json!([]),
+        "{line}"
+    );
+    let counts = "1 would be published, 0 dropped by the module, 0 rejected again";
+    ensure!(stderr(&output).contains(counts), "{}", stderr(&output));
+    let output = run(&world, &["replay", "1"])?;
+    exits(&output, 0)?;
+    let counts = "1 published, 0 dropped by the module, 0 rejected again";
+    ensure!(stderr(&output).contains(counts), "{}", stderr(&output));
+    ensure!(shown(&world, "unruly:a") == ["0"], "{:?}", shown(&world, "unruly:a"));
+    stored(&world, 0).await
+}
+
 /// One of two publications on a channel was confirmed, and another version makes three. Nobody can tell
 /// which are missing.
 #[tokio::test(flavor = "multi_thread")]
@@ -218,7 +257,7 @@ async fn a_part_that_was_published_by_a_replay_stays_so() -> Result<()> {
     let output = run(&world, &["replay", "--all"])?;
     exits(&output, 1)?;
     ensure!(
-        stderr(&output).contains("0 replayed, 0 dropped by the module, 60 rejected again, 0 left"),
+        stderr(&output).contains("0 published, 0 dropped by the module, 60 rejected again, 0 left"),
         "{}",
         stderr(&output)
     );
