@@ -200,7 +200,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         location,
         backtrace,
         "a task panicked, which is a bug in Slipring: {}",
-        panic.payload_as_str().unwrap_or("without a message")
+        panic.payload_as_str().unwrap_or("(no message)")
     );
 }
 

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         if bytes.is_empty() {
-            return Error::msg(format_args!("{what} is empty, where JSON was expected"));
+            return Error::msg(format_args!("{what} is empty, but must be JSON"));
         }
         if let Some(mark) = byte_order_mark(bytes) {
             return Error::msg(format_args!("{what} is not JSON: it begins with {mark}"));
@@ -31,8 +31,8 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Re
 /// not begin with one (RFC 8259, section 8.1).
 fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
-        [0xef, 0xbb, 0xbf, ..] => Some("a byte order mark (ef bb bf), which has to be taken off"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("a byte order mark of UTF-16, and JSON is UTF-8"),
+        [0xef, 0xbb, 0xbf, ..] => Some("a byte order mark (ef bb bf), which must be removed"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("a UTF-16 byte order mark, but JSON must be UTF-8"),
         _ => None,
     }
 }
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn an_error_in_a_payload_names_the_key_and_the_place() {
-        check("", "the payload is empty, where JSON was expected");
+        check("", "the payload is empty, but must be JSON");
         check("lines", "the payload is not JSON: expected value at line 1 column 1");
         check(
             "\u{feff}{}",
-            "the payload is not JSON: it begins with a byte order mark (ef bb bf), which has to be taken off",
+            "the payload is not JSON: it begins with a byte order mark (ef bb bf), which must be removed",
         );
         check(
             "{}",

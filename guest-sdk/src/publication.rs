@@ -257,7 +257,7 @@ impl Body {
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
         match self {
             Self::Json(text) => json::read("the publication's body", text.as_bytes()),
-            Self::Binary(_) => Err(Error::msg("the publication's body is binary, where JSON was expected")),
+            Self::Binary(_) => Err(Error::msg("the publication's body is binary, not JSON")),
         }
     }
 }

@@ -65,7 +65,7 @@ fn read(line: &str, number: u64) -> Result<Message> {
             .map_err(|error| Error::from(error).context("payload_base64"))?,
         _ => {
             return Err(Error::msg(
-                "data, payload and payload_base64 are three ways to say the same: give one",
+                "data, payload and payload_base64 are three ways to set the payload: give only one",
             ));
         }
     };
@@ -94,7 +94,7 @@ fn read_timestamp(value: &Value) -> Result<u64> {
     };
     nanoseconds.ok_or_else(|| {
         Error::msg(format_args!(
-            "timestamp: {value} is neither RFC 3339 nor nanoseconds, both from 1970 to 2554"
+            "timestamp: {value} is not a time from 1970 to 2554, in RFC 3339 or in nanoseconds since 1970"
         ))
     })
 }
@@ -107,7 +107,7 @@ fn header_values(name: &str, value: Value) -> Result<Vec<String>> {
     let texts = values.into_iter().map(|value| match value {
         Value::String(text) => Ok(text),
         other => Err(Error::msg(format_args!(
-            "headers.{name}: {other} is neither a text nor a list of texts"
+            "headers.{name}: {other} is neither a string nor a list of strings"
         ))),
     });
     texts.collect()
@@ -156,9 +156,12 @@ mod tests {
         check(r#"{"subject":"a","timestamp":"today"}"#, "line 1: timestamp: ");
         check(
             r#"{"subject":"a","timestamp":"1969-12-31T00:00:00Z"}"#,
-            "both from 1970",
+            "is not a time from 1970",
         );
-        check(r#"{"subject":"a","timestamp":-1}"#, "line 1: timestamp: -1 is neither");
+        check(
+            r#"{"subject":"a","timestamp":-1}"#,
+            "line 1: timestamp: -1 is not a time",
+        );
         check(
             r#"{"subject":"a","headers":{"One":1}}"#,
             "line 1: headers.One: 1 is neither",

@@ -65,9 +65,9 @@ impl Client {
             StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => {
                 bail!("{url} returned {status}: {}", body.trim_end())
             }
-            _ => bail!("{url} returned {status}; a relay returns 200 OK"),
+            _ => bail!("{url} returned {status}, so it is probably not a relay: check `--url` or `admin.listen`"),
         }
-        serde_json::from_str(&body).with_context(|| format!("the answer from {url} is not JSON"))
+        serde_json::from_str(&body).with_context(|| format!("the reply from {url} is not JSON"))
     }
 
     /// Runs a command. Returns the relay's reply, a sentence.
@@ -119,7 +119,7 @@ impl Client {
             })?;
             let status = response.status();
             let body = response.bytes().await.map_err(reqwest::Error::without_url);
-            let body = body.with_context(|| format!("the answer from {url} was cut short"))?;
+            let body = body.with_context(|| format!("the reply from {url} was cut short"))?;
             let body = String::from_utf8(body.into());
             let body = body.with_context(|| format!("the reply from {url} is not UTF-8"))?;
             if status == StatusCode::UNAUTHORIZED {
@@ -241,11 +241,11 @@ mod tests {
         "#);
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        http://127.0.0.1:8787/api/status returned 404 Not Found; a relay returns 200 OK
+        http://127.0.0.1:8787/api/status returned 404 Not Found, so it is probably not a relay: check `--url` or `admin.listen`
         "#);
         let (url, _) = canned::answer("200 OK", "hi");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the answer from http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
+        the reply from http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
         "#);
         // The port was bound and closed again, so nothing listens there.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -68,7 +68,7 @@ pub(super) const ROUTES: [Route; 8] = [
         method: "GET",
         path: "/readyz",
         demand: PROBE,
-        about: "200 when the relay is ready, else 503, with the reasons and warnings for those who may read",
+        about: "200 when the relay is ready, else 503, with the reasons and warnings if the request may read them",
         handler: || get(ready),
     },
     Route {

@@ -37,7 +37,7 @@ pub enum Error {
          `admin.listen`"
     )]
     Taken { address: SocketAddr },
-    #[error("the admin server cannot listen on {address}, which is set in admin.listen")]
+    #[error("the admin server cannot listen on {address}; correct `admin.listen`")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the certificate in `admin.tls.cert_file` cannot be used with the key in `admin.tls.key_file`")]
     Tls(#[from] rustls::Error),
@@ -130,14 +130,14 @@ impl Admin {
 fn create_token(config: &config::Admin, address: SocketAddr) -> Option<TokenFile> {
     match TokenFile::create(&config.token_dirs, address) {
         Ok(file) => {
-            info!(path = %file.path().display(), "created a token for commands, which only this user can read");
+            info!(path = %file.path().display(), "created a token for rollback and retry; only this user can read the file");
             Some(file)
         }
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             warn!(
                 error,
-                "cannot save a token for commands, so commands are refused; set `admin.token_file`"
+                "cannot save a token for rollback and retry, so the relay refuses both; set `admin.token_file`"
             );
             None
         }

@@ -27,7 +27,7 @@ const HELP: &str = "\
 Environment:
   SLIPRING_LOG              The log filter, such as `debug` or `warn,slipring=debug`
   SLIPRING_LOG_FORMAT       The same as --log-format
-  NO_COLOR                  Log lines have no colours
+  NO_COLOR                  No colours, in the log and in results
   SLIPRING_SECTION__KEY     Any key of slipring.toml, such as SLIPRING_NATS__SERVERS
   SLIPRING_CONFIG           The same as --config
 

@@ -44,8 +44,8 @@ use crate::message::Message;
 /// With --nats it also runs the module on the messages of its stream as they arrive, and shows the outcomes. The module's .toml names
 /// the stream and the subjects. The NATS address comes from slipring.toml. Nothing is acknowledged or published, and no consumer moves.
 ///
-/// Files that .gitignore names are not watched, and neither are `target` and `node_modules`. For a MODULE.wasm, only the file itself,
-/// its .toml and `cases/` are watched. Ctrl-C ends the command.
+/// These are not watched: files that .gitignore names, hidden files, .wasm files, Cargo.lock, and the folders `target`, `node_modules`
+/// and `__pycache__`. For a MODULE.wasm, only the file itself, its .toml and `cases/` are watched. Ctrl-C ends the command.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -256,7 +256,7 @@ impl Session<'_> {
         notes: &mut dyn Write,
     ) -> io::Result<()> {
         if skipped > 0 {
-            writeln!(notes, "{skipped} messages came too fast to be shown")?;
+            writeln!(notes, "messages that came too fast to be shown: {skipped}")?;
         }
         let Some(runner) = &mut self.runner else { return Ok(()) };
         match runner.make(message) {
@@ -299,9 +299,10 @@ impl Session<'_> {
             return Ok(self.work(changed));
         }
         let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
+        let them = if names.len() == 1 { "it" } else { "them" };
         writeln!(
             notes,
-            "each build changes {}, so changes to it do not start a build. To stop watching it, add it to .gitignore",
+            "each build changes {}, so changes to {them} do not start a build. To stop watching {them}, add {them} to .gitignore",
             names.join(", ")
         )?;
         Ok(None)
@@ -315,7 +316,7 @@ impl Live {
             self.tap = None;
             return writeln!(
                 notes,
-                "--nats shows nothing yet: {} does not say which `stream`",
+                "--nats shows nothing yet: {} does not exist. Create it and set `stream`",
                 runner.built().toml.display()
             );
         }

@@ -26,7 +26,7 @@ const LANGUAGES: [Language; 5] = [RUST, JAVASCRIPT, PYTHON, GO, C];
 
 /// Create a new module
 ///
-/// Creates the folder NAME with a module that builds, a unit test, cases for `slipring test`, and NAME.toml, the module's own
+/// Creates the folder NAME with a module that builds, unit tests (Rust and Go), cases for `slipring test`, and NAME.toml, the module's own
 /// configuration. Prints what to type next.
 ///
 /// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet. A copy of its sources goes into the new folder,

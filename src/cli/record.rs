@@ -87,7 +87,7 @@ pub struct Args {
     /// The folder for the cases [default: `cases` in the module's folder]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Run the module that was built before
+    /// Run the last build without building again
     #[arg(long)]
     no_build: bool,
     #[command(flatten)]
@@ -137,7 +137,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
                 let name = &found.name;
                 writeln!(
                     notes,
-                    "{name}: not recorded, because its payload cannot be searched for fields to redact: {why}"
+                    "{name}: not recorded, because the message cannot be searched for fields to redact: {why}"
                 )?;
                 summary.left_out += 1;
             }
@@ -145,7 +145,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
     redaction.check()?;
 
-    fs::create_dir_all(&into).with_context(|| format!("cannot create the directory {}", into.display()))?;
+    fs::create_dir_all(&into).with_context(|| format!("cannot create the folder {}", into.display()))?;
     let stream = runner.as_ref().map_or("", |runner| runner.stream()).to_owned();
     let mut tally = Tally::default();
     for (file, redacted) in &redacted {
@@ -308,7 +308,7 @@ async fn dead_letters(args: &Args, config: &Config, nats: &Nats, notes: &mut dyn
         let opened = opened.with_context(|| format!("there is no dead letter {number} in {stream}"))?;
         let message = opened
             .message()
-            .with_context(|| format!("the dead letter {number} is not a message"))?;
+            .with_context(|| format!("the message of the dead letter {number} cannot be read"))?;
         let letter = &opened.letter;
         writeln!(
             notes,

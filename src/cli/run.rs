@@ -13,7 +13,7 @@ use crate::relay;
 /// Run the relay
 ///
 /// Watches the modules directory and runs a pipeline for each module in it. Adding, replacing or removing a module, or editing its
-/// .toml, takes effect without a restart. A bad file is logged, and nothing that runs changes.
+/// .toml, takes effect without a restart. A bad file is logged, and running modules continue unchanged.
 ///
 /// The relay waits for NATS and Centrifugo as long as it takes. On SIGTERM or Ctrl-C it drains: it finishes and acknowledges what is in
 /// flight, for at most `shutdown.grace`. A second signal exits at once. Nothing is lost either way.

@@ -187,7 +187,7 @@ impl Stored {
     /// Creates a consumer of matching messages from this sequence on.
     async fn consumer(&self, first: u64, subjects: &[String]) -> anyhow::Result<Consumer<pull::Config>> {
         let config = pull::Config {
-            description: Some("slipring reads along".to_owned()),
+            description: Some("temporary, for a slipring command".to_owned()),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
             ack_policy: AckPolicy::None,
             filter_subjects: subjects.to_vec(),

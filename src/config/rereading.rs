@@ -30,7 +30,7 @@ impl Rereading {
             let _ = spawn_blocking(read).await;
         };
         if timeout(TIMEOUT, reading).await.is_err() {
-            warn!("the file of a secret cannot be read in time, keeping the secret as it was");
+            warn!("reading the file of a secret takes too long, keeping the old secret");
         }
     }
 }

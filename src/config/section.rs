@@ -234,7 +234,7 @@ impl<'d> Section<'d> {
         let taken = self.take_placed(key, |value| {
             // Whatever is there instead of a path may be the secret itself.
             super::value::text(value).map_err(|wrong| match key.ends_with("_file") {
-                true => Wrong::new("the path of a file").found("no path (not shown)"),
+                true => Wrong::new("the path of a file").found("not a path (not shown)"),
                 false => wrong,
             })
         })?;

@@ -33,7 +33,7 @@ pub fn to_json(value: &Spanned<DeValue<'_>>, key: &str, unfit: &mut Vec<(usize, 
         DeValue::Datetime(time) => Value::from(time.to_string()),
         DeValue::Integer(_) => integer(value.get_ref())
             .and_then(Number::from_i128)
-            .map_or_else(|| refuse("a whole number of 64 bits"), Value::Number),
+            .map_or_else(|| refuse("a 64-bit whole number"), Value::Number),
         DeValue::Float(float) => (float.as_str().parse().ok()).and_then(Number::from_f64).map_or_else(
             || refuse("a finite number: JSON has neither nan nor inf"),
             Value::Number,

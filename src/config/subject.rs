@@ -17,7 +17,7 @@ pub fn name(value: &DeValue<'_>) -> Parsed<String> {
     }
 }
 
-pub const NAME_RULE: &str = "a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\\`";
+pub const NAME_RULE: &str = "a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` or `\\`";
 
 pub fn is_name(name: &str) -> bool {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');

@@ -157,7 +157,7 @@ pub fn url(schemes: &'static [&'static str], example: &'static str) -> impl Fn(&
         };
         if text.contains('@') {
             return Err(
-                right(" without user and password: set these in the environment or in a file of their own")
+                right(" without user or password: set these in the environment or in a file of their own")
                     .found("a URL with credentials in it (not shown)"),
             );
         }
@@ -169,7 +169,7 @@ pub fn url(schemes: &'static [&'static str], example: &'static str) -> impl Fn(&
             right("").found(quote(text.split('?').next().unwrap_or_default()))
         })?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(right(" without `?` and `#`").found("a URL with parameters (not shown)"));
+            return Err(right(" without `?` or `#`").found("a URL with parameters (not shown)"));
         }
         Ok(url)
     }

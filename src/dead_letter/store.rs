@@ -73,7 +73,7 @@ pub(super) struct Facts<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("creating the stream `{stream}` for dead letters failed")]
+    #[error("creating the dead-letter stream `{stream}` failed")]
     Create { stream: String, source: async_nats::Error },
     #[error("storing a dead letter in the stream `{stream}` failed")]
     Store { stream: String, source: async_nats::Error },
@@ -192,8 +192,8 @@ impl DeadLetters {
                 warn!(
                     stream = self.stream,
                     differences = differences.join(", "),
-                    "the stream of dead letters differs from `[dead_letters]`, and was not changed; change the \
-                     stream, or the keys"
+                    "the dead-letter stream differs from `[dead_letters]`, and was not changed; change the stream or \
+                     these keys"
                 );
             }
         }

@@ -37,8 +37,8 @@ pub(super) struct Claim {
 /// Another module has the claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its consumer `{consumer}` of the stream `{stream}` is already read by the module `{by}`: remove one of the two, or name \
-     another with `consumer` in the module's .toml"
+    "its consumer `{consumer}` of the stream `{stream}` is already read by the module `{by}`: remove one of the two modules, or \
+     set another `consumer` in the .toml of one"
 )]
 pub(super) struct Taken {
     stream: String,

@@ -375,7 +375,7 @@ impl Keeper {
         let other = known.is_some() && known != self.present.as_ref().map(|version| version.id.clone());
         if self.running.is_none() && other {
             match self.start_known().await {
-                Ok(()) => info!(module = self.name, "the previous version continues"),
+                Ok(()) => info!(module = self.name, "started the previous version instead"),
                 Err(error) => {
                     let error = &*error as &dyn std::error::Error;
                     error!(

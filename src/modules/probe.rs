@@ -16,8 +16,8 @@ const OWN_CHOICE: &str = "rejected";
 /// The new version is worse.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the new version rejects {rejects} of the last {tried} messages, and the running version does not; the first of \
-     them has sequence {sequence} and subject {subject:?}, and was rejected because: {reason}. To load it anyway, set \
+    "the new version rejects {rejects} of the last {tried} messages, and the running version does better; the first \
+     of them has sequence {sequence} and subject {subject:?}, and was rejected because: {reason}. To load it anyway, set \
      `probe = 0` in {name}.toml"
 )]
 pub(super) struct Worse {
@@ -135,7 +135,7 @@ mod tests {
         let worse = probe(&module(PUBLISH), &module(&second), &messages(4)).unwrap_err();
         assert_eq!(
             worse.to_string(),
-            "the new version rejects 3 of the last 4 messages, and the running version does not; the first of them has \
+            "the new version rejects 3 of the last 4 messages, and the running version does better; the first of them has \
              sequence 2 and subject \"orders.7\", and was rejected because: a. To load it anyway, set `probe = 0` in \
              test.toml"
         );

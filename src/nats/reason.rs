@@ -35,7 +35,7 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
         return format!("the certificate of NATS at {named} is for another name, correct `nats.servers`: {cause}");
     }
     if has("invalid peer certificate") {
-        return format!("the certificate of NATS at {named} is refused: {cause}");
+        return format!("the relay refuses the certificate of NATS at {named}: {cause}");
     }
     if has("invalidcontenttype") && config.tls_first {
         return format!(

@@ -229,7 +229,7 @@ impl Fitness {
         };
         must(
             deliver_subject.is_none(),
-            "it pushes (deliver_subject), and must be a pull consumer".into(),
+            "it is a push consumer (deliver_subject), and must be a pull consumer".into(),
         );
         must(
             durable_name.is_some(),
@@ -241,7 +241,7 @@ impl Fitness {
         );
         must(
             *max_deliver <= 0,
-            format!("max_deliver is {max_deliver}, after which a message is silently given up; it must be -1"),
+            format!("max_deliver is {max_deliver}, after which JetStream silently gives up a message; it must be -1"),
         );
         must(
             backoff.is_empty(),

@@ -123,7 +123,7 @@ impl Pin {
             ),
             Err(_) => warn!(
                 consumer = self.consumer,
-                "NATS did not reply in time; another relay takes over when the pin expires"
+                "NATS did not confirm in time that the pin was given up; another relay takes over when it expires at the latest"
             ),
         }
     }

@@ -230,7 +230,7 @@ impl Collector for Modules {
         page.family(
             "swaps_refused",
             None,
-            "New versions refused, while the old version kept running",
+            "New versions refused; the running version, if any, continued",
             |m| &m.swaps_refused,
         )?;
         page.family(
@@ -268,7 +268,7 @@ impl Collector for Modules {
         page.known(
             "lag",
             Some(&Unit::Seconds),
-            "Age of the oldest delivered message that is not settled, since it was stored; absent while unknown",
+            "Age of the oldest delivered message that is not settled; if none is delivered, how long messages have waited; absent while unknown",
             |m| m.progress().lag(now).map(|lag| lag.seconds),
         )?;
         page.known(
@@ -316,7 +316,7 @@ impl Collector for Modules {
         page.known(
             "halted",
             None,
-            "1 while the pipeline is halted, else 0; `module_state` replaces it",
+            "1 while the pipeline is halted, else 0; prefer `slipring_module_state`",
             |m| Some(f64::from(m.state() == State::Halted)),
         )?;
         page.info()?;
@@ -416,7 +416,7 @@ impl Page<'_, '_> {
     }
 
     fn requests(&mut self) -> fmt::Result {
-        let help = "Requests to Centrifugo that have ended, by what became of them";
+        let help = "Requests to Centrifugo that have ended, by outcome";
         let mut family = self
             .encoder
             .encode_descriptor("requests", help, None, ModuleMetrics::COUNTER_TYPE)?;

@@ -275,12 +275,12 @@ async fn payloads_that_are_not_json() -> Result<()> {
             b"{\"id\":1,\"revision\":1,\"status\":\"p\xff\"}",
             "invalid unicode code point at line 1 column 33",
         ),
-        (b"\xff\xfe{\x00}\x00", "a byte order mark of UTF-16, and JSON is UTF-8"),
         (
-            b"\xef\xbb\xbf{}",
-            "a byte order mark (ef bb bf), which has to be taken off",
+            b"\xff\xfe{\x00}\x00",
+            "a UTF-16 byte order mark, but JSON must be UTF-8",
         ),
-        (b"", "the payload is empty, where JSON was expected"),
+        (b"\xef\xbb\xbf{}", "a byte order mark (ef bb bf), which must be removed"),
+        (b"", "the payload is empty, but must be JSON"),
     ];
     for (number, (payload, _)) in (1..).zip(cases) {
         world.publish([("orders.paid", Bytes::from_static(payload))]).await?;

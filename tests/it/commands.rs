@@ -291,7 +291,7 @@ async fn status_and_metrics_tell_how_each_module_does() -> Result<()> {
     ensure!(row("nats")[..3] == ["nats", "connected", "to"], "{text}");
     let unruly = row("unruly");
     ensure!(unruly[1] == "running" && unruly[3..7] == ["3", "1", "1", "1"], "{text}");
-    ensure!(text.contains("lonely is waiting: waiting for lonely.wasm\n"), "{text}");
+    ensure!(text.contains("lonely is waiting: lonely.wasm is missing\n"), "{text}");
     let output = status(&["--json"])?;
     exits(&output, 0)?;
     let json: Value = serde_json::from_slice(&output.stdout)?;

@@ -317,7 +317,7 @@ async fn a_stream_of_rejections_halts_instead_of_filling_the_dead_letters() -> R
     let rejects: Vec<_> = (4..=13).map(|number| (number, "reject")).collect();
     unruly.send(&rejects).await?;
     unruly
-        .halts("more than 3 messages in a row were rejected, the last one (sequence 7) because: rejected")
+        .halts("more than 3 messages in a row (`max_consecutive_rejects`) were rejected, the last one (sequence 7) because: rejected")
         .await?;
     let letters = dead_letters(&unruly.world, "unruly", 5).await?;
     let rejected: Vec<_> = letters

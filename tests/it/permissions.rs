@@ -279,7 +279,7 @@ async fn check_online_is_good_with_the_permissions_of_the_relay() -> Result<()> 
     ensure!(
         note["detail"]
             .as_str()
-            .is_some_and(|detail| detail.contains("no reply to `$JS.API.INFO`")),
+            .is_some_and(|detail| detail.contains("no reply to JetStream's `INFO` request")),
         "{note}"
     );
     // This also shows that the other tests would see a violation.

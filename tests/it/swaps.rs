@@ -250,7 +250,8 @@ async fn a_version_that_does_worse_on_the_last_messages_is_refused() -> Result<(
         let refusal = text(&unruly, "last_refusal");
         ensure!(refusal.contains(how), "{refusal}");
         ensure!(
-            refusal.contains("the new version rejects 256 of the last 256 messages, and the running version does not")
+            refusal
+                .contains("the new version rejects 256 of the last 256 messages, and the running version does better")
                 && refusal.contains("To load it anyway, set `probe = 0` in unruly.toml"),
             "{refusal}"
         );

@@ -82,7 +82,7 @@ pub fn settings(dir: &Path) -> anyhow::Result<(BTreeMap<String, ModuleConfig>, V
             }
             Some(Err(problems)) => bad.extend(problems.iter().map(ToString::to_string)),
             None => bad.push(format!(
-                "{} is not there",
+                "{} is missing",
                 dir.join(name).with_extension("toml").display()
             )),
         }
@@ -190,7 +190,7 @@ fn refuse_shared_consumers(modules: &mut [Checked]) {
             }
             Some(owner) => {
                 let reason = format!(
-                    "its consumer {consumer} of the stream {stream} is also used by {owner}; each module needs its own"
+                    "its consumer {consumer} of the stream {stream} is also used by {owner}; set another `consumer` in its .toml"
                 );
                 module.fail([reason]);
             }

@@ -95,7 +95,7 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
     let mut subjects = vec![
         (
             format!("{api}.STREAM.INFO.{dead_letters}"),
-            "looks the stream of dead letters up",
+            "looks the dead-letter stream up",
         ),
         (
             format!("{api}.STREAM.CREATE.{dead_letters}"),
@@ -119,7 +119,7 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
             ),
             (
                 format!("{api}.STREAM.NAMES"),
-                "names the streams that exist when one is missing; not needed",
+                "lists the existing streams in the error when one is missing; optional",
             ),
         ],
     );
@@ -156,7 +156,7 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
         ),
         (
             format!("{api}.STREAM.CREATE.{dead_letters}"),
-            "creates the stream of dead letters; not needed once it exists",
+            "creates the dead-letter stream; not needed once it exists",
         ),
     ];
     subjects.extend(stores(modules));
@@ -210,7 +210,7 @@ impl Block {
         for group in self.allow.iter_mut().chain(&mut self.deny) {
             let local = group.subjects.iter().filter_map(|(subject, _)| {
                 let rest = subject.strip_prefix(api)?;
-                let why = "the same, for a server that has this domain itself";
+                let why = "the same, if the relay connects to a server in this domain";
                 Some((format!("{}{rest}", Nats::API_PREFIX), why))
             });
             let local: Vec<_> = local.collect();

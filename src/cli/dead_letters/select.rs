@@ -150,7 +150,7 @@ fn module(text: &str) -> Result<String, String> {
     let file = format!("{text}.toml");
     match config::module_name(Path::new(&file)) {
         Ok(name) if name == text => Ok(name.to_owned()),
-        _ => Err("a module's name has no spaces, `.`, `*`, `>`, `/` and `\\`".to_owned()),
+        _ => Err("a module's name must not contain spaces, `.`, `*`, `>`, `/` or `\\`".to_owned()),
     }
 }
 

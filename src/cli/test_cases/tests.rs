@@ -215,7 +215,7 @@ fn a_filter_chooses_cases_by_name() {
     assert!(with("raf").ends_with("1 case: 1 passed\nexit code 0"));
     assert_snapshot!(with("shipped"), @r#"
     ---
-    no case in DIR/cases has "shipped" in its name; the directory has draft, paid
+    no case in DIR/cases has "shipped" in its name; the folder has draft, paid
     exit code 1
     "#);
 }

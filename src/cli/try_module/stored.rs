@@ -133,11 +133,15 @@ impl Trial<'_> {
         writeln!(notes, "{}", self.summary)?;
         let calls = self.times.len();
         if let Some(median) = median(self.times) {
-            let of = if calls == 1 { "once" } else { "median" };
+            let of = if calls == 1 {
+                "one call".to_owned()
+            } else {
+                format!("median of {calls}")
+            };
             let (used, limit) = (mebibytes(self.memory), mebibytes(self.config.memory));
             writeln!(
                 notes,
-                "a call took {median:.1?} ({of} of {calls}; {:?} is the limit), the module used {used} of memory \
+                "a call took {median:.1?} ({of}; {:?} is the limit), the module used {used} of memory \
                  ({limit} is the limit)",
                 self.config.timeout
             )?;

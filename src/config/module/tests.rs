@@ -118,10 +118,10 @@ rate = nan
 limits = [1, inf]
 "#;
     assert_snapshot!(module_problems(text), @r#"
-    modules/orders.toml:2:10: `stream` is "ORDERS.EU"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/orders.toml:2:10: `stream` is "ORDERS.EU"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` or `\`
     modules/orders.toml:3:39: `subjects` is "a..b"; it must be a subject whose tokens are not empty and contain no spaces, such as "orders.*.created"
     modules/orders.toml:4:11: `deliver` is "last"; it must be "new", "all", { sequence = 42 } or { since = "2026-11-01T00:00:00Z" }
-    modules/orders.toml:5:12: `consumer` is "slip ring"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/orders.toml:5:12: `consumer` is "slip ring"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` or `\`
     modules/orders.toml:6:1: there is no key `on_rejects`; did you mean `on_reject`?
     modules/orders.toml:7:11: `timeout` is "2m"; it must be a duration from "1ms" to "1m"
     modules/orders.toml:8:10: `memory` is "64MB"; it must be a size from "1MiB" to "4GiB"
@@ -145,7 +145,7 @@ fn filters_that_cover_one_another_are_refused() {
 fn a_module_is_called_after_its_file() {
     let problems = parse_module(Path::new("modules/my orders.v2.toml"), "stream = 5").unwrap_err();
     assert_snapshot!(problems, @r#"
-    modules/my orders.v2.toml: the module's name, "my orders.v2", comes from its file; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` and `\`
+    modules/my orders.v2.toml: the module's name, "my orders.v2", comes from its file; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` or `\`
     "#);
     assert_eq!(module_name(Path::new("modules/orders.wasm")), Ok("orders"));
 }

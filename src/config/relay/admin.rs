@@ -29,7 +29,7 @@ pub(super) fn read(mut section: Section<'_>) -> Admin {
         && full.value == *value
     {
         let message = "`admin.read_token_file` holds the same token as `admin.token_file`, so it would allow \
-                       everything; it must be another one";
+                       everything; it must be a different token";
         section.remark(place.clone(), "read_token_file", message.to_owned());
     }
     if let Some(Taken { value, place }) = &listen
@@ -110,7 +110,7 @@ fn host_name(value: &DeValue<'_>) -> Parsed<String> {
     let name = value.as_str().map(|text| text.strip_suffix('.').unwrap_or(text));
     let name = name.filter(|name| name.len() <= 253 && name.split('.').all(is_label));
     name.map(str::to_ascii_lowercase).ok_or_else(|| {
-        Wrong::new("a host name such as \"relay.example\", without scheme, port and wildcard").found_value(value)
+        Wrong::new("a host name such as \"relay.example\", without a scheme, a port or a wildcard").found_value(value)
     })
 }
 

@@ -193,7 +193,15 @@ impl Settle {
             if let Some(unsettled) = file(kind).and_then(|file| file.unsettled.as_ref()) {
                 let restless = now >= unsettled.began + RESTLESS;
                 return restless
-                    .then(|| unreadable(kind, format!("has been changing for {} s", RESTLESS.as_secs())))
+                    .then(|| {
+                        unreadable(
+                            kind,
+                            format!(
+                                "has been changing for {} s; it is read once it stops changing",
+                                RESTLESS.as_secs()
+                            ),
+                        )
+                    })
                     .flatten();
             }
         }

@@ -47,7 +47,7 @@ impl Keeper {
         info!(
             module = self.name,
             seconds = PATIENCE.as_secs(),
-            "the module's files are gone; the module stops unless they come back soon"
+            "a file of the module is gone; the module stops unless it comes back soon"
         );
     }
 
@@ -75,7 +75,7 @@ impl Keeper {
         let _claim = self.stop().await;
         match absence {
             Absence::Part(missing) => {
-                let reason = format!("waiting for {}.{}", self.name, missing.extension());
+                let reason = format!("{}.{} is missing", self.name, missing.extension());
                 info!(module = self.name, reason, "the module is incomplete");
                 self.board = self.context.board.module(&self.name);
                 self.board.unloaded();
@@ -84,7 +84,10 @@ impl Keeper {
             Absence::Whole => {
                 // If someone restores the module, they do it on purpose.
                 self.versions.forgive().await;
-                info!(module = self.name, "the module was removed; its consumer stays");
+                info!(
+                    module = self.name,
+                    "the module was removed; its consumer stays until you delete it"
+                );
                 self.context.board.remove(&self.name);
             }
         }

@@ -51,7 +51,7 @@ pub enum ConnectError {
     Refused(String, String),
     #[error("{0} is not a NATS server: {1}")]
     Foreign(String, String),
-    #[error("{0:?} is not a name that a certificate may have")]
+    #[error("{0:?} is not a valid host name for TLS")]
     Name(String),
     #[error("setting up TLS for NATS failed (`nats.tls`)")]
     Tls(#[from] TlsError),

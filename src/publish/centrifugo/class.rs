@@ -98,7 +98,7 @@ const TABLE: [Row; 8] = [
         http: "400 or 413; the same endpoint refuses an empty request too",
         grpc: "the same",
         at_fault: "the endpoint",
-        follows: "as after 404",
+        follows: "the next endpoint at once; if none is left, an empty request after 1 to 30 s",
         tests: &[
             "blame::an_endpoint_that_refuses_whatever_it_gets_costs_no_publication",
             "blame::the_next_endpoint_is_asked_when_one_lets_nothing_in",

@@ -137,7 +137,7 @@ async fn what_is_redacted_is_in_no_case() -> Result<()> {
         "what it makes of the redacted message: {case}"
     );
     for words in [
-        "UNRULY-1: not recorded, because its payload cannot be searched for fields to redact: it is not JSON, or is \
+        "UNRULY-1: not recorded, because the message cannot be searched for fields to redact: it is not JSON, or is \
          incomplete\n",
         "redacted `customer.email` in 1 of 1 messages, values: 1\n",
         "none of the messages has a `phone`\n",

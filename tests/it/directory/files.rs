@@ -202,9 +202,9 @@ async fn a_module_waits_for_its_other_file_and_must_have_a_fitting_name() -> Res
     fs::write(file("un.ruly.toml"), unruly_toml(""))?;
     let relay = world.home.run().await?;
     let lonely = state(&relay, "lonely", "waiting").await?;
-    ensure!(lonely["reason"] == "waiting for lonely.toml", "{lonely}");
+    ensure!(lonely["reason"] == "lonely.toml is missing", "{lonely}");
     let hollow = state(&relay, "hollow", "waiting").await?;
-    ensure!(hollow["reason"] == "waiting for hollow.wasm", "{hollow}");
+    ensure!(hollow["reason"] == "hollow.wasm is missing", "{hollow}");
     let named = state(&relay, "un.ruly", "failed").await?;
     let reason = named["reason"].as_str().unwrap_or_default();
     ensure!(

@@ -37,7 +37,7 @@ async fn a_file_that_is_removed_and_copied_again_is_a_swap_with_its_probe() -> R
         for extension in extensions {
             fs::remove_file(world.home.modules().join("unruly").with_extension(extension))?;
         }
-        relay.logs(SOON, "the module's files are gone").await?;
+        relay.logs(SOON, "a file of the module is gone").await?;
         load.more(100).await;
         put_bad(&world)?;
         is_refused(&relay).await?;
@@ -78,7 +78,7 @@ async fn what_comes_back_after_its_module_has_stopped_is_probed_as_well() -> Res
 async fn a_good_version_takes_over_after_its_file_was_away() -> Result<()> {
     let (world, mut relay, load) = at_work(&mark("1")).await?;
     world.home.remove_module("unruly")?;
-    relay.logs(SOON, "the module's files are gone").await?;
+    relay.logs(SOON, "a file of the module is gone").await?;
     world
         .home
         .add_module("unruly", &guests::component("unruly")?, &unruly_toml(&mark("2")))?;

@@ -506,7 +506,7 @@ impl<R: Clone> Flow<R> {
             self.halt(
                 stage,
                 format!(
-                    "more than {max} messages in a row were rejected, the last one (sequence {}) because: {}",
+                    "more than {max} messages in a row (`max_consecutive_rejects`) were rejected, the last one (sequence {}) because: {}",
                     message.sequence, rejection.reason
                 ),
                 by,

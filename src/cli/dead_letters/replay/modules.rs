@@ -36,7 +36,7 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     if !is_name || !wasm_path.exists() || !toml_path.exists() {
         let (letters, dir) = (count(letters), dir.display());
         return Err(anyhow!(
-            "nothing was replayed: the module {name} of {letters} is not in the modules directory {dir}. Put \
+            "nothing was replayed: the module {name} ({letters}) is not in the modules directory {dir}. Put \
              {name}.wasm and {name}.toml there, or replay another module with --module"
         )
         .into());

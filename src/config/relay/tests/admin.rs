@@ -33,7 +33,7 @@ fn a_token_cannot_be_guessed_and_can_be_sent() {
     "#);
     assert!(shown("admin.token_file = 'letters'").contains("beyond ASCII"));
     assert_snapshot!(shown("admin = { token_file = 'good', read_token_file = 'good' }"), @r#"
-    /slipring.toml:1:50: `admin.read_token_file` holds the same token as `admin.token_file`, so it would allow everything; it must be another one
+    /slipring.toml:1:50: `admin.read_token_file` holds the same token as `admin.token_file`, so it would allow everything; it must be a different token
     "#);
     assert_snapshot!(with_env("", &[("SLIPRING_ADMIN__TOKEN", "short")]).unwrap_err(), @r#"
     SLIPRING_ADMIN__TOKEN: the token of `admin.token` has 5 characters; it must have at least 16 ASCII characters without spaces, such as `openssl rand -hex 32` prints
@@ -56,7 +56,7 @@ fn a_host_is_a_name_alone() {
     );
     assert_eq!(told.lines().count(), 8, "{told}");
     for line in told.lines() {
-        let right = "it must be a host name such as \"relay.example\", without scheme, port and wildcard";
+        let right = "it must be a host name such as \"relay.example\", without a scheme, a port or a wildcard";
         assert!(line.ends_with(right), "{line}");
     }
 }

@@ -386,6 +386,9 @@ fn a_file_that_never_rests_is_told_of() {
         test.put("orders.toml", &ms.to_string());
         told.extend(test.look(ms));
     }
-    assert_eq!(told, ["orders: modules/orders.toml has been changing for 30 s"]);
+    assert_eq!(
+        told,
+        ["orders: modules/orders.toml has been changing for 30 s; it is read once it stops changing"]
+    );
     assert_eq!(test.look(41_000), ["orders: w1 39900"]);
 }

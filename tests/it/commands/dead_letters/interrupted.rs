@@ -121,7 +121,7 @@ async fn a_replay_that_was_killed_goes_on_with_what_is_left() -> Result<()> {
     let output = run(&world, &["replay", "--all"])?;
     exits(&output, 0)?;
     let said = stderr(&output);
-    let summary = format!("{before} replayed, 0 dropped by the module, 0 rejected again, 0 left\n");
+    let summary = format!("{before} published, 0 dropped by the module, 0 rejected again, 0 left\n");
     ensure!(said.contains(&summary), "{said}");
     let repeated = world
         .centrifugo
@@ -147,7 +147,7 @@ async fn ctrl_c_finishes_what_is_in_flight_and_says_what_remains() -> Result<()>
         "{left}: {said}"
     );
     ensure!(
-        said.contains(&format!("{} replayed, ", LETTERS as usize - left)),
+        said.contains(&format!("{} published, ", LETTERS as usize - left)),
         "{left}: {said}"
     );
 
@@ -193,7 +193,7 @@ async fn a_replay_outlives_a_restart_of_nats() -> Result<()> {
     let status = replay.wait(SOON).await?;
     let said = replay.log();
     ensure!(status.code() == Some(0), "{said:#?}");
-    let summary = format!("{LETTERS} replayed, 0 dropped by the module, 0 rejected again, ");
+    let summary = format!("{LETTERS} published, 0 dropped by the module, 0 rejected again, ");
     ensure!(said.iter().any(|line| line.starts_with(&summary)), "{said:#?}");
     all_shown(&world)?;
     world.jetstream = world.nats.jetstream().await?;
