@@ -264,7 +264,7 @@ async fn standby_can_be_switched_on_and_off() -> Result<()> {
 
 /// Uses the default time-to-live of 10 s.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: `make takeover`"]
+#[ignore = "takes minutes: `make take-over`"]
 async fn takeover_times() -> Result<()> {
     let kills: usize = std::env::var("KILLS").map_or(Ok(10), |kills| kills.parse())?;
     let world = World::start().await?;
