@@ -248,7 +248,7 @@ async fn a_replay_needs_the_module_and_a_choice() -> Result<()> {
     exits(&output, 1)?;
     let said = stderr(&output);
     ensure!(
-        said.contains("the module unruly of 1 dead letter is not in the modules directory"),
+        said.contains("the module unruly (1 dead letter) is not in the modules directory"),
         "{said}"
     );
     ensure!(
