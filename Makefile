@@ -33,7 +33,7 @@ help: ## show this
 .PHONY: demo
 demo: ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
 	@[[ -x $${CARGO_TARGET_DIR:-target}/debug/slipring-demo ]] || \
-	$(SAY) "The first time, this compiles two servers and the relay: about 16 minutes on two cores. Later it takes seconds."
+	$(SAY) "The first time, this compiles two servers and the relay: about 10 minutes on two cores. Later it takes seconds."
 	@$(SAY) "Step 1 of 3: nats-server and Centrifugo, with Go"
 	@$(MAKE) --no-print-directory servers
 	@$(SAY) "Step 2 of 3: the example modules, as WebAssembly"
