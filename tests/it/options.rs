@@ -10,7 +10,7 @@ use slipring_support::fake_centrifugo::{API_KEY, Command, FakeCentrifugo};
 use slipring_support::relay::{Home, Relay};
 use slipring_support::servers::NatsServer;
 use slipring_support::subscriber::Subscriber;
-use slipring_support::{Api, guests};
+use slipring_support::{Api, eventually, guests};
 
 use super::numbers::{CHANNEL, counts, number_on, numbers, settled, shows};
 use super::world::{SOON, World, binary, module, over_both, publish, unruly_toml};
@@ -194,12 +194,12 @@ async fn the_sequence_as_version_replaces_the_modules_own() -> Result<()> {
     publish(&wire.jetstream, [("unruly.publish", twice.to_string())]).await?;
     counts(&wire.relay, "unruly", "rejected", 1).await?;
     wire.send(&[json!({ "channels": ["after"], "data": 1 })]).await?;
-    let letter = wire
-        .jetstream
-        .get_stream("SLIPRING_DEAD_LETTERS")
-        .await?
-        .get_raw_message(1)
-        .await?;
+    // What follows on other channels does not wait until the letter is stored.
+    let letter = eventually(SOON, "the dead letter", async || {
+        let stream = wire.jetstream.get_stream("SLIPRING_DEAD_LETTERS").await?;
+        Ok::<_, anyhow::Error>(stream.get_raw_message(1).await?)
+    })
+    .await?;
     let header = |name: &str| letter.headers.get(name).map(ToString::to_string).unwrap_or_default();
     ensure!(
         header("Slipring-Code") == "version" && header("Slipring-Channel") == "y",
