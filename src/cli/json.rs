@@ -5,6 +5,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
+use super::report::on_one_line;
+
 /// Compared with [`is_same`], and written in the plain form of a [`Value`] if that loses nothing.
 #[derive(Debug, Clone)]
 pub struct Json(Box<RawValue>);
@@ -25,7 +27,7 @@ impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match held(self.0.get()) {
             Some(value) => value.serialize(serializer),
-            None => self.0.serialize(serializer),
+            None => on_one_line(&self.0).serialize(serializer),
         }
     }
 }
@@ -169,5 +171,8 @@ mod tests {
             |text: &str| serde_json::to_string(&Json(RawValue::from_string(text.to_owned()).unwrap())).unwrap();
         assert_eq!(written(r#"{"b": 1.50, "a": 2}"#), r#"{"a":2,"b":1.5}"#);
         assert_eq!(written(r#"{"b": 1.50, "a": 1e999}"#), r#"{"b": 1.50, "a": 1e999}"#);
+        let shown = crate::cli::printable::printable_json(&written("[1e999,\r\n2]"));
+        assert!(serde_json::from_str::<&RawValue>(&shown).is_ok(), "{shown:?}");
+        assert!(!shown.contains('\n'), "{shown:?}");
     }
 }
