@@ -153,13 +153,14 @@ mod tests {
         let client = async_nats::connect(address.to_string()).await.unwrap();
         let _connection = server.await.unwrap();
         let acks = Acks::start(client, WINDOW);
-        // 100 MB of subjects are more than the buffers of the client and of both sockets.
+        // Long, so that the buffers of the client and of both sockets are soon full.
         let subject: Subject = "a".repeat(1_000).into();
         let most = 2 * WINDOW;
         for _ in 0..100 {
             acks.send(vec![Ack::Done(subject.clone()); WINDOW]);
             assert!(acks.waiting.load(Ordering::Relaxed) <= most);
-            tokio::task::yield_now().await;
+            // A server that read would take each thousand in this time.
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(
             acks.waiting.load(Ordering::Relaxed) > most - WINDOW,
