@@ -26,8 +26,8 @@ const LANGUAGES: [Language; 5] = [RUST, JAVASCRIPT, PYTHON, GO, C];
 
 /// Create a new module
 ///
-/// Creates the folder NAME with a module that builds, unit tests (Rust and Go), cases for `slipring test`, and NAME.toml, the module's own
-/// configuration. Prints what to type next.
+/// Creates the folder NAME. It contains a module that is ready to build, unit tests (Rust and Go only), cases for `slipring test`,
+/// and NAME.toml, the module's own configuration. Prints what to type next.
 ///
 /// A module in Rust needs the crate slipring-sdk, which is not on crates.io yet. A copy of its sources goes into the new folder,
 /// unless --sdk names another place. A module in any other language has a script `build`. It tells you which tools are missing, and

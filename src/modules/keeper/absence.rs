@@ -47,7 +47,7 @@ impl Keeper {
         info!(
             module = self.name,
             seconds = PATIENCE.as_secs(),
-            "a file of the module is gone; the module stops unless it comes back soon"
+            "a file of the module is gone; unless the file comes back soon, the module stops"
         );
     }
 
