@@ -84,6 +84,18 @@ fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
 }
 
 #[test]
+fn a_single_refusal_is_told_as_it_is() {
+    let mut window = Window::new(LIMITS);
+    let ticket = new(&mut window, 7);
+    window.expect(ticket, 2, 0, any());
+    assert!(window.conclude(ticket, Ok(())).is_none());
+    let Some(Conclusion::Rejected(_, rejection, _)) = window.conclude(ticket, Err(refusal("the only one"))) else {
+        panic!("the message is rejected");
+    };
+    assert_eq!(rejection.reason, "the only one");
+}
+
+#[test]
 fn publications_take_room_until_their_message_is_settled() {
     let mut window = Window::new(LIMITS);
     let first = new(&mut window, 7);

@@ -204,3 +204,69 @@ fn half_of_what_is_in_flight_does_not_wait() {
     bench.push_all("e f");
     bench.sends("4@e 5@f");
 }
+
+#[test]
+fn exactly_as_many_bytes_as_allowed_leave_no_room() {
+    let limits = RequestLimits {
+        order: Order::Strict,
+        max_batch: 1,
+        max_request_bytes: 1_000,
+        max_in_flight: 4,
+        busy_batch: usize::MAX,
+    };
+    let empty = {
+        let mut bench = bench_with(limits);
+        bench.push("a");
+        bench.scheduler.next_request(bench.now).unwrap().size() + REPLY_BYTES
+    };
+    for (bytes, has_slot) in [(4_000, false), (3_999, true)] {
+        let mut bench = bench_with(limits);
+        for channel in ["a", "b", "c"] {
+            bench.push_sized(channel, bytes - empty, None);
+        }
+        bench.sends("0@a");
+        bench.sends("1@b");
+        assert_eq!(bench.next().is_some(), has_slot, "{bytes} bytes beside the largest");
+    }
+}
+
+#[test]
+fn nothing_lingers_where_nothing_is_ready_or_a_full_batch_is() {
+    let limits = RequestLimits {
+        order: Order::Strict,
+        max_batch: 2,
+        max_request_bytes: 100_000,
+        max_in_flight: 5,
+        busy_batch: 1,
+    };
+    let mut bench = bench_with(limits);
+    bench.push_all("a b c d e f");
+    for expected in ["0@a 1@b", "2@c 3@d", "4@e 5@f"] {
+        bench.sends(expected);
+    }
+    assert_eq!(bench.scheduler.next_wakeup(), None);
+    // One of six lingers, two are a full batch.
+    bench.push("g");
+    assert_eq!(bench.scheduler.next_wakeup(), Some(bench.now + LINGER));
+    bench.sends_nothing();
+    bench.push("h");
+    assert_eq!(bench.scheduler.next_wakeup(), None);
+    bench.sends("6@g 7@h");
+}
+
+#[test]
+fn nothing_lingers_while_no_request_is_in_flight() {
+    let mut bench = bench_with(RequestLimits {
+        order: Order::Strict,
+        max_batch: 8,
+        max_request_bytes: 100_000,
+        max_in_flight: 3,
+        busy_batch: 4,
+    });
+    bench.push_all("a b c d e");
+    let first = bench.sends("0@a 1@b 2@c 3@d 4@e");
+    bench.push_all("f g");
+    // The five wait for the answer to a question that was not sent yet.
+    bench.gets(first, refused(400), "");
+    assert_eq!((bench.scheduler.in_flight(), bench.scheduler.next_wakeup()), (0, None));
+}

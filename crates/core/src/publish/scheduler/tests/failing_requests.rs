@@ -329,3 +329,181 @@ fn where_nothing_goes_through_each_pause_has_one_question_and_few_publications_a
     assert!((60..150).contains(&questions), "{questions}");
     assert!(tried.len() < 80, "{} of 600 were sent", tried.len());
 }
+
+/// Returns a bench with five suspects a to e, one per request, and no outage.
+fn five_suspects(max_in_flight: usize) -> Bench {
+    let mut bench = bench_with(RequestLimits {
+        order: Order::Strict,
+        max_batch: 1,
+        max_request_bytes: 10_000,
+        max_in_flight,
+        busy_batch: usize::MAX,
+    });
+    bench.push_all("a b c d e");
+    let requests = ["0@a", "1@b", "2@c", "3@d", "4@e"].map(|expected| bench.sends(expected));
+    for request in requests {
+        bench.gets(request, lost(), "");
+    }
+    bench.sleeps(50, 100);
+    bench.finds_it_open();
+    bench.push("new");
+    let new = bench.sends("5@new");
+    bench.gets(new, replies("ok"), "5");
+    assert_eq!(bench.scheduler.trouble(), None);
+    bench
+}
+
+#[test]
+fn suspects_get_one_slot_before_others_and_half_of_the_slots_at_most() {
+    let mut bench = five_suspects(6);
+    bench.push_all("x y");
+    bench.sends("0@a");
+    // One suspect is in flight, so the others come first.
+    bench.sends("6@x");
+    bench.sends("7@y");
+    bench.sends("1@b");
+    bench.sends("2@c");
+    assert_eq!(bench.scheduler.in_flight(), 5);
+    bench.sends_nothing();
+    bench.push("z");
+    bench.sends("8@z");
+}
+
+#[test]
+fn with_a_single_slot_suspects_and_others_take_turns() {
+    let mut bench = five_suspects(5);
+    bench.scheduler.limits.max_in_flight = 1;
+    bench.push_all("x y");
+    for (expected, ticket) in [("0@a", "0"), ("6@x", "6"), ("1@b", "1"), ("7@y", "7")] {
+        let request = bench.sends(expected);
+        bench.gets(request, replies("ok"), ticket);
+    }
+}
+
+#[test]
+fn a_suspect_that_gets_a_reply_is_none_any_more() {
+    let mut bench = five_suspects(5);
+    let suspect = bench.scheduler.next_request(bench.now).unwrap();
+    assert!(suspect.is_apart());
+    bench.gets(suspect.id(), replies("100"), "");
+    bench.now += Duration::from_millis(100);
+    let others: Vec<bool> = std::iter::from_fn(|| bench.scheduler.next_request(bench.now))
+        .map(|request| request.is_apart())
+        .collect();
+    // The suspects b and c, and a.
+    assert_eq!(others.iter().filter(|apart| !**apart).count(), 1, "{others:?}");
+}
+
+#[test]
+fn a_single_publication_that_never_failed_is_tried_alone_during_an_outage() {
+    let mut bench = bench(Order::Strict);
+    bench.push("a");
+    let first = bench.sends("0@a");
+    bench.gets(first, lost(), "");
+    bench.sleeps(50, 100);
+    bench.finds_it_open();
+    bench.push("b");
+    let probe = bench.sends("1@b");
+    bench.push("c");
+    bench.sends_nothing();
+    bench.gets(probe, replies("ok"), "1");
+    bench.sends("0@a");
+    bench.sends("2@c");
+}
+
+#[test]
+fn a_publication_that_failed_four_times_alone_goes_to_another_endpoint_unless_there_is_an_outage() {
+    let mut bench = bench(Order::Strict);
+    bench.scheduler = Scheduler::new(bench.scheduler.limits, 7).with_endpoints(2);
+    bench.push("poison");
+    let first = bench.sends("0@poison");
+    bench.gets(first, lost(), "");
+    let mut tried = Vec::new();
+    while tried.len() < 5 {
+        bench.push(&format!("other{}", bench.pushed));
+        while let Some(request) = bench.scheduler.next_request(bench.now) {
+            let items = bench.scheduler.in_flight[&request.id()].items.clone();
+            let answer = match items[..] {
+                [item] if bench.scheduler.queues.items[item].ticket == 0 => {
+                    let failures = bench.scheduler.queues.items[item].failures;
+                    let here = request.endpoint() == bench.scheduler.endpoints.current();
+                    tried.push((failures, here, bench.scheduler.outage.is_on()));
+                    lost()
+                }
+                _ => Answer::Replies(vec![Reply::Confirmed(None); request.channels().sum()]),
+            };
+            bench.scheduler.complete(bench.now, request.id(), answer);
+        }
+        bench.now += Duration::from_millis(100);
+    }
+    let here = |failures| (failures, true, false);
+    assert_eq!(tried, [here(1), here(2), here(3), (4, false, false), here(5)]);
+}
+
+#[test]
+fn a_question_about_an_earlier_request_does_not_end_an_outage() {
+    let mut bench = bench_with(RequestLimits {
+        order: Order::Strict,
+        max_batch: 1,
+        max_request_bytes: 10_000,
+        max_in_flight: 3,
+        busy_batch: usize::MAX,
+    });
+    bench.push_all("a b");
+    let first = bench.sends("0@a");
+    let second = bench.sends("1@b");
+    bench.gets(first, lost(), "");
+    bench.gets(second, refused(400), "");
+    bench.finds_it_open();
+    assert_eq!(bench.scheduler.trouble(), Some("time-out"));
+    bench.sleeps(50, 100);
+    bench.finds_it_open();
+    let again = bench.sends("1@b");
+    bench.gets(again, replies("ok"), "1");
+    bench.sends("0@a");
+}
+
+#[test]
+fn an_empty_request_that_gets_replies_has_learnt_nothing() {
+    // It was sent for a refused request.
+    let mut bench = bench(Order::Strict);
+    bench.push("a");
+    let first = bench.sends("0@a");
+    bench.gets(first, refused(400), "");
+    let question = bench.asks();
+    bench.gets(question, replies("ok"), "");
+    assert_eq!(bench.scheduler.trouble(), Some("1 replies for 1 channels"));
+    // It was sent to learn whether the outage is over.
+    bench.sleeps(50, 100);
+    let question = bench.asks();
+    bench.gets(question, replies("ok"), "");
+    assert_eq!(bench.scheduler.trouble(), Some("1 replies for 0 channels"));
+    bench.sleeps(100, 200);
+    bench.finds_it_open();
+    bench.sends("0@a");
+}
+
+#[test]
+fn without_a_slot_the_end_of_a_pause_wakes_nobody() {
+    let mut bench = bench_with(RequestLimits {
+        order: Order::Strict,
+        max_batch: 1,
+        max_request_bytes: 1_000,
+        max_in_flight: 4,
+        busy_batch: usize::MAX,
+    });
+    bench.push("small");
+    for channel in ["b", "c", "d"] {
+        bench.push_sized(channel, 2_600, None);
+    }
+    let small = bench.sends("0@small");
+    let large = ["1@b", "2@c", "3@d"].map(|expected| bench.sends(expected));
+    bench.gets(small, lost(), "");
+    assert_eq!(
+        bench.scheduler.next_wakeup(),
+        None,
+        "three large requests are in flight"
+    );
+    bench.gets(large[0], replies("ok"), "1");
+    bench.sends("0@small");
+}
