@@ -51,9 +51,10 @@ check: prerequisites ## before each commit: format, clippy, the core's tests, 10
 	SIM_SECONDS=10 cargo test -p slipring-sim report::as_many
 
 .PHONY: test
-# The tests wait for servers most of the time, so there are twice as many at once as processors.
+# The tests wait for servers most of the time, so there are twice as many at once as processors. A test that fails shows its errors
+# with their causes; where in the code each one was made would only hide them.
 test: tools guests ## every test, the documentation's examples too, against real servers
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace
+	RUST_LIB_BACKTRACE=$${RUST_LIB_BACKTRACE:-0} RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace
 
 .PHONY: nightly
 nightly: SECONDS := 600

@@ -183,6 +183,17 @@ pub fn binary() -> &'static str {
     &BINARY
 }
 
+/// Checks that a module has published exactly this many publications, none of them twice.
+pub async fn has_published(relay: &Relay, name: &str, publications: u64) -> Result<()> {
+    let status = relay.status().await?;
+    ensure!(
+        module(&status, name)["published"] == publications,
+        "there should be {publications} publications: {status}\n{}",
+        relay.log().join("\n")
+    );
+    Ok(())
+}
+
 /// Returns the status of one module.
 pub fn module<'a>(status: &'a Value, name: &str) -> &'a Value {
     let modules = status["modules"].as_array().map_or(&[][..], Vec::as_slice);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use slipring_support::relay::Relay;
 use slipring_support::servers::Centrifugo;
 
-use crate::world::{SOON, World, module};
+use crate::world::{SOON, World, has_published, module};
 
 /// The limit for a hundred broadcasts on 20,000 channels, on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
@@ -64,8 +64,7 @@ async fn becomes(messages: u64, wish: &str, amount: usize) -> Result<()> {
         .publish((0..messages).map(|_| (format!("unruly.{wish}"), amount.to_string())))
         .await?;
     world.all_acked(LONG, "UNRULY", "unruly").await?;
-    let status = relay.status().await?;
-    ensure!(module(&status, "unruly")["published"] == messages, "{status}");
+    has_published(&relay, "unruly", messages).await?;
     within_the_bound(&relay, before)
 }
 
