@@ -208,4 +208,46 @@ mod tests {
         };
         assert_eq!(rejects.rejected(now, &message, &unreadable).0, 2, "it does not count");
     }
+
+    #[test]
+    fn with_too_many_kinds_others_count_with_the_oldest() {
+        let mut rejects = Rejects::default();
+        let start = Instant::now();
+        for number in 0..MAX_KINDS {
+            let kind = rejection(Stage::Publish, number.to_string());
+            assert_eq!(rejects.log(start, &kind), Some(0));
+        }
+        for _ in 0..3 {
+            assert_eq!(rejects.log(start, &rejection(Stage::Publish, "another")), None);
+        }
+        assert_eq!(
+            rejects.log(start + LOG_INTERVAL, &rejection(Stage::Publish, "0")),
+            Some(3)
+        );
+    }
+
+    #[test]
+    fn what_is_never_answered_is_told_now_and_then() {
+        let message = Arc::new(Message {
+            subject: "orders.1".into(),
+            payload: Bytes::new(),
+            headers: Vec::new(),
+            stream: "ORDERS".into(),
+            sequence: 1,
+            timestamp: 1,
+            deliveries: 1,
+            unreadable: None,
+        });
+        let stuck = Stuck {
+            ticket: 0,
+            failures: 3,
+            reason: "time-out".to_owned(),
+        };
+        let mut rejects = Rejects::default();
+        let start = Instant::now();
+        let mut tells = |after: Duration| rejects.stuck(start + after, &message, stuck.clone()).is_some();
+        assert!(tells(Duration::ZERO));
+        assert!(!tells(STUCK_INTERVAL - Duration::from_nanos(1)));
+        assert!(tells(STUCK_INTERVAL));
+    }
 }

@@ -238,4 +238,33 @@ mod tests {
             "the new one may publish what the old one could not"
         );
     }
+
+    #[test]
+    fn it_remembers_what_any_run_has_read() {
+        let stream = StreamIdentity { created: 1 };
+        let mut supervision = Supervision::default();
+        supervision.has_read(stream, 7);
+        let mut expected = Newest::default();
+        expected.handed_on(stream, 7);
+        assert_eq!(format!("{:?}", supervision.read()), format!("{expected:?}"));
+        assert_ne!(format!("{expected:?}"), format!("{:?}", Newest::default()));
+    }
+
+    #[test]
+    fn only_the_part_of_a_loss_that_was_told_is_left_out() {
+        let stream = StreamIdentity { created: 1 };
+        let missed = |first, last| Missed {
+            first,
+            last,
+            messages: last + 1 - first,
+            exact: true,
+        };
+        let mut supervision = Supervision::default();
+        assert_eq!(supervision.missed(stream, missed(5, 9)), Some(missed(5, 9)));
+        assert_eq!(
+            supervision.missed(stream, missed(20, 25)),
+            Some(missed(20, 25)),
+            "later ones"
+        );
+    }
 }

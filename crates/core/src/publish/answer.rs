@@ -134,4 +134,12 @@ mod tests {
             ["ok", "temporary"]
         );
     }
+
+    #[test]
+    fn positions_are_compared_within_an_epoch() {
+        let at = |offset, epoch| HistoryPosition { offset, epoch };
+        assert!(at(1, 7).is_before(at(2, 7)));
+        assert!(!at(2, 7).is_before(at(2, 7)) && !at(3, 7).is_before(at(2, 7)));
+        assert!(!at(1, 7).is_before(at(2, 8)));
+    }
 }

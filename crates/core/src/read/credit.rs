@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn the_typical_size_follows_larger_messages_at_once_and_smaller_ones_slowly() {
+        let mut credit = Credit::of_pulls(MAX_BATCH);
+        let mut typical = |size, held| {
+            credit.delivered(size, held);
+            (credit.typical, credit.typical_held)
+        };
+        assert_eq!(typical(1_600, 3_200), (1_600, 3_200));
+        assert_eq!(typical(160, 1_600), (1_510, 3_100));
+        assert_eq!(typical(1_510, 3_100), (1_510, 3_100));
+    }
+
+    #[test]
     fn nothing_is_asked_for_where_there_is_no_room_for_a_byte() {
         let credit = Credit::of_pulls(MAX_BATCH);
         assert_eq!(

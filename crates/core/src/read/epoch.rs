@@ -117,6 +117,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::read::retention::Keeps;
 
     const ROOM: Room = Room {
         messages: 10,
@@ -166,6 +167,32 @@ mod tests {
         assert_eq!(epoch.delivered(1, 100, &message(7), 2), Ok(None));
         let misplaced = Misplaced { expected: 2, found: 3 };
         assert_eq!(epoch.delivered(3, 100, &message(9), 0), Err(misplaced));
+    }
+
+    #[test]
+    fn it_finds_what_the_stream_lost_before_it_began() {
+        let keeps = Keeps {
+            max_messages: Some(10),
+            max_bytes: None,
+            max_age: None,
+            largest: 1_024,
+            all: true,
+        };
+        let retention = Retention::new(Some(keeps), Some(7), false);
+        assert!(retention.is_watched() && !Retention::new(None, Some(7), false).is_watched());
+        let mut epoch = Epoch::begin(Instant::now(), 1_024, 0, retention);
+        let held = Held {
+            first: 10,
+            last: 19,
+            messages: 10,
+            bytes: 1_000,
+            deleted: 0,
+            newest: 0,
+        };
+        let gaps = epoch
+            .find(4, held)
+            .map(|gap| gap.map(|gap| (gap.first, gap.last, gap.unread)));
+        assert_eq!(gaps, [Some((5, 7, false)), Some((8, 9, true))]);
     }
 
     #[test]

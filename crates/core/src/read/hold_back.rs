@@ -143,6 +143,17 @@ mod tests {
     }
 
     #[test]
+    fn it_knows_how_many_are_to_come_and_how_many_came() {
+        let mut collection = Collection::new(snapshot(3, 4, 10));
+        for (came, sequence) in [7, 5, 7].into_iter().enumerate() {
+            assert_eq!((collection.due(), collection.came()), (3, came));
+            collection.take(11 + came as u64, delivery(sequence, 11 + came as u64));
+        }
+        assert_eq!((collection.due(), collection.came()), (3, 2), "one came twice");
+        assert!(collection.goes_on(snapshot(3, 4, 13)) && !collection.goes_on(snapshot(2, 5, 13)));
+    }
+
+    #[test]
     fn what_was_acked_meanwhile_is_left_out() {
         let mut collection = Collection::new(snapshot(2, 4, 10));
         collection.take(11, delivery(5, 11));

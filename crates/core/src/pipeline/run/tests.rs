@@ -302,3 +302,152 @@ fn so_many_dead_letters_are_stored_at_once() {
     run.stop(now.instant);
     assert!(!run.is_done(now.instant), "they are not stored yet");
 }
+
+#[test]
+fn it_reads_nothing_while_there_is_no_room() {
+    let now = Now::read();
+    let mut settings = Settings::plain();
+    settings.window.bytes = 8_000;
+    let mut run = open(now, settings, false);
+    assert!(run.room(now.instant).is_some());
+    let mut sequence = 0;
+    while run.flow.room(now.instant).bytes > 0 {
+        assert!(run.room(now.instant).is_some());
+        sequence += 1;
+        deliver(&mut run, now, sequence);
+    }
+    assert!(sequence > 1 && run.room(now.instant).is_none());
+}
+
+#[test]
+fn it_reads_nothing_while_the_module_has_as_many_messages_as_allowed() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    for sequence in 1..=512 {
+        assert!(run.room(now.instant).is_some());
+        deliver(&mut run, now, sequence);
+    }
+    assert!(run.flow.room(now.instant).bytes > 0);
+    assert!(run.room(now.instant).is_none());
+}
+
+#[test]
+fn what_takes_long_is_reported_as_in_progress() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    deliver(&mut run, now, 7);
+    run.tick(after(now, Duration::from_secs(60)));
+    let actions = run.take_actions(now.instant);
+    assert!(matches!(actions.as_slice(), [Action::InProgress(7)]), "{actions:?}");
+}
+
+#[test]
+fn other_settings_are_used_from_the_next_outcome_on() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    run.configure(Settings {
+        on_reject: OnReject::Drop,
+        ..Settings::plain()
+    });
+    let ticket = deliver(&mut run, now, 1);
+    let outcome = Outcome::Reject(Rejection {
+        stage: crate::message::Stage::Transform,
+        code: "rejected".into(),
+        channel: None,
+        reason: "no".to_owned(),
+    });
+    run.transformed(
+        now,
+        Transformed {
+            ticket,
+            outcome,
+            by: any(),
+        },
+    );
+    let actions = run.take_actions(now.instant);
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::Ack(1))) && run.unstored.is_empty(),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_renewal_finishes_what_was_delivered_and_says_why() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    publish(&mut run, now, 1, "a");
+    assert!(!run.is_ending() && run.finishes());
+    run.renew(now.instant, "anew");
+    assert!(run.is_ending() && run.finishes() && !run.is_done(now.instant));
+    assert!(run.room(now.instant).is_none());
+    let request = run.next_request(now).unwrap();
+    confirm(&mut run, now, &request);
+    assert_eq!(acks(&mut run, now), [1]);
+    assert!(run.is_done(now.instant));
+    assert_eq!(run.end(), Ended::Renew("anew".to_owned()));
+}
+
+#[test]
+fn a_run_that_tries_again_is_halted_until_its_message_is_published() {
+    let now = Now::read();
+    let flow = Flow::new(
+        "orders".into(),
+        Settings::plain(),
+        publish::RequestLimits::new(Order::Strict, 512, 8),
+        1,
+        1,
+    );
+    let limits = Limits {
+        transforming: 512,
+        grace: GRACE,
+    };
+    let mut run: Run<u64> = Run::begin(now.instant, flow, limits, Some(7), false);
+    assert!(run.opens(now.instant) && run.began(now.instant, STREAM, Again::default()));
+    assert_eq!((run.trying(), run.is_halted()), (Some(7), true));
+    publish(&mut run, now, 7, "a");
+    let request = run.next_request(now).unwrap();
+    assert!(run.take_actions(now.instant).is_empty() && run.is_halted());
+    confirm(&mut run, now, &request);
+    let actions = run.take_actions(now.instant);
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::Recovered)),
+        "{actions:?}"
+    );
+    assert_eq!((run.trying(), run.is_halted()), (None, false));
+    assert!(!open(now, Settings::plain(), false).is_halted());
+}
+
+#[test]
+fn a_run_tells_how_much_it_has_and_how_far_it_is() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    assert!(run.is_idle());
+    assert_eq!((run.held(), run.position()), (0, None));
+    let room = run.room_to_make();
+    assert_eq!(room, Settings::plain().window.bytes);
+    deliver(&mut run, now, 1);
+    assert_eq!((run.transforming(), run.window().len()), (1, 1));
+    publish(&mut run, now, 2, "a");
+    assert_eq!((run.transforming(), run.window().len()), (1, 2));
+    assert!(!run.is_idle());
+    assert!(run.held() > run.window().bytes() && run.window().bytes() > 0);
+    assert_eq!(run.room_to_make(), room - run.held());
+    assert_eq!(run.gauges(now).messages, 2);
+    let next = Position {
+        stream: STREAM,
+        next: 1,
+    };
+    assert_eq!(run.position(), Some(next));
+    let request = run.next_request(now).unwrap();
+    assert_eq!(run.requests(), 1);
+    confirm(&mut run, now, &request);
+    assert_eq!((run.requests(), run.is_idle()), (0, true));
+    let counters = run.take_counters();
+    assert_eq!((counters.received, counters.published), (2, 1));
+    run.budget(Budget {
+        elsewhere: 0,
+        limit: 0,
+        stuck: false,
+    });
+    assert_eq!(run.room(now.instant), None, "others hold all of the memory");
+}

@@ -298,3 +298,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_a_front_that_moves_without_a_limit_is_uncertain() {
+    let mut seen = Seen::default();
+    // Five messages of ten: nothing is pushed out.
+    seen.look(LIMITED, held(5, 9));
+    assert_eq!(seen.uncertain_through, 0, "the first look");
+    seen.look(LIMITED, held(5, 9));
+    assert_eq!(seen.uncertain_through, 0, "it did not move");
+    seen.look(LIMITED, held(8, 12));
+    assert_eq!(seen.uncertain_through, 7, "somebody removed 5 to 7");
+    seen.look(LIMITED, held(20, 29));
+    assert_eq!(seen.uncertain_through, 7, "it is full");
+    let aging = Keeps {
+        max_age: Some(Duration::from_secs(60)),
+        ..LIMITED
+    };
+    seen.look(aging, held(25, 29));
+    assert_eq!(seen.uncertain_through, 7, "they became too old");
+}

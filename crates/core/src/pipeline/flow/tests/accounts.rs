@@ -281,3 +281,169 @@ fn trouble_is_told_when_it_begins_and_ends() {
     assert_eq!(sends_all(&mut flow, late), 1);
     assert_eq!(troubles(&mut flow), [false]);
 }
+
+fn rejects(flow: &mut Flow<String>, sequence: u64) -> Ticket {
+    let ticket = deliver(flow, sequence);
+    let transformed = Transformed {
+        ticket,
+        outcome: Outcome::Reject(Rejection {
+            stage: Stage::Transform,
+            code: "rejected".into(),
+            channel: None,
+            reason: "no".to_owned(),
+        }),
+        by: any(),
+    };
+    flow.transformed(Now::read(), transformed);
+    ticket
+}
+
+#[test]
+fn rejections_are_counted_by_stage_and_as_dead_letters_once_stored() {
+    let mut flow = flow();
+    let now = Now::read();
+    assert!(!flow.is_halting());
+    let letters = [1, 2].map(|sequence| rejects(&mut flow, sequence));
+    publish(&mut flow, "nope:1", 3..=3, 0);
+    let request = flow.next_request(now).unwrap();
+    let refused = Reply::Failed {
+        code: 102,
+        message: "unknown channel".to_owned(),
+    };
+    flow.answered(now, request.id(), Answer::Replies(vec![refused]));
+    let counters = flow.take_counters();
+    assert_eq!((counters.rejected_in_transform, counters.rejected_in_publish), (2, 1));
+    assert_eq!(counters.dead_lettered, 0);
+    for ticket in letters {
+        flow.dead_lettered(now, ticket);
+    }
+    assert_eq!(flow.take_counters().dead_lettered, 2);
+}
+
+#[test]
+fn one_rejection_more_than_allowed_in_a_row_halts() {
+    let mut flow = flow_with(Settings {
+        max_consecutive_rejects: 2,
+        ..Settings::plain()
+    });
+    for (sequence, halts) in [(1, false), (2, false), (3, true)] {
+        rejects(&mut flow, sequence);
+        assert_eq!(flow.is_halting(), halts, "message {sequence}");
+    }
+}
+
+#[test]
+fn what_newer_ones_replace_is_counted() {
+    let mut flow = conflating();
+    publish(&mut flow, "orders:1", 1..=3, 0);
+    assert_eq!(flow.take_counters().conflated, 2);
+}
+
+#[test]
+fn a_message_is_too_old_once_it_is_older_than_max_age() {
+    let settings = Settings {
+        max_age: Some(Duration::from_secs(60)),
+        ..Settings::plain()
+    };
+    let mut flow = flow();
+    let ticket = deliver(&mut flow, 1);
+    let message = Arc::clone(flow.window().message(ticket).unwrap());
+    let at = |age| Now {
+        unix: Duration::from_nanos(message.timestamp) + age,
+        ..Now::read()
+    };
+    assert!(!is_too_old(&settings, at(Duration::from_secs(60)), &message));
+    assert!(is_too_old(
+        &settings,
+        at(Duration::from_nanos(60_000_000_001)),
+        &message
+    ));
+}
+
+#[test]
+fn only_a_flow_that_conflates_catches_up_and_only_in_its_first_epoch() {
+    let stream = StreamIdentity { created: 1 };
+    let again = Again {
+        messages: 3,
+        through: 3,
+    };
+    let mut plain = flow();
+    plain.stream = None;
+    assert!(plain.begin(stream, again));
+    assert!(plain.catch_up.is_none());
+    let mut later = conflating();
+    assert!(later.begin(stream, again));
+    assert!(later.catch_up.is_none(), "the window knows what came before");
+    later.stream = None;
+    assert!(later.begin(stream, again));
+    assert!(later.catch_up.is_some());
+}
+
+#[test]
+fn a_flow_that_catches_up_publishes_when_its_window_is_full() {
+    let again = Again {
+        messages: 1_000,
+        through: 1_000,
+    };
+    let mut flow = conflating();
+    flow.catch_up = CatchUp::new(again);
+    let now = Now::read();
+    for sequence in 1..=99 {
+        publish(&mut flow, &format!("orders:{sequence}"), sequence..=sequence, 900);
+    }
+    assert_eq!(sends(&mut flow, now), 0);
+    publish(&mut flow, "orders:100", 100..=100, 900);
+    assert!(flow.room(now.instant).bytes > 0, "it is full of messages, not of bytes");
+    assert_eq!(sends(&mut flow, now), 100);
+}
+
+#[test]
+fn a_flow_that_catches_up_publishes_when_the_stream_has_no_more() {
+    let mut flow = conflating();
+    flow.catch_up = CatchUp::new(Again {
+        messages: 1_000,
+        through: 1_000,
+    });
+    let now = Now::read();
+    publish(&mut flow, "orders:1", 1..=5, 1);
+    assert_eq!(sends(&mut flow, now), 0);
+    publish(&mut flow, "orders:1", 6..=6, 0);
+    assert_eq!(sends(&mut flow, now), 1);
+}
+
+#[test]
+fn as_many_pending_as_the_window_takes_are_not_far_behind() {
+    let now = Now::read();
+    for (pending, sent) in [(101, 0), (100, 1)] {
+        let mut flow = conflating();
+        publish(&mut flow, "orders:1", 1..=1, 1_000);
+        assert_eq!(sends(&mut flow, now), 1);
+        publish(&mut flow, "orders:1", 2..=2, pending);
+        assert_eq!(sends(&mut flow, now), sent, "{pending} pending");
+    }
+}
+
+#[test]
+fn far_behind_it_sends_once_three_quarters_of_the_bytes_are_used() {
+    let now = Now::read();
+    let mut config = Settings {
+        conflate: true,
+        ..Settings::plain()
+    };
+    config.window = window::Limits {
+        messages: 1_000,
+        bytes: 40_000,
+        ..config.window
+    };
+    let mut flow = flow_with(config);
+    publish(&mut flow, "orders:1", 1..=1, 10_000);
+    assert_eq!(sends(&mut flow, now), 1);
+    let mut sequence = 1;
+    while flow.room(now.instant).bytes > 10_000 {
+        assert_eq!(sends(&mut flow, now), 0, "{sequence} messages");
+        sequence += 1;
+        publish(&mut flow, &format!("orders:{sequence}"), sequence..=sequence, 10_000);
+    }
+    assert!(flow.room(now.instant).bytes > 0 && flow.room(now.instant).messages > 250);
+    assert!(sends_all(&mut flow, now) > 0);
+}

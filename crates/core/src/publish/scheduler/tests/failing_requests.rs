@@ -438,6 +438,23 @@ fn a_publication_that_failed_four_times_alone_goes_to_another_endpoint_unless_th
     }
     let here = |failures| (failures, true, false);
     assert_eq!(tried, [here(1), here(2), here(3), (4, false, false), here(5)]);
+    // In an outage it tells whether the current endpoint takes publications.
+    bench.push("last");
+    let mut request = bench.scheduler.next_request(bench.now).unwrap();
+    loop {
+        let item = bench.scheduler.in_flight[&request.id()].items[0];
+        let Item { ticket, failures, .. } = bench.scheduler.queues.items[item];
+        if ticket == 0 {
+            let current = bench.scheduler.endpoints.current();
+            assert_eq!((failures, request.endpoint()), (6, current));
+            assert_ne!(bench.scheduler.endpoints.other(failures - 3), current);
+            break;
+        }
+        bench.gets(request.id(), lost(), "");
+        bench.now += Duration::from_secs(30);
+        bench.finds_it_open();
+        request = bench.scheduler.next_request(bench.now).unwrap();
+    }
 }
 
 #[test]
@@ -506,4 +523,55 @@ fn without_a_slot_the_end_of_a_pause_wakes_nobody() {
     );
     bench.gets(large[0], replies("ok"), "1");
     bench.sends("0@small");
+}
+
+#[test]
+fn only_413_makes_batches_of_others_smaller() {
+    for (status, expected) in [(400, "4@e 5@f 6@g 7@h"), (413, "4@e 5@f")] {
+        let mut bench = bench(Order::Strict);
+        bench.push_all("a b c d");
+        let all = bench.sends("0@a 1@b 2@c 3@d");
+        bench.gets(all, refused(status), "");
+        bench.finds_it_open();
+        bench.push_all("e f g h");
+        bench.sends("0@a 1@b");
+        bench.sends("2@c 3@d");
+        bench.sends(expected);
+    }
+}
+
+#[test]
+fn what_was_sent_to_an_endpoint_before_the_change_says_nothing_about_the_present_one() {
+    let mut bench = bench(Order::Strict);
+    bench.scheduler = Scheduler::new(bench.scheduler.limits, 7).with_endpoints(2);
+    bench.push("a");
+    let first = bench.sends("0@a");
+    bench.push("b");
+    let second = bench.sends("1@b");
+    bench.gets(first, lost(), "");
+    bench.finds_it_open();
+    let again = bench.sends("0@a");
+    bench.gets(again, replies("ok"), "0");
+    assert_eq!(
+        (bench.scheduler.trouble(), bench.scheduler.endpoints.current()),
+        (None, 1)
+    );
+    bench.gets(second, lost(), "");
+    assert_eq!(bench.scheduler.trouble(), None);
+    bench.push("c");
+    let third = bench.scheduler.next_request(bench.now).unwrap();
+    assert_eq!(third.endpoint(), 1);
+}
+
+#[test]
+fn during_an_outage_what_became_useless_is_left_out_although_nothing_is_sent() {
+    let mut bench = bench(Order::Strict);
+    bench.push("a");
+    let first = bench.sends("0@a");
+    bench.gets(first, lost(), "");
+    bench.push_all("b c d");
+    let sends = bench.scheduler.next_request_of(bench.now, |ticket| ticket == 3);
+    assert!(sends.is_none() && bench.scheduler.trouble().is_some());
+    assert_eq!(bench.scheduler.take_left_out(), [1, 2]);
+    assert_eq!(bench.scheduler.waiting(), 2, "a was sent, and d is wanted");
 }
