@@ -425,6 +425,7 @@ fn a_run_tells_how_much_it_has_and_how_far_it_is() {
     assert_eq!((run.held(), run.position()), (0, None));
     let room = run.room_to_make();
     assert_eq!(room, Settings::plain().window.bytes);
+    assert_eq!(run.transforming(), 0);
     deliver(&mut run, now, 1);
     assert_eq!((run.transforming(), run.window().len()), (1, 1));
     publish(&mut run, now, 2, "a");

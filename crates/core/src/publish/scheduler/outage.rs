@@ -209,3 +209,93 @@ impl Pause {
         self.probe.as_ref().is_some_and(|probe| probe.id == id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(clean: bool, lone: bool) -> Failed {
+        Failed {
+            failure: Failure::Lost,
+            elsewhere: false,
+            clean,
+            lone,
+            reason: "time-out".to_owned(),
+        }
+    }
+
+    /// An outage in which requests can be tried until they fail.
+    struct Trial {
+        outage: Outage,
+        now: Instant,
+        next: u64,
+        rng: Rng,
+    }
+
+    impl Trial {
+        fn begin() -> Self {
+            let mut trial = Self {
+                outage: Outage::default(),
+                now: Instant::now(),
+                next: 0,
+                rng: Rng::with_seed(7),
+            };
+            trial.fails(failed(true, false));
+            trial
+        }
+
+        fn id(&mut self) -> RequestId {
+            self.next += 1;
+            RequestId(self.next)
+        }
+
+        fn fails(&mut self, failed: Failed) {
+            let id = RequestId(self.next);
+            assert!(self.outage.failed(self.now, id, failed, &mut self.rng));
+            self.now = self.outage.probe_at().unwrap();
+        }
+
+        /// Finds the endpoint open, and returns what may be tried then.
+        fn opens(&mut self) -> Step {
+            assert_eq!(self.outage.step(self.now, true), Step::Ask);
+            let id = self.id();
+            self.outage.asked(id);
+            self.outage.opened(self.now, id);
+            self.outage.step(self.now, true)
+        }
+    }
+
+    #[test]
+    fn after_three_clean_failures_suspects_are_tried_every_other_time() {
+        let mut trial = Trial::begin();
+        let mut tried = Vec::new();
+        for _ in 0..6 {
+            let step = trial.opens();
+            tried.push(step);
+            let id = trial.id();
+            trial.outage.tried(id, false);
+            trial.fails(failed(step == Step::Try(Kind::Clean), false));
+        }
+        let (clean, suspect) = (Step::Try(Kind::Clean), Step::Try(Kind::Suspect));
+        assert_eq!(tried, [clean, clean, suspect, clean, suspect, clean]);
+    }
+
+    #[test]
+    fn beside_a_single_suspect_others_are_tried_until_three_have_failed() {
+        let mut trial = Trial::begin();
+        for failures in 1..=3 {
+            trial.opens();
+            let id = trial.id();
+            trial.outage.tried(id, true);
+            let beside = trial.outage.step(trial.now, true);
+            let expected = if failures < 3 {
+                Step::Try(Kind::Clean)
+            } else {
+                Step::Wait
+            };
+            assert_eq!(beside, expected, "after {failures} clean failures");
+            assert_eq!(trial.outage.step(trial.now, false), Step::Wait, "there are no others");
+            trial.fails(failed(true, false));
+        }
+    }
+}

@@ -202,6 +202,17 @@ fn strict_sends_one_a_channel_oldest_first() {
 }
 
 #[test]
+fn the_oldest_goes_first_whatever_was_done_before() {
+    let mut bench = bench(Order::Strict);
+    bench.push_all("a b b");
+    let first = bench.sends("0@a 1@b");
+    bench.gets(first, replies("ok ok"), "0 1");
+    // These take the places of the first two.
+    bench.push_all("c d");
+    bench.sends("2@b 3@c 4@d");
+}
+
+#[test]
 fn batched_sends_many_a_channel_oldest_first() {
     let mut bench = bench(Order::Batched);
     bench.push_all("a b a c b");

@@ -65,3 +65,36 @@ fn a_modules_key_goes_before_the_relays_and_may_repeat() {
     bench.gets(third, replies("ok"), "2");
     bench.sends("3@a/mine3~1");
 }
+
+#[test]
+fn what_became_useless_behind_others_of_its_request_is_left_out_when_they_are_done() {
+    let mut bench = bench(Order::Batched);
+    bench.push_all("a a a");
+    let wanted = |ticket| ticket != 1;
+    let first = bench.scheduler.next_request_of(bench.now, wanted).unwrap();
+    assert_eq!(first.len(), 1);
+    assert_eq!(bench.scheduler.take_left_out(), [0_u64; 0]);
+    bench.gets(first.id(), replies("ok"), "0");
+    let second = bench.scheduler.next_request_of(bench.now, wanted).unwrap();
+    assert_eq!(bench.scheduler.take_left_out(), [1]);
+    bench.gets(second.id(), replies("ok"), "2");
+    assert!(bench.scheduler.is_idle());
+}
+
+#[test]
+fn a_channel_is_strict_until_exactly_the_end_of_that_time() {
+    let mut bench = bench(Order::Batched);
+    bench.push_all("a a");
+    let first = bench.sends("0@a 1@a");
+    bench.gets(first, replies("100 ok"), "");
+    let failed = bench.now;
+    bench.now += Duration::from_millis(100);
+    let again = bench.sends("0@a");
+    bench.push_all("a a a");
+    bench.gets(again, replies("ok"), "0");
+    let strict = bench.sends("1@a~1");
+    bench.now = failed + STRICT_AFTER_FAILURE;
+    bench.sends_nothing();
+    bench.gets(strict, replies("ok"), "1");
+    bench.sends("2@a 3@a 4@a");
+}
