@@ -286,9 +286,11 @@ impl<'d> Section<'d> {
     pub fn finish(self) {
         for entry in &self.entries {
             let key = self.key(&entry.key);
-            let known: Vec<String> = self.known.iter().map(|known| self.key(known)).collect();
-            let hint = did_you_mean(&key, known.iter().map(String::as_str));
-            let message = format!("there is no key `{key}`{hint}");
+            let hint = match nearest(&entry.key, &self.known) {
+                Some(meant) => format!("did you mean `{}`?", self.key(meant)),
+                None => self.all_keys(),
+            };
+            let message = format!("there is no key `{key}`; {hint}");
             self.document
                 .report(self.document.at(entry.key_span.start), &key, message);
         }
@@ -334,6 +336,16 @@ impl<'d> Section<'d> {
         [self.path.as_slice(), &[key]].concat().join(".")
     }
 
+    /// Returns a sentence that names the keys of this table.
+    fn all_keys(&self) -> String {
+        let keys: Vec<String> = self.known.iter().map(|key| format!("`{key}`")).collect();
+        let table = match self.path.as_slice() {
+            [] => "this file".to_owned(),
+            path => format!("`{}`", path.join(".")),
+        };
+        format!("{table} can have only {}", keys.join(", "))
+    }
+
     /// Returns the unparsed value of `key`. The environment takes precedence over the file.
     fn written(&mut self, key: &'static str) -> Option<Written<'d>> {
         let in_file = self.remove(key).map(|entry| Written::File(entry.value));
@@ -366,13 +378,9 @@ fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> P
     }
 }
 
-/// Returns a suggestion of the nearest known name, if one is near.
-fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
-    let nearest = known
-        .map(|each| (strsim::jaro_winkler(name, each), each))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, each)) if likeness > 0.8 => format!("; did you mean `{each}`?"),
-        _ => String::new(),
-    }
+/// Returns the most similar name, if one is similar.
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let likeness = known.iter().map(|each| (strsim::jaro_winkler(name, each), *each));
+    let (likeness, nearest) = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (likeness > 0.8).then_some(nearest)
 }

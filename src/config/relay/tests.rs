@@ -205,6 +205,25 @@ grace = 10
 }
 
 #[test]
+fn a_key_that_resembles_none_is_told_which_there_are() {
+    let text = "
+redis = 1
+[centrifugo]
+url = 1
+[nats]
+tls = { verify = false }
+[shutdown]
+period = 1
+";
+    assert_snapshot!(problems(text), @r"
+    slipring.toml:2:1: there is no key `redis`; this file can have only `memory_limit`, `nats`, `centrifugo`, `modules`, `publish`, `admin`, `dead_letters`, `standby`, `shutdown`
+    slipring.toml:4:1: there is no key `centrifugo.url`; `centrifugo` can have only `endpoints`, `api_key_file`, `timeout`, `tls`
+    slipring.toml:6:9: there is no key `nats.tls.verify`; `nats.tls` can have only `first`, `ca_file`, `cert_file`, `key_file`
+    slipring.toml:8:1: there is no key `shutdown.period`; `shutdown` can have only `grace`
+    ");
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_refused_with_the_place() {
     assert_snapshot!(problems("[nats]\nservers = [\n\n[publish]\nmax_batch = = 5\n"), @r#"
     slipring.toml:4:2: this is not TOML: string values must be quoted, expected literal string
