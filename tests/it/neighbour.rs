@@ -35,6 +35,8 @@ enum BadThing {
     /// the delay comes from.
     ManyChannelsDirectly,
     LargePublications,
+    /// As `ManyChannelsDirectly`.
+    LargePublicationsDirectly,
     CraftedFiles,
     AnInitThatLoops,
     ALogThatNobodyReads,
@@ -42,12 +44,13 @@ enum BadThing {
     APublicationWithoutAnAnswer,
 }
 
-const BAD_THINGS: [BadThing; 12] = [
+const BAD_THINGS: [BadThing; 13] = [
     BadThing::Nothing,
     BadThing::UnreadableMessages,
     BadThing::ManyChannels,
     BadThing::ManyChannelsDirectly,
     BadThing::LargePublications,
+    BadThing::LargePublicationsDirectly,
     BadThing::CraftedFiles,
     BadThing::AnInitThatLoops,
     BadThing::ALogThatNobodyReads,
@@ -63,7 +66,7 @@ impl fmt::Display for BadThing {
             Self::Nothing => f.write_str("nothing"),
             Self::UnreadableMessages => f.write_str("50 unreadable messages a second"),
             Self::ManyChannels => f.write_str("600 messages, each for 20,000 channels"),
-            Self::ManyChannelsDirectly => {
+            Self::ManyChannelsDirectly | Self::LargePublicationsDirectly => {
                 f.write_str("the same, and the neighbour is published to Centrifugo directly")
             }
             Self::LargePublications => f.write_str("600 messages, each a publication of 15 MB"),
@@ -206,7 +209,7 @@ async fn publish_at_pace(world: &World, bad_thing: BadThing, start: Instant, len
             }
         };
         let due = u64::try_from(due.saturating_duration_since(start).as_micros())?;
-        if let BadThing::ManyChannelsDirectly = bad_thing {
+        if let BadThing::ManyChannelsDirectly | BadThing::LargePublicationsDirectly = bad_thing {
             answers.push(world.centrifugo.publish(CHANNEL, json!(due)));
         } else {
             let wish = json!([{ "channels": [CHANNEL], "data": due }]).to_string();
@@ -244,7 +247,9 @@ async fn disturb(world: &World, bad_thing: BadThing, stop: &CancellationToken) -
         BadThing::ManyChannels | BadThing::ManyChannelsDirectly => {
             bad(vec![("unruly.broadcast", "20000".to_owned()); 600]).await?
         }
-        BadThing::LargePublications => bad(vec![("unruly.large", "15000000".to_owned()); 600]).await?,
+        BadThing::LargePublications | BadThing::LargePublicationsDirectly => {
+            bad(vec![("unruly.large", "15000000".to_owned()); 600]).await?
+        }
         BadThing::CraftedFiles => {
             let file = world.home.path().join("crafted.wasm");
             let mut depth = 100_000;
