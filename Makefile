@@ -53,12 +53,12 @@ check: prerequisites ## before each commit: format, clippy, the core's tests, 10
 .PHONY: test
 # The tests wait for servers most of the time, so there are twice as many at once as processors. A test that fails shows its errors
 # with their causes; where in the code each one was made would only hide them.
-test: tools guests ## every test, the documentation's examples too, against real servers
+test: tools guests ## the test suite, the documentation's examples too, against real servers
 	RUST_LIB_BACKTRACE=$${RUST_LIB_BACKTRACE:-0} RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --workspace
 
 .PHONY: nightly
 nightly: SECONDS := 600
-nightly: tools guests ## what takes too long for each commit: simulation, mutants, languages, outages, chaos, fuzzing (SECONDS=600)
+nightly: tools guests ## what takes too long for each commit: simulation, mutants, metrics, languages, outages, chaos, fuzzing (SECONDS=600)
 	@export SIM_BASE=$$(date +%Y%m%d000000); failed=; \
 	for step in "sim SECONDS=$(SECONDS)" mutants test-metrics test-languages outage "chaos SECONDS=$(SECONDS)" \
 	    "fuzz SECONDS=$(SECONDS)"; do \

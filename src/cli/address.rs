@@ -18,9 +18,9 @@ pub struct Address {
     /// The relay's address, instead of the one in the configuration
     #[arg(long, global = true)]
     url: Option<Url>,
-    /// The certificate authorities of a relay with TLS, if they are not the platform's
+    /// Trust the certificate authorities in this file instead of the platform's, for a relay with TLS
     ///
-    /// Not needed if the relay has the certificate in `admin.tls.cert_file` of this configuration.
+    /// Not needed if the relay uses the certificate that `admin.tls.cert_file` in this configuration names.
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }

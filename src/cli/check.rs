@@ -31,7 +31,8 @@ use crate::transform::Engine;
 /// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer breaks ordering or delivery,
 /// and that Centrifugo accepts the API key.
 ///
-/// With --permissions it checks no module. It prints the permissions that the modules' settings require from NATS.
+/// With --permissions it checks no module. It prints the NATS permissions that the relay needs, or with `--user people` those that the
+/// other commands need.
 ///
 /// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. With --online a line can also
 /// be a `note`, which is not a failure.

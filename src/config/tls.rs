@@ -39,7 +39,9 @@ enum Unfit {
 pub enum TlsError {
     #[error("the file {file} {unfit}")]
     File { file: String, unfit: String },
-    #[error("this machine has no certificate authorities; set `ca_file` to a file with the server's authority{0}")]
+    #[error(
+        "this machine has no certificate authorities; set `ca_file` to the certificate of the authority that signed the server's{0}"
+    )]
     NoAuthorities(String),
     #[error("setting up TLS failed")]
     Rustls(#[from] rustls::Error),

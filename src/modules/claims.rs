@@ -38,7 +38,7 @@ pub(super) struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "its consumer `{consumer}` of the stream `{stream}` is already read by the module `{by}`: remove one of the two modules, or \
-     set another `consumer` in the .toml of one"
+     set another `consumer` in one of their .toml files"
 )]
 pub(super) struct Taken {
     stream: String,

@@ -246,7 +246,8 @@ impl Keeper {
         }
         if let Err(error) = self.versions.keep(version).await {
             let error = anyhow::Error::new(error).context(format!(
-                "cannot save the new version for a rollback in {}; free some space there, or set `modules.versions_dir`",
+                "cannot save the new version in {}, where a later rollback needs it; free some space there, or set \
+                 `modules.versions_dir` to another directory",
                 self.context.config.versions_dir.display()
             ));
             if self.running.is_some() {

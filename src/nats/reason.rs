@@ -39,12 +39,14 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
     }
     if has("invalidcontenttype") && config.tls_first {
         return format!(
-            "NATS at {named} does not begin with TLS: remove `nats.tls.first`, or set `handshake_first` in its \
-             configuration"
+            "NATS at {named} does not begin with TLS: remove `nats.tls.first`, or set `handshake_first` in \
+             nats-server's configuration"
         );
     }
     if has("invalidcontenttype") {
-        return format!("NATS at {named} does not speak TLS: write `nats://` in `nats.servers`, or turn TLS on there");
+        return format!(
+            "NATS at {named} does not speak TLS: write `nats://` in `nats.servers`, or turn on TLS in the server"
+        );
     }
     if has("fatal alert") {
         return match &tls.cert_file {
@@ -87,7 +89,9 @@ fn refused(auth: &NatsAuth) -> String {
                 public.unwrap_or_else(|_| "of that seed".to_owned())
             )
         }
-        NatsAuth::Credentials(_) => format!("the credentials of `{key}`: they are unknown there, revoked, or expired"),
+        NatsAuth::Credentials(_) => {
+            format!("the credentials of `{key}`: the server does not know them, or they were revoked or have expired")
+        }
     }
 }
 

@@ -153,8 +153,8 @@ impl Replay {
                 code: "version".into(),
                 channel: None,
                 reason: format!(
-                    "the stream `{}` that held the message no longer exists, and with `version = \"sequence\"` its \
-                     sequence cannot be compared with those of another stream",
+                    "the stream `{}` that held the message no longer exists, and with `version = \"sequence\"` the \
+                     message's sequence cannot be compared with the sequences of a new stream",
                     message.stream
                 ),
             });

@@ -539,7 +539,7 @@ impl Run<'_> {
                 first,
                 last,
                 "the pipeline ended with unsettled messages, which will be delivered again; `first` and `last` are their \
-                 sequences"
+                 lowest and highest sequence"
             );
         }
         // Whatever is still being stored reports nothing after this.

@@ -134,8 +134,8 @@ impl Fitness {
             match forgotten(module, *retention) {
                 Forgotten::Nothing => {}
                 Forgotten::Repeats => self.warnings.push(format!(
-                    "{what}, and everything from the position in `deliver` on is published again; remove that limit from the \
-                     stream"
+                    "{what}, and the next relay publishes everything from the position in `deliver` on again; remove that \
+                     limit from the stream"
                 )),
                 Forgotten::Loses => {
                     let or = match retention {
@@ -304,8 +304,8 @@ impl Fitness {
         }
         if (1..stream.num_replicas).contains(num_replicas) {
             self.warnings.push(format!(
-                "{consumer} has `num_replicas` = {num_replicas}, but its stream has {}: if that server is lost, so is \
-                 the module's position; set it to 0, which means as many as the stream has",
+                "{consumer} has `num_replicas` = {num_replicas}, but its stream has {}: if the consumer's servers are \
+                 lost, so is the module's position; set its `num_replicas` to 0, which means as many as the stream has",
                 stream.num_replicas
             ));
         }

@@ -123,7 +123,7 @@ impl Pin {
             ),
             Err(_) => warn!(
                 consumer = self.consumer,
-                "NATS did not confirm in time that the pin was given up; another relay takes over when the pin expires, or earlier"
+                "NATS did not confirm in time that the pin was given up; another relay takes over when the pin expires, at the latest"
             ),
         }
     }

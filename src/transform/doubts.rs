@@ -74,8 +74,8 @@ impl fmt::Display for Doubt<'_> {
             ),
             Self::Binary(channel) => write!(
                 f,
-                "the body for the channel `{}` is binary: Centrifugo ends the connection of each subscriber that speaks JSON, with \
-                 code 3506, and with it all of that client's channels. Every subscriber has to speak Protobuf",
+                "the body for the channel `{}` is binary: Centrifugo disconnects each subscriber that speaks JSON from all its channels \
+                 (code 3506). Use binary bodies only if every subscriber speaks Protobuf",
                 one_line(channel)
             ),
             Self::Large(channel, len) => write!(

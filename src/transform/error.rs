@@ -54,14 +54,14 @@ pub enum LoadError {
     #[error("the module cannot be compiled: {0}")]
     Compile(String),
     #[error(
-        "the module imports {}, which the relay does not provide: a transform has `{WORLD}` and WASI 0.2, \
-         but not wasi:http",
+        "the module imports {}, which the relay does not provide: a module may import `{WORLD}` and \
+         WASI 0.2, except wasi:http",
         quoted(.0)
     )]
     Imports(Vec<String>),
     #[error(
         "the module was built for {found}, {age} interface than `{WORLD}`, which this relay has: build it with the \
-         slipring-sdk of the relay's version, or use a relay of the module's version"
+         slipring-sdk of this relay, or run it in a relay that has {found}"
     )]
     Interface { found: String, age: &'static str },
     #[error("the module's imports do not match what the relay provides: {0}")]

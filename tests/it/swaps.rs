@@ -352,8 +352,7 @@ async fn without_room_for_a_way_back_the_old_version_stays() -> Result<()> {
     let unruly = unruly_when(&relay, "the refusal", full).await?;
     let refusal = text(&unruly, "last_refusal");
     ensure!(
-        refusal.starts_with("cannot save the new version for a rollback in ")
-            && refusal.contains("free some space there"),
+        refusal.starts_with("cannot save the new version in ") && refusal.contains("free some space there"),
         "{refusal}"
     );
     load.more(100).await;

@@ -83,8 +83,8 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
 }
 
 /// The server drops a request that the user may not send, so this is all that is seen.
-const UNLIMITED: &str = "no reply to JetStream's `INFO` request, so the account's limits are not checked; this user may \
-                         lack the permission for it, which the relay does not need";
+const UNLIMITED: &str = "no reply to JetStream's `INFO` request, so the account's limits are not checked; this user may not \
+                         be allowed to send it, and the relay works without it";
 
 /// Returns the account's limits as well, if the user may ask for them. Without JetStream, the server replies at once.
 async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Option<Account>)> {

@@ -42,8 +42,8 @@ use crate::shutdown::Shutdown;
 /// five minutes). Ctrl-C finishes what is in flight; a second Ctrl-C exits at once. While Centrifugo is unavailable, the replay waits.
 ///
 /// A relay may run at the same time. The module's `max_age` is ignored, because dead letters are old. A replayed publication appears
-/// after later ones on its channel, because those were shown before and are not shown again. If its version is older than theirs,
-/// Centrifugo does not show it, and it counts as confirmed.
+/// after later ones on its channel, because those were shown before and are not shown again. If its publication version is lower than
+/// theirs, Centrifugo does not show it, and it counts as confirmed.
 ///
 /// Exits with 1 if a message was rejected again, or if the replay stopped and left dead letters.
 #[derive(Debug, clap::Args)]

@@ -129,8 +129,8 @@ impl Keeper {
         self.go_back(candidate, files, "a rollback was requested").await;
         self.is_not_blocked()?;
         Ok(format!(
-            "`{}` is back at {}, which was running from {} on; the files in the modules directory are loaded again \
-             when they change, or with `slipring modules retry {}`",
+            "rolled `{}` back to {}, which took over at {}; the files in the modules directory are loaded \
+             again when they change, or when you run `slipring modules retry {}`",
             self.name, predecessor.id.wasm_sha256, predecessor.since, self.name
         ))
     }

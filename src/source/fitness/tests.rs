@@ -161,7 +161,7 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
     ];
     assert_snapshot!(told.join("\n"), @r#"
     refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before a relay reads again would be lost; remove that limit from the stream, or set `deliver = "all"` in the module's .toml
-    warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and everything from the position in `deliver` on is published again; remove that limit from the stream
+    warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and the next relay publishes everything from the position in `deliver` on again; remove that limit from the stream
     refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before a relay reads again would be lost; remove that limit from the stream
     good
     "#);
@@ -251,7 +251,7 @@ fn what_else_is_said() {
     assert_snapshot!(told.join("\n"), @r#"
     refused: the consumer `slipring-orders` of the stream `ORDERS` is paused until 2026-11-28T13:00:00Z (`pause_until`); to resume it, run `nats consumer resume ORDERS slipring-orders`
     good
-    warned: the consumer `slipring-orders` of the stream `ORDERS` has `num_replicas` = 1, but its stream has 3: if that server is lost, so is the module's position; set it to 0, which means as many as the stream has
+    warned: the consumer `slipring-orders` of the stream `ORDERS` has `num_replicas` = 1, but its stream has 3: if the consumer's servers are lost, so is the module's position; set its `num_replicas` to 0, which means as many as the stream has
     noted: the consumer `slipring-orders` of the stream `ORDERS` already exists, was created to deliver messages from the sequence 7 on, and continues at its position: `deliver` in the module's .toml only applies to a new consumer; to start over, delete it, or name another with `consumer`
     refused: the stream `ORDERS` is a work queue, which can only be read from its beginning; set `deliver = "all"` in the module's .toml
     good

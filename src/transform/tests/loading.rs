@@ -83,7 +83,7 @@ fn a_module_of_another_interface_version_is_told_what_to_do() {
         let imports = format!(r#"(import "slipring:transform/types@{version}" (instance)) {NOTHING}"#);
         let expected = format!(
             "the module was built for `slipring:transform@{version}`, {age} interface than `slipring:transform@0.1.0`, which this relay \
-             has: build it with the slipring-sdk of the relay's version"
+             has: build it with the slipring-sdk of this relay, or run it in a relay that has `slipring:transform@{version}`"
         );
         check(&component(&imports, "(core module $core)", ""), &expected);
     };
