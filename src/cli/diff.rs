@@ -67,7 +67,8 @@ pub struct Args {
     /// How many of the stream's last messages to compare
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     last: u64,
-    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
+    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in
+    /// the .toml, or all if --stream names another stream]
     #[arg(long, value_name = "SUBJECT")]
     subject: Vec<String>,
     /// Read the messages from this file instead of a stream, one per line; `-` is standard input

@@ -37,9 +37,9 @@ use crate::nats::Nats;
 /// becomes false, and an object {}, because its keys can be as revealing as its values. In a list, each element is replaced the same
 /// way. Other fields do not change. The module runs on the redacted message. If none of the messages has the field, nothing is written.
 ///
-/// The search covers headers and payloads. It also looks inside JSON that is stored as a string or as base64, at any depth. A text
-/// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. A message that cannot be searched is
-/// not recorded: for example, if its payload is not a JSON object or list.
+/// --redact searches headers and payloads. It also looks inside JSON that is stored as a string or as base64, at any depth. A text
+/// that is not JSON and names the field, such as `email=…` or `<email>…`, is replaced as a whole. With --redact, a message that
+/// cannot be searched is not recorded: for example, if its payload is not a JSON object or list.
 ///
 /// Subjects are not redacted, and neither are other fields that contain the same value. The command lists both: check them yourself.
 #[derive(Debug, clap::Args)]
@@ -72,7 +72,8 @@ pub struct Args {
     /// Record the dead letter with this number, as shown by `slipring dead-letters list`; can be repeated
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     dead_letter: Vec<u64>,
-    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
+    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in
+    /// the .toml, or all if --stream names another stream]
     #[arg(long, value_name = "SUBJECT", requires = "last")]
     subject: Vec<String>,
     /// A field to redact; can be repeated

@@ -80,7 +80,8 @@ pub struct Args {
     /// The stream [default: the one in the module's .toml]
     #[arg(long, value_name = "STREAM", requires = "stored")]
     stream: Option<String>,
-    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in the .toml]
+    /// Only messages of this subject; wildcards are allowed, and the option can be repeated [default: the subjects in
+    /// the .toml, or all if --stream names another stream]
     #[arg(long, value_name = "SUBJECT", requires = "last")]
     subject: Vec<String>,
     #[command(flatten)]

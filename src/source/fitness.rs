@@ -134,7 +134,7 @@ impl Fitness {
             match forgotten(module, *retention) {
                 Forgotten::Nothing => {}
                 Forgotten::Repeats => self.warnings.push(format!(
-                    "{what}, and the next relay publishes everything from the position in `deliver` on again; remove that \
+                    "{what}, and the next relay publishes everything from the position in `deliver` a second time; remove that \
                      limit from the stream"
                 )),
                 Forgotten::Loses => {

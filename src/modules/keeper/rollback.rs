@@ -25,8 +25,8 @@ impl Keeper {
             bad = bad.wasm_sha256,
             good = probation.predecessor.id.wasm_sha256,
             reason,
-            "rolled back to the previous version; messages rejected in the meantime are dead letters, which `slipring \
-             dead-letters replay` can publish"
+            "rolled back to the previous version; with `on_reject = \"dead-letter\"`, the messages rejected in the meantime are \
+             dead letters, which `slipring dead-letters replay` can publish"
         );
         self.go_back(probation.predecessor, bad, &reason).await;
     }

@@ -161,7 +161,7 @@ fn a_consumer_that_the_server_forgets_is_refused_where_that_loses_messages() {
     ];
     assert_snapshot!(told.join("\n"), @r#"
     refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before a relay reads again would be lost; remove that limit from the stream, or set `deliver = "all"` in the module's .toml
-    warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and the next relay publishes everything from the position in `deliver` on again; remove that limit from the stream
+    warned: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and the next relay publishes everything from the position in `deliver` a second time; remove that limit from the stream
     refused: the stream `ORDERS` has `consumer_limits.inactive_threshold` = 1h: the server deletes the consumer `slipring-orders` when no relay has read from it for that long, and messages stored before a relay reads again would be lost; remove that limit from the stream
     good
     "#);
