@@ -72,8 +72,6 @@ pub struct Args {
     #[arg(long, value_name = "SUBJECT")]
     subject: Vec<String>,
     /// Read the messages from this file instead of a stream, one per line; `-` is standard input
-    ///
-    /// The messages have the form that `slipring try` reads.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["stream", "last", "subject"])]
     cases: Option<PathBuf>,
     /// Show at most this many messages per kind of change
