@@ -27,6 +27,7 @@ mod meter;
 mod options;
 mod own_consumer;
 mod paced;
+mod pairs;
 mod plot;
 mod report;
 mod statistics;
@@ -66,6 +67,8 @@ enum Bench {
     Growth,
     /// How long a backlog delays new messages, and how much `conflate` and `max_age` help
     Behind,
+    /// The processor time of `--slipring` against that of `--against`, in pairs; not part of `all`
+    Pairs,
 }
 
 #[tokio::main]
@@ -111,6 +114,11 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = behind::run(options).await?;
         println!("{results}");
         report.behind = Some(results);
+    }
+    if matches!(bench, Bench::Pairs) {
+        let results = pairs::run(options).await?;
+        println!("{results}");
+        report.pairs = Some(results);
     }
     if let (Some(file), Some(results)) = (&options.plot, &report.throughput) {
         plot::write(results, &report.machine, file)?;

@@ -45,6 +45,10 @@ pub struct Options {
     /// The relay's program [default: the one built beside this program]
     #[arg(long, global = true, value_name = "PROGRAM")]
     pub slipring: Option<PathBuf>,
+
+    /// For `pairs`: another build of the relay, which `--slipring` is compared with
+    #[arg(long, global = true, value_name = "PROGRAM")]
+    pub against: Option<PathBuf>,
 }
 
 impl Options {

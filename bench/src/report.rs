@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::behind;
 use crate::growth;
 use crate::machine::Machine;
-use crate::{latency, swap, throughput};
+use crate::{latency, pairs, swap, throughput};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -23,6 +23,8 @@ pub struct Report {
     pub growth: Option<growth::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub behind: Option<behind::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pairs: Option<pairs::Results>,
 }
 
 impl Report {
@@ -34,6 +36,7 @@ impl Report {
             swap: None,
             growth: None,
             behind: None,
+            pairs: None,
         }
     }
 

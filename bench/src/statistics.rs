@@ -28,8 +28,21 @@ impl Spread {
 /// Returns the ratio of one thing to another in each round that has both. Rounds are minutes apart, and the speed of a
 /// shared machine may change meanwhile. Within a round it mostly stays the same.
 pub fn ratios(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<Spread> {
+    Spread::of(ratios_by_round(of, to))
+}
+
+/// Returns the standard deviation of these ratios, if there are at least two.
+pub fn deviation(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<f64> {
+    let ratios: Vec<f64> = ratios_by_round(of, to).collect();
+    let count = ratios.len() as f64;
+    let mean = ratios.iter().sum::<f64>() / count;
+    let squares: f64 = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum();
+    (ratios.len() > 1).then(|| (squares / (count - 1.0)).sqrt())
+}
+
+fn ratios_by_round(of: &[(usize, f64)], to: &[(usize, f64)]) -> impl Iterator<Item = f64> {
     let in_round = |round: usize| to.iter().find(|(other, _)| *other == round).map(|(_, number)| *number);
-    Spread::of(of.iter().filter_map(|(round, number)| Some(number / in_round(*round)?)))
+    of.iter().filter_map(move |(round, number)| Some(number / in_round(*round)?))
 }
 
 /// Returns what is measured in a round: from first to last, and in the next round from last to first. A drift within
@@ -91,6 +104,10 @@ mod tests {
         let ratios = ratios(&ours, &theirs).unwrap();
         assert_eq!((ratios.min, ratios.median, ratios.max), (0.8, 0.9, 1.0));
         assert_eq!(super::ratios(&ours, &[]), None);
+        let deviation = deviation(&ours, &theirs).unwrap();
+        // Of 0.9, 1.0 and 0.8.
+        assert!((deviation - 0.1).abs() < 1e-9, "{deviation}");
+        assert_eq!(super::deviation(&ours[..1], &theirs), None);
     }
 
     #[test]

@@ -18,11 +18,11 @@ use crate::options::Options;
 use crate::statistics::in_turn;
 
 pub use results::Results;
+pub use world::World;
 
 use measured::Measured;
 use results::Run;
 use way::{WAYS, Way};
-use world::World;
 
 pub async fn run(options: &Options) -> Result<Results> {
     let ways: Vec<Way> = WAYS
@@ -56,7 +56,14 @@ pub async fn run(options: &Options) -> Result<Results> {
     Ok(results)
 }
 
-async fn one(world: &World, way: Way, delay: Duration) -> Result<Measured> {
+/// Returns the ways that are the relay's and wanted.
+pub fn relays(options: &Options) -> Vec<Way> {
+    let relays = WAYS.into_iter().filter(|way| way.is_relay() && options.wants(way.name));
+    relays.filter(|way| !options.only.is_empty() || !way.name.contains("keys")).collect()
+}
+
+/// Runs one way once.
+pub async fn one(world: &World, way: Way, delay: Duration) -> Result<Measured> {
     let measured = way.run(world, delay).await;
     // A leftover consumer would keep costing the server something.
     world.forget_consumers().await?;

@@ -122,6 +122,23 @@ fn what_is_new_comes_through_behind_a_backlog() {
     assert!(said.contains("| every message"), "{said}");
 }
 
+#[test]
+fn two_builds_are_compared_in_pairs() {
+    let relay = std::path::Path::new(env!("CARGO_BIN_EXE_slipring-bench")).with_file_name("slipring");
+    let against = relay.to_str().unwrap();
+    let (report, said) = bench(&["pairs", "--only", "slipring-grpc", "--rounds", "2", "--against", against]);
+    let runs = report["pairs"]["runs"].as_array().unwrap();
+    for round in [1, 2] {
+        for build in ["first", "second", "first again"] {
+            let run = runs.iter().find(|run| run["round"] == round && run["build"] == build);
+            let run = run.unwrap_or_else(|| panic!("{build} of round {round} is missing: {runs:?}"));
+            assert!(run["relay_seconds"].as_f64().unwrap() > 0.0, "{run}");
+            assert!(run["servers_seconds"].as_f64().unwrap() > 0.0, "{run}");
+        }
+    }
+    assert!(said.contains("| second : first") && said.contains("| first again : first"), "{said}");
+}
+
 /// Returns the report of a smoke run, as JSON and in words.
 fn bench(arguments: &[&str]) -> (Value, String) {
     let dir = tempfile::tempdir().unwrap();

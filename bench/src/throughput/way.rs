@@ -124,6 +124,10 @@ const fn way(name: &'static str, title: &'static str, kind: Kind) -> Way {
 }
 
 impl Way {
+    pub fn is_relay(self) -> bool {
+        matches!(self.kind, Kind::Relay { .. })
+    }
+
     pub async fn run(self, world: &World, delay: Duration) -> Result<Measured> {
         match self.kind {
             Kind::Relay { api, keys } => relay::run(world, delay, api, keys).await,
