@@ -21,7 +21,7 @@ SAY := printf '%(%H:%M:%S)T  %s\n' -1
 
 # The demo's guests. The tests use more, and two of them also as core modules, which the relay turns into components itself.
 EXAMPLES := $(addprefix -p ,orders orders-next notifications telemetry)
-COMPONENTS := $(EXAMPLES) -p unruly -p bench-guest
+COMPONENTS := $(EXAMPLES) -p pass-through -p unruly -p bench-guest
 CORE_MODULES := -p orders -p unruly
 # Each one is a folder in examples/languages with an executable `build`.
 LANGUAGES := js python go c
@@ -39,7 +39,7 @@ demo: ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=2
 	@$(SAY) "Step 2 of 3: the example modules, as WebAssembly"
 	cargo build --release --target wasm32-wasip2 $(EXAMPLES)
 	@$(SAY) "Step 3 of 3: the relay and the demo, some 380 crates the first time (the longest step)"
-	cargo build --workspace --bin slipring --bin slipring-demo
+	cargo build --workspace --no-default-features --bin slipring --bin slipring-demo
 	@$(SAY) "Done. Here is the demo:"
 	@$${CARGO_TARGET_DIR:-target}/debug/slipring-demo
 
@@ -92,6 +92,11 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the clients' test: https://nodejs.org" >&2; exit 1; }
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cargo test --workspace --test it --test clients -- --ignored javascript_client
+
+.PHONY: test-valkey
+test-valkey: tools guests ## the tests with Redis, on Valkey (needs Python)
+	@tools/install-valkey
+	REDIS_SERVER=valkey-server cargo test --workspace --test it sources::
 
 .PHONY: test-metrics
 test-metrics: tools guests ## the dashboard and the alert rules, with a real Prometheus (needs apt-get)
@@ -151,6 +156,7 @@ lint: prerequisites $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/typos ## formatting, sp
 	$(TOOLS)/bin/typos
 	@tools/markdown
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p slipring --no-default-features -- -D warnings
 	cargo clippy --target wasm32-wasip2 $(COMPONENTS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	@tools/compiled-twice
@@ -167,14 +173,22 @@ audit: prerequisites $(TOOLS)/bin/cargo-deny ## known vulnerabilities of the dep
 fmt: ## format the code
 	cargo fmt --all
 
+.PHONY: pass-through
+pass-through: prerequisites ## the ready module of `slipring new --pass-through`, from examples/pass-through
+	RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo --remap-path-prefix=$(CURDIR)=/slipring --remap-path-prefix=$$(rustc --print sysroot)=/rust -C strip=symbols" \
+	CARGO_TARGET_DIR=target/pass-through cargo build --release --target wasm32-wasip2 -p pass-through
+	cp target/pass-through/wasm32-wasip2/release/pass_through.wasm examples/pass-through/pass-through.wasm
+	sha256sum examples/pass-through/src/lib.rs | cut -d' ' -f1 > examples/pass-through/built-from
+
 .PHONY: guests
 guests: prerequisites ## the guests, as WebAssembly
 	cargo build --release --target wasm32-wasip2 $(COMPONENTS)
 	cargo build --release --target wasm32-unknown-unknown $(CORE_MODULES)
 
 .PHONY: tools
-tools: servers ## what the tests start: nats-server (older ones, too), Centrifugo and jq in .tools
+tools: servers ## what the tests start: nats-server (older ones, too), Centrifugo, Redis and jq in .tools
 	@tools/install-older-nats
+	@tools/install-redis
 # The manual's pages use `curl` and `jq`.
 	@command -v curl >/dev/null || { echo "curl is needed by the test of the manual: https://curl.se" >&2; exit 1; }
 	@command -v jq >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/bin/jq

@@ -13,6 +13,7 @@ mod dev;
 mod diff;
 mod difference;
 mod failure;
+mod held;
 mod input;
 mod json;
 mod modules;

@@ -16,18 +16,19 @@ mod rereading;
 mod secret;
 mod section;
 mod settings;
+mod source;
 mod subject;
 mod tls;
 mod value;
 
 pub use self::checked::{
-    Admin, AdminTls, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, Publish, Secret, Shutdown,
-    Standby,
+    Admin, AdminTls, Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, Publish, Redis, Secret,
+    Sentinel, Shutdown, Standby, Store,
 };
 pub use self::credentials::in_credentials;
 pub use self::load::{DEFAULT_FILE, load, load_module};
 pub use self::module::{name as module_name, parse as parse_module};
-pub use self::pipeline::{Deliver, ModuleConfig, check_sha256};
+pub use self::pipeline::{Deliver, End, ModuleConfig, RedisSource, Source, check_sha256};
 pub use self::problem::{Place, Problem, Problems};
 pub use self::relay::parse as parse_config;
 pub use self::rereading::Rereading;

@@ -1,10 +1,12 @@
-//! Dead letters: messages that could not be published. They wait for a person in a JetStream stream, each with its
-//! reason. This part stores them and reads them again.
+//! Dead letters: messages that could not be published. They wait for a person in a stream of JetStream or of Redis, each
+//! with its reason. This part stores them and reads them again.
 
 mod header;
 mod letter;
 mod parts;
 mod read;
+#[cfg(feature = "redis")]
+mod redis;
 mod store;
 mod tail;
 
@@ -13,4 +15,4 @@ pub use header::SUBJECT_PREFIX;
 pub(crate) use letter::fuzz;
 pub use letter::{Letter, Opened, Origin, Raw, Unfit};
 pub use read::{ReadError, Reader, Scan};
-pub use store::{DeadLetters, Sender, StoreError};
+pub use store::{DeadLetters, Home, Sender, StoreError};

@@ -1,4 +1,4 @@
-//! Slipring carries events from NATS JetStream to Centrifugo channels through a WebAssembly module that can be
+//! Slipring carries events from NATS JetStream or Redis to Centrifugo channels through a WebAssembly module that can be
 //! exchanged while it runs.
 //!
 //! The modules, in reading order:
@@ -29,6 +29,8 @@ pub mod modules;
 pub mod nats;
 pub mod pipeline;
 pub mod publish;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod relay;
 pub mod shutdown;
 pub mod source;

@@ -4,12 +4,14 @@
 
 pub mod denials;
 pub mod headers;
+mod lazy;
 mod pace;
 pub mod raw;
 mod reason;
 mod sign_in;
 pub mod wire;
 
+pub use lazy::Lazy;
 pub use sign_in::Credentials;
 #[cfg(any(test, fuzzing))]
 pub(crate) use wire::fuzz;

@@ -3,7 +3,6 @@
 
 mod halt;
 mod inspection;
-mod intake;
 mod recent;
 pub mod replay;
 mod run;
@@ -26,8 +25,8 @@ use slipring_core::pipeline::{Next, Supervision};
 use crate::config::{self, ModuleConfig};
 use crate::dead_letter::DeadLetters;
 use crate::memory::Memory;
-use crate::nats::Nats;
 use crate::publish::Client;
+use crate::source::Connections;
 use crate::status::{ModuleBoard, State};
 use crate::transform::{Module, Trial};
 
@@ -36,7 +35,7 @@ pub use recent::Recent;
 /// Shared by all pipelines.
 #[derive(Debug)]
 pub struct Shared {
-    pub nats: Nats,
+    pub connections: Connections,
     pub centrifugo: Client,
     pub dead_letters: DeadLetters,
     pub publish: config::Publish,
@@ -66,7 +65,8 @@ impl Assignment {
     /// Returns true if both get the same messages.
     pub fn reads_as(&self, other: &Self) -> bool {
         let (one, other) = (&self.config, &other.config);
-        (&one.stream, &one.subjects, &one.consumer) == (&other.stream, &other.subjects, &other.consumer)
+        (&one.source, &one.stream, &one.subjects, &one.consumer)
+            == (&other.source, &other.stream, &other.subjects, &other.consumer)
     }
 
     /// Returns true if the pipeline can continue with this assignment after the other, between two messages.
@@ -96,7 +96,7 @@ impl Pipeline {
     ) -> Self {
         let (assignments, receiver) = watch::channel(assignment);
         let (stop, retry) = (CancellationToken::new(), Arc::default());
-        let inspecting = inspection::inspect(shared.nats.clone(), receiver.clone(), board.clone());
+        let inspecting = inspection::inspect(shared.connections.clone(), receiver.clone(), board.clone());
         let supervised = supervise(shared, receiver, recent, board, Arc::clone(&retry), stop.clone(), leave);
         let task = tokio::spawn(async move {
             // Beside the pipeline, which may be busy for long.

@@ -15,14 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
-use crate::config::{Bounds, Config};
-use crate::dead_letter::DeadLetters;
+use crate::config::{self, Bounds, Config};
+use crate::dead_letter::{DeadLetters, Home};
 use crate::memory::{self, Memory};
 use crate::modules::{self, Controls};
-use crate::nats::{self, Credentials, Nats};
+use crate::nats::{self, Credentials, Lazy};
 use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
+use crate::source::Connections;
 use crate::status::{Metrics, StatusBoard};
 use crate::transform::{Engine, compile};
 
@@ -40,7 +41,7 @@ pub struct Relay {
     work: Work,
 }
 
-/// The parts that start as soon as NATS is connected.
+/// The parts that do the relay's work.
 #[derive(Debug)]
 struct Work {
     config: Config,
@@ -49,7 +50,7 @@ struct Work {
     controls: Controls,
     engine: Engine,
     centrifugo: Client,
-    /// Set once NATS is connected.
+    /// Set once NATS is connected, if it is needed.
     credentials: Arc<OnceLock<Arc<Credentials>>>,
 }
 
@@ -80,7 +81,7 @@ impl Relay {
             signals,
             work: Work {
                 memory,
-                board: StatusBoard::new(metrics.clone()),
+                board: board(&config, metrics.clone()),
                 controls: Controls::default(),
                 engine,
                 centrifugo,
@@ -155,20 +156,35 @@ impl Work {
             centrifugo,
             credentials,
         } = self;
-        let nats = tokio::select! {
-            nats = nats::connect_telling(&config.nats, |reason| board.nats_disconnected(Some(reason))) => nats,
-            () = shutdown.drain.cancelled() => return Ok(()),
+        let nats = Lazy::new();
+        let mut link = pin!(connect(nats.clone(), config.nats.clone(), credentials, board.clone()));
+        if config.redis.is_none() {
+            // Every module needs NATS.
+            tokio::select! {
+                _ = nats.get() => {}
+                () = &mut link => {}
+                () = shutdown.drain.cancelled() => return Ok(()),
+            }
+        }
+        let health = health::watch(board.clone(), nats.clone(), config.dead_letters.stream.clone());
+        #[cfg(feature = "redis")]
+        let redis = config.redis.map(crate::redis::Server::new);
+        let home = match config.dead_letters.store {
+            #[cfg(feature = "redis")]
+            config::Store::Redis => match redis.clone() {
+                Some(redis) => Home::Redis(redis),
+                // The configuration refuses it.
+                None => Home::JetStream(nats.clone()),
+            },
+            _ => Home::JetStream(nats.clone()),
         };
-        let _ = credentials.set(Arc::clone(&nats.credentials));
-        let link = follow_link(nats.clone(), board.clone());
-        let health = health::watch(
-            board.clone(),
-            Arc::clone(&nats.denials),
-            config.dead_letters.stream.clone(),
-        );
         let shared = Arc::new(Shared {
-            dead_letters: DeadLetters::new(nats.clone(), config.dead_letters),
-            nats,
+            dead_letters: DeadLetters::new(home, config.dead_letters),
+            connections: Connections {
+                nats,
+                #[cfg(feature = "redis")]
+                redis,
+            },
             centrifugo,
             publish: config.publish,
             memory,
@@ -203,12 +219,21 @@ impl Work {
             () = note => {}
             _ = health => {}
             () = last_words => warn!("exiting before all pipelines have ended"),
-            () = link => {
+            () = &mut link => {
                 anyhow::bail!("the state of the connection to NATS is no longer reported, which is a bug in Slipring")
             }
         }
         Ok(())
     }
+}
+
+/// Creates the board. Without Redis every module needs NATS, so the relay is not ready until it is connected.
+fn board(config: &Config, metrics: Metrics) -> StatusBoard {
+    let board = StatusBoard::new(metrics);
+    if config.redis.is_none() {
+        board.nats_disconnected(None);
+    }
+    board
 }
 
 /// Creates the memory for the pipelines, less what the processes that compile modules hold.
@@ -249,8 +274,14 @@ fn bounds(config: &Config, memory_limit: usize) -> Bounds {
     }
 }
 
-/// Keeps the state of NATS on the board up to date. Ends only if the client's own task has ended.
-async fn follow_link(mut nats: Nats, board: StatusBoard) {
+/// Connects to NATS once that is wanted, and keeps its state on the board up to date. Ends only if the client's own task
+/// has ended.
+async fn connect(lazy: Lazy, config: config::Nats, credentials: Arc<OnceLock<Arc<Credentials>>>, board: StatusBoard) {
+    lazy.wanted().await;
+    board.nats_disconnected(None);
+    let mut nats = nats::connect_telling(&config, |reason| board.nats_disconnected(Some(reason))).await;
+    let _ = credentials.set(Arc::clone(&nats.credentials));
+    lazy.provide(nats.clone());
     loop {
         if nats.link.borrow_and_update().connected {
             board.nats_connected(&nats.client.server_info().version);
@@ -303,7 +334,7 @@ mod tests {
         let running = tokio::spawn(relay.run(shutdown));
         let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send();
         let status: Status = serde_json::from_slice(&answer.await.unwrap().bytes().await.unwrap()).unwrap();
-        assert!(!status.ready && !status.nats.connected);
+        assert!(!status.ready && !status.nats.unwrap().connected);
         assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
         drain.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(10), running).await;

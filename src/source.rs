@@ -1,264 +1,216 @@
-//! The source of messages: one durable pull consumer per pipeline, read in epochs.
+//! Where messages come from. A pipeline reads one [`Source`] and knows nothing more about it than what is here.
 //!
-//! An epoch begins with a reset of the consumer to its ack floor and lasts as long as deliveries are contiguous. This
-//! keeps the order, whatever happened before. If a server cannot reset a consumer, the relay has it deliver all pending
-//! messages first (`source/hold_back.rs`). Nothing here knows what becomes of a message.
+//! Each source keeps these rules, and the pipeline relies on them:
+//!
+//! 1. What comes in one epoch is in the order of the source, without a hole. Each source says what a hole is, and ends
+//!    the epoch if it finds one.
+//! 2. An epoch begins with everything that is not settled, oldest first.
+//! 3. A source settles nothing at its server that was not passed to [`Source::acknowledge`]. The receipts come in the
+//!    order of the messages, and may reach the server late. What the server does not hear of comes again.
+//! 4. A message has the same [`Place`](crate::message::Message::place) and timestamp each time it comes, after a crash too.
+//! 5. With standby, the lease ends by this machine's clock before any other relay can read.
+//!
+//! CONTRIBUTING.md has the steps to add one.
 
-mod acks;
-mod consumer;
-mod delivery;
-mod epoch;
-mod fitness;
-mod hold_back;
-mod inspect;
-mod memory;
-mod pin;
-mod retention;
-mod server;
-mod settings;
-
-pub use acks::{Ack, Acks};
-pub use consumer::holds_subjects;
-pub use delivery::Reader as DeliveryReader;
-pub use epoch::{Epoch, EpochEnd};
-pub use fitness::{Fitness, Settings};
-pub use inspect::{ConsumerState, InspectError, inspect};
-pub use memory::Memory;
-pub use pin::{Lease, Pin};
-pub use server::{FIRST_WITH_RESET, OLDEST, Server};
+pub mod jetstream;
+mod lease;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::jetstream::consumer::{Consumer, Info, pull};
-use async_nats::jetstream::stream::Stream;
-use slipring_core::read::{Again, Found, Position, Resume, Retention, StreamIdentity};
-use tokio::sync::watch;
-use tracing::debug;
+use slipring_core::place::Place;
+use slipring_core::read::{Again, Incarnation, Missed, Newest, Position, Room};
 
 use crate::config::{ModuleConfig, Standby};
-use crate::nats::Nats;
-use crate::nats::wire::Wire;
+use crate::nats::Lazy;
 
-use self::consumer::Bound;
+pub use lease::Lease;
 
-/// A delivered message with the subject to ack on.
-pub type Delivery = slipring_core::read::Delivery<Subject>;
+/// A delivered message with what acknowledges it.
+pub type Delivery = slipring_core::read::Delivery<Receipt>;
 
-/// Why there is no epoch yet. All of these can be fixed while the relay runs, so the relay reports them and tries
-/// again.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error("the stream `{stream}` does not exist: create it, or correct `stream` in the module's .toml")]
-    NoStream { stream: String },
-    #[error(
-        "the stream `{stream}` cannot hold messages of the subject `{subject}`: its subjects are {subjects}; correct \
-         `subjects` in the module's .toml, or change the stream"
-    )]
-    NoSubject {
-        stream: String,
-        subject: String,
-        subjects: String,
-    },
-    #[error(
-        "the consumer `{consumer}` of the stream `{stream}` already exists with settings that would break ordering or \
-         delivery: {settings}; delete it, or name another with `consumer` in the module's .toml"
-    )]
-    Unfit {
-        stream: String,
-        consumer: String,
-        settings: String,
-    },
-    /// The reason is a sentence that says what to change.
-    #[error("{reason}")]
-    Refused { reason: String },
-    #[error("the consumer `{consumer}` of the stream `{stream}` cannot be created: {hint}")]
-    NotMade {
-        stream: String,
-        consumer: String,
-        hint: &'static str,
-        source: async_nats::Error,
-    },
-    #[error(
-        "the NATS server is {version}, but a consumer with several subjects needs {oldest} or later: upgrade it, if \
-         possible to {recommended} or later",
-        oldest = server::OLDEST,
-        recommended = server::FIRST_WITH_RESET
-    )]
-    TooOld { version: String },
-    #[error(
-        "`[standby]` is enabled, and the NATS server is {version}; it must be 2.14.3 or later, because earlier \
-         versions cannot reset a consumer or have bugs in pinning"
-    )]
-    NoStandby { version: String },
-    #[error("{doing} was interrupted: the connection to NATS was lost")]
-    Disconnected { doing: String },
-    #[error("{doing} failed")]
-    Request { doing: String, source: async_nats::Error },
+/// What acknowledges a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// The subject of the ack.
+    JetStream(Subject),
+    Redis(Place),
 }
 
-impl SourceError {
-    fn request(doing: String, source: impl Into<async_nats::Error>) -> Self {
-        Self::Request {
-            doing,
-            source: source.into(),
-        }
-    }
+/// What to tell the source about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ack {
+    /// It is settled.
+    Done(Receipt),
+    /// It takes longer than usual.
+    InProgress(Receipt),
 }
 
-/// Where an epoch begins.
-#[derive(Debug, Default)]
-struct Start {
-    /// The consumer sequence of the last delivery before the epoch.
-    delivered: u64,
-    /// Messages that were delivered already. They come first, in stream order.
-    held: Vec<Delivery>,
-}
-
-/// What an epoch reads, and the pin that allows it.
-struct Reading {
-    stream: Stream,
-    identity: StreamIdentity,
-    again: Again,
-    retention: Retention,
-    /// Another relay may have published deliveries above this sequence.
-    floor: u64,
-    memory: Arc<Memory>,
-    pin: Option<Arc<Pin>>,
-    /// The most messages that a pull may ask for.
-    max_batch: usize,
-}
-
-/// What the source needs to share a consumer with other relays.
+/// The events of a source.
 #[derive(Debug)]
-pub struct StandingBy {
-    pub standby: Standby,
-    /// The pin of the epoch before.
-    pub pin: Option<Arc<Pin>>,
-    /// Set to true while another relay reads.
-    pub waiting: watch::Sender<bool>,
+pub enum News {
+    /// Another relay reads, and this one waits for its turn.
+    StandingBy,
+    /// An epoch has started on this incarnation of the source. These messages come first.
+    Began(Incarnation, Again),
+    /// The deliveries, and messages that the source removed before they could be read.
+    Delivered(Vec<Delivery>, Vec<Missed>),
+    /// The epoch has ended.
+    Over(Over),
+    /// The attempt to open an epoch failed. The error says what to change.
+    Trouble(anyhow::Error),
 }
 
-/// Checks that the connected server supports standby.
-pub fn can_stand_by(nats: &Nats) -> Result<(), SourceError> {
-    if nats.client.is_server_compatible(2, 14, 3) {
-        return Ok(());
-    }
-    Err(SourceError::NoStandby {
-        version: nats.client.server_info().version,
-    })
+/// Why an epoch has ended, and another one has to begin.
+#[derive(Debug)]
+pub struct Over {
+    pub reason: anyhow::Error,
+    /// Another relay may be reading now.
+    pub lost: bool,
 }
 
-/// Begins an epoch: waits for a connection, binds to the consumer or creates it, makes sure that no pending message can
-/// arrive after a newer one, and subscribes. If the consumer was deleted, it is created at the pipeline's position, if
-/// that is known.
-pub async fn begin_epoch(
-    mut nats: Nats,
-    config: Arc<ModuleConfig>,
-    position: Option<Position>,
-    standby: Option<StandingBy>,
-    memory: Arc<Memory>,
-) -> Result<Epoch, SourceError> {
-    // The watch cannot close while `nats` holds the client whose callback feeds it.
-    let generation = nats
-        .link
-        .wait_for(|link| link.connected)
-        .await
-        .map_or(0, |link| link.generation);
-    let server = Server::of(&nats.client);
-    if server == Server::TooOld {
-        return Err(SourceError::TooOld {
-            version: nats.client.server_info().version,
-        });
-    }
-    if standby.is_some() {
-        can_stand_by(&nats)?;
-    }
-    let settings = standby.as_ref().map(|standing_by| standing_by.standby);
-    let Bound {
-        mut consumer,
-        stream,
-        identity,
-        is_new,
-        max_ack_pending,
-    } = consumer::bind(&nats.jetstream, &config, settings, position, &memory).await?;
-    let wire = Wire::open(&nats, config.window_bytes).await;
-    let mut wire = wire.map_err(|error| {
-        SourceError::request(
-            format!(
-                "opening a connection to NATS for the deliveries of `{}`",
-                config.consumer
-            ),
-            error,
-        )
-    })?;
-    let pin = match standby {
-        None => None,
-        Some(StandingBy { pin: Some(pin), .. }) => Some(pin),
-        Some(StandingBy { standby, waiting, .. }) => {
-            let pin = pin::acquire(
-                &nats,
-                &mut wire,
-                &config,
-                stream.clone(),
-                &mut consumer,
-                standby,
-                &waiting,
-            )
-            .await?;
-            Some(Arc::new(pin))
+/// The connections that sources need, each made when the first one needs it. A clone has the same ones.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    pub nats: Lazy,
+    #[cfg(feature = "redis")]
+    /// `None` if `slipring.toml` has no `[redis]`.
+    pub redis: Option<crate::redis::Server>,
+}
+
+/// What one pipeline reads.
+#[derive(Debug)]
+pub enum Source {
+    JetStream(Box<jetstream::Reader>),
+    #[cfg(feature = "redis")]
+    Redis(Box<redis::Reader>),
+}
+
+/// Calls the method of the source that it is.
+macro_rules! each {
+    ($source:expr, $reader:ident => $call:expr) => {
+        match $source {
+            Source::JetStream($reader) => $call,
+            #[cfg(feature = "redis")]
+            Source::Redis($reader) => $call,
         }
     };
-    let mut floor = consumer.cached_info().ack_floor.stream_sequence;
-    let waiting = consumer.cached_info().num_ack_pending > 0;
-    let through = consumer.cached_info().delivered.stream_sequence;
-    let max_batch = settings::max_batch(&consumer.cached_info().config);
-    let (start, to_come) = if server == Server::Resets {
-        let info = reset(consumer, &config).await?;
-        floor = info.ack_floor.stream_sequence;
-        (Start::default(), info.num_pending)
-    } else {
-        let (start, back) = hold_back::begin(&nats, wire, generation, &config).await?;
-        wire = back;
-        let held = start.held.len() as u64;
-        (start, held)
-    };
-    let keeps = retention::keeps(&stream.cached_info().config, &config.subjects);
-    let found = Found {
-        is_new,
-        floor,
-        delivered_through: through,
-        max_ack_pending,
-        to_come,
-    };
-    let Resume {
-        again,
-        read_through,
-        floor,
-    } = Resume::of(found, memory.newest(identity), memory.before(identity));
-    let retention = Retention::new(keeps, read_through, waiting);
-    let reading = Reading {
-        stream,
-        identity,
-        again,
-        retention,
-        floor,
-        memory,
-        pin,
-        max_batch,
-    };
-    Ok(Epoch::subscribe(nats, generation, wire, &config, reading, start))
 }
 
-/// Resets the consumer and returns its new state. The next delivery has consumer sequence 1.
-async fn reset(mut consumer: Consumer<pull::Config>, config: &ModuleConfig) -> Result<Info, SourceError> {
-    let reset = consumer.reset(None).await.map_err(|error| {
-        SourceError::request(
-            format!("resetting the consumer `{}` of `{}`", config.consumer, config.stream),
-            error,
-        )
-    })?;
-    let floor = reset.info.ack_floor.stream_sequence;
-    debug!(consumer = config.consumer, floor, "reset the consumer");
-    Ok(reset.info)
+impl Source {
+    /// `before` is the newest message that earlier runs of the pipeline have read.
+    pub fn new(
+        connections: &Connections,
+        config: &Arc<ModuleConfig>,
+        standby: Option<Standby>,
+        before: Newest,
+    ) -> Self {
+        match &config.source {
+            crate::config::Source::JetStream => Self::JetStream(Box::new(jetstream::Reader::new(
+                connections.nats.clone(),
+                Arc::clone(config),
+                standby,
+                before,
+            ))),
+            #[cfg(feature = "redis")]
+            crate::config::Source::Redis(source) => Self::Redis(Box::new(redis::Reader::new(
+                connections.redis.clone(),
+                config,
+                source.clone(),
+                standby,
+            ))),
+            #[cfg(not(feature = "redis"))]
+            crate::config::Source::Redis(_) => unreachable!("the configuration refuses it"),
+        }
+    }
+
+    /// Opens an epoch. If the server has forgotten what was read, reading resumes at `position`.
+    pub fn open(&mut self, position: Option<Position>) {
+        each!(self, reader => reader.open(position));
+    }
+
+    /// Returns the next event. Cancel-safe. While the source is closed there are no events. Without `room` it takes in
+    /// no messages, but still notices that the epoch is over.
+    pub async fn next(&mut self, room: Option<Room>) -> News {
+        each!(self, reader => reader.next(room).await)
+    }
+
+    /// Returns the bytes that have come and were not taken in.
+    pub fn waiting(&self) -> usize {
+        each!(self, reader => reader.waiting())
+    }
+
+    /// Returns the lease on publishing, with standby.
+    pub fn lease(&self) -> Option<&Lease> {
+        each!(self, reader => reader.lease())
+    }
+
+    /// Takes acks, in the order of their messages, and returns at once. All that are there at a time should come
+    /// together.
+    pub fn acknowledge(&mut self, acks: Vec<Ack>) {
+        each!(self, reader => reader.acknowledge(acks));
+    }
+
+    /// Stops reading. Messages that were delivered and not taken in come again in another epoch.
+    pub fn close(&mut self) {
+        each!(self, reader => reader.close());
+    }
+
+    /// Returns once the server has all acks, or does not reply in time. If `release` is set, another relay may then take
+    /// over at once.
+    pub async fn end(self, release: bool) {
+        each!(self, reader => reader.end(release).await);
+    }
+}
+
+/// How far the reader of a source is, as its server sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReaderState {
+    /// Messages that were not delivered yet.
+    pub pending: u64,
+    /// Messages that were delivered and not acknowledged.
+    pub ack_pending: u64,
+    /// The place of the newest delivery.
+    pub delivered: Place,
+    /// The place up to which everything is acknowledged.
+    pub ack_floor: Place,
+    /// How long the reader stays paused, if it is.
+    pub paused_for: Option<Duration>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// There is no connection, which is trouble of its own.
+    #[error("the server is not connected")]
+    Disconnected,
+    /// Neither is trouble: a pipeline creates its reader, and waits for its source.
+    #[error("the consumer or its stream does not exist")]
+    Absent,
+    #[error("{server} did not reply within {} s", INSPECT_TIMEOUT.as_secs())]
+    Late { server: &'static str },
+    #[error("asking for the state of the consumer failed")]
+    Failed(#[source] anyhow::Error),
+}
+
+/// How long a server may take to tell the state of a reader.
+pub const INSPECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Asks the server how far a module's reader is. It needs no epoch, so it also works while nothing is read.
+pub async fn inspect(connections: &Connections, config: &ModuleConfig) -> Result<ReaderState, InspectError> {
+    match &config.source {
+        crate::config::Source::JetStream => match connections.nats.made() {
+            Some(nats) => jetstream::inspect(&nats, config).await,
+            None => Err(InspectError::Disconnected),
+        },
+        #[cfg(feature = "redis")]
+        crate::config::Source::Redis(source) => match &connections.redis {
+            Some(server) => redis::inspect(server, config, source).await,
+            None => Err(InspectError::Disconnected),
+        },
+        #[cfg(not(feature = "redis"))]
+        crate::config::Source::Redis(_) => Err(InspectError::Disconnected),
+    }
 }

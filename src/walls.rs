@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A file or folder of `src`, and the other parts that it may import.
-const WALLS: [(&str, &[&str]); 19] = [
+const WALLS: [(&str, &[&str]); 20] = [
     ("hash", &[]),
     ("load", &[]),
     ("message", &[]),
@@ -16,10 +16,11 @@ const WALLS: [(&str, &[&str]); 19] = [
     ("telemetry", &["config"]),
     ("status", &["memory", "message", "telemetry"]),
     ("nats", &["config", "message"]),
-    ("source", &["clock", "config", "message", "nats"]),
+    ("redis", &["config"]),
+    ("source", &["clock", "config", "message", "nats", "redis"]),
     ("transform", &["config", "hash", "load", "message"]),
     ("publish", &["config", "message"]),
-    ("dead_letter", &["config", "message", "nats"]),
+    ("dead_letter", &["config", "message", "nats", "redis"]),
     (
         "pipeline",
         &[
@@ -61,7 +62,9 @@ const WALLS: [(&str, &[&str]); 19] = [
             "nats",
             "pipeline",
             "publish",
+            "redis",
             "shutdown",
+            "source",
             "status",
             "telemetry",
             "transform",
@@ -78,6 +81,7 @@ const WALLS: [(&str, &[&str]); 19] = [
             "nats",
             "pipeline",
             "publish",
+            "redis",
             "relay",
             "shutdown",
             "source",

@@ -28,11 +28,11 @@ use crate::transform::Engine;
 /// Reads slipring.toml and each NAME.toml in the modules directory and reports all mistakes in them. Compiles each NAME.wasm and
 /// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` (one of the two files is missing).
 ///
-/// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer breaks ordering or delivery,
-/// and that Centrifugo accepts the API key.
+/// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer, or of Redis, breaks
+/// ordering or delivery, and that Centrifugo accepts the API key.
 ///
-/// With --permissions it checks no module. It prints the NATS permissions that the relay needs, or with `--user people` those that the
-/// other commands need.
+/// With --permissions it checks no module. It prints the permissions in NATS and Redis that the relay needs, or with `--user people`
+/// those that the other commands need.
 ///
 /// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. With --online a line can also
 /// be a `note`, which is not a failure.
@@ -53,7 +53,8 @@ pub struct Args {
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
-    /// Print the permissions that the relay needs from NATS, in the form of nats-server's configuration
+    /// Print the permissions that the relay needs: from NATS in the form of nats-server's configuration, from Redis as a line for
+    /// its ACL file
     #[arg(long, conflicts_with_all = ["online", "json"])]
     permissions: bool,
     /// Whose permissions to print

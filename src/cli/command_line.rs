@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::{check, completions, dead_letters, dev, diff, modules, new, record, run, status, test_cases, try_module};
 use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 
-/// Carries events from NATS JetStream to Centrifugo channels, through WebAssembly modules that you can replace while it runs.
+/// Carries events from NATS JetStream or Redis to Centrifugo channels, through WebAssembly modules that you can replace while it runs.
 ///
 /// A module is a file NAME.wasm in the modules directory, with NAME.toml beside it. It turns each message of a stream into
 /// publications. `slipring try` shows the result without a server.

@@ -17,14 +17,17 @@ use super::config_file::ConfigFile;
 use super::connection::connect;
 use super::failure::Failure;
 use crate::config::Config;
-use crate::dead_letter::Reader;
-use crate::nats::Nats;
+use crate::config::Store;
+use crate::dead_letter::{Home, Reader};
+use crate::nats::{Lazy, Nats};
+#[cfg(feature = "redis")]
+use crate::redis;
 
 /// List, show, replay or remove messages that could not be published
 ///
 /// A message that a module rejects, or that Centrifugo refuses for good, is stored with the reason in the stream that
-/// `dead_letters.stream` in the configuration names. Its number is its sequence in that stream. These commands use NATS and need no
-/// relay, but a relay may be running.
+/// `dead_letters.stream` in the configuration names, in NATS or in Redis (`dead_letters.store`). Its number is its sequence in that
+/// stream. These commands need no relay, but a relay may be running.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -55,11 +58,22 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
+/// The connections of a command.
+#[derive(Debug, Default)]
+struct Made {
+    nats: Option<Nats>,
+    #[cfg(feature = "redis")]
+    redis: Option<redis::Server>,
+}
+
 /// What every verb needs.
 struct Session {
     runtime: Runtime,
     config: Config,
-    nats: Nats,
+    /// Where the letters are.
+    home: Home,
+    /// The connections that the command has made.
+    connections: Made,
     /// `None` if there is no stream for dead letters.
     reader: Option<Reader>,
 }
@@ -68,15 +82,17 @@ impl Session {
     fn open(config: &ConfigFile) -> Result<Self, Failure> {
         let config = config.load()?;
         let runtime = Runtime::new().context("starting the tokio runtime failed")?;
-        let (nats, reader) = runtime.block_on(async {
-            let nats = connect(&config.nats).await?;
-            let reader = Reader::open(&nats, &config.dead_letters.stream).await?;
-            anyhow::Ok((nats, reader))
-        })?;
+        let mut connections = Made::default();
+        #[cfg(feature = "redis")]
+        {
+            connections.redis = config.redis.clone().map(redis::Server::new);
+        }
+        let (home, reader) = runtime.block_on(open(&config, &mut connections))?;
         Ok(Self {
             runtime,
             config,
-            nats,
+            home,
+            connections,
             reader,
         })
     }
@@ -85,6 +101,36 @@ impl Session {
     fn no_stream(&self) -> String {
         let stream = &self.config.dead_letters.stream;
         format!("there are no dead letters: the stream {stream} does not exist")
+    }
+}
+
+/// Opens what keeps the dead letters, without a session.
+pub async fn reader(config: &Config) -> anyhow::Result<Option<Reader>> {
+    let mut connections = Made::default();
+    #[cfg(feature = "redis")]
+    {
+        connections.redis = config.redis.clone().map(redis::Server::new);
+    }
+    open(config, &mut connections).await.map(|(_, reader)| reader)
+}
+
+async fn open(config: &Config, connections: &mut Made) -> anyhow::Result<(Home, Option<Reader>)> {
+    let stream = &config.dead_letters.stream;
+    match config.dead_letters.store {
+        #[cfg(feature = "redis")]
+        Store::Redis => {
+            let server = connections.redis.clone().ok_or(redis::Error::NotConfigured)?;
+            let reader = Reader::open_redis(&server, stream).await?;
+            Ok((Home::Redis(server), reader))
+        }
+        #[cfg(not(feature = "redis"))]
+        Store::Redis => anyhow::bail!("this slipring was built without Redis"),
+        Store::JetStream => {
+            let nats = connect(&config.nats).await?;
+            let reader = Reader::open(&nats, stream).await?;
+            connections.nats = Some(nats.clone());
+            Ok((Home::JetStream(Lazy::of(nats)), reader))
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use super::palette::Palette;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::test_cases::no_cases;
-use crate::config;
+use crate::config::{self, Source};
 use crate::message::Message;
 
 /// Build a module and run its cases on every save
@@ -321,6 +321,13 @@ impl Live {
             );
         }
         let config = runner.config();
+        if config.source != Source::JetStream {
+            self.tap = None;
+            return writeln!(
+                notes,
+                "--nats shows nothing: the module reads from Redis; use `slipring try --last`"
+            );
+        }
         if !self.tap.as_ref().is_some_and(|tap| tap.fits(config)) {
             self.tap = Some(Tap::open(&self.runtime, &self.nats, config, self.events.clone()));
         }

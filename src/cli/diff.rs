@@ -10,18 +10,18 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
+use slipring_core::read::Incarnation;
 use tokio::runtime::Runtime;
 
 use self::tally::Tally;
 use super::config_file::ConfigFile;
-use super::connection::connect;
 use super::failure::Failure;
+use super::held::Held;
 use super::input::Lines;
 use super::palette::Palette;
 use super::printable::printable_json;
 use super::report::Source;
 use super::selection::Selection;
-use super::stored::Stored;
 use super::timing::timed;
 use super::try_module;
 use crate::config::{self, ModuleConfig};
@@ -31,7 +31,7 @@ use crate::transform::Instance;
 
 /// Compare the outcomes of two modules for the same messages
 ///
-/// Runs both modules over the last messages of a JetStream stream, or over the messages in a file. Reports how many outcomes are the
+/// Runs both modules over the last messages of a stream or a list, or over the messages in a file. Reports how many outcomes are the
 /// same, and what changed in the others: the channels, the data, the version, the tags, the options (`delta`, `skip_history`, the
 /// module's own idempotency key), the number of publications, or their order on a channel. It also reports which messages are newly
 /// dropped, published or rejected, and which are no longer rejected. A rejection may come from the module itself, from a trap such as
@@ -98,8 +98,8 @@ struct Comparison {
     new: Side,
     /// The configuration of the old module, or else of the new one.
     named: Option<ModuleConfig>,
-    /// When the stream was created. `None` if the messages are from a file.
-    created: Option<i128>,
+    /// That of the stream. `None` if the messages are from a file.
+    incarnation: Option<Incarnation>,
     tally: Tally,
 }
 
@@ -190,7 +190,7 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
         old,
         new,
         named,
-        created: None,
+        incarnation: None,
         tally: Tally::new(args.examples),
     })
 }
@@ -212,7 +212,7 @@ impl Comparison {
 
     fn run_stream(&mut self, args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
         let named = self.named.as_ref();
-        let Some(Selection { stream, subjects }) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
+        let Some(selection) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
             let wrong = "there are no messages to compare: neither module has a .toml that names a stream. \
                      Name a stream with --stream, or a file with --cases";
             return Err(Failure::Usage(wrong.to_owned()));
@@ -220,16 +220,15 @@ impl Comparison {
         let relay = args.config.load()?;
         let runtime = Runtime::new().context("starting the tokio runtime failed")?;
         let (stored, mut messages) = runtime.block_on(async {
-            let nats = connect(&relay.nats).await?;
-            let stored = Stored::open(&nats, stream).await?;
-            let messages = stored.last(args.last, subjects).await?;
+            let stored = Held::open(&relay, selection, named).await?;
+            let messages = stored.last(args.last, selection.subjects).await?;
             anyhow::Ok((stored, messages))
         })?;
-        self.created = Some(stored.created());
-        let nothing = stored.holds_nothing(subjects);
+        self.incarnation = Some(stored.incarnation());
+        let nothing = stored.holds_nothing(selection.subjects);
         // Calls block, so they are made here and not in a task.
         while let Some(message) = runtime.block_on(messages.next())? {
-            self.add(Source::Sequence(message.sequence), &message);
+            self.add(message.place.into(), &message);
         }
         if self.tally.messages == 0 {
             writeln!(notes, "{nothing}")?;
@@ -260,14 +259,14 @@ impl Comparison {
         }
         tally.old_memory = tally.old_memory.max(old.instance.memory());
         tally.new_memory = tally.new_memory.max(new.instance.memory());
-        let old_outcome = old.stamp(self.created).outcome(message, old_outcome);
-        let new_outcome = new.stamp(self.created).outcome(message, new_outcome);
+        let old_outcome = old.stamp(self.incarnation).outcome(message, old_outcome);
+        let new_outcome = new.stamp(self.incarnation).outcome(message, new_outcome);
         tally.add(source, message, &old_outcome, &new_outcome);
     }
 }
 
 impl Side {
-    fn stamp(&self, created: Option<i128>) -> Stamp<'_> {
-        try_module::stamp(self.instance.module().name(), created, self.config.version)
+    fn stamp(&self, incarnation: Option<Incarnation>) -> Stamp<'_> {
+        try_module::stamp(self.instance.module().name(), incarnation, self.config.version)
     }
 }

@@ -9,23 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use slipring_core::place::Place;
 use tokio::runtime::Runtime;
 
 use self::redact::{Redacted, Redaction, Tally};
 use super::case;
 use super::config_file::ConfigFile;
-use super::connection::connect;
 use super::failure::Failure;
+use super::held::Held;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::sample::Sample;
 use super::selection::Selection;
-use super::stored::Stored;
 use super::test_cases::cases;
 use crate::config::Config;
-use crate::dead_letter::Reader;
 use crate::message::Message;
-use crate::nats::Nats;
 
 /// Record real messages as cases
 ///
@@ -66,9 +64,9 @@ pub struct Args {
     /// Record this many of the stream's last messages
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
-    /// Record the stream's message with this sequence; can be repeated
-    #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
-    seq: Vec<u64>,
+    /// Record the stream's message with this sequence, or with this ID in Redis; can be repeated
+    #[arg(long, value_name = "SEQUENCE", value_parser = super::held::place)]
+    seq: Vec<Place>,
     /// Record the dead letter with this number, as shown by `slipring dead-letters list`; can be repeated
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     dead_letter: Vec<u64>,
@@ -265,19 +263,18 @@ async fn find(
     notes: &mut dyn Write,
 ) -> Result<Vec<Found>, Failure> {
     if !args.dead_letter.is_empty() {
-        let nats = connect(&config.nats).await?;
-        return dead_letters(args, config, &nats, notes).await;
+        return dead_letters(args, config, notes).await;
     }
     let of_module = runner.filter(|runner| runner.built().toml.exists()).map(Runner::config);
     let selection = Selection::new(args.stream.as_deref(), &args.subject, of_module);
-    let Selection { stream, subjects } = selection.ok_or_else(|| {
+    let selection = selection.ok_or_else(|| {
         Failure::Usage("no stream is named: use --stream, or set `stream` in the module's .toml".to_owned())
     })?;
-    let nats = connect(&config.nats).await?;
-    let stored = Stored::open(&nats, stream).await?;
+    let subjects = selection.subjects;
+    let stored = Held::open(config, selection, of_module).await?;
     let mut messages = Vec::new();
-    for &sequence in &args.seq {
-        messages.push(Arc::new(stored.message(sequence).await?));
+    for &place in &args.seq {
+        messages.push(Arc::new(stored.message(place).await?));
     }
     if let Some(count) = args.last {
         let mut last = stored.last(count, subjects).await?;
@@ -289,15 +286,15 @@ async fn find(
         }
     }
     let found = |message: Arc<Message>| Found {
-        name: format!("{}-{}", message.stream, message.sequence),
+        name: format!("{}-{}", message.stream, message.place),
         message,
     };
     Ok(messages.into_iter().map(found).collect())
 }
 
-async fn dead_letters(args: &Args, config: &Config, nats: &Nats, notes: &mut dyn Write) -> Result<Vec<Found>, Failure> {
+async fn dead_letters(args: &Args, config: &Config, notes: &mut dyn Write) -> Result<Vec<Found>, Failure> {
     let stream = &config.dead_letters.stream;
-    let reader = Reader::open(nats, stream).await.map_err(anyhow::Error::from)?;
+    let reader = super::dead_letters::reader(config).await?;
     let reader = reader.with_context(|| format!("there are no dead letters: the stream {stream} does not exist"))?;
     let mut found = Vec::new();
     for &number in &args.dead_letter {

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use slipring_core::place::Place;
 
 use super::printable::printable_json;
 use crate::message::{Body, Message, Outcome, Publication};
@@ -20,8 +21,24 @@ pub enum Source {
     Line(u64),
     /// The sequence in the stream.
     Sequence(u64),
+    /// The ID in Redis.
+    #[serde(serialize_with = "as_text")]
+    Id(Place),
     /// The number of the dead letter.
     DeadLetter(u64),
+}
+
+impl From<Place> for Source {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Sequence(sequence) => Self::Sequence(sequence),
+            Place::Id(..) => Self::Id(place),
+        }
+    }
+}
+
+fn as_text<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(place)
 }
 
 #[derive(Serialize)]

@@ -41,13 +41,14 @@ fn say_what_runs(args: &Args, config: &Config) {
         (Some(file), false) => absolute(file),
         (None, false) => absolute(Path::new(config::DEFAULT_FILE)),
     };
-    // Neither kind of URL can hold a secret.
+    // None of these URLs can hold a secret.
     let endpoints: Vec<&str> = config.centrifugo.endpoints.iter().map(Url::as_str).collect();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         config = file,
         modules = absolute(&config.modules.dir),
         nats = config.nats.servers.join(", "),
+        redis = config.redis.as_ref().map(|redis| redis.url.as_str()),
         centrifugo = endpoints.join(", "),
         "starting the relay"
     );

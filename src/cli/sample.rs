@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use slipring_core::place::Place;
 
 use super::json::held;
 use crate::message::Message;
@@ -37,6 +38,9 @@ pub struct Sample {
     headers_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<u64>,
+    /// The place of a message from Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +60,7 @@ impl Sample {
     /// message of `stream` does not name it.
     pub fn of(message: &Message, stream: &str) -> Self {
         let text = std::str::from_utf8(&message.payload);
+        let id = matches!(message.place, Place::Id(..)).then(|| message.place.to_string());
         let mut sample = Self {
             subject: message.subject.clone(),
             subject_base64: None,
@@ -64,7 +69,8 @@ impl Sample {
             payload_base64: None,
             headers: BTreeMap::new(),
             headers_base64: None,
-            sequence: Some(message.sequence),
+            sequence: id.is_none().then(|| message.sequence()),
+            id,
             timestamp: Some(time(message.timestamp)),
             stream: (*message.stream != *stream).then(|| message.stream.to_string()),
             deliveries: (message.deliveries != 1).then_some(message.deliveries),
@@ -128,16 +134,30 @@ impl Sample {
             headers,
             unreadable,
         } = contents;
+        let place = match (self.sequence, self.id) {
+            (Some(_), Some(_)) => {
+                bail!("a message has either `sequence`, of JetStream, or `id`, of Redis: remove one of them")
+            }
+            (sequence, None) => sequence.unwrap_or(number).into(),
+            (None, Some(id)) => id_of(&id)?,
+        };
         Ok(Message {
             subject,
             payload: Bytes::from(payload),
             headers,
             stream: self.stream.as_deref().unwrap_or(stream).into(),
-            sequence: self.sequence.unwrap_or(number),
+            place,
             timestamp: self.timestamp.map_or(Ok(0), |timestamp| nanoseconds(&timestamp))?,
             deliveries: self.deliveries.unwrap_or(1),
             unreadable,
         })
+    }
+}
+
+fn id_of(text: &str) -> anyhow::Result<Place> {
+    match text.parse() {
+        Ok(id @ Place::Id(..)) => Ok(id),
+        _ => bail!("`id` is {text:?}, which is no ID of Redis such as \"1795888251712-0\""),
     }
 }
 
@@ -297,7 +317,7 @@ mod tests {
         this is not a message: missing field `subject` at line 1 column 14
         a message must have exactly one of `data`, `payload` and `payload_base64`
         a message must have exactly one of `data`, `payload` and `payload_base64`
-        this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries` at line 1 column 36
+        this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `id`, `timestamp`, `stream`, `deliveries` at line 1 column 36
         the header `A` is 1; it must be a string or a list of strings
         `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not earlier than 1970
         `payload_base64` is not base64: Invalid symbol 63, offset 0.

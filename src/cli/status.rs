@@ -9,7 +9,7 @@ use super::address::Address;
 use super::failure::Failure;
 use super::printable::{printable, printable_json};
 use super::table::align;
-use crate::status::{Kind, MemoryStatus, ModuleStatus, State, Status};
+use crate::status::{Kind, MemoryStatus, ModuleStatus, NatsStatus, State, Status};
 
 /// Show the state of a running relay and its modules
 ///
@@ -50,14 +50,15 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
 
 fn render(status: &Status) -> String {
     let ready = if status.ready { "ready" } else { "not ready" };
-    let nats = match (&status.nats.server, status.nats.connected) {
+    let words = |nats: &NatsStatus| match (&nats.server, nats.connected) {
         (Some(server), true) => format!("connected to {server}"),
         (None, true) => "connected".to_owned(),
-        (_, false) => match &status.nats.trouble {
+        (_, false) => match &nats.trouble {
             Some(trouble) => format!("not connected: {trouble}"),
             None => "not connected".to_owned(),
         },
     };
+    let nats = status.nats.as_ref().map_or_else(|| "not needed".to_owned(), words);
     let trouble = status.centrifugo.trouble.as_deref().unwrap_or("no trouble");
     let mut head = vec![
         vec![
@@ -194,7 +195,7 @@ mod tests {
         let nothing = serde_json::from_str("{}").unwrap();
         assert_snapshot!(render(&nothing), @r#"
         slipring     not ready, since
-        nats        not connected
+        nats        not needed
         centrifugo  no trouble
 
         no modules

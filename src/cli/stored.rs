@@ -17,6 +17,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{RetentionPolicy, State, Stream};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use slipring_core::read::Incarnation;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -67,8 +68,8 @@ impl Stored {
 
     /// Returns when the stream was created, in nanoseconds since 1970. The relay's idempotency keys and versions depend
     /// on it.
-    pub fn created(&self) -> i128 {
-        self.stream.cached_info().created.unix_timestamp_nanos()
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.stream.cached_info().created.unix_timestamp_nanos())
     }
 
     /// Returns the message with this sequence. The error for a missing message says what the stream holds.
@@ -167,7 +168,7 @@ impl Stored {
             payload: raw.payload,
             headers,
             stream: Arc::clone(&self.name),
-            sequence: raw.sequence,
+            place: raw.sequence.into(),
             timestamp: u64::try_from(raw.stored.as_nanosecond()).unwrap_or(0),
             deliveries: 1,
             unreadable,
@@ -180,7 +181,7 @@ impl Stored {
         let mut messages = Messages::read(|sender| feed.run(sender));
         let message = messages.next().await?;
         Ok(message
-            .filter(|message| message.sequence == sequence)
+            .filter(|message| message.place == sequence.into())
             .map(Arc::unwrap_or_clone))
     }
 
@@ -232,7 +233,7 @@ impl Stored {
             let messages = stream::iter((few..=held).rev()).map(|sequence| self.get(sequence));
             let messages: Vec<_> = messages.buffered(READ_AHEAD).try_collect().await?;
             let matching = messages.into_iter().flatten().filter(&matches);
-            found.extend(matching.map(|message| message.sequence));
+            found.extend(matching.map(|message| message.sequence()));
             last = few - 1;
         }
         found.truncate(count);

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use slipring_core::place::Place;
+use slipring_core::read::Incarnation;
 
 use super::config_file::ConfigFile;
 use super::failure::Failure;
@@ -71,9 +73,9 @@ pub struct Args {
     /// The file with the messages; `-` is standard input [default: -]
     #[arg(value_name = "FILE", conflicts_with = "stored")]
     messages: Option<PathBuf>,
-    /// Run the stream's message with this sequence
-    #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
-    seq: Option<u64>,
+    /// Run the stream's message with this sequence, or with this ID in Redis
+    #[arg(long, value_name = "SEQUENCE", value_parser = super::held::place)]
+    seq: Option<Place>,
     /// Run this many of the stream's last messages, oldest first
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
@@ -150,10 +152,10 @@ pub fn load(path: &Path, name: &str, config: &ModuleConfig, bounds: Bounds) -> a
 }
 
 /// Returns the stamp of the relay without its idempotency keys, because the module did not set them.
-pub fn stamp(name: &str, created: Option<i128>, version: VersionSource) -> Stamp<'_> {
+pub fn stamp(name: &str, incarnation: Option<Incarnation>, version: VersionSource) -> Stamp<'_> {
     Stamp {
         module: name,
-        created,
+        incarnation,
         idempotency: false,
         version,
     }

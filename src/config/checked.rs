@@ -19,6 +19,8 @@ pub struct Config {
     /// machine.
     pub memory_limit: Option<usize>,
     pub nats: Nats,
+    /// `None` if nothing of it is set.
+    pub redis: Option<Redis>,
     pub centrifugo: Centrifugo,
     pub modules: Modules,
     pub publish: Publish,
@@ -74,6 +76,26 @@ pub enum NatsAuth {
         user: String,
         password: Secret,
     },
+}
+
+/// The Redis or Valkey server that modules may read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// `redis://host:port/db` or `rediss://host:port/db`. With Sentinel only the scheme and the database count.
+    pub url: Url,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// Who knows which server is the master.
+    pub sentinel: Option<Sentinel>,
+    pub tls: Tls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinel {
+    /// At least one.
+    pub urls: Vec<Url>,
+    /// The name that the sentinels give to the master.
+    pub master: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +204,8 @@ pub struct AdminTls {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
+    pub store: Store,
+    /// The name of a stream in NATS, or a key in Redis.
     pub stream: String,
     /// How the stream is created. An existing one keeps its settings.
     pub replicas: usize,
@@ -189,6 +213,13 @@ pub struct DeadLetters {
     pub max_age: Option<Duration>,
     /// `None` means no limit.
     pub max_bytes: Option<usize>,
+}
+
+/// What keeps the dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    JetStream,
+    Redis,
 }
 
 /// Several relays share the same consumers, and one of them works at a time.

@@ -6,17 +6,15 @@ mod tests;
 use std::path::Path;
 use std::time::Duration;
 
-use toml::Spanned;
 use toml::de::DeValue;
 
-use super::pipeline::{Deliver, ModuleConfig};
+use super::pipeline::ModuleConfig;
 use super::problem::{Place, Problems};
-use super::section::{Document, Section, Taken};
+use super::section::{Document, Section};
 use super::settings::to_json;
-use super::subject::{self, NAME_RULE, covers, is_name};
-use super::value::{
-    GIB, KIB, MIB, Parsed, Wrong, as_u32, as_usize, boolean, duration, integer, number, one_of, quote, size,
-};
+use super::source;
+use super::subject::{NAME_RULE, is_name};
+use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_u32, as_usize, boolean, duration, number, one_of, quote, size};
 use super::{OnReject, VersionSource};
 
 /// Returns the name of the module with this `.toml` or `.wasm`: the file's stem. The name becomes part of the
@@ -57,12 +55,19 @@ pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
     let call = duration(Duration::from_millis(1)..=Duration::from_secs(60), "");
     let age = duration(Duration::from_millis(1)..=Duration::from_secs(366 * 86_400), "");
 
-    let stream = section.take_required("stream", subject::name, "the name of a JetStream stream");
-    let default = ModuleConfig::new(name, &stream.unwrap_or_default());
+    let source::Read {
+        source,
+        stream,
+        subjects,
+        deliver,
+        consumer,
+    } = source::read(&mut section);
+    let default = ModuleConfig::new(name, &stream);
     let config = ModuleConfig {
-        subjects: subjects(&mut section),
-        deliver: section.take("deliver", deliver).unwrap_or(default.deliver),
-        consumer: section.take("consumer", subject::name).unwrap_or(default.consumer),
+        source,
+        subjects,
+        deliver,
+        consumer: consumer.unwrap_or(default.consumer),
         on_reject: section
             .take("on_reject", one_of(&ON_REJECT))
             .unwrap_or(default.on_reject),
@@ -104,54 +109,6 @@ pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
     };
     section.finish();
     config
-}
-
-/// Reads the subjects to filter by. NATS refuses a consumer if one filter covers another.
-fn subjects(section: &mut Section<'_>) -> Vec<String> {
-    let subjects = section
-        .take_list("subjects", subject::filter)
-        .map(|taken| taken.value)
-        .unwrap_or_default();
-    for (index, Taken { value: inner, place }) in subjects.iter().enumerate() {
-        let mut others = subjects.iter().enumerate().filter(|(other, _)| *other != index);
-        // If two are equal, the second one is redundant.
-        let outer =
-            others.find(|(other, outer)| covers(&outer.value, inner) && (outer.value != *inner || *other < index));
-        if let Some((_, outer)) = outer {
-            let message = format!(
-                "the subject {inner:?} is covered by {:?}; remove one of them",
-                outer.value
-            );
-            section.remark(place.clone(), "subjects", message);
-        }
-    }
-    subjects.into_iter().map(|taken| taken.value).collect()
-}
-
-fn deliver(value: &DeValue<'_>) -> Parsed<Deliver> {
-    let parsed = match value {
-        DeValue::String(word) if word == "new" => Some(Deliver::New),
-        DeValue::String(word) if word == "all" => Some(Deliver::All),
-        DeValue::Table(table) if table.len() == 1 => {
-            let part = |key: &str| table.get(key).map(Spanned::get_ref);
-            let sequence = part("sequence")
-                .and_then(integer)
-                .and_then(|number| u64::try_from(number).ok());
-            let since = part("since").and_then(|since| match since {
-                DeValue::Datetime(time) => time.to_string().parse().ok(),
-                other => other.as_str()?.parse().ok(),
-            });
-            sequence
-                .filter(|number| *number > 0)
-                .map(Deliver::Sequence)
-                .or(since.map(Deliver::Since))
-        }
-        _ => None,
-    };
-    parsed.ok_or_else(|| {
-        let right = "\"new\", \"all\", { sequence = 42 } or { since = \"2026-11-01T00:00:00Z\" }";
-        Wrong::new(right).found_value(value)
-    })
 }
 
 fn sha256(value: &DeValue<'_>) -> Parsed<String> {

@@ -11,11 +11,14 @@ use super::Publish;
 /// A module's own `.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleConfig {
+    /// The kind of what is read.
+    pub source: Source,
+    /// Its name: that of a JetStream stream, or the key of a list or stream in Redis.
     pub stream: String,
     /// Empty for the whole stream.
     pub subjects: Vec<String>,
     pub deliver: Deliver,
-    /// The name of the durable consumer.
+    /// The name of what keeps the position: a durable consumer, or a consumer group in Redis.
     pub consumer: String,
     pub on_reject: OnReject,
     /// The limit for one call.
@@ -53,6 +56,7 @@ impl ModuleConfig {
     /// Returns the defaults, for a module that is tried without a `.toml`.
     pub fn new(name: &str, stream: &str) -> Self {
         Self {
+            source: Source::JetStream,
             stream: stream.to_owned(),
             subjects: Vec::new(),
             deliver: Deliver::New,
@@ -83,6 +87,7 @@ impl ModuleConfig {
     /// side or the other.
     pub fn can_follow(&self, other: &Self) -> bool {
         let Self {
+            source,
             stream,
             subjects,
             deliver,
@@ -104,13 +109,61 @@ impl ModuleConfig {
             watch_max_rejects: _,
             settings: _,
         } = self;
-        (stream, subjects, deliver, consumer) == (&other.stream, &other.subjects, &other.deliver, &other.consumer)
+        (source, stream, subjects) == (&other.source, &other.stream, &other.subjects)
+            && (deliver, consumer) == (&other.deliver, &other.consumer)
             && (window, window_bytes, window_age, workers)
                 == (&other.window, &other.window_bytes, &other.window_age, &other.workers)
     }
 }
 
 impl ModuleConfig {
+    /// Returns what is read and by which reader, in words. Two modules must not have the same.
+    pub fn reader(&self) -> String {
+        let Self { stream, consumer, .. } = self;
+        match &self.source {
+            Source::JetStream => format!("consumer `{consumer}` of the stream `{stream}`"),
+            // Only one relay can take from a list, whatever its module is called.
+            Source::Redis(RedisSource::List { .. }) => format!("list `{stream}` in Redis"),
+            Source::Redis(RedisSource::Stream { .. }) => {
+                format!("group `{consumer}` of the stream `{stream}` in Redis")
+            }
+        }
+    }
+
+    /// Returns the beginning of the relay's own keys in Redis. They have the hash tag of the list or stream, so that a
+    /// cluster keeps all of them on one node. If a key has a part in braces, only that part counts:
+    /// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
+    pub fn own_keys(source: &RedisSource, key: &str, group: &str) -> String {
+        let tag = key
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .is_some_and(|(tag, _)| !tag.is_empty());
+        let tagged = if tag { key.to_owned() } else { format!("{{{key}}}") };
+        match source {
+            // Only one relay can take from a list, whatever its module is called.
+            RedisSource::List { .. } => format!("{tagged}:slipring"),
+            RedisSource::Stream { .. } => format!("{tagged}:slipring:{group}"),
+        }
+    }
+
+    /// Returns patterns of all keys in Redis that the module needs.
+    pub fn redis_keys(&self) -> Vec<String> {
+        let Source::Redis(source) = &self.source else {
+            return Vec::new();
+        };
+        let own = Self::own_keys(source, &self.stream, &self.consumer);
+        vec![self.stream.clone(), format!("{own}:*")]
+    }
+
+    /// Returns what to set for another reader.
+    pub fn another_reader(&self) -> &'static str {
+        match &self.source {
+            Source::JetStream => "set another `consumer`",
+            Source::Redis(RedisSource::List { .. }) => "set another `source.key`",
+            Source::Redis(RedisSource::Stream { .. }) => "set another `source.group`",
+        }
+    }
+
     /// Returns the settings for the module's pipeline.
     pub fn settings(&self, publish: &Publish) -> Settings {
         Settings {
@@ -127,6 +180,46 @@ impl ModuleConfig {
             max_consecutive_rejects: self.max_consecutive_rejects,
         }
     }
+}
+
+/// The kind of what a module reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    JetStream,
+    Redis(RedisSource),
+}
+
+impl Source {
+    /// Returns the name of the server that holds it.
+    pub fn server(&self) -> &'static str {
+        match self {
+            Self::JetStream => "NATS",
+            Self::Redis(_) => "Redis",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisSource {
+    List {
+        /// The end where the oldest message is.
+        take: End,
+        /// How many settled messages are kept, for commands that read again.
+        keep: usize,
+    },
+    Stream {
+        /// The field of an entry that is the payload. The others are headers.
+        field: String,
+    },
+}
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Producers use RPUSH.
+    Left,
+    /// Producers use LPUSH.
+    Right,
 }
 
 /// Where a new consumer starts.

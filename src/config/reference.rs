@@ -12,7 +12,7 @@ const MODULE: &str = include_str!("../../docs/reference/module.md");
 const EXAMPLE: &str = include_str!("../../examples/slipring.toml");
 
 /// Keys that have no default, or one that depends on the machine.
-const RELAY_WITHOUT_DEFAULT: [&str; 21] = [
+const RELAY_WITHOUT_DEFAULT: [&str; 30] = [
     "admin.read_token_file",
     "admin.tls.cert_file",
     "admin.tls.key_file",
@@ -23,6 +23,7 @@ const RELAY_WITHOUT_DEFAULT: [&str; 21] = [
     "centrifugo.tls.key_file",
     "dead_letters.max_age",
     "dead_letters.max_bytes",
+    "dead_letters.store",
     "memory_limit",
     "modules.cache_dir",
     "nats.creds_file",
@@ -34,9 +35,31 @@ const RELAY_WITHOUT_DEFAULT: [&str; 21] = [
     "nats.tls.key_file",
     "nats.token_file",
     "nats.user",
+    "redis.master",
+    "redis.password_file",
+    "redis.sentinels",
+    "redis.tls.ca_file",
+    "redis.tls.cert_file",
+    "redis.tls.key_file",
+    "redis.url",
+    "redis.user",
 ];
 
-const MODULE_WITHOUT_DEFAULT: [&str; 3] = ["max_age", "sha256", "stream"];
+const MODULE_WITHOUT_DEFAULT: [&str; 13] = [
+    "max_age",
+    "sha256",
+    "source.consumer",
+    "source.deliver",
+    "source.field",
+    "source.group",
+    "source.keep",
+    "source.key",
+    "source.kind",
+    "source.stream",
+    "source.subjects",
+    "source.take",
+    "stream",
+];
 
 /// A row of a table: `| name | default | … |`.
 struct Row<'p> {

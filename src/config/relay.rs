@@ -13,7 +13,8 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::checked::{
-    Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, Publish, Secret, Shutdown, Standby,
+    Bounds, Centrifugo, Config, DeadLetters, Modules, Nats, NatsAuth, Publish, Redis, Secret, Sentinel, Shutdown,
+    Standby, Store,
 };
 use super::problem::{Place, Problems};
 use super::secret::{self, is_variable};
@@ -23,6 +24,7 @@ use super::value::{GIB, KIB, MIB, Parsed, Wrong, as_usize, boolean, duration, nu
 use super::{Order, environment, tls};
 
 const NATS: &str = "nats://127.0.0.1:4222";
+const REDIS: &str = "redis://127.0.0.1:6379";
 const CENTRIFUGO: &str = "http://127.0.0.1:8000";
 
 /// Parses `text`, the content of the file `path`.
@@ -51,14 +53,21 @@ pub fn parse<N: Into<OsString>, V: Into<OsString>>(
 /// Reads every key. The document collects the mistakes; an error means that the file is not TOML.
 pub(super) fn read<'d>(document: &'d Document<'d>, cache_dir: Option<PathBuf>) -> Result<Config, Problems> {
     let mut root = document.root()?;
+    let has_redis = root.has_table("redis");
+    // What a relay with Redis alone expects.
+    let store = match has_redis && cfg!(feature = "redis") && !root.has_table("nats") {
+        true => Store::Redis,
+        false => Store::JetStream,
+    };
     let config = Config {
         memory_limit: root.take("memory_limit", size(16 * MIB..=1024 * GIB)),
         nats: nats(root.section("nats")),
+        redis: Some(redis(root.section("redis"))).filter(|_| has_redis),
         centrifugo: centrifugo(root.section("centrifugo")),
         modules: modules(root.section("modules"), cache_dir),
         publish: publish(root.section("publish")),
         admin: admin::read(root.section("admin")),
-        dead_letters: dead_letters(root.section("dead_letters")),
+        dead_letters: dead_letters(root.section("dead_letters"), store, has_redis),
         standby: standby(root.section("standby")),
         shutdown: shutdown(root.section("shutdown")),
         unknown_variables: Vec::new(),
@@ -174,6 +183,59 @@ fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
     ways.pop().map_or(NatsAuth::None, |(_, _, auth)| auth)
 }
 
+fn redis(mut section: Section<'_>) -> Redis {
+    let server = url(&["redis", "rediss"], REDIS);
+    let master = section.take_placed("master", text);
+    let sentinels = section.take_list("sentinels", &server);
+    let sentinel = match (sentinels, master) {
+        (Some(Taken { value: urls, place }), master) if master.is_none() || urls.is_empty() => {
+            let message = match urls.is_empty() {
+                true => "`redis.sentinels` is an empty list; name at least one, or remove the key".to_owned(),
+                false => "`redis.sentinels` needs `redis.master`: the name that they give to the master".to_owned(),
+            };
+            section.remark(place, "sentinels", message);
+            None
+        }
+        (None, Some(Taken { place, .. })) => {
+            let message = "`redis.master` needs `redis.sentinels`: who knows which server that is".to_owned();
+            section.remark(place, "master", message);
+            None
+        }
+        (urls, master) => urls.zip(master).map(|(urls, master)| Sentinel {
+            urls: urls.value.into_iter().map(|taken| taken.value).collect(),
+            master: master.value,
+        }),
+    };
+    let database = |value: &DeValue<'_>| {
+        let url = server(value)?;
+        let database = url.path().trim_start_matches('/');
+        match database.is_empty() || database.parse::<u32>().is_ok() {
+            true => Ok(url),
+            false => Err(Wrong::new(format!(
+                "a URL whose path is the number of a database, such as \"{REDIS}/0\""
+            ))
+            .found_value(value)),
+        }
+    };
+    let address = section.take("url", database);
+    let redis = Redis {
+        url: address
+            .or_else(|| Url::parse(REDIS).ok())
+            .expect("the default is a URL"),
+        user: section.take("user", text),
+        password: secret::take(&mut section, "password", "password_file").map(|taken| taken.value),
+        sentinel,
+        tls: {
+            let mut section = section.section("tls");
+            let tls = tls::read(&mut section);
+            section.finish();
+            tls
+        },
+    };
+    section.finish();
+    redis
+}
+
 fn centrifugo(mut section: Section<'_>) -> Centrifugo {
     let timeout = duration(
         Duration::from_millis(100)..=Duration::from_secs(9),
@@ -268,18 +330,45 @@ fn publish(mut section: Section<'_>) -> Publish {
     publish
 }
 
-fn dead_letters(mut section: Section<'_>) -> DeadLetters {
+fn dead_letters(mut section: Section<'_>, default: Store, has_redis: bool) -> DeadLetters {
+    const STORES: [(&str, Store); 2] = [("jetstream", Store::JetStream), ("redis", Store::Redis)];
+    let store = section.take_placed("store", one_of(&STORES));
+    if let Some(Taken {
+        value: Store::Redis,
+        place,
+    }) = &store
+        && !has_redis
+    {
+        let message = "`dead_letters.store` is \"redis\", but no Redis is configured: set `redis.url`".to_owned();
+        section.remark(place.clone(), "store", message);
+    }
+    if let Some(Taken {
+        value: Store::Redis,
+        place,
+    }) = &store
+        && !cfg!(feature = "redis")
+    {
+        let message = "this slipring was built without Redis; build it with the cargo feature `redis`".to_owned();
+        section.remark(place.clone(), "store", message);
+    }
+    let store = store.map_or(default, |store| store.value);
     let stream = section
         .take("stream", subject::name)
         .unwrap_or_else(|| "SLIPRING_DEAD_LETTERS".to_owned());
     // A stream never has more than five replicas.
     let replicas = section.take("replicas", number(1..=5)).map_or(1, as_usize);
     let age = duration(Duration::from_secs(60)..=Duration::from_secs(87_600 * 3_600), "");
+    let max_bytes = section.take_placed("max_bytes", size(MIB..=1024 * GIB));
+    if let (Store::Redis, Some(Taken { place, .. })) = (store, &max_bytes) {
+        let message = "`dead_letters.max_bytes` is for JetStream only; in Redis, use `dead_letters.max_age`".to_owned();
+        section.remark(place.clone(), "max_bytes", message);
+    }
     let dead_letters = DeadLetters {
+        store,
         stream,
         replicas,
         max_age: section.take("max_age", age),
-        max_bytes: section.take("max_bytes", size(MIB..=1024 * GIB)),
+        max_bytes: max_bytes.map(|taken| taken.value),
     };
     section.finish();
     dead_letters

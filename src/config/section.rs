@@ -258,6 +258,13 @@ impl<'d> Section<'d> {
         self.entries.iter().any(|entry| entry.key == key) || self.document.variables.contains_key(&self.variable(key))
     }
 
+    /// Returns true if the table `key` is there, or a variable sets one of its keys.
+    pub fn has_table(&self, key: &str) -> bool {
+        let prefix = format!("{}__", self.variable(key));
+        let mut variables = self.document.variables.keys();
+        self.is_set(key) || variables.any(|name| name.starts_with(&prefix))
+    }
+
     /// Returns the raw value of the variable of `key`.
     pub fn take_variable(&mut self, key: &'static str) -> Option<Taken<String>> {
         let name = self.variable(key);
@@ -277,6 +284,19 @@ impl<'d> Section<'d> {
         Some(self.document.at(entry.key_span.start))
     }
 
+    /// Makes the key known, so that it is suggested in place of a similar one.
+    pub fn knows(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        self.document.known_variables.borrow_mut().insert(self.variable(key));
+    }
+
+    /// Returns the place of the file as a whole.
+    pub fn file(&self) -> Place {
+        Place::file(self.document.path)
+    }
+
     /// Returns the value of `key` with the offsets of its parts, from the file only.
     pub fn take_table(&mut self, key: &'static str) -> Option<Spanned<DeValue<'d>>> {
         self.remove(key).map(|entry| entry.value)
@@ -294,6 +314,27 @@ impl<'d> Section<'d> {
             self.document
                 .report(self.document.at(entry.key_span.start), &key, message);
         }
+    }
+
+    /// Reports the keys that remain, as unknown or as keys of another kind than this.
+    pub fn finish_of(self, kind: &str) {
+        for entry in &self.entries {
+            if self.known.contains(&entry.key.as_str()) {
+                let key = self.key(&entry.key);
+                let message = format!("`{key}` is not a key of `kind = {kind:?}`; remove it, or correct `kind`");
+                self.document
+                    .report(self.document.at(entry.key_span.start), &key, message);
+            }
+        }
+        let unknown = Self {
+            entries: self
+                .entries
+                .into_iter()
+                .filter(|entry| !self.known.contains(&entry.key.as_str()))
+                .collect(),
+            ..self
+        };
+        unknown.finish();
     }
 
     /// Reads a key that has no default.

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
+use slipring_core::place::Place;
 
 use super::header::{self, SUBJECT_PREFIX};
 use super::tail::Tail;
@@ -50,8 +51,8 @@ pub struct Letter {
 pub struct Origin {
     pub subject: String,
     pub stream: String,
-    pub sequence: u64,
-    /// When JetStream stored the message, in nanoseconds since 1970.
+    pub place: Place,
+    /// When the source stored the message, in nanoseconds since 1970.
     pub timestamp: u64,
 }
 
@@ -99,13 +100,12 @@ impl Letter {
     pub(super) fn read(number: u64, stored: Timestamp, subject: &str, headers: &HeaderMap, size: usize) -> Self {
         let value = |name: &str| headers.get(name).map(ToString::to_string);
         let text = |name: &str| value(name).unwrap_or_default();
-        let number_in = |name: &str| value(name)?.parse().ok();
         let origin = || {
             Some(Origin {
                 subject: value(header::SUBJECT)?,
                 stream: value(header::STREAM)?,
-                sequence: number_in(header::SEQUENCE)?,
-                timestamp: number_in(header::TIMESTAMP)?,
+                place: value(header::SEQUENCE)?.parse().ok()?,
+                timestamp: value(header::TIMESTAMP)?.parse().ok()?,
             })
         };
         let (part, of) = value(header::PART).as_deref().and_then(part).unwrap_or((1, 1));
@@ -278,7 +278,7 @@ impl Opened {
             payload: self.payload.clone(),
             headers,
             stream: origin.stream.as_str().into(),
-            sequence: origin.sequence,
+            place: origin.place,
             timestamp: origin.timestamp,
             deliveries: 1,
             unreadable,

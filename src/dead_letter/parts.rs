@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use slipring_core::place::Place;
+
 use super::letter::{Letter, Origin};
 
 /// Parts that wait for others of their letter.
@@ -16,7 +18,7 @@ struct Key {
     module: String,
     stage: String,
     stream: String,
-    sequence: u64,
+    place: Place,
     timestamp: u64,
     of: usize,
 }
@@ -62,7 +64,7 @@ impl Key {
         let none = || Origin {
             subject: String::new(),
             stream: String::new(),
-            sequence: 0,
+            place: Place::default(),
             timestamp: 0,
         };
         let origin = letter.origin.clone().unwrap_or_else(none);
@@ -70,7 +72,7 @@ impl Key {
             module: letter.module.clone(),
             stage: letter.stage.clone(),
             stream: origin.stream,
-            sequence: origin.sequence,
+            place: origin.place,
             timestamp: origin.timestamp,
             of: letter.parts.of,
         }

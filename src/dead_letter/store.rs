@@ -20,7 +20,9 @@ use super::header::{self, SUBJECT_PREFIX};
 use super::tail::Tail;
 use crate::config::DeadLetters as Config;
 use crate::message::{Message, Rejection, Results};
-use crate::nats::Nats;
+use crate::nats::{Lazy, Nats};
+#[cfg(feature = "redis")]
+use crate::redis::Server;
 
 /// The longest reason that is stored, in bytes.
 const MAX_REASON: usize = 4096;
@@ -35,6 +37,10 @@ const MAX_RAW_HEADERS: usize = 16 << 10;
 /// The longest header with the results per channel, in bytes. Longer results are stored after the payload.
 const MAX_CHANNELS: usize = 8192;
 
+/// The longest letter in Redis, which takes 512 MB in one field.
+#[cfg(feature = "redis")]
+const MAX_IN_REDIS: usize = 256 << 20;
+
 /// A generous estimate of the bytes of a header beside name and value (`: ` and the line's end), and of the block's
 /// first line.
 const HEADER_OVERHEAD: usize = 4;
@@ -43,12 +49,20 @@ const HEADERS_OVERHEAD: usize = 64;
 /// The stream for dead letters. It is created when the first one comes.
 #[derive(Debug)]
 pub struct DeadLetters {
-    nats: Nats,
+    home: Home,
     stream: String,
     /// How to create the stream.
     config: Config,
     /// The stream existed when it was last needed.
     ready: AtomicBool,
+}
+
+/// What keeps the dead letters.
+#[derive(Debug, Clone)]
+pub enum Home {
+    JetStream(Lazy),
+    #[cfg(feature = "redis")]
+    Redis(Server),
 }
 
 /// The module that got the message.
@@ -80,9 +94,9 @@ pub enum StoreError {
 }
 
 impl DeadLetters {
-    pub fn new(nats: Nats, config: Config) -> Self {
+    pub fn new(home: Home, config: Config) -> Self {
         Self {
-            nats,
+            home,
             stream: config.stream.clone(),
             config,
             ready: AtomicBool::new(false),
@@ -112,7 +126,7 @@ impl DeadLetters {
             self.ready.store(false, Ordering::Relaxed);
             warn!(
                 module = sender.module,
-                sequence = message.sequence,
+                sequence = %message.place,
                 error = &error as &dyn std::error::Error,
                 "cannot store a dead letter, retrying; its message stays unacknowledged"
             );
@@ -143,10 +157,15 @@ impl DeadLetters {
     }
 
     async fn try_store(&self, facts: Facts<'_>) -> Result<(), StoreError> {
+        let nats = match &self.home {
+            Home::JetStream(nats) => nats.get().await,
+            #[cfg(feature = "redis")]
+            Home::Redis(server) => return self.store_in_redis(server, facts).await,
+        };
         if !self.ready.load(Ordering::Relaxed) {
-            self.create().await?;
+            self.create(&nats).await?;
         }
-        for (headers, payload) in letters(facts, self.nats.client.max_payload()) {
+        for (headers, payload) in letters(facts, nats.client.max_payload()) {
             let letter = PublishMessage::build()
                 .headers(headers)
                 .payload(payload)
@@ -156,8 +175,7 @@ impl DeadLetters {
                 source,
             };
             let subject = format!("{SUBJECT_PREFIX}.{}", facts.sender.module);
-            let ack = self
-                .nats
+            let ack = nats
                 .jetstream
                 .send_publish(subject, letter)
                 .await
@@ -167,7 +185,20 @@ impl DeadLetters {
         Ok(())
     }
 
-    async fn create(&self) -> Result<(), StoreError> {
+    #[cfg(feature = "redis")]
+    async fn store_in_redis(&self, server: &Server, facts: Facts<'_>) -> Result<(), StoreError> {
+        for (headers, payload) in letters(facts, MAX_IN_REDIS) {
+            let (module, max_age) = (facts.sender.module, self.config.max_age);
+            let stored = super::redis::store(server, &self.stream, module, max_age, &headers, &payload);
+            stored.await.map_err(|source| StoreError::Store {
+                stream: self.stream.clone(),
+                source: source.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn create(&self, nats: &Nats) -> Result<(), StoreError> {
         let config = stream::Config {
             name: self.stream.clone(),
             description: Some("Messages that Slipring could not publish".to_owned()),
@@ -180,7 +211,7 @@ impl DeadLetters {
                 .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             ..Default::default()
         };
-        let stream = self.nats.jetstream.get_or_create_stream(config.clone()).await;
+        let stream = nats.jetstream.get_or_create_stream(config.clone()).await;
         let stream = stream.map_err(|error| StoreError::Create {
             stream: self.stream.clone(),
             source: error.into(),
@@ -329,7 +360,7 @@ fn own_headers(facts: Facts<'_>) -> HeaderMap {
     }
     headers.insert(header::SUBJECT, line(&message.subject));
     headers.insert(header::STREAM, line(&message.stream));
-    headers.insert(header::SEQUENCE, message.sequence.to_string());
+    headers.insert(header::SEQUENCE, message.place.to_string());
     headers.insert(header::TIMESTAMP, message.timestamp.to_string());
     headers.insert(header::MODULE_SHA256, line(sender.sha256));
     if !replaces.is_empty() {
@@ -355,7 +386,7 @@ fn id(facts: Facts<'_>) -> String {
         "slipring.{}.{}.{}.{}.{}{replaces}",
         facts.sender.module,
         line(&facts.message.stream),
-        facts.message.sequence,
+        facts.message.place,
         facts.message.timestamp,
         facts.rejection.stage
     )

@@ -8,8 +8,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::ModuleConfig;
 
-/// The stream and one of its consumers.
-type Source = (String, String);
+/// What is read, in words that name one reader.
+type Source = String;
 
 /// All claims of this relay's modules.
 #[derive(Debug, Default)]
@@ -37,12 +37,11 @@ pub(super) struct Claim {
 /// Another module has the claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its consumer `{consumer}` of the stream `{stream}` is already read by the module `{by}`: remove one of the two modules, or \
-     set another `consumer` in one of their .toml files"
+    "its {what} is already read by the module `{by}`: remove one of the two modules, or {change} in one of their .toml files"
 )]
 pub(super) struct Taken {
-    stream: String,
-    consumer: String,
+    what: Source,
+    change: &'static str,
     pub(super) by: String,
     /// The other module is draining, so the claim will become free.
     pub(super) leaving: bool,
@@ -50,14 +49,13 @@ pub(super) struct Taken {
 
 impl Claims {
     pub(super) fn take(self: &Arc<Self>, module: &str, config: &ModuleConfig) -> Result<Claim, Taken> {
-        let source = source(config);
+        let source = config.reader();
         let mut holders = self.holders();
         if let Some(holder) = holders.get(&source) {
             holder.asked.notify_one();
-            let (stream, consumer) = source;
             return Err(Taken {
-                stream,
-                consumer,
+                change: config.another_reader(),
+                what: source.clone(),
                 by: holder.module.clone(),
                 leaving: holder.leaving,
             });
@@ -90,7 +88,7 @@ impl Claims {
 
 impl Claim {
     pub(super) fn is_for(&self, config: &ModuleConfig) -> bool {
-        self.source == source(config)
+        self.source == config.reader()
     }
 
     /// Records that its module is draining or about to drain, or that it stays after all.
@@ -112,10 +110,6 @@ impl Drop for Claim {
         self.claims.holders().remove(&self.source);
         self.claims.freed.send_replace(());
     }
-}
-
-fn source(config: &ModuleConfig) -> Source {
-    (config.stream.clone(), config.consumer.clone())
 }
 
 #[cfg(test)]

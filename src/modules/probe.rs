@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use slipring_core::place::Place;
+
 use crate::message::{Message, Outcome, Rejection};
 use crate::transform::Module;
 
@@ -17,14 +19,14 @@ const OWN_CHOICE: &str = "rejected";
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the new version rejects {rejects} of the last {tried} messages, and the running version does better; the first \
-     of them has sequence {sequence} and subject {subject:?}, and was rejected because: {reason}. To load it anyway, set \
+     of them has sequence {place} and subject {subject:?}, and was rejected because: {reason}. To load it anyway, set \
      `probe = 0` in {name}.toml"
 )]
 pub(super) struct Worse {
     name: String,
     rejects: usize,
     tried: usize,
-    sequence: u64,
+    place: Place,
     subject: String,
     reason: String,
 }
@@ -54,7 +56,7 @@ pub(super) fn probe(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Messag
             name: new.name().to_owned(),
             rejects,
             tried,
-            sequence: message.sequence,
+            place: message.place,
             subject: message.subject.clone(),
             reason: rejection.reason,
         }),

@@ -57,7 +57,7 @@ mod tests {
     }
 
     fn sequences(recent: &Recent) -> Vec<u64> {
-        recent.messages().iter().map(|message| message.sequence).collect()
+        recent.messages().iter().map(|message| message.sequence()).collect()
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tracing::debug;
 
 use self::line::{Gone, Line};
 use slipring_core::pipeline::{of_outcome, of_waiting};
+use slipring_core::read::Incarnation;
 use slipring_core::stamp::Stamp;
 
 use super::Assignment;
@@ -60,15 +61,15 @@ pub struct Origins(HashMap<String, Identity>);
 
 #[derive(Debug, Clone, Copy)]
 struct Identity {
-    /// When the stream was created, in nanoseconds since 1970.
+    /// The incarnation. For JetStream this is when the stream was created, in nanoseconds since 1970.
     created: i128,
-    /// The messages of a mirror may be older than the stream.
+    /// Its messages may be older than the stream.
     mirror: bool,
 }
 
 impl Origins {
-    pub async fn look_up(nats: &Nats, streams: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
-        let mut known = HashMap::new();
+    /// Adds streams of JetStream, as far as they exist.
+    pub async fn look_up(&mut self, nats: &Nats, streams: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
         for name in streams {
             match nats.jetstream.get_stream(&name).await {
                 Ok(stream) => {
@@ -77,7 +78,7 @@ impl Origins {
                         created: info.created.unix_timestamp_nanos(),
                         mirror: info.config.mirror.is_some(),
                     };
-                    known.insert(name, identity);
+                    self.0.insert(name, identity);
                 }
                 Err(error) => match error.kind() {
                     GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
@@ -87,7 +88,14 @@ impl Origins {
                 },
             }
         }
-        Ok(Self(known))
+        Ok(())
+    }
+
+    /// Adds a list or stream in Redis, if a relay has read it. Its IDs rise over all incarnations.
+    pub fn add_redis(&mut self, key: &str, incarnation: Option<Incarnation>) {
+        if let Some(Incarnation(created)) = incarnation {
+            self.0.insert(key.to_owned(), Identity { created, mirror: true });
+        }
     }
 }
 
@@ -161,7 +169,7 @@ impl Replay {
         }
         let stamp = Stamp {
             module: self.assignment.module.name(),
-            created: Some(identity.map_or(0, |identity| identity.created)),
+            incarnation: Some(Incarnation(identity.map_or(0, |identity| identity.created))),
             idempotency: self.publish.idempotency,
             version,
         };

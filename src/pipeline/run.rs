@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::Subject;
 use slipring_core::load::Load;
 use slipring_core::pipeline::run::{self, Action, DeadLetter, Ended, Halted, Limits};
 use slipring_core::pipeline::{self, Budget, Flow, Supervision, of_outcome};
-use slipring_core::read::{Again, Missed, StreamIdentity};
+use slipring_core::place::Place;
+use slipring_core::read::{Again, Incarnation, Missed};
 use slipring_core::window::Ticket;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -20,7 +20,6 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::intake::{Intake, News};
 use super::say;
 use super::{Assignment, Recent, Shared, at};
 use crate::clock;
@@ -28,7 +27,7 @@ use crate::dead_letter::Sender;
 use crate::memory::Account;
 use crate::message::{Message, Rejection};
 use crate::publish::{Answer, Client, RequestId};
-use crate::source::{Ack, Acks, Delivery, EpochEnd, Lease};
+use crate::source::{Ack, Delivery, Lease, News, Over, Receipt, Source};
 use crate::status::{ModuleBoard, State};
 use crate::transform::{Chunk, Held, Piece, Transformed, Workers};
 
@@ -47,8 +46,8 @@ struct Run<'a> {
     board: &'a ModuleBoard,
     recent: &'a Recent,
     assignment: Assignment,
-    intake: Intake,
-    run: run::Run<Subject>,
+    source: Source,
+    run: run::Run<Receipt>,
     /// A client with its own connections.
     centrifugo: Arc<Client>,
     workers: Workers,
@@ -59,10 +58,9 @@ struct Run<'a> {
     dead_letters: JoinSet<Ticket>,
     /// The task that checks whether a new version is at fault for what Centrifugo refused.
     judging: Option<JoinHandle<()>>,
-    acks: Acks,
     /// The lease on publishing, with standby.
     lease: Option<Lease>,
-    stream: Option<StreamIdentity>,
+    stream: Option<Incarnation>,
     /// Messages were delivered since the last tick.
     given: bool,
     /// The last reported problem of the source. Each problem is reported once.
@@ -95,7 +93,7 @@ pub(super) async fn run(
     board: &ModuleBoard,
     stop: &CancellationToken,
     leave: &CancellationToken,
-) -> (Ended, Option<u64>) {
+) -> (Ended, Option<Place>) {
     let trying = supervision.trying();
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
@@ -107,7 +105,7 @@ pub(super) async fn run(
             let halted = Halted {
                 reason,
                 by: assignment.module.load_id(),
-                again: Some(trying.unwrap_or(0)),
+                again: Some(trying.unwrap_or_default()),
             };
             return (Ended::Halted(halted), trying);
         }
@@ -129,12 +127,7 @@ pub(super) async fn run(
         board,
         recent,
         assignment,
-        intake: Intake::new(
-            shared.nats.clone(),
-            Arc::clone(&config),
-            shared.standby,
-            supervision.read(),
-        ),
+        source: Source::new(&shared.connections, &config, shared.standby, supervision.read()),
         run: run::Run::begin(Instant::now(), flow, limits, trying, shared.standby.is_some()),
         centrifugo: Arc::new(shared.centrifugo.apart()),
         workers,
@@ -143,7 +136,6 @@ pub(super) async fn run(
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
         judging: None,
-        acks: Acks::start(shared.nats.client.clone(), config.window),
         lease: None,
         stream: None,
         given: false,
@@ -151,7 +143,7 @@ pub(super) async fn run(
     };
     board.no_run();
     board.loaded(run.assignment.module.sha256());
-    board.set_source(&config.stream, &config.consumer);
+    board.set_source(&config.stream, &config.consumer, config.source.server());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     run.carry_out();
@@ -206,7 +198,7 @@ impl Run<'_> {
             transformed = outcomes.recv() => Event::Transformed(transformed),
             _ = tick.tick() => Event::Tick,
             () = at(wakeup), if wakeup.is_some() => Event::Wakeup,
-            news = self.intake.next(room) => Event::Source(news),
+            news = self.source.next(room) => Event::Source(news),
         }
     }
 
@@ -238,21 +230,21 @@ impl Run<'_> {
                     }
                 }
                 if let (Some(stream), Some(last)) = (self.stream, deliveries.last()) {
-                    supervision.has_read(stream, last.message.sequence);
+                    supervision.has_read(stream, last.message.place);
                 }
                 self.deliver(deliveries);
             }
-            Event::Source(News::Over(end)) => {
-                let error: &dyn std::error::Error = &end;
+            Event::Source(News::Over(Over { reason, lost })) => {
+                let error: &dyn std::error::Error = &*reason;
                 warn!(
                     module = self.board.name(),
                     error, "reading was interrupted, continuing from the ack floor"
                 );
-                self.run.over(Instant::now(), matches!(end, EpochEnd::Unpinned));
+                self.run.over(Instant::now(), lost);
             }
             Event::Source(News::Trouble(error)) => {
                 self.run.failed(Instant::now());
-                self.complain(&anyhow::Error::new(error));
+                self.complain(&error);
             }
             Event::Transformed(Some(Piece { outcomes, bytes })) => {
                 taken_over = bytes;
@@ -299,7 +291,7 @@ impl Run<'_> {
     /// Counts what the pipeline holds and divides the room. Workers come before reading. The workers leave as much room
     /// as the outcomes of their messages are expected to take.
     fn balance(&mut self, taken_over: usize) {
-        let (run, account, waiting) = (&mut self.run, &self.account, self.intake.waiting());
+        let (run, account, waiting) = (&mut self.run, &self.account, self.source.waiting());
         let (own, transforming, threads) = (run.held(), run.transforming(), self.threads);
         let left = run.room_to_make();
         let (mut elsewhere, mut limit) = (0, 0);
@@ -324,13 +316,13 @@ impl Run<'_> {
     }
 
     /// An epoch has started.
-    fn begin(&mut self, stream: StreamIdentity, again: Again) {
+    fn begin(&mut self, stream: Incarnation, again: Again) {
         self.stream = Some(stream);
         if !self.run.began(Instant::now(), stream, again) {
             return;
         }
         self.complaint = None;
-        self.lease = self.intake.lease().cloned();
+        self.lease = self.source.lease().cloned();
         self.board.metrics().epoch_began();
         if !self.run.is_halted() {
             self.board.set_state(State::Running, None);
@@ -373,15 +365,15 @@ impl Run<'_> {
             error!(
                 target: "slipring::losses",
                 module,
-                stream, first, last, messages, "the stream's limits removed messages before they could be read"
+                stream, %first, %last, messages, "the stream's limits removed messages before they could be read"
             );
         } else {
             warn!(
                 target: "slipring::losses",
                 module,
                 stream,
-                first,
-                last,
+                %first,
+                %last,
                 "the stream's limits removed messages before they could be read; it is unknown how many of them the \
                  module missed, so none is counted"
             );
@@ -422,7 +414,7 @@ impl Run<'_> {
                 Action::Store(letter) => self.store(letter),
                 Action::Refused(message, rejection, by) => refused.push((message, rejection, by)),
                 Action::Say(notice) => say::notice(self.board, notice),
-                Action::Close => self.intake.close(),
+                Action::Close => self.source.close(),
                 Action::Recovered => {
                     self.board.set_state(State::Running, None);
                     info!(
@@ -433,10 +425,10 @@ impl Run<'_> {
             }
         }
         self.board.metrics().count(&self.run.take_counters());
-        self.acks.send(acks);
+        self.source.acknowledge(acks);
         self.judge(refused);
         if self.run.opens(now) {
-            self.intake.open(self.run.position());
+            self.source.open(self.run.position());
         }
     }
 
@@ -494,11 +486,11 @@ impl Run<'_> {
                 sha256: &by.sha256,
             };
             let letters = &shared.dead_letters;
-            let failed = |why| board.letter_not_stored(message.sequence, why);
+            let failed = |why| board.letter_not_stored(message.place, why);
             letters
                 .store(sender, &message, &rejection, results.as_ref(), failed)
                 .await;
-            board.letter_stored(message.sequence);
+            board.letter_stored(message.place);
             ticket
         });
     }
@@ -519,7 +511,7 @@ impl Run<'_> {
             warn!(
                 module = self.board.name(),
                 error = text,
-                "cannot read from JetStream, retrying"
+                "cannot read messages, retrying"
             );
             self.board.set_state(State::Waiting, Some(text.clone()));
             self.complaint = Some(text);
@@ -536,18 +528,15 @@ impl Run<'_> {
             warn!(
                 module = self.board.name(),
                 messages,
-                first,
-                last,
+                %first,
+                %last,
                 "the pipeline ended with unsettled messages, which will be delivered again; `first` and `last` are their \
                  lowest and highest sequence"
             );
         }
         // Whatever is still being stored reports nothing after this.
         self.dead_letters.shutdown().await;
-        self.acks.flush().await;
-        if self.run.releases() {
-            self.intake.release().await;
-        }
+        self.source.end(self.run.releases()).await;
         self.run.end()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use slipring_core::pipeline::{Gauges, Notice};
+use slipring_core::place::Place;
 use slipring_core::publish::Stuck;
 use tracing::{info, warn};
 
@@ -18,7 +19,7 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
         } => warn!(
             module,
             stream = &*message.stream,
-            sequence = message.sequence,
+            sequence = %message.place,
             subject = message.subject,
             stage = %rejection.stage,
             code = &*rejection.code,
@@ -33,7 +34,7 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
         } => warn!(
             module,
             stream = &*message.stream,
-            sequence = message.sequence,
+            sequence = %message.place,
             subject = message.subject,
             attempts = failures,
             reason,
@@ -61,9 +62,9 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
     }
 }
 
-/// `settled_through` is the stream sequence up to which everything is settled. `given` is true if messages have been
+/// `settled_through` is the place up to which everything is settled. `given` is true if messages have been
 /// delivered since the last call.
-pub(super) fn gauges(board: &ModuleBoard, now: Instant, gauges: Gauges, settled_through: Option<u64>, given: bool) {
+pub(super) fn gauges(board: &ModuleBoard, now: Instant, gauges: Gauges, settled_through: Option<Place>, given: bool) {
     let Gauges { messages, bytes, lag } = gauges;
     board.metrics().window(messages, bytes);
     if let Some(lag) = lag {

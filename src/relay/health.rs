@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use crate::dead_letter;
-use crate::nats::denials::{Action, Denials, Denied};
+use crate::nats::Lazy;
+use crate::nats::denials::{Action, Denied};
 use crate::status::{Finding, Kind, StatusBoard};
 use crate::telemetry::{self, Suppressed};
 
@@ -28,7 +28,7 @@ const NAMED: usize = 5;
 const OVER: Duration = Duration::from_secs(10);
 
 /// Watches the board, and adds the missing permissions to it. Never ends.
-pub(super) async fn watch(board: StatusBoard, denials: Arc<Denials>, dead_letters: String) -> Infallible {
+pub(super) async fn watch(board: StatusBoard, nats: Lazy, dead_letters: String) -> Infallible {
     let mut diary = Diary::default();
     let mut summed_up = Instant::now();
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -36,7 +36,7 @@ pub(super) async fn watch(board: StatusBoard, denials: Arc<Denials>, dead_letter
         ticks.tick().await;
         let now = Instant::now();
         let sources = board.sources();
-        let denied = denials.current(now);
+        let denied = nats.made().map(|nats| nats.denials.current(now)).unwrap_or_default();
         let denied: Vec<_> = denied
             .iter()
             .map(|denied| (concerned(denied, &sources), sentence(denied, &dead_letters)))

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Unit};
+use slipring_core::place::Place;
 
 use super::health::{Finding, Kind};
 use super::metrics::{Metrics, ModuleMetrics};
@@ -29,7 +30,8 @@ pub struct StatusBoard {
 struct Inner {
     shutting_down: bool,
     modules_known: bool,
-    nats: NatsStatus,
+    /// `None` as long as nothing needs NATS.
+    nats: Option<NatsStatus>,
     /// Why Centrifugo has not been reached since the start.
     unreached: Option<String>,
     /// Missing permissions that concern no single module.
@@ -52,13 +54,15 @@ struct Facts {
     since: String,
     stream: Option<String>,
     consumer: Option<String>,
+    /// The name of the server that holds it.
+    server: &'static str,
     last_refusal: Option<String>,
     running_version: RunningVersion,
     trouble: Option<String>,
     /// Missing permissions.
     denied: Vec<String>,
-    /// Messages whose dead letter cannot be stored, by stream sequence, and why.
-    unstored: BTreeMap<u64, String>,
+    /// Messages whose dead letter cannot be stored, by place, and why.
+    unstored: BTreeMap<Place, String>,
 }
 
 /// What is known about the version in use beside its hash.
@@ -82,19 +86,20 @@ impl StatusBoard {
     /// `server` is the server's version.
     pub fn nats_connected(&self, server: &str) {
         self.metrics.nats_connected();
-        self.inner().nats = NatsStatus {
+        self.inner().nats = Some(NatsStatus {
             connected: true,
             server: Some(server.to_owned()),
             trouble: None,
-        };
+        });
     }
 
     /// The reason is a sentence that says what to change. It is unknown until an attempt to connect has failed.
     pub fn nats_disconnected(&self, reason: Option<String>) {
         self.metrics.nats_disconnected();
         let mut inner = self.inner();
-        inner.nats.connected = false;
-        inner.nats.trouble = reason;
+        let nats = inner.nats.get_or_insert_default();
+        nats.connected = false;
+        nats.trouble = reason;
     }
 
     /// Sets the permissions that NATS denies: for a module, or for the relay as a whole.
@@ -224,6 +229,7 @@ impl ModuleBoard {
             since: now(),
             stream: None,
             consumer: None,
+            server: "NATS",
             last_refusal: None,
             running_version: RunningVersion::default(),
             trouble: None,
@@ -263,8 +269,10 @@ impl ModuleBoard {
         self.facts().state == State::Halted
     }
 
-    pub fn set_source(&self, stream: &str, consumer: &str) {
+    /// `server` is what holds it, for people: `NATS` or `Redis`.
+    pub fn set_source(&self, stream: &str, consumer: &str, server: &'static str) {
         let mut facts = self.facts();
+        facts.server = server;
         facts.stream = Some(stream.to_owned());
         facts.consumer = Some(consumer.to_owned());
     }
@@ -323,22 +331,22 @@ impl ModuleBoard {
         self.metrics.progress().absent();
     }
 
-    /// Records how far the pipeline is. It has settled everything up to the stream sequence `settled_through`, and its
+    /// Records how far the pipeline is. It has settled everything up to `settled_through`, and its
     /// oldest unsettled message has the age `oldest`. `given` is the number of unsettled and pending messages, if messages
     /// have been delivered since the last call.
-    pub fn worked(&self, now: Instant, settled_through: Option<u64>, oldest: Option<Duration>, given: Option<u64>) {
+    pub fn worked(&self, now: Instant, settled_through: Option<Place>, oldest: Option<Duration>, given: Option<u64>) {
         self.metrics.progress().worked(now, settled_through, oldest, given);
     }
 
     /// The dead letter of this message cannot be stored for now.
-    pub fn letter_not_stored(&self, sequence: u64, why: String) {
+    pub fn letter_not_stored(&self, place: Place, why: String) {
         self.metrics.dead_letter_not_stored();
-        self.facts().unstored.insert(sequence, why);
+        self.facts().unstored.insert(place, why);
     }
 
     /// The dead letter of this message is stored.
-    pub fn letter_stored(&self, sequence: u64) {
-        self.facts().unstored.remove(&sequence);
+    pub fn letter_stored(&self, place: Place) {
+        self.facts().unstored.remove(&place);
     }
 
     /// No run of the pipeline publishes or stores anything now, so what one could not do is no trouble any more. Its

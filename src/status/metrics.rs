@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
+use slipring_core::place::Place;
 use slipring_core::publish::RequestOutcome;
 
 use self::format::older;
@@ -286,8 +287,11 @@ impl Collector for Modules {
         page.known(
             "consumer_ack_floor",
             None,
-            "Stream sequence up to which everything is acknowledged, by the server's own count",
-            |m| m.progress().consumer(now).map(|consumer| consumer.ack_floor as f64),
+            "Stream sequence up to which everything is acknowledged, by the server's own count; absent for Redis",
+            |m| match m.progress().consumer(now)?.ack_floor {
+                Place::Sequence(sequence) => Some(sequence as f64),
+                Place::Id(..) => None,
+            },
         )?;
         page.known(
             "consumer_paused",

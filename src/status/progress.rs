@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use slipring_core::place::Place;
 use slipring_core::read::ACK_WAIT;
 
 /// What the server says about a consumer.
@@ -12,10 +13,10 @@ pub struct Consumer {
     pub pending: u64,
     /// Messages that were delivered and not acknowledged.
     pub ack_pending: u64,
-    /// The stream sequence of the newest delivery.
-    pub delivered: u64,
-    /// The stream sequence up to which everything is acknowledged.
-    pub ack_floor: u64,
+    /// The place of the newest delivery.
+    pub delivered: Place,
+    /// The place up to which everything is acknowledged.
+    pub ack_floor: Place,
     /// How long the consumer stays paused, if it is.
     pub paused_for: Option<Duration>,
 }
@@ -52,17 +53,17 @@ pub struct Progress {
     /// When messages were first seen waiting, or when something moved last. `None` while nothing waits.
     still_since: Option<Instant>,
     /// The newest message that was delivered while the ack floor did not go back. A redelivery is no progress.
-    newest: u64,
+    newest: Place,
     /// Since when the server has not answered, and why.
     silent: Option<(Instant, String)>,
-    /// A stream sequence up to which everything is settled and acked, and since when the ack floor is below it.
-    behind: Option<(Instant, u64)>,
+    /// A place up to which everything is settled and acked, and since when the ack floor is below it.
+    behind: Option<(Instant, Place)>,
     /// What the pipeline itself knew when it was given messages last.
     own: Option<(Instant, u64)>,
     /// When the oldest unsettled message was stored.
     oldest: Option<Instant>,
-    /// The stream sequence up to which the pipeline has settled everything.
-    settled_through: Option<u64>,
+    /// The place up to which the pipeline has settled everything.
+    settled_through: Option<Place>,
 }
 
 impl Progress {
@@ -89,12 +90,10 @@ impl Progress {
         self.answer = Some((now, consumer));
     }
 
-    fn follow_acks(&mut self, now: Instant, floor: u64) {
-        let settled = self.settled_through.unwrap_or(0);
+    fn follow_acks(&mut self, now: Instant, floor: Place) {
+        let settled = self.settled_through.unwrap_or_default();
         // If fewer are settled than before, it is another stream.
-        self.behind = self
-            .behind
-            .filter(|(_, sequence)| floor < *sequence && *sequence <= settled);
+        self.behind = self.behind.filter(|(_, place)| floor < *place && *place <= settled);
         if self.behind.is_none() && floor < settled {
             self.behind = Some((now, settled));
         }
@@ -103,7 +102,7 @@ impl Progress {
     /// From now on the pipeline can move again. What waited until then is no stall.
     pub fn may_move(&mut self, now: Instant) {
         self.still_since = self.still_since.map(|_| now);
-        self.behind = self.behind.map(|(_, sequence)| (now, sequence));
+        self.behind = self.behind.map(|(_, place)| (now, place));
     }
 
     /// The server was not asked.
@@ -122,9 +121,15 @@ impl Progress {
         *self = Self::default();
     }
 
-    /// The pipeline has settled and acked everything up to this stream sequence. Its oldest unsettled message has this
+    /// The pipeline has settled and acked everything up to this place. Its oldest unsettled message has this
     /// age. `given` is how many messages were unsettled or pending, if it was given messages since the last call.
-    pub fn worked(&mut self, now: Instant, settled_through: Option<u64>, oldest: Option<Duration>, given: Option<u64>) {
+    pub fn worked(
+        &mut self,
+        now: Instant,
+        settled_through: Option<Place>,
+        oldest: Option<Duration>,
+        given: Option<u64>,
+    ) {
         self.settled_through = settled_through;
         self.oldest = oldest.and_then(|age| now.checked_sub(age));
         if let Some(messages) = given {

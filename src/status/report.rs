@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use slipring_core::place::Place;
 
 use super::health::Finding;
 
@@ -19,7 +20,9 @@ pub struct Status {
     pub obstacles: Vec<Finding>,
     /// What somebody should look at, although the relay is ready.
     pub warnings: Vec<Finding>,
-    pub nats: NatsStatus,
+    /// Left out as long as nothing needs NATS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats: Option<NatsStatus>,
     pub centrifugo: CentrifugoStatus,
     pub memory: Option<MemoryStatus>,
     /// Sorted by name.
@@ -108,8 +111,10 @@ pub struct Backlog {
     pub pending: u64,
     /// Messages that were delivered and not acknowledged.
     pub ack_pending: u64,
-    /// The stream sequence up to which everything is acknowledged.
-    pub ack_floor: u64,
+    /// The place up to which everything is acknowledged: the sequence in a stream of JetStream, or a text with the ID in
+    /// Redis.
+    #[serde(with = "place")]
+    pub ack_floor: Place,
     pub paused: bool,
     /// How long messages have waited while neither delivery nor ack floor moved.
     pub stalled_seconds: f64,
@@ -172,6 +177,34 @@ impl fmt::Display for State {
     /// Writes the word that the report uses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
+    }
+}
+
+/// A sequence as a number, and an ID as a text.
+mod place {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use slipring_core::place::Place;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Sequence(u64),
+        Id(String),
+    }
+
+    pub fn serialize<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
+        match place {
+            Place::Sequence(sequence) => serializer.serialize_u64(*sequence),
+            Place::Id(..) => serializer.collect_str(place),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {
+        match Written::deserialize(deserializer)? {
+            Written::Sequence(sequence) => Ok(Place::Sequence(sequence)),
+            Written::Id(id) => id.parse().map_err(D::Error::custom),
+        }
     }
 }
 

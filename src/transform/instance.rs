@@ -60,7 +60,7 @@ impl Instance {
         tracing::debug!(
             module = self.module.name,
             stream = %message.stream,
-            sequence = message.sequence,
+            sequence = %message.place,
             code = failure.code,
             reason = failure.reason,
             "a call failed; trying once more on a fresh instance",
@@ -169,7 +169,7 @@ impl Guest {
             payload: &message.payload,
             headers: &headers,
             stream_name: &message.stream,
-            sequence: message.sequence,
+            sequence: message.sequence(),
             timestamp: message.timestamp,
             deliveries: message.deliveries,
         };

@@ -20,7 +20,7 @@ impl Random {
 
     pub fn of_message(&self, message: &Message) -> Self {
         let mut random = Self(xxh3_64_with_seed(message.stream.as_bytes(), self.0));
-        random.mix(message.sequence);
+        random.mix(message.sequence());
         random.mix(message.timestamp);
         random
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use slipring_core::place::Place;
 use tokio_util::sync::CancellationToken;
 
 use super::module::Module;
@@ -30,8 +31,8 @@ pub struct Trial {
 pub struct Verdict {
     /// Messages that it rejected and its predecessor would not have.
     rejects: u32,
-    /// The stream sequence of the last of these messages.
-    sequence: u64,
+    /// The place of the last of these messages.
+    place: Place,
     reason: String,
 }
 
@@ -103,7 +104,7 @@ impl Trial {
         if rejects > self.max_rejects {
             let verdict = Verdict {
                 rejects,
-                sequence: message.sequence,
+                place: message.place,
                 reason: rejection.reason.clone(),
             };
             // If several threads get here, the first verdict is kept.
@@ -116,16 +117,12 @@ impl Trial {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rejects,
-            sequence,
-            reason,
-        } = self;
+        let Self { rejects, place, reason } = self;
         let messages = if *rejects == 1 { "message" } else { "messages" };
         write!(
             f,
             "the new version rejected {rejects} {messages} that the previous version accepts, the last one (sequence \
-             {sequence}) because: {reason}"
+             {place}) because: {reason}"
         )
     }
 }

@@ -38,7 +38,7 @@ async fn waits(relay: &Relay, name: &str, why: &str) -> Result<()> {
         .status_when(SOON, &format!("{name} to wait: {why}"), says_why)
         .await?;
     not_ready(relay, &format!("- {name} is waiting: ")).await?;
-    relay.has_logged(SOON, "cannot read from JetStream").await?;
+    relay.has_logged(SOON, "cannot read messages").await?;
     Ok(())
 }
 

@@ -32,6 +32,7 @@ mod prometheus;
 mod publish;
 mod replay;
 mod secrets;
+mod sources;
 mod standby;
 mod stored;
 mod stream_settings;

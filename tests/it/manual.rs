@@ -36,10 +36,11 @@ const RECORDING: &str = "recording.md";
 
 /// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference`
 /// the keys, `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths,
-/// `source::fitness` the table of `streams.md`.
-const NOT_TYPED: [&str; 16] = [
+/// `source::jetstream::fitness` the table of `streams.md`, and `sources::from_benthos` follows `from-benthos.md`.
+const NOT_TYPED: [&str; 18] = [
     "README.md",
     RECORDING,
+    "from-benthos.md",
     "operating/connecting.md",
     "operating/deploying.md",
     "operating/grpc.md",
@@ -48,6 +49,7 @@ const NOT_TYPED: [&str; 16] = [
     "operating/permissions.md",
     "operating/running.md",
     "operating/standby.md",
+    "redis.md",
     "reference/crate.md",
     "reference/dead-letters.md",
     "reference/metrics.md",

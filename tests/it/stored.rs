@@ -50,9 +50,9 @@ async fn holding(
 async fn all(mut messages: Messages) -> Result<Vec<u64>> {
     let mut sequences = Vec::new();
     while let Some(message) = messages.next().await? {
-        ensure!(message.payload == message.sequence.to_string(), "{message:?}");
+        ensure!(message.payload == message.sequence().to_string(), "{message:?}");
         ensure!(message.timestamp > 0 && message.deliveries == 1, "{message:?}");
-        sequences.push(message.sequence);
+        sequences.push(message.sequence());
     }
     ensure!(messages.next().await?.is_none(), "it ends once and for all");
     Ok(sequences)
@@ -262,18 +262,18 @@ async fn a_tap_gets_what_arrives_and_goes_on_after_an_interruption() -> Result<(
     )
     .await?;
     ensure!(
-        next(&mut tap).await?.sequence == 5,
+        next(&mut tap).await?.sequence() == 5,
         "not what was there, and not what does not match"
     );
-    ensure!(next(&mut tap).await?.sequence == 6, "in order");
+    ensure!(next(&mut tap).await?.sequence() == 6, "in order");
     let nothing = timeout(Duration::from_millis(50), tap.next()).await;
     ensure!(nothing.is_err(), "it waits: {nothing:?}");
 
     server.kill();
     server.restart().await?;
     publish(&server.jetstream().await?, [("orders.a", "7"), ("orders.a", "8")]).await?;
-    ensure!(next(&mut tap).await?.sequence == 7, "nothing is left out");
-    ensure!(next(&mut tap).await?.sequence == 8, "and nothing comes twice");
+    ensure!(next(&mut tap).await?.sequence() == 7, "nothing is left out");
+    ensure!(next(&mut tap).await?.sequence() == 8, "and nothing comes twice");
     ensure!(consumers(&stream).await? == 1, "its own");
     drop(tap);
     slipring_support::eventually(SOON, "its consumer to be gone", async || {

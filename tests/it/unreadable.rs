@@ -153,7 +153,7 @@ fn undisturbed(relay: &Relay) -> Result<()> {
     for words in [
         "lost the connection",
         "reading was interrupted",
-        "cannot read from JetStream",
+        "cannot read messages",
         "restarting the pipeline",
     ] {
         ensure!(!relay.logged(words), "{words:?} is in {:#?}", relay.log());

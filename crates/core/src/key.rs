@@ -12,17 +12,17 @@ use xxhash_rust::xxh3::xxh3_128;
 /// a probability of 10⁻¹⁷. Base64 turns 12 bytes into 16 characters without padding.
 const HASH_BYTES: usize = 12;
 
-/// Returns 16 characters. `created` is the creation time of the stream and `stored` the storage time of the message,
-/// both in nanoseconds since 1970. `index` is the position of the publication among those that the module made of the
+/// Returns 16 characters. `source` is the incarnation of the source. `place` and `stored` identify the message in it; for
+/// JetStream they are the sequence and the storage time in nanoseconds since 1970, and `source` is the creation time. `index` is the position of the publication among those that the module made of the
 /// message.
-pub fn idempotency_key(module: &str, created: i128, sequence: u64, stored: u64, index: usize) -> String {
+pub fn idempotency_key(module: &str, source: i128, place: u64, stored: u64, index: usize) -> String {
     // The name is hashed separately. All parts then have a fixed length, so no two inputs concatenate to the same
     // bytes.
     let module = xxh3_128(module.as_bytes());
     let mut facts = [0; 56];
     facts[..16].copy_from_slice(&module.to_le_bytes());
-    facts[16..32].copy_from_slice(&created.to_le_bytes());
-    facts[32..40].copy_from_slice(&sequence.to_le_bytes());
+    facts[16..32].copy_from_slice(&source.to_le_bytes());
+    facts[32..40].copy_from_slice(&place.to_le_bytes());
     facts[40..48].copy_from_slice(&stored.to_le_bytes());
     facts[48..].copy_from_slice(&(index as u64).to_le_bytes());
     URL_SAFE_NO_PAD.encode(&xxh3_128(&facts).to_le_bytes()[..HASH_BYTES])

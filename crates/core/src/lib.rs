@@ -7,7 +7,7 @@
 //!
 //! In reading order:
 //!
-//! - [`message`]: the data that flows. [`now`]: the time. [`load`]: the load of the module that processed a message.
+//! - [`message`]: the data that flows. [`place`]: where a message is in its source. [`now`]: the time. [`load`]: the load of the module that processed a message.
 //! - [`read`]: how much to request, whether deliveries are contiguous, what was lost, and who may read.
 //! - [`window`]: what is settled, and what may be acknowledged.
 //! - [`stamp`], [`key`]: what the relay adds to a publication.
@@ -24,6 +24,7 @@ pub mod load;
 pub mod message;
 pub mod now;
 pub mod pipeline;
+pub mod place;
 pub mod publish;
 pub mod read;
 pub mod stamp;

@@ -1,4 +1,4 @@
-//! The data that flows through the relay. A [`Message`] from JetStream becomes an [`Outcome`]: a list of
+//! The data that flows through the relay. A [`Message`] from a source becomes an [`Outcome`]: a list of
 //! [`Publication`]s, a drop or a [`Rejection`]. The stages share these types and nothing else.
 
 use std::borrow::Cow;
@@ -8,21 +8,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::place::Place;
+
 mod results;
 
 pub use results::{Changed, Results, Share};
 
-/// A message as JetStream delivered it.
+/// A message as its source delivered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub subject: String,
     pub payload: Bytes,
     /// Sorted by name. A name may appear more than once; its values keep the order of the message.
     pub headers: Vec<(String, String)>,
+    /// The name of the source: a JetStream stream, or the key of a list or stream in Redis.
     pub stream: Arc<str>,
-    /// The sequence in the stream.
-    pub sequence: u64,
-    /// When JetStream stored the message, in nanoseconds since 1970.
+    pub place: Place,
+    /// When the source stored the message, in nanoseconds since 1970.
     pub timestamp: u64,
     /// 1 for the first delivery.
     pub deliveries: u32,
@@ -58,17 +60,22 @@ impl Unreadable {
 
 impl Message {
     /// Creates a message without headers, delivered for the first time and stored at the start of 1970.
-    pub fn new(stream: &str, sequence: u64, subject: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+    pub fn new(stream: &str, place: impl Into<Place>, subject: impl Into<String>, payload: impl Into<Bytes>) -> Self {
         Self {
             subject: subject.into(),
             payload: payload.into(),
             headers: Vec::new(),
             stream: stream.into(),
-            sequence,
+            place: place.into(),
             timestamp: 0,
             deliveries: 1,
             unreadable: None,
         }
+    }
+
+    /// Returns the place as one number for modules, or 0 if it does not fit into one ([`Place::number`]).
+    pub fn sequence(&self) -> u64 {
+        self.place.number().unwrap_or(0)
     }
 
     /// Returns the memory that the message takes, in bytes, as the window counts it. A header line of two letters takes
@@ -425,7 +432,7 @@ mod tests {
             payload: Bytes::from_static(b"1"),
             headers,
             stream: "ORDERS".into(),
-            sequence: 1,
+            place: 1.into(),
             timestamp: 0,
             deliveries: 1,
             unreadable: None,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::Message;
+use crate::place::Place;
 
 pub use self::contiguity::{Contiguity, Misplaced};
 pub use self::credit::{Ask, Credit, Room};
@@ -36,26 +37,24 @@ pub struct Delivery<R> {
     pub pending: u64,
 }
 
-/// Identifies an incarnation of a stream. After a stream is recreated, its sequences refer to other messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamIdentity {
-    /// When the stream was created, in nanoseconds since 1970.
-    pub created: i128,
-}
+/// Identifies an incarnation of a source. After a stream is recreated, its places refer to other messages. JetStream: when
+/// the stream was created, in nanoseconds since 1970. Redis: a random number that is kept beside the list or stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Incarnation(pub i128);
 
 /// The messages that come first in an epoch, because this or another process may have received them before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Again {
     /// The most messages that can come again: no more can have been unacknowledged, and no more are in the stream.
     pub messages: usize,
-    /// The last stream sequence that was delivered before.
-    pub through: u64,
+    /// The last place that was delivered before.
+    pub through: Place,
 }
 
-/// The position of a pipeline in its stream.
+/// The position of a pipeline in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    pub stream: StreamIdentity,
-    /// The sequence from which on not everything is settled.
-    pub next: u64,
+    pub stream: Incarnation,
+    /// The place from which on not everything is settled.
+    pub next: Place,
 }

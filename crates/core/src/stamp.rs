@@ -2,13 +2,14 @@
 
 use crate::key::idempotency_key;
 use crate::message::{Message, Outcome, Publication};
+use crate::read::Incarnation;
 
 /// The source of a publication's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionSource {
     /// The module sets the version, if any.
     Module,
-    /// The version is the stream's sequence, and the version epoch is the stream's creation time.
+    /// The version is the message's place in the source, and the version epoch is the source's incarnation.
     Sequence,
 }
 
@@ -16,9 +17,8 @@ pub enum VersionSource {
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp<'a> {
     pub module: &'a str,
-    /// When the stream was created, in nanoseconds since 1970. `None` means that the messages come from no stream, so
-    /// their versions have no epoch.
-    pub created: Option<i128>,
+    /// The incarnation of the source. `None` means that the messages come from no source, so their versions have no epoch.
+    pub incarnation: Option<Incarnation>,
     pub idempotency: bool,
     pub version: VersionSource,
 }
@@ -40,13 +40,16 @@ impl Stamp<'_> {
 
     fn one(&self, message: &Message, index: usize, mut publication: Publication) -> (Publication, Option<String>) {
         if self.version == VersionSource::Sequence {
-            publication.version = Some(message.sequence);
+            publication.version = message.place.number();
             // Two modules may publish messages of one stream on the same channel. With one epoch for both, Centrifugo
             // would suppress what the slower module publishes of an earlier message.
-            publication.version_epoch = self.created.map(|created| format!("{created}-{}", self.module));
+            publication.version_epoch = self.incarnation.map(|Incarnation(id)| format!("{id}-{}", self.module));
         }
-        let created = self.created.unwrap_or(0);
-        let key = || idempotency_key(self.module, created, message.sequence, message.timestamp, index);
+        let key = || {
+            let Incarnation(source) = self.incarnation.unwrap_or_default();
+            let (place, stored) = message.place.identity(message.timestamp, &message.payload);
+            idempotency_key(self.module, source, place, stored, index)
+        };
         (publication, self.idempotency.then(key))
     }
 }
@@ -69,7 +72,7 @@ mod tests {
 
     const STAMP: Stamp<'static> = Stamp {
         module: "orders",
-        created: Some(5),
+        incarnation: Some(Incarnation(5)),
         idempotency: true,
         version: VersionSource::Module,
     };
@@ -80,7 +83,7 @@ mod tests {
             payload: Bytes::new(),
             headers: Vec::new(),
             stream: "ORDERS".into(),
-            sequence: 42,
+            place: 42.into(),
             timestamp: 7,
             deliveries: 1,
             unreadable: None,
@@ -149,7 +152,10 @@ mod tests {
             stamped_by_another[0].0.version_epoch, stamped[0].0.version_epoch,
             "two modules on one channel do not leave each other's publications out"
         );
-        let of_no_stream = Stamp { created: None, ..stamp };
+        let of_no_stream = Stamp {
+            incarnation: None,
+            ..stamp
+        };
         let stamped = of_no_stream.all(&message(), vec![publication("a")]);
         assert_eq!((stamped[0].0.version, &stamped[0].0.version_epoch), (Some(42), &None));
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::load::Load;
 use crate::message::{self, Message, Rejection, Results, Share};
+use crate::place::Place;
 
 #[cfg(test)]
 mod tests;
@@ -42,17 +43,17 @@ pub struct Window<R> {
     settled_through: Stored,
 }
 
-/// Identifies a message. After a stream is rolled back, its sequences refer to other messages, with later times.
+/// Identifies a message. After a stream is rolled back, its places refer to other messages, with later times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Stored {
-    sequence: u64,
+    place: Place,
     timestamp: u64,
 }
 
 impl From<&Message> for Stored {
     fn from(message: &Message) -> Self {
         Self {
-            sequence: message.sequence,
+            place: message.place,
             timestamp: message.timestamp,
         }
     }
@@ -69,7 +70,7 @@ struct Entry<R> {
     /// The receipt that acknowledges the message. `None` between a reset and the redelivery, because an ack of a past
     /// epoch has no effect.
     receipt: Option<R>,
-    /// When JetStream last heard of this message.
+    /// When the source last heard of this message.
     heard: Instant,
 }
 
@@ -106,7 +107,7 @@ pub enum Arrival<R> {
     /// A redelivery of a message that this process never received, although it received later ones. The order can no
     /// longer be kept.
     Misplaced,
-    /// Another message with a known sequence: the stream was rolled back to an earlier state.
+    /// Another message with a known place: the stream was rolled back to an earlier state.
     Reused,
 }
 
@@ -135,7 +136,7 @@ impl<R: Clone> Window<R> {
     pub fn arrive(&mut self, message: &Arc<Message>, receipt: R, now: Instant) -> Arrival<R> {
         let stored = Stored::from(&**message);
         let newest = self.entries.back().map_or(self.settled_through, |entry| entry.stored);
-        if stored.sequence > newest.sequence {
+        if stored.place > newest.place {
             let ticket = self.front + self.entries.len() as u64;
             let size = message.size();
             self.bytes += size;
@@ -158,7 +159,7 @@ impl<R: Clone> Window<R> {
             });
             return Arrival::New(ticket);
         }
-        if stored.sequence <= self.settled_through.sequence {
+        if stored.place <= self.settled_through.place {
             return if stored.timestamp <= self.settled_through.timestamp {
                 Arrival::Settled(receipt)
             } else {
@@ -167,7 +168,7 @@ impl<R: Clone> Window<R> {
         }
         let found = self
             .entries
-            .binary_search_by_key(&stored.sequence, |entry| entry.stored.sequence);
+            .binary_search_by_key(&stored.place, |entry| entry.stored.place);
         let Ok(index) = found else { return Arrival::Misplaced };
         let entry = &mut self.entries[index];
         if entry.stored != stored {
@@ -378,28 +379,28 @@ impl<R: Clone> Window<R> {
         self.made
     }
 
-    /// Returns the stream sequence from which on not everything is settled, or `None` if nothing was delivered yet.
-    pub fn resume_at(&self) -> Option<u64> {
+    /// Returns the place from which on not everything is settled, or `None` if nothing was delivered yet.
+    pub fn resume_at(&self) -> Option<Place> {
         match self.entries.front() {
-            Some(oldest) => Some(oldest.stored.sequence),
-            None => (self.settled_through.sequence > 0).then_some(self.settled_through.sequence + 1),
+            Some(oldest) => Some(oldest.stored.place),
+            None => self.settled_through().map(Place::next),
         }
     }
 
-    /// Returns the stream sequence of the newest message that left the window. Everything delivered up to it is settled, and
+    /// Returns the place of the newest message that left the window. Everything delivered up to it is settled, and
     /// its acks went out or will when it is redelivered. `None` if no message has left.
-    pub fn settled_through(&self) -> Option<u64> {
-        Some(self.settled_through.sequence).filter(|sequence| *sequence > 0)
+    pub fn settled_through(&self) -> Option<Place> {
+        Some(self.settled_through.place).filter(|place| *place > Place::default())
     }
 
-    /// Returns the number of unsettled stream sequences, the first and the last.
-    pub fn unsettled(&self) -> Option<(usize, u64, u64)> {
+    /// Returns the number of unsettled messages, and the places of the first and the last.
+    pub fn unsettled(&self) -> Option<(usize, Place, Place)> {
         let mut open = self
             .entries
             .iter()
             .filter(|entry| matches!(entry.state, State::Open { .. }));
-        let first = open.next()?.stored.sequence;
-        let (count, last) = open.fold((1, first), |(count, _), entry| (count + 1, entry.stored.sequence));
+        let first = open.next()?.stored.place;
+        let (count, last) = open.fold((1, first), |(count, _), entry| (count + 1, entry.stored.place));
         Some((count, first, last))
     }
 

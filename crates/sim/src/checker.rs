@@ -183,10 +183,13 @@ impl Checker {
 
     /// A process counts messages as missed.
     pub(super) fn missed(&mut self, process: (RelayId, u64), incarnation: u64, missed: Missed) -> Result<(), String> {
-        if missed.messages != missed.last + 1 - missed.first {
+        let (Some(first), Some(last)) = (missed.first.number(), missed.last.number()) else {
+            return Err(format!("{missed:?} is not of this stream"));
+        };
+        if missed.messages != last + 1 - first {
             return Err(format!("{missed:?} are not as many as it says"));
         }
-        for sequence in missed.first..=missed.last {
+        for sequence in first..=last {
             let number = self.sequences.get(&(incarnation, sequence));
             let Some(message) = number.and_then(|number| self.messages.get(*number as usize)) else {
                 return Err(format!("{sequence} is counted as missed, and was never stored"));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use slipring_core::read::{ACK_WAIT, Held, Position};
+use slipring_core::read::{ACK_WAIT, Held, Incarnation, Position};
 
 /// How long a pin lasts without a pull of its holder.
 pub(super) const PIN_TTL: Duration = Duration::from_secs(10);
@@ -220,8 +220,11 @@ impl JetStream {
         let stream = self.stream?;
         if self.consumer.is_none() {
             // A work-queue stream must be read from its start.
-            let here = |position: &Position| position.stream.created == i128::from(stream) && !self.work_queue;
-            let first = position.filter(here).map_or(1, |position| position.next);
+            let here = |position: &Position| position.stream == Incarnation(i128::from(stream)) && !self.work_queue;
+            let first = position
+                .filter(here)
+                .and_then(|position| position.next.number())
+                .unwrap_or(1);
             self.consumer = Some(Consumer {
                 floor: first - 1,
                 consumer_floor: 0,

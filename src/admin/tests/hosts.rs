@@ -172,6 +172,7 @@ async fn the_answer_names_the_key_to_change() {
 #[tokio::test]
 async fn a_probe_may_use_any_name() {
     let test = named().await;
+    test.board.nats_disconnected(None);
     for (path, expected) in [("/healthz", 200), ("/readyz", 503)] {
         for host in ["Host: evil.example", "Host: pod-7", "Host:", "Host: localhost"] {
             let line = format!("GET {path} HTTP/1.1");

@@ -47,6 +47,7 @@ async fn a_command_needs_its_header_and_a_module_that_hears_it() {
 #[tokio::test]
 async fn health_is_not_readiness() {
     let test = start(|_| {}).await;
+    test.board.nats_disconnected(None);
     let reply = test.get("/healthz", "").await;
     assert_eq!((reply.code, reply.body.as_str()), (200, "ok\n"));
     test.board
@@ -69,7 +70,7 @@ async fn a_module_has_a_readiness_of_its_own() {
     let test = start(|_| {}).await;
     test.board.nats_connected("2.15.2");
     let (orders, bills) = (test.board.module("orders"), test.board.module("bills"));
-    orders.set_source("ORDERS", "slipring-orders");
+    orders.set_source("ORDERS", "slipring-orders", "NATS");
     orders.set_state(State::Running, None);
     bills.set_state(State::Failed, Some("no such export".to_owned()));
     let reply = test.get("/readyz", "").await;

@@ -31,7 +31,7 @@ fn a_case_has_a_message_and_may_have_settings_and_what_is_expected() {
     }"#;
     let case = parse(text).unwrap();
     assert_eq!(&*case.message.stream, "ORDERS");
-    assert_eq!((case.message.sequence, case.message.timestamp), (1, 1_000_000_000));
+    assert_eq!((case.message.sequence(), case.message.timestamp), (1, 1_000_000_000));
     assert_eq!(case.message.payload, r#"{"id":7}"#);
     assert_eq!(case.settings.as_deref(), Some(r#"{"currency":"EUR"}"#));
     assert_eq!(case.expect, Some(Expectation::of(&Outcome::Drop)));
@@ -66,7 +66,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_right() {
     ];
     let errors = texts.map(|text| format!("{:#}", parse(&text).unwrap_err()));
     assert_snapshot!(errors.join("\n"), @r"
-    cases/paid.json:4:9: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries`
+    cases/paid.json:4:9: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `id`, `timestamp`, `stream`, `deliveries`
     cases/paid.json:1:27: `message.subject`: invalid type: integer `7`, expected a string
     cases/paid.json:1:26: `message`: missing field `subject`
     cases/paid.json: in `message`: a message must have exactly one of `data`, `payload` and `payload_base64`

@@ -179,19 +179,16 @@ fn load(
 
 /// Two pipelines on one durable consumer would each get part of the messages and reset each other.
 fn refuse_shared_consumers(modules: &mut [Checked]) {
-    let mut owners: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for module in modules {
-        let (Some(stream), Some(consumer)) = (module.stream.clone(), module.consumer.clone()) else {
-            continue;
-        };
-        match owners.get(&(stream.clone(), consumer.clone())) {
+        let Some(config) = &module.config else { continue };
+        let (reader, change) = (config.reader(), config.another_reader());
+        match owners.get(&reader) {
             None => {
-                owners.insert((stream, consumer), module.name.clone());
+                owners.insert(reader, module.name.clone());
             }
             Some(owner) => {
-                let reason = format!(
-                    "its consumer {consumer} of the stream {stream} is also used by {owner}; set another `consumer` in its .toml"
-                );
+                let reason = format!("its {reader} is also read by {owner}; {change} in its .toml");
                 module.fail([reason]);
             }
         }

@@ -16,10 +16,16 @@ use url::Url;
 
 use super::super::failure::told_once;
 use super::modules::Checked;
-use crate::config::{Centrifugo, Config, ModuleConfig};
+#[cfg(feature = "redis")]
+use crate::config;
+use crate::config::{Centrifugo, Config, ModuleConfig, Source, Store};
 use crate::nats::{self, Nats};
 use crate::publish::{self, Client};
-use crate::source::{self, FIRST_WITH_RESET, Fitness, OLDEST, Server, Settings};
+#[cfg(feature = "redis")]
+use crate::redis;
+#[cfg(feature = "redis")]
+use crate::source;
+use crate::source::jetstream::{self, FIRST_WITH_RESET, Fitness, OLDEST, Server, Settings};
 
 /// The result of one check of a server.
 #[derive(Debug, Serialize)]
@@ -39,9 +45,35 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks NATS, the streams of the modules, and every endpoint of Centrifugo.
 pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let reads = |module: &&Checked| {
+        module
+            .config
+            .as_ref()
+            .is_some_and(|config| config.source == Source::JetStream)
+    };
+    if config.redis.is_none()
+        || config.dead_letters.store == Store::JetStream
+        || modules.iter().any(|module| reads(&module))
+    {
+        ask_nats(config, modules, &mut findings).await;
+    }
+    #[cfg(feature = "redis")]
+    if let Some(redis) = &config.redis {
+        ask_redis(redis, modules, &mut findings).await;
+    }
+    for endpoint in &config.centrifugo.endpoints {
+        findings.push(Finding::new(
+            endpoint.as_str(),
+            centrifugo(endpoint, &config.centrifugo).await,
+        ));
+    }
+    findings
+}
+
+async fn ask_nats(config: &Config, modules: &[Checked], findings: &mut Vec<Finding>) {
     match nats::connect_within(&config.nats, TIMEOUT).await {
         Ok(nats) => {
-            let account = match jetstream(&nats).await {
+            let account = match account(&nats).await {
                 Ok((words, account)) => {
                     findings.push(Finding::new("nats", Ok(words)));
                     if account.is_none() {
@@ -58,12 +90,16 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
                 }
             };
             if config.standby.is_some() {
-                let fit = source::can_stand_by(&nats).map(|()| "the server supports pinned consumers".to_owned());
+                let fit = jetstream::can_stand_by(&nats).map(|()| "the server supports pinned consumers".to_owned());
                 findings.push(Finding::new("standby", fit.map_err(Into::into)));
             }
             let mut readers: BTreeMap<&str, Vec<(&str, &ModuleConfig)>> = BTreeMap::new();
             for module in modules {
-                if let Some(config) = &module.config {
+                if let Some(config) = module
+                    .config
+                    .as_ref()
+                    .filter(|config| config.source == Source::JetStream)
+                {
                     readers.entry(&config.stream).or_default().push((&module.name, config));
                 }
             }
@@ -73,13 +109,37 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
         }
         Err(error) => findings.push(Finding::new("nats", Err(error.into()))),
     }
-    for endpoint in &config.centrifugo.endpoints {
-        findings.push(Finding::new(
-            endpoint.as_str(),
-            centrifugo(endpoint, &config.centrifugo).await,
-        ));
+}
+
+/// Checks the server, and what each module reads there.
+#[cfg(feature = "redis")]
+async fn ask_redis(config: &config::Redis, modules: &[Checked], findings: &mut Vec<Finding>) {
+    let server = redis::Server::new(config.clone());
+    let facts = match redis::Facts::of(&server).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            findings.push(Finding::new("redis", Err(error.into())));
+            return;
+        }
+    };
+    findings.push(Finding::new(
+        "redis",
+        match facts.refusal() {
+            Some(refusal) => Err(anyhow!(refusal)),
+            None => Ok(format!("{} at {}", facts.name, server.address())),
+        },
+    ));
+    let warnings = facts.warnings().into_iter();
+    findings.extend(warnings.map(|warning| Finding::new("redis", Err(anyhow!(warning)))));
+    for module in modules {
+        if let Some((config, Source::Redis(source))) = module.config.as_ref().map(|config| (config, &config.source)) {
+            let found = source::redis::look_at(&server, config, source).await;
+            findings.push(Finding::new(
+                format!("module {}", module.name),
+                found.map_err(Into::into),
+            ));
+        }
     }
-    findings
 }
 
 /// The server drops a request that the user may not send, so this is all that is seen.
@@ -87,7 +147,7 @@ const UNLIMITED: &str = "no reply to JetStream's `INFO` request, so the account'
                          be allowed to send it, and the relay works without it";
 
 /// Returns the account's limits as well, if the user may ask for them. Without JetStream, the server replies at once.
-async fn jetstream(nats: &Nats) -> anyhow::Result<(String, Option<Account>)> {
+async fn account(nats: &Nats) -> anyhow::Result<(String, Option<Account>)> {
     let version = nats.client.server_info().version;
     let account = match tokio::time::timeout(TIMEOUT, nats.jetstream.query_account()).await {
         Err(_) => None,
@@ -153,7 +213,7 @@ async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 
 /// Checks the same things as the relay when it starts to read.
 async fn fitness(stream: &Stream, module: &ModuleConfig, account: Option<&Account>) -> anyhow::Result<Fitness> {
-    let strange = source::holds_subjects(stream, &module.subjects).await;
+    let strange = jetstream::holds_subjects(stream, &module.subjects).await;
     let consumer = match stream.consumer_info(&module.consumer).await {
         Ok(info) => Some(info.config),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,

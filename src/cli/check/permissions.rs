@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use super::modules;
-use crate::config::{Config, ModuleConfig, Nats};
+use crate::config::{Config, ModuleConfig, Nats, Source, Store};
 use crate::dead_letter::SUBJECT_PREFIX;
 
 /// Whose permissions to print.
@@ -45,12 +45,53 @@ pub fn print(config: &Config, user: User) -> anyhow::Result<String> {
             bad.join("\n")
         );
     }
-    let mut block = match user {
-        User::Relay => relay(config, &modules),
-        User::People => people(config, &modules),
+    let of_jetstream: BTreeMap<String, ModuleConfig> = modules
+        .iter()
+        .filter(|(_, module)| module.source == Source::JetStream)
+        .map(|(name, module)| (name.clone(), module.clone()))
+        .collect();
+    let mut text = String::new();
+    if config.redis.is_none() || config.dead_letters.store == Store::JetStream || !of_jetstream.is_empty() {
+        let mut block = match user {
+            User::Relay => relay(config, &of_jetstream),
+            User::People => people(config, &of_jetstream),
+        };
+        block.add_local_subjects(&config.nats.api_prefix);
+        text = block.render(user, &config.nats.inbox_prefix);
+    }
+    if config.redis.is_some() {
+        text.push_str(&rules_of_redis(config, &modules, user));
+    }
+    Ok(text)
+}
+
+/// The commands of Redis that the relay uses.
+const RELAY_COMMANDS: &str = "+@connection +info +config|get +eval +evalsha +script|load +type +exists +get +set +del +pexpire +time \
+                              +hget +hdel +hset +hsetnx +hincrby +hmget +llen +lpop +rpop +blmove +xadd +xlen +xrange +xrevrange \
+                              +xtrim +xdel +xread +xreadgroup +xautoclaim +xack +xpending +xinfo +xgroup";
+
+/// Those of the other commands.
+const PEOPLE_COMMANDS: &str = "+@connection +info +config|get +type +exists +hget +llen +lrange +xlen +xrange +xrevrange +xdel \
+                               +eval +evalsha +script|load +xadd +xinfo +set";
+
+/// Returns a line for an ACL file, or for `ACL SETUSER`.
+fn rules_of_redis(config: &Config, modules: &BTreeMap<String, ModuleConfig>, user: User) -> String {
+    let (name, commands) = match user {
+        User::Relay => ("slipring", RELAY_COMMANDS),
+        User::People => ("people", PEOPLE_COMMANDS),
     };
-    block.add_local_subjects(&config.nats.api_prefix);
-    Ok(block.render(user, &config.nats.inbox_prefix))
+    let mut patterns: Vec<String> = modules.values().flat_map(ModuleConfig::redis_keys).collect();
+    if config.dead_letters.store == Store::Redis {
+        let stream = &config.dead_letters.stream;
+        patterns.extend([stream.clone(), format!("{{{stream}}}:*")]);
+    }
+    patterns.sort();
+    patterns.dedup();
+    let patterns: Vec<String> = patterns.iter().map(|pattern| format!("~{pattern}")).collect();
+    format!(
+        "# Redis: a line for the ACL file, or for `ACL SETUSER`\nuser {name} on >PASSWORD resetkeys {} {commands}\n",
+        patterns.join(" ")
+    )
 }
 
 /// What `slipring run` needs.

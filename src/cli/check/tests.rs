@@ -71,7 +71,7 @@ fn every_module_has_its_line() {
     good     good     stream ORDERS, sha256 (12 digits)
     lonely   waiting  /etc/slipring/modules/lonely.toml is missing
     refuses  bad      /etc/slipring/modules/refuses.wasm: the module failed in a test call: `init` refused its settings: a
-    second   bad      its consumer slipring-good of the stream ORDERS is also used by good; set another `consumer` in its .toml
+    second   bad      its consumer `slipring-good` of the stream `ORDERS` is also read by good; set another `consumer` in its .toml
     typo     bad      3 problems
         /etc/slipring/modules/typo.toml: `stream` is missing; it must be the name of a JetStream stream
         /etc/slipring/modules/typo.toml:1:1: there is no key `steam`; did you mean `stream`?

@@ -96,9 +96,7 @@ const HEAD: [&str; 8] = [
 
 pub(super) fn row(letter: &Letter) -> Vec<String> {
     let origin = letter.origin.as_ref();
-    let origin = origin.map_or("-".to_owned(), |origin| {
-        format!("{}:{}", origin.stream, origin.sequence)
-    });
+    let origin = origin.map_or("-".to_owned(), |origin| format!("{}:{}", origin.stream, origin.place));
     let channel = letter.channel.as_deref().unwrap_or("-");
     let reason = match missing(letter) {
         None => letter.reason.clone(),

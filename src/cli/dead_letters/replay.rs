@@ -9,17 +9,20 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use slipring_core::place::Place;
 
 use self::progress::Progress;
 use super::super::config_file::ConfigFile;
+use super::super::connection::connect;
 use super::super::failure::Failure;
 use super::super::report::{self, Source};
 use super::select::{Found, Selection};
 use super::{Session, count, show};
+use crate::config;
 use crate::dead_letter::{DeadLetters, Letter, Opened, Reader};
 use crate::message::{Message, Outcome, Rejection, Stage};
-use crate::pipeline::keyed;
 use crate::pipeline::replay::{News, Origins, Replay};
+use crate::pipeline::{Assignment, keyed};
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
 
@@ -76,7 +79,7 @@ type Chosen = BTreeMap<String, Vec<Waiting>>;
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
     stream: Arc<str>,
-    sequence: u64,
+    place: Place,
     numbers: Vec<u64>,
 }
 
@@ -99,10 +102,9 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
 
     // All modules are loaded before the first letter is published, because half a replay helps nobody.
     let assignments = modules::load(&session.config.modules, &chosen)?;
-    let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
-    let origins = Arc::new(session.runtime.block_on(Origins::look_up(&session.nats, streams))?);
+    let origins = Arc::new(session.runtime.block_on(origins(&session, &assignments, &streams))?);
     let dead_letters = &session.config.dead_letters;
-    let dead_letters = Arc::new(DeadLetters::new(session.nats.clone(), dead_letters.clone()));
+    let dead_letters = Arc::new(DeadLetters::new(session.home.clone(), dead_letters.clone()));
     let replaced = Arc::new(replaced);
     // The client of the GRPC API starts a task.
     let entered = session.runtime.enter();
@@ -128,6 +130,29 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
+/// Looks up the incarnations of what the modules read.
+async fn origins(session: &Session, modules: &[Assignment], streams: &BTreeSet<Arc<str>>) -> anyhow::Result<Origins> {
+    let mut origins = Origins::default();
+    let is_jetstream = |module: &&Assignment| module.config.source == config::Source::JetStream;
+    if modules.iter().any(|module| is_jetstream(&module)) {
+        let nats = match &session.connections.nats {
+            Some(nats) => nats.clone(),
+            None => connect(&session.config.nats).await?,
+        };
+        let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
+        origins.look_up(&nats, streams).await?;
+    }
+    #[cfg(feature = "redis")]
+    for module in modules {
+        if let (config::Source::Redis(source), Some(server)) = (&module.config.source, &session.connections.redis) {
+            let config = &module.config;
+            let incarnation = crate::source::redis::incarnation(server, config, source).await?;
+            origins.add_redis(&config.stream, incarnation);
+        }
+    }
+    Ok(origins)
+}
+
 fn choose(chosen: &mut Chosen, streams: &mut BTreeSet<Arc<str>>, letter: &Letter) {
     let origin = letter.origin.as_ref();
     let name = origin.map_or("", |origin| origin.stream.as_str());
@@ -137,7 +162,7 @@ fn choose(chosen: &mut Chosen, streams: &mut BTreeSet<Arc<str>>, letter: &Letter
     }
     let waiting = Waiting {
         stream,
-        sequence: origin.map_or(0, |origin| origin.sequence),
+        place: origin.map_or_else(Place::default, |origin| origin.place),
         numbers: letter.numbers().to_vec(),
     };
     match chosen.get_mut(&letter.module) {
@@ -270,12 +295,17 @@ mod tests {
         let (mut chosen, mut streams) = (Chosen::new(), BTreeSet::new());
         for sequence in [9, 3, 5] {
             let mut letter = letter();
-            letter.origin.as_mut().unwrap().sequence = sequence;
+            letter.origin.as_mut().unwrap().place = sequence.into();
             choose(&mut chosen, &mut streams, &letter);
         }
         let mut letters = chosen.remove("orders").unwrap();
         assert!(Arc::ptr_eq(&letters[0].stream, &letters[1].stream), "named once");
         letters.sort_unstable();
-        assert!(letters.iter().map(|letter| letter.sequence).eq([3, 5, 9]));
+        assert!(
+            letters
+                .iter()
+                .map(|letter| letter.place)
+                .eq([3, 5, 9].map(Place::Sequence))
+        );
     }
 }

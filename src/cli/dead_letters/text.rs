@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use slipring_core::place::Place;
 
 use super::super::printable::one_line;
 use crate::dead_letter::Letter;
@@ -29,6 +30,9 @@ pub struct Facts<'a> {
     pub stream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// The place of a message from Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
     pub module_sha256: &'a str,
@@ -54,7 +58,14 @@ impl<'a> Facts<'a> {
             reason: &letter.reason,
             subject: origin.map(|origin| origin.subject.as_str()),
             stream: origin.map(|origin| origin.stream.as_str()),
-            sequence: origin.map(|origin| origin.sequence),
+            sequence: origin.and_then(|origin| match origin.place {
+                Place::Sequence(sequence) => Some(sequence),
+                Place::Id(..) => None,
+            }),
+            id: origin.and_then(|origin| match origin.place {
+                Place::Sequence(_) => None,
+                id @ Place::Id(..) => Some(id.to_string()),
+            }),
             timestamp: origin
                 .and_then(|origin| time(origin.timestamp))
                 .map(|time| time.to_string()),
@@ -142,7 +153,7 @@ pub mod tests {
         letter.origin = Some(Origin {
             subject: "orders.7".to_owned(),
             stream: "ORDERS".to_owned(),
-            sequence: 42,
+            place: 42.into(),
             timestamp: 1_793_520_000_000_000_000,
         });
         letter.sha256 = "ab12".to_owned();

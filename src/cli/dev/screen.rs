@@ -124,7 +124,7 @@ pub fn live(message: &Message, made: &Expectation) -> String {
     format!(
         "{}:{}  {subject}\n{}",
         message.stream,
-        message.sequence,
+        message.place,
         indented(&made.lines())
     )
 }

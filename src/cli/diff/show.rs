@@ -45,6 +45,7 @@ pub fn text(tally: &Tally, palette: &Palette) -> String {
             let place = match example.source {
                 Source::Line(number) => format!("line {number}"),
                 Source::Sequence(number) | Source::DeadLetter(number) => format!("message {number}"),
+                Source::Id(id) => format!("message {id}"),
             };
             text.push_str(&format!("  {place}, {}\n", printable(&example.subject)));
             text.push_str(&difference::render(

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::Stored;
 use crate::message::Message;
 use crate::nats::wire::{Answer, Fetch, Frame, PullRequest, Wire, status};
-use crate::source::DeliveryReader;
+use crate::source::jetstream::DeliveryReader;
 
 /// Messages per request. They may be large.
 const BATCH: usize = 128;
@@ -199,7 +199,7 @@ impl Feed {
         if number != expected {
             bail!("the consumer's deliveries have a gap: expected number {expected}, got {number}");
         }
-        self.next = delivery.message.sequence + 1;
+        self.next = delivery.message.sequence() + 1;
         if self.skip > 0 {
             self.skip -= 1;
         } else if sender.send(delivery.message).await.is_err() {

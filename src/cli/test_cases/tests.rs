@@ -127,7 +127,7 @@ fn what_differs_is_shown_line_by_line() {
         +     }
         +   ]
         + }
-    FAILED   d: DIR/cases/d.json:2:5: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries`
+    FAILED   d: DIR/cases/d.json:2:5: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `id`, `timestamp`, `stream`, `deliveries`
     FAILED   e: - expected, + actual
           {
         -   "outcome": "reject"
@@ -142,7 +142,7 @@ fn what_differs_is_shown_line_by_line() {
     {"case":"a","result":"passed"}
     {"case":"b","result":"failed","made":{"outcome":"publish","publications":[{"channels":["a"],"data":1}]},"expected":{"outcome":"publish","publications":[{"channels":["a"],"data":{"id":7},"version":3}]}}
     {"case":"c","result":"failed","made":{"outcome":"publish","publications":[{"channels":["a"],"data":1}]}}
-    {"case":"d","result":"broken","error":"DIR/cases/d.json:2:5: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `timestamp`, `stream`, `deliveries`"}
+    {"case":"d","result":"broken","error":"DIR/cases/d.json:2:5: `message.dat`: unknown field `dat`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `id`, `timestamp`, `stream`, `deliveries`"}
     {"case":"e","result":"failed","made":{"outcome":"drop"},"expected":{"outcome":"reject"}}
     ---
     testing DIR/orders.wasm, sha256 …

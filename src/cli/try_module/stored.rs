@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use slipring_core::read::Incarnation;
 use tokio::runtime::Runtime;
 
 use super::super::failure::Failure;
 use super::requests::requests;
 use super::{Args, Summary};
-use crate::cli::connection::connect;
-use crate::cli::report::{self, Source, on_one_line};
+use crate::cli::held::Held;
+use crate::cli::report::{self, on_one_line};
 use crate::cli::selection::Selection;
-use crate::cli::stored::Stored;
 use crate::cli::timing::{median, microseconds, timed};
 use crate::config::{Config, ModuleConfig, covers};
 use crate::message::{Message, Outcome};
@@ -42,8 +42,8 @@ struct Trial<'a> {
     config: &'a ModuleConfig,
     relay: &'a Config,
     instance: Instance,
-    /// When the stream was created.
-    created: i128,
+    /// That of the stream.
+    incarnation: Incarnation,
     summary: Summary,
     times: Vec<Duration>,
     memory: usize,
@@ -51,7 +51,7 @@ struct Trial<'a> {
 
 pub fn execute(
     args: &Args,
-    Selection { stream, subjects }: Selection<'_>,
+    selection: Selection<'_>,
     module: &Arc<Module>,
     config: &ModuleConfig,
     output: &mut dyn Write,
@@ -59,23 +59,21 @@ pub fn execute(
 ) -> Result<(), Failure> {
     let relay = args.config.load()?;
     let runtime = Runtime::new().context("starting the tokio runtime failed")?;
-    let stored = runtime.block_on(async {
-        let nats = connect(&relay.nats).await?;
-        Stored::open(&nats, stream).await
-    })?;
+    let stored = runtime.block_on(async { Held::open(&relay, selection, Some(config)).await })?;
+    let subjects = selection.subjects;
     let mut trial = Trial {
         config,
         relay: &relay,
         instance: module.instance(),
-        created: stored.created(),
+        incarnation: stored.incarnation(),
         summary: Summary::default(),
         times: Vec::new(),
         memory: 0,
     };
     let mut output = BufWriter::new(output);
     // Calls block, so they are made here and not in a task.
-    if let Some(sequence) = args.seq {
-        let message = runtime.block_on(stored.message(sequence))?;
+    if let Some(place) = args.seq {
+        let message = runtime.block_on(stored.message(place))?;
         trial.run(&message, MEASURED_CALLS, &mut output)?;
         tell_of_subjects(subjects, &message, notes)?;
     }
@@ -108,7 +106,7 @@ impl Trial<'_> {
         }
         let stamp = Stamp {
             module: self.instance.module().name(),
-            created: Some(self.created),
+            incarnation: Some(self.incarnation),
             idempotency: self.relay.publish.idempotency,
             version: self.config.version,
         };
@@ -126,7 +124,7 @@ impl Trial<'_> {
         self.summary.count(&outcome);
         self.times.append(&mut times);
         self.memory = self.memory.max(memory);
-        report::write_with(output, Source::Sequence(message.sequence), message, &outcome, &details)
+        report::write_with(output, message.place.into(), message, &outcome, &details)
     }
 
     fn tell(self, notes: &mut dyn Write) -> io::Result<()> {

@@ -53,6 +53,7 @@ fn every_key_of_a_module_is_read() {
         nested.deep = { yes = true }
     "#;
     let expected = ModuleConfig {
+        source: Source::JetStream,
         stream: "ORDERS".to_owned(),
         subjects: vec!["orders.*".to_owned(), "refunds.>".to_owned()],
         deliver: Deliver::Sequence(42),
@@ -174,4 +175,65 @@ fn what_a_pipeline_reads_and_how_it_runs_is_settled_when_it_starts() {
     assert!(!reads(|config| config.window_bytes = 7));
     assert!(!reads(|config| config.window_age = Duration::from_secs(7)));
     assert!(!reads(|config| config.workers = 7));
+}
+
+#[test]
+fn a_table_says_what_is_read() {
+    let of = |text: &str| module(&format!("[source]\n{text}")).unwrap();
+    let jetstream =
+        of("kind = 'jetstream'\nstream = 'ORDERS'\nsubjects = ['orders.>']\nconsumer = 'shop'\ndeliver = 'all'");
+    let same = module("stream = 'ORDERS'\nsubjects = ['orders.>']\nconsumer = 'shop'\ndeliver = 'all'").unwrap();
+    assert_eq!(jetstream, same);
+
+    let list = of("kind = 'redis-list'\nkey = 'centrifugo.publish'");
+    let expected = ModuleConfig {
+        source: Source::Redis(RedisSource::List {
+            take: End::Left,
+            keep: 1_000,
+        }),
+        deliver: Deliver::All,
+        ..ModuleConfig::new("orders", "centrifugo.publish")
+    };
+    assert_eq!(list, expected);
+    let list = of("kind = 'redis-list'\nkey = 'a'\ntake = 'right'\nkeep = 0");
+    assert_eq!(
+        list.source,
+        Source::Redis(RedisSource::List {
+            take: End::Right,
+            keep: 0,
+        })
+    );
+
+    let stream = of("kind = 'redis-stream'\nkey = 'events'\ngroup = 'shop'\nfield = 'data'\ndeliver = 'all'");
+    let expected = ModuleConfig {
+        source: Source::Redis(RedisSource::Stream {
+            field: "data".to_owned(),
+        }),
+        deliver: Deliver::All,
+        consumer: "shop".to_owned(),
+        ..ModuleConfig::new("orders", "events")
+    };
+    assert_eq!(stream, expected);
+    let since = of("kind = 'redis-stream'\nkey = 'events'\ndeliver = { since = '2026-11-01T00:00:00Z' }");
+    assert_eq!(since.deliver, Deliver::Since("2026-11-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(since.consumer, "slipring-orders");
+}
+
+#[test]
+fn what_is_wrong_about_a_source_is_said() {
+    let problems = [
+        "[source]\nkey = 'a'",
+        "[source]\nkind = 'kafka'",
+        "[source]\nkind = 'redis-list'",
+        "[source]\nkind = 'redis-list'\nkey = ''",
+        "[source]\nkind = 'redis-list'\nkey = 'a'\ngroup = 'b'",
+        "[source]\nkind = 'redis-list'\nkey = 'a'\nkeeep = 5",
+        "[source]\nkind = 'redis-list'\nkey = 'a'\ntake = 'top'",
+        "[source]\nkind = 'redis-stream'\nkey = 'a'\ndeliver = { sequence = 5 }",
+        "[source]\nkind = 'redis-stream'\nkey = 'a'\nstream = 'b'",
+        "stream = 'b'\n[source]\nkind = 'redis-list'\nkey = 'a'",
+        "[source]\nkind = 'jetstream'\nkey = 'a'",
+    ];
+    let told: Vec<String> = problems.iter().map(|text| module_problems(text)).collect();
+    assert_snapshot!(told.join("\n"));
 }

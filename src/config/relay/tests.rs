@@ -148,6 +148,7 @@ fn every_key_is_read() {
     assert_eq!(
         config.dead_letters,
         DeadLetters {
+            store: Store::JetStream,
             stream: "DEAD".to_owned(),
             replicas: 3,
             max_age: Some(Duration::from_secs(720 * 3_600)),
@@ -207,7 +208,7 @@ grace = 10
 #[test]
 fn a_key_that_resembles_none_is_told_which_there_are() {
     let text = "
-redis = 1
+kafka = 1
 [centrifugo]
 url = 1
 [nats]
@@ -216,7 +217,7 @@ tls = { verify = false }
 period = 1
 ";
     assert_snapshot!(problems(text), @r"
-    slipring.toml:2:1: there is no key `redis`; this file can have only `memory_limit`, `nats`, `centrifugo`, `modules`, `publish`, `admin`, `dead_letters`, `standby`, `shutdown`
+    slipring.toml:2:1: there is no key `kafka`; this file can have only `memory_limit`, `nats`, `redis`, `centrifugo`, `modules`, `publish`, `admin`, `dead_letters`, `standby`, `shutdown`
     slipring.toml:4:1: there is no key `centrifugo.url`; `centrifugo` can have only `endpoints`, `api_key_file`, `timeout`, `tls`
     slipring.toml:6:9: there is no key `nats.tls.verify`; `nats.tls` can have only `first`, `ca_file`, `cert_file`, `key_file`
     slipring.toml:8:1: there is no key `shutdown.period`; `shutdown` can have only `grace`
@@ -515,4 +516,51 @@ fn the_memory_limit_is_a_size_in_the_file_or_in_a_variable() {
         with_env("", &[("SLIPRING_MEMORY_LIMIT", "half")]).unwrap_err(),
         @r#"SLIPRING_MEMORY_LIMIT: `memory_limit` is "half"; it must be a size from "16MiB" to "1024GiB""#
     );
+}
+
+#[test]
+fn redis_is_configured_only_if_it_is_named() {
+    let parse = |text: &str, env: &[(&str, &str)]| {
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        parse_config(Path::new("slipring.toml"), text, env).unwrap()
+    };
+    let none = parse("", &[]);
+    assert_eq!((none.redis, none.dead_letters.store), (None, Store::JetStream));
+    let alone = parse("[redis]", &[]);
+    assert_eq!(alone.redis.unwrap().url.as_str(), "redis://127.0.0.1:6379");
+    assert_eq!(alone.dead_letters.store, Store::Redis);
+    let both = parse("[redis]\n[nats]", &[]);
+    assert_eq!(both.dead_letters.store, Store::JetStream);
+    let chosen = parse("[redis]\n[nats]\n[dead_letters]\nstore = 'redis'", &[]);
+    assert_eq!(chosen.dead_letters.store, Store::Redis);
+    let from_environment = parse("", &[("SLIPRING_REDIS__URL", "rediss://a.example:1/3")]);
+    assert_eq!(from_environment.redis.unwrap().url.as_str(), "rediss://a.example:1/3");
+    let sentinel = parse("[redis]\nsentinels = ['redis://a', 'redis://b']\nmaster = 'main'", &[]);
+    assert_eq!(sentinel.redis.unwrap().sentinel.unwrap().urls.len(), 2);
+}
+
+#[test]
+fn what_is_wrong_about_redis_is_said() {
+    let problems = [
+        "redis.url = 'http://a'",
+        "redis.url = 'redis://user:secret@a'",
+        "redis.url = 'redis://a/orders'",
+        "redis.sentinels = ['redis://a']",
+        "redis.sentinels = []\nredis.master = 'main'",
+        "redis.master = 'main'",
+        "redis.password = 'secret'",
+        "dead_letters.store = 'redis'",
+        "dead_letters.store = 'redis'\ndead_letters.max_bytes = '1GiB'\n[redis]",
+    ];
+    let told: Vec<String> = problems
+        .iter()
+        .map(|text| {
+            parse_config(Path::new("slipring.toml"), text, [("", ""); 0])
+                .unwrap_err()
+                .to_string()
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
 }

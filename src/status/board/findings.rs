@@ -33,10 +33,10 @@ impl Inner {
         if self.shutting_down {
             find(Kind::ShuttingDown, "shutting down".to_owned());
         }
-        if !self.nats.connected {
+        if let Some(nats) = self.nats.as_ref().filter(|nats| !nats.connected) {
             find(
                 Kind::Nats,
-                match &self.nats.trouble {
+                match &nats.trouble {
                     Some(trouble) => format!("NATS is not connected: {trouble}"),
                     None => "NATS is not connected".to_owned(),
                 },
@@ -76,12 +76,12 @@ impl ModuleBoard {
                 },
             );
         }
-        if let Some((sequence, why)) = facts.unstored.first_key_value() {
+        if let Some((place, why)) = facts.unstored.first_key_value() {
             let letters = facts.unstored.len();
             find(
                 Kind::DeadLetters,
                 format!(
-                    "cannot store dead letters ({letters} waiting, the first for message {sequence}), so these messages \
+                    "cannot store dead letters ({letters} waiting, the first for message {place}), so these messages \
                      stay unacknowledged: {why}"
                 ),
             );
@@ -92,13 +92,14 @@ impl ModuleBoard {
         let (Some(stream), Some(consumer)) = (stream, consumer) else {
             return findings;
         };
+        let server = facts.server;
         // A missing permission is the better reason.
         if let Some((since, why)) = progress.silent(now).filter(|_| facts.denied.is_empty()) {
             find(
                 Kind::NoAnswer,
                 format!(
-                    "has an unknown lag: NATS has not reported the state of the consumer `{consumer}` for {} s ({why}). \
-                     Check NATS and the network to it",
+                    "has an unknown lag: {server} has not reported the state of the consumer `{consumer}` for {} s ({why}). \
+                     Check {server} and the network to it",
                     since.as_secs()
                 ),
             );

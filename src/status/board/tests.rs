@@ -37,7 +37,7 @@ fn the_contract() {
     board.started = "2026-01-01T00:00:00Z".to_owned();
     let orders = board.module("orders");
     orders.set_state(State::Running, None);
-    orders.set_source("ORDERS", "slipring-orders");
+    orders.set_source("ORDERS", "slipring-orders", "NATS");
     orders.loaded("abc");
     orders.facts().since = "2026-01-01T00:00:01Z".to_owned();
     let metrics = orders.metrics();
@@ -54,7 +54,7 @@ fn the_contract() {
     });
     metrics.window(3, 300);
     let consumer = Consumer {
-        ack_floor: 7,
+        ack_floor: 7.into(),
         ..Consumer::default()
     };
     orders.inspected(Instant::now(), consumer);
@@ -83,7 +83,7 @@ fn waiting_for_a_file_is_not_waiting_for_a_stream() {
     let board = board();
     let orders = board.module("orders");
     orders.loaded("abc");
-    orders.set_source("ORDERS", "slipring-orders");
+    orders.set_source("ORDERS", "slipring-orders", "NATS");
     orders.set_state(State::Waiting, Some("the stream ORDERS does not exist".to_owned()));
     assert_eq!(
         obstacles(&board),
@@ -102,6 +102,8 @@ fn waiting_for_a_file_is_not_waiting_for_a_stream() {
 #[test]
 fn the_process_has_obstacles_of_its_own() {
     let board = StatusBoard::new(Metrics::new());
+    assert_eq!(obstacles(&board), ["the modules directory has not been read yet"]);
+    board.nats_disconnected(None);
     assert_eq!(
         obstacles(&board),
         ["NATS is not connected", "the modules directory has not been read yet"]
@@ -112,11 +114,11 @@ fn the_process_has_obstacles_of_its_own() {
     board.nats_disconnected(None);
     assert_eq!(
         board.status().nats,
-        NatsStatus {
+        Some(NatsStatus {
             connected: false,
             server: Some("2.15.2".to_owned()),
             trouble: None,
-        }
+        })
     );
     board.shutting_down();
     assert_eq!(obstacles(&board), ["shutting down", "NATS is not connected"]);
@@ -188,7 +190,7 @@ fn one_failed_module_among_others_is_a_warning() {
 fn running() -> (StatusBoard, ModuleBoard) {
     let board = board();
     let orders = board.module("orders");
-    orders.set_source("ORDERS", "slipring-orders");
+    orders.set_source("ORDERS", "slipring-orders", "NATS");
     orders.set_state(State::Running, None);
     (board, orders)
 }
@@ -279,15 +281,15 @@ fn a_module_without_its_files_does_not_run() {
 #[test]
 fn a_dead_letter_is_missed_until_it_is_stored_or_given_up() {
     let (board, orders) = running();
-    orders.letter_not_stored(7, "no space".to_owned());
-    orders.letter_not_stored(7, "no space".to_owned());
-    orders.letter_not_stored(9, "no space".to_owned());
+    orders.letter_not_stored(7.into(), "no space".to_owned());
+    orders.letter_not_stored(7.into(), "no space".to_owned());
+    orders.letter_not_stored(9.into(), "no space".to_owned());
     let found = obstacles(&board);
     assert!(
         found[0].contains("(2 waiting, the first for message 7)") && found[0].ends_with("no space"),
         "{found:?}"
     );
-    orders.letter_stored(7);
+    orders.letter_stored(7.into());
     assert_eq!(kinds(&board), [Kind::DeadLetters]);
     orders.no_run();
     assert_eq!(kinds(&board), []);

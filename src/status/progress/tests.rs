@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use slipring_core::place::Place;
+
 use super::{Consumer, Progress};
 
 /// A clock, and what the server says every five seconds.
@@ -82,13 +84,13 @@ fn messages_that_wait_while_nothing_moves_are_a_stall() {
     assert_eq!(hour.still(), Some(120));
     let delivered = hour.seconds + 5;
     hour.says(10, |_| Consumer {
-        delivered,
+        delivered: delivered.into(),
         ..consumer(99, 1)
     });
     assert_eq!(hour.still(), Some(5), "it has moved, and not again");
     hour.says(60, |seconds| Consumer {
-        delivered,
-        ack_floor: seconds,
+        delivered: delivered.into(),
+        ack_floor: seconds.into(),
         ..consumer(99, 1)
     });
     assert_eq!(hour.still(), Some(0), "the floor moves all the time");
@@ -112,18 +114,19 @@ fn a_paused_consumer_does_not_stall() {
 fn the_floor_has_to_follow_what_was_acked() {
     let floor = |ack_floor| {
         move |_| Consumer {
-            ack_floor,
+            ack_floor: Place::Sequence(ack_floor),
             ..consumer(0, 5)
         }
     };
     let mut hour = Hour::begin();
-    hour.progress.worked(hour.now(), Some(10), None, None);
+    hour.progress.worked(hour.now(), Some(Place::Sequence(10)), None, None);
     hour.says(70, floor(5));
     assert!(!hour.acks_ignored());
     hour.says(5, floor(5));
     assert!(hour.acks_ignored());
     // It is about what was acked when it was noticed first, not about the newest ack.
-    hour.progress.worked(hour.now(), Some(1_000), None, None);
+    hour.progress
+        .worked(hour.now(), Some(Place::Sequence(1_000)), None, None);
     hour.says(5, floor(9));
     assert!(hour.acks_ignored());
     hour.says(5, floor(10));
@@ -131,12 +134,13 @@ fn the_floor_has_to_follow_what_was_acked() {
 
     let mut busy = Hour::begin();
     for sequence in 1..200 {
-        busy.progress.worked(busy.now(), Some(sequence * 10), None, None);
+        busy.progress
+            .worked(busy.now(), Some(Place::Sequence(sequence * 10)), None, None);
         busy.says(5, floor(sequence * 10 - 7));
         assert!(!busy.acks_ignored(), "it follows, a little later");
     }
     // The stream was deleted and created again.
-    busy.progress.worked(busy.now(), Some(3), None, None);
+    busy.progress.worked(busy.now(), Some(Place::Sequence(3)), None, None);
     busy.says(120, floor(3));
     assert!(!busy.acks_ignored());
 }
@@ -181,8 +185,8 @@ fn a_redelivery_is_no_progress() {
     let mut hour = Hour::begin();
     let delivered = |delivered: u64| {
         move |_| Consumer {
-            delivered,
-            ack_floor: 7,
+            delivered: delivered.into(),
+            ack_floor: 7.into(),
             ..consumer(10, 80)
         }
     };
@@ -198,7 +202,7 @@ fn a_redelivery_is_no_progress() {
     // The consumer was deleted, and its successor begins at the front.
     hour.says(60, delivered(88));
     hour.says(5, |_| Consumer {
-        delivered: 1,
+        delivered: 1.into(),
         ..consumer(90, 1)
     });
     assert_eq!(hour.still(), Some(0));
@@ -207,7 +211,7 @@ fn a_redelivery_is_no_progress() {
 #[test]
 fn a_stall_begins_when_the_pipeline_can_move() {
     let mut hour = Hour::begin();
-    hour.progress.worked(hour.now(), Some(10), None, None);
+    hour.progress.worked(hour.now(), Some(Place::Sequence(10)), None, None);
     hour.says(600, |_| consumer(100, 1));
     assert!(hour.still() == Some(595) && hour.acks_ignored());
     // It was halted, and Centrifugo is back.

@@ -244,9 +244,9 @@ fn there_is_no_world_outside() {
 
 #[test]
 fn random_numbers_are_the_message_s() {
-    let random = |instance: &mut Instance, sequence| {
+    let random = |instance: &mut Instance, sequence: u64| {
         let message = Message {
-            sequence,
+            place: sequence.into(),
             ..wish("report", "")
         };
         let report = published(instance.call(&message)).remove(0);

@@ -198,7 +198,7 @@ async fn try_says_what_is_not_there() -> Result<()> {
             2,
             "--seq <SEQUENCE>|--last <COUNT>",
         ),
-        (&["--seq", "0", "next.wasm"], 2, "0 is not in 1.."),
+        (&["--seq", "0", "next.wasm"], 2, "it must be a sequence from 1 on"),
         (&["--seq", "1", "--last", "1", "next.wasm"], 2, "cannot be used with"),
         (&["--seq", "1", "next.wasm", "samples.jsonl"], 2, "cannot be used with"),
     ] {

@@ -1,7 +1,7 @@
 //! What the relay's integration tests and the demo use. It is not part of the relay and shares no code with it, so that
 //! a mistake in the relay cannot hide itself here.
 //!
-//! - [`servers`]: nats-server and Centrifugo, run as users run them, on ports of their own.
+//! - [`servers`]: nats-server, Centrifugo and Redis, run as users run them, on ports of their own.
 //! - [`subscriber`]: a client of Centrifugo, over WebSocket.
 //! - [`clients`]: clients of Centrifugo that others wrote.
 //! - [`fake_centrifugo`]: answers that the real Centrifugo does not give on demand.

@@ -3,6 +3,8 @@
 
 mod centrifugo;
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -12,6 +14,9 @@ use anyhow::{Context, Result, ensure};
 
 pub use centrifugo::Centrifugo;
 pub use nats::{NatsServer, NatsVersion};
+// Without `self::`, this could also be the crate.
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 
 /// How long a server may take to start or end, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,8 +69,8 @@ pub fn free_port() -> u16 {
 
 /// Returns true if a server gave up because its port was taken.
 fn port_was_taken(error: &anyhow::Error) -> bool {
-    let error = format!("{error:#}");
-    // The second text is all that Centrifugo says about its GRPC port.
+    // Redis begins the first text with a capital letter. The second one is all that Centrifugo says about its GRPC port.
+    let error = format!("{error:#}").to_lowercase();
     ["address already in use", "cannot listen to address"]
         .iter()
         .any(|text| error.contains(text))

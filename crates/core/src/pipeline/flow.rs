@@ -16,9 +16,10 @@ use super::weight;
 use crate::load::Load;
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::now::Now;
+use crate::place::Place;
 use crate::publish::{Answer, Concluded, Request, RequestId, RequestLimits, Scheduler};
-use crate::read::{ACK_WAIT, Again, Delivery, Position, Room, StreamIdentity};
-use crate::stamp::Stamp;
+use crate::read::{ACK_WAIT, Again, Delivery, Incarnation, Position, Room};
+use crate::stamp::{Stamp, VersionSource};
 use crate::window::{Arrival, Conclusion, Ticket, Window};
 
 /// A message that takes longer than this is reported as in progress, well before JetStream would redeliver it.
@@ -34,7 +35,7 @@ pub struct Flow<R> {
     module: Arc<str>,
     settings: Settings,
     /// The stream of the messages in the window.
-    stream: Option<StreamIdentity>,
+    stream: Option<Incarnation>,
     window: Window<R>,
     scheduler: Scheduler,
     rejects: Rejects,
@@ -45,14 +46,14 @@ pub struct Flow<R> {
     pending: u64,
     /// The scheduler's count of retries when it was last read.
     retried: u64,
-    /// Set after a halt. Messages that are not transformed yet stay in JetStream.
+    /// Set after a halt. Messages that are not transformed yet stay in the source.
     halting: bool,
     /// The message that halted the pipeline before, while the cause may persist. See [`Flow::try_through`].
-    trying: Option<u64>,
+    trying: Option<Place>,
     /// Outcomes that wait while a message is being tried.
     later: VecDeque<Transformed>,
     /// The message that halts the pipeline now, if the cause may disappear by itself.
-    again: Option<u64>,
+    again: Option<Place>,
     /// Set once another relay may be reading.
     yielded: bool,
     /// Set while a flow that conflates publishes nothing yet.
@@ -148,22 +149,22 @@ impl<R: Clone> Flow<R> {
         &self.window
     }
 
-    /// Resumes after a halt at the message with this sequence, when the cause may have disappeared. Until that message
+    /// Resumes after a halt at the message at this place, when the cause may have disappeared. Until that message
     /// or a later one is published, messages are read one at a time, and the first refusal halts the pipeline
     /// again. So a known problem creates no dead letters, and no message overtakes the one that halted the pipeline.
     ///
     /// A flow that conflates reads all messages nevertheless, because it must not show what an earlier flow left out.
-    pub fn try_through(&mut self, sequence: u64) {
-        self.trying = Some(sequence);
+    pub fn try_through(&mut self, place: Place) {
+        self.trying = Some(place);
     }
 
-    /// Returns the sequence that is still to be tried, if any.
-    pub fn trying(&self) -> Option<u64> {
+    /// Returns the place that is still to be tried, if any.
+    pub fn trying(&self) -> Option<Place> {
         self.trying
     }
 
     /// Returns where to try again, if the cause of the halt may disappear by itself.
-    pub fn again(&self) -> Option<u64> {
+    pub fn again(&self) -> Option<Place> {
         self.again
     }
 
@@ -220,7 +221,7 @@ impl<R: Clone> Flow<R> {
     }
 
     /// Starts an epoch. Returns false if the epoch cannot be used.
-    pub fn begin(&mut self, stream: StreamIdentity, again: Again) -> bool {
+    pub fn begin(&mut self, stream: Incarnation, again: Again) -> bool {
         if self.stream.is_some_and(|known| known != stream) {
             self.renew("the stream was recreated, so its sequences now belong to other messages");
             return false;
@@ -263,7 +264,7 @@ impl<R: Clone> Flow<R> {
             match self.window.arrive(&message, receipt, now.instant) {
                 Arrival::New(ticket) => {
                     if let Some(catch_up) = &mut self.catch_up {
-                        catch_up.came(message.sequence, now.instant);
+                        catch_up.came(message.place, now.instant);
                     }
                     self.counters.received += 1;
                     if is_too_old(&self.settings, now, &message) {
@@ -276,7 +277,7 @@ impl<R: Clone> Flow<R> {
                 Arrival::Pending => {}
                 Arrival::Settled(receipt) => self.ack(receipt),
                 Arrival::Misplaced => {
-                    self.renew("JetStream delivered a message late, after messages that follow it in the stream");
+                    self.renew("a message was delivered late, after messages that follow it in the stream");
                     // The messages before this one have a place in the window and must leave it.
                     break;
                 }
@@ -304,10 +305,10 @@ impl<R: Clone> Flow<R> {
 
     /// Returns true if publications go out one at a time and an earlier message is not settled.
     fn has_to_wait(&self, ticket: Ticket) -> bool {
-        let sequence = |message: &Arc<Message>| message.sequence;
+        let place = |message: &Arc<Message>| message.place;
         self.trying.is_some()
             && !self.settings.conflate
-            && self.window.message(ticket).map(sequence) != self.window.oldest_unsettled().map(sequence)
+            && self.window.message(ticket).map(place) != self.window.oldest_unsettled().map(place)
     }
 
     /// Continues with the outcomes that had to wait.
@@ -336,6 +337,11 @@ impl<R: Clone> Flow<R> {
                 self.settle(now, ticket);
             }
             Outcome::Reject(rejection) => self.reject(now, ticket, message, rejection, by),
+            Outcome::Publish(_)
+                if self.settings.version == VersionSource::Sequence && !message.place.is_a_version() =>
+            {
+                self.reject(now, ticket, message.clone(), no_version(&message), by);
+            }
             Outcome::Publish(publications) => {
                 self.rejects.success(Stage::Transform);
                 let stamped = self.stamp().all(&message, publications);
@@ -384,7 +390,7 @@ impl<R: Clone> Flow<R> {
     fn stamp(&self) -> Stamp<'_> {
         Stamp {
             module: &self.module,
-            created: Some(self.stream.map_or(0, |stream| stream.created)),
+            incarnation: Some(self.stream.unwrap_or_default()),
             idempotency: self.settings.idempotency,
             version: self.settings.version,
         }
@@ -464,10 +470,8 @@ impl<R: Clone> Flow<R> {
                 None => {}
                 Some(Conclusion::Confirmed) => {
                     self.rejects.success(Stage::Publish);
-                    let sequence = self.window.message(ticket).map(|message| message.sequence);
-                    self.trying = self
-                        .trying
-                        .filter(|through| sequence.is_none_or(|sequence| sequence < *through));
+                    let place = self.window.message(ticket).map(|message| message.place);
+                    self.trying = self.trying.filter(|through| place.is_none_or(|place| place < *through));
                     self.settle(now, ticket);
                 }
                 Some(Conclusion::Rejected(message, rejection, by)) => self.reject(now, ticket, message, rejection, by),
@@ -486,7 +490,7 @@ impl<R: Clone> Flow<R> {
         let stage = rejection.stage;
         let lasts = !rejection.may_pass();
         if let Some(through) = self.trying.filter(|_| !lasts) {
-            self.again = Some(through.max(message.sequence));
+            self.again = Some(through.max(message.place));
             self.halt(stage, rejection.reason, by);
             return;
         }
@@ -501,13 +505,13 @@ impl<R: Clone> Flow<R> {
         let (in_a_row, notice) = self.rejects.rejected(now.instant, &message, &rejection);
         self.effects.extend(notice.map(Effect::Say));
         let max = self.settings.max_consecutive_rejects;
-        self.again = (!lasts).then_some(message.sequence);
+        self.again = (!lasts).then_some(message.place);
         if in_a_row > max {
             self.halt(
                 stage,
                 format!(
                     "more than {max} messages in a row (`max_consecutive_rejects`) were rejected, the last one (sequence {}) because: {}",
-                    message.sequence, rejection.reason
+                    message.place, rejection.reason
                 ),
                 by,
             );
@@ -519,7 +523,7 @@ impl<R: Clone> Flow<R> {
                 stage,
                 format!(
                     "the message with sequence {} was rejected, and `on_reject` is `halt`: {}",
-                    message.sequence, rejection.reason
+                    message.place, rejection.reason
                 ),
                 by,
             ),
@@ -619,4 +623,18 @@ impl<R: Clone> Flow<R> {
 /// Returns true if the message is older than the configured limit.
 fn is_too_old(settings: &Settings, now: Now, message: &Message) -> bool {
     settings.max_age.is_some_and(|max_age| now.age_of(message) > max_age)
+}
+
+/// Says why the message cannot have its place as its version.
+fn no_version(message: &Message) -> Rejection {
+    Rejection {
+        stage: Stage::Transform,
+        code: "version".into(),
+        channel: None,
+        reason: format!(
+            "`version` is `sequence`, and the message's ID {} does not fit into a version, which is below 2^53; let the \
+             module set the version",
+            message.place
+        ),
+    }
 }

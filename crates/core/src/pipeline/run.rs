@@ -15,8 +15,9 @@ use super::flow::{Budget, Flow, Transformed};
 use crate::load::{Load, LoadId};
 use crate::message::{Message, Rejection, Results};
 use crate::now::Now;
+use crate::place::Place;
 use crate::publish::{Answer, Request, RequestId};
-use crate::read::{Again, Delivery, Lease, Position, Room, StreamIdentity};
+use crate::read::{Again, Delivery, Incarnation, Lease, Position, Room};
 use crate::window::{Ticket, Window};
 
 #[cfg(test)]
@@ -106,8 +107,8 @@ pub struct Halted {
     pub reason: String,
     /// Any other load resumes the pipeline.
     pub by: LoadId,
-    /// The sequence of the message, if the cause may disappear by itself.
-    pub again: Option<u64>,
+    /// The place of the message, if the cause may disappear by itself.
+    pub again: Option<Place>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,11 +144,11 @@ enum Kind {
 }
 
 impl<R: Clone> Run<R> {
-    /// `trying` is the sequence where the pipeline was halted, if this run has to find out whether the cause is over.
+    /// `trying` is the place where the pipeline was halted, if this run has to find out whether the cause is over.
     /// With `standby` the run publishes nothing without a lease.
-    pub fn begin(now: Instant, mut flow: Flow<R>, limits: Limits, trying: Option<u64>, standby: bool) -> Self {
-        if let Some(sequence) = trying {
-            flow.try_through(sequence);
+    pub fn begin(now: Instant, mut flow: Flow<R>, limits: Limits, trying: Option<Place>, standby: bool) -> Self {
+        if let Some(place) = trying {
+            flow.try_through(place);
         }
         Self {
             flow,
@@ -182,7 +183,7 @@ impl<R: Clone> Run<R> {
     }
 
     /// An epoch has started. Returns false if it cannot be used.
-    pub fn began(&mut self, now: Instant, stream: StreamIdentity, again: Again) -> bool {
+    pub fn began(&mut self, now: Instant, stream: Incarnation, again: Again) -> bool {
         if !matches!(self.reading, Reading::Opening { .. }) {
             return false;
         }
@@ -421,7 +422,7 @@ impl<R: Clone> Run<R> {
     }
 
     /// Returns where the pipeline was halted, while the cause may persist.
-    pub fn trying(&self) -> Option<u64> {
+    pub fn trying(&self) -> Option<Place> {
         self.flow.trying()
     }
 

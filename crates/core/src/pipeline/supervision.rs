@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::patience::Patience;
 use super::run::{Ended, Halted};
 use crate::load::LoadId;
-use crate::read::{Missed, Newest, StreamIdentity};
+use crate::place::Place;
+use crate::read::{Incarnation, Missed, Newest};
 
 /// The cause of a fresh start may recur at once, so the next run waits.
 const RENEW_DELAY: Duration = Duration::from_secs(1);
@@ -14,12 +15,12 @@ const RENEW_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Supervision {
     patience: Patience,
-    trying: Option<u64>,
+    trying: Option<Place>,
     waiting: Option<Waiting>,
     /// The newest message that any run has read.
     read: Newest,
-    /// The stream, and the sequence up to which its lost messages are already reported.
-    missed_through: Option<(StreamIdentity, u64)>,
+    /// The stream, and the place up to which its lost messages are already reported.
+    missed_through: Option<(Incarnation, Place)>,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ enum Waiting {
     ToRenew(Instant),
     Halted {
         by: LoadId,
-        again: Option<u64>,
+        again: Option<Place>,
         until: Option<Instant>,
     },
 }
@@ -50,12 +51,12 @@ pub enum Next {
 
 impl Supervision {
     /// Returns where the pipeline was halted, if the next run has to find out whether the cause is over.
-    pub fn trying(&self) -> Option<u64> {
+    pub fn trying(&self) -> Option<Place> {
         self.trying
     }
 
     /// Handles the end of a run. `trying` is what the run has not found out.
-    pub fn ended(&mut self, now: Instant, ended: Ended, trying: Option<u64>) -> Next {
+    pub fn ended(&mut self, now: Instant, ended: Ended, trying: Option<Place>) -> Next {
         self.trying = trying;
         match ended {
             Ended::Stopped => {
@@ -80,8 +81,8 @@ impl Supervision {
     }
 
     /// A run has read this message of this stream.
-    pub fn has_read(&mut self, stream: StreamIdentity, sequence: u64) {
-        self.read.handed_on(stream, sequence);
+    pub fn has_read(&mut self, stream: Incarnation, place: Place) {
+        self.read.handed_on(stream, place);
     }
 
     /// Returns the newest message that the runs have read.
@@ -91,19 +92,14 @@ impl Supervision {
 
     /// Returns the part of a loss that was not reported before, if any. Until everything before the loss is acked, each
     /// epoch and each later run finds the same loss again.
-    pub fn missed(&mut self, stream: StreamIdentity, missed: Missed) -> Option<Missed> {
+    pub fn missed(&mut self, stream: Incarnation, missed: Missed) -> Option<Missed> {
         let through = self.missed_through.filter(|(known, _)| *known == stream);
-        let through = through.map_or(0, |(_, through)| through);
+        let through = through.map_or_else(Place::default, |(_, through)| through);
         if missed.last <= through {
             return None;
         }
         self.missed_through = Some((stream, missed.last));
-        let known = (through + 1).saturating_sub(missed.first);
-        Some(Missed {
-            first: missed.first + known,
-            messages: missed.messages.saturating_sub(known),
-            ..missed
-        })
+        Some(missed.after(through))
     }
 
     /// Returns when to look again if nothing else happens.
@@ -164,7 +160,7 @@ mod tests {
     const OLD: LoadId = LoadId(1);
     const NEW: LoadId = LoadId(2);
 
-    fn halted(again: Option<u64>) -> Ended {
+    fn halted(again: Option<Place>) -> Ended {
         Ended::Halted(Halted {
             reason: "no".to_owned(),
             by: OLD,
@@ -176,12 +172,12 @@ mod tests {
     fn a_fresh_start_waits_for_a_moment() {
         let now = Instant::now();
         let mut supervision = Supervision::default();
-        let next = supervision.ended(now, Ended::Renew("lost".to_owned()), Some(7));
+        let next = supervision.ended(now, Ended::Renew("lost".to_owned()), Some(7.into()));
         assert_eq!(next, Next::Renew("lost".to_owned()));
         assert!(!supervision.wake(now) && !supervision.retry() && !supervision.assigned(NEW));
         assert_eq!(supervision.next_wakeup(), Some(now + RENEW_DELAY));
         assert!(supervision.wake(now + RENEW_DELAY));
-        assert_eq!(supervision.trying(), Some(7), "what was being tried still is");
+        assert_eq!(supervision.trying(), Some(7.into()), "what was being tried still is");
         assert!(!supervision.wake(now + RENEW_DELAY), "it begins once");
     }
 
@@ -189,24 +185,24 @@ mod tests {
     fn what_may_end_by_itself_is_tried_again_later_each_time() {
         let now = Instant::now();
         let mut supervision = Supervision::default();
-        let next = supervision.ended(now, halted(Some(5)), None);
+        let next = supervision.ended(now, halted(Some(5.into())), None);
         let first = Duration::from_secs(5);
         assert!(matches!(next, Next::Halted { pause: Some(pause), still: false, .. } if pause == first));
         assert!(!supervision.wake(now + first / 2) && supervision.wake(now + first));
-        assert_eq!(supervision.trying(), Some(5));
-        let next = supervision.ended(now, halted(Some(6)), Some(5));
+        assert_eq!(supervision.trying(), Some(5.into()));
+        let next = supervision.ended(now, halted(Some(6.into())), Some(5.into()));
         assert!(matches!(next, Next::Halted { pause: Some(pause), still: true, .. } if pause == 2 * first));
         assert!(supervision.retry(), "somebody asks");
-        assert_eq!(supervision.trying(), Some(6));
+        assert_eq!(supervision.trying(), Some(6.into()));
     }
 
     #[test]
     fn a_loss_is_told_once_whichever_run_comes_upon_it() {
         let now = Instant::now();
-        let stream = StreamIdentity { created: 1 };
-        let missed = |first, last| Missed {
-            first,
-            last,
+        let stream = Incarnation(1);
+        let missed = |first: u64, last: u64| Missed {
+            first: first.into(),
+            last: last.into(),
             messages: last + 1 - first,
             exact: true,
         };
@@ -215,7 +211,7 @@ mod tests {
         supervision.ended(now, Ended::Renew("lost".to_owned()), None);
         assert_eq!(supervision.missed(stream, missed(5, 9)), None);
         assert_eq!(supervision.missed(stream, missed(5, 12)), Some(missed(10, 12)));
-        let other = StreamIdentity { created: 2 };
+        let other = Incarnation(2);
         assert_eq!(
             supervision.missed(other, missed(5, 9)),
             Some(missed(5, 9)),
@@ -227,7 +223,7 @@ mod tests {
     fn what_lasts_waits_for_another_load_or_somebody_who_asks() {
         let now = Instant::now();
         let mut supervision = Supervision::default();
-        supervision.ended(now, halted(None), Some(5));
+        supervision.ended(now, halted(None), Some(5.into()));
         assert_eq!(supervision.next_wakeup(), None);
         assert!(!supervision.wake(now + Duration::from_secs(1_000)));
         assert!(!supervision.assigned(OLD), "that it is watched makes it no other");
@@ -241,21 +237,21 @@ mod tests {
 
     #[test]
     fn it_remembers_what_any_run_has_read() {
-        let stream = StreamIdentity { created: 1 };
+        let stream = Incarnation(1);
         let mut supervision = Supervision::default();
-        supervision.has_read(stream, 7);
+        supervision.has_read(stream, 7.into());
         let mut expected = Newest::default();
-        expected.handed_on(stream, 7);
+        expected.handed_on(stream, 7.into());
         assert_eq!(format!("{:?}", supervision.read()), format!("{expected:?}"));
         assert_ne!(format!("{expected:?}"), format!("{:?}", Newest::default()));
     }
 
     #[test]
     fn only_the_part_of_a_loss_that_was_told_is_left_out() {
-        let stream = StreamIdentity { created: 1 };
-        let missed = |first, last| Missed {
-            first,
-            last,
+        let stream = Incarnation(1);
+        let missed = |first: u64, last: u64| Missed {
+            first: first.into(),
+            last: last.into(),
             messages: last + 1 - first,
             exact: true,
         };

@@ -87,7 +87,7 @@ impl Epoch {
     ) -> Result<Option<Gap>, Misplaced> {
         self.credit.delivered(size, message.size());
         self.contiguity.check(consumer_sequence)?;
-        Ok(self.retention.delivered(message.sequence, message.timestamp, pending))
+        Ok(self.retention.delivered(message.sequence(), message.timestamp, pending))
     }
 
     pub fn returned(
@@ -135,7 +135,7 @@ mod tests {
             payload: Bytes::new(),
             headers: Vec::new(),
             stream: Arc::from("ORDERS"),
-            sequence,
+            place: sequence.into(),
             timestamp: 0,
             deliveries: 1,
             unreadable: None,

@@ -61,7 +61,7 @@ impl<R> Collection<R> {
     /// Records a delivery of a message, the first or another one.
     pub fn take(&mut self, consumer_sequence: u64, delivery: Delivery<R>) {
         self.delivered = self.delivered.max(consumer_sequence);
-        self.held.insert(delivery.message.sequence, delivery);
+        self.held.insert(delivery.message.sequence(), delivery);
     }
 
     /// Returns true if the round can still be completed, given the current state of the server.
@@ -104,7 +104,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             headers: Vec::new(),
             stream: Arc::from("ORDERS"),
-            sequence,
+            place: sequence.into(),
             timestamp: 0,
             deliveries: 2,
             unreadable: None,
@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn sequences(held: &[Delivery<String>]) -> Vec<u64> {
-        held.iter().map(|delivery| delivery.message.sequence).collect()
+        held.iter().map(|delivery| delivery.message.sequence()).collect()
     }
 
     #[test]

@@ -1,22 +1,23 @@
 //! Decides where an epoch starts and what comes first in it.
 
-use super::{Again, StreamIdentity};
+use super::{Again, Incarnation};
+use crate::place::Place;
 
 /// The newest message that a pipeline has handed on, with its stream.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Newest(Option<(StreamIdentity, u64)>);
+pub struct Newest(Option<(Incarnation, Place)>);
 
 impl Newest {
     /// Records that a message of this stream was handed on.
-    pub fn handed_on(&mut self, stream: StreamIdentity, sequence: u64) {
+    pub fn handed_on(&mut self, stream: Incarnation, place: Place) {
         self.0 = match self.0 {
-            Some((known, newest)) if known == stream => Some((stream, newest.max(sequence))),
-            _ => Some((stream, sequence)),
+            Some((known, newest)) if known == stream => Some((stream, newest.max(place))),
+            _ => Some((stream, place)),
         };
     }
 
     /// Returns the newest message of this stream that was handed on.
-    pub fn of(&self, stream: StreamIdentity) -> Option<u64> {
+    pub fn of(&self, stream: Incarnation) -> Option<Place> {
         self.0.filter(|(known, _)| *known == stream).map(|(_, newest)| newest)
     }
 }
@@ -51,7 +52,9 @@ impl Resume {
     /// stream lost since. The floor cannot be used, because the server moves it past messages that the stream's limits
     /// removed. `before` is the newest message of earlier runs, which may have published it. A reset makes the server
     /// forget that it delivered it.
-    pub fn of(found: Found, newest: Option<u64>, before: Option<u64>) -> Self {
+    pub fn of(found: Found, newest: Option<Place>, before: Option<Place>) -> Self {
+        let sequence = |place: Option<Place>| place.and_then(Place::number).unwrap_or(0);
+        let (newest, before) = (sequence(newest), sequence(before));
         let Found {
             is_new,
             floor,
@@ -59,13 +62,12 @@ impl Resume {
             max_ack_pending,
             to_come,
         } = found;
-        let newest = newest.unwrap_or(0);
         Self {
             again: Again {
                 messages: max_ack_pending.min(usize::try_from(to_come).unwrap_or(usize::MAX)),
-                through: delivered_through,
+                through: delivered_through.into(),
             },
-            read_through: (!is_new).then_some(delivered_through.max(newest).max(before.unwrap_or(0))),
+            read_through: (!is_new).then_some(delivered_through.max(newest).max(before)),
             floor: floor.max(newest),
         }
     }
@@ -75,7 +77,7 @@ impl Resume {
 mod tests {
     use super::*;
 
-    const STREAM: StreamIdentity = StreamIdentity { created: 1 };
+    const STREAM: Incarnation = Incarnation(1);
 
     const FOUND: Found = Found {
         is_new: false,
@@ -91,7 +93,7 @@ mod tests {
             Resume::of(FOUND, None, None).again,
             Again {
                 messages: 50,
-                through: 9
+                through: 9.into()
             }
         );
         let few = Found {
@@ -102,7 +104,7 @@ mod tests {
             Resume::of(few, None, None).again,
             Again {
                 messages: 10,
-                through: 9
+                through: 9.into()
             }
         );
     }
@@ -111,13 +113,13 @@ mod tests {
     fn what_the_pipeline_has_it_does_not_miss() {
         let resume = Resume::of(FOUND, None, None);
         assert_eq!((resume.read_through, resume.floor), (Some(9), 4));
-        let resume = Resume::of(FOUND, Some(12), None);
+        let resume = Resume::of(FOUND, Some(12.into()), None);
         assert_eq!(
             (resume.read_through, resume.floor),
             (Some(12), 12),
             "the server has forgotten"
         );
-        let resume = Resume::of(FOUND, None, Some(12));
+        let resume = Resume::of(FOUND, None, Some(12.into()));
         assert_eq!(
             (resume.read_through, resume.floor),
             (Some(12), 4),
@@ -125,7 +127,7 @@ mod tests {
         );
         let is_new = Found { is_new: true, ..FOUND };
         assert_eq!(
-            Resume::of(is_new, Some(12), Some(12)).read_through,
+            Resume::of(is_new, Some(12.into()), Some(12.into())).read_through,
             None,
             "a new consumer has missed nothing"
         );
@@ -135,12 +137,12 @@ mod tests {
     fn the_newest_is_of_its_stream_and_never_goes_back() {
         let mut newest = Newest::default();
         assert_eq!(newest.of(STREAM), None);
-        newest.handed_on(STREAM, 7);
-        newest.handed_on(STREAM, 5);
-        assert_eq!(newest.of(STREAM), Some(7));
-        let other = StreamIdentity { created: 2 };
+        newest.handed_on(STREAM, 7.into());
+        newest.handed_on(STREAM, 5.into());
+        assert_eq!(newest.of(STREAM), Some(7.into()));
+        let other = Incarnation(2);
         assert_eq!(newest.of(other), None);
-        newest.handed_on(other, 1);
-        assert_eq!((newest.of(other), newest.of(STREAM)), (Some(1), None));
+        newest.handed_on(other, 1.into());
+        assert_eq!((newest.of(other), newest.of(STREAM)), (Some(1.into()), None));
     }
 }

@@ -11,6 +11,8 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::place::Place;
+
 /// The largest message that a server accepts by default, plus the overhead in its store.
 pub const LARGEST_MESSAGE: u64 = (1 << 20) + 1_024;
 
@@ -20,12 +22,29 @@ const SKEW: Duration = Duration::from_secs(5);
 /// Messages that the stream's limits removed, which can no longer be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missed {
-    pub first: u64,
-    pub last: u64,
+    pub first: Place,
+    pub last: Place,
     /// The most messages from `first` to `last` that may be missing.
     pub messages: u64,
     /// True if each of them existed and the module would have read it.
     pub exact: bool,
+}
+
+impl Missed {
+    /// Returns the part of the loss that is after this place.
+    pub fn after(self, through: Place) -> Self {
+        let first = self.first.max(through.next());
+        let known = match (self.first, first) {
+            (Place::Sequence(all), Place::Sequence(rest)) => rest - all,
+            // How many there were between two IDs is unknown.
+            _ => 0,
+        };
+        Self {
+            first,
+            messages: self.messages.saturating_sub(known),
+            ..self
+        }
+    }
 }
 
 /// Sequences that did not come when they were due.
@@ -74,8 +93,8 @@ impl Keeps {
             return None;
         }
         Some(Missed {
-            first: gap.first,
-            last,
+            first: gap.first.into(),
+            last: last.into(),
             messages: last - gap.first + 1,
             exact: self.all && gap.unread && held.deleted == 0 && gap.first > seen.uncertain_through,
         })

@@ -18,7 +18,7 @@ fn message(sequence: u64) -> Arc<Message> {
         payload: Bytes::from_static(b"{}"),
         headers: Vec::new(),
         stream: "ORDERS".into(),
-        sequence,
+        place: sequence.into(),
         timestamp: sequence,
         deliveries: 1,
         unreadable: None,
@@ -76,7 +76,7 @@ fn one_refused_publication_rejects_the_message_and_the_first_reason_is_told() {
     let Some(Conclusion::Rejected(message, rejection, by)) = window.conclude(ticket, Err(refusal("second"))) else {
         panic!("the message is rejected");
     };
-    assert_eq!((message.sequence, by), (7, any()));
+    assert_eq!((message.sequence(), by), (7, any()));
     assert_eq!(
         rejection.reason,
         "first (the first of 2 refused publications of this message)"
@@ -141,11 +141,17 @@ fn what_is_settled_ends_with_a_message_and_not_before_the_next_one() {
     let (first, second, third) = (new(&mut window, 10), new(&mut window, 100), new(&mut window, 101));
     assert_eq!(window.settled_through(), None);
     window.settle(first);
-    assert_eq!((window.settled_through(), window.resume_at()), (Some(10), Some(100)));
+    assert_eq!(
+        (window.settled_through(), window.resume_at()),
+        (Some(10.into()), Some(100.into()))
+    );
     window.settle(third);
-    assert_eq!(window.settled_through(), Some(10));
+    assert_eq!(window.settled_through(), Some(10.into()));
     window.settle(second);
-    assert_eq!((window.settled_through(), window.resume_at()), (Some(101), Some(102)));
+    assert_eq!(
+        (window.settled_through(), window.resume_at()),
+        (Some(101.into()), Some(102.into()))
+    );
 }
 
 #[test]
@@ -201,7 +207,7 @@ fn the_window_counts_from_the_floor() {
     window.settle(tickets[1]);
     assert_eq!(
         (window.room_messages(Instant::now()), window.unsettled()),
-        (0, Some((3, 1, 4)))
+        (0, Some((3, 1.into(), 4.into())))
     );
 
     window.settle(tickets[0]);
@@ -300,9 +306,9 @@ fn reading_goes_on_at_the_oldest_that_is_not_settled() {
     assert_eq!(window.resume_at(), None);
     let (first, second) = (new(&mut window, 7), new(&mut window, 9));
     window.settle(second);
-    assert_eq!(window.resume_at(), Some(7));
+    assert_eq!(window.resume_at(), Some(7.into()));
     window.settle(first);
-    assert_eq!(window.resume_at(), Some(10));
+    assert_eq!(window.resume_at(), Some(10.into()));
 }
 
 #[test]

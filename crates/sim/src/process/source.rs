@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use slipring_core::message::Message;
 use slipring_core::read::{
-    Delivery, EXPIRES, Epoch, Found, Gap, HEARTBEAT, Held, Lease, Resume, Retention, Returned, Room, StreamIdentity,
+    Delivery, EXPIRES, Epoch, Found, Gap, HEARTBEAT, Held, Incarnation, Lease, Resume, Retention, Returned, Room,
 };
 
 use super::pin::Pin;
@@ -42,7 +42,7 @@ pub(super) enum Source {
 
 #[derive(Debug)]
 pub(super) struct Open {
-    stream: StreamIdentity,
+    stream: Incarnation,
     inbox: Inbox,
     generation: u64,
     epoch: Epoch,
@@ -120,8 +120,8 @@ impl Process {
             return Ok(false);
         }
         if let Some(last) = deliveries.last() {
-            running.newest.handed_on(open.stream, last.message.sequence);
-            self.supervision.has_read(open.stream, last.message.sequence);
+            running.newest.handed_on(open.stream, last.message.place);
+            self.supervision.has_read(open.stream, last.message.place);
         }
         self.deliver(running, world, deliveries)?;
         Ok(true)
@@ -223,9 +223,7 @@ impl Process {
             running.run.failed(world.now);
             return;
         };
-        let stream = StreamIdentity {
-            created: i128::from(bound.stream),
-        };
+        let stream = Incarnation(i128::from(bound.stream));
         let found = Found {
             is_new: bound.is_new,
             floor: bound.floor,
@@ -333,7 +331,7 @@ impl Process {
         let (Source::Open(open), Some(keeps)) = (&mut running.source, self.keeps) else {
             return Ok(());
         };
-        if open.stream.created != i128::from(incarnation) {
+        if open.stream != Incarnation(i128::from(incarnation)) {
             return Ok(());
         }
         let seen = running.seen;
@@ -375,7 +373,7 @@ fn delivery(delivered: &Delivered) -> Delivery<Receipt> {
         payload: Bytes::from(payload),
         headers: Vec::new(),
         stream: Arc::from("ORDERS"),
-        sequence: delivered.sequence,
+        place: delivered.sequence.into(),
         timestamp: delivered.stored.timestamp,
         deliveries: delivered.deliveries,
         unreadable: None,

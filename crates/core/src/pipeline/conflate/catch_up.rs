@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::place::Place;
 use crate::read::Again;
 
 /// A message that takes longer than this is not coming: the stream may have lost it.
@@ -12,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(in crate::pipeline) struct CatchUp {
     again: Again,
-    last: u64,
+    last: Place,
     /// `None` until the first message comes. There is nothing to publish before that.
     until: Option<Instant>,
 }
@@ -22,15 +23,15 @@ impl CatchUp {
     pub(in crate::pipeline) fn new(again: Again) -> Option<Self> {
         (again.messages > 0).then_some(Self {
             again,
-            last: 0,
+            last: Place::default(),
             until: None,
         })
     }
 
     /// Records that a message came.
-    pub(in crate::pipeline) fn came(&mut self, sequence: u64, now: Instant) {
+    pub(in crate::pipeline) fn came(&mut self, place: Place, now: Instant) {
         self.again.messages = self.again.messages.saturating_sub(1);
-        self.last = sequence;
+        self.last = place;
         self.until = Some(now + PATIENCE);
     }
 
@@ -54,11 +55,11 @@ mod tests {
         let now = Instant::now();
         let mut catch_up = CatchUp::new(Again {
             messages: 2,
-            through: 9,
+            through: 9.into(),
         })
         .expect("two come again");
         for (sequence, over) in [(5, false), (7, false), (9, true), (10, true)] {
-            catch_up.came(sequence, now);
+            catch_up.came(Place::Sequence(sequence), now);
             assert_eq!(catch_up.is_over(now), over, "{sequence}");
         }
     }
@@ -68,20 +69,20 @@ mod tests {
         let now = Instant::now();
         let mut catch_up = CatchUp::new(Again {
             messages: 2,
-            through: 9,
+            through: 9.into(),
         })
         .expect("two come again");
         assert!(
             !catch_up.is_over(now + 10 * PATIENCE),
             "nothing has come that could be published"
         );
-        catch_up.came(5, now);
+        catch_up.came(5.into(), now);
         assert!(!catch_up.is_over(now + PATIENCE / 2) && catch_up.is_over(now + PATIENCE));
         assert_eq!(catch_up.until(), Some(now + PATIENCE));
         assert!(
             CatchUp::new(Again {
                 messages: 0,
-                through: 9
+                through: 9.into()
             })
             .is_none()
         );

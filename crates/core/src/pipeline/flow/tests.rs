@@ -16,7 +16,7 @@ fn flow() -> Flow<String> {
 
 fn flow_with(config: Settings) -> Flow<String> {
     let mut flow = Flow::new("orders".into(), config, RequestLimits::new(Order::Strict, 512, 8), 1, 1);
-    assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
+    assert!(flow.begin(Incarnation(1), Again::default()));
     flow
 }
 
@@ -44,20 +44,21 @@ fn deliver(flow: &mut Flow<String>, sequence: u64) -> Ticket {
 }
 
 /// Delivers a message with `pending` more behind it in the stream.
-fn deliver_before(flow: &mut Flow<String>, sequence: u64, pending: u64) -> Ticket {
+fn deliver_before(flow: &mut Flow<String>, place: impl Into<Place>, pending: u64) -> Ticket {
+    let place = place.into();
     let message = Message {
         subject: "orders.1".into(),
         payload: Bytes::new(),
         headers: Vec::new(),
         stream: "ORDERS".into(),
-        sequence,
+        place,
         timestamp: u64::try_from(Now::read().unix.as_nanos()).unwrap(),
         deliveries: 1,
         unreadable: None,
     };
     let delivery = Delivery {
         message: Arc::new(message),
-        receipt: format!("ack.{sequence}"),
+        receipt: format!("ack.{place}"),
         pending,
     };
     let chunk = flow.deliver(Now::read(), vec![delivery]);
@@ -174,9 +175,9 @@ fn a_flow_that_catches_up_publishes_what_it_has_when_there_is_no_room_for_more()
     let mut flow = conflating();
     let again = Again {
         messages: 3,
-        through: 3,
+        through: 3.into(),
     };
-    assert!(flow.begin(StreamIdentity { created: 1 }, Again::default()));
+    assert!(flow.begin(Incarnation(1), Again::default()));
     flow.catch_up = CatchUp::new(again);
     publish(&mut flow, "orders:1", 1..=1, 2);
     deliver_before(&mut flow, 2, 1);

@@ -5,7 +5,7 @@ use crate::message::{Body, Outcome, Publication};
 use crate::pipeline::{OnReject, Settings};
 use crate::publish::{self, Order, Reply};
 
-const STREAM: StreamIdentity = StreamIdentity { created: 1 };
+const STREAM: Incarnation = Incarnation(1);
 
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -55,7 +55,7 @@ fn deliver(run: &mut Run<u64>, now: Now, sequence: u64) -> Ticket {
         payload: Bytes::new(),
         headers: Vec::new(),
         stream: "ORDERS".into(),
-        sequence,
+        place: sequence.into(),
         timestamp: u64::try_from(now.unix.as_nanos()).unwrap(),
         deliveries: 1,
         unreadable: None,
@@ -401,9 +401,9 @@ fn a_run_that_tries_again_is_halted_until_its_message_is_published() {
         transforming: 512,
         grace: GRACE,
     };
-    let mut run: Run<u64> = Run::begin(now.instant, flow, limits, Some(7), false);
+    let mut run: Run<u64> = Run::begin(now.instant, flow, limits, Some(7.into()), false);
     assert!(run.opens(now.instant) && run.began(now.instant, STREAM, Again::default()));
-    assert_eq!((run.trying(), run.is_halted()), (Some(7), true));
+    assert_eq!((run.trying(), run.is_halted()), (Some(7.into()), true));
     publish(&mut run, now, 7, "a");
     let request = run.next_request(now).unwrap();
     assert!(run.take_actions(now.instant).is_empty() && run.is_halted());
@@ -436,7 +436,7 @@ fn a_run_tells_how_much_it_has_and_how_far_it_is() {
     assert_eq!(run.gauges(now).messages, 2);
     let next = Position {
         stream: STREAM,
-        next: 1,
+        next: 1.into(),
     };
     assert_eq!(run.position(), Some(next));
     let request = run.next_request(now).unwrap();

@@ -26,6 +26,10 @@ fn held(first: u64, last: u64) -> Held {
     }
 }
 
+fn number(place: Place) -> u64 {
+    place.number().unwrap()
+}
+
 fn gap(first: u64, last: u64) -> Gap {
     Gap {
         first,
@@ -42,7 +46,7 @@ fn only_what_the_front_of_the_stream_lost_counts() {
     let judge = |gap: Gap, held: Held| {
         keeps
             .judge(gap, held, Seen::default(), 0)
-            .map(|missed| (missed.first, missed.last, missed.exact))
+            .map(|missed| (number(missed.first), number(missed.last), missed.exact))
     };
     assert_eq!(judge(gap(13, 19), held(20, 29)), Some((13, 19, true)));
     assert_eq!(
@@ -161,7 +165,10 @@ fn for_one_who_reads_some_subjects_a_gap_is_one_only_if_something_waited() {
     let judge = |held: Held| some.judge(gap, held, Seen::default(), 0);
     assert_eq!(judge(held(30, 70)), None, "those are messages of other subjects");
     let missed = judge(held(51, 70)).unwrap();
-    assert_eq!((missed.first, missed.last, missed.exact), (41, 50, false));
+    assert_eq!(
+        (number(missed.first), number(missed.last), missed.exact),
+        (41, 50, false)
+    );
 }
 
 /// An event of a stream with a message limit, or of its reader.
@@ -279,8 +286,8 @@ proptest! {
                 _ => {}
             }
             if let Some(missed) = gap.and_then(|gap| keeps.judge(gap, held, seen_so_far, 0)).filter(|missed| missed.exact) {
-                prop_assert_eq!(missed.messages, missed.last + 1 - missed.first);
-                for sequence in missed.first..=missed.last {
+                prop_assert_eq!(missed.messages, number(missed.last) + 1 - number(missed.first));
+                for sequence in number(missed.first)..=number(missed.last) {
                     prop_assert!(ours.contains(&sequence), "{sequence} was not for the module");
                     prop_assert!(!read.contains(&sequence), "{sequence} was read");
                     prop_assert!(!removed.contains(&sequence), "{sequence} was deleted, or expired");
@@ -317,4 +324,21 @@ fn only_a_front_that_moves_without_a_limit_is_uncertain() {
     };
     seen.look(aging, held(25, 29));
     assert_eq!(seen.uncertain_through, 7, "they became too old");
+}
+
+#[test]
+fn the_part_of_a_loss_that_is_known_is_left_out() {
+    let of = |first: Place, last: Place, messages| Missed {
+        first,
+        last,
+        messages,
+        exact: true,
+    };
+    let known = of(5.into(), 9.into(), 5).after(6.into());
+    assert_eq!(known, of(7.into(), 9.into(), 3));
+    // Nobody knows how many IDs were between two others.
+    let known = of(Place::Id(5, 0), Place::Id(9, 0), 5).after(Place::Id(6, 1));
+    assert_eq!(known, of(Place::Id(6, 2), Place::Id(9, 0), 5));
+    let all = of(Place::Id(5, 0), Place::Id(9, 0), 5);
+    assert_eq!(all.after(Place::default()), all);
 }

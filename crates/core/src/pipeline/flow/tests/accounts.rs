@@ -52,7 +52,7 @@ fn outcomes_have_what_messages_leave_and_at_least_what_is_left_of_one_half() {
     // A flow that catches up counts messages separately.
     flow.catch_up = CatchUp::new(Again {
         messages: 1_000,
-        through: 1_000,
+        through: 1_000.into(),
     });
     assert_eq!(flow.room_to_make(), 100_000 - made);
 }
@@ -70,7 +70,7 @@ fn a_flow_that_catches_up_has_room_for_all_that_comes_again_whatever_others_hold
     let mut flow = conflating();
     flow.catch_up = CatchUp::new(Again {
         messages: 3,
-        through: 3,
+        through: 3.into(),
     });
     flow.budget(Budget {
         elsewhere: usize::MAX / 2,
@@ -89,15 +89,15 @@ fn a_flow_that_catches_up_has_room_for_all_that_comes_again_whatever_others_hold
 fn while_a_message_is_tried_there_is_room_for_one() {
     let now = Now::read().instant;
     let mut flow = flow();
-    flow.try_through(5);
-    assert_eq!((flow.trying(), flow.room(now).messages), (Some(5), 1));
+    flow.try_through(5.into());
+    assert_eq!((flow.trying(), flow.room(now).messages), (Some(5.into()), 1));
     assert!(flow.room(now).empty);
     deliver(&mut flow, 5);
     assert_eq!(flow.room(now).messages, 0);
     flow.configure(Settings::plain());
     assert_eq!((flow.trying(), flow.room(now).messages), (None, 9_999));
     let mut conflating = conflating();
-    conflating.try_through(5);
+    conflating.try_through(5.into());
     assert_eq!(conflating.room(now).messages, 100, "it reads all");
 }
 
@@ -161,7 +161,7 @@ fn a_flow_that_catches_up_wakes_up_once_nothing_is_being_transformed() {
     let mut flow = conflating();
     flow.catch_up = CatchUp::new(Again {
         messages: 3,
-        through: 3,
+        through: 3.into(),
     });
     let ticket = deliver_before(&mut flow, 1, 2);
     assert_eq!(flow.next_wakeup(), None, "the module has the message");
@@ -198,15 +198,19 @@ fn its_place_is_the_first_message_that_it_has_not_read() {
         1,
     );
     assert_eq!(flow.position(), None, "no stream");
-    let stream = StreamIdentity { created: 1 };
+    let stream = Incarnation(1);
     assert!(flow.begin(stream, Again::default()));
     assert_eq!(flow.position(), None, "nothing is read");
     settle(&mut flow, 7);
-    assert_eq!(flow.position(), Some(Position { stream, next: 8 }));
+    assert_eq!(flow.position(), Some(Position { stream, next: 8.into() }));
     deliver(&mut flow, 9);
-    assert_eq!(flow.position().map(|position| position.next), Some(9), "not settled");
+    assert_eq!(
+        flow.position().map(|position| position.next),
+        Some(9.into()),
+        "not settled"
+    );
     assert!(flow.begin(stream, Again::default()), "the same stream");
-    let another = StreamIdentity { created: 2 };
+    let another = Incarnation(2);
     assert!(!flow.begin(another, Again::default()));
     assert!(matches!(flow.take_effects().last(), Some(Effect::Renew(_))));
 }
@@ -362,10 +366,10 @@ fn a_message_is_too_old_once_it_is_older_than_max_age() {
 
 #[test]
 fn only_a_flow_that_conflates_catches_up_and_only_in_its_first_epoch() {
-    let stream = StreamIdentity { created: 1 };
+    let stream = Incarnation(1);
     let again = Again {
         messages: 3,
-        through: 3,
+        through: 3.into(),
     };
     let mut plain = flow();
     plain.stream = None;
@@ -383,7 +387,7 @@ fn only_a_flow_that_conflates_catches_up_and_only_in_its_first_epoch() {
 fn a_flow_that_catches_up_publishes_when_its_window_is_full() {
     let again = Again {
         messages: 1_000,
-        through: 1_000,
+        through: 1_000.into(),
     };
     let mut flow = conflating();
     flow.catch_up = CatchUp::new(again);
@@ -402,7 +406,7 @@ fn a_flow_that_catches_up_publishes_when_the_stream_has_no_more() {
     let mut flow = conflating();
     flow.catch_up = CatchUp::new(Again {
         messages: 1_000,
-        through: 1_000,
+        through: 1_000.into(),
     });
     let now = Now::read();
     publish(&mut flow, "orders:1", 1..=5, 1);
@@ -446,4 +450,47 @@ fn far_behind_it_sends_once_three_quarters_of_the_bytes_are_used() {
     }
     assert!(flow.room(now.instant).bytes > 0 && flow.room(now.instant).messages > 250);
     assert!(sends_all(&mut flow, now) > 0);
+}
+
+/// Else Centrifugo would leave out what follows it on the channel, or compare it with something else.
+#[test]
+fn a_message_whose_id_is_no_version_is_a_dead_letter_if_the_sequence_is_the_version() {
+    for (place, version, fits) in [
+        (Place::Id(1_795_888_251_712, 4_095), VersionSource::Sequence, true),
+        (Place::Id(1_795_888_251_712, 4_096), VersionSource::Sequence, false),
+        (Place::Id(u64::MAX, 0), VersionSource::Sequence, false),
+        (Place::Id(u64::MAX, 0), VersionSource::Module, true),
+    ] {
+        let mut config = Settings::plain();
+        config.version = version;
+        let mut flow = flow_with(config);
+        let ticket = deliver_before(&mut flow, place, 0);
+        let publication = Publication::new(vec!["orders:1".into()], Body::Binary(Vec::new()));
+        let outcome = Outcome::Publish(vec![publication]);
+        flow.transformed(
+            Now::read(),
+            Transformed {
+                ticket,
+                outcome,
+                by: any(),
+            },
+        );
+        let request = flow.next_request(Now::read());
+        assert_eq!(request.is_some(), fits, "{place}, {version:?}");
+        let codes: Vec<_> = flow
+            .take_effects()
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::DeadLetter(_, _, rejection, _) => Some((rejection.code, rejection.reason)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(codes.len(), usize::from(!fits), "{place}: {codes:?}");
+        for (code, reason) in codes {
+            assert!(
+                code == "version" && reason.contains(&place.to_string()),
+                "{code}: {reason}"
+            );
+        }
+    }
 }

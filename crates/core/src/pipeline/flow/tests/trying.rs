@@ -26,14 +26,14 @@ fn run(
     messages: &[usize],
     next: &mut u64,
     known: &[bool; 3],
-    trying: Option<u64>,
+    trying: Option<Place>,
     chunk: usize,
 ) -> (Told, Flow<String>) {
     let mut config = Settings::plain();
     config.max_consecutive_rejects = 2;
     let mut flow = flow_with(config);
-    if let Some(sequence) = trying {
-        flow.try_through(sequence);
+    if let Some(place) = trying {
+        flow.try_through(place);
     }
     let (mut told, mut delivered, now) = (Told::default(), *next, Now::read());
     let mut acked = *next;
@@ -91,7 +91,7 @@ fn run(
                     acked = acked.max(reply.strip_prefix("ack.").unwrap().parse::<u64>().unwrap() + 1)
                 }
                 Effect::DeadLetter(ticket, message, ..) => {
-                    told.dead.push(message.sequence);
+                    told.dead.push(message.sequence());
                     flow.dead_lettered(now, ticket);
                 }
                 Effect::Halt(..) => told.halted = true,

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use super::super::Lease;
 use super::{SourceError, Standby};
 use crate::config::ModuleConfig;
 use crate::nats::Nats;
@@ -48,24 +49,6 @@ const RENEWALS: u32 = 5;
 
 /// How long releasing the pin may delay the end of a pipeline.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The right to publish, which expires by itself. A clone is the same lease.
-#[derive(Debug, Clone)]
-pub struct Lease {
-    shared: watch::Receiver<read::Lease>,
-}
-
-impl Lease {
-    /// Returns true if no other relay can have been pinned at this time.
-    pub fn is_valid(&self, now: Instant) -> bool {
-        self.shared.borrow().is_valid(now)
-    }
-
-    /// Returns the current lease.
-    pub fn current(&self) -> read::Lease {
-        *self.shared.borrow()
-    }
-}
 
 /// The pin of the consumer to this relay. Dropping it lets it expire.
 #[derive(Debug)]
@@ -196,7 +179,7 @@ pub(super) async fn acquire(
         let answer = answer.unwrap_or_else(|_| Ok(Answer::silent()));
         match answer.map_err(|error| failed("waiting for", error.into()))? {
             Answer::Pinned(id) => {
-                let (sender, shared) = watch::channel(read::Lease::given(sent, standby.ttl));
+                let (sender, lease) = Lease::new(read::Lease::given(sent, standby.ttl));
                 let pulls = Pulls::open(nats, config).await;
                 let pulls = pulls.map_err(|error| failed("renewing the pin to", error))?;
                 let renewing = tokio::spawn(renew(pulls, id.clone(), standby.ttl, sender));
@@ -208,7 +191,7 @@ pub(super) async fn acquire(
                 return Ok(Pin {
                     mark: format!("{PIN_ID}: {id}\r\n\r\n").into_bytes(),
                     id,
-                    lease: Lease { shared },
+                    lease,
                     renewing,
                     stream,
                     consumer: config.consumer.clone(),

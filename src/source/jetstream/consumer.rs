@@ -12,12 +12,11 @@ use async_nats::jetstream::stream::{self, ConsumerErrorKind, ConsumerUpdateError
 use async_nats::jetstream::{Context, Error as Refusal, ErrorCode};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
+use slipring_core::read::{ACK_WAIT, Incarnation, Position};
 use tracing::{info, warn};
 
 use super::fitness::{self, Comes, Fitness, Settings};
 use super::memory::Memory;
-use slipring_core::read::{ACK_WAIT, Position, StreamIdentity};
-
 use super::settings::{self, STREAM_NOT_FOUND, deliver_policy};
 use super::{SourceError, pin};
 use crate::config::{ModuleConfig, Standby};
@@ -26,7 +25,7 @@ use crate::config::{ModuleConfig, Standby};
 pub(super) struct Bound {
     pub(super) consumer: Consumer<pull::Config>,
     pub(super) stream: Stream,
-    pub(super) identity: StreamIdentity,
+    pub(super) identity: Incarnation,
     /// The consumer was just created.
     pub(super) is_new: bool,
     /// The most messages that it may have had unacknowledged, now or before its settings followed the module's.
@@ -42,9 +41,7 @@ pub(super) async fn bind(
 ) -> Result<Bound, SourceError> {
     let stream = find_stream(jetstream, config).await?;
     let strange = holds_subjects(&stream, &config.subjects).await?;
-    let identity = StreamIdentity {
-        created: stream.cached_info().created.unix_timestamp_nanos(),
-    };
+    let identity = Incarnation(stream.cached_info().created.unix_timestamp_nanos());
     let found = match stream.consumer_info(&config.consumer).await {
         Ok(info) => Some(info.config),
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
@@ -138,12 +135,7 @@ async fn has(stream: &Stream, subject: &str) -> Result<bool, SourceError> {
 
 /// Returns where a new consumer begins: where the module's `.toml` says, unless the consumer was deleted while this
 /// process read from it.
-fn start(
-    stream: &Stream,
-    identity: StreamIdentity,
-    config: &ModuleConfig,
-    position: Option<Position>,
-) -> DeliverPolicy {
+fn start(stream: &Stream, identity: Incarnation, config: &ModuleConfig, position: Option<Position>) -> DeliverPolicy {
     let Some(Position { stream: known, next }) = position else {
         return deliver_policy(config.deliver);
     };
@@ -155,6 +147,7 @@ fn start(
         );
         return DeliverPolicy::All;
     }
+    let next = next.number().unwrap_or(0);
     warn!(
         consumer = config.consumer,
         stream = config.stream,

@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use slipring_core::read::{Missed, Newest, Seen, StreamIdentity};
+use slipring_core::place::Place;
+use slipring_core::read::{Incarnation, Missed, Newest, Seen};
 
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -30,7 +31,7 @@ impl Memory {
     }
 
     /// Returns the newest message of this stream that an earlier run has read.
-    pub(super) fn before(&self, stream: StreamIdentity) -> Option<u64> {
+    pub(super) fn before(&self, stream: Incarnation) -> Option<Place> {
         self.before.of(stream)
     }
 
@@ -43,12 +44,12 @@ impl Memory {
     }
 
     /// Records that this message of this stream was handed on.
-    pub fn handed_on(&self, stream: StreamIdentity, sequence: u64) {
-        lock(&self.newest).handed_on(stream, sequence);
+    pub fn handed_on(&self, stream: Incarnation, place: Place) {
+        lock(&self.newest).handed_on(stream, place);
     }
 
     /// Returns the newest message of this stream that was handed on.
-    pub(super) fn newest(&self, stream: StreamIdentity) -> Option<u64> {
+    pub(super) fn newest(&self, stream: Incarnation) -> Option<Place> {
         lock(&self.newest).of(stream)
     }
 

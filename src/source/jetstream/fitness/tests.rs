@@ -322,7 +322,7 @@ fn patterns_overlap_when_one_subject_matches_both() {
 /// The manual's table has every key of the server.
 #[test]
 fn each_setting_is_in_the_manual() {
-    let page = include_str!("../../../docs/streams.md");
+    let page = include_str!("../../../../docs/streams.md");
     // As nats-server 2.15.2 spells them: StreamConfig, ConsumerConfig, JetStreamAccountLimits and the server's limits.
     let keys = [
         "subjects",

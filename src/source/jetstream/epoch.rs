@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slipring_core::read::{
-    self, Again, EXPIRES, Gap, HEARTBEAT, Misplaced, Missed, Returned, Room, SILENCE, StreamIdentity,
+    self, Again, EXPIRES, Gap, HEARTBEAT, Incarnation, Misplaced, Missed, Returned, Room, SILENCE,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::super::Delivery;
 use super::delivery::Reader;
 use super::memory::Memory;
 use super::pin::{GROUP, Pin, WRONG_PIN};
 use super::retention::{self, Lookout};
-use super::{Delivery, Reading, Start};
+use super::{Reading, Start};
 use crate::config::ModuleConfig;
 use crate::nats::headers;
 use crate::nats::wire::{Ended, Frame, PullRequest, Wire, status};
@@ -23,8 +24,8 @@ use crate::nats::{Link, Nats};
 /// An open subscription whose deliveries so far were contiguous.
 #[derive(Debug)]
 pub struct Epoch {
-    pub stream: StreamIdentity,
-    pub again: Again,
+    pub(super) stream: Incarnation,
+    pub(super) again: Again,
     link: watch::Receiver<Link>,
     generation: u64,
     reader: Reader,

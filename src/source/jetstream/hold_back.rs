@@ -11,12 +11,12 @@
 
 use std::time::Duration;
 
-use async_nats::Subject;
 use async_nats::jetstream::consumer::{Consumer, FromConsumer, pull};
 use slipring_core::read::{ACK_WAIT, Collection, Snapshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::super::Receipt;
 use super::delivery::Reader;
 use super::settings::{self, SHORT_ACK_WAIT};
 use super::{SourceError, Start};
@@ -106,7 +106,7 @@ impl HoldBack<'_> {
     }
 
     /// Pulls until as many different messages have come as are pending.
-    async fn collect(self, fetch: &mut Fetch, max_batch: usize) -> Result<Collection<Subject>, SourceError> {
+    async fn collect(self, fetch: &mut Fetch, max_batch: usize) -> Result<Collection<Receipt>, SourceError> {
         let mut collection = Collection::new(self.snapshot().await?);
         let (mut progress, mut came) = (Instant::now(), 0);
         while !collection.is_complete() {
@@ -139,7 +139,7 @@ impl HoldBack<'_> {
     async fn pull(
         self,
         fetch: &mut Fetch,
-        collection: &mut Collection<Subject>,
+        collection: &mut Collection<Receipt>,
         max_batch: usize,
     ) -> Result<(), SourceError> {
         let batch = collection.due().min(max_batch);
@@ -170,7 +170,7 @@ impl HoldBack<'_> {
     }
 
     /// Returns the beginning of the epoch if the collected messages are the ones that are pending now.
-    async fn release(self, mut collection: Collection<Subject>) -> Result<Option<Start>, SourceError> {
+    async fn release(self, mut collection: Collection<Receipt>) -> Result<Option<Start>, SourceError> {
         for _ in 0..SETTLING_ATTEMPTS {
             let closing = self.snapshot().await?;
             match collection.release(closing) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::Subject;
 
-use super::Delivery;
+use super::super::{Delivery, Receipt};
 use super::pin::PIN_ID;
 use crate::message::Message;
 use crate::nats::headers::{self, Contents};
@@ -46,14 +46,14 @@ impl Reader {
             payload: frame.payload(),
             headers,
             stream: Arc::clone(&self.stream),
-            sequence: facts.sequence,
+            place: facts.sequence.into(),
             timestamp: facts.timestamp,
             deliveries: facts.deliveries,
             unreadable,
         };
         let delivery = Delivery {
             message: Arc::new(message),
-            receipt: Subject::from(reply),
+            receipt: Receipt::JetStream(Subject::from(reply)),
             pending: facts.pending,
         };
         Ok((facts.consumer_sequence, delivery))

@@ -4,22 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, Subject};
+use async_nats::Client;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::super::{Ack, Receipt};
+
 /// How long the last acks may take. Without a connection they never arrive.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What to tell JetStream about a message, and the subject to send it to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ack {
-    Done(Subject),
-    InProgress(Subject),
-}
 
 /// Takes a pipeline's acks and sends them in order. The acks of an epoch that is over are lost with its connection,
 /// which does no harm.
@@ -44,10 +39,11 @@ impl Acks {
             while let Some(acks) = receiver.recv().await {
                 for ack in acks {
                     left.fetch_sub(1, Ordering::Relaxed);
-                    let (reply, kind) = match ack {
-                        Ack::Done(reply) => (reply, Bytes::from_static(b"+ACK")),
-                        Ack::InProgress(reply) => (reply, Bytes::from_static(b"+WPI")),
+                    let (receipt, kind) = match ack {
+                        Ack::Done(receipt) => (receipt, Bytes::from_static(b"+ACK")),
+                        Ack::InProgress(receipt) => (receipt, Bytes::from_static(b"+WPI")),
                     };
+                    let Receipt::JetStream(reply) = receipt else { continue };
                     if let Err(error) = client.publish(reply, kind).await {
                         let error: &dyn std::error::Error = &error;
                         warn!(error, "cannot send an ack; its message will be delivered again");
@@ -117,13 +113,17 @@ mod tests {
 
     use super::*;
 
+    fn receipt(subject: &str) -> Receipt {
+        Receipt::JetStream(subject.into())
+    }
+
     #[test]
     fn what_is_in_progress_is_left_out_first() {
         let all = [
-            Ack::InProgress("1".into()),
-            Ack::Done("2".into()),
-            Ack::InProgress("3".into()),
-            Ack::Done("4".into()),
+            Ack::InProgress(receipt("1")),
+            Ack::Done(receipt("2")),
+            Ack::InProgress(receipt("3")),
+            Ack::Done(receipt("4")),
         ];
         for (room, left) in [(4, 4), (3, 2), (2, 2), (1, 1), (0, 0)] {
             let mut acks = all.to_vec();
@@ -154,10 +154,10 @@ mod tests {
         let _connection = server.await.unwrap();
         let acks = Acks::start(client, WINDOW);
         // Long, so that the buffers of the client and of both sockets are soon full.
-        let subject: Subject = "a".repeat(1_000).into();
+        let long = receipt(&"a".repeat(1_000));
         let most = 2 * WINDOW;
         for _ in 0..100 {
-            acks.send(vec![Ack::Done(subject.clone()); WINDOW]);
+            acks.send(vec![Ack::Done(long.clone()); WINDOW]);
             assert!(acks.waiting.load(Ordering::Relaxed) <= most);
             // A server that read would take each thousand in this time.
             tokio::time::sleep(Duration::from_millis(5)).await;

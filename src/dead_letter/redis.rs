@@ -1,0 +1,174 @@
+//! Dead letters in a stream of Redis. Its IDs are `1-0`, `2-0` and so on, so that a letter has a number here, too.
+
+use std::str::FromStr;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use jiff::Timestamp;
+use redis::{Script, Value};
+
+use super::header;
+use super::letter::Letter;
+use crate::redis::{Error, Server};
+
+/// Letters in one reply during a scan.
+const BATCH: usize = 100;
+
+/// For how long the same letter is stored only once. JetStream's default is the same.
+const DUPLICATES: Duration = Duration::from_secs(120);
+
+/// How many letters beyond their age are removed when one is stored.
+const REMOVED: usize = 100;
+
+/// The fields before the headers of a letter.
+const MODULE: &str = "module";
+const STORED: &str = "stored";
+const PAYLOAD: &str = "payload";
+
+/// KEYS: stream, mark of the letter's ID. ARGV: seconds that the mark lasts, time in ms before which letters are removed or "",
+/// most letters that are removed, fields and values. Returns 1, or 0 if the letter is stored already.
+static STORE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end\n\
+         local last = 0\n\
+         if redis.call('EXISTS', KEYS[1]) == 1 then\n\
+           local facts = redis.call('XINFO', 'STREAM', KEYS[1])\n\
+           for at = 1, #facts, 2 do\n\
+             if facts[at] == 'last-generated-id' then last = tonumber(string.match(facts[at + 1], '^%d+')) end\n\
+           end\n\
+         end\n\
+         if ARGV[2] ~= '' then\n\
+           for _ = 1, tonumber(ARGV[3]) do\n\
+             local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]\n\
+             if not oldest or tonumber(oldest[2][4]) >= tonumber(ARGV[2]) then break end\n\
+             redis.call('XDEL', KEYS[1], oldest[1])\n\
+           end\n\
+         end\n\
+         redis.call('XADD', KEYS[1], string.format('%.0f-0', last + 1), unpack(ARGV, 4))\n\
+         redis.call('SET', KEYS[2], '', 'EX', ARGV[1])\n\
+         return 1",
+    )
+});
+
+/// Stores one letter, unless it was stored in the last two minutes.
+pub(super) async fn store(
+    server: &Server,
+    stream: &str,
+    module: &str,
+    max_age: Option<Duration>,
+    headers: &HeaderMap,
+    payload: &Bytes,
+) -> Result<(), Error> {
+    let id = headers.get(header::ID).map(ToString::to_string).unwrap_or_default();
+    let now = Timestamp::now();
+    let oldest = max_age.and_then(|age| now.checked_sub(age).ok());
+    let mut connection = server.shared().await?;
+    let mut call = STORE.key(stream);
+    call.key(format!("{{{stream}}}:{id}"))
+        .arg(DUPLICATES.as_secs())
+        .arg(oldest.map_or_else(String::new, |oldest| oldest.as_millisecond().to_string()))
+        .arg(REMOVED)
+        .arg(MODULE)
+        .arg(module)
+        .arg(STORED)
+        .arg(now.as_millisecond())
+        .arg(PAYLOAD)
+        .arg(payload.as_ref());
+    for (name, values) in headers.iter() {
+        for value in values {
+            call.arg(name.to_string()).arg(value.as_str());
+        }
+    }
+    let stored = call.invoke_async::<u64>(&mut connection).await;
+    server.checked(stored).map(drop)
+}
+
+/// A letter, or a part of one, with its payload.
+pub(super) struct Stored {
+    pub(super) letter: Letter,
+    pub(super) payload: Bytes,
+}
+
+/// Returns true if the stream exists.
+pub(super) async fn exists(server: &Server, stream: &str) -> Result<bool, Error> {
+    let mut connection = server.shared().await?;
+    server.checked(redis::cmd("EXISTS").arg(stream).query_async(&mut connection).await)
+}
+
+/// Returns the letters after this number, up to the number `last`. An empty list is the end.
+pub(super) async fn after(server: &Server, stream: &str, number: u64, last: u64) -> Result<Vec<Stored>, Error> {
+    range(server, stream, &format!("({number}-0"), &format!("{last}-0"), BATCH).await
+}
+
+pub(super) async fn get(server: &Server, stream: &str, number: u64) -> Result<Option<Stored>, Error> {
+    let id = format!("{number}-0");
+    Ok(range(server, stream, &id, &id, 1).await?.pop())
+}
+
+/// Returns the number of the last letter.
+pub(super) async fn last(server: &Server, stream: &str) -> Result<u64, Error> {
+    let mut connection = server.shared().await?;
+    let mut command = redis::cmd("XREVRANGE");
+    command.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
+    let newest: Vec<Value> = server.checked(command.query_async(&mut connection).await)?;
+    Ok(newest
+        .into_iter()
+        .next()
+        .and_then(stored)
+        .map_or(0, |stored| stored.letter.number()))
+}
+
+/// Returns true if the letter was still there.
+pub(super) async fn remove(server: &Server, stream: &str, number: u64) -> Result<bool, Error> {
+    let mut connection = server.shared().await?;
+    let mut command = redis::cmd("XDEL");
+    command.arg(stream).arg(format!("{number}-0"));
+    let removed: u64 = server.checked(command.query_async(&mut connection).await)?;
+    Ok(removed > 0)
+}
+
+async fn range(server: &Server, stream: &str, first: &str, last: &str, count: usize) -> Result<Vec<Stored>, Error> {
+    let mut connection = server.shared().await?;
+    let mut command = redis::cmd("XRANGE");
+    command.arg(stream).arg(first).arg(last).arg("COUNT").arg(count);
+    let found: Vec<Value> = server.checked(command.query_async(&mut connection).await)?;
+    Ok(found.into_iter().filter_map(stored).collect())
+}
+
+/// Reads an entry. Anybody may store one, so a header that cannot be one is left out.
+fn stored(value: Value) -> Option<Stored> {
+    let Value::Array(parts) = value else { return None };
+    let [Value::BulkString(id), Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else {
+        return None;
+    };
+    let number = std::str::from_utf8(&id).ok()?.split_once('-')?.0.parse().ok()?;
+    let mut texts = fields.into_iter().map(|field| match field {
+        Value::BulkString(bytes) => bytes,
+        _ => Vec::new(),
+    });
+    let (mut module, mut time, mut payload, mut headers) = (String::new(), 0, Bytes::new(), HeaderMap::new());
+    let mut position = 0;
+    while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+        let text = || String::from_utf8_lossy(&value).into_owned();
+        match (position, name.as_slice()) {
+            (0, b"module") => module = text(),
+            (1, b"stored") => time = text().parse().unwrap_or(0),
+            (2, b"payload") => payload = value.into(),
+            _ => {
+                let name = std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|name| HeaderName::from_str(name).ok());
+                if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(&text())) {
+                    headers.append(name, value);
+                }
+            }
+        }
+        position += 1;
+    }
+    let subject = format!("{}.{module}", header::SUBJECT_PREFIX);
+    let time = Timestamp::from_millisecond(time).unwrap_or_default();
+    let letter = Letter::read(number, time, &subject, &headers, payload.len());
+    Some(Stored { letter, payload })
+}

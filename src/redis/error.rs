@@ -1,0 +1,81 @@
+//! What can be wrong with Redis, in words that say what to change.
+
+use redis::{ErrorKind, RedisError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no Redis is configured: set `url` in the table `[redis]` of slipring.toml")]
+    NotConfigured,
+    #[error("no connection to Redis at {address}: {reason}")]
+    Unreachable { address: String, reason: String },
+    #[error("Redis at {address} did not reply within {seconds} s")]
+    Late { address: String, seconds: u64 },
+    #[error(
+        "the key `{key}` in Redis holds a {found}, but `source.kind` needs a {wanted}: correct `key` or `kind` in the \
+         module's .toml"
+    )]
+    Kind {
+        key: String,
+        found: String,
+        wanted: &'static str,
+    },
+    /// The reason is a sentence that says what to change.
+    #[error("{0}")]
+    Refused(String),
+    #[error("Redis returned an unexpected reply to {0}, which is a bug in Slipring")]
+    Reply(&'static str),
+    #[error("{doing} failed")]
+    Request { doing: String, source: RedisError },
+}
+
+impl Error {
+    /// `doing` completes "… failed".
+    pub(super) fn of(doing: &str, address: &str, error: RedisError) -> Self {
+        let detail = error.detail().unwrap_or_default();
+        let refused = |sentence: String| Self::Refused(sentence);
+        match error.code() {
+            Some("NOAUTH") => refused(format!(
+                "Redis at {address} requires a password: set `redis.password_file` or SLIPRING_REDIS__PASSWORD"
+            )),
+            Some("WRONGPASS") => refused(format!(
+                "Redis at {address} refuses the user or the password: correct `redis.user`, and `redis.password_file` or \
+                 SLIPRING_REDIS__PASSWORD"
+            )),
+            Some("NOPERM") => refused(format!(
+                "Redis at {address} denies this user a permission: {detail}; `slipring check --permissions` lists what \
+                 is needed"
+            )),
+            Some("LOADING") => refused(format!("Redis at {address} is still loading its data")),
+            Some("READONLY") => refused(format!(
+                "Redis at {address} is a replica, which cannot be written to: set `redis.url` to the master, or use \
+                 `redis.sentinels`"
+            )),
+            Some("MASTERDOWN") => refused(format!(
+                "Redis at {address} is a replica that has lost its master: set `redis.url` to the master, or use \
+                 `redis.sentinels`"
+            )),
+            Some("OOM") => refused(format!(
+                "Redis at {address} is full (`maxmemory`), so it takes no notes of what is read: give it more memory, or \
+                 remove something"
+            )),
+            Some("MISCONF") => refused(format!(
+                "Redis at {address} cannot save its data, and refuses to write: {detail}"
+            )),
+            Some("MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT") => refused(format!(
+                "Redis at {address} is a node of a cluster, which Slipring does not support yet ({detail}); set \
+                 `redis.url` to a server of its own"
+            )),
+            Some("WRONGTYPE") => refused(format!(
+                "a key in Redis at {address} has changed its type while it was read: {detail}"
+            )),
+            _ if error.kind() == ErrorKind::AuthenticationFailed => refused(format!(
+                "Redis at {address} refuses the user or the password: correct `redis.user`, and `redis.password_file` or \
+                 SLIPRING_REDIS__PASSWORD ({error})"
+            )),
+            _ => Self::Request {
+                doing: doing.to_owned(),
+                source: error,
+            },
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Asks Redis how far a module's reader is.
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Value};
+use slipring_core::place::Place;
+use slipring_core::read::Incarnation;
+use tokio::time::timeout;
+
+use super::super::{INSPECT_TIMEOUT, InspectError, ReaderState};
+use super::keys::Keys;
+use crate::config::{ModuleConfig, RedisSource};
+use crate::redis::{Error, Server};
+
+pub async fn inspect(
+    server: &Server,
+    config: &ModuleConfig,
+    source: &RedisSource,
+) -> Result<ReaderState, InspectError> {
+    let keys = Keys::of(source, &config.stream, &config.consumer);
+    let asking = async {
+        let connection = server.shared().await?;
+        server.checked(match source {
+            RedisSource::List { .. } => list(connection, &keys).await.map(Some),
+            RedisSource::Stream { .. } => stream(connection, &keys, &config.consumer).await,
+        })
+    };
+    match timeout(INSPECT_TIMEOUT, asking).await {
+        Ok(Ok(Some(state))) => Ok(state),
+        Ok(Ok(None)) => Err(InspectError::Absent),
+        Ok(Err(error)) => Err(InspectError::Failed(error.into())),
+        Err(_) => Err(InspectError::Late { server: "Redis" }),
+    }
+}
+
+/// Says what the key of a module holds now. The error says what to change.
+pub async fn look_at(server: &Server, config: &ModuleConfig, source: &RedisSource) -> Result<String, Error> {
+    let key = &config.stream;
+    let wanted = match source {
+        RedisSource::List { .. } => "list",
+        RedisSource::Stream { .. } => "stream",
+    };
+    let mut connection = server.shared().await?;
+    let found: String = server.checked(redis::cmd("TYPE").arg(key).query_async(&mut connection).await)?;
+    let length = match source {
+        RedisSource::List { .. } => "LLEN",
+        RedisSource::Stream { .. } => "XLEN",
+    };
+    match found.as_str() {
+        "none" => Ok(format!("`{key}` holds nothing yet")),
+        found if found == wanted => {
+            let length: u64 = server.checked(redis::cmd(length).arg(key).query_async(&mut connection).await)?;
+            Ok(format!("the {wanted} `{key}` holds {length} messages"))
+        }
+        _ => Err(Error::Kind {
+            key: key.clone(),
+            found,
+            wanted,
+        }),
+    }
+}
+
+/// Returns the incarnation of what a module reads, if a relay has read it.
+pub async fn incarnation(
+    server: &Server,
+    config: &ModuleConfig,
+    source: &RedisSource,
+) -> Result<Option<Incarnation>, Error> {
+    let keys = Keys::of(source, &config.stream, &config.consumer);
+    let mut connection = server.shared().await?;
+    let mut command = redis::cmd("HGET");
+    command.arg(&keys.state).arg("incarnation");
+    let found: Option<String> = server.checked(command.query_async(&mut connection).await)?;
+    Ok(found.and_then(|number| number.parse().ok()).map(Incarnation))
+}
+
+async fn list(mut connection: MultiplexedConnection, keys: &Keys) -> Result<ReaderState, RedisError> {
+    type Facts = (u64, Vec<Option<String>>);
+    let (pending, facts): Facts = redis::pipe()
+        .cmd("LLEN")
+        .arg(&keys.source)
+        .cmd("HMGET")
+        .arg(&keys.state)
+        .arg(&["taken", "done", "last", "settled"])
+        .query_async(&mut connection)
+        .await?;
+    let fact = |at: usize| facts.get(at).and_then(Option::as_deref);
+    let count = |at: usize| fact(at).and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+    Ok(ReaderState {
+        pending,
+        ack_pending: count(0).saturating_sub(count(1)),
+        delivered: place(fact(2)),
+        ack_floor: place(fact(3)),
+        paused_for: None,
+    })
+}
+
+async fn stream(
+    mut connection: MultiplexedConnection,
+    keys: &Keys,
+    group: &str,
+) -> Result<Option<ReaderState>, RedisError> {
+    let exists: bool = redis::cmd("EXISTS")
+        .arg(&keys.source)
+        .query_async(&mut connection)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    let (groups, settled): (Vec<std::collections::HashMap<String, Value>>, Option<String>) = redis::pipe()
+        .cmd("XINFO")
+        .arg("GROUPS")
+        .arg(&keys.source)
+        .cmd("HGET")
+        .arg(&keys.state)
+        .arg("settled")
+        .query_async(&mut connection)
+        .await?;
+    let named = |facts: &std::collections::HashMap<String, Value>| {
+        facts.get("name") == Some(&Value::BulkString(group.as_bytes().to_vec()))
+    };
+    let Some(facts) = groups.into_iter().find(named) else {
+        return Ok(None);
+    };
+    let count = |name: &str| match facts.get(name) {
+        Some(Value::Int(count)) => u64::try_from(*count).unwrap_or(0),
+        _ => 0,
+    };
+    let delivered = match facts.get("last-delivered-id") {
+        Some(Value::BulkString(id)) => place(std::str::from_utf8(id).ok()),
+        _ => Place::default(),
+    };
+    Ok(Some(ReaderState {
+        pending: count("lag"),
+        ack_pending: count("pending"),
+        delivered,
+        ack_floor: place(settled.as_deref()),
+        paused_for: None,
+    }))
+}
+
+fn place(text: Option<&str>) -> Place {
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! The pipeline's side: opens epochs when told to, passes on what comes, and settles.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use slipring_core::read::{Position, Room};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, warn};
+
+use super::super::{Ack, Lease, News, Over, Receipt};
+use super::entry::Entries;
+use super::epoch::{self, Epoch, EpochEnd, Setup};
+use super::keys::Keys;
+use super::scripts;
+use super::settle::Settler;
+use crate::config::{ModuleConfig, RedisSource, Standby};
+use crate::redis::{Error, Server};
+
+/// How long a lease lasts that no other relay waits for.
+const TTL: Duration = Duration::from_secs(10);
+
+/// How long giving up the lease may delay the end of a pipeline.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub struct Reader {
+    setup: Arc<Setup>,
+    /// True while another relay reads.
+    standing_by: watch::Receiver<bool>,
+    /// With standby.
+    lease: Option<Lease>,
+    state: State,
+    /// The number of epochs so far.
+    epochs: u64,
+    /// The token of the newest epoch.
+    token: Option<Arc<str>>,
+    /// Renews the lease.
+    renewing: Option<AbortOnDropHandle<()>>,
+    /// Settles over the connection of the newest epoch, even after it was closed.
+    settler: Option<Settler>,
+}
+
+enum State {
+    Opening(Pin<Box<dyn Future<Output = Result<Epoch, Error>> + Send>>),
+    Open(Box<Epoch>),
+    Closed,
+}
+
+impl Reader {
+    pub fn new(server: Option<Server>, config: &ModuleConfig, source: RedisSource, standby: Option<Standby>) -> Self {
+        let setup = Setup {
+            server,
+            keys: Keys::of(&source, &config.stream, &config.consumer),
+            group: config.consumer.clone(),
+            deliver: config.deliver,
+            entries: Entries::of(config, &source),
+            source,
+            reader: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+            ttl: standby.map_or(TTL, |standby| standby.ttl),
+            shared: standby.is_some(),
+            looked_at: AtomicBool::new(false),
+        };
+        Self {
+            setup: Arc::new(setup),
+            standing_by: watch::channel(false).1,
+            lease: None,
+            state: State::Closed,
+            epochs: 0,
+            token: None,
+            renewing: None,
+            settler: None,
+        }
+    }
+
+    /// Redis itself holds the position.
+    pub fn open(&mut self, _position: Option<Position>) {
+        let (waiting, standing_by) = watch::channel(false);
+        self.standing_by = standing_by;
+        self.epochs += 1;
+        self.state = State::Opening(Box::pin(epoch::begin(Arc::clone(&self.setup), self.epochs, waiting)));
+    }
+
+    pub async fn next(&mut self, room: Option<Room>) -> News {
+        match &mut self.state {
+            State::Closed => std::future::pending().await,
+            State::Opening(opening) => {
+                let opened = tokio::select! {
+                    biased;
+                    opened = opening => Some(opened),
+                    Ok(_) = self.standing_by.wait_for(|standing_by| *standing_by) => None,
+                };
+                let Some(opened) = opened else {
+                    // This is reported only once.
+                    self.standing_by = watch::channel(false).1;
+                    return News::StandingBy;
+                };
+                match opened {
+                    Ok(mut epoch) => {
+                        self.renewing = epoch.renewing.take();
+                        self.lease = self.setup.shared.then(|| epoch.lease.clone());
+                        self.token = Some(epoch.token());
+                        self.settler = Some(Settler::start(
+                            Arc::clone(&self.setup),
+                            epoch.token(),
+                            epoch.connection(),
+                        ));
+                        let began = News::Began(epoch.incarnation, epoch.again);
+                        self.state = State::Open(Box::new(epoch));
+                        began
+                    }
+                    Err(error) => {
+                        self.state = State::Closed;
+                        News::Trouble(error.into())
+                    }
+                }
+            }
+            State::Open(epoch) => match epoch.next(room).await {
+                Ok(deliveries) => News::Delivered(deliveries, epoch.take_missed()),
+                Err(end) => {
+                    self.state = State::Closed;
+                    News::Over(Over {
+                        lost: self.setup.shared && matches!(end, EpochEnd::Taken(_)),
+                        reason: end.into(),
+                    })
+                }
+            },
+        }
+    }
+
+    pub fn waiting(&self) -> usize {
+        match &self.state {
+            State::Open(epoch) => epoch.waiting(),
+            State::Opening(_) | State::Closed => 0,
+        }
+    }
+
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Redis does not deliver again by itself, so it need not know what is in progress.
+    pub fn acknowledge(&mut self, acks: Vec<Ack>) {
+        let places: Vec<_> = acks
+            .into_iter()
+            .filter_map(|ack| match ack {
+                Ack::Done(Receipt::Redis(place)) => Some(place),
+                Ack::Done(Receipt::JetStream(_)) | Ack::InProgress(_) => None,
+            })
+            .collect();
+        if let Some(settler) = self.settler.as_ref().filter(|_| !places.is_empty()) {
+            settler.settle(places);
+        }
+    }
+
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    pub async fn end(self, release: bool) {
+        if let Some(settler) = self.settler {
+            settler.flush().await;
+        }
+        let lease = self.lease.filter(|lease| release && lease.is_valid(Instant::now()));
+        let (Some(_), Some(token)) = (lease, self.token) else {
+            return;
+        };
+        let setup = &self.setup;
+        let releasing = async {
+            let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
+            let mut connection = server.connect().await?;
+            let mut call = scripts::RENEW.key(&setup.keys.lease);
+            let reply = call.arg(&*token).arg(0).invoke_async::<String>(&mut connection).await;
+            reply.map_err(|error| server.error("giving up the lease", error))
+        };
+        match timeout(RELEASE_TIMEOUT, releasing).await {
+            Ok(Ok(_)) => debug!(key = setup.keys.source, "gave up the lease"),
+            Ok(Err(error)) => warn!(
+                key = setup.keys.source,
+                error = &error as &dyn std::error::Error,
+                "cannot give up the lease; another relay takes over when it expires"
+            ),
+            Err(_) => warn!(
+                key = setup.keys.source,
+                "Redis did not confirm in time that the lease was given up; another relay takes over when it expires, at the latest"
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Opening(_) => "opening",
+            State::Open(_) => "open",
+            State::Closed => "closed",
+        };
+        f.debug_struct("Reader").field("state", &state).finish_non_exhaustive()
+    }
+}
