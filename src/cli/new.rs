@@ -3,6 +3,7 @@
 
 mod language;
 mod others;
+mod pass_through;
 mod rust;
 mod sdk;
 #[cfg(test)]
@@ -37,6 +38,7 @@ const LANGUAGES: [Language; 5] = [RUST, JAVASCRIPT, PYTHON, GO, C];
 Examples:
   slipring new shop
   slipring new shop --lang go
+  slipring new chat --pass-through
   slipring new ~/modules/shop --sdk ~/slipring/guest-sdk")]
 pub struct Args {
     /// The folder to create; its last part is the module's name
@@ -48,6 +50,9 @@ pub struct Args {
     /// Use the crate slipring-sdk from this folder or this checkout of Slipring, instead of a copy
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
+    /// Instead of code, take the ready module that publishes messages that are commands for Centrifugo's API already
+    #[arg(long, conflicts_with_all = ["lang", "sdk"])]
+    pass_through: bool,
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
@@ -60,6 +65,9 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             args.path.display()
         )
         .into());
+    }
+    if args.pass_through {
+        return pass_through::create(&args.path, name, output, notes);
     }
     let sdk = match (language.needs_sdk, args.sdk.as_deref()) {
         (true, given) => Some(Sdk::find(given)?),

@@ -12,6 +12,7 @@ fn new_in(language: &str, path: &Path, sdk: Option<&str>) -> (Result<(), Failure
         path: path.to_owned(),
         lang: language.to_owned(),
         sdk: sdk.map(PathBuf::from),
+        pass_through: false,
     };
     let mut output = Vec::new();
     let result = execute(&args, &mut output, &mut std::io::sink());
@@ -209,4 +210,32 @@ fn a_module_is_built_as_its_language_s_example_is() {
         let expected = expected.replace("orders.wasm", "shop.wasm").replace("orders", source);
         assert_eq!(fs::read_to_string(path.join("build")).unwrap(), expected, "{language}");
     }
+}
+
+#[test]
+fn a_module_that_needs_no_code_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat");
+    let args = Args {
+        path: path.clone(),
+        lang: "rust".to_owned(),
+        sdk: None,
+        pass_through: true,
+    };
+    let (mut output, mut notes) = (Vec::new(), Vec::new());
+    execute(&args, &mut output, &mut notes).unwrap();
+    assert_eq!(files(&path), ["chat.toml", "chat.wasm", "samples.jsonl"]);
+    let config = config::load_module(&path.join("chat.toml")).unwrap();
+    assert_eq!(config.stream, "centrifugo.publish");
+    let output = String::from_utf8(output).unwrap();
+    assert!(output.ends_with("slipring try chat.wasm samples.jsonl\n"), "{output}");
+    assert!(
+        String::from_utf8(notes)
+            .unwrap()
+            .contains("copy chat.wasm and chat.toml")
+    );
+    assert!(
+        execute(&args, &mut std::io::sink(), &mut std::io::sink()).is_err(),
+        "it is there already"
+    );
 }
