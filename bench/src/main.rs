@@ -29,6 +29,7 @@ mod own_consumer;
 mod paced;
 mod pairs;
 mod plot;
+mod redis;
 mod report;
 mod statistics;
 mod swap;
@@ -69,6 +70,8 @@ enum Bench {
     Behind,
     /// The processor time of `--slipring` against that of `--against`, in pairs; not part of `all`
     Pairs,
+    /// Messages a second out of a list and a stream in Redis, in each way; not part of `all`
+    Redis,
 }
 
 #[tokio::main]
@@ -114,6 +117,11 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = behind::run(options).await?;
         println!("{results}");
         report.behind = Some(results);
+    }
+    if matches!(bench, Bench::Redis) {
+        let results = redis::run(options).await?;
+        println!("{results}");
+        report.redis = Some(results);
     }
     if matches!(bench, Bench::Pairs) {
         let results = pairs::run(options).await?;

@@ -39,8 +39,12 @@ pub struct Run {
 
 pub async fn run(options: &Options) -> Result<Results> {
     let first = options.against.as_deref();
-    let first = first.context("`pairs` compares `--slipring` with another build: name that with `--against PROGRAM`")?;
-    let programs: [PathBuf; 2] = [home::slipring(Some(first))?, home::slipring(options.slipring.as_deref())?];
+    let first =
+        first.context("`pairs` compares `--slipring` with another build: name that with `--against PROGRAM`")?;
+    let programs: [PathBuf; 2] = [
+        home::slipring(Some(first))?,
+        home::slipring(options.slipring.as_deref())?,
+    ];
     let ways = throughput::relays(options);
     ensure!(
         !ways.is_empty(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::behind;
 use crate::growth;
 use crate::machine::Machine;
-use crate::{latency, pairs, swap, throughput};
+use crate::{latency, pairs, redis, swap, throughput};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -25,6 +25,8 @@ pub struct Report {
     pub behind: Option<behind::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pairs: Option<pairs::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub redis: Option<redis::Results>,
 }
 
 impl Report {
@@ -37,6 +39,7 @@ impl Report {
             growth: None,
             behind: None,
             pairs: None,
+            redis: None,
         }
     }
 

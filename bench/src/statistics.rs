@@ -42,7 +42,8 @@ pub fn deviation(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<f64> {
 
 fn ratios_by_round(of: &[(usize, f64)], to: &[(usize, f64)]) -> impl Iterator<Item = f64> {
     let in_round = |round: usize| to.iter().find(|(other, _)| *other == round).map(|(_, number)| *number);
-    of.iter().filter_map(move |(round, number)| Some(number / in_round(*round)?))
+    of.iter()
+        .filter_map(move |(round, number)| Some(number / in_round(*round)?))
 }
 
 /// Returns what is measured in a round: from first to last, and in the next round from last to first. A drift within

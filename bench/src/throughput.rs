@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::centrifugo::Api;
 use crate::options::Options;
 use crate::statistics::in_turn;
 
@@ -59,7 +60,19 @@ pub async fn run(options: &Options) -> Result<Results> {
 /// Returns the ways that are the relay's and wanted.
 pub fn relays(options: &Options) -> Vec<Way> {
     let relays = WAYS.into_iter().filter(|way| way.is_relay() && options.wants(way.name));
-    relays.filter(|way| !options.only.is_empty() || !way.name.contains("keys")).collect()
+    relays
+        .filter(|way| !options.only.is_empty() || !way.name.contains("keys"))
+        .collect()
+}
+
+/// Returns the relay's way over this API, without keys.
+pub fn relay_over(api: Api) -> Way {
+    let name = match api {
+        Api::Http => "slipring-http",
+        Api::Grpc => "slipring-grpc",
+    };
+    let way = WAYS.into_iter().find(|way| way.name == name);
+    way.expect("it is among them")
 }
 
 /// Runs one way once.

@@ -123,10 +123,39 @@ fn what_is_new_comes_through_behind_a_backlog() {
 }
 
 #[test]
+fn redis_is_drained_in_each_way() {
+    let (report, said) = bench(&["redis"]);
+    let runs = report["redis"]["runs"].as_array().unwrap();
+    for way in [
+        "list-http",
+        "list-grpc",
+        "stream-http",
+        "stream-grpc",
+        "jetstream-http",
+        "centrifugo",
+    ] {
+        for delay_ms in [0, 5] {
+            let run = runs.iter().find(|run| run["way"] == way && run["delay_ms"] == delay_ms);
+            let run = run.unwrap_or_else(|| panic!("{way} at {delay_ms} ms is missing: {runs:?}"));
+            assert!(run["messages_per_second"].as_f64().unwrap() > 0.0, "{run}");
+        }
+    }
+    assert!(said.contains("| slipring, list, HTTP"), "{said}");
+}
+
+#[test]
 fn two_builds_are_compared_in_pairs() {
     let relay = std::path::Path::new(env!("CARGO_BIN_EXE_slipring-bench")).with_file_name("slipring");
     let against = relay.to_str().unwrap();
-    let (report, said) = bench(&["pairs", "--only", "slipring-grpc", "--rounds", "2", "--against", against]);
+    let (report, said) = bench(&[
+        "pairs",
+        "--only",
+        "slipring-grpc",
+        "--rounds",
+        "2",
+        "--against",
+        against,
+    ]);
     let runs = report["pairs"]["runs"].as_array().unwrap();
     for round in [1, 2] {
         for build in ["first", "second", "first again"] {
@@ -136,7 +165,10 @@ fn two_builds_are_compared_in_pairs() {
             assert!(run["servers_seconds"].as_f64().unwrap() > 0.0, "{run}");
         }
     }
-    assert!(said.contains("| second : first") && said.contains("| first again : first"), "{said}");
+    assert!(
+        said.contains("| second : first") && said.contains("| first again : first"),
+        "{said}"
+    );
 }
 
 /// Returns the report of a smoke run, as JSON and in words.
