@@ -172,13 +172,18 @@ async fn another_on_reject_counts_from_the_next_message_on() -> Result<()> {
     Ok(())
 }
 
+/// What is in flight on one channel goes out one by one, and must do so within `shutdown.grace` on a busy machine too.
+const DRAINS: &str = "window = 300\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_module_drains_and_its_consumer_waits_for_it_to_come_back() -> Result<()> {
     const MESSAGES: u64 = 5_000;
     let world = world().await?;
     let wasm = guests::component("unruly")?;
     world.publish(numbers(1..=MESSAGES)).await?;
-    world.home.add_module("unruly", &wasm, &mark("before"))?;
+    world
+        .home
+        .add_module("unruly", &wasm, &format!("{DRAINS}{}", mark("before")))?;
     let mut relay = world.run().await?;
     let some = |status: &Value| module(status, "unruly")["published"].as_u64() > Some(100);
     relay.status_when(SOON, "the first publications", some).await?;
@@ -217,7 +222,7 @@ async fn a_renamed_module_goes_on_with_the_consumer_it_names() -> Result<()> {
     world.home.add_module(
         "old",
         &guests::component("unruly")?,
-        &unruly_toml("consumer = \"shared\""),
+        &unruly_toml(&format!("consumer = \"shared\"\n{DRAINS}")),
     )?;
     let mut relay = world.run().await?;
     let some = |status: &Value| module(status, "old")["published"].as_u64() > Some(100);
