@@ -149,6 +149,6 @@ mod tests {
         }
         assert!(made("no JSON").is_err());
         // A typing error must not go unnoticed.
-        assert!(made(r#"{"channel": "chat", "data": 1, "skip_histroy": true}"#).is_err());
+        assert!(made(r#"{"channel": "chat", "data": 1, "skip_hist": true}"#).is_err());
     }
 }
