@@ -7,26 +7,35 @@ mod facts;
 pub use self::error::Error;
 pub use self::facts::Facts;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::io::tcp::TcpSettings;
+
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
     RedisError, TlsCertificates, TlsMode,
 };
 use tokio::time::timeout;
+use tracing::{info, warn};
 
 use crate::config::{Redis as Config, Secret, Sentinel};
 
 /// How long a connection may take, and how long a reply.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The scheme of a URL whose server speaks TLS.
+const TLS: &str = "rediss";
+
 /// A clone is the same server.
 #[derive(Debug, Clone)]
 pub struct Server {
     config: Arc<Config>,
+    /// What its file held last, if it made sense.
+    password: Arc<Mutex<Option<Secret>>>,
     /// For questions beside the reading.
     shared: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
@@ -34,6 +43,7 @@ pub struct Server {
 impl Server {
     pub fn new(config: Config) -> Self {
         Self {
+            password: Arc::new(Mutex::new(config.password.clone())),
             config: Arc::new(config),
             shared: Arc::default(),
         }
@@ -56,12 +66,12 @@ impl Server {
 
     /// Opens a connection whose replies come soon.
     pub async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        self.open(Some(PATIENCE)).await
+        self.open(PATIENCE).await
     }
 
-    /// Opens a connection whose replies may take for ever.
-    pub async fn connect_to_wait(&self) -> Result<MultiplexedConnection, Error> {
-        self.open(None).await
+    /// Opens a connection for requests that the server may think about for this long.
+    pub async fn connect_to_wait(&self, wait: Duration) -> Result<MultiplexedConnection, Error> {
+        self.open(wait + PATIENCE).await
     }
 
     /// Returns the connection for questions beside the reading. It is made when it is first needed, and again after an
@@ -76,12 +86,18 @@ impl Server {
         Ok(connection)
     }
 
-    /// Puts an error of the shared connection into words. The next question gets another connection.
-    pub fn checked<T>(&self, reply: Result<T, RedisError>) -> Result<T, Error> {
+    /// Puts an error of the shared connection into words: `doing` completes "… failed". The next question gets another
+    /// connection.
+    pub fn checked<T>(&self, doing: &str, reply: Result<T, RedisError>) -> Result<T, Error> {
         reply.map_err(|error| {
-            *self.known() = None;
-            self.error("asking Redis", error)
+            self.forget();
+            self.error(doing, error)
         })
+    }
+
+    /// Makes the next question open another connection.
+    pub fn forget(&self) {
+        *self.known() = None;
     }
 
     fn known(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
@@ -98,11 +114,11 @@ impl Server {
         Error::of(doing, &self.address(), error)
     }
 
-    async fn open(&self, patience: Option<Duration>) -> Result<MultiplexedConnection, Error> {
+    async fn open(&self, patience: Duration) -> Result<MultiplexedConnection, Error> {
         // The defaults are 1 s and 0.5 s.
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(patience);
+            .set_response_timeout(Some(patience));
         let opening = async {
             match &self.config.sentinel {
                 Some(sentinel) => self.open_master(sentinel, &settings).await,
@@ -117,7 +133,12 @@ impl Server {
             Ok(Err(error)) => Err(match Error::of("connecting to Redis", &self.address(), error) {
                 Error::Request { source, .. } => Error::Unreachable {
                     address: self.address(),
-                    reason: format!("{source}; is it running, and is `redis.url` right?"),
+                    reason: match &self.config.sentinel {
+                        Some(_) => {
+                            format!("{source}; are they running, and are `redis.sentinels` and `redis.master` right?")
+                        }
+                        None => format!("{source}; is it running, and is `redis.url` right?"),
+                    },
                 },
                 refused => refused,
             }),
@@ -133,30 +154,47 @@ impl Server {
         sentinel: &Sentinel,
         settings: &AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, RedisError> {
-        let sentinels: Vec<ConnectionInfo> = sentinel
+        let sentinels: Vec<ConnectionAddr> = sentinel
             .urls
             .iter()
-            .map(|url| url.clone().into_connection_info())
-            .collect::<Result<_, _>>()?;
-        let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(self.identity());
-        if self.is_encrypted() {
-            node = node.set_tls_mode(TlsMode::Secure);
+            .map(|url| Ok(url.clone().into_connection_info()?.addr().clone()))
+            .collect::<Result<_, RedisError>>()?;
+        let (identity, certificates) = (self.identity(), self.certificates()?);
+        let mut builder = SentinelClientBuilder::new(sentinels, sentinel.master.clone(), SentinelServerType::Master)?
+            .set_client_to_redis_db(identity.db())
+            .set_client_to_redis_tcp_settings(tcp());
+        if let Some(user) = identity.username() {
+            builder = builder.set_client_to_redis_username(user);
         }
-        let mut client = SentinelClient::build(
-            sentinels,
-            sentinel.master.clone(),
-            Some(node),
-            SentinelServerType::Master,
-        )?;
-        client.get_async_connection_with_config(settings).await
+        if let Some(password) = identity.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if self.is_encrypted() {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_redis_certificates(certificates.clone());
+        }
+        if sentinel.urls.iter().any(|url| url.scheme() == TLS) {
+            builder = builder
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_certificates(certificates);
+        }
+        builder.build()?.get_async_connection_with_config(settings).await
     }
 
     fn client(&self, url: url::Url) -> Result<Client, RedisError> {
-        let info = url.into_connection_info()?.set_redis_settings(self.identity());
-        if !self.is_encrypted() {
-            return Client::open(info);
+        let info = url
+            .into_connection_info()?
+            .set_redis_settings(self.identity())
+            .set_tcp_settings(tcp());
+        match self.is_encrypted() {
+            true => Client::build_with_tls(info, self.certificates()?),
+            false => Client::open(info),
         }
-        let read = |path: &Option<std::path::PathBuf>| path.as_ref().map(std::fs::read).transpose();
+    }
+
+    fn certificates(&self) -> Result<TlsCertificates, RedisError> {
+        let read = |path: &Option<PathBuf>| path.as_ref().map(std::fs::read).transpose();
         let tls = &self.config.tls;
         let client_tls = match (read(&tls.cert_file)?, read(&tls.key_file)?) {
             (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig {
@@ -165,15 +203,14 @@ impl Server {
             }),
             _ => None,
         };
-        let certificates = TlsCertificates {
+        Ok(TlsCertificates {
             client_tls,
             root_cert: read(&tls.ca_file)?,
-        };
-        Client::build_with_tls(info, certificates)
+        })
     }
 
     fn is_encrypted(&self) -> bool {
-        self.config.url.scheme() == "rediss"
+        self.config.url.scheme() == TLS
     }
 
     fn identity(&self) -> RedisConnectionInfo {
@@ -182,9 +219,29 @@ impl Server {
         if let Some(user) = &self.config.user {
             identity = identity.set_username(user);
         }
-        if let Some(password) = &self.config.password {
-            identity = identity.set_password(Secret::expose(password));
+        if let Some(password) = self.password() {
+            identity = identity.set_password(password.expose());
         }
         identity
     }
+
+    /// Returns the password, which its file may have got since.
+    fn password(&self) -> Option<Secret> {
+        let mut known = self.password.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.as_ref().map(Secret::read_again)? {
+            Ok(password) => {
+                if known.as_ref() != Some(&password) {
+                    info!("using the new password for Redis");
+                }
+                *known = Some(password);
+            }
+            Err(error) => warn!(error, "keeping the password for Redis"),
+        }
+        known.clone()
+    }
+}
+
+/// Requests are small, and each waits for its reply.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }

@@ -47,7 +47,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Check NATS and Centrifugo as well
+    /// Check NATS or Redis, and Centrifugo, as well
     #[arg(long)]
     online: bool,
     /// Print one JSON object, for programs

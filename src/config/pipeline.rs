@@ -138,7 +138,8 @@ impl ModuleConfig {
             .split_once('{')
             .and_then(|(_, rest)| rest.split_once('}'))
             .is_some_and(|(tag, _)| !tag.is_empty());
-        let tagged = if tag { key.to_owned() } else { format!("{{{key}}}") };
+        // Two colons, so that the keys of `{a}` are not those of `a`.
+        let tagged = if tag { format!("{key}:") } else { format!("{{{key}}}") };
         match source {
             // Only one relay can take from a list, whatever its module is called.
             RedisSource::List { .. } => format!("{tagged}:slipring"),

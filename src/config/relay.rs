@@ -77,7 +77,16 @@ pub(super) fn read<'d>(document: &'d Document<'d>, cache_dir: Option<PathBuf>) -
 }
 
 fn nats(mut section: Section<'_>) -> Nats {
-    let servers = take_urls(&mut section, "servers", url(&["nats", "tls"], NATS), NATS);
+    let servers = take_urls(
+        &mut section,
+        "servers",
+        url(
+            &["nats", "tls"],
+            NATS,
+            "`nats.user` and `nats.password_file`, or `nats.token_file`,",
+        ),
+        NATS,
+    );
     let auth = nats_auth(&mut section);
     let api_prefix = api_prefix(&mut section);
     let inbox_prefix = section.take("inbox_prefix", subject::prefix);
@@ -184,20 +193,22 @@ fn nats_auth(section: &mut Section<'_>) -> NatsAuth {
 }
 
 fn redis(mut section: Section<'_>) -> Redis {
-    let server = url(&["redis", "rediss"], REDIS);
+    let server = url(&["redis", "rediss"], REDIS, "`redis.user` and `redis.password_file`");
     let master = section.take_placed("master", text);
     let sentinels = section.take_list("sentinels", &server);
     let sentinel = match (sentinels, master) {
         (Some(Taken { value: urls, place }), master) if master.is_none() || urls.is_empty() => {
             let message = match urls.is_empty() {
                 true => "`redis.sentinels` is an empty list; name at least one, or remove the key".to_owned(),
-                false => "`redis.sentinels` needs `redis.master`: the name that they give to the master".to_owned(),
+                false => "`redis.sentinels` is set without `redis.master`; set it to the master's name in the sentinels' configuration".to_owned(),
             };
             section.remark(place, "sentinels", message);
             None
         }
         (None, Some(Taken { place, .. })) => {
-            let message = "`redis.master` needs `redis.sentinels`: who knows which server that is".to_owned();
+            let message =
+                "`redis.master` is set without `redis.sentinels`; list the sentinels, or remove `redis.master`"
+                    .to_owned();
             section.remark(place, "master", message);
             None
         }
@@ -392,7 +403,11 @@ fn shutdown(mut section: Section<'_>) -> Shutdown {
 
 /// The URL of one of Centrifugo's two APIs.
 fn endpoint(value: &DeValue<'_>) -> Parsed<Url> {
-    let url = url(&["http", "https", "grpc", "grpcs"], CENTRIFUGO)(value)?;
+    let url = url(
+        &["http", "https", "grpc", "grpcs"],
+        CENTRIFUGO,
+        "`centrifugo.api_key_file`",
+    )(value)?;
     if url.scheme().starts_with("grpc") && !matches!(url.path(), "" | "/") {
         return Err(Wrong::new("a URL such as \"grpc://127.0.0.1:10000\", since GRPC has no path").found_value(value));
     }

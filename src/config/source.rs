@@ -90,7 +90,10 @@ pub(super) fn read(root: &mut Section<'_>) -> Read {
         true => {
             for key in KEYS {
                 if root.is_set(key) {
-                    let message = format!("`{key}` belongs into the table `[source]`, since there is one");
+                    let message = match kind {
+                        Kind::JetStream => format!("`{key}` is beside the table `[source]`; move it into the table"),
+                        _ => format!("`{key}` is for JetStream; remove it, or set `source.kind = \"jetstream\"`"),
+                    };
                     root.remark(root.file(), key, message);
                     root.take_table(key);
                 }
@@ -129,12 +132,12 @@ fn of_table(section: &mut Section<'_>, kind: Kind) -> Read {
         Kind::RedisStream => "the key of a stream in Redis",
         _ => "the key of a list in Redis",
     };
-    let key = section.take_required("key", key, right).unwrap_or_default();
+    let key = section.take_required("key", name, right).unwrap_or_default();
     let (source, deliver, consumer) = match kind {
         Kind::RedisStream => {
             let field = section.take("field", text).unwrap_or_else(|| FIELD.to_owned());
             let deliver = section.take("deliver", deliver_of_ids).unwrap_or(Deliver::New);
-            let group = section.take("group", subject::name);
+            let group = section.take("group", name);
             (RedisSource::Stream { field }, deliver, group)
         }
         _ => {
@@ -152,11 +155,11 @@ fn of_table(section: &mut Section<'_>, kind: Kind) -> Read {
     }
 }
 
-/// A key becomes the subject and the stream of its messages, and part of log lines.
-fn key(value: &DeValue<'_>) -> Parsed<String> {
+/// A key becomes the subject and the stream of its messages. It and the name of a group are part of log lines.
+fn name(value: &DeValue<'_>) -> Parsed<String> {
     let key = text(value)?;
     if key.len() > 1_024 || key.contains(char::is_control) {
-        return Err(Wrong::new("a key of at most 1,024 bytes without control characters").found_value(value));
+        return Err(Wrong::new("at most 1,024 bytes without control characters").found_value(value));
     }
     Ok(key)
 }
@@ -197,8 +200,13 @@ fn deliver(value: &DeValue<'_>) -> Parsed<Deliver> {
 
 fn deliver_of_ids(value: &DeValue<'_>) -> Parsed<Deliver> {
     begin(value, "since", |_| None).ok_or_else(|| {
-        let right = "\"new\", \"all\" or { since = \"2026-11-01T00:00:00Z\" }";
-        Wrong::new(right).found_value(value)
+        let wrong = Wrong::new("\"new\", \"all\" or { since = \"2026-11-01T00:00:00Z\" }");
+        match value {
+            DeValue::Table(table) if table.contains_key("sequence") => {
+                wrong.found("{ sequence = … }, which only JetStream has".to_owned())
+            }
+            _ => wrong.found_value(value),
+        }
     })
 }
 

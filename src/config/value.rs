@@ -148,18 +148,21 @@ fn spell_size(bytes: u64) -> String {
     format!("{}{unit}", bytes / factor)
 }
 
-/// A URL with one of the schemes and without parts that must not be there: a secret in a URL ends up in logs.
-pub fn url(schemes: &'static [&'static str], example: &'static str) -> impl Fn(&DeValue<'_>) -> Parsed<Url> {
+/// A URL with one of the schemes and without parts that must not be there: a secret in a URL ends up in logs. `keys` says
+/// where user and password belong.
+pub fn url(
+    schemes: &'static [&'static str],
+    example: &'static str,
+    keys: &'static str,
+) -> impl Fn(&DeValue<'_>) -> Parsed<Url> {
     move |value| {
         let right = |extra: &str| Wrong::new(format!("a URL such as \"{example}\"{extra}"));
         let Some(text) = value.as_str() else {
             return Err(right("").found_value(value));
         };
         if text.contains('@') {
-            return Err(
-                right(" without user or password: set these in the environment or in a file of their own")
-                    .found("a URL with credentials in it (not shown)"),
-            );
+            return Err(right(&format!(" without user and password: set {keys} instead"))
+                .found("a URL with credentials in it (not shown)"));
         }
         let url = Url::parse(text)
             .ok()

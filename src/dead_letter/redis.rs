@@ -22,10 +22,14 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 /// How many letters beyond their age are removed when one is stored.
 const REMOVED: usize = 100;
 
-/// The fields before the headers of a letter.
+const READING: &str = "reading dead letters from Redis";
+
+/// The fields of a letter.
 const MODULE: &str = "module";
 const STORED: &str = "stored";
 const PAYLOAD: &str = "payload";
+/// A list of names and values, as JSON.
+const HEADERS: &str = "headers";
 
 /// KEYS: stream, mark of the letter's ID. ARGV: seconds that the mark lasts, time in ms before which letters are removed or "",
 /// most letters that are removed, fields and values. Returns 1, or 0 if the letter is stored already.
@@ -42,7 +46,8 @@ static STORE: LazyLock<Script> = LazyLock::new(|| {
          if ARGV[2] ~= '' then\n\
            for _ = 1, tonumber(ARGV[3]) do\n\
              local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]\n\
-             if not oldest or tonumber(oldest[2][4]) >= tonumber(ARGV[2]) then break end\n\
+             local stored = oldest and tonumber(oldest[2][4] or '')\n\
+             if not stored or stored >= tonumber(ARGV[2]) then break end\n\
              redis.call('XDEL', KEYS[1], oldest[1])\n\
            end\n\
          end\n\
@@ -76,13 +81,14 @@ pub(super) async fn store(
         .arg(now.as_millisecond())
         .arg(PAYLOAD)
         .arg(payload.as_ref());
-    for (name, values) in headers.iter() {
-        for value in values {
-            call.arg(name.to_string()).arg(value.as_str());
-        }
-    }
+    // In one field, because a script cannot pass on as many arguments as there may be headers.
+    let all = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str())));
+    let all: Vec<(String, &str)> = all.collect();
+    call.arg(HEADERS).arg(serde_json::to_string(&all).unwrap_or_default());
     let stored = call.invoke_async::<u64>(&mut connection).await;
-    server.checked(stored).map(drop)
+    server.checked("storing a dead letter in Redis", stored).map(drop)
 }
 
 /// A letter, or a part of one, with its payload.
@@ -94,7 +100,8 @@ pub(super) struct Stored {
 /// Returns true if the stream exists.
 pub(super) async fn exists(server: &Server, stream: &str) -> Result<bool, Error> {
     let mut connection = server.shared().await?;
-    server.checked(redis::cmd("EXISTS").arg(stream).query_async(&mut connection).await)
+    let exists = redis::cmd("EXISTS").arg(stream).query_async(&mut connection).await;
+    server.checked(READING, exists)
 }
 
 /// Returns the letters after this number, up to the number `last`. An empty list is the end.
@@ -112,7 +119,7 @@ pub(super) async fn last(server: &Server, stream: &str) -> Result<u64, Error> {
     let mut connection = server.shared().await?;
     let mut command = redis::cmd("XREVRANGE");
     command.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
-    let newest: Vec<Value> = server.checked(command.query_async(&mut connection).await)?;
+    let newest: Vec<Value> = server.checked(READING, command.query_async(&mut connection).await)?;
     Ok(newest
         .into_iter()
         .next()
@@ -125,7 +132,10 @@ pub(super) async fn remove(server: &Server, stream: &str, number: u64) -> Result
     let mut connection = server.shared().await?;
     let mut command = redis::cmd("XDEL");
     command.arg(stream).arg(format!("{number}-0"));
-    let removed: u64 = server.checked(command.query_async(&mut connection).await)?;
+    let removed: u64 = server.checked(
+        "removing dead letters from Redis",
+        command.query_async(&mut connection).await,
+    )?;
     Ok(removed > 0)
 }
 
@@ -133,7 +143,7 @@ async fn range(server: &Server, stream: &str, first: &str, last: &str, count: us
     let mut connection = server.shared().await?;
     let mut command = redis::cmd("XRANGE");
     command.arg(stream).arg(first).arg(last).arg("COUNT").arg(count);
-    let found: Vec<Value> = server.checked(command.query_async(&mut connection).await)?;
+    let found: Vec<Value> = server.checked(READING, command.query_async(&mut connection).await)?;
     Ok(found.into_iter().filter_map(stored).collect())
 }
 
@@ -149,23 +159,22 @@ fn stored(value: Value) -> Option<Stored> {
         _ => Vec::new(),
     });
     let (mut module, mut time, mut payload, mut headers) = (String::new(), 0, Bytes::new(), HeaderMap::new());
-    let mut position = 0;
     while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
         let text = || String::from_utf8_lossy(&value).into_owned();
-        match (position, name.as_slice()) {
-            (0, b"module") => module = text(),
-            (1, b"stored") => time = text().parse().unwrap_or(0),
-            (2, b"payload") => payload = value.into(),
-            _ => {
-                let name = std::str::from_utf8(&name)
-                    .ok()
-                    .and_then(|name| HeaderName::from_str(name).ok());
-                if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(&text())) {
-                    headers.append(name, value);
+        match std::str::from_utf8(&name).unwrap_or_default() {
+            MODULE => module = text(),
+            STORED => time = text().parse().unwrap_or(0),
+            PAYLOAD => payload = value.into(),
+            HEADERS => {
+                let pairs: Vec<(String, String)> = serde_json::from_slice(&value).unwrap_or_default();
+                for (name, value) in pairs {
+                    if let (Ok(name), Ok(value)) = (HeaderName::from_str(&name), HeaderValue::from_str(&value)) {
+                        headers.append(name, value);
+                    }
                 }
             }
+            _ => {}
         }
-        position += 1;
     }
     let subject = format!("{}.{module}", header::SUBJECT_PREFIX);
     let time = Timestamp::from_millisecond(time).unwrap_or_default();

@@ -365,7 +365,7 @@ impl Run<'_> {
             error!(
                 target: "slipring::losses",
                 module,
-                stream, %first, %last, messages, "the stream's limits removed messages before they could be read"
+                stream, %first, %last, messages, "messages were removed from the stream before they could be read"
             );
         } else {
             warn!(
@@ -374,7 +374,7 @@ impl Run<'_> {
                 stream,
                 %first,
                 %last,
-                "the stream's limits removed messages before they could be read; it is unknown how many of them the \
+                "messages were removed from the stream before they could be read; it is unknown how many of them the \
                  module missed, so none is counted"
             );
         }

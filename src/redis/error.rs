@@ -45,7 +45,9 @@ impl Error {
                 "Redis at {address} denies this user a permission: {detail}; `slipring check --permissions` lists what \
                  is needed"
             )),
-            Some("LOADING") => refused(format!("Redis at {address} is still loading its data")),
+            Some("LOADING") => refused(format!(
+                "Redis at {address} is still loading its data; the relay tries again"
+            )),
             Some("READONLY") => refused(format!(
                 "Redis at {address} is a replica, which cannot be written to: set `redis.url` to the master, or use \
                  `redis.sentinels`"
@@ -55,8 +57,8 @@ impl Error {
                  `redis.sentinels`"
             )),
             Some("OOM") => refused(format!(
-                "Redis at {address} is full (`maxmemory`), so it takes no notes of what is read: give it more memory, or \
-                 remove something"
+                "Redis at {address} has reached `maxmemory` and refuses writes, so nothing can be read: raise `maxmemory`, or \
+                 delete keys"
             )),
             Some("MISCONF") => refused(format!(
                 "Redis at {address} cannot save its data, and refuses to write: {detail}"
@@ -66,7 +68,12 @@ impl Error {
                  `redis.url` to a server of its own"
             )),
             Some("WRONGTYPE") => refused(format!(
-                "a key in Redis at {address} has changed its type while it was read: {detail}"
+                "a key that the relay uses in Redis at {address} now has another type: delete or rename it ({detail})"
+            )),
+            // Redis 7.0 says it like this in a script.
+            _ if error.to_string().contains("The user executing the script") => refused(format!(
+                "Redis at {address} denies this user a permission: {detail}; `slipring check --permissions` lists what \
+                 is needed"
             )),
             _ if error.kind() == ErrorKind::AuthenticationFailed => refused(format!(
                 "Redis at {address} refuses the user or the password: correct `redis.user`, and `redis.password_file` or \

@@ -28,7 +28,7 @@ impl Facts {
     /// Asks the server.
     pub async fn of(server: &Server) -> Result<Self, Error> {
         let connection = server.shared().await?;
-        server.checked(Self::ask(connection).await)
+        server.checked("reading the settings of Redis", Self::ask(connection).await)
     }
 
     /// Asks the server over this connection.
@@ -96,23 +96,31 @@ impl Facts {
                 0 => "once `maxmemory` is set and reached",
                 _ => "when `maxmemory` is reached",
             };
+            // These remove only keys that expire: the leases, and the marks of dead letters.
+            let what = match self.max_memory_policy.starts_with("volatile-") {
+                true => "the relay's lease, so that another relay could read as well",
+                false => "whole lists and streams with unread messages, and the relay's own keys",
+            };
             warnings.push(format!(
-                "`maxmemory-policy` of Redis is {}: {when}, Redis removes messages that were not read, and the relay's \
-                 notes; set it to noeviction",
+                "`maxmemory-policy` of Redis is {}: {when}, Redis may remove {what}; set it to noeviction",
                 self.max_memory_policy
             ));
         }
         if !self.has_append_only_file {
             warnings.push(
-                "Redis keeps no append-only file: when it ends unexpectedly, it loses what came since its last snapshot, \
-                 and shows some messages again; set `appendonly yes`"
+                "Redis has no append-only file: after a crash it loses everything since its last snapshot, and the relay \
+                 may publish some messages again; set `appendonly yes`"
                     .to_owned(),
             );
         } else if self.append_fsync.as_deref().is_some_and(|fsync| fsync != "always") {
+            let fsync = self.append_fsync.as_deref().unwrap_or_default();
+            let lost = match fsync {
+                "everysec" => "the last second",
+                _ => "what the operating system has not written yet",
+            };
             warnings.push(format!(
-                "`appendfsync` of Redis is {}: when its machine crashes, it loses the last second, and shows some messages \
-                 again; set it to always if that is too much",
-                self.append_fsync.as_deref().unwrap_or_default()
+                "`appendfsync` of Redis is {fsync}: if its machine crashes, Redis loses {lost}, and the relay may publish \
+                 some messages again; set it to always to prevent that"
             ));
         }
         warnings
@@ -165,7 +173,7 @@ mod tests {
                 "allkeys-lru",
                 "`maxmemory-policy` of Redis is allkeys-lru: once",
             ),
-            ("aof_enabled:1", "aof_enabled:0", "Redis keeps no append-only file"),
+            ("aof_enabled:1", "aof_enabled:0", "Redis has no append-only file"),
         ] {
             let warnings = facts(from, to).warnings();
             assert!(warnings.len() == 1 && warnings[0].contains(warning), "{warnings:?}");

@@ -204,7 +204,7 @@ impl Collector for Modules {
         page.family(
             "messages_missed",
             None,
-            "Messages that the stream's limits removed before they could be read",
+            "Messages that were removed from the stream before they could be read",
             |m| &m.missed,
         )?;
         page.family("dead_letters", None, "Messages stored in the dead-letter stream", |m| {

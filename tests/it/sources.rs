@@ -14,6 +14,7 @@ use slipring_support::eventually;
 use slipring_support::relay::Relay;
 
 use self::feed::{Feed, Kind};
+use super::chaos::number;
 use super::numbers::counts;
 use super::world::{SOON, module};
 
@@ -83,7 +84,8 @@ async fn everything_arrives_in_order(kind: Kind) -> Result<()> {
 async fn kills_lose_nothing_and_nothing_overtakes(kind: Kind) -> Result<()> {
     let feed = Feed::start(kind, "window = 64\n", "").await?;
     let (mut next, mut relay) = (1, feed.run().await?);
-    for _ in 0..10 {
+    let kills = number("KILLS")?.unwrap_or(10);
+    for _ in 0..kills {
         feed.numbers(next..=next + 299).await?;
         next += 300;
         // In the middle of the work, wherever that is.

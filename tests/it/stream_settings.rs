@@ -437,7 +437,7 @@ async fn what_a_stream_removed_that_a_module_reads_in_part_is_a_warning_without_
     relay
         .has_logged(
             SOON,
-            "the stream's limits removed messages before they could be read; it is unknown how many",
+            "messages were removed from the stream before they could be read; it is unknown how many",
         )
         .await?;
     let status = relay.status().await?;

@@ -130,7 +130,10 @@ async fn ask_redis(config: &config::Redis, modules: &[Checked], findings: &mut V
         },
     ));
     let warnings = facts.warnings().into_iter();
-    findings.extend(warnings.map(|warning| Finding::new("redis", Err(anyhow!(warning)))));
+    findings.extend(warnings.map(|warning| Finding {
+        note: true,
+        ..Finding::new("redis", Ok(warning))
+    }));
     for module in modules {
         if let Some((config, Source::Redis(source))) = module.config.as_ref().map(|config| (config, &config.source)) {
             let found = source::redis::look_at(&server, config, source).await;

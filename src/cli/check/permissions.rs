@@ -60,14 +60,21 @@ pub fn print(config: &Config, user: User) -> anyhow::Result<String> {
         text = block.render(user, &config.nats.inbox_prefix);
     }
     if config.redis.is_some() {
-        text.push_str(&rules_of_redis(config, &modules, user));
+        let rule = rule_of_redis(config, &modules, user);
+        // The other lines are read by nats-server, which skips a comment.
+        text = match text.is_empty() {
+            true => format!("# Redis: a line for the ACL file, or for `ACL SETUSER`\n{rule}\n"),
+            false => {
+                format!("{text}# Redis: a line for the ACL file, or for `ACL SETUSER`, without the \"# \"\n# {rule}\n")
+            }
+        };
     }
     Ok(text)
 }
 
 /// The commands of Redis that the relay uses.
 const RELAY_COMMANDS: &str = "+@connection +info +config|get +eval +evalsha +script|load +type +exists +get +set +del +pexpire +time \
-                              +hget +hdel +hset +hsetnx +hincrby +hmget +llen +lpop +rpop +blmove +xadd +xlen +xrange +xrevrange \
+                              +hget +hdel +hset +hsetnx +hmget +llen +lindex +lpop +rpop +blmove +xadd +xlen +xrange +xrevrange \
                               +xtrim +xdel +xread +xreadgroup +xautoclaim +xack +xpending +xinfo +xgroup";
 
 /// Those of the other commands.
@@ -75,7 +82,7 @@ const PEOPLE_COMMANDS: &str = "+@connection +info +config|get +type +exists +hge
                                +eval +evalsha +script|load +xadd +xinfo +set";
 
 /// Returns a line for an ACL file, or for `ACL SETUSER`.
-fn rules_of_redis(config: &Config, modules: &BTreeMap<String, ModuleConfig>, user: User) -> String {
+fn rule_of_redis(config: &Config, modules: &BTreeMap<String, ModuleConfig>, user: User) -> String {
     let (name, commands) = match user {
         User::Relay => ("slipring", RELAY_COMMANDS),
         User::People => ("people", PEOPLE_COMMANDS),
@@ -88,10 +95,7 @@ fn rules_of_redis(config: &Config, modules: &BTreeMap<String, ModuleConfig>, use
     patterns.sort();
     patterns.dedup();
     let patterns: Vec<String> = patterns.iter().map(|pattern| format!("~{pattern}")).collect();
-    format!(
-        "# Redis: a line for the ACL file, or for `ACL SETUSER`\nuser {name} on >PASSWORD resetkeys {} {commands}\n",
-        patterns.join(" ")
-    )
+    format!("user {name} on >PASSWORD resetkeys {} {commands}", patterns.join(" "))
 }
 
 /// What `slipring run` needs.

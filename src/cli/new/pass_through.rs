@@ -29,8 +29,8 @@ pub(super) fn create(path: &Path, name: &str, output: &mut dyn Write, notes: &mu
     made.with_context(|| format!("cannot create the folder {}", path.display()))?;
     writeln!(
         notes,
-        "created the module {name} in {}. Say in {name}.toml what it reads, then copy {name}.wasm and {name}.toml into the \
-         relay's modules directory. To see what it makes of a message:",
+        "created the module {name} in {}. Set what it reads in {name}.toml, then copy {name}.wasm and {name}.toml into the \
+         relay's modules directory. To see what it publishes for sample messages:",
         path.display()
     )?;
     writeln!(output, "cd {}", quoted(path))?;

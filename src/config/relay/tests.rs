@@ -252,13 +252,13 @@ fn urls_hold_no_secrets_and_show_none() {
     );
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_snapshot!(shown, @r#"
-    slipring.toml:2:25: `nats.servers` is a URL with credentials in it (not shown); it must be a URL such as "nats://127.0.0.1:4222" without user or password: set these in the environment or in a file of their own
+    slipring.toml:2:25: `nats.servers` is a URL with credentials in it (not shown); it must be a URL such as "nats://127.0.0.1:4222" without user and password: set `nats.user` and `nats.password_file`, or `nats.token_file`, instead
     slipring.toml:2:64: `nats.servers` is "127.0.0.1:4222"; it must be a URL such as "nats://127.0.0.1:4222"
     slipring.toml:2:82: `nats.servers` is "nats://"; it must be a URL such as "nats://127.0.0.1:4222"
     slipring.toml:2:93: `nats.servers` is "http://127.0.0.1"; it must be a URL such as "nats://127.0.0.1:4222"
     slipring.toml:3:33: `centrifugo.endpoints` is a URL with parameters (not shown); it must be a URL such as "http://127.0.0.1:8000" without `?` or `#`
-    slipring.toml:3:78: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user or password: set these in the environment or in a file of their own
-    slipring.toml:3:100: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user or password: set these in the environment or in a file of their own
+    slipring.toml:3:78: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: set `centrifugo.api_key_file` instead
+    slipring.toml:3:100: `centrifugo.endpoints` is a URL with credentials in it (not shown); it must be a URL such as "http://127.0.0.1:8000" without user and password: set `centrifugo.api_key_file` instead
     "#);
 }
 

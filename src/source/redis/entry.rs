@@ -42,12 +42,13 @@ impl Entries {
     /// message that is rejected.
     pub(super) fn of_stream(&self, id: Place, fields: Fields, again: bool) -> Message {
         let (mut payload, mut headers, mut wrong) = (None, Vec::new(), None);
-        let mut raw = Vec::new();
+        let (mut raw, mut names) = (Vec::new(), Vec::new());
         for (name, value) in fields {
             if payload.is_none() && name == self.field.as_bytes() {
                 payload = Some(value);
                 continue;
             }
+            names.push(String::from_utf8_lossy(&name).into_owned());
             raw.extend_from_slice(&name);
             raw.extend_from_slice(b": ");
             raw.extend_from_slice(&value);
@@ -60,9 +61,10 @@ impl Entries {
         }
         headers.sort_by(|(left, _): &(String, String), (right, _)| left.cmp(right));
         if payload.is_none() {
-            let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+            names.sort();
             wrong = Some(format!(
-                "it has no field `{}` but {}; set `source.field` in the module's .toml to the field that is the payload",
+                "the entry has no field `{}`; its fields are: {}. Set `source.field` in the module's .toml to the one with \
+                 the payload",
                 self.field,
                 names.join(", ")
             ));
@@ -164,7 +166,8 @@ mod tests {
         for (fields, reason) in [
             (
                 vec![(&b"data"[..], &b"{}"[..])],
-                "it has no field `payload` but data; set `source.field` in the module's .toml to the field that is the payload",
+                "the entry has no field `payload`; its fields are: data. Set `source.field` in the module's .toml to the one with \
+                 the payload",
             ),
             (
                 vec![(b"payload", b"{}"), (b"type", b"\xff")],

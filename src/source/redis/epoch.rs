@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
+use slipring_core::message::PLACE;
 use slipring_core::place::Place;
 use slipring_core::read::{self, Again, Incarnation, MAX_CHUNK, Missed, Room};
 use tokio::sync::watch;
@@ -28,7 +29,10 @@ use crate::redis::{Error, Facts, Server};
 const RENEWALS: u32 = 5;
 
 /// How long the server waits for a message before it is asked again.
-const WAIT_SECONDS: u32 = 5;
+pub(super) const WAIT_SECONDS: u32 = 5;
+
+/// How long reading pauses when a full server refuses to wait.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -50,6 +54,8 @@ pub(super) struct Setup {
     pub(super) shared: bool,
     /// What the server says about itself was logged.
     pub(super) looked_at: AtomicBool,
+    /// The newest message that this reader has had, and the incarnation that it is of.
+    pub(super) newest: Mutex<Option<(Incarnation, Place)>>,
 }
 
 /// An open epoch.
@@ -64,6 +70,10 @@ pub(super) struct Epoch {
     waiter: MultiplexedConnection,
     /// Where reading again what was not settled goes on. `None` once all of it has come.
     cursor: Option<String>,
+    /// How many messages, about, still come again.
+    again_left: u64,
+    /// The next message needs more room than this.
+    full: Option<Room>,
     buffer: VecDeque<Delivery>,
     missed: Vec<Missed>,
     taking: Option<Task<Result<Value, RedisError>>>,
@@ -71,33 +81,62 @@ pub(super) struct Epoch {
     /// The newest entry that came.
     last: Place,
     lost: watch::Receiver<Option<Lost>>,
+    tell: watch::Sender<Option<Lost>>,
     /// Goes on after the epoch was closed, for as long as something is in flight.
     pub(super) renewing: Option<AbortOnDropHandle<()>>,
 }
 
 /// Why a lease is no longer renewed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lost {
+#[derive(Debug, Clone)]
+pub(super) enum Lost {
     Taken,
     Disconnected,
+    /// A request failed for another reason.
+    Failed(Arc<Error>),
 }
 
 /// Why an epoch is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EpochEnd {
     #[error(
-        "another relay reads `{0}`, or Redis has lost the lease; if there is another relay, enable `[standby]` in both"
+        "another relay has taken the lease of `{key}`, or Redis has lost it{}",
+        if *.standby { "" } else { "; to run two relays, enable `[standby]` in both" }
     )]
-    Taken(String),
+    Taken { key: String, standby: bool },
     #[error("the connection to Redis was lost")]
     Disconnected,
     #[error("the consumer group of `{0}` was deleted")]
     Gone(String),
     #[error(transparent)]
-    Failed(#[from] Error),
+    Failed(#[from] Arc<Error>),
 }
 
 impl Setup {
+    /// Returns why a request over the connection of an epoch failed.
+    pub(super) fn lost(&self, doing: &str, error: RedisError) -> Lost {
+        if error.is_connection_dropped() || (error.is_io_error() && !error.is_timeout()) {
+            return Lost::Disconnected;
+        }
+        Lost::Failed(Arc::new(self.error(doing, error)))
+    }
+
+    fn error(&self, doing: &str, error: RedisError) -> Error {
+        match &self.server {
+            Some(server) => server.error(doing, error),
+            None => Error::NotConfigured,
+        }
+    }
+
+    fn newest(&self) -> Option<(Incarnation, Place)> {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_had(&self, incarnation: Incarnation, place: Place) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = newest.filter(|(known, at)| *known == incarnation && *at >= place);
+        *newest = other.or(Some((incarnation, place)));
+    }
+
     fn ttl_ms(&self) -> u64 {
         u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)
     }
@@ -115,29 +154,43 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
     let token: Arc<str> = format!("{}.{number}", setup.reader).into();
     let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
     let mut connection = server.connect().await?;
-    let waiter = server.connect_to_wait().await?;
+    let wait = Duration::from_secs(WAIT_SECONDS.into());
+    let waiter = server.connect_to_wait(wait).await?;
     look_at(&setup, server, &connection).await?;
     let Keys {
-        lease, state, source, ..
+        lease,
+        state,
+        source,
+        taken,
     } = &setup.keys;
     let fresh: i128 = (i128::from(fastrand::u64(1..)) << 32) | i128::from(fastrand::u32(..));
     let start = match setup.deliver {
         Deliver::New => "$".to_owned(),
-        Deliver::All | Deliver::Sequence(_) => "0".to_owned(),
-        Deliver::Since(time) => format!("{}-0", time.as_millisecond().max(0)),
+        Deliver::All | Deliver::Sequence(_) => Place::Id(0, 0).to_string(),
+        // The group begins after this ID.
+        Deliver::Since(time) => match u64::try_from(time.as_millisecond()) {
+            Ok(0) | Err(_) => Place::Id(0, 0).to_string(),
+            Ok(milliseconds) => Place::Id(milliseconds, 0).previous().to_string(),
+        },
     };
+    let (known, newest) = setup.newest().map_or_else(Default::default, |(incarnation, newest)| {
+        (incarnation.0.to_string(), newest.to_string())
+    });
     loop {
         let sent = Instant::now();
         let reply = scripts::BEGIN
             .key(lease)
             .key(state)
             .key(source)
+            .key(taken)
             .arg(&setup.reader)
             .arg(&*token)
             .arg(setup.ttl_ms())
             .arg(i32::from(!setup.shared))
             .arg(fresh.to_string())
             .arg(setup.kind())
+            .arg(&newest)
+            .arg(&known)
             .arg(&setup.group)
             .arg(&start)
             .invoke_async::<Vec<Value>>(&mut connection)
@@ -169,21 +222,34 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
                         key = source,
                         group = setup.group,
                         id = %settled,
-                        "the consumer group was deleted; it was created again where the relay had settled everything"
+                        "the consumer group was deleted; created it again at the last settled entry"
                     ),
                     Some("recreated") => warn!(
                         key = source,
                         "the stream in Redis was deleted and created again; reading it from its beginning"
                     ),
+                    Some("behind") => warn!(
+                        key = source,
+                        newest, "Redis has lost messages that were read already, so some may be published again"
+                    ),
                     _ => {}
                 }
                 if setup.shared {
-                    info!(key = source, "reading from Redis, other relays stand by");
+                    info!(
+                        key = source,
+                        "reading from Redis; other relays stand by until this one stops"
+                    );
                 }
                 standing_by.send_replace(false);
                 let (sender, lease) = Lease::new(read::Lease::given(sent, setup.ttl));
                 let (tell, lost) = watch::channel(None);
-                let renewing = renew(Arc::clone(&setup), Arc::clone(&token), connection.clone(), sender, tell);
+                let renewing = renew(
+                    Arc::clone(&setup),
+                    Arc::clone(&token),
+                    connection.clone(),
+                    sender,
+                    tell.clone(),
+                );
                 let cursor = match setup.source {
                     RedisSource::List { .. } => settled.to_string(),
                     RedisSource::Stream { .. } => "0-0".to_owned(),
@@ -196,12 +262,15 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
                     connection,
                     waiter,
                     cursor: Some(cursor),
+                    again_left: messages as u64,
+                    full: None,
                     buffer: VecDeque::new(),
                     missed: Vec::new(),
                     taking: None,
                     waiting: None,
                     last: settled.max(through),
                     lost,
+                    tell,
                     renewing: Some(AbortOnDropHandle::new(tokio::spawn(renewing))),
                     setup,
                 });
@@ -214,7 +283,7 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
 /// Refuses a server that cannot be used, and says once what weakens a promise.
 async fn look_at(setup: &Setup, server: &Server, connection: &MultiplexedConnection) -> Result<(), Error> {
     let facts = Facts::ask(connection.clone()).await;
-    let facts = facts.map_err(|error| server.error("asking Redis about itself", error))?;
+    let facts = facts.map_err(|error| server.error("reading the settings of Redis", error))?;
     if let Some(refusal) = facts.refusal() {
         return Err(Error::Refused(refusal));
     }
@@ -251,7 +320,7 @@ async fn renew(
             Err(error) => {
                 // The next epoch may still have the lease in time.
                 debug!(error = error as &dyn std::error::Error, "the lease was not renewed");
-                lost.send_replace(Some(Lost::Disconnected));
+                lost.send_replace(Some(setup.lost("renewing the lease in Redis", error.clone())));
                 return;
             }
         }
@@ -269,6 +338,11 @@ impl Epoch {
 
     pub(super) fn token(&self) -> Arc<str> {
         Arc::clone(&self.token)
+    }
+
+    /// Returns what ends the epoch, for those who use its connection.
+    pub(super) fn teller(&self) -> watch::Sender<Option<Lost>> {
+        self.tell.clone()
     }
 
     pub(super) fn take_missed(&mut self) -> Vec<Missed> {
@@ -294,7 +368,7 @@ impl Epoch {
                 return Ok(Vec::new());
             }
             if self.waiting.is_none() && self.taking.is_none() {
-                if room.messages == 0 {
+                if room.messages == 0 || self.full == Some(room) {
                     return Err(self.ended().await);
                 }
                 self.taking = Some(self.take(room));
@@ -307,38 +381,52 @@ impl Epoch {
                     self.taking = None;
                     let doing = "taking messages from Redis";
                     let reply = reply.map_err(|error| self.failed(doing, error))?;
-                    if self.received(reply)? == 0 && self.cursor.is_none() && self.missed.is_empty() {
-                        self.waiting = Some(self.wait());
+                    match self.received(reply)? {
+                        Came::Nothing => self.waiting = Some(self.wait()),
+                        // It is asked for again as soon as the room is another one.
+                        Came::TooLarge => self.full = Some(room),
+                        Came::Something => {}
                     }
                 }
                 reply = resolve(&mut self.waiting) => {
                     self.waiting = None;
-                    let doing = "waiting for messages in Redis";
-                    reply.map_err(|error| self.failed(doing, error))?;
+                    if let Err(error) = reply {
+                        // What is there can be taken all the same.
+                        if error.code() == Some("OOM") {
+                            self.waiting = Some(Box::pin(async {
+                                sleep(FULL_PAUSE).await;
+                                Ok(Value::Nil)
+                            }));
+                            self.taking = Some(self.take(room));
+                            continue;
+                        }
+                        return Err(self.failed("waiting for messages in Redis", error).into());
+                    }
                 }
             }
         }
     }
 
-    fn failed(&self, doing: &str, error: RedisError) -> Error {
-        match &self.setup.server {
-            Some(server) => server.error(doing, error),
-            None => Error::NotConfigured,
-        }
+    fn failed(&self, doing: &str, error: RedisError) -> Arc<Error> {
+        Arc::new(self.setup.error(doing, error))
     }
 
     /// Waits for the end of the epoch.
     async fn ended(&mut self) -> EpochEnd {
         is_lost(&mut self.lost).await;
-        let lost = *self.lost.borrow();
+        let lost = self.lost.borrow().clone();
         match lost {
             Some(Lost::Disconnected) => EpochEnd::Disconnected,
+            Some(Lost::Failed(error)) => EpochEnd::Failed(error),
             Some(Lost::Taken) | None => self.taken(),
         }
     }
 
     fn taken(&self) -> EpochEnd {
-        EpochEnd::Taken(self.setup.keys.source.clone())
+        EpochEnd::Taken {
+            key: self.setup.keys.source.clone(),
+            standby: self.setup.shared,
+        }
     }
 
     /// Asks for as many messages as there is room for.
@@ -346,7 +434,7 @@ impl Epoch {
         let mut connection = self.connection.clone();
         let (setup, token) = (Arc::clone(&self.setup), Arc::clone(&self.token));
         let cursor = self.cursor.clone().unwrap_or_default();
-        let (most, bytes) = (room.messages.min(MAX_CHUNK), room.bytes.max(1));
+        let (most, bytes, any_size) = (room.messages.min(MAX_CHUNK), room.bytes, i32::from(room.empty));
         Box::pin(async move {
             let Keys {
                 lease,
@@ -369,6 +457,8 @@ impl Epoch {
                         .arg(setup.ttl_ms())
                         .arg(most)
                         .arg(bytes)
+                        .arg(any_size)
+                        .arg(PLACE)
                         .arg(pop)
                         .arg(cursor)
                         .invoke_async(&mut connection)
@@ -383,6 +473,8 @@ impl Epoch {
                         .arg(setup.ttl_ms())
                         .arg(most)
                         .arg(bytes)
+                        .arg(any_size)
+                        .arg(PLACE)
                         .arg(&setup.group)
                         .arg(CONSUMER)
                         .arg(cursor)
@@ -418,30 +510,31 @@ impl Epoch {
         Box::pin(async move { command.take().query_async(&mut connection).await })
     }
 
-    /// Returns how many messages came.
-    fn received(&mut self, reply: Value) -> Result<usize, EpochEnd> {
+    fn received(&mut self, reply: Value) -> Result<Came, EpochEnd> {
+        let unexpected = || EpochEnd::from(Arc::new(Error::Reply("a script that takes messages")));
         let Value::Array(parts) = reply else {
-            return Err(Error::Reply("a script that takes messages").into());
+            return Err(unexpected());
         };
         let word = parts.first().and_then(text);
         match word.as_deref() {
             Some("ok") => {}
             Some("lost") => return Err(self.taken()),
             Some("gone") => return Err(EpochEnd::Gone(self.setup.keys.source.clone())),
-            _ => return Err(Error::Reply("a script that takes messages").into()),
+            _ => return Err(unexpected()),
         }
         let came = match self.setup.source {
             RedisSource::List { .. } => self.of_list(parts),
             RedisSource::Stream { .. } => self.of_stream(parts),
         };
-        came.ok_or_else(|| Error::Reply("a script that takes messages").into())
+        came.ok_or_else(unexpected)
     }
 
-    fn of_list(&mut self, parts: Vec<Value>) -> Option<usize> {
+    fn of_list(&mut self, parts: Vec<Value>) -> Option<Came> {
         let again = self.cursor.is_some();
-        let more_again = number(parts.get(1)?)? == 1;
-        let left = number(parts.get(2)?)?;
-        let count = (parts.len() - 3) / 2;
+        let follows = number(parts.get(1)?)?;
+        let count = parts.len().checked_sub(3)? / 2;
+        self.came_again(follows == 1, count);
+        let left = number(parts.get(2)?)? + self.again_left;
         let mut rest = parts.into_iter().skip(3);
         let mut newest = None;
         for index in 0..count {
@@ -457,22 +550,39 @@ impl Epoch {
             self.add(at, message, left + (count - 1 - index) as u64);
         }
         // What was taken before and has not come again follows this one.
-        self.cursor = match (more_again, newest) {
-            (true, Some(newest)) => Some(newest.to_string()),
-            (true, None) => self.cursor.take(),
-            (false, _) => None,
+        self.cursor = match (follows, newest) {
+            (1, Some(newest)) => Some(newest.to_string()),
+            (1, None) => self.cursor.take(),
+            _ => None,
         };
-        Some(count)
+        Some(self.came(count, follows == 2))
     }
 
-    fn of_stream(&mut self, parts: Vec<Value>) -> Option<usize> {
+    /// Counts what still comes again. The pipeline may not believe that it has caught up before.
+    fn came_again(&mut self, more: bool, count: usize) {
+        let left = self.again_left.saturating_sub(count as u64);
+        self.again_left = if more { left.max(1) } else { 0 };
+    }
+
+    fn came(&self, count: usize, is_too_large: bool) -> Came {
+        match count {
+            _ if count > 0 || self.cursor.is_some() || !self.missed.is_empty() => Came::Something,
+            _ if is_too_large => Came::TooLarge,
+            _ => Came::Nothing,
+        }
+    }
+
+    fn of_stream(&mut self, parts: Vec<Value>) -> Option<Came> {
         let again = self.cursor.is_some();
         let cursor = text(parts.get(1)?)?;
-        let left = number(parts.get(2)?)?;
+        let is_too_large = number(parts.get(6)?)? == 1;
+        let count = parts.len().checked_sub(7)?;
         let Value::Array(trimmed) = parts.get(3)? else {
             return None;
         };
         let trimmed: Vec<Place> = trimmed.iter().filter_map(id).collect();
+        self.came_again(!cursor.is_empty(), count + trimmed.len());
+        let left = number(parts.get(2)?)? + self.again_left;
         if let (Some(first), Some(last)) = (trimmed.first(), trimmed.last()) {
             self.missed.push(Missed {
                 first: *first,
@@ -492,8 +602,9 @@ impl Epoch {
                 exact: number(exact)? == 1,
             });
         }
-        let count = parts.len() - 5;
-        for (index, value) in parts.into_iter().skip(5).enumerate() {
+        // Nothing before it is waited for.
+        self.last = self.last.max(id(parts.get(5)?)?);
+        for (index, value) in parts.into_iter().skip(7).enumerate() {
             let (at, fields) = entry(value)?;
             let message = self
                 .setup
@@ -502,17 +613,27 @@ impl Epoch {
             self.add(at, message, left + (count - 1 - index) as u64);
         }
         self.cursor = Some(cursor).filter(|cursor| !cursor.is_empty());
-        Some(count)
+        Some(self.came(count, is_too_large))
     }
 
     fn add(&mut self, at: Place, message: crate::message::Message, pending: u64) {
         self.last = self.last.max(at);
+        self.setup.has_had(self.incarnation, at);
         self.buffer.push_back(Delivery {
             message: Arc::new(message),
             receipt: Receipt::Redis(at),
             pending,
         });
     }
+}
+
+/// What a request for messages brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Nothing,
+    Something,
+    /// The next message needs more room.
+    TooLarge,
 }
 
 /// Waits until the lease is not renewed any more. If the sender is gone, neither is it.

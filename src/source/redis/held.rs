@@ -22,6 +22,8 @@ pub struct Held {
     entries: Entries,
 }
 
+const READING: &str = "reading messages from Redis";
+
 impl Held {
     pub fn new(server: Server, config: &ModuleConfig, source: &RedisSource) -> Self {
         Self {
@@ -35,6 +37,10 @@ impl Held {
     /// Returns the key of the list or stream.
     pub fn key(&self) -> &str {
         &self.keys.source
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self.source, RedisSource::List { .. })
     }
 
     /// Returns the message with this ID: an entry of the stream, or what was taken from the list and is still kept.
@@ -77,7 +83,7 @@ impl Held {
     ) -> Result<Vec<Message>, Error> {
         let mut length = redis::cmd("LLEN");
         length.arg(&self.keys.source);
-        let length: u64 = self.server.checked(length.query_async(connection).await)?;
+        let length: u64 = self.server.checked(READING, length.query_async(connection).await)?;
         let count = count.min(length);
         let mut found = Vec::new();
         // In the order in which they will be taken.
@@ -90,7 +96,7 @@ impl Held {
             };
             let mut range = redis::cmd("LRANGE");
             range.arg(&self.keys.source).arg(from).arg(to);
-            let mut payloads: Vec<Vec<u8>> = self.server.checked(range.query_async(connection).await)?;
+            let mut payloads: Vec<Vec<u8>> = self.server.checked(READING, range.query_async(connection).await)?;
             if take == End::Right {
                 payloads.reverse();
             }
@@ -119,7 +125,7 @@ impl Held {
         };
         let mut range = redis::cmd(command);
         range.arg(key).arg(first).arg(last).arg("COUNT").arg(count);
-        let found: Vec<Value> = self.server.checked(range.query_async(connection).await)?;
+        let found: Vec<Value> = self.server.checked(READING, range.query_async(connection).await)?;
         let messages = found.into_iter().filter_map(entry).map(|(id, fields)| match is_list {
             true => {
                 let payload = fields.into_iter().next().map(|(_, payload)| payload);

@@ -11,6 +11,8 @@ use super::keys::Keys;
 use crate::config::{ModuleConfig, RedisSource};
 use crate::redis::{Error, Server};
 
+const LOOKING: &str = "asking Redis how far it is read";
+
 pub async fn inspect(
     server: &Server,
     config: &ModuleConfig,
@@ -19,16 +21,22 @@ pub async fn inspect(
     let keys = Keys::of(source, &config.stream, &config.consumer);
     let asking = async {
         let connection = server.shared().await?;
-        server.checked(match source {
-            RedisSource::List { .. } => list(connection, &keys).await.map(Some),
-            RedisSource::Stream { .. } => stream(connection, &keys, &config.consumer).await,
-        })
+        server.checked(
+            LOOKING,
+            match source {
+                RedisSource::List { .. } => list(connection, &keys).await.map(Some),
+                RedisSource::Stream { .. } => stream(connection, &keys, &config.consumer).await,
+            },
+        )
     };
     match timeout(INSPECT_TIMEOUT, asking).await {
         Ok(Ok(Some(state))) => Ok(state),
         Ok(Ok(None)) => Err(InspectError::Absent),
         Ok(Err(error)) => Err(InspectError::Failed(error.into())),
-        Err(_) => Err(InspectError::Late { server: "Redis" }),
+        Err(_) => {
+            server.forget();
+            Err(InspectError::Late { server: "Redis" })
+        }
     }
 }
 
@@ -40,7 +48,7 @@ pub async fn look_at(server: &Server, config: &ModuleConfig, source: &RedisSourc
         RedisSource::Stream { .. } => "stream",
     };
     let mut connection = server.shared().await?;
-    let found: String = server.checked(redis::cmd("TYPE").arg(key).query_async(&mut connection).await)?;
+    let found: String = server.checked(LOOKING, redis::cmd("TYPE").arg(key).query_async(&mut connection).await)?;
     let length = match source {
         RedisSource::List { .. } => "LLEN",
         RedisSource::Stream { .. } => "XLEN",
@@ -48,7 +56,8 @@ pub async fn look_at(server: &Server, config: &ModuleConfig, source: &RedisSourc
     match found.as_str() {
         "none" => Ok(format!("`{key}` holds nothing yet")),
         found if found == wanted => {
-            let length: u64 = server.checked(redis::cmd(length).arg(key).query_async(&mut connection).await)?;
+            let length: u64 =
+                server.checked(LOOKING, redis::cmd(length).arg(key).query_async(&mut connection).await)?;
             Ok(format!("the {wanted} `{key}` holds {length} messages"))
         }
         _ => Err(Error::Kind {
@@ -69,7 +78,7 @@ pub async fn incarnation(
     let mut connection = server.shared().await?;
     let mut command = redis::cmd("HGET");
     command.arg(&keys.state).arg("incarnation");
-    let found: Option<String> = server.checked(command.query_async(&mut connection).await)?;
+    let found: Option<String> = server.checked(LOOKING, command.query_async(&mut connection).await)?;
     Ok(found.and_then(|number| number.parse().ok()).map(Incarnation))
 }
 

@@ -36,8 +36,9 @@ mod tests {
     fn our_keys_have_the_hash_tag_of_theirs() {
         for (key, expected) in [
             ("orders", "{orders}:slipring:state"),
-            ("{shop}:orders", "{shop}:orders:slipring:state"),
-            ("a{shop}b{other}", "a{shop}b{other}:slipring:state"),
+            ("{shop}:orders", "{shop}:orders::slipring:state"),
+            ("{orders}", "{orders}::slipring:state"),
+            ("a{shop}b{other}", "a{shop}b{other}::slipring:state"),
             ("{}orders", "{{}orders}:slipring:state"),
             ("orders}", "{orders}}:slipring:state"),
         ] {

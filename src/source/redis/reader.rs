@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use slipring_core::read::{Position, Room};
@@ -64,6 +64,7 @@ impl Reader {
             ttl: standby.map_or(TTL, |standby| standby.ttl),
             shared: standby.is_some(),
             looked_at: AtomicBool::new(false),
+            newest: Mutex::default(),
         };
         Self {
             setup: Arc::new(setup),
@@ -108,6 +109,7 @@ impl Reader {
                             Arc::clone(&self.setup),
                             epoch.token(),
                             epoch.connection(),
+                            epoch.teller(),
                         ));
                         let began = News::Began(epoch.incarnation, epoch.again);
                         self.state = State::Open(Box::new(epoch));
@@ -124,7 +126,7 @@ impl Reader {
                 Err(end) => {
                     self.state = State::Closed;
                     News::Over(Over {
-                        lost: self.setup.shared && matches!(end, EpochEnd::Taken(_)),
+                        lost: self.setup.shared && matches!(end, EpochEnd::Taken { .. }),
                         reason: end.into(),
                     })
                 }

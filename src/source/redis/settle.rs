@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use slipring_core::place::Place;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::epoch::Setup;
+use super::epoch::{Lost, Setup};
 use super::keys::Keys;
 use super::scripts;
 use crate::config::RedisSource;
@@ -30,9 +30,15 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    pub(super) fn start(setup: Arc<Setup>, token: Arc<str>, connection: MultiplexedConnection) -> Self {
+    /// An error ends the epoch, through `tell`.
+    pub(super) fn start(
+        setup: Arc<Setup>,
+        token: Arc<str>,
+        connection: MultiplexedConnection,
+        tell: watch::Sender<Option<Lost>>,
+    ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(setup, token, connection, receiver));
+        let task = tokio::spawn(run(setup, token, connection, receiver, tell));
         Self { sender, task }
     }
 
@@ -57,6 +63,7 @@ async fn run(
     token: Arc<str>,
     mut connection: MultiplexedConnection,
     mut receiver: mpsc::UnboundedReceiver<Vec<Place>>,
+    tell: watch::Sender<Option<Lost>>,
 ) {
     let mut places: Vec<Place> = Vec::new();
     while let Some(first) = receiver.recv().await {
@@ -67,20 +74,20 @@ async fn run(
             places.extend(more);
         }
         for chunk in places.chunks(MOST) {
-            match settle(&setup, &token, &mut connection, chunk).await.as_deref() {
-                Ok("ok") => {}
-                Ok(_) => {
-                    debug!("the epoch is over, so these messages are delivered again");
-                    return;
+            let lost = match settle(&setup, &token, &mut connection, chunk).await {
+                Ok(reply) if reply == "ok" => continue,
+                Ok(_) => Lost::Taken,
+                Err(error) => setup.lost("settling messages in Redis", error),
+            };
+            debug!(?lost, "the epoch is over, so these messages are delivered again");
+            tell.send_if_modified(|known| {
+                let is_first = known.is_none();
+                if is_first {
+                    *known = Some(lost);
                 }
-                Err(error) => {
-                    debug!(
-                        error = error as &dyn std::error::Error,
-                        "cannot settle messages in Redis; they will be delivered again"
-                    );
-                    return;
-                }
-            }
+                is_first
+            });
+            return;
         }
         places.clear();
     }

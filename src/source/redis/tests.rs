@@ -1,8 +1,8 @@
 //! Epochs on a real Redis, in random schedules: whoever reads gets everything from what is not settled on, in order, and
 //! whoever was replaced neither takes nor settles anything.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use slipring_core::read::Room;
@@ -14,7 +14,7 @@ use super::super::{Delivery, Receipt};
 use super::entry::Entries;
 use super::epoch::{self, Epoch, EpochEnd, Setup};
 use super::keys::Keys;
-use super::settle::settle;
+use super::settle::{Settler, settle};
 use crate::config::{self, Deliver, End, RedisSource};
 use crate::redis::Server;
 
@@ -37,6 +37,7 @@ fn setup(redis: &Redis, source: &RedisSource) -> Arc<Setup> {
         ttl: Duration::from_secs(10),
         shared: false,
         looked_at: AtomicBool::new(true),
+        newest: Mutex::default(),
     })
 }
 
@@ -65,7 +66,7 @@ impl Reading {
     async fn read(&mut self, most: usize) -> Result<(), EpochEnd> {
         let room = Room {
             messages: most,
-            bytes: 1_000,
+            bytes: 10_000,
             empty: self.open.is_empty(),
         };
         // Nothing may be there to read. A request that is under way goes on in the next call.
@@ -174,5 +175,320 @@ async fn a_stream_is_read_in_order_whoever_reads() {
     for seed in 0..4 {
         let field = "payload".to_owned();
         play(RedisSource::Stream { field }, seed).await;
+    }
+}
+
+/// A server with what is to be read, and a way to look at it.
+struct World {
+    redis: Redis,
+    client: redis::aio::MultiplexedConnection,
+}
+
+fn list() -> RedisSource {
+    RedisSource::List {
+        take: End::Left,
+        keep: 1_000,
+    }
+}
+
+fn stream() -> RedisSource {
+    RedisSource::Stream {
+        field: "payload".to_owned(),
+    }
+}
+
+impl World {
+    async fn start() -> Self {
+        let redis = Redis::start().await.unwrap();
+        let client = redis.client().await.unwrap();
+        Self { redis, client }
+    }
+
+    /// Sends a command, whose words have no spaces.
+    async fn send<T: redis::FromRedisValue>(&mut self, command: &str) -> T {
+        let mut words = command.split(' ');
+        let mut sent = redis::cmd(words.next().unwrap());
+        for word in words {
+            sent.arg(word);
+        }
+        sent.query_async(&mut self.client).await.unwrap()
+    }
+
+    async fn push(&mut self, source: &RedisSource, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            match source {
+                RedisSource::List { .. } => self.send::<()>(&format!("RPUSH {KEY} {number}")).await,
+                RedisSource::Stream { .. } => {
+                    self.send::<()>(&format!("XADD {KEY} {number}-1 payload {number}"))
+                        .await
+                }
+            }
+        }
+    }
+
+    fn reader(&self, source: &RedisSource, deliver: Deliver) -> Arc<Setup> {
+        let mut setup = Arc::into_inner(setup(&self.redis, source)).unwrap();
+        setup.deliver = deliver;
+        Arc::new(setup)
+    }
+}
+
+const ROOM: Room = Room {
+    messages: 1_000,
+    bytes: 1 << 20,
+    empty: true,
+};
+
+async fn begin(setup: &Arc<Setup>) -> Epoch {
+    let (waiting, _) = watch::channel(false);
+    epoch::begin(Arc::clone(setup), fastrand::u64(..), waiting)
+        .await
+        .unwrap()
+}
+
+/// Reads until nothing comes for a moment.
+async fn read(epoch: &mut Epoch, room: Room) -> Result<Vec<Delivery>, EpochEnd> {
+    let mut all = Vec::new();
+    while let Ok(deliveries) = timeout(Duration::from_millis(300), epoch.next(Some(room))).await {
+        let deliveries = deliveries?;
+        if deliveries.is_empty() {
+            epoch.take_missed();
+        }
+        all.extend(deliveries);
+    }
+    Ok(all)
+}
+
+fn numbers(deliveries: &[Delivery]) -> Vec<u64> {
+    let number = |delivery: &Delivery| std::str::from_utf8(&delivery.message.payload).unwrap().parse().unwrap();
+    deliveries.iter().map(number).collect()
+}
+
+fn places(deliveries: &[Delivery]) -> Vec<slipring_core::place::Place> {
+    deliveries.iter().map(|delivery| delivery.message.place).collect()
+}
+
+/// A script that fails in the middle keeps what it has done so far.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_in_the_list_or_taken_whatever_redis_denies() {
+    let (mut world, source) = (World::start().await, list());
+    let setup = world.reader(&source, Deliver::All);
+    let mut pushed = 0;
+    for denied in ["xadd", "lpop", "lindex", "llen", "hset"] {
+        world.push(&source, pushed + 1..=pushed + 3).await;
+        pushed += 3;
+        let mut epoch = begin(&setup).await;
+        world.send::<()>(&format!("ACL SETUSER default -{denied}")).await;
+        let end = read(&mut epoch, ROOM).await.unwrap_err();
+        assert!(
+            end.to_string().contains("denies this user a permission"),
+            "{denied}: {end}"
+        );
+        world.send::<()>(&format!("ACL SETUSER default +{denied}")).await;
+        let taken: u64 = world.send(&format!("XLEN {{{KEY}}}:slipring:taken")).await;
+        let left: u64 = world.send(&format!("LLEN {KEY}")).await;
+        assert_eq!(taken + left, pushed, "{denied}");
+    }
+    let all: Vec<u64> = (1..=pushed).collect();
+    assert_eq!(numbers(&read(&mut begin(&setup).await, ROOM).await.unwrap()), all);
+}
+
+/// Otherwise the pipeline would believe that it has caught up, and publish what newer publications have replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_still_comes_again_is_pending() {
+    for source in [list(), stream()] {
+        let mut world = World::start().await;
+        world.push(&source, 1..=600).await;
+        let setup = world.reader(&source, Deliver::All);
+        assert_eq!(read(&mut begin(&setup).await, ROOM).await.unwrap().len(), 600);
+        world.push(&source, 601..=610).await;
+        let mut epoch = begin(&setup).await;
+        let first = epoch.next(Some(ROOM)).await.unwrap();
+        let expected: Vec<u64> = (0..first.len() as u64).map(|index| 609 - index).collect();
+        let pending: Vec<u64> = first.iter().map(|delivery| delivery.pending).collect();
+        assert!(first.len() < 600);
+        assert_eq!(pending, expected);
+        let rest = read(&mut epoch, ROOM).await.unwrap();
+        assert_eq!((first.len() + rest.len(), rest.last().unwrap().pending), (610, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_deleted_before_anything_is_settled_begins_where_it_began() {
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=2).await;
+    let setup = world.reader(&source, Deliver::New);
+    let mut epoch = begin(&setup).await;
+    world.push(&source, 3..=5).await;
+    assert_eq!(numbers(&read(&mut epoch, ROOM).await.unwrap()), [3, 4, 5]);
+    world.send::<()>(&format!("XGROUP DESTROY {KEY} group")).await;
+    world.push(&source, 6..=7).await;
+    let came = read(&mut begin(&setup).await, ROOM).await.unwrap();
+    assert_eq!(numbers(&came), [3, 4, 5, 6, 7]);
+    // The same if the stream is deleted with it: then all of the new one is read.
+    world.send::<()>(&format!("DEL {KEY}")).await;
+    world.push(&source, 1..=2).await;
+    assert_eq!(numbers(&read(&mut begin(&setup).await, ROOM).await.unwrap()), [1, 2]);
+}
+
+/// A failover to a replica that was behind: the IDs that the relay knows may be given to other messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_what_was_read_gets_another_incarnation() {
+    let (mut world, source) = (World::start().await, list());
+    world.push(&source, 1..=3).await;
+    let setup = world.reader(&source, Deliver::All);
+    let mut epoch = begin(&setup).await;
+    let before = read(&mut epoch, ROOM).await.unwrap();
+    world.send::<()>(&format!("DEL {{{KEY}}}:slipring:taken")).await;
+    world
+        .send::<()>(&format!("HSET {{{KEY}}}:slipring:state last 0-0 taken 0"))
+        .await;
+    world.push(&source, 2..=4).await;
+    let mut again = begin(&setup).await;
+    assert_ne!(again.incarnation, epoch.incarnation);
+    let after = read(&mut again, ROOM).await.unwrap();
+    assert_eq!(numbers(&after), [2, 3, 4]);
+    assert!(places(&after)[0] > places(&before)[2], "its IDs are new");
+    assert_eq!(begin(&setup).await.incarnation, again.incarnation, "only once");
+
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 5..=9).await;
+    let setup = world.reader(&source, Deliver::All);
+    let mut epoch = begin(&setup).await;
+    read(&mut epoch, ROOM).await.unwrap();
+    world.send::<()>(&format!("DEL {KEY}")).await;
+    world.push(&source, 1..=7).await;
+    let mut again = begin(&setup).await;
+    assert_ne!(again.incarnation, epoch.incarnation);
+    assert_eq!(numbers(&read(&mut again, ROOM).await.unwrap()), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_new_entries_asks_once() {
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=20).await;
+    let mut epoch = begin(&world.reader(&source, Deliver::New)).await;
+    assert_eq!(read(&mut epoch, ROOM).await.unwrap().len(), 0);
+    let stats: String = world.send("INFO commandstats").await;
+    let calls = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_xread:calls="))
+        .and_then(|line| line.split(',').next())
+        .map_or(0, |calls| calls.parse::<u64>().unwrap());
+    assert!(calls <= 1, "{calls}");
+    world.push(&source, 21..=22).await;
+    assert_eq!(numbers(&read(&mut epoch, ROOM).await.unwrap()), [21, 22]);
+}
+
+/// Otherwise messages would be published, and published again after each restart, with no trace but in the debug log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_fails_ends_the_epoch() {
+    for (source, denied) in [(list(), "hset"), (stream(), "xack")] {
+        let mut world = World::start().await;
+        world.push(&source, 1..=3).await;
+        let setup = world.reader(&source, Deliver::All);
+        let mut epoch = begin(&setup).await;
+        let came = read(&mut epoch, ROOM).await.unwrap();
+        let settler = Settler::start(Arc::clone(&setup), epoch.token(), epoch.connection(), epoch.teller());
+        world.send::<()>(&format!("ACL SETUSER default -{denied}")).await;
+        settler.settle(places(&came));
+        let end = timeout(Duration::from_secs(5), epoch.next(None))
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert!(end.to_string().contains("denies this user a permission"), "{end}");
+        world.send::<()>(&format!("ACL SETUSER default +{denied}")).await;
+        assert_eq!(numbers(&read(&mut begin(&setup).await, ROOM).await.unwrap()), [1, 2, 3]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_that_cannot_be_right_stop_nothing() {
+    let (mut world, source) = (World::start().await, list());
+    world.push(&source, 1..=3).await;
+    let setup = world.reader(&source, Deliver::All);
+    assert_eq!(read(&mut begin(&setup).await, ROOM).await.unwrap().len(), 3);
+    world
+        .send::<()>(&format!("HSET {{{KEY}}}:slipring:state taken 0 done 1000"))
+        .await;
+    assert_eq!(numbers(&read(&mut begin(&setup).await, ROOM).await.unwrap()), [1, 2, 3]);
+    world.send::<()>(&format!("DEL {{{KEY}}}:slipring:state")).await;
+    let mut epoch = begin(&setup).await;
+    assert_eq!(epoch.again.messages, 3, "all that is kept");
+    assert_eq!(numbers(&read(&mut epoch, ROOM).await.unwrap()), [1, 2, 3]);
+
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=3).await;
+    let mut epoch = begin(&world.reader(&source, Deliver::All)).await;
+    world
+        .send::<()>(&format!("XGROUP SETID {KEY} group 0-0 ENTRIESREAD 9"))
+        .await;
+    assert_eq!(numbers(&read(&mut epoch, ROOM).await.unwrap()), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_begins_with_the_first_entry_of_its_time() {
+    let (mut world, source) = (World::start().await, stream());
+    for id in ["4-7", "5-0", "5-1", "6-0"] {
+        let number = id.replace('-', "");
+        world.send::<()>(&format!("XADD {KEY} {id} payload {number}")).await;
+    }
+    let since = Deliver::Since(jiff::Timestamp::from_millisecond(5).unwrap());
+    let came = read(&mut begin(&world.reader(&source, since)).await, ROOM)
+        .await
+        .unwrap();
+    assert_eq!(numbers(&came), [50, 51, 60]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_trimmed_before_the_group_existed_is_nobodys_loss() {
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=9).await;
+    world.send::<()>(&format!("XTRIM {KEY} MAXLEN 4")).await;
+    let mut epoch = begin(&world.reader(&source, Deliver::All)).await;
+    let first = epoch.next(Some(ROOM)).await.unwrap();
+    assert_eq!(numbers(&first), [6, 7, 8, 9]);
+    assert!(epoch.take_missed().is_empty());
+    // Later it is.
+    world.push(&source, 10..=15).await;
+    world.send::<()>(&format!("XTRIM {KEY} MAXLEN 2")).await;
+    let (mut missed, mut came) = (0, Vec::new());
+    while came.len() < 2 {
+        came.extend(epoch.next(Some(ROOM)).await.unwrap());
+        missed += epoch.take_missed().iter().map(|missed| missed.messages).sum::<u64>();
+    }
+    assert_eq!((missed + came.len() as u64, numbers(&came).pop()), (6, Some(15)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_has_no_room_waits_for_it() {
+    for source in [list(), stream()] {
+        let mut world = World::start().await;
+        let payload = format!("1{}", "0".repeat(15));
+        for _ in 0..2 {
+            let command = match &source {
+                RedisSource::List { .. } => format!("RPUSH {KEY} {payload}"),
+                RedisSource::Stream { .. } => format!("XADD {KEY} * payload {payload}"),
+            };
+            world.send::<()>(&command).await;
+        }
+        let mut epoch = begin(&world.reader(&source, Deliver::All)).await;
+        let small = Room {
+            messages: 10,
+            bytes: 500,
+            empty: false,
+        };
+        assert_eq!(read(&mut epoch, small).await.unwrap().len(), 0);
+        let stats: String = world.send("INFO commandstats").await;
+        let scripts = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="))
+            .and_then(|line| line.split(',').next())
+            .map_or(0, |calls| calls.parse::<u64>().unwrap());
+        assert!(scripts < 6, "it does not ask again and again: {scripts}");
+        let one = Room { empty: true, ..small };
+        assert_eq!(epoch.next(Some(one)).await.unwrap().len(), 1, "whatever its size");
+        assert_eq!(read(&mut epoch, small).await.unwrap().len(), 0);
+        assert_eq!(read(&mut epoch, ROOM).await.unwrap().len(), 1);
     }
 }

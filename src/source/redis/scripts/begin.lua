@@ -1,10 +1,12 @@
+#!lua flags=allow-oom
 -- Takes the lease, and prepares what the relay reads.
--- KEYS: lease, state, list or stream. ARGV: reader, token of the epoch, time-to-live of the lease in ms, 1 to take it from
--- another reader, a new incarnation, kind ("list" or "stream"), and for a stream: group, where a new group begins.
--- Returns {"ok", incarnation, what happened to the group, settled through, unsettled, last of these}, {"held"}, or
--- {"kind", what is there instead}.
-local lease, state, key = KEYS[1], KEYS[2], KEYS[3]
-local reader, token, ttl, takes_over, fresh, kind, group, start = unpack(ARGV)
+-- KEYS: lease, state, list or stream, stream of what was taken from a list. ARGV: reader, token of the epoch, time-to-live of the
+-- lease in ms, 1 to take it from another reader, a new incarnation, kind ("list" or "stream"), the newest ID that this reader has
+-- had, the incarnation it belongs to, and for a stream: group, where a new group begins.
+-- Returns {"ok", incarnation, what happened, settled through, unsettled, last of these}, {"held"}, or {"kind", what is there
+-- instead}. What happened is "", "group", "recreated" or "behind".
+local lease, state, key, taken_stream = unpack(KEYS)
+local reader, token, ttl, takes_over, fresh, kind, newest, known, group, start = unpack(ARGV)
 
 local found = redis.call('TYPE', key).ok
 if found ~= 'none' and found ~= kind then
@@ -17,14 +19,17 @@ if holder and string.sub(holder, 1, #reader) ~= reader and takes_over ~= '1' the
 end
 redis.call('SET', lease, token, 'PX', ttl)
 
-local function id(text)
-  local ms, n = string.match(text, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(n)
+-- Numbers in Lua have only 53 bits.
+local function is_less(a, b)
+  if #a ~= #b then
+    return #a < #b
+  end
+  return a < b
 end
 local function is_before(a, b)
-  local a_ms, a_n = id(a)
-  local b_ms, b_n = id(b)
-  return a_ms < b_ms or (a_ms == b_ms and a_n < b_n)
+  local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')
+  return is_less(a_ms, b_ms) or (a_ms == b_ms and is_less(a_n, b_n))
 end
 local function fields(list)
   local map = {}
@@ -34,31 +39,57 @@ local function fields(list)
   return map
 end
 
+-- Redis has lost what this reader has already had, in a failover for example. It may give the same IDs to other messages, so these
+-- must not be taken for the old ones.
+local function is_behind(top)
+  return known ~= '' and known == redis.call('HGET', state, 'incarnation') and is_before(top, newest)
+end
+
 local settled = redis.call('HGET', state, 'settled')
 if kind == 'list' then
-  redis.call('HSETNX', state, 'incarnation', fresh)
+  local happened, last, top = '', redis.call('HGET', state, 'last') or '0-0', '0-0'
+  local kept = 0
+  if redis.call('EXISTS', taken_stream) == 1 then
+    local stream = fields(redis.call('XINFO', 'STREAM', taken_stream))
+    top, kept = stream['last-generated-id'], stream.length
+  end
+  if is_before(last, top) then
+    last = top
+  end
+  if is_behind(last) then
+    happened, last = 'behind', newest
+    redis.call('HSET', state, 'incarnation', fresh, 'last', last)
+  end
+  -- Without a state, all that is kept comes again.
+  if redis.call('HSETNX', state, 'incarnation', fresh) == 1 then
+    redis.call('HSET', state, 'taken', kept, 'done', 0)
+  end
   local taken = tonumber(redis.call('HGET', state, 'taken') or '0')
   local done = tonumber(redis.call('HGET', state, 'done') or '0')
-  local last = redis.call('HGET', state, 'last') or '0-0'
-  return {'ok', redis.call('HGET', state, 'incarnation'), '', settled or '0-0', taken - done, last}
+  local incarnation = redis.call('HGET', state, 'incarnation')
+  return {'ok', incarnation, happened, settled or '0-0', math.max(0, taken - done), last}
 end
 
 -- A stream was deleted and made again if it has had fewer entries than before, or if its newest ID is behind.
 local happened = ''
+local began = redis.call('HGET', state, 'start')
 if found == 'none' then
-  if settled then
+  if settled or began then
     happened = 'recreated'
   end
-elseif settled then
+elseif settled or began then
   local stream = fields(redis.call('XINFO', 'STREAM', key))
   local added = tonumber(redis.call('HGET', state, 'added') or '0')
-  if stream['entries-added'] < added or is_before(stream['last-generated-id'], settled) then
+  if stream['entries-added'] < added or (settled and is_before(stream['last-generated-id'], settled)) then
     happened = 'recreated'
+  elseif is_behind(stream['last-generated-id']) then
+    happened = 'behind'
+    redis.call('HSET', state, 'incarnation', fresh)
   end
 end
 if happened == 'recreated' then
   redis.call('DEL', state)
-  settled = false
+  settled, began = false, false
 end
 redis.call('HSETNX', state, 'incarnation', fresh)
 
@@ -69,22 +100,30 @@ if found ~= 'none' then
   end
 end
 if not exists then
-  if settled then
-    happened, start = 'group', settled
-  elseif happened == 'recreated' then
-    start = '0'
+  -- Never where `start` says a second time: what came since then would be left out.
+  local from = settled or began
+  if happened == 'recreated' then
+    start = '0-0'
+  elseif from then
+    happened, start = 'group', from
   end
   redis.call('XGROUP', 'CREATE', key, group, start, 'MKSTREAM')
   -- How many entries the stream had up to there is known only at its ends.
   redis.call('HDEL', state, 'read')
-  if start == '0' then
-    redis.call('HSET', state, 'read', 0)
-  end
 end
 local stream = fields(redis.call('XINFO', 'STREAM', key))
 redis.call('HSET', state, 'added', stream['entries-added'])
-if not exists and start == '$' then
-  redis.call('HSET', state, 'read', stream['entries-added'])
+if not exists then
+  if start == '$' then
+    redis.call('HSET', state, 'read', stream['entries-added'], 'start', stream['last-generated-id'])
+  else
+    redis.call('HSET', state, 'start', start)
+  end
+  if start == '0-0' then
+    -- What was removed before the group existed is nobody's loss.
+    local removed = stream['entries-added'] - stream.length
+    redis.call('HSET', state, 'read', happened == '' and removed or 0)
+  end
 end
 local pending = redis.call('XPENDING', key, group)
 return {'ok', redis.call('HGET', state, 'incarnation'), happened, settled or '0-0', pending[1], pending[3] or '0-0'}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Acknowledges entries of a stream.
 -- KEYS: lease, state, stream. ARGV: token, time-to-live of the lease in ms, group, IDs in order.
 -- Returns "ok" or "lost".

@@ -1,25 +1,32 @@
+#!lua flags=allow-oom
 -- Takes messages from a list, and keeps them in a stream of the relay's own until they are settled.
 -- KEYS: lease, state, list, stream of what was taken. ARGV: token, time-to-live of the lease in ms, most messages, most bytes,
--- end of the list ("LPOP" or "RPOP"), ID after which what was taken before comes again, or "" if all of it has come.
--- Returns {"ok", 1 if more was taken before, messages left in the list, ID, payload, ID, payload, …} or {"lost"}.
+-- 1 if the first message may have any size, bytes that each message needs beside its payload, end of the list ("LPOP" or "RPOP"),
+-- ID after which what was taken before comes again, or "" if all of it has come.
+-- Returns {"ok", what follows, messages left in the list, ID, payload, ID, payload, …} or {"lost"}. What follows is 1 if more was
+-- taken before, 2 if the next message of the list has no room, else 0.
 local lease, state, list, stream = unpack(KEYS)
-local token, ttl, most, room, pop, after = unpack(ARGV)
+local token, ttl, most, room, any_size, overhead, pop, after = unpack(ARGV)
 if redis.call('GET', lease) ~= token then
   return {'lost'}
 end
 redis.call('PEXPIRE', lease, ttl)
-most, room = tonumber(most), tonumber(room)
+most, room, overhead = tonumber(most), tonumber(room), tonumber(overhead)
 local reply, bytes, again = {'ok', 0, 0}, 0, after ~= ''
+local function add(id, payload)
+  reply[#reply + 1] = id
+  reply[#reply + 1] = payload
+  bytes = bytes + #payload + overhead
+end
 
+-- The first of these always comes: what waits for it may be what takes the room.
 while again and (#reply - 3) / 2 < most and (bytes < room or #reply == 3) do
   local entry = redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', 1)[1]
   if not entry then
     again = false
   else
     after = entry[1]
-    reply[#reply + 1] = after
-    reply[#reply + 1] = entry[2][2]
-    bytes = bytes + #entry[2][2]
+    add(after, entry[2][2])
   end
 end
 if again then
@@ -29,15 +36,37 @@ if again then
 end
 
 -- IDs rise even if the clock goes back, and their second number always fits into a version.
+local function parts(id)
+  local ms, n = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(n)
+end
 local last = redis.call('HGET', state, 'last') or '0-0'
-local ms, n = string.match(last, '^(%d+)-(%d+)$')
-ms, n = tonumber(ms), tonumber(n)
+local ms, n = parts(last)
+if redis.call('EXISTS', stream) == 1 then
+  local facts = redis.call('XINFO', 'STREAM', stream)
+  for at = 1, #facts, 2 do
+    if facts[at] == 'last-generated-id' then
+      -- The state may be older than the stream, or lost.
+      local top_ms, top_n = parts(facts[at + 1])
+      if top_ms > ms or (top_ms == ms and top_n > n) then
+        ms, n = top_ms, top_n
+      end
+    end
+  end
+end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local count = 0
-while (#reply - 3) / 2 < most and (bytes < room or #reply == 3) do
-  local payload = redis.call(pop, list)
+local side, count, failure = pop == 'LPOP' and 0 or -1, 0, nil
+while (#reply - 3) / 2 < most do
+  local payload = redis.call('LINDEX', list, side)
   if not payload then
+    break
+  end
+  local is_first = #reply == 3 and any_size == '1'
+  if not is_first and bytes + #payload + overhead > room then
+    if #reply == 3 then
+      reply[2] = 2
+    end
     break
   end
   if now > ms then
@@ -47,16 +76,29 @@ while (#reply - 3) / 2 < most and (bytes < room or #reply == 3) do
   else
     ms, n = ms + 1, 0
   end
-  last = string.format('%.0f-%.0f', ms, n)
-  redis.call('XADD', stream, last, 'd', payload)
-  reply[#reply + 1] = last
-  reply[#reply + 1] = payload
-  bytes = bytes + #payload
+  local id = string.format('%.0f-%.0f', ms, n)
+  -- First the copy: nothing takes back what a script has done before it failed.
+  local copied = redis.pcall('XADD', stream, id, 'd', payload)
+  if copied.err then
+    failure = copied
+    break
+  end
+  local popped = redis.pcall(pop, list)
+  if type(popped) == 'table' and popped.err then
+    redis.call('XDEL', stream, id)
+    failure = popped
+    break
+  end
+  last = id
+  add(id, payload)
   count = count + 1
 end
 if count > 0 then
-  redis.call('HSET', state, 'last', last)
-  redis.call('HINCRBY', state, 'taken', count)
+  local taken = tonumber(redis.call('HGET', state, 'taken') or '0') + count
+  redis.call('HSET', state, 'last', last, 'taken', string.format('%.0f', taken))
+end
+if failure then
+  return failure
 end
 reply[3] = redis.call('LLEN', list)
 return reply
