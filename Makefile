@@ -96,6 +96,7 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 .PHONY: test-valkey
 test-valkey: tools guests ## the tests with Redis, on Valkey (needs Python)
 	@tools/install-valkey
+	REDIS_SERVER=valkey-server cargo test --workspace --lib redis::
 	REDIS_SERVER=valkey-server cargo test --workspace --test it sources::
 
 .PHONY: test-metrics

@@ -70,11 +70,16 @@ impl Error {
             Some("WRONGTYPE") => refused(format!(
                 "a key that the relay uses in Redis at {address} now has another type: delete or rename it ({detail})"
             )),
-            // Redis 7.0 says it like this in a script.
-            _ if error.to_string().contains("The user executing the script") => refused(format!(
-                "Redis at {address} denies this user a permission: {detail}; `slipring check --permissions` lists what \
+            // In a script it has no code of its own: Redis 7.0, then later versions and Valkey.
+            _ if ["The user executing the script", "ACL failure in script"]
+                .iter()
+                .any(|text| error.to_string().contains(text)) =>
+            {
+                refused(format!(
+                    "Redis at {address} denies this user a permission: {detail}; `slipring check --permissions` lists what \
                  is needed"
-            )),
+                ))
+            }
             _ if error.kind() == ErrorKind::AuthenticationFailed => refused(format!(
                 "Redis at {address} refuses the user or the password: correct `redis.user`, and `redis.password_file` or \
                  SLIPRING_REDIS__PASSWORD ({error})"
