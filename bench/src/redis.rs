@@ -100,6 +100,8 @@ pub struct Run {
 pub async fn run(options: &Options) -> Result<Results> {
     let is_there = |kind: Kind| match kind {
         Kind::BentoList { .. } | Kind::BentoStream => tool("bento").is_ok() && !options.smoke,
+        // It creates its group when it starts, and a Redis that is held does not let it.
+        Kind::OwnConsumer => false,
         _ => true,
     };
     let ways: Vec<_> = WAYS
