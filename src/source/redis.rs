@@ -5,12 +5,14 @@
 //! the same step, until it is settled. So the relay always reads a stream: after a crash what was taken before comes
 //! first, in order.
 
+mod begin;
 mod entry;
 mod epoch;
 mod held;
 mod inspect;
 mod keys;
 mod reader;
+mod reply;
 mod scripts;
 mod settle;
 #[cfg(test)]

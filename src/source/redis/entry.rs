@@ -56,7 +56,7 @@ impl Entries {
             match (String::from_utf8(name), String::from_utf8(value)) {
                 (Ok(name), Ok(value)) => headers.push((name, value)),
                 (Err(_), _) => wrong = Some("the name of a field is not UTF-8".to_owned()),
-                (Ok(name), Err(_)) => wrong = Some(format!("its field {name:?} is not UTF-8")),
+                (Ok(name), Err(_)) => wrong = Some(format!("the value of the field {name:?} is not UTF-8")),
             }
         }
         headers.sort_by(|(left, _): &(String, String), (right, _)| left.cmp(right));
@@ -171,7 +171,7 @@ mod tests {
             ),
             (
                 vec![(b"payload", b"{}"), (b"type", b"\xff")],
-                "its field \"type\" is not UTF-8",
+                "the value of the field \"type\" is not UTF-8",
             ),
             (
                 vec![(b"payload", b"{}"), (b"\xff", b"paid")],

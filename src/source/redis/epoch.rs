@@ -1,32 +1,28 @@
 //! One epoch: from taking the lease until the connection or the lease is lost.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use slipring_core::message::PLACE;
 use slipring_core::place::Place;
-use slipring_core::read::{self, Again, Incarnation, MAX_CHUNK, Missed, Room};
+use slipring_core::read::{Again, Incarnation, MAX_CHUNK, Missed, Newest, Room};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
 
 use super::super::{Delivery, Lease, Receipt};
-use super::entry::{Entries, entry, id};
+use super::entry::Entries;
 use super::keys::Keys;
+use super::reply::{self, Taken, text};
 use super::{CONSUMER, scripts};
 use crate::config::{Deliver, End, RedisSource};
-use crate::redis::{Error, Facts, Server};
-
-/// How many times a lease is renewed within its time-to-live.
-const RENEWALS: u32 = 5;
+use crate::redis::{Error, Server};
 
 /// How long the server waits for a message before it is asked again.
 pub(super) const WAIT_SECONDS: u32 = 5;
@@ -34,7 +30,7 @@ pub(super) const WAIT_SECONDS: u32 = 5;
 /// How long reading pauses when a full server refuses to wait.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
-type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Request = Pin<Box<dyn Future<Output = Result<Value, RedisError>> + Send>>;
 
 /// What all epochs of one reader share.
 #[derive(Debug)]
@@ -54,8 +50,8 @@ pub(super) struct Setup {
     pub(super) shared: bool,
     /// What the server says about itself was logged.
     pub(super) looked_at: AtomicBool,
-    /// The newest message that this reader has had, and the incarnation that it is of.
-    pub(super) newest: Mutex<Option<(Incarnation, Place)>>,
+    /// The newest message that this reader has had.
+    pub(super) newest: Mutex<Newest>,
 }
 
 /// An open epoch.
@@ -68,35 +64,37 @@ pub(super) struct Epoch {
     connection: MultiplexedConnection,
     /// Its replies may take long.
     waiter: MultiplexedConnection,
-    /// Where reading again what was not settled goes on. `None` once all of it has come.
+    /// Where to continue reading what was not settled. `None` once all of it has come.
     cursor: Option<String>,
-    /// How many messages, about, still come again.
+    /// About how many messages are still to come again.
     again_left: u64,
     /// The next message needs more room than this.
     full: Option<Room>,
-    buffer: VecDeque<Delivery>,
-    missed: Vec<Missed>,
-    taking: Option<Task<Result<Value, RedisError>>>,
-    waiting: Option<Task<Result<Value, RedisError>>>,
+    /// A request for messages, and the room that it was sent with.
+    taking: Option<(Room, Request)>,
+    waiting: Option<Request>,
     /// The newest entry that came.
     last: Place,
-    lost: watch::Receiver<Option<Lost>>,
-    tell: watch::Sender<Option<Lost>>,
+    tell: watch::Sender<Option<EpochEnd>>,
+    over: watch::Receiver<Option<EpochEnd>>,
     /// Goes on after the epoch was closed, for as long as something is in flight.
     pub(super) renewing: Option<AbortOnDropHandle<()>>,
 }
 
-/// Why a lease is no longer renewed.
-#[derive(Debug, Clone)]
-pub(super) enum Lost {
-    Taken,
-    Disconnected,
-    /// A request failed for another reason.
-    Failed(Arc<Error>),
+/// What Redis held when the lease was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) incarnation: Incarnation,
+    pub(super) again: Again,
+    /// Everything up to here is settled.
+    pub(super) settled: Place,
 }
 
+/// What was delivered, and what was removed before it could be.
+pub(super) type Came = (Vec<Delivery>, Vec<Missed>);
+
 /// Why an epoch is over.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum EpochEnd {
     #[error(
         "another relay has taken the lease of `{key}`, or Redis has lost it{}",
@@ -105,43 +103,40 @@ pub(super) enum EpochEnd {
     Taken { key: String, standby: bool },
     #[error("the connection to Redis was lost")]
     Disconnected,
-    #[error("the consumer group of `{0}` was deleted")]
+    #[error("the stream `{0}` or its consumer group was deleted")]
     Gone(String),
     #[error(transparent)]
     Failed(#[from] Arc<Error>),
 }
 
 impl Setup {
-    /// Returns why a request over the connection of an epoch failed.
-    pub(super) fn lost(&self, doing: &str, error: RedisError) -> Lost {
+    /// Returns what a failed request means for the epoch over whose connection it was sent.
+    pub(super) fn end_of(&self, doing: &str, error: RedisError) -> EpochEnd {
         if error.is_connection_dropped() || (error.is_io_error() && !error.is_timeout()) {
-            return Lost::Disconnected;
+            return EpochEnd::Disconnected;
         }
-        Lost::Failed(Arc::new(self.error(doing, error)))
-    }
-
-    fn error(&self, doing: &str, error: RedisError) -> Error {
-        match &self.server {
+        EpochEnd::Failed(Arc::new(match &self.server {
             Some(server) => server.error(doing, error),
             None => Error::NotConfigured,
+        }))
+    }
+
+    pub(super) fn taken(&self) -> EpochEnd {
+        EpochEnd::Taken {
+            key: self.keys.source.clone(),
+            standby: self.shared,
         }
     }
 
-    fn newest(&self) -> Option<(Incarnation, Place)> {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_had(&self, incarnation: Incarnation, place: Place) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let other = newest.filter(|(known, at)| *known == incarnation && *at >= place);
-        *newest = other.or(Some((incarnation, place)));
-    }
-
-    fn ttl_ms(&self) -> u64 {
+    pub(super) fn ttl_ms(&self) -> u64 {
         u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self.source {
             RedisSource::List { .. } => "list",
             RedisSource::Stream { .. } => "stream",
@@ -149,189 +144,45 @@ impl Setup {
     }
 }
 
-/// Waits for the lease, and prepares what is read. `standing_by` is set while another relay has the lease.
-pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Sender<bool>) -> Result<Epoch, Error> {
-    let token: Arc<str> = format!("{}.{number}", setup.reader).into();
-    let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
-    let mut connection = server.connect().await?;
-    let wait = Duration::from_secs(WAIT_SECONDS.into());
-    let waiter = server.connect_to_wait(wait).await?;
-    look_at(&setup, server, &connection).await?;
-    let Keys {
-        lease,
-        state,
-        source,
-        taken,
-    } = &setup.keys;
-    let fresh: i128 = (i128::from(fastrand::u64(1..)) << 32) | i128::from(fastrand::u32(..));
-    let start = match setup.deliver {
-        Deliver::New => "$".to_owned(),
-        Deliver::All | Deliver::Sequence(_) => Place::Id(0, 0).to_string(),
-        // The group begins after this ID.
-        Deliver::Since(time) => match u64::try_from(time.as_millisecond()) {
-            Ok(0) | Err(_) => Place::Id(0, 0).to_string(),
-            Ok(milliseconds) => Place::Id(milliseconds, 0).previous().to_string(),
-        },
-    };
-    let (known, newest) = setup.newest().map_or_else(Default::default, |(incarnation, newest)| {
-        (incarnation.0.to_string(), newest.to_string())
-    });
-    loop {
-        let sent = Instant::now();
-        let reply = scripts::BEGIN
-            .key(lease)
-            .key(state)
-            .key(source)
-            .key(taken)
-            .arg(&setup.reader)
-            .arg(&*token)
-            .arg(setup.ttl_ms())
-            .arg(i32::from(!setup.shared))
-            .arg(fresh.to_string())
-            .arg(setup.kind())
-            .arg(&newest)
-            .arg(&known)
-            .arg(&setup.group)
-            .arg(&start)
-            .invoke_async::<Vec<Value>>(&mut connection)
-            .await
-            .map_err(|error| server.error(&format!("taking the lease of `{source}` in Redis"), error))?;
-        let words: Vec<Option<String>> = reply.iter().map(text).collect();
-        let word = |at: usize| words.get(at).and_then(Option::as_deref);
-        match word(0) {
-            Some("held") => {
-                standing_by.send_if_modified(|standing_by| !std::mem::replace(standing_by, true));
-                sleep((setup.ttl / RENEWALS / 2).min(Duration::from_millis(500))).await;
-            }
-            Some("kind") => {
-                return Err(Error::Kind {
-                    key: source.clone(),
-                    found: word(1).unwrap_or_default().to_owned(),
-                    wanted: setup.kind(),
-                });
-            }
-            Some("ok") => {
-                let incarnation = word(1).and_then(|number| number.parse().ok());
-                let numbers = (incarnation, word(4).and_then(|number| number.parse().ok()));
-                let ids = (reply.get(3).and_then(id), reply.get(5).and_then(id));
-                let ((Some(incarnation), Some(messages)), (Some(settled), Some(through))) = (numbers, ids) else {
-                    return Err(Error::Reply("begin.lua"));
-                };
-                match word(2) {
-                    Some("group") => warn!(
-                        key = source,
-                        group = setup.group,
-                        id = %settled,
-                        "the consumer group was deleted; created it again at the last settled entry"
-                    ),
-                    Some("recreated") => warn!(
-                        key = source,
-                        "the stream in Redis was deleted and created again; reading it from its beginning"
-                    ),
-                    Some("behind") => warn!(
-                        key = source,
-                        newest, "Redis has lost messages that were read already, so some may be published again"
-                    ),
-                    _ => {}
-                }
-                if setup.shared {
-                    info!(
-                        key = source,
-                        "reading from Redis; other relays stand by until this one stops"
-                    );
-                }
-                standing_by.send_replace(false);
-                let (sender, lease) = Lease::new(read::Lease::given(sent, setup.ttl));
-                let (tell, lost) = watch::channel(None);
-                let renewing = renew(
-                    Arc::clone(&setup),
-                    Arc::clone(&token),
-                    connection.clone(),
-                    sender,
-                    tell.clone(),
-                );
-                let cursor = match setup.source {
-                    RedisSource::List { .. } => settled.to_string(),
-                    RedisSource::Stream { .. } => "0-0".to_owned(),
-                };
-                return Ok(Epoch {
-                    incarnation: Incarnation(incarnation),
-                    again: Again { messages, through },
-                    lease,
-                    token,
-                    connection,
-                    waiter,
-                    cursor: Some(cursor),
-                    again_left: messages as u64,
-                    full: None,
-                    buffer: VecDeque::new(),
-                    missed: Vec::new(),
-                    taking: None,
-                    waiting: None,
-                    last: settled.max(through),
-                    lost,
-                    tell,
-                    renewing: Some(AbortOnDropHandle::new(tokio::spawn(renewing))),
-                    setup,
-                });
-            }
-            _ => return Err(Error::Reply("begin.lua")),
-        }
-    }
-}
-
-/// Refuses a server that cannot be used, and says once what weakens a promise.
-async fn look_at(setup: &Setup, server: &Server, connection: &MultiplexedConnection) -> Result<(), Error> {
-    let facts = Facts::ask(connection.clone()).await;
-    let facts = facts.map_err(|error| server.error("reading the settings of Redis", error))?;
-    if let Some(refusal) = facts.refusal() {
-        return Err(Error::Refused(refusal));
-    }
-    if !setup.looked_at.swap(true, Ordering::Relaxed) {
-        for warning in facts.warnings() {
-            warn!(key = setup.keys.source, server = facts.name, "{warning}");
-        }
-    }
-    Ok(())
-}
-
-/// Renews the lease until it is lost.
-async fn renew(
-    setup: Arc<Setup>,
-    token: Arc<str>,
-    mut connection: MultiplexedConnection,
-    lease: watch::Sender<read::Lease>,
-    lost: watch::Sender<Option<Lost>>,
-) {
-    loop {
-        sleep(setup.ttl / RENEWALS).await;
-        let sent = Instant::now();
-        let reply = scripts::RENEW
-            .key(&setup.keys.lease)
-            .arg(&*token)
-            .arg(setup.ttl_ms())
-            .invoke_async::<String>(&mut connection)
-            .await;
-        match reply.as_deref() {
-            Ok("ok") => {
-                lease.send_if_modified(|lease| lease.renewed(Instant::now(), sent));
-            }
-            Ok(_) => lease.send_modify(|lease| lease.lost(Instant::now())),
-            Err(error) => {
-                // The next epoch may still have the lease in time.
-                debug!(error = error as &dyn std::error::Error, "the lease was not renewed");
-                lost.send_replace(Some(setup.lost("renewing the lease in Redis", error.clone())));
-                return;
-            }
-        }
-        if !lease.borrow().is_valid(Instant::now()) {
-            lost.send_replace(Some(Lost::Taken));
-            return;
-        }
-    }
-}
-
 impl Epoch {
+    pub(super) fn new(
+        setup: Arc<Setup>,
+        token: Arc<str>,
+        found: Found,
+        lease: Lease,
+        (connection, waiter): (MultiplexedConnection, MultiplexedConnection),
+        (tell, over): (watch::Sender<Option<EpochEnd>>, watch::Receiver<Option<EpochEnd>>),
+        renewing: AbortOnDropHandle<()>,
+    ) -> Self {
+        let Found {
+            incarnation,
+            again,
+            settled,
+        } = found;
+        let from = match setup.source {
+            RedisSource::List { .. } => settled,
+            RedisSource::Stream { .. } => Place::Id(0, 0),
+        };
+        Self {
+            incarnation,
+            again,
+            lease,
+            setup,
+            token,
+            connection,
+            waiter,
+            cursor: Some(from.to_string()),
+            again_left: again.messages as u64,
+            full: None,
+            taking: None,
+            waiting: None,
+            last: settled.max(again.through),
+            tell,
+            over,
+            renewing: Some(renewing),
+        }
+    }
+
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -341,96 +192,61 @@ impl Epoch {
     }
 
     /// Returns what ends the epoch, for those who use its connection.
-    pub(super) fn teller(&self) -> watch::Sender<Option<Lost>> {
+    pub(super) fn teller(&self) -> watch::Sender<Option<EpochEnd>> {
         self.tell.clone()
     }
 
-    pub(super) fn take_missed(&mut self) -> Vec<Missed> {
-        std::mem::take(&mut self.missed)
-    }
-
-    /// Returns the bytes that came and were not taken in.
-    pub(super) fn waiting(&self) -> usize {
-        self.buffer.iter().map(|delivery| delivery.message.size()).sum()
-    }
-
-    /// Returns the next deliveries. None are there if entries were found to be trimmed. Without `room` it only waits for
-    /// the end of the epoch. Cancel-safe: a request that is under way goes on in the next call.
-    pub(super) async fn next(&mut self, room: Option<Room>) -> Result<Vec<Delivery>, EpochEnd> {
+    /// Returns what comes next. Without `room` it only waits for the end of the epoch. Cancel-safe: a request that is under
+    /// way goes on in the next call.
+    pub(super) async fn next(&mut self, room: Option<Room>) -> Result<Came, EpochEnd> {
         let Some(room) = room else {
-            return Err(self.ended().await);
+            return Err(ended(&mut self.over).await);
         };
         loop {
-            if !self.buffer.is_empty() {
-                return Ok(self.buffer.drain(..).collect());
-            }
-            if !self.missed.is_empty() {
-                return Ok(Vec::new());
-            }
             if self.waiting.is_none() && self.taking.is_none() {
                 if room.messages == 0 || self.full == Some(room) {
-                    return Err(self.ended().await);
+                    return Err(ended(&mut self.over).await);
                 }
-                self.taking = Some(self.take(room));
+                self.taking = Some((room, self.take(room)));
             }
-            let mut lost = self.lost.clone();
+            let mut over = self.over.clone();
             tokio::select! {
                 biased;
-                () = is_lost(&mut lost) => return Err(self.ended().await),
-                reply = resolve(&mut self.taking) => {
+                end = ended(&mut over) => return Err(end),
+                (asked, reply) = taken(&mut self.taking) => {
                     self.taking = None;
-                    let doing = "taking messages from Redis";
-                    let reply = reply.map_err(|error| self.failed(doing, error))?;
-                    match self.received(reply)? {
-                        Came::Nothing => self.waiting = Some(self.wait()),
-                        // It is asked for again as soon as the room is another one.
-                        Came::TooLarge => self.full = Some(room),
-                        Came::Something => {}
+                    let reply = reply.map_err(|error| self.setup.end_of("taking messages from Redis", error))?;
+                    let taken = self.read(reply)?;
+                    // The room may be another one by now.
+                    self.full = taken.has_no_room.then_some(asked);
+                    let may_wait = self.cursor.is_none() && self.full.is_none();
+                    let came = self.count(taken);
+                    if !came.0.is_empty() || !came.1.is_empty() {
+                        return Ok(came);
+                    }
+                    if may_wait {
+                        self.waiting = Some(self.wait());
                     }
                 }
-                reply = resolve(&mut self.waiting) => {
+                reply = waited(&mut self.waiting) => {
                     self.waiting = None;
                     if let Err(error) = reply {
-                        // What is there can be taken all the same.
-                        if error.code() == Some("OOM") {
-                            self.waiting = Some(Box::pin(async {
-                                sleep(FULL_PAUSE).await;
-                                Ok(Value::Nil)
-                            }));
-                            self.taking = Some(self.take(room));
-                            continue;
+                        if error.code() != Some("OOM") {
+                            return Err(self.setup.end_of("waiting for messages in Redis", error));
                         }
-                        return Err(self.failed("waiting for messages in Redis", error).into());
+                        // A full server refuses to wait. What is there can be taken all the same, and little comes.
+                        self.waiting = Some(Box::pin(async {
+                            sleep(FULL_PAUSE).await;
+                            Ok(Value::Nil)
+                        }));
                     }
                 }
             }
-        }
-    }
-
-    fn failed(&self, doing: &str, error: RedisError) -> Arc<Error> {
-        Arc::new(self.setup.error(doing, error))
-    }
-
-    /// Waits for the end of the epoch.
-    async fn ended(&mut self) -> EpochEnd {
-        is_lost(&mut self.lost).await;
-        let lost = self.lost.borrow().clone();
-        match lost {
-            Some(Lost::Disconnected) => EpochEnd::Disconnected,
-            Some(Lost::Failed(error)) => EpochEnd::Failed(error),
-            Some(Lost::Taken) | None => self.taken(),
-        }
-    }
-
-    fn taken(&self) -> EpochEnd {
-        EpochEnd::Taken {
-            key: self.setup.keys.source.clone(),
-            standby: self.setup.shared,
         }
     }
 
     /// Asks for as many messages as there is room for.
-    fn take(&self, room: Room) -> Task<Result<Value, RedisError>> {
+    fn take(&self, room: Room) -> Request {
         let mut connection = self.connection.clone();
         let (setup, token) = (Arc::clone(&self.setup), Arc::clone(&self.token));
         let cursor = self.cursor.clone().unwrap_or_default();
@@ -486,7 +302,7 @@ impl Epoch {
     }
 
     /// Waits until there is something to take, and takes nothing.
-    fn wait(&self) -> Task<Result<Value, RedisError>> {
+    fn wait(&self) -> Request {
         let mut connection = self.waiter.clone();
         let source = self.setup.keys.source.clone();
         let mut command = match &self.setup.source {
@@ -510,7 +326,7 @@ impl Epoch {
         Box::pin(async move { command.take().query_async(&mut connection).await })
     }
 
-    fn received(&mut self, reply: Value) -> Result<Came, EpochEnd> {
+    fn read(&mut self, reply: Value) -> Result<Taken, EpochEnd> {
         let unexpected = || EpochEnd::from(Arc::new(Error::Reply("a script that takes messages")));
         let Value::Array(parts) = reply else {
             return Err(unexpected());
@@ -518,151 +334,75 @@ impl Epoch {
         let word = parts.first().and_then(text);
         match word.as_deref() {
             Some("ok") => {}
-            Some("lost") => return Err(self.taken()),
+            Some("lost") => return Err(self.setup.taken()),
             Some("gone") => return Err(EpochEnd::Gone(self.setup.keys.source.clone())),
             _ => return Err(unexpected()),
         }
-        let came = match self.setup.source {
-            RedisSource::List { .. } => self.of_list(parts),
-            RedisSource::Stream { .. } => self.of_stream(parts),
+        let entries = &self.setup.entries;
+        let again = self.cursor.as_ref().map(|_| self.again.through);
+        let taken = match self.setup.source {
+            RedisSource::List { .. } => reply::of_list(parts, entries, again, self.cursor.as_deref()),
+            RedisSource::Stream { .. } => reply::of_stream(parts, entries, again),
         };
-        came.ok_or_else(unexpected)
+        let taken = taken.ok_or_else(unexpected)?;
+        self.cursor.clone_from(&taken.cursor);
+        self.last = self.last.max(taken.delivered);
+        Ok(taken)
     }
 
-    fn of_list(&mut self, parts: Vec<Value>) -> Option<Came> {
-        let again = self.cursor.is_some();
-        let follows = number(parts.get(1)?)?;
-        let count = parts.len().checked_sub(3)? / 2;
-        self.came_again(follows == 1, count);
-        let left = number(parts.get(2)?)? + self.again_left;
-        let mut rest = parts.into_iter().skip(3);
-        let mut newest = None;
-        for index in 0..count {
-            let at = id(&rest.next()?)?;
-            newest = Some(at);
-            let Value::BulkString(payload) = rest.next()? else {
-                return None;
-            };
-            let message = self
-                .setup
-                .entries
-                .of_list(at, payload, again && at <= self.again.through);
-            self.add(at, message, left + (count - 1 - index) as u64);
-        }
-        // What was taken before and has not come again follows this one.
-        self.cursor = match (follows, newest) {
-            (1, Some(newest)) => Some(newest.to_string()),
-            (1, None) => self.cursor.take(),
-            _ => None,
-        };
-        Some(self.came(count, follows == 2))
-    }
+    /// Counts what came. What is still to come again counts as pending, so that the pipeline does not believe too early
+    /// that it has caught up.
+    fn count(&mut self, taken: Taken) -> Came {
+        let count = taken.messages.len();
+        let left = self.again_left.saturating_sub((count + taken.trimmed.len()) as u64);
+        self.again_left = if self.cursor.is_some() { left.max(1) } else { 0 };
 
-    /// Counts what still comes again. The pipeline may not believe that it has caught up before.
-    fn came_again(&mut self, more: bool, count: usize) {
-        let left = self.again_left.saturating_sub(count as u64);
-        self.again_left = if more { left.max(1) } else { 0 };
-    }
-
-    fn came(&self, count: usize, is_too_large: bool) -> Came {
-        match count {
-            _ if count > 0 || self.cursor.is_some() || !self.missed.is_empty() => Came::Something,
-            _ if is_too_large => Came::TooLarge,
-            _ => Came::Nothing,
-        }
-    }
-
-    fn of_stream(&mut self, parts: Vec<Value>) -> Option<Came> {
-        let again = self.cursor.is_some();
-        let cursor = text(parts.get(1)?)?;
-        let is_too_large = number(parts.get(6)?)? == 1;
-        let count = parts.len().checked_sub(7)?;
-        let Value::Array(trimmed) = parts.get(3)? else {
-            return None;
-        };
-        let trimmed: Vec<Place> = trimmed.iter().filter_map(id).collect();
-        self.came_again(!cursor.is_empty(), count + trimmed.len());
-        let left = number(parts.get(2)?)? + self.again_left;
-        if let (Some(first), Some(last)) = (trimmed.first(), trimmed.last()) {
-            self.missed.push(Missed {
-                first: *first,
-                last: *last,
-                messages: trimmed.len() as u64,
-                exact: true,
-            });
-        }
-        let Value::Array(unread) = parts.get(4)? else {
-            return None;
-        };
-        if let [after, before, messages, exact] = unread.as_slice() {
-            self.missed.push(Missed {
-                first: id(after)?.next(),
-                last: id(before)?.previous(),
-                messages: number(messages)?,
-                exact: number(exact)? == 1,
-            });
-        }
-        // Nothing before it is waited for.
-        self.last = self.last.max(id(parts.get(5)?)?);
-        for (index, value) in parts.into_iter().skip(7).enumerate() {
-            let (at, fields) = entry(value)?;
-            let message = self
-                .setup
-                .entries
-                .of_stream(at, fields, again && at <= self.again.through);
-            self.add(at, message, left + (count - 1 - index) as u64);
-        }
-        self.cursor = Some(cursor).filter(|cursor| !cursor.is_empty());
-        Some(self.came(count, is_too_large))
-    }
-
-    fn add(&mut self, at: Place, message: crate::message::Message, pending: u64) {
-        self.last = self.last.max(at);
-        self.setup.has_had(self.incarnation, at);
-        self.buffer.push_back(Delivery {
-            message: Arc::new(message),
-            receipt: Receipt::Redis(at),
-            pending,
+        let mut newest = self.setup.newest();
+        // The pipeline still has what it received, whatever the stream lost since.
+        let had = newest.of(self.incarnation);
+        let trimmed: Vec<Place> = taken
+            .trimmed
+            .into_iter()
+            .filter(|at| had.is_none_or(|had| *at > had))
+            .collect();
+        let trimmed = trimmed.first().zip(trimmed.last()).map(|(first, last)| Missed {
+            first: *first,
+            last: *last,
+            messages: trimmed.len() as u64,
+            exact: true,
         });
+        if let Some(message) = taken.messages.last() {
+            newest.handed_on(self.incarnation, message.place);
+        }
+        let left = taken.left + self.again_left;
+        let deliveries = taken.messages.into_iter().enumerate().map(|(index, message)| Delivery {
+            receipt: Receipt::Redis(message.place),
+            message: Arc::new(message),
+            pending: left + (count - 1 - index) as u64,
+        });
+        (deliveries.collect(), trimmed.into_iter().chain(taken.unread).collect())
     }
 }
 
-/// What a request for messages brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Came {
-    Nothing,
-    Something,
-    /// The next message needs more room.
-    TooLarge,
-}
-
-/// Waits until the lease is not renewed any more. If the sender is gone, neither is it.
-async fn is_lost(lost: &mut watch::Receiver<Option<Lost>>) {
-    let _ = lost.wait_for(Option::is_some).await;
+/// Waits for the end of the epoch.
+async fn ended(over: &mut watch::Receiver<Option<EpochEnd>>) -> EpochEnd {
+    let end = over.wait_for(Option::is_some).await;
+    end.ok().and_then(|end| end.clone()).unwrap_or(EpochEnd::Disconnected)
 }
 
 /// Waits for a request that is under way, or for ever.
-async fn resolve<T>(task: &mut Option<Task<T>>) -> T {
+async fn taken(task: &mut Option<(Room, Request)>) -> (Room, Result<Value, RedisError>) {
     match task {
-        Some(task) => task.await,
+        Some((room, request)) => (*room, request.await),
         None => std::future::pending().await,
     }
 }
 
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Okay => Some("OK".to_owned()),
-        _ => None,
-    }
-}
-
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
-        other => text(other)?.parse().ok(),
+/// Waits for a request that is under way, or for ever.
+async fn waited(task: &mut Option<Request>) -> Result<Value, RedisError> {
+    match task {
+        Some(request) => request.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Asks Redis how far a module's reader is.
 
+use std::collections::HashMap;
+
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use slipring_core::place::Place;
@@ -11,7 +13,7 @@ use super::keys::Keys;
 use crate::config::{ModuleConfig, RedisSource};
 use crate::redis::{Error, Server};
 
-const LOOKING: &str = "asking Redis how far it is read";
+const LOOKING: &str = "asking Redis for the state of the list or stream";
 
 pub async fn inspect(
     server: &Server,
@@ -115,32 +117,36 @@ async fn stream(
     if !exists {
         return Ok(None);
     }
-    let (groups, settled): (Vec<std::collections::HashMap<String, Value>>, Option<String>) = redis::pipe()
+    type Facts = HashMap<String, Value>;
+    let (groups, stream, (settled, read)): (Vec<Facts>, Facts, (Option<String>, Option<u64>)) = redis::pipe()
         .cmd("XINFO")
         .arg("GROUPS")
         .arg(&keys.source)
-        .cmd("HGET")
+        .cmd("XINFO")
+        .arg("STREAM")
+        .arg(&keys.source)
+        .cmd("HMGET")
         .arg(&keys.state)
-        .arg("settled")
+        .arg(&["settled", "read"])
         .query_async(&mut connection)
         .await?;
-    let named = |facts: &std::collections::HashMap<String, Value>| {
-        facts.get("name") == Some(&Value::BulkString(group.as_bytes().to_vec()))
-    };
+    let named = |facts: &Facts| facts.get("name") == Some(&Value::BulkString(group.as_bytes().to_vec()));
     let Some(facts) = groups.into_iter().find(named) else {
         return Ok(None);
     };
-    let count = |name: &str| match facts.get(name) {
-        Some(Value::Int(count)) => u64::try_from(*count).unwrap_or(0),
-        _ => 0,
+    let count = |facts: &Facts, name: &str| match facts.get(name) {
+        Some(Value::Int(count)) => Some(u64::try_from(*count).unwrap_or(0)),
+        _ => None,
     };
+    // Redis does not know its `lag` where entries were deleted, or for a group that begins in the middle.
+    let unread = || count(&stream, "entries-added")?.checked_sub(read?);
     let delivered = match facts.get("last-delivered-id") {
         Some(Value::BulkString(id)) => place(std::str::from_utf8(id).ok()),
         _ => Place::default(),
     };
     Ok(Some(ReaderState {
-        pending: count("lag"),
-        ack_pending: count("pending"),
+        pending: count(&facts, "lag").or_else(unread).unwrap_or(0),
+        ack_pending: count(&facts, "pending").unwrap_or(0),
         delivered,
         ack_floor: place(settled.as_deref()),
         paused_for: None,

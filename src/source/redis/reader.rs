@@ -14,8 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use super::super::{Ack, Lease, News, Over, Receipt};
+use super::begin::begin;
 use super::entry::Entries;
-use super::epoch::{self, Epoch, EpochEnd, Setup};
+use super::epoch::{Epoch, EpochEnd, Setup};
 use super::keys::Keys;
 use super::scripts;
 use super::settle::Settler;
@@ -83,7 +84,7 @@ impl Reader {
         let (waiting, standing_by) = watch::channel(false);
         self.standing_by = standing_by;
         self.epochs += 1;
-        self.state = State::Opening(Box::pin(epoch::begin(Arc::clone(&self.setup), self.epochs, waiting)));
+        self.state = State::Opening(Box::pin(begin(Arc::clone(&self.setup), self.epochs, waiting)));
     }
 
     pub async fn next(&mut self, room: Option<Room>) -> News {
@@ -122,7 +123,7 @@ impl Reader {
                 }
             }
             State::Open(epoch) => match epoch.next(room).await {
-                Ok(deliveries) => News::Delivered(deliveries, epoch.take_missed()),
+                Ok((deliveries, missed)) => News::Delivered(deliveries, missed),
                 Err(end) => {
                     self.state = State::Closed;
                     News::Over(Over {
@@ -134,11 +135,9 @@ impl Reader {
         }
     }
 
+    /// Whatever came was handed on at once.
     pub fn waiting(&self) -> usize {
-        match &self.state {
-            State::Open(epoch) => epoch.waiting(),
-            State::Opening(_) | State::Closed => 0,
-        }
+        0
     }
 
     pub fn lease(&self) -> Option<&Lease> {
@@ -180,7 +179,8 @@ impl Reader {
             reply.map_err(|error| server.error("giving up the lease", error))
         };
         match timeout(RELEASE_TIMEOUT, releasing).await {
-            Ok(Ok(_)) => debug!(key = setup.keys.source, "gave up the lease"),
+            Ok(Ok(reply)) if reply == "ok" => debug!(key = setup.keys.source, "gave up the lease"),
+            Ok(Ok(_)) => debug!(key = setup.keys.source, "the lease is not this epoch's any more"),
             Ok(Err(error)) => warn!(
                 key = setup.keys.source,
                 error = &error as &dyn std::error::Error,

@@ -1,4 +1,4 @@
-//! The scripts that change anything in Redis. Each one first looks at the lease.
+//! The scripts that change a source in Redis. Each one checks the lease before it changes anything.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,14 @@ use redis::Script;
 
 macro_rules! script {
     ($name:ident, $file:literal) => {
-        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));
+        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                // Whoever reads is the only one who can make room.
+                "#!lua flags=allow-oom\n",
+                include_str!("scripts/common.lua"),
+                include_str!($file)
+            ))
+        });
     };
 }
 

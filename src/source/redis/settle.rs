@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::epoch::{Lost, Setup};
+use super::epoch::{EpochEnd, Setup};
 use super::keys::Keys;
 use super::scripts;
 use crate::config::RedisSource;
@@ -35,7 +35,7 @@ impl Settler {
         setup: Arc<Setup>,
         token: Arc<str>,
         connection: MultiplexedConnection,
-        tell: watch::Sender<Option<Lost>>,
+        tell: watch::Sender<Option<EpochEnd>>,
     ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let task = tokio::spawn(run(setup, token, connection, receiver, tell));
@@ -63,7 +63,7 @@ async fn run(
     token: Arc<str>,
     mut connection: MultiplexedConnection,
     mut receiver: mpsc::UnboundedReceiver<Vec<Place>>,
-    tell: watch::Sender<Option<Lost>>,
+    tell: watch::Sender<Option<EpochEnd>>,
 ) {
     let mut places: Vec<Place> = Vec::new();
     while let Some(first) = receiver.recv().await {
@@ -74,16 +74,16 @@ async fn run(
             places.extend(more);
         }
         for chunk in places.chunks(MOST) {
-            let lost = match settle(&setup, &token, &mut connection, chunk).await {
+            let end = match settle(&setup, &token, &mut connection, chunk).await {
                 Ok(reply) if reply == "ok" => continue,
-                Ok(_) => Lost::Taken,
-                Err(error) => setup.lost("settling messages in Redis", error),
+                Ok(_) => setup.taken(),
+                Err(error) => setup.end_of("settling messages in Redis", error),
             };
-            debug!(?lost, "the epoch is over, so these messages are delivered again");
+            debug!(%end, "the epoch is over, so these messages are delivered again");
             tell.send_if_modified(|known| {
                 let is_first = known.is_none();
                 if is_first {
-                    *known = Some(lost);
+                    *known = Some(end);
                 }
                 is_first
             });
@@ -105,7 +105,7 @@ pub(super) async fn settle(
         source,
         taken,
     } = &setup.keys;
-    let ttl = u64::try_from(setup.ttl.as_millis()).unwrap_or(u64::MAX);
+    let ttl = setup.ttl_ms();
     let last = places.last().copied().unwrap_or_default().to_string();
     match &setup.source {
         RedisSource::List { keep, .. } => {

@@ -16,6 +16,11 @@ impl Newest {
         };
     }
 
+    /// Returns the newest message that was handed on, with its stream.
+    pub fn known(&self) -> Option<(Incarnation, Place)> {
+        self.0
+    }
+
     /// Returns the newest message of this stream that was handed on.
     pub fn of(&self, stream: Incarnation) -> Option<Place> {
         self.0.filter(|(known, _)| *known == stream).map(|(_, newest)| newest)

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Takes the lease, and prepares what the relay reads.
 -- KEYS: lease, state, list or stream, stream of what was taken from a list. ARGV: reader, token of the epoch, time-to-live of the
 -- lease in ms, 1 to take it from another reader, a new incarnation, kind ("list" or "stream"), the newest ID that this reader has
@@ -13,30 +12,14 @@ if found ~= 'none' and found ~= kind then
   return {'kind', found}
 end
 local holder = redis.call('GET', lease)
--- Each epoch has a token of its own, so what an earlier one has sent and is still under way has no effect any more.
+-- Each epoch has its own token, so a late request of an earlier epoch has no effect.
 if holder and string.sub(holder, 1, #reader) ~= reader and takes_over ~= '1' then
   return {'held'}
 end
-redis.call('SET', lease, token, 'PX', ttl)
-
--- Numbers in Lua have only 53 bits.
-local function is_less(a, b)
-  if #a ~= #b then
-    return #a < #b
-  end
-  return a < b
-end
-local function is_before(a, b)
-  local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')
-  return is_less(a_ms, b_ms) or (a_ms == b_ms and is_less(a_n, b_n))
-end
-local function fields(list)
-  local map = {}
-  for at = 1, #list, 2 do
-    map[list[at]] = list[at + 1]
-  end
-  return map
+-- The last of all, so that a relay that may not do the rest takes the lease from nobody.
+local function lead(...)
+  redis.call('SET', lease, token, 'PX', ttl)
+  return {'ok', ...}
 end
 
 -- Redis has lost what this reader has already had, in a failover for example. It may give the same IDs to other messages, so these
@@ -47,14 +30,9 @@ end
 
 local settled = redis.call('HGET', state, 'settled')
 if kind == 'list' then
-  local happened, last, top = '', redis.call('HGET', state, 'last') or '0-0', '0-0'
-  local kept = 0
-  if redis.call('EXISTS', taken_stream) == 1 then
-    local stream = fields(redis.call('XINFO', 'STREAM', taken_stream))
-    top, kept = stream['last-generated-id'], stream.length
-  end
-  if is_before(last, top) then
-    last = top
+  local happened, last, copies = '', redis.call('HGET', state, 'last') or '0-0', facts_of(taken_stream)
+  if is_before(last, copies['last-generated-id']) then
+    last = copies['last-generated-id']
   end
   if is_behind(last) then
     happened, last = 'behind', newest
@@ -62,12 +40,12 @@ if kind == 'list' then
   end
   -- Without a state, all that is kept comes again.
   if redis.call('HSETNX', state, 'incarnation', fresh) == 1 then
-    redis.call('HSET', state, 'taken', kept, 'done', 0)
+    redis.call('HSET', state, 'taken', copies.length, 'done', 0)
   end
   local taken = tonumber(redis.call('HGET', state, 'taken') or '0')
   local done = tonumber(redis.call('HGET', state, 'done') or '0')
   local incarnation = redis.call('HGET', state, 'incarnation')
-  return {'ok', incarnation, happened, settled or '0-0', math.max(0, taken - done), last}
+  return lead(incarnation, happened, settled or '0-0', math.max(0, taken - done), last)
 end
 
 -- A stream was deleted and made again if it has had fewer entries than before, or if its newest ID is behind.
@@ -78,8 +56,8 @@ if found == 'none' then
     happened = 'recreated'
   end
 elseif settled or began then
-  local stream = fields(redis.call('XINFO', 'STREAM', key))
-  local added = tonumber(redis.call('HGET', state, 'added') or '0')
+  local stream = facts_of(key)
+  local added = math.max(redis.call('HGET', state, 'added') or 0, redis.call('HGET', state, 'read') or 0)
   if stream['entries-added'] < added or (settled and is_before(stream['last-generated-id'], settled)) then
     happened = 'recreated'
   elseif is_behind(stream['last-generated-id']) then
@@ -89,6 +67,8 @@ elseif settled or began then
 end
 if happened == 'recreated' then
   redis.call('DEL', state)
+  -- If creating the group fails now, the next try begins there as well.
+  redis.call('HSET', state, 'start', '0-0')
   settled, began = false, false
 end
 redis.call('HSETNX', state, 'incarnation', fresh)
@@ -100,7 +80,7 @@ if found ~= 'none' then
   end
 end
 if not exists then
-  -- Never where `start` says a second time: what came since then would be left out.
+  -- Never begin at `start` a second time: everything added since then would be skipped.
   local from = settled or began
   if happened == 'recreated' then
     start = '0-0'
@@ -108,10 +88,10 @@ if not exists then
     happened, start = 'group', from
   end
   redis.call('XGROUP', 'CREATE', key, group, start, 'MKSTREAM')
-  -- How many entries the stream had up to there is known only at its ends.
+  -- The number of entries up to that ID is known only if it is before the first or the last of the stream.
   redis.call('HDEL', state, 'read')
 end
-local stream = fields(redis.call('XINFO', 'STREAM', key))
+local stream = facts_of(key)
 redis.call('HSET', state, 'added', stream['entries-added'])
 if not exists then
   if start == '$' then
@@ -126,4 +106,4 @@ if not exists then
   end
 end
 local pending = redis.call('XPENDING', key, group)
-return {'ok', redis.call('HGET', state, 'incarnation'), happened, settled or '0-0', pending[1], pending[3] or '0-0'}
+return lead(redis.call('HGET', state, 'incarnation'), happened, settled or '0-0', pending[1], pending[3] or '0-0')

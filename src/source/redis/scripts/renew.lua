@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Renews the lease, or gives it up.
 -- KEYS: lease. ARGV: token, time-to-live of the lease in ms, or 0 to give it up.
 -- Returns "ok" or "lost".

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Settles what was taken from a list, up to an ID. What is settled is removed, except for the newest.
 -- KEYS: lease, state, stream of what was taken. ARGV: token, time-to-live of the lease in ms, ID, number of messages, how many
 -- settled messages are kept.
@@ -9,7 +8,7 @@ if redis.call('GET', lease) ~= token then
   return 'lost'
 end
 redis.call('PEXPIRE', lease, ttl)
--- Both or neither, even if a command is denied.
+-- One command, so that both fields change or neither does, even if the ACL denies a command.
 local done = tonumber(redis.call('HGET', state, 'done') or '0') + tonumber(count)
 redis.call('HSET', state, 'settled', through, 'done', string.format('%.0f', done))
 keep = tonumber(keep)

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Takes messages from a list, and keeps them in a stream of the relay's own until they are settled.
 -- KEYS: lease, state, list, stream of what was taken. ARGV: token, time-to-live of the lease in ms, most messages, most bytes,
 -- 1 if the first message may have any size, bytes that each message needs beside its payload, end of the list ("LPOP" or "RPOP"),
@@ -19,7 +18,7 @@ local function add(id, payload)
   bytes = bytes + #payload + overhead
 end
 
--- The first of these always comes: what waits for it may be what takes the room.
+-- The first of these needs no room: the messages that fill the window may be waiting for it.
 while again and (#reply - 3) / 2 < most and (bytes < room or #reply == 3) do
   local entry = redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', 1)[1]
   if not entry then
@@ -35,30 +34,20 @@ if again then
   return reply
 end
 
--- IDs rise even if the clock goes back, and their second number always fits into a version.
-local function parts(id)
-  local ms, n = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(n)
-end
+-- The state may be older than the stream, or lost.
 local last = redis.call('HGET', state, 'last') or '0-0'
-local ms, n = parts(last)
-if redis.call('EXISTS', stream) == 1 then
-  local facts = redis.call('XINFO', 'STREAM', stream)
-  for at = 1, #facts, 2 do
-    if facts[at] == 'last-generated-id' then
-      -- The state may be older than the stream, or lost.
-      local top_ms, top_n = parts(facts[at + 1])
-      if top_ms > ms or (top_ms == ms and top_n > n) then
-        ms, n = top_ms, top_n
-      end
-    end
-  end
+local top = facts_of(stream)['last-generated-id']
+if is_before(last, top) then
+  last = top
 end
+-- IDs rise even if the clock goes back, and their second number always fits into a version.
+local ms, n = string.match(last, '^(%d+)-(%d+)$')
+ms, n = tonumber(ms), tonumber(n)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local side, count, failure = pop == 'LPOP' and 0 or -1, 0, nil
+local ids, failure = {}, nil
 while (#reply - 3) / 2 < most do
-  local payload = redis.call('LINDEX', list, side)
+  local payload = redis.call('LINDEX', list, pop == 'LPOP' and #ids or -1 - #ids)
   if not payload then
     break
   end
@@ -83,19 +72,17 @@ while (#reply - 3) / 2 < most do
     failure = copied
     break
   end
-  local popped = redis.pcall(pop, list)
-  if type(popped) == 'table' and popped.err then
-    redis.call('XDEL', stream, id)
-    failure = popped
-    break
-  end
-  last = id
+  ids[#ids + 1] = id
   add(id, payload)
-  count = count + 1
 end
-if count > 0 then
-  local taken = tonumber(redis.call('HGET', state, 'taken') or '0') + count
-  redis.call('HSET', state, 'last', last, 'taken', string.format('%.0f', taken))
+if #ids > 0 then
+  local popped = redis.pcall(pop, list, #ids)
+  if popped.err then
+    redis.call('XDEL', stream, unpack(ids))
+    return popped
+  end
+  local taken = tonumber(redis.call('HGET', state, 'taken') or '0') + #ids
+  redis.call('HSET', state, 'last', ids[#ids], 'taken', string.format('%.0f', taken))
 end
 if failure then
   return failure

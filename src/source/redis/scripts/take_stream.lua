@@ -1,11 +1,10 @@
-#!lua flags=allow-oom
 -- Reads entries of a stream: first what is pending, in the order of IDs, then new ones.
 -- KEYS: lease, state, stream. ARGV: token, time-to-live of the lease in ms, most entries, most bytes, 1 if the first entry may have
 -- any size, bytes that each entry needs beside its fields, group, consumer, ID from which on pending entries are claimed, or "" if
 -- all are.
 -- Returns {"ok", where to go on claiming or "", entries left, {IDs that were trimmed while pending}, what was trimmed before it was
 -- delivered, last ID that was delivered, 1 if the next entry has no room, entry, entry, …}, {"lost"} or {"gone"}. The fifth is {} or
--- {last ID before it, first ID after it, how many, 1 if that is exact}.
+-- {last ID before it, first ID after it or "" if there is none, how many, 1 if that is exact}.
 local lease, state, stream = unpack(KEYS)
 local token, ttl, most, room, any_size, overhead, group, consumer, cursor = unpack(ARGV)
 if redis.call('GET', lease) ~= token then
@@ -27,16 +26,13 @@ local function add(entry)
   reply[#reply + 1] = entry
   bytes = bytes + size(entry)
 end
--- The first entry that comes again always comes: what waits for it may be what takes the room.
-local function has_room()
-  return #reply - 7 < most and (bytes < room or #reply == 7)
-end
 local function is_gone(answer)
   return type(answer) == 'table' and answer.err and string.find(answer.err, 'NOGROUP', 1, true)
 end
 
--- IDs of trimmed entries take time and room as well.
-while cursor ~= '' and has_room() and #trimmed < 1000 do
+-- The first one that comes again needs no room: the messages that fill the window may be waiting for it. The IDs of trimmed
+-- entries take time and room as well.
+while cursor ~= '' and #reply - 7 < most and (bytes < room or #reply == 7) and #trimmed < 1000 do
   local answer = redis.pcall('XAUTOCLAIM', stream, group, consumer, 0, cursor, 'COUNT', 1)
   if is_gone(answer) then
     return {'gone'}
@@ -56,62 +52,40 @@ while cursor ~= '' and has_room() and #trimmed < 1000 do
 end
 reply[2] = cursor
 
-local function fields(list)
-  local map = {}
-  for at = 1, #list, 2 do
-    map[list[at]] = list[at + 1]
-  end
-  return map
+local facts
+local groups = redis.pcall('XINFO', 'GROUPS', stream)
+if groups.err and not string.find(groups.err, 'no such key', 1, true) then
+  return groups
 end
-local function facts_of_group()
-  local groups = redis.pcall('XINFO', 'GROUPS', stream)
-  if groups.err then
-    return nil
-  end
-  for _, each in ipairs(groups) do
-    local facts = fields(each)
-    if facts.name == group then
-      return facts
-    end
+for _, each in ipairs(groups) do
+  local map = fields(each)
+  if map.name == group then
+    facts = map
   end
 end
--- Numbers in Lua have only 53 bits.
-local function is_less(a, b)
-  if #a ~= #b then
-    return #a < #b
-  end
-  return a < b
+if not facts then
+  return {'gone'}
 end
-local function is_before(a, b)
-  local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')
-  return is_less(a_ms, b_ms) or (a_ms == b_ms and is_less(a_n, b_n))
-end
+local last, lag = facts['last-delivered-id'], facts.lag
 
--- `read` is how many entries the stream had up to the last one that was delivered. If all that is left is newer, the stream has
--- removed as many more from its front as entries were added, are not there, and were not read.
+-- `read` counts the entries added up to the last delivered one. As many as were added and are not there were removed. If every
+-- entry that is left is newer than the last delivered one, those of them that are not among `read` were never delivered.
 local read = tonumber(redis.call('HGET', state, 'read') or nil)
-local last = '0-0'
-if cursor == '' and has_room() then
-  local facts = facts_of_group()
-  if not facts then
-    return {'gone'}
-  end
-  last = facts['last-delivered-id']
+local all = facts_of(stream)
+if cursor == '' then
   local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   if not first or is_before(last, first[1]) then
-    local all = fields(redis.call('XINFO', 'STREAM', stream))
     local removed = all['entries-added'] - all.length
     if read and removed > read then
       unread[1] = last
-      unread[2] = first and first[1] or all['last-generated-id']
+      unread[2] = first and first[1] or ''
       unread[3] = removed - read
       -- Entries that were deleted one by one count as well.
       unread[4] = is_before(last, all['max-deleted-entry-id']) and 0 or 1
-      -- Redis goes on counting as if they had been read, and so would its `lag`.
-      local at = first and last or all['last-generated-id']
-      redis.call('XGROUP', 'SETID', stream, group, at, 'ENTRIESREAD', removed)
-      last = at
+      -- Otherwise Redis goes on counting as if they were read, and its `lag` would be wrong.
+      last = first and last or all['last-generated-id']
+      redis.call('XGROUP', 'SETID', stream, group, last, 'ENTRIESREAD', removed)
+      lag = all.length
     end
     if not read or removed > read then
       read = removed
@@ -120,41 +94,46 @@ if cursor == '' and has_room() then
   end
 end
 
-local came = 0
-while cursor == '' and #reply - 7 < most do
-  local ahead = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1]
-  if not ahead then
+-- First how many have room, then all of them at once.
+local count, ahead, sum = 0, last, bytes
+while cursor == '' and #reply - 7 + count < most do
+  local next = redis.call('XRANGE', stream, '(' .. ahead, '+', 'COUNT', 1)[1]
+  if not next then
     break
   end
-  local is_first = #reply == 7 and any_size == '1'
-  if not is_first and bytes + size(ahead) > room then
-    if #reply == 7 then
-      reply[7] = 1
-    end
+  local is_first = #reply == 7 and count == 0
+  sum = sum + size(next)
+  if sum > room and not (is_first and any_size == '1') then
+    reply[7] = is_first and 1 or 0
     break
   end
-  local answer = redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
+  count, ahead = count + 1, next[1]
+end
+if count > 0 then
+  local answer = redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', stream, '>')
   if is_gone(answer) then
     return {'gone'}
   elseif answer and answer.err then
     return answer
-  elseif not answer then
-    break
   end
-  local entry = answer[1][2][1]
-  last = entry[1]
-  add(entry)
-  came = came + 1
-end
-if read and came > 0 then
-  redis.call('HSET', state, 'read', read + came)
-end
-local facts = facts_of_group()
-if facts then
-  reply[3] = math.max(0, tonumber(facts.lag or 0) or 0)
-  reply[6] = facts['last-delivered-id']
-  if facts['entries-read'] then
-    redis.call('HSET', state, 'added', facts['entries-read'])
+  for _, entry in ipairs(answer[1][2]) do
+    add(entry)
+  end
+  last = ahead
+  if read then
+    read = read + count
+    redis.call('HSET', state, 'read', read)
   end
 end
+
+-- Redis does not know its `lag` where entries were deleted, or for a group that begins in the middle.
+if lag then
+  lag = lag - count
+elseif read then
+  lag = all['entries-added'] - read
+else
+  lag = #redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)
+end
+reply[3] = math.max(0, lag)
+reply[6] = last
 return reply

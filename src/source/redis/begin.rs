@@ -1,0 +1,200 @@
+//! Takes the lease, prepares what is read, and renews the lease for as long as an epoch lasts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use slipring_core::place::Place;
+use slipring_core::read::{self, Again, Incarnation};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info, warn};
+
+use super::super::Lease;
+use super::entry::id;
+use super::epoch::{Epoch, EpochEnd, Found, Setup, WAIT_SECONDS};
+use super::keys::Keys;
+use super::reply::text;
+use super::scripts;
+use crate::config::Deliver;
+use crate::redis::{Error, Facts, Server};
+
+/// How many times a lease is renewed within its time-to-live.
+const RENEWALS: u32 = 5;
+
+/// Waits for the lease, and prepares what is read. `standing_by` is set while another relay has the lease.
+pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Sender<bool>) -> Result<Epoch, Error> {
+    let token: Arc<str> = format!("{}.{number}", setup.reader).into();
+    let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
+    let mut connection = server.connect().await?;
+    let wait = Duration::from_secs(WAIT_SECONDS.into());
+    let waiter = server.connect_to_wait(wait).await?;
+    look_at(&setup, server, &connection).await?;
+    let Keys {
+        lease,
+        state,
+        source,
+        taken,
+    } = &setup.keys;
+    let fresh: i128 = (i128::from(fastrand::u64(1..)) << 32) | i128::from(fastrand::u32(..));
+    let start = match setup.deliver {
+        Deliver::New => "$".to_owned(),
+        Deliver::All | Deliver::Sequence(_) => Place::Id(0, 0).to_string(),
+        // The group begins after this ID.
+        Deliver::Since(time) => match u64::try_from(time.as_millisecond()) {
+            Ok(0) | Err(_) => Place::Id(0, 0).to_string(),
+            Ok(milliseconds) => Place::Id(milliseconds, 0).previous().to_string(),
+        },
+    };
+    let (known, newest) = setup
+        .newest()
+        .known()
+        .map_or_else(Default::default, |(incarnation, newest)| {
+            (incarnation.0.to_string(), newest.to_string())
+        });
+    loop {
+        let sent = Instant::now();
+        let reply = scripts::BEGIN
+            .key(lease)
+            .key(state)
+            .key(source)
+            .key(taken)
+            .arg(&setup.reader)
+            .arg(&*token)
+            .arg(setup.ttl_ms())
+            .arg(i32::from(!setup.shared))
+            .arg(fresh.to_string())
+            .arg(setup.kind())
+            .arg(&newest)
+            .arg(&known)
+            .arg(&setup.group)
+            .arg(&start)
+            .invoke_async::<Vec<Value>>(&mut connection)
+            .await
+            .map_err(|error| server.error(&format!("taking the lease of `{source}` in Redis"), error))?;
+        let words: Vec<Option<String>> = reply.iter().map(text).collect();
+        let word = |at: usize| words.get(at).and_then(Option::as_deref);
+        match word(0) {
+            Some("held") => {
+                standing_by.send_if_modified(|standing_by| !std::mem::replace(standing_by, true));
+                sleep((setup.ttl / RENEWALS / 2).min(Duration::from_millis(500))).await;
+            }
+            Some("kind") => {
+                return Err(Error::Kind {
+                    key: source.clone(),
+                    found: word(1).unwrap_or_default().to_owned(),
+                    wanted: setup.kind(),
+                });
+            }
+            Some("ok") => {
+                let incarnation = word(1).and_then(|number| number.parse().ok());
+                let numbers = (incarnation, word(4).and_then(|number| number.parse().ok()));
+                let ids = (reply.get(3).and_then(id), reply.get(5).and_then(id));
+                let ((Some(incarnation), Some(messages)), (Some(settled), Some(through))) = (numbers, ids) else {
+                    return Err(Error::Reply("begin.lua"));
+                };
+                match word(2) {
+                    Some("group") => warn!(
+                        key = source,
+                        group = setup.group,
+                        id = %settled,
+                        "the consumer group was deleted; created it again at the last settled entry"
+                    ),
+                    Some("recreated") => warn!(
+                        key = source,
+                        "the stream in Redis was deleted and created again; reading it from its beginning"
+                    ),
+                    Some("behind") => warn!(
+                        key = source,
+                        newest, "Redis has lost messages that were read already, so some may be published again"
+                    ),
+                    _ => {}
+                }
+                if setup.shared {
+                    info!(
+                        key = source,
+                        "reading from Redis; other relays stand by until this one stops"
+                    );
+                }
+                standing_by.send_replace(false);
+                let (sender, lease) = Lease::new(read::Lease::given(sent, setup.ttl));
+                let (tell, lost) = watch::channel(None);
+                let renewing = renew(
+                    Arc::clone(&setup),
+                    Arc::clone(&token),
+                    connection.clone(),
+                    sender,
+                    tell.clone(),
+                );
+                return Ok(Epoch::new(
+                    Arc::clone(&setup),
+                    token,
+                    Found {
+                        incarnation: Incarnation(incarnation),
+                        again: Again { messages, through },
+                        settled,
+                    },
+                    lease,
+                    (connection, waiter),
+                    (tell, lost),
+                    AbortOnDropHandle::new(tokio::spawn(renewing)),
+                ));
+            }
+            _ => return Err(Error::Reply("begin.lua")),
+        }
+    }
+}
+
+/// Refuses a server that cannot be used, and says once what weakens a promise.
+async fn look_at(setup: &Setup, server: &Server, connection: &MultiplexedConnection) -> Result<(), Error> {
+    let facts = Facts::ask(connection.clone()).await;
+    let facts = facts.map_err(|error| server.error("reading the settings of Redis", error))?;
+    if let Some(refusal) = facts.refusal() {
+        return Err(Error::Refused(refusal));
+    }
+    if !setup.looked_at.swap(true, Ordering::Relaxed) {
+        for warning in facts.warnings() {
+            warn!(key = setup.keys.source, server = facts.name, "{warning}");
+        }
+    }
+    Ok(())
+}
+
+/// Renews the lease until it is lost.
+async fn renew(
+    setup: Arc<Setup>,
+    token: Arc<str>,
+    mut connection: MultiplexedConnection,
+    lease: watch::Sender<read::Lease>,
+    tell: watch::Sender<Option<EpochEnd>>,
+) {
+    loop {
+        sleep(setup.ttl / RENEWALS).await;
+        let sent = Instant::now();
+        let reply = scripts::RENEW
+            .key(&setup.keys.lease)
+            .arg(&*token)
+            .arg(setup.ttl_ms())
+            .invoke_async::<String>(&mut connection)
+            .await;
+        match reply.as_deref() {
+            Ok("ok") => {
+                lease.send_if_modified(|lease| lease.renewed(Instant::now(), sent));
+            }
+            Ok(_) => lease.send_modify(|lease| lease.lost(Instant::now())),
+            Err(error) => {
+                // The next epoch may still have the lease in time.
+                debug!(error = error as &dyn std::error::Error, "the lease was not renewed");
+                tell.send_replace(Some(setup.end_of("renewing the lease in Redis", error.clone())));
+                return;
+            }
+        }
+        if !lease.borrow().is_valid(Instant::now()) {
+            tell.send_replace(Some(setup.taken()));
+            return;
+        }
+    }
+}
