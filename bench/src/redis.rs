@@ -100,8 +100,6 @@ pub struct Run {
 pub async fn run(options: &Options) -> Result<Results> {
     let is_there = |kind: Kind| match kind {
         Kind::BentoList { .. } | Kind::BentoStream => tool("bento").is_ok() && !options.smoke,
-        // It creates its group when it starts, and a Redis that is held does not let it.
-        Kind::OwnConsumer => false,
         _ => true,
     };
     let ways: Vec<_> = WAYS
@@ -153,27 +151,12 @@ async fn one(world: &World, events: &[Event], kind: Kind, delay: Duration) -> Re
         return Ok(Run::of(measured.messages, measured.elapsed, measured.used));
     }
     let redis = Redis::start().await?;
+    if kind == Kind::OwnConsumer {
+        return own_consumer(world, &redis, events, delay).await;
+    }
     fill(&redis, kind, events).await?;
     let mut client = redis.client().await?;
-    let target = match kind {
-        Kind::OwnConsumer => {
-            let link = Link::unless_zero(&format!("http://{}", redis.address()), delay)?;
-            let address = link.as_ref().map_or_else(|| redis.address(), Link::address);
-            let target = hold(&mut client, async || {
-                Target::start(events.len(), |config| {
-                    config["consumers"] = consumers(&address.to_string())
-                })
-                .await
-            })
-            .await?;
-            let meter = Meter::default()
-                .watch("redis", || redis.usage())
-                .watch("centrifugo", || target.centrifugo.usage());
-            let run = drain(&redis, kind, events.len(), world.limit, &meter).await?;
-            return judge(run, &target, events, Shape::AsPublished, true).await;
-        }
-        _ => Target::start(events.len(), |_| ()).await?,
-    };
+    let target = Target::start(events.len(), |_| ()).await?;
     let api = match kind {
         Kind::List(api) | Kind::Stream(api) => api,
         _ => Api::Http,
@@ -215,6 +198,28 @@ async fn one(world: &World, events: &[Event], kind: Kind, delay: Duration) -> Re
     judge(run, &target, events, Shape::AsPublished, in_order).await
 }
 
+/// Centrifugo reads as soon as it is up, so the stream is filled after that, all at once.
+async fn own_consumer(world: &World, redis: &Redis, events: &[Event], delay: Duration) -> Result<Run> {
+    let link = Link::unless_zero(&format!("http://{}", redis.address()), delay)?;
+    let address = link.as_ref().map_or_else(|| redis.address(), Link::address).to_string();
+    let target = Target::start(events.len(), |config| config["consumers"] = consumers(&address)).await?;
+    let mut client = redis.client().await?;
+    let waiting_since = Instant::now();
+    while redis::cmd("EXISTS").arg(KEY).query_async::<u8>(&mut client).await? == 0 {
+        ensure!(
+            waiting_since.elapsed() < PATIENCE,
+            "Centrifugo created no consumer group within {PATIENCE:?}"
+        );
+        sleep(PACE).await;
+    }
+    fill(redis, Kind::OwnConsumer, events).await?;
+    let meter = Meter::default()
+        .watch("redis", || redis.usage())
+        .watch("centrifugo", || target.centrifugo.usage());
+    let run = drain(redis, Kind::OwnConsumer, events.len(), world.limit, &meter).await?;
+    judge(run, &target, events, Shape::AsPublished, true).await
+}
+
 /// Starts something that reads while Redis takes no changes.
 async fn hold<T>(client: &mut MultiplexedConnection, start: impl AsyncFn() -> Result<T>) -> Result<T> {
     let mut pause = redis::cmd("CLIENT");
@@ -254,8 +259,13 @@ impl Run {
 
 async fn fill(redis: &Redis, kind: Kind, events: &[Event]) -> Result<()> {
     let mut client = redis.client().await?;
-    for chunk in events.chunks(1_000) {
+    let at_once = match kind {
+        Kind::OwnConsumer => events.len(),
+        _ => 1_000,
+    };
+    for chunk in events.chunks(at_once) {
         let mut pipe = redis::pipe();
+        pipe.atomic();
         for event in chunk {
             let payload = event.payload(SIZE);
             match kind {
@@ -284,7 +294,7 @@ async fn fill(redis: &Redis, kind: Kind, events: &[Event]) -> Result<()> {
         }
         pipe.exec_async(&mut client).await.context("filling Redis")?;
     }
-    if matches!(kind, Kind::OwnConsumer | Kind::BentoStream) {
+    if kind == Kind::BentoStream {
         let mut create = redis::cmd("XGROUP");
         create.arg("CREATE").arg(KEY).arg(GROUP).arg(0);
         create.exec_async(&mut client).await?;

@@ -126,7 +126,14 @@ fn what_is_new_comes_through_behind_a_backlog() {
 fn redis_is_drained_in_each_way() {
     let (report, said) = bench(&["redis"]);
     let runs = report["redis"]["runs"].as_array().unwrap();
-    for way in ["list-http", "list-grpc", "stream-http", "stream-grpc", "jetstream-http"] {
+    for way in [
+        "list-http",
+        "list-grpc",
+        "stream-http",
+        "stream-grpc",
+        "jetstream-http",
+        "centrifugo",
+    ] {
         for delay_ms in [0, 5] {
             let run = runs.iter().find(|run| run["way"] == way && run["delay_ms"] == delay_ms);
             let run = run.unwrap_or_else(|| panic!("{way} at {delay_ms} ms is missing: {runs:?}"));
