@@ -31,31 +31,7 @@ const PAYLOAD: &str = "payload";
 /// A list of names and values, as JSON.
 const HEADERS: &str = "headers";
 
-/// KEYS: stream, mark of the letter's ID. ARGV: seconds that the mark lasts, time in ms before which letters are removed or "",
-/// most letters that are removed, fields and values. Returns 1, or 0 if the letter is stored already.
-static STORE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end\n\
-         local last = 0\n\
-         if redis.call('EXISTS', KEYS[1]) == 1 then\n\
-           local facts = redis.call('XINFO', 'STREAM', KEYS[1])\n\
-           for at = 1, #facts, 2 do\n\
-             if facts[at] == 'last-generated-id' then last = tonumber(string.match(facts[at + 1], '^%d+')) end\n\
-           end\n\
-         end\n\
-         if ARGV[2] ~= '' then\n\
-           for _ = 1, tonumber(ARGV[3]) do\n\
-             local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]\n\
-             local stored = oldest and tonumber(oldest[2][4] or '')\n\
-             if not stored or stored >= tonumber(ARGV[2]) then break end\n\
-             redis.call('XDEL', KEYS[1], oldest[1])\n\
-           end\n\
-         end\n\
-         redis.call('XADD', KEYS[1], string.format('%.0f-0', last + 1), unpack(ARGV, 4))\n\
-         redis.call('SET', KEYS[2], '', 'EX', ARGV[1])\n\
-         return 1",
-    )
-});
+static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store.lua")));
 
 /// Stores one letter, unless it was stored in the last two minutes.
 pub(super) async fn store(

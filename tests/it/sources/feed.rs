@@ -251,12 +251,12 @@ impl Feed {
     pub async fn freeze_server(&mut self, time: Duration) -> Result<()> {
         match &mut self.server {
             Server::Nats(nats) => nats.pause()?,
-            Server::Redis(redis) => redis.freeze()?,
+            Server::Redis(redis) => redis.pause()?,
         }
         tokio::time::sleep(time).await;
         match &mut self.server {
             Server::Nats(nats) => nats.resume(),
-            Server::Redis(redis) => redis.thaw(),
+            Server::Redis(redis) => redis.resume(),
         }
     }
 

@@ -32,15 +32,15 @@ async fn redis_keeps_its_port_and_its_data_over_a_stop_and_a_kill() -> Result<()
 }
 
 #[tokio::test]
-async fn a_frozen_redis_answers_once_it_is_thawed() -> Result<()> {
+async fn a_paused_redis_answers_once_it_is_resumed() -> Result<()> {
     let mut redis = Redis::start().await?;
     let mut client = redis.client().await?;
-    redis.freeze()?;
+    redis.pause()?;
     let ping = redis::cmd("PING");
     let mut answer = std::pin::pin!(ping.query_async::<String>(&mut client));
     let early = tokio::time::timeout(Duration::from_millis(200), &mut answer).await;
     assert!(early.is_err(), "{early:?}");
-    redis.thaw()?;
+    redis.resume()?;
     assert_eq!(answer.await?, "PONG");
     Ok(())
 }

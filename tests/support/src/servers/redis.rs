@@ -84,12 +84,12 @@ impl Redis {
         }
     }
 
-    /// Freezes it (`SIGSTOP`), until it is thawed or killed. Its connections stay open.
-    pub fn freeze(&mut self) -> Result<()> {
+    /// Freezes it (`SIGSTOP`), until it is resumed or killed. Its connections stay open.
+    pub fn pause(&mut self) -> Result<()> {
         self.process.as_mut().context("it does not run")?.pause()
     }
 
-    pub fn thaw(&mut self) -> Result<()> {
+    pub fn resume(&mut self) -> Result<()> {
         self.process.as_mut().context("it does not run")?.resume()
     }
 
