@@ -1,5 +1,5 @@
-//! Connections to the Redis or Valkey server that `[redis]` names. Whoever needs one makes its own, so that a lost
-//! connection concerns nobody else.
+//! Connections to the Redis or Valkey server that `[redis]` names. Each epoch has its own, so that losing one ends no
+//! other. Commands, inspections and dead letters share one.
 
 mod error;
 mod facts;
@@ -34,7 +34,7 @@ const TLS: &str = "rediss";
 #[derive(Debug, Clone)]
 pub struct Server {
     config: Arc<Config>,
-    /// What its file held last, if it made sense.
+    /// The last valid one.
     password: Arc<Mutex<Option<Secret>>>,
     /// For questions beside the reading.
     shared: Arc<Mutex<Option<MultiplexedConnection>>>,
@@ -108,7 +108,6 @@ impl Server {
         if error.is_timeout() {
             return Error::Late {
                 address: self.address(),
-                seconds: PATIENCE.as_secs(),
             };
         }
         Error::of(doing, &self.address(), error)
@@ -135,7 +134,9 @@ impl Server {
                     address: self.address(),
                     reason: match &self.config.sentinel {
                         Some(_) => {
-                            format!("{source}; are they running, and are `redis.sentinels` and `redis.master` right?")
+                            format!(
+                                "{source}; are the sentinels and the master running, and are `redis.sentinels` and `redis.master` right?"
+                            )
                         }
                         None => format!("{source}; is it running, and is `redis.url` right?"),
                     },
@@ -144,7 +145,6 @@ impl Server {
             }),
             Err(_) => Err(Error::Late {
                 address: self.address(),
-                seconds: 2 * PATIENCE.as_secs(),
             }),
         }
     }
@@ -225,7 +225,7 @@ impl Server {
         identity
     }
 
-    /// Returns the password, which its file may have got since.
+    /// Returns the password, read again from its file, which may have changed.
     fn password(&self) -> Option<Secret> {
         let mut known = self.password.lock().unwrap_or_else(PoisonError::into_inner);
         match known.as_ref().map(Secret::read_again)? {
@@ -235,7 +235,10 @@ impl Server {
                 }
                 *known = Some(password);
             }
-            Err(error) => warn!(error, "keeping the password for Redis"),
+            Err(error) => warn!(
+                error,
+                "cannot read the password for Redis again; still using the previous one"
+            ),
         }
         known.clone()
     }

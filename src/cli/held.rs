@@ -77,18 +77,18 @@ impl Held {
         match (self, place) {
             (Self::JetStream(stored), Place::Sequence(sequence)) => stored.message(sequence).await,
             (Self::JetStream(_), Place::Id(..)) => {
-                anyhow::bail!("{place} is an ID of Redis; a message of JetStream has a sequence, such as 42")
+                anyhow::bail!("{place} is an ID in Redis; a message of JetStream has a sequence, such as 42")
             }
             #[cfg(feature = "redis")]
             (Self::Redis { held, .. }, place) => {
                 if let Place::Sequence(number) = place {
-                    anyhow::bail!("{number} is not an ID of Redis, such as 1795888251712-0");
+                    anyhow::bail!("{number} is a sequence; a message in Redis has an ID, such as 1795888251712-0");
                 }
                 let found = held.get(place).await?;
                 found.ok_or_else(|| {
                     let key = held.key();
                     let settled = match held.is_list() {
-                        true => "; if it is settled, it may be removed already (`source.keep`)",
+                        true => "; if it was settled, it may have been removed (`source.keep`)",
                         false => "",
                     };
                     anyhow::anyhow!("`{key}` holds no message with the ID {place}{settled}")

@@ -4,12 +4,12 @@ use redis::{ErrorKind, RedisError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no Redis is configured: set `url` in the table `[redis]` of slipring.toml")]
+    #[error("no Redis is configured: add the table `[redis]` to slipring.toml, with the `url` of the server")]
     NotConfigured,
     #[error("no connection to Redis at {address}: {reason}")]
     Unreachable { address: String, reason: String },
-    #[error("Redis at {address} did not reply within {seconds} s")]
-    Late { address: String, seconds: u64 },
+    #[error("Redis at {address} did not reply in time")]
+    Late { address: String },
     #[error(
         "the key `{key}` in Redis holds a {found}, but `source.kind` needs a {wanted}: correct `key` or `kind` in the \
          module's .toml"
@@ -57,15 +57,15 @@ impl Error {
                  `redis.sentinels`"
             )),
             Some("OOM") => refused(format!(
-                "Redis at {address} has reached `maxmemory` and refuses writes, so nothing can be read: raise `maxmemory`, or \
-                 delete keys"
+                "Redis at {address} has reached `maxmemory` and refuses to store anything more: raise `maxmemory`, or delete \
+                 keys"
             )),
             Some("MISCONF") => refused(format!(
                 "Redis at {address} cannot save its data, and refuses to write: {detail}"
             )),
             Some("MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT") => refused(format!(
                 "Redis at {address} is a node of a cluster, which Slipring does not support yet ({detail}); set \
-                 `redis.url` to a server of its own"
+                 `redis.url` to a server that is not part of a cluster"
             )),
             Some("WRONGTYPE") => refused(format!(
                 "a key that the relay uses in Redis at {address} now has another type: delete or rename it ({detail})"

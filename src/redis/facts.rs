@@ -82,7 +82,7 @@ impl Facts {
         if self.is_cluster {
             return Some(format!(
                 "the server ({name}) is a node of a cluster, which Slipring does not support yet: set `redis.url` to a \
-                 server of its own"
+                 server that is not part of a cluster"
             ));
         }
         None
