@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use slipring_core::place::Place;
-use slipring_core::read::{self, Again, Incarnation};
+use slipring_core::read::{self, Again, Incarnation, Position};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,8 +25,14 @@ use crate::redis::{Error, Facts, Server};
 /// How many times a lease is renewed within its time-to-live.
 const RENEWALS: u32 = 5;
 
-/// Waits for the lease, and prepares what is read. `standing_by` is set while another relay has the lease.
-pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Sender<bool>) -> Result<Epoch, Error> {
+/// Waits for the lease, and prepares what is read. `standing_by` is set while another relay has the lease. If Redis has
+/// forgotten what was settled, reading resumes at `position`.
+pub(super) async fn begin(
+    setup: Arc<Setup>,
+    number: u64,
+    position: Option<Position>,
+    standing_by: watch::Sender<bool>,
+) -> Result<Epoch, Error> {
     let token: Arc<str> = format!("{}.{number}", setup.reader).into();
     let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
     let mut connection = server.connect().await?;
@@ -49,14 +55,21 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
             Ok(milliseconds) => Place::Id(milliseconds, 0).previous().to_string(),
         },
     };
-    let (known, newest) = setup
-        .newest()
-        .known()
-        .map_or_else(Default::default, |(incarnation, newest)| {
-            (incarnation.0.to_string(), newest.to_string())
-        });
+    let known = setup.newest().known();
+    // Before the first message, `newest` is where reading began.
+    let resume = position
+        .map(|position| position.next.previous())
+        .or(known.map(|(_, newest)| newest));
+    let resume = resume.map_or_else(String::new, |place| place.to_string());
+    let (known, newest) = known.map_or_else(Default::default, |(incarnation, newest)| {
+        (incarnation.0.to_string(), newest.to_string())
+    });
     loop {
         let sent = Instant::now();
+        let (other, lasts) = match &*setup.held() {
+            Some((other, until)) => (other.clone(), until.saturating_duration_since(sent)),
+            None => Default::default(),
+        };
         let reply = scripts::BEGIN
             .key(lease)
             .key(state)
@@ -72,6 +85,9 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
             .arg(&known)
             .arg(&setup.group)
             .arg(&start)
+            .arg(&resume)
+            .arg(other)
+            .arg(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
             .invoke_async::<Vec<Value>>(&mut connection)
             .await
             .map_err(|error| server.error(&format!("taking the lease of `{source}` in Redis"), error))?;
@@ -79,6 +95,9 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
         let word = |at: usize| words.get(at).and_then(Option::as_deref);
         match word(0) {
             Some("held") => {
+                if let (Some(other), Some(lasts)) = (word(1), word(2).and_then(|ms| ms.parse().ok())) {
+                    *setup.held() = Some((other.to_owned(), Instant::now() + Duration::from_millis(lasts)));
+                }
                 standing_by.send_if_modified(|standing_by| !std::mem::replace(standing_by, true));
                 sleep((setup.ttl / RENEWALS / 2).min(Duration::from_millis(500))).await;
             }
@@ -101,7 +120,7 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
                         key = source,
                         group = setup.group,
                         id = %settled,
-                        "the consumer group was deleted; created it again at the last settled entry"
+                        "the consumer group was deleted; created it again after the last settled entry"
                     ),
                     Some("recreated") => warn!(
                         key = source,
@@ -119,6 +138,8 @@ pub(super) async fn begin(setup: Arc<Setup>, number: u64, standing_by: watch::Se
                         "reading from Redis; other relays stand by until this one stops"
                     );
                 }
+                setup.newest().handed_on(Incarnation(incarnation), settled);
+                *setup.held() = None;
                 standing_by.send_replace(false);
                 let (sender, lease) = Lease::new(read::Lease::given(sent, setup.ttl));
                 let (tell, lost) = watch::channel(None);
@@ -176,6 +197,7 @@ async fn renew(
         let sent = Instant::now();
         let reply = scripts::RENEW
             .key(&setup.keys.lease)
+            .key(&setup.keys.state)
             .arg(&*token)
             .arg(setup.ttl_ms())
             .invoke_async::<String>(&mut connection)

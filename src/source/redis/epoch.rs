@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
@@ -48,9 +48,11 @@ pub(super) struct Setup {
     pub(super) ttl: Duration,
     /// Other relays stand by, so the lease is waited for. Otherwise it is taken.
     pub(super) shared: bool,
+    /// The relay that was last seen to have the lease, and until when it lasts, unless it is renewed.
+    pub(super) held: Mutex<Option<(String, Instant)>>,
     /// What the server says about itself was logged.
     pub(super) looked_at: AtomicBool,
-    /// The newest message that this reader has had.
+    /// The newest message that this reader has had. Before the first one, where its newest epoch began.
     pub(super) newest: Mutex<Newest>,
 }
 
@@ -130,6 +132,10 @@ impl Setup {
 
     pub(super) fn newest(&self) -> MutexGuard<'_, Newest> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn held(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ttl_ms(&self) -> u64 {

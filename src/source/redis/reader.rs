@@ -64,6 +64,7 @@ impl Reader {
             reader: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
             ttl: standby.map_or(TTL, |standby| standby.ttl),
             shared: standby.is_some(),
+            held: Mutex::default(),
             looked_at: AtomicBool::new(false),
             newest: Mutex::default(),
         };
@@ -79,12 +80,12 @@ impl Reader {
         }
     }
 
-    /// Redis itself holds the position.
-    pub fn open(&mut self, _position: Option<Position>) {
+    pub fn open(&mut self, position: Option<Position>) {
         let (waiting, standing_by) = watch::channel(false);
         self.standing_by = standing_by;
         self.epochs += 1;
-        self.state = State::Opening(Box::pin(begin(Arc::clone(&self.setup), self.epochs, waiting)));
+        let opening = begin(Arc::clone(&self.setup), self.epochs, position, waiting);
+        self.state = State::Opening(Box::pin(opening));
     }
 
     pub async fn next(&mut self, room: Option<Room>) -> News {
@@ -175,6 +176,7 @@ impl Reader {
             let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
             let mut connection = server.connect().await?;
             let mut call = scripts::RENEW.key(&setup.keys.lease);
+            call.key(&setup.keys.state);
             let reply = call.arg(&*token).arg(0).invoke_async::<String>(&mut connection).await;
             reply.map_err(|error| server.error("giving up the lease", error))
         };

@@ -3,9 +3,9 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use slipring_core::read::Room;
+use slipring_core::read::{Position, Room};
 use slipring_support::servers::Redis;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -37,6 +37,7 @@ fn setup(redis: &Redis, source: &RedisSource) -> Arc<Setup> {
         reader: format!("{:016x}", fastrand::u64(..)),
         ttl: Duration::from_secs(10),
         shared: false,
+        held: Mutex::default(),
         looked_at: AtomicBool::new(true),
         newest: Mutex::default(),
     })
@@ -57,7 +58,7 @@ impl Reading {
         let (waiting, _) = watch::channel(false);
         Self {
             setup: Arc::clone(setup),
-            epoch: begin::begin(Arc::clone(setup), number, waiting).await.unwrap(),
+            epoch: begin::begin(Arc::clone(setup), number, None, waiting).await.unwrap(),
             open: Vec::new(),
             next,
         }
@@ -253,8 +254,12 @@ const ROOM: Room = Room {
 };
 
 async fn begin(setup: &Arc<Setup>) -> Epoch {
+    begin_at(setup, None).await
+}
+
+async fn begin_at(setup: &Arc<Setup>, position: Option<Position>) -> Epoch {
     let (waiting, _) = watch::channel(false);
-    begin::begin(Arc::clone(setup), fastrand::u64(..), waiting)
+    begin::begin(Arc::clone(setup), fastrand::u64(..), position, waiting)
         .await
         .unwrap()
 }
@@ -598,10 +603,83 @@ async fn a_relay_that_may_not_read_leaves_the_lease_alone() {
     world.push(&source, 1..=1).await;
     world.send::<()>("ACL SETUSER default -xgroup").await;
     let (waiting, _) = watch::channel(false);
-    let error = begin::begin(world.reader(&source, Deliver::All), 1, waiting)
+    let error = begin::begin(world.reader(&source, Deliver::All), 1, None, waiting)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("denies this user a permission"), "{error}");
     let lease: Option<String> = world.send(&format!("GET {{{KEY}}}:slipring:group:lease")).await;
     assert_eq!(lease, None);
+}
+
+/// Otherwise a group of new entries would begin anew, behind those that came meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_forgot_is_resumed_at_the_position() {
+    let (mut world, source) = (World::start().await, stream());
+    let state = format!("{{{KEY}}}:slipring:group:state");
+    let setup = world.reader(&source, Deliver::New);
+    world.push(&source, 1..=3).await;
+    begin(&setup).await;
+    // Before anything came, a replica without anything of the relay's takes over, and then an empty one.
+    world.send::<()>(&format!("DEL {state}")).await;
+    world.send::<()>(&format!("XGROUP DESTROY {KEY} group")).await;
+    let mut epoch = begin(&setup).await;
+    assert_eq!(read(&mut epoch, ROOM, 0).await.unwrap().len(), 0);
+    world.send::<()>("FLUSHALL").await;
+    world.push(&source, 4..=6).await;
+    let mut epoch = begin(&setup).await;
+    let came = read(&mut epoch, ROOM, 3).await.unwrap();
+    assert_eq!(numbers(&came), [4, 5, 6]);
+
+    // The next one has the entries, and nothing of the relay's.
+    let position = Position {
+        stream: epoch.incarnation,
+        next: places(&came)[1],
+    };
+    world.send::<()>(&format!("DEL {state}")).await;
+    world.send::<()>(&format!("XGROUP DESTROY {KEY} group")).await;
+    world.push(&source, 7..=8).await;
+    let mut epoch = begin_at(&setup, Some(position)).await;
+    assert_eq!(numbers(&read(&mut epoch, ROOM, 4).await.unwrap()), [5, 6, 7, 8]);
+
+    // And one without any.
+    world.send::<()>("FLUSHALL").await;
+    world.push(&source, 1..=2).await;
+    let mut epoch = begin_at(&setup, Some(position)).await;
+    assert_eq!(numbers(&read(&mut epoch, ROOM, 2).await.unwrap()), [1, 2]);
+}
+
+/// The active relay publishes what it has in flight for as long as its lease lasts by its own clock. Redis may have lost
+/// that lease, in a failover for example, and a relay that stands by loses its connection at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_redis_lost_is_waited_for() {
+    for source in [list(), stream()] {
+        let mut world = World::start().await;
+        let relay = || {
+            let mut setup = Arc::into_inner(setup(&world.redis, &source)).unwrap();
+            (setup.shared, setup.ttl) = (true, Duration::from_secs(2));
+            Arc::new(setup)
+        };
+        let (active, other) = (relay(), relay());
+        let epoch = begin(&active).await;
+        let stand_by = |number| {
+            let (tell, waiting) = watch::channel(false);
+            let begun = begin::begin(Arc::clone(&other), number, None, tell);
+            (
+                tokio::spawn(async move { (begun.await.unwrap(), Instant::now()) }),
+                waiting,
+            )
+        };
+        let (first, mut waiting) = stand_by(1);
+        waiting.wait_for(|waiting| *waiting).await.unwrap();
+        let seen = Instant::now();
+        first.abort();
+        drop(epoch);
+        world.send::<()>("FLUSHALL").await;
+        let (second, _waiting) = stand_by(2);
+        let (_, begun) = second.await.unwrap();
+        // It had just been renewed when it was seen.
+        let waited = begun - seen;
+        assert!(waited > Duration::from_millis(1_500), "{waited:?}");
+        assert!(waited < Duration::from_secs(10), "{waited:?}");
+    }
 }

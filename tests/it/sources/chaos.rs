@@ -1,7 +1,8 @@
-//! Each source under random faults: relays that are killed or frozen, a server that is killed, stopped, frozen or cut
-//! off, and a Centrifugo that hangs. Repeats are not hidden by idempotency keys, so that they can be counted.
+//! Each source under random faults: relays that are killed or frozen, a server that is killed, stopped, frozen, cut off or
+//! replaced by an empty one, and a Centrifugo that hangs. Repeats are not hidden by idempotency keys, so that they can be
+//! counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,17 +27,19 @@ enum Fault {
     KillServer,
     StopServer,
     FreezeServer,
+    FailOver,
     Cut,
     Stall,
     FreezeCentrifugo,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Kill,
     Fault::Freeze,
     Fault::KillServer,
     Fault::StopServer,
     Fault::FreezeServer,
+    Fault::FailOver,
     Fault::Cut,
     Fault::Stall,
     Fault::FreezeCentrifugo,
@@ -47,7 +50,9 @@ const FAULTS: [Fault; 8] = [
 struct Report {
     faults: BTreeMap<Fault, u64>,
     messages: u64,
+    /// What Redis itself lost is not among them.
     lost: Vec<u64>,
+    lost_by_redis: usize,
     inversions: Vec<(u64, u64)>,
     repeats: usize,
 }
@@ -61,10 +66,11 @@ impl fmt::Display for Report {
             .collect();
         write!(
             f,
-            "{} messages; faults: {}; lost {}, inversions {}, shown again {}",
+            "{} messages; faults: {}; lost {}, lost by Redis {}, inversions {}, shown again {}",
             self.messages,
             faults.join(", "),
             self.lost.len(),
+            self.lost_by_redis,
             self.inversions.len(),
             self.repeats
         )
@@ -118,6 +124,8 @@ async fn run(kind: Kind, relays: usize, length: Duration, seed: u64) -> Result<R
         running.push(feed.home.run().await?);
     }
     let (mut report, mut next, begun) = (Report::default(), 1, Instant::now());
+    // What Redis held when it was replaced.
+    let mut gone = BTreeSet::new();
     while begun.elapsed() < length {
         let batch = random.u64(1..400);
         feed.numbers(next..=next + batch - 1).await?;
@@ -148,6 +156,7 @@ async fn run(kind: Kind, relays: usize, length: Duration, seed: u64) -> Result<R
                 feed.start_server().await?;
             }
             Fault::FreezeServer => feed.freeze_server(some).await?,
+            Fault::FailOver => gone.extend(feed.fail_over().await?),
             Fault::Cut => {
                 feed.proxy.cut();
             }
@@ -165,19 +174,26 @@ async fn run(kind: Kind, relays: usize, length: Duration, seed: u64) -> Result<R
     }
     report.messages = next - 1;
     let healing = Instant::now();
+    let mut before = None;
     loop {
         let (shown, repeats) = feed.shown().await?;
-        let count: usize = shown.values().map(Vec::len).sum();
-        report.repeats = repeats;
-        if count as u64 == report.messages || healing.elapsed() > HEALING {
+        let all: BTreeSet<u64> = shown.values().flatten().copied().collect();
+        let missing = |number: &u64| !all.contains(number);
+        let is_healed = (1..=report.messages)
+            .filter(missing)
+            .all(|number| gone.contains(&number));
+        // What Redis has lost may still come, from the relay's memory.
+        let is_still = before.replace((all.len(), repeats)) == Some((all.len(), repeats));
+        if is_healed && is_still || healing.elapsed() > HEALING {
             for numbers in shown.values() {
                 let inverted = numbers.windows(2).filter(|pair| pair[0] > pair[1]);
                 report.inversions.extend(inverted.map(|pair| (pair[0], pair[1])));
             }
-            let all: std::collections::HashSet<u64> = shown.into_values().flatten().collect();
-            report.lost = (1..=report.messages).filter(|number| !all.contains(number)).collect();
+            let missing = (1..=report.messages).filter(missing);
+            let (by_redis, lost) = missing.partition::<Vec<u64>, _>(|number| gone.contains(number));
+            (report.lost_by_redis, report.lost, report.repeats) = (by_redis.len(), lost, repeats);
             return Ok(report);
         }
-        sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_secs(1)).await;
     }
 }

@@ -1,10 +1,10 @@
 //! A source with its server, and a module that reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use slipring_support::proxy::Proxy;
@@ -113,7 +113,7 @@ impl Feed {
     pub async fn redis(&self) -> Result<MultiplexedConnection> {
         match &self.server {
             Server::Redis(redis) => redis.client().await,
-            Server::Nats(_) => anyhow::bail!("it is NATS"),
+            Server::Nats(_) => bail!("it is NATS"),
         }
     }
 
@@ -260,6 +260,21 @@ impl Feed {
         }
     }
 
+    /// Reads from this server from now on, with this table `[redis]`.
+    pub fn connect(&mut self, server: Redis, table: &str) -> Result<()> {
+        let config = std::fs::read_to_string(self.home.config_file())?;
+        let (before, rest) = config.split_once("[redis]\n").context("it has no table [redis]")?;
+        let after = rest.split_once('\n').map_or("", |(_, after)| after);
+        self.home.configure(&format!("{before}{after}\n[redis]\n{table}\n"))?;
+        self.fill(server);
+        Ok(())
+    }
+
+    /// Sends messages to this server from now on.
+    pub fn fill(&mut self, server: Redis) {
+        self.server = Server::Redis(server);
+    }
+
     pub fn kill_server(&mut self) {
         match &mut self.server {
             Server::Nats(nats) => nats.kill(),
@@ -279,6 +294,39 @@ impl Feed {
             Server::Nats(nats) => nats.restart().await,
             Server::Redis(redis) => redis.restart().await,
         }
+    }
+
+    /// Replaces Redis by an empty one. Returns the numbers that it held and that were not settled: these it may have lost.
+    pub async fn fail_over(&mut self) -> Result<BTreeSet<u64>> {
+        let mut client = self.redis().await?;
+        let (source, base) = match self.kind {
+            Kind::RedisList => (format!("{{{KEY}}}:slipring:taken"), format!("{{{KEY}}}:slipring")),
+            _ => (KEY.to_owned(), format!("{{{KEY}}}:slipring:slipring-unruly")),
+        };
+        let mut settled = redis::cmd("HGET");
+        settled.arg(format!("{base}:state")).arg("settled");
+        let settled: Option<String> = settled.query_async(&mut client).await?;
+        // The list first: its messages are moved from there.
+        let mut held: Vec<String> = Vec::new();
+        if self.kind == Kind::RedisList {
+            let mut all = redis::cmd("LRANGE");
+            held.extend::<Vec<String>>(all.arg(KEY).arg(0).arg(-1).query_async(&mut client).await?);
+        }
+        let mut all = redis::cmd("XRANGE");
+        all.arg(source)
+            .arg(settled.map_or("-".to_owned(), |id| format!("({id}")))
+            .arg("+");
+        let entries: Vec<(String, Vec<String>)> = all.query_async(&mut client).await?;
+        held.extend(entries.into_iter().filter_map(|(_, fields)| fields.into_iter().nth(1)));
+        let Server::Redis(redis) = &mut self.server else {
+            bail!("it is NATS");
+        };
+        redis.fail_over().await?;
+        let number = |payload: String| {
+            let publications: serde_json::Value = serde_json::from_str(&payload)?;
+            publications[0]["data"].as_u64().context("it has no number")
+        };
+        held.into_iter().map(number).collect()
     }
 
     /// Runs a command of the relay to its end, and returns what it printed.

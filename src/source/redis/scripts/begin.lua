@@ -1,23 +1,31 @@
 -- Takes the lease, and prepares what the relay reads.
 -- KEYS: lease, state, list or stream, stream of what was taken from a list. ARGV: reader, token of the epoch, time-to-live of the
 -- lease in ms, 1 to take it from another reader, a new incarnation, kind ("list" or "stream"), the newest ID that this reader has
--- had, the incarnation it belongs to, and for a stream: group, where a new group begins.
--- Returns {"ok", incarnation, what happened, settled through, unsettled, last of these}, {"held"}, or {"kind", what is there
--- instead}. What happened is "", "group", "recreated" or "behind".
+-- had, the incarnation it belongs to, and for a stream: group, where a new group begins, the ID up to which this reader has settled
+-- everything, or ""; another reader that had the lease, or "", and for how many ms that lasts, as far as this one knows.
+-- Returns {"ok", incarnation, what happened, settled through, unsettled, last of these}, {"held", by which reader, for
+-- how many ms}, {"held"} if Redis has lost the lease, or {"kind", what is there instead}. What happened is "", "group", "recreated" or "behind".
 local lease, state, key, taken_stream = unpack(KEYS)
-local reader, token, ttl, takes_over, fresh, kind, newest, known, group, start = unpack(ARGV)
+local reader, token, ttl, takes_over, fresh, kind, newest, known, group, deliver, resume, other, lasts = unpack(ARGV)
 
 local found = redis.call('TYPE', key).ok
 if found ~= 'none' and found ~= kind then
   return {'kind', found}
 end
-local holder = redis.call('GET', lease)
 -- Each epoch has its own token, so a late request of an earlier epoch has no effect.
-if holder and string.sub(holder, 1, #reader) ~= reader and takes_over ~= '1' then
-  return {'held'}
+if takes_over ~= '1' then
+  local holder = string.match(redis.call('GET', lease) or reader, '^[^.]+')
+  if holder ~= reader then
+    return {'held', holder, redis.call('PTTL', lease)}
+  end
+  -- Until then, the other one still publishes if Redis has lost its lease.
+  if tonumber(lasts) > 0 and redis.call('HGET', state, 'released') ~= other then
+    return {'held'}
+  end
 end
 -- The last of all, so that a relay that may not do the rest takes the lease from nobody.
 local function lead(...)
+  redis.call('HDEL', state, 'released')
   redis.call('SET', lease, token, 'PX', ttl)
   return {'ok', ...}
 end
@@ -49,8 +57,12 @@ if kind == 'list' then
 end
 
 -- A stream was deleted and made again if it has had fewer entries than before, or if its newest ID is behind.
-local happened = ''
+local happened, start = '', deliver
 local began = redis.call('HGET', state, 'start')
+if not settled and not began and resume ~= '' then
+  -- Redis has forgotten what this reader has settled.
+  settled = resume
+end
 if found == 'none' then
   if settled or began then
     happened = 'recreated'
@@ -106,4 +118,6 @@ if not exists then
   end
 end
 local pending = redis.call('XPENDING', key, group)
-return lead(redis.call('HGET', state, 'incarnation'), happened, settled or '0-0', pending[1], pending[3] or '0-0')
+-- Nothing was to be read up to where a group of new entries began.
+local through = settled or (deliver == '$' and redis.call('HGET', state, 'start')) or '0-0'
+return lead(redis.call('HGET', state, 'incarnation'), happened, through, pending[1], pending[3] or '0-0')

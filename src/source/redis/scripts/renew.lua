@@ -1,12 +1,16 @@
 -- Renews the lease, or gives it up.
--- KEYS: lease. ARGV: token, time-to-live of the lease in ms, or 0 to give it up.
+-- KEYS: lease, state. ARGV: token, time-to-live of the lease in ms, or 0 to give it up.
 -- Returns "ok" or "lost".
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+local lease, state = unpack(KEYS)
+local token, ttl = unpack(ARGV)
+if redis.call('GET', lease) ~= token then
   return 'lost'
 end
-if ARGV[2] == '0' then
-  redis.call('DEL', KEYS[1])
+if ttl == '0' then
+  -- Those who wait for the lease need not wait for its end.
+  redis.call('HSET', state, 'released', string.match(token, '^[^.]+'))
+  redis.call('DEL', lease)
 else
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  redis.call('PEXPIRE', lease, ttl)
 end
 return 'ok'

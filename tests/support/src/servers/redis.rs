@@ -98,6 +98,20 @@ impl Redis {
         self.process = None;
     }
 
+    /// Ends it at once, and starts it on the same port without its data, like a failover to an empty replica.
+    pub async fn fail_over(&mut self) -> Result<()> {
+        self.kill();
+        for entry in std::fs::read_dir(self.dir.path())? {
+            let path = entry?.path();
+            let removed = match path.is_dir() {
+                true => std::fs::remove_dir_all(&path),
+                false => std::fs::remove_file(&path),
+            };
+            removed.with_context(|| format!("removing {}", path.display()))?;
+        }
+        self.restart().await
+    }
+
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
