@@ -1,4 +1,4 @@
-// Bento with the components that the bench needs, and no others: NATS, HTTP, and mappings.
+// Bento with the components that the bench needs, and no others: NATS, Redis, HTTP, and mappings.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 	_ "github.com/warpstreamlabs/bento/public/components/io"
 	_ "github.com/warpstreamlabs/bento/public/components/nats"
 	_ "github.com/warpstreamlabs/bento/public/components/pure"
+	_ "github.com/warpstreamlabs/bento/public/components/redis"
 	"github.com/warpstreamlabs/bento/public/service"
 )
 
