@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ use super::palette::Palette;
 use super::project::{CASES, Project};
 use super::runner::Runner;
 use super::test_cases::no_cases;
-use crate::config::{self, Source};
+use crate::config::Config;
 use crate::message::Message;
 
 /// Build a module and run its cases on every save
@@ -41,8 +42,9 @@ use crate::message::Message;
 /// case at first, then only what the last save changed. If only a case or the .toml changed, the cases run without a build. When a
 /// build fails, the compiler's output is shown, and the last module that was built stays in use.
 ///
-/// With --nats it also runs the module on the messages of its stream as they arrive, and shows the outcomes. The module's .toml names
-/// the stream and the subjects. The NATS address comes from slipring.toml. Nothing is acknowledged or published, and no consumer moves.
+/// With --live it also runs the module on messages as they arrive, and shows the outcomes. The module's .toml names the source, and
+/// slipring.toml the server. Nothing is taken, acknowledged or published, and no consumer moves. From a list in Redis, it shows what a
+/// relay takes or, while no relay reads, what is pushed.
 ///
 /// These are not watched: files that .gitignore names, hidden files, .wasm files, Cargo.lock, and the folders `target`, `node_modules`
 /// and `__pycache__`. For a MODULE.wasm, only the file itself, its .toml and `cases/` are watched. Ctrl-C ends the command.
@@ -51,14 +53,14 @@ use crate::message::Message;
 Examples:
   slipring dev
   slipring dev ../shop
-  SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring dev --nats")]
+  SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring dev --live")]
 pub struct Args {
     /// The module's folder, or a module that something else builds
     #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
-    /// Also run the module on its stream's messages as they arrive, and show the outcomes
-    #[arg(long)]
-    nats: bool,
+    /// Also run the module on messages as they arrive, and show the outcomes
+    #[arg(long, alias = "nats")]
+    live: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -83,17 +85,17 @@ enum Work {
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let project = Project::at(&args.module)?;
-    let nats = match args.nats {
-        true => Some(args.config.load()?.nats),
+    let config = match args.live {
+        true => Some(Arc::new(args.config.load()?)),
         false => None,
     };
     let runtime = Runtime::new().context("starting the tokio runtime failed")?;
     let stop = CancellationToken::new();
     let (sender, events) = sync_channel(WAITING);
     stop_on_signals(&runtime, &stop, sender.clone())?;
-    let live = nats.map(|nats| Live {
+    let live = config.map(|config| Live {
         runtime: runtime.handle().clone(),
-        nats,
+        config,
         events: sender.clone(),
         tap: None,
     });
@@ -173,12 +175,12 @@ struct Session<'a> {
     made_by_builds: Repeated,
 }
 
-/// What is needed to read the module's stream.
+/// What is needed to read the module's source.
 struct Live {
     runtime: Handle,
-    nats: config::Nats,
+    config: Arc<Config>,
     events: SyncSender<Event>,
-    /// `None` while no stream is configured.
+    /// `None` while no source is configured.
     tap: Option<Tap>,
 }
 
@@ -310,26 +312,20 @@ impl Session<'_> {
 }
 
 impl Live {
-    /// Reads the stream that the module's `.toml` names.
+    /// Reads the source that the module's `.toml` names.
     fn follow(&mut self, runner: &Runner, notes: &mut dyn Write) -> io::Result<()> {
         if !runner.built().toml.exists() {
             self.tap = None;
             return writeln!(
                 notes,
-                "--nats shows nothing yet: {} does not exist. Create it and set `stream`",
+                "--live shows nothing yet: {} does not exist. Create it and name the source",
                 runner.built().toml.display()
             );
         }
-        let config = runner.config();
-        if config.source != Source::JetStream {
-            self.tap = None;
-            return writeln!(
-                notes,
-                "--nats shows nothing: the module reads from Redis; use `slipring try --last`"
-            );
-        }
-        if !self.tap.as_ref().is_some_and(|tap| tap.fits(config)) {
-            self.tap = Some(Tap::open(&self.runtime, &self.nats, config, self.events.clone()));
+        let module = runner.config();
+        if !self.tap.as_ref().is_some_and(|tap| tap.fits(module)) {
+            let config = Arc::clone(&self.config);
+            self.tap = Some(Tap::open(&self.runtime, config, module, self.events.clone()));
         }
         Ok(())
     }

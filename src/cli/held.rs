@@ -32,6 +32,8 @@ pub enum Messages {
     JetStream(stored::Messages),
     #[cfg(feature = "redis")]
     Redis(VecDeque<Message>),
+    #[cfg(feature = "redis")]
+    Tap(Box<redis::Tap>),
 }
 
 impl Held {
@@ -106,6 +108,15 @@ impl Held {
         }
     }
 
+    /// Returns the messages that arrive from now on. They never end by themselves.
+    pub async fn tap(self, subjects: &[String]) -> anyhow::Result<Messages> {
+        match self {
+            Self::JetStream(stored) => Ok(Messages::JetStream(stored.tap(subjects).await?)),
+            #[cfg(feature = "redis")]
+            Self::Redis { held, .. } => Ok(Messages::Tap(Box::new(redis::Tap::open(held).await?))),
+        }
+    }
+
     /// Says that nothing is there that matches.
     pub fn holds_nothing(&self, subjects: &[String]) -> String {
         match self {
@@ -123,6 +134,8 @@ impl Messages {
             Self::JetStream(messages) => messages.next().await,
             #[cfg(feature = "redis")]
             Self::Redis(messages) => Ok(messages.pop_front().map(Arc::new)),
+            #[cfg(feature = "redis")]
+            Self::Tap(tap) => Ok(Some(Arc::new(tap.next().await?))),
         }
     }
 }

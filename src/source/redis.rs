@@ -15,12 +15,14 @@ mod reader;
 mod reply;
 mod scripts;
 mod settle;
+mod tap;
 #[cfg(test)]
 mod tests;
 
 pub use held::Held;
 pub use inspect::{incarnation, inspect, look_at};
 pub use reader::Reader;
+pub use tap::Tap;
 
 /// The consumer in our groups. One name for all relays, as only the one with the lease reads.
 const CONSUMER: &str = "slipring";

@@ -1,4 +1,4 @@
-//! Shows the messages of the module's stream as they arrive. Nothing is acknowledged or published, and no one's
+//! Shows the messages of the module's source as they arrive. Nothing is taken, acknowledged or published, and no one's
 //! consumer moves.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::connection::connect;
 use super::super::failure::told_once;
-use super::super::stored::Stored;
+use super::super::held::Held;
+use super::super::selection::Selection;
 use super::event::Event;
-use crate::config::{self, ModuleConfig};
+use crate::config::{Config, ModuleConfig};
 
 /// The pause after an error.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
@@ -20,34 +20,32 @@ const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// The tap ends when this is dropped.
 #[derive(Debug)]
 pub struct Tap {
-    stream: String,
-    subjects: Vec<String>,
+    module: ModuleConfig,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Tap {
-    pub fn open(runtime: &Handle, nats: &config::Nats, module: &ModuleConfig, events: SyncSender<Event>) -> Self {
-        let (stream, subjects) = (module.stream.clone(), module.subjects.clone());
-        let task = tap(nats.clone(), stream.clone(), subjects.clone(), events);
+    pub fn open(runtime: &Handle, config: Arc<Config>, module: &ModuleConfig, events: SyncSender<Event>) -> Self {
+        let task = tap(config, module.clone(), events);
         Self {
-            stream,
-            subjects,
+            module: module.clone(),
             _task: AbortOnDropHandle::new(runtime.spawn(task)),
         }
     }
 
     /// Returns true if this reads the same messages as the module.
     pub fn fits(&self, module: &ModuleConfig) -> bool {
-        self.stream == module.stream && self.subjects == module.subjects
+        let read = |module: &ModuleConfig| (module.stream.clone(), module.subjects.clone(), module.source.clone());
+        read(&self.module) == read(module)
     }
 }
 
 /// Runs until it is aborted.
-async fn tap(nats: config::Nats, stream: String, subjects: Vec<String>, events: SyncSender<Event>) {
+async fn tap(config: Arc<Config>, module: ModuleConfig, events: SyncSender<Event>) {
     let mut told = None;
     loop {
-        let trouble = match follow(&nats, &stream, &subjects, &events, &mut told).await {
-            Ok(()) => format!("watching {stream} ended"),
+        let trouble = match follow(&config, &module, &events, &mut told).await {
+            Ok(()) => format!("watching {} ended", module.stream),
             Err(error) => told_once(&error),
         };
         tell(Event::Trouble(trouble), &mut told, &events);
@@ -56,14 +54,17 @@ async fn tap(nats: config::Nats, stream: String, subjects: Vec<String>, events: 
 }
 
 async fn follow(
-    nats: &config::Nats,
-    stream: &str,
-    subjects: &[String],
+    config: &Config,
+    module: &ModuleConfig,
     events: &SyncSender<Event>,
     told: &mut Option<String>,
 ) -> anyhow::Result<()> {
-    let nats = connect(nats).await?;
-    let mut messages = Stored::open(&nats, stream).await?.tap(subjects).await?;
+    let selection = Selection {
+        stream: &module.stream,
+        subjects: &module.subjects,
+    };
+    let held = Held::open(config, selection, Some(module)).await?;
+    let mut messages = held.tap(selection.subjects).await?;
     tell(Event::Tapped, told, events);
     let mut skipped = 0;
     while let Some(message) = messages.next().await? {

@@ -11,18 +11,18 @@ use crate::message::Message;
 use crate::redis::{Error, Server};
 
 /// The most messages in one reply.
-const BATCH: u64 = 100;
+pub(super) const BATCH: u64 = 100;
 
 /// What a module reads.
 #[derive(Debug)]
 pub struct Held {
-    server: Server,
-    source: RedisSource,
+    pub(super) server: Server,
+    pub(super) source: RedisSource,
     keys: Keys,
     entries: Entries,
 }
 
-const READING: &str = "reading messages from Redis";
+pub(super) const READING: &str = "reading messages from Redis";
 
 impl Held {
     pub fn new(server: Server, config: &ModuleConfig, source: &RedisSource) -> Self {
@@ -41,6 +41,19 @@ impl Held {
 
     pub fn is_list(&self) -> bool {
         matches!(self.source, RedisSource::List { .. })
+    }
+
+    /// Returns the key that exists while a relay reads.
+    pub(super) fn lease(&self) -> &str {
+        &self.keys.lease
+    }
+
+    /// Returns the key of the stream, or of that of what was taken from the list.
+    pub(super) fn stream(&self) -> &str {
+        match self.source {
+            RedisSource::List { .. } => &self.keys.taken,
+            RedisSource::Stream { .. } => &self.keys.source,
+        }
     }
 
     /// Returns the message with this ID: an entry of the stream, or what was taken from the list and is still kept.
@@ -75,7 +88,7 @@ impl Held {
         Ok(newest)
     }
 
-    async fn last_of_list(
+    pub(super) async fn last_of_list(
         &self,
         connection: &mut MultiplexedConnection,
         take: End,
@@ -111,7 +124,7 @@ impl Held {
         Ok(found)
     }
 
-    async fn range(
+    pub(super) async fn range(
         &self,
         connection: &mut MultiplexedConnection,
         command: &str,
@@ -119,20 +132,24 @@ impl Held {
         last: &str,
         count: u64,
     ) -> Result<Vec<Message>, Error> {
-        let (key, is_list) = match &self.source {
-            RedisSource::List { .. } => (&self.keys.taken, true),
-            RedisSource::Stream { .. } => (&self.keys.source, false),
-        };
         let mut range = redis::cmd(command);
-        range.arg(key).arg(first).arg(last).arg("COUNT").arg(count);
-        let found: Vec<Value> = self.server.checked(READING, range.query_async(connection).await)?;
-        let messages = found.into_iter().filter_map(entry).map(|(id, fields)| match is_list {
-            true => {
-                let payload = fields.into_iter().next().map(|(_, payload)| payload);
-                self.entries.of_list(id, payload.unwrap_or_default(), false)
-            }
-            false => self.entries.of_stream(id, fields, false),
-        });
-        Ok(messages.collect())
+        range.arg(self.stream()).arg(first).arg(last).arg("COUNT").arg(count);
+        let found = self.server.checked(READING, range.query_async(connection).await)?;
+        Ok(self.messages(found).collect())
+    }
+
+    /// Reads entries of [`Self::stream`].
+    pub(super) fn messages(&self, entries: Vec<Value>) -> impl Iterator<Item = Message> {
+        let is_list = self.is_list();
+        entries
+            .into_iter()
+            .filter_map(entry)
+            .map(move |(id, fields)| match is_list {
+                true => {
+                    let payload = fields.into_iter().next().map(|(_, payload)| payload);
+                    self.entries.of_list(id, payload.unwrap_or_default(), false)
+                }
+                false => self.entries.of_stream(id, fields, false),
+            })
     }
 }

@@ -1,4 +1,4 @@
-//! `slipring record`: cases from messages on a real server. Also `slipring dev --nats`, which shows messages
+//! `slipring record`: cases from messages on a real server. Also `slipring dev --live`, which shows messages
 //! as they arrive.
 
 use std::collections::BTreeSet;
@@ -341,7 +341,7 @@ async fn without_a_module_cases_are_samples_and_what_is_not_there_is_named() -> 
 async fn dev_shows_what_arrives_and_touches_nothing() -> Result<()> {
     let world = world_with(&[("unruly.ok", "0")]).await?;
     std::fs::create_dir(world.home.path().join("modules/cases"))?;
-    let mut dev = world.home.start(["dev", MODULE, "--nats"])?;
+    let mut dev = world.home.start(["dev", MODULE, "--live"])?;
     let says = async |dev: &mut slipring_support::process::Process, what: &str| {
         dev.line(SOON, what, |line| line.contains(what)).await.map(drop)
     };

@@ -124,7 +124,7 @@ async fn a_case_has_the_bytes_and_passes() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_shows_them_as_they_arrive() -> Result<()> {
     let world = world_on(NatsVersion::V2_15, RetentionPolicy::Limits).await?;
-    let mut dev = world.home.start(["dev", WASM, "--nats"])?;
+    let mut dev = world.home.start(["dev", WASM, "--live"])?;
     let begun = "as they arrive";
     dev.line(SOON, begun, |line| line.contains(begun)).await?;
     send(&world, &BAD, 1).await?;
