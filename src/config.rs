@@ -33,7 +33,7 @@ pub use self::problem::{Place, Problem, Problems};
 pub use self::relay::parse as parse_config;
 pub use self::rereading::Rereading;
 pub use self::subject::covers;
-pub use self::tls::{Tls, TlsError};
+pub use self::tls::{Peer, Tls, TlsError};
 pub use slipring_core::pipeline::OnReject;
 pub use slipring_core::publish::Order;
 pub use slipring_core::stamp::VersionSource;

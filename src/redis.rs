@@ -3,6 +3,7 @@
 
 mod error;
 mod facts;
+mod reason;
 
 pub use self::error::Error;
 pub use self::facts::Facts;
@@ -34,8 +35,9 @@ const TLS: &str = "rediss";
 #[derive(Debug, Clone)]
 pub struct Server {
     config: Arc<Config>,
-    /// The last valid one.
-    password: Arc<Mutex<Option<Secret>>>,
+    password: Password,
+    /// The password of the sentinels.
+    sentinel_password: Password,
     /// For questions beside the reading.
     shared: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
@@ -43,7 +45,8 @@ pub struct Server {
 impl Server {
     pub fn new(config: Config) -> Self {
         Self {
-            password: Arc::new(Mutex::new(config.password.clone())),
+            password: Password::new(config.password.clone()),
+            sentinel_password: Password::new(config.sentinel.as_ref().and_then(|sentinel| sentinel.password.clone())),
             config: Arc::new(config),
             shared: Arc::default(),
         }
@@ -52,7 +55,7 @@ impl Server {
     /// Returns where the server is, for people.
     pub fn address(&self) -> String {
         match &self.config.sentinel {
-            Some(Sentinel { urls, master }) => {
+            Some(Sentinel { urls, master, .. }) => {
                 let urls: Vec<&str> = urls.iter().map(url::Url::as_str).collect();
                 format!("{} (the master `{master}`)", urls.join(", "))
             }
@@ -129,20 +132,7 @@ impl Server {
         };
         match timeout(2 * PATIENCE, opening).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(match Error::of("connecting to Redis", &self.address(), error) {
-                Error::Request { source, .. } => Error::Unreachable {
-                    address: self.address(),
-                    reason: match &self.config.sentinel {
-                        Some(_) => {
-                            format!(
-                                "{source}; are the sentinels and the master running, and are `redis.sentinels` and `redis.master` right?"
-                            )
-                        }
-                        None => format!("{source}; is it running, and is `redis.url` right?"),
-                    },
-                },
-                refused => refused,
-            }),
+            Ok(Err(error)) => Err(reason::explain(error, &self.address(), &self.config)),
             Err(_) => Err(Error::Late {
                 address: self.address(),
             }),
@@ -169,12 +159,18 @@ impl Server {
         if let Some(password) = identity.password() {
             builder = builder.set_client_to_redis_password(password);
         }
-        if self.is_encrypted() {
+        if let Some(user) = &sentinel.user {
+            builder = builder.set_client_to_sentinel_username(user);
+        }
+        if let Some(password) = self.sentinel_password.now("the sentinels") {
+            builder = builder.set_client_to_sentinel_password(password.expose());
+        }
+        if is_encrypted(&self.config.url) {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_certificates(certificates.clone());
         }
-        if sentinel.urls.iter().any(|url| url.scheme() == TLS) {
+        if sentinel.urls.iter().any(is_encrypted) {
             builder = builder
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
                 .set_client_to_sentinel_certificates(certificates);
@@ -187,7 +183,7 @@ impl Server {
             .into_connection_info()?
             .set_redis_settings(self.identity())
             .set_tcp_settings(tcp());
-        match self.is_encrypted() {
+        match is_encrypted(&self.config.url) {
             true => Client::build_with_tls(info, self.certificates()?),
             false => Client::open(info),
         }
@@ -209,39 +205,50 @@ impl Server {
         })
     }
 
-    fn is_encrypted(&self) -> bool {
-        self.config.url.scheme() == TLS
-    }
-
     fn identity(&self) -> RedisConnectionInfo {
         let database = self.config.url.path().trim_start_matches('/').parse().unwrap_or(0);
         let mut identity = RedisConnectionInfo::default().set_db(database);
         if let Some(user) = &self.config.user {
             identity = identity.set_username(user);
         }
-        if let Some(password) = self.password() {
+        if let Some(password) = self.password.now("Redis") {
             identity = identity.set_password(password.expose());
         }
         identity
     }
+}
 
-    /// Returns the password, read again from its file, which may have changed.
-    fn password(&self) -> Option<Secret> {
-        let mut known = self.password.lock().unwrap_or_else(PoisonError::into_inner);
+/// A password, whose file may change. It keeps the last valid one.
+#[derive(Debug, Clone)]
+struct Password(Arc<Mutex<Option<Secret>>>);
+
+impl Password {
+    fn new(password: Option<Secret>) -> Self {
+        Self(Arc::new(Mutex::new(password)))
+    }
+
+    /// Reads its file again. `whose` completes "the password of …".
+    fn now(&self, whose: &str) -> Option<Secret> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match known.as_ref().map(Secret::read_again)? {
             Ok(password) => {
                 if known.as_ref() != Some(&password) {
-                    info!("using the new password for Redis");
+                    info!("using the new password of {whose}");
                 }
                 *known = Some(password);
             }
             Err(error) => warn!(
                 error,
-                "cannot read the password for Redis again; still using the previous one"
+                "cannot read the password of {whose} again; still using the previous one"
             ),
         }
         known.clone()
     }
+}
+
+/// Returns true if the server at this URL speaks TLS.
+fn is_encrypted(url: &url::Url) -> bool {
+    url.scheme() == TLS
 }
 
 /// Requests are small, and each waits for its reply.

@@ -96,6 +96,9 @@ pub struct Sentinel {
     pub urls: Vec<Url>,
     /// The name that the sentinels give to the master.
     pub master: String,
+    /// The user of the sentinels themselves.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

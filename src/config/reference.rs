@@ -12,7 +12,7 @@ const MODULE: &str = include_str!("../../docs/reference/module.md");
 const EXAMPLE: &str = include_str!("../../examples/slipring.toml");
 
 /// Keys that have no default, or one that depends on the machine.
-const RELAY_WITHOUT_DEFAULT: [&str; 30] = [
+const RELAY_WITHOUT_DEFAULT: [&str; 32] = [
     "admin.read_token_file",
     "admin.tls.cert_file",
     "admin.tls.key_file",
@@ -37,6 +37,8 @@ const RELAY_WITHOUT_DEFAULT: [&str; 30] = [
     "nats.user",
     "redis.master",
     "redis.password_file",
+    "redis.sentinel_password_file",
+    "redis.sentinel_user",
     "redis.sentinels",
     "redis.tls.ca_file",
     "redis.tls.cert_file",

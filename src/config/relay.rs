@@ -215,7 +215,30 @@ fn redis(mut section: Section<'_>) -> Redis {
         (urls, master) => urls.zip(master).map(|(urls, master)| Sentinel {
             urls: urls.value.into_iter().map(|taken| taken.value).collect(),
             master: master.value,
+            user: None,
+            password: None,
         }),
+    };
+    let user = section.take_placed("sentinel_user", text);
+    let password = secret::take(&mut section, "sentinel_password", "sentinel_password_file");
+    let sentinel = match sentinel {
+        Some(sentinel) => Some(Sentinel {
+            user: user.map(|taken| taken.value),
+            password: password.map(|taken| taken.value),
+            ..sentinel
+        }),
+        None => {
+            let places = [
+                user.map(|taken| (taken.place, "sentinel_user")),
+                password.map(|taken| (taken.place, "sentinel_password_file")),
+            ];
+            for (place, key) in places.into_iter().flatten() {
+                let message =
+                    format!("`redis.{key}` needs `redis.sentinels` and `redis.master`; set them, or remove it");
+                section.remark(place, key, message);
+            }
+            None
+        }
     };
     let database = |value: &DeValue<'_>| {
         let url = server(value)?;
@@ -236,12 +259,7 @@ fn redis(mut section: Section<'_>) -> Redis {
         user: section.take("user", text),
         password: secret::take(&mut section, "password", "password_file").map(|taken| taken.value),
         sentinel,
-        tls: {
-            let mut section = section.section("tls");
-            let tls = tls::read(&mut section);
-            section.finish();
-            tls
-        },
+        tls: tls::take(&mut section),
     };
     section.finish();
     redis
@@ -256,12 +274,7 @@ fn centrifugo(mut section: Section<'_>) -> Centrifugo {
         endpoints: take_urls(&mut section, "endpoints", endpoint, CENTRIFUGO),
         api_key: secret::take(&mut section, "api_key", "api_key_file").map(|taken| taken.value),
         timeout: section.take("timeout", timeout).unwrap_or(Duration::from_secs(8)),
-        tls: {
-            let mut section = section.section("tls");
-            let tls = tls::read(&mut section);
-            section.finish();
-            tls
-        },
+        tls: tls::take(&mut section),
     };
     section.finish();
     centrifugo

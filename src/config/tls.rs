@@ -1,5 +1,9 @@
 //! TLS towards a server: the files that a section names, and the settings of a client that follow from them.
 
+mod reason;
+
+pub use self::reason::Peer;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +80,14 @@ impl Unfit {
             unfit: self.to_string(),
         }
     }
+}
+
+/// Reads the table `tls` of a section that has nothing else in it.
+pub fn take(section: &mut Section<'_>) -> Tls {
+    let mut section = section.section("tls");
+    let tls = read(&mut section);
+    section.finish();
+    tls
 }
 
 /// Reads the keys for TLS of a section, and checks what is in the files.

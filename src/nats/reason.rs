@@ -1,7 +1,7 @@
 //! Says in a sentence why there is no connection to NATS, and which key to change. async-nats tells the reason only as
 //! a text, at least while it reconnects. `tests/it/ways.rs` compares the texts with real servers.
 
-use crate::config::{Nats as Config, NatsAuth};
+use crate::config::{Nats as Config, NatsAuth, Peer};
 
 /// Explains the error of an attempt to connect. `server` is its URL, if it is known.
 pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: &NatsAuth) -> String {
@@ -9,7 +9,6 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
     let cause = cause(error);
     let text = error.to_lowercase();
     let has = |part: &str| text.contains(part);
-    let tls = &config.tls;
     if has("expired") && (has("authentication") || has("revoked")) {
         return format!(
             "NATS at {named} has ended the connection: the secret in `{}` has expired",
@@ -19,23 +18,14 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
     if has("authorization violation") || has("authentication") {
         return format!("NATS at {named} refuses {}", refused(auth));
     }
-    if has("unknownissuer") {
-        return match &tls.ca_file {
-            Some(file) => format!(
-                "the certificate of NATS at {named} was not issued by any of the authorities in `nats.tls.ca_file` ({})",
-                file.display()
-            ),
-            None => format!(
-                "the certificate of NATS at {named} was not issued by any of the authorities that this machine trusts; set \
-                 `nats.tls.ca_file`"
-            ),
-        };
-    }
-    if has("not valid for name") || has("notvalidforname") {
-        return format!("the certificate of NATS at {named} is for another name, correct `nats.servers`: {cause}");
-    }
-    if has("invalid peer certificate") {
-        return format!("the relay refuses the certificate of NATS at {named}: {cause}");
+    let name = format!("NATS at {named}");
+    let peer = Peer {
+        name: &name,
+        address: "nats.servers",
+        section: "nats.tls",
+    };
+    if let Some(reason) = config.tls.explain(cause, peer) {
+        return reason;
     }
     if has("invalidcontenttype") && config.tls_first {
         return format!(
@@ -48,26 +38,11 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
             "NATS at {named} does not speak TLS: write `nats://` in `nats.servers`, or turn on TLS in the server"
         );
     }
-    if has("fatal alert") {
-        return match &tls.cert_file {
-            None if has("certificaterequired") || has("handshakefailure") || has("badcertificate") => format!(
-                "NATS at {named} requires a client certificate: set `nats.tls.cert_file` and `nats.tls.key_file`"
-            ),
-            Some(file) => format!(
-                "NATS at {named} refuses the certificate in `nats.tls.cert_file` ({}): {cause}",
-                file.display()
-            ),
-            None => format!("NATS at {named} has ended the TLS handshake: {cause}"),
-        };
-    }
     if has("expected info, got nothing") && !config.tls_first {
         return format!(
             "NATS at {named} has closed the connection without a word: if it has `handshake_first`, set `nats.tls.first \
              = true`"
         );
-    }
-    if has("platform certs") {
-        return format!("this machine has no certificate authorities; set `nats.tls.ca_file`: {cause}");
     }
     format!("no connection to NATS at {named}, is `nats.servers` right? {cause}")
 }

@@ -2,6 +2,7 @@
 //! dead letters, and bad input that harms nobody else. Each test runs for each source.
 
 mod chaos;
+mod connections;
 mod feed;
 mod from_benthos;
 mod redis;

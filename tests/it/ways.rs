@@ -25,12 +25,12 @@ use super::world::{SOON, World, know_unruly};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Returns a certificate for 127.0.0.1 (`server.pem`), its key, or the authority that signed it (`ca.pem`).
-fn server_file(name: &str) -> PathBuf {
+pub fn server_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/grpc").join(name)
 }
 
 /// Returns a certificate of a client (`client.pem`), its key, or the authority that signed it (`client-ca.pem`).
-fn client_file(name: &str) -> PathBuf {
+pub fn client_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it/unreadable/tls")
         .join(name)

@@ -551,6 +551,7 @@ fn what_is_wrong_about_redis_is_said() {
         "redis.sentinels = []\nredis.master = 'main'",
         "redis.master = 'main'",
         "redis.password = 'secret'",
+        "redis.sentinel_user = 'relay'",
         "dead_letters.store = 'redis'",
         "dead_letters.store = 'redis'\ndead_letters.max_bytes = '1GiB'\n[redis]",
     ];

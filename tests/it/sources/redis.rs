@@ -211,15 +211,8 @@ async fn settled_messages_of_a_list_are_kept_as_many_as_wished() -> Result<()> {
 async fn the_password_is_needed_and_used() -> Result<()> {
     let redis = Redis::start_with(&["--requirepass", "secret"]).await?;
     let mut feed = Feed::start(Kind::RedisList, "", "").await?;
-    let config = std::fs::read_to_string(feed.home.config_file())?;
-    let other = config
-        .lines()
-        .map(|line| match line.starts_with("url = \"redis://") {
-            true => format!("url = \"{}\"\n", redis.url()),
-            false => format!("{line}\n"),
-        })
-        .collect::<String>();
-    feed.home.configure(&other)?;
+    let table = format!("url = \"{}\"", redis.url());
+    feed.connect(redis, &table)?;
     let mut relay = feed.home.run().await?;
     let module = state(&relay, "unruly", "waiting").await?;
     let reason = module["reason"].as_str().unwrap_or_default().to_owned();
@@ -328,6 +321,31 @@ async fn commands_read_what_is_held_and_take_nothing() -> Result<()> {
         let one = feed.command(&["try", wasm, "--seq", &id])?;
         ensure!(one.contains(&id), "{one}");
         counts(&relay, "unruly", "published", 5).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_shows_what_arrives_and_takes_nothing() -> Result<()> {
+    for kind in [Kind::RedisList, Kind::RedisStream] {
+        let feed = Feed::start(kind, "", "").await?;
+        feed.numbers(1..=5).await?;
+        let mut dev = feed.home.start(["dev", "modules/unruly.wasm", "--live"])?;
+        let starts = |line: &str| line.contains("showing messages of unruly.publish as they arrive");
+        dev.line(SOON, "the start", starts).await?;
+        feed.numbers(6..=7).await?;
+        dev.line(SOON, "7", |line| line.contains("\"data\":7")).await?;
+        ensure!(!dev.log().join("\n").contains("\"data\":5"), "{:#?}", dev.log());
+        let relay = feed.run().await?;
+        feed.shows(7).await?;
+        feed.is_settled(&relay).await?;
+        feed.numbers(8..=9).await?;
+        dev.line(SOON, "9", |line| line.contains("\"data\":9")).await?;
+        feed.shows(9).await?;
+        counts(&relay, "unruly", "published", 9).await?;
+        dev.interrupt()?;
+        let status = dev.wait(SOON).await?;
+        ensure!(status.code() == Some(0), "{status}");
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ mod centrifugo;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod sentinel;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ pub use nats::{NatsServer, NatsVersion};
 // Without `self::`, this could also be the crate.
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "redis")]
+pub use sentinel::Sentinel;
 
 /// How long a server may take to start or end, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
