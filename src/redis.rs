@@ -1,6 +1,7 @@
 //! Connections to the Redis or Valkey server that `[redis]` names. Each epoch has its own, so that losing one ends no
 //! other. Commands, inspections and dead letters share one.
 
+mod cluster;
 mod error;
 mod facts;
 mod reason;
@@ -8,6 +9,7 @@ mod reason;
 pub use self::error::Error;
 pub use self::facts::Facts;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use redis::{
 };
 use tokio::time::timeout;
 use tracing::{info, warn};
+use url::Url;
 
 use crate::config::{Redis as Config, Secret, Sentinel};
 
@@ -39,7 +42,16 @@ pub struct Server {
     /// The password of the sentinels.
     sentinel_password: Password,
     /// For questions beside the reading.
-    shared: Arc<Mutex<Option<MultiplexedConnection>>>,
+    shared: Arc<Mutex<Shared>>,
+    /// The nodes of a cluster, in case the one at `redis.url` is down.
+    nodes: Arc<Mutex<Vec<Url>>>,
+}
+
+/// A connection to each node that has a key which somebody asked about.
+#[derive(Debug, Default)]
+struct Shared {
+    nodes: HashMap<String, Url>,
+    connections: HashMap<Url, MultiplexedConnection>,
 }
 
 impl Server {
@@ -49,6 +61,7 @@ impl Server {
             sentinel_password: Password::new(config.sentinel.as_ref().and_then(|sentinel| sentinel.password.clone())),
             config: Arc::new(config),
             shared: Arc::default(),
+            nodes: Arc::default(),
         }
     }
 
@@ -56,7 +69,7 @@ impl Server {
     pub fn address(&self) -> String {
         match &self.config.sentinel {
             Some(Sentinel { urls, master, .. }) => {
-                let urls: Vec<&str> = urls.iter().map(url::Url::as_str).collect();
+                let urls: Vec<&str> = urls.iter().map(Url::as_str).collect();
                 format!("{} (the master `{master}`)", urls.join(", "))
             }
             None => {
@@ -67,26 +80,30 @@ impl Server {
         }
     }
 
-    /// Opens a connection whose replies come soon.
-    pub async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        self.open(PATIENCE).await
+    /// Opens a connection to the node that has this key, whose replies come soon.
+    pub async fn connect(&self, key: &str) -> Result<MultiplexedConnection, Error> {
+        Ok(self.open(key, PATIENCE).await?.1)
     }
 
-    /// Opens a connection for requests that the server may think about for this long.
-    pub async fn connect_to_wait(&self, wait: Duration) -> Result<MultiplexedConnection, Error> {
-        self.open(wait + PATIENCE).await
+    /// Opens one for requests that the server may think about for this long.
+    pub async fn connect_to_wait(&self, key: &str, wait: Duration) -> Result<MultiplexedConnection, Error> {
+        Ok(self.open(key, wait + PATIENCE).await?.1)
     }
 
-    /// Returns the connection for questions beside the reading. It is made when it is first needed, and again after an
-    /// error: see [`Self::checked`].
-    pub async fn shared(&self) -> Result<MultiplexedConnection, Error> {
-        let known = self.known().clone();
-        if let Some(connection) = known {
-            return Ok(connection);
+    /// Returns the connection for questions about this key, beside the reading. It is made when it is first needed, and
+    /// again after an error: see [`Self::checked`].
+    pub async fn shared(&self, key: &str) -> Result<MultiplexedConnection, Error> {
+        {
+            let known = self.known();
+            let node = known.nodes.get(key);
+            if let Some(connection) = node.and_then(|node| known.connections.get(node)) {
+                return Ok(connection.clone());
+            }
         }
-        let connection = self.connect().await?;
-        *self.known() = Some(connection.clone());
-        Ok(connection)
+        let (node, connection) = self.open(key, PATIENCE).await?;
+        let mut known = self.known();
+        known.nodes.insert(key.to_owned(), node.clone());
+        Ok(known.connections.entry(node).or_insert(connection).clone())
     }
 
     /// Puts an error of the shared connection into words: `doing` completes "… failed". The next question gets another
@@ -100,10 +117,10 @@ impl Server {
 
     /// Makes the next question open another connection.
     pub fn forget(&self) {
-        *self.known() = None;
+        *self.known() = Shared::default();
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+    fn known(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,18 +133,18 @@ impl Server {
         Error::of(doing, &self.address(), error)
     }
 
-    async fn open(&self, patience: Duration) -> Result<MultiplexedConnection, Error> {
+    async fn open(&self, key: &str, patience: Duration) -> Result<(Url, MultiplexedConnection), Error> {
         // The defaults are 1 s and 0.5 s.
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(patience));
         let opening = async {
             match &self.config.sentinel {
-                Some(sentinel) => self.open_master(sentinel, &settings).await,
-                None => {
-                    let client = self.client(self.config.url.clone())?;
-                    client.get_multiplexed_async_connection_with_config(&settings).await
+                Some(sentinel) => {
+                    let connection = self.open_master(sentinel, &settings).await?;
+                    Ok((self.config.url.clone(), connection))
                 }
+                None => self.open_node_of(key, &settings).await,
             }
         };
         match timeout(2 * PATIENCE, opening).await {
@@ -178,7 +195,7 @@ impl Server {
         builder.build()?.get_async_connection_with_config(settings).await
     }
 
-    fn client(&self, url: url::Url) -> Result<Client, RedisError> {
+    fn client(&self, url: Url) -> Result<Client, RedisError> {
         let info = url
             .into_connection_info()?
             .set_redis_settings(self.identity())
@@ -247,7 +264,7 @@ impl Password {
 }
 
 /// Returns true if the server at this URL speaks TLS.
-fn is_encrypted(url: &url::Url) -> bool {
+fn is_encrypted(url: &Url) -> bool {
     url.scheme() == TLS
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn store(
     let id = headers.get(header::ID).map(ToString::to_string).unwrap_or_default();
     let now = Timestamp::now();
     let oldest = max_age.and_then(|age| now.checked_sub(age).ok());
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(stream).await?;
     let mut call = STORE.key(stream);
     call.key(format!("{{{stream}}}:{id}"))
         .arg(DUPLICATES.as_secs())
@@ -75,7 +75,7 @@ pub(super) struct Stored {
 
 /// Returns true if the stream exists.
 pub(super) async fn exists(server: &Server, stream: &str) -> Result<bool, Error> {
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(stream).await?;
     let exists = redis::cmd("EXISTS").arg(stream).query_async(&mut connection).await;
     server.checked(READING, exists)
 }
@@ -92,7 +92,7 @@ pub(super) async fn get(server: &Server, stream: &str, number: u64) -> Result<Op
 
 /// Returns the number of the last letter.
 pub(super) async fn last(server: &Server, stream: &str) -> Result<u64, Error> {
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(stream).await?;
     let mut command = redis::cmd("XREVRANGE");
     command.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
     let newest: Vec<Value> = server.checked(READING, command.query_async(&mut connection).await)?;
@@ -105,7 +105,7 @@ pub(super) async fn last(server: &Server, stream: &str) -> Result<u64, Error> {
 
 /// Returns true if the letter was still there.
 pub(super) async fn remove(server: &Server, stream: &str, number: u64) -> Result<bool, Error> {
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(stream).await?;
     let mut command = redis::cmd("XDEL");
     command.arg(stream).arg(format!("{number}-0"));
     let removed: u64 = server.checked(
@@ -116,7 +116,7 @@ pub(super) async fn remove(server: &Server, stream: &str, number: u64) -> Result
 }
 
 async fn range(server: &Server, stream: &str, first: &str, last: &str, count: usize) -> Result<Vec<Stored>, Error> {
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(stream).await?;
     let mut command = redis::cmd("XRANGE");
     command.arg(stream).arg(first).arg(last).arg("COUNT").arg(count);
     let found: Vec<Value> = server.checked(READING, command.query_async(&mut connection).await)?;

@@ -63,9 +63,15 @@ impl Error {
             Some("MISCONF") => refused(format!(
                 "Redis at {address} cannot save its data, and refuses to write: {detail}"
             )),
-            Some("MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT") => refused(format!(
-                "Redis at {address} is a node of a cluster, which Slipring does not support yet ({detail}); set \
-                 `redis.url` to a server that is not part of a cluster"
+            Some("MOVED" | "ASK" | "TRYAGAIN") => refused(format!(
+                "the cluster of Redis at {address} moves the key to another node ({detail}); the relay tries again"
+            )),
+            Some("CLUSTERDOWN") => refused(format!(
+                "the cluster of Redis at {address} is down ({detail}); the relay tries again"
+            )),
+            Some("CROSSSLOT") => refused(format!(
+                "the cluster of Redis at {address} keeps the relay's own keys on another node than the list or stream, \
+                 because of the braces in its key: use a key with no braces, or with a name in them, such as {{shop}}:orders"
             )),
             Some("WRONGTYPE") => refused(format!(
                 "a key that the relay uses in Redis at {address} now has another type: delete or rename it ({detail})"

@@ -15,7 +15,6 @@ pub struct Facts {
     pub name: String,
     version: (u32, u32),
     is_replica: bool,
-    is_cluster: bool,
     /// In bytes; 0 means no limit.
     max_memory: u64,
     max_memory_policy: String,
@@ -25,9 +24,9 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks the server.
+    /// Asks the server, or some node of a cluster.
     pub async fn of(server: &Server) -> Result<Self, Error> {
-        let connection = server.shared().await?;
+        let connection = server.shared("").await?;
         server.checked("reading the settings of Redis", Self::ask(connection).await)
     }
 
@@ -56,7 +55,6 @@ impl Facts {
             name: format!("{kind} {version}"),
             version: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             is_replica: fact("role") == Some("slave"),
-            is_cluster: fact("cluster_enabled") == Some("1"),
             max_memory: fact("maxmemory").and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
             max_memory_policy: fact("maxmemory_policy").unwrap_or("noeviction").to_owned(),
             has_append_only_file: fact("aof_enabled") == Some("1"),
@@ -77,12 +75,6 @@ impl Facts {
             return Some(format!(
                 "the server ({name}) is a replica, which cannot be written to: set `redis.url` to the master, or use \
                  `redis.sentinels`"
-            ));
-        }
-        if self.is_cluster {
-            return Some(format!(
-                "the server ({name}) is a node of a cluster, which Slipring does not support yet: set `redis.url` to a \
-                 server that is not part of a cluster"
             ));
         }
         None
@@ -132,7 +124,7 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\n# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\
-                        # Persistence\r\naof_enabled:1\r\n# Replication\r\nrole:master\r\n# Cluster\r\ncluster_enabled:0\r\n";
+                        # Persistence\r\naof_enabled:1\r\n# Replication\r\nrole:master\r\n";
 
     fn facts(from: &str, to: &str) -> Facts {
         Facts::read(&GOOD.replace(from, to), Some("always".to_owned()))
@@ -158,7 +150,6 @@ mod tests {
                 "the server is Redis 6.2.14, but 7.0 or later is needed",
             ),
             ("role:master", "role:slave", "is a replica"),
-            ("cluster_enabled:0", "cluster_enabled:1", "is a node of a cluster"),
         ] {
             let refusal = facts(from, to).refusal().unwrap();
             assert!(refusal.contains(reason), "{refusal}");

@@ -73,12 +73,12 @@ pub fn print(config: &Config, user: User) -> anyhow::Result<String> {
 }
 
 /// The commands of Redis that the relay uses.
-const RELAY_COMMANDS: &str = "+@connection +info +config|get +eval +evalsha +script|load +type +exists +get +set +del +pexpire +pttl +time \
+const RELAY_COMMANDS: &str = "+@connection +info +config|get +cluster|slots +eval +evalsha +script|load +type +exists +get +set +del +pexpire +pttl +time \
                               +hget +hdel +hset +hsetnx +hmget +llen +lindex +lpop +rpop +blmove +xadd +xlen +xrange +xrevrange \
                               +xtrim +xdel +xread +xreadgroup +xautoclaim +xack +xpending +xinfo +xgroup";
 
 /// Those of the other commands.
-const PEOPLE_COMMANDS: &str = "+@connection +info +config|get +type +exists +hget +llen +lrange +xlen +xrange +xrevrange +xdel \
+const PEOPLE_COMMANDS: &str = "+@connection +info +config|get +cluster|slots +type +exists +hget +llen +lrange +xlen +xrange +xrevrange +xdel \
                                +eval +evalsha +script|load +xadd +xread +xinfo +set";
 
 /// Returns a line for an ACL file, or for `ACL SETUSER`.

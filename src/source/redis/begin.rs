@@ -35,9 +35,9 @@ pub(super) async fn begin(
 ) -> Result<Epoch, Error> {
     let token: Arc<str> = format!("{}.{number}", setup.reader).into();
     let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
-    let mut connection = server.connect().await?;
+    let mut connection = server.connect(&setup.keys.source).await?;
     let wait = Duration::from_secs(WAIT_SECONDS.into());
-    let waiter = server.connect_to_wait(wait).await?;
+    let waiter = server.connect_to_wait(&setup.keys.source, wait).await?;
     look_at(&setup, server, &connection).await?;
     let Keys {
         lease,

@@ -58,7 +58,7 @@ impl Held {
 
     /// Returns the message with this ID: an entry of the stream, or what was taken from the list and is still kept.
     pub async fn get(&self, id: Place) -> Result<Option<Message>, Error> {
-        let mut connection = self.server.shared().await?;
+        let mut connection = self.server.shared(self.key()).await?;
         let id = id.to_string();
         let found = self.range(&mut connection, "XRANGE", &id, &id, 1).await?;
         Ok(found.into_iter().next())
@@ -67,7 +67,7 @@ impl Held {
     /// Returns the newest messages, oldest first: what is in the stream, or what waits in the list and, before that, what
     /// was taken from it and is still kept. Messages that wait have no ID yet, but their number in the list.
     pub async fn last(&self, count: u64) -> Result<Vec<Message>, Error> {
-        let mut connection = self.server.shared().await?;
+        let mut connection = self.server.shared(self.key()).await?;
         let waiting = match &self.source {
             RedisSource::List { take, .. } => self.last_of_list(&mut connection, *take, count).await?,
             RedisSource::Stream { .. } => Vec::new(),

@@ -22,7 +22,7 @@ pub async fn inspect(
 ) -> Result<ReaderState, InspectError> {
     let keys = Keys::of(source, &config.stream, &config.consumer);
     let asking = async {
-        let connection = server.shared().await?;
+        let connection = server.shared(&keys.source).await?;
         server.checked(
             LOOKING,
             match source {
@@ -49,7 +49,7 @@ pub async fn look_at(server: &Server, config: &ModuleConfig, source: &RedisSourc
         RedisSource::List { .. } => "list",
         RedisSource::Stream { .. } => "stream",
     };
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(key).await?;
     let found: String = server.checked(LOOKING, redis::cmd("TYPE").arg(key).query_async(&mut connection).await)?;
     let length = match source {
         RedisSource::List { .. } => "LLEN",
@@ -77,7 +77,7 @@ pub async fn incarnation(
     source: &RedisSource,
 ) -> Result<Option<Incarnation>, Error> {
     let keys = Keys::of(source, &config.stream, &config.consumer);
-    let mut connection = server.shared().await?;
+    let mut connection = server.shared(&keys.source).await?;
     let mut command = redis::cmd("HGET");
     command.arg(&keys.state).arg("incarnation");
     let found: Option<String> = server.checked(LOOKING, command.query_async(&mut connection).await)?;

@@ -174,7 +174,7 @@ impl Reader {
         let setup = &self.setup;
         let releasing = async {
             let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
-            let mut connection = server.connect().await?;
+            let mut connection = server.connect(&setup.keys.source).await?;
             let mut call = scripts::RENEW.key(&setup.keys.lease);
             call.key(&setup.keys.state);
             let reply = call.arg(&*token).arg(0).invoke_async::<String>(&mut connection).await;

@@ -28,7 +28,10 @@ pub struct Tap {
 
 impl Tap {
     pub async fn open(held: Held) -> Result<Self, Error> {
-        let mut connection = held.server.connect_to_wait(Duration::from_millis(WAIT_MS)).await?;
+        let mut connection = held
+            .server
+            .connect_to_wait(held.key(), Duration::from_millis(WAIT_MS))
+            .await?;
         let newest = held.range(&mut connection, "XREVRANGE", "+", "-", 1).await?;
         let mut tap = Self {
             after: newest

@@ -1,15 +1,15 @@
-//! The ways to a Redis: with TLS, and through a sentinel.
+//! The ways to a Redis: with TLS, through a sentinel, and in a cluster.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use slipring_support::eventually;
-use slipring_support::servers::{Redis, Sentinel, free_port};
+use slipring_support::servers::{Redis, Sentinel, cluster, free_port};
 
 use super::super::numbers::state;
 use super::super::ways::{client_file, server_file};
 use super::super::world::SOON;
-use super::feed::{Feed, Kind};
+use super::feed::{Feed, KEY, Kind};
 
 /// Starts one that also speaks TLS. Returns its port for that.
 async fn encrypted(certificates: &str) -> Result<(Redis, u16)> {
@@ -168,7 +168,7 @@ async fn a_failover_is_followed() -> Result<()> {
         eventually(SOON, "some to be shown", async || feed.shows_at_least(300).await).await?;
         feed.kill_server();
         sentinel.promotes(&replica).await?;
-        feed.fill(replica);
+        feed.fill(replica)?;
         feed.numbers(1_001..=1_500).await?;
         eventually(SOON, "all to be shown in order", async || {
             let (shown, _) = feed.shown().await?;
@@ -181,6 +181,53 @@ async fn a_failover_is_followed() -> Result<()> {
         })
         .await?;
         feed.is_settled(&relay).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_read_wherever_the_key_is() -> Result<()> {
+    for kind in [Kind::RedisList, Kind::RedisStream] {
+        let [first, second] = cluster::cluster().await?;
+        let (owner, other) = match cluster::has(&first, KEY).await? {
+            true => (first, second),
+            false => (second, first),
+        };
+        let mut feed = Feed::start(kind, "window = 64\n", "").await?;
+        // From either node the relay finds the one that has the key, and the one that has the dead letters.
+        let url = |redis: &Redis| format!("url = \"{}\"", redis.url());
+        let (to_other, to_owner) = (url(&other), url(&owner));
+        feed.connect(owner, &to_other)?;
+        feed.numbers(1..=500).await?;
+        let mut relay = feed.run().await?;
+        feed.shows(500).await?;
+        feed.send([b"4711".to_vec()]).await?;
+        eventually(SOON, "a dead letter", async || {
+            let letters = feed.command(&["dead-letters", "list", "--json"])?;
+            ensure!(letters.lines().count() == 1, "{letters}");
+            Ok(())
+        })
+        .await?;
+        ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
+
+        // The key moves while the relay reads.
+        let config = std::fs::read_to_string(feed.home.config_file())?;
+        feed.home.configure(&config.replace(&to_other, &to_owner))?;
+        let relay = feed.run().await?;
+        feed.numbers(501..=1_000).await?;
+        feed.moves(KEY, &other).await?;
+        let mut owner = feed.fill(other)?;
+        feed.numbers(1_001..=1_500).await?;
+        feed.shows(1_500).await?;
+        feed.is_settled(&relay).await?;
+
+        // The node at `redis.url` is down, and the connection to the other one is lost.
+        owner.kill();
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("normal");
+        kill.exec_async(&mut feed.redis().await?).await?;
+        feed.numbers(1_501..=1_600).await?;
+        feed.shows(1_600).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use slipring_support::proxy::Proxy;
 use slipring_support::relay::{Home, Relay};
-use slipring_support::servers::{Centrifugo, NatsServer, Redis};
+use slipring_support::servers::{Centrifugo, NatsServer, Redis, cluster};
 use slipring_support::{Api, eventually, guests};
 
 use super::super::world::{SOON, binary, know_unruly, module, publish};
@@ -266,13 +266,23 @@ impl Feed {
         let (before, rest) = config.split_once("[redis]\n").context("it has no table [redis]")?;
         let after = rest.split_once('\n').map_or("", |(_, after)| after);
         self.home.configure(&format!("{before}{after}\n[redis]\n{table}\n"))?;
-        self.fill(server);
-        Ok(())
+        self.fill(server).map(drop)
     }
 
-    /// Sends messages to this server from now on.
-    pub fn fill(&mut self, server: Redis) {
-        self.server = Server::Redis(server);
+    /// Sends messages to this server from now on. Returns the one before.
+    pub fn fill(&mut self, server: Redis) -> Result<Redis> {
+        match std::mem::replace(&mut self.server, Server::Redis(server)) {
+            Server::Redis(redis) => Ok(redis),
+            Server::Nats(_) => bail!("it is NATS"),
+        }
+    }
+
+    /// Moves a key to another node of the cluster.
+    pub async fn moves(&self, key: &str, to: &Redis) -> Result<()> {
+        match &self.server {
+            Server::Redis(redis) => cluster::move_slot(key, redis, to).await,
+            Server::Nats(_) => bail!("it is NATS"),
+        }
     }
 
     pub fn kill_server(&mut self) {

@@ -2,6 +2,8 @@
 //! a restart, and ends with its owner.
 
 mod centrifugo;
+#[cfg(feature = "redis")]
+pub mod cluster;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
