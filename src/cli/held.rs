@@ -21,7 +21,7 @@ pub enum Held {
     JetStream(Box<Stored>),
     #[cfg(feature = "redis")]
     Redis {
-        held: redis::Held,
+        held: Box<redis::Held>,
         incarnation: Incarnation,
     },
 }
@@ -51,7 +51,7 @@ impl Held {
                 let server = crate::redis::Server::new(server);
                 let incarnation = redis::incarnation(&server, module, source).await?;
                 Ok(Self::Redis {
-                    held: redis::Held::new(server, module, source),
+                    held: Box::new(redis::Held::new(server, module, source)),
                     // No relay has read it yet.
                     incarnation: incarnation.unwrap_or_default(),
                 })
@@ -113,7 +113,7 @@ impl Held {
         match self {
             Self::JetStream(stored) => Ok(Messages::JetStream(stored.tap(subjects).await?)),
             #[cfg(feature = "redis")]
-            Self::Redis { held, .. } => Ok(Messages::Tap(Box::new(redis::Tap::open(held).await?))),
+            Self::Redis { held, .. } => Ok(Messages::Tap(Box::new(redis::Tap::open(*held).await?))),
         }
     }
 

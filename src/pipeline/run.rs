@@ -11,7 +11,7 @@ use slipring_core::load::Load;
 use slipring_core::pipeline::run::{self, Action, DeadLetter, Ended, Halted, Limits};
 use slipring_core::pipeline::{self, Budget, Flow, Supervision, of_outcome};
 use slipring_core::place::Place;
-use slipring_core::read::{Again, Incarnation, Missed};
+use slipring_core::read::{Again, Incarnation, Missed, Position};
 use slipring_core::window::Ticket;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -61,6 +61,8 @@ struct Run<'a> {
     /// The lease on publishing, with standby.
     lease: Option<Lease>,
     stream: Option<Incarnation>,
+    /// Where earlier runs have ended.
+    resume: Option<Position>,
     /// Messages were delivered since the last tick.
     given: bool,
     /// The last reported problem of the source. Each problem is reported once.
@@ -138,6 +140,7 @@ pub(super) async fn run(
         judging: None,
         lease: None,
         stream: None,
+        resume: supervision.position(),
         given: false,
         complaint: None,
     };
@@ -154,6 +157,7 @@ pub(super) async fn run(
         run.carry_out();
     }
     let trying = run.run.trying();
+    supervision.ends_at(run.run.position());
     // This comes first, so the workers make nothing more.
     drop(outcomes);
     let ended = run.end().await;
@@ -428,7 +432,7 @@ impl Run<'_> {
         self.source.acknowledge(acks);
         self.judge(refused);
         if self.run.opens(now) {
-            self.source.open(self.run.position());
+            self.source.open(self.run.position().or(self.resume));
         }
     }
 

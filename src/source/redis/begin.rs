@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::super::Lease;
 use super::entry::id;
-use super::epoch::{Epoch, EpochEnd, Found, Setup, WAIT_SECONDS};
+use super::epoch::{Epoch, EpochEnd, Found, Other, Setup, WAIT_SECONDS};
 use super::keys::Keys;
 use super::reply::text;
 use super::scripts;
@@ -25,10 +25,28 @@ use crate::redis::{Error, Facts, Server};
 /// How many times a lease is renewed within its time-to-live.
 const RENEWALS: u32 = 5;
 
+/// A relay that waits for the lease has looked at it less long ago, unless it was frozen.
+const STALE: Duration = Duration::from_secs(2);
+
 /// Waits for the lease, and prepares what is read. `standing_by` is set while another relay has the lease. If Redis has
 /// forgotten what was settled, reading resumes at `position`.
 pub(super) async fn begin(
     setup: Arc<Setup>,
+    number: u64,
+    position: Option<Position>,
+    standing_by: watch::Sender<bool>,
+) -> Result<Epoch, Error> {
+    let begun = take_the_lease(&setup, number, position, standing_by).await;
+    if begun.is_err()
+        && let Some(other) = &mut *setup.other()
+    {
+        other.doubt(Instant::now(), setup.ttl);
+    }
+    begun
+}
+
+async fn take_the_lease(
+    setup: &Arc<Setup>,
     number: u64,
     position: Option<Position>,
     standing_by: watch::Sender<bool>,
@@ -38,7 +56,7 @@ pub(super) async fn begin(
     let mut connection = server.connect(&setup.keys.source).await?;
     let wait = Duration::from_secs(WAIT_SECONDS.into());
     let waiter = server.connect_to_wait(&setup.keys.source, wait).await?;
-    look_at(&setup, server, &connection).await?;
+    look_at(setup, server, &connection).await?;
     let Keys {
         lease,
         state,
@@ -57,19 +75,25 @@ pub(super) async fn begin(
     };
     let known = setup.newest().known();
     // Before the first message, `newest` is where reading began.
-    let resume = position
+    let own = position
         .map(|position| position.next.previous())
         .or(known.map(|(_, newest)| newest));
-    let resume = resume.map_or_else(String::new, |place| place.to_string());
     let (known, newest) = known.map_or_else(Default::default, |(incarnation, newest)| {
         (incarnation.0.to_string(), newest.to_string())
     });
     loop {
         let sent = Instant::now();
-        let (other, lasts) = match &*setup.held() {
-            Some((other, until)) => (other.clone(), until.saturating_duration_since(sent)),
-            None => Default::default(),
+        let other = {
+            let mut other = setup.other();
+            if let Some(other) = other.as_mut().filter(|other| sent - other.seen > STALE) {
+                other.doubt(sent, setup.ttl);
+            }
+            other.clone()
         };
+        let lasts = other.as_ref().map(|other| other.until.saturating_duration_since(sent));
+        let lasts = lasts.unwrap_or_default();
+        let resume = own.max(other.as_ref().and_then(|other| other.settled));
+        let (other, since) = other.map_or_else(Default::default, |other| (other.reader, other.epoch));
         let reply = scripts::BEGIN
             .key(lease)
             .key(state)
@@ -85,9 +109,10 @@ pub(super) async fn begin(
             .arg(&known)
             .arg(&setup.group)
             .arg(&start)
-            .arg(&resume)
+            .arg(resume.map_or_else(String::new, |place| place.to_string()))
             .arg(other)
             .arg(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
+            .arg(since)
             .invoke_async::<Vec<Value>>(&mut connection)
             .await
             .map_err(|error| server.error(&format!("taking the lease of `{source}` in Redis"), error))?;
@@ -95,8 +120,23 @@ pub(super) async fn begin(
         let word = |at: usize| words.get(at).and_then(Option::as_deref);
         match word(0) {
             Some("held") => {
-                if let (Some(other), Some(lasts)) = (word(1), word(2).and_then(|ms| ms.parse().ok())) {
-                    *setup.held() = Some((other.to_owned(), Instant::now() + Duration::from_millis(lasts)));
+                let now = Instant::now();
+                let known = (word(1), word(2).and_then(|milliseconds| milliseconds.parse().ok()));
+                if let (Some(reader), Some(milliseconds)) = known {
+                    *setup.other() = Some(Other {
+                        reader: reader.to_owned(),
+                        epoch: number,
+                        settled: reply.get(3).and_then(id),
+                        seen: now,
+                        until: now + Duration::from_millis(milliseconds),
+                        is_unsure: false,
+                    });
+                } else if let Some(other) = &mut *setup.other() {
+                    other.seen = now;
+                    // A lease that ends by itself ends about when it should.
+                    if lasts > setup.ttl / 10 {
+                        other.doubt(now, setup.ttl);
+                    }
                 }
                 standing_by.send_if_modified(|standing_by| !std::mem::replace(standing_by, true));
                 sleep((setup.ttl / RENEWALS / 2).min(Duration::from_millis(500))).await;
@@ -139,19 +179,19 @@ pub(super) async fn begin(
                     );
                 }
                 setup.newest().handed_on(Incarnation(incarnation), settled);
-                *setup.held() = None;
+                *setup.other() = None;
                 standing_by.send_replace(false);
                 let (sender, lease) = Lease::new(read::Lease::given(sent, setup.ttl));
                 let (tell, lost) = watch::channel(None);
                 let renewing = renew(
-                    Arc::clone(&setup),
+                    Arc::clone(setup),
                     Arc::clone(&token),
                     connection.clone(),
                     sender,
                     tell.clone(),
                 );
                 return Ok(Epoch::new(
-                    Arc::clone(&setup),
+                    Arc::clone(setup),
                     token,
                     Found {
                         incarnation: Incarnation(incarnation),

@@ -48,12 +48,37 @@ pub(super) struct Setup {
     pub(super) ttl: Duration,
     /// Other relays stand by, so the lease is waited for. Otherwise it is taken.
     pub(super) shared: bool,
-    /// The relay that was last seen to have the lease, and until when it lasts, unless it is renewed.
-    pub(super) held: Mutex<Option<(String, Instant)>>,
+    /// The other relay that was last seen to have the lease.
+    pub(super) other: Mutex<Option<Other>>,
     /// What the server says about itself was logged.
     pub(super) looked_at: AtomicBool,
     /// The newest message that this reader has had. Before the first one, where its newest epoch began.
     pub(super) newest: Mutex<Newest>,
+}
+
+/// Another relay that had the lease. It publishes for as long as its lease lasts, even if Redis has lost it.
+#[derive(Debug, Clone)]
+pub(super) struct Other {
+    pub(super) reader: String,
+    /// The epoch of this reader that was about to begin.
+    pub(super) epoch: u64,
+    /// Everything up to here was settled.
+    pub(super) settled: Option<Place>,
+    pub(super) seen: Instant,
+    /// When its lease ends, as far as this reader knows.
+    pub(super) until: Instant,
+    /// It may have been renewed after it was seen.
+    pub(super) is_unsure: bool,
+}
+
+impl Other {
+    /// The lease may have been renewed until now. Before this one is seen again, that is taken into account only once,
+    /// because whoever has lost its server cannot renew.
+    pub(super) fn doubt(&mut self, now: Instant, ttl: Duration) {
+        if !self.is_unsure {
+            (self.until, self.is_unsure) = (now + ttl, true);
+        }
+    }
 }
 
 /// An open epoch.
@@ -134,8 +159,8 @@ impl Setup {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn held(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn other(&self) -> MutexGuard<'_, Option<Other>> {
+        self.other.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ttl_ms(&self) -> u64 {

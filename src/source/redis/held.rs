@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::redis::{Error, Server};
 
 /// The most messages in one reply.
-pub(super) const BATCH: u64 = 100;
+const BATCH: u64 = 100;
 
 /// What a module reads.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use slipring_core::read::Incarnation;
 use tokio::time::timeout;
 
 use super::super::{INSPECT_TIMEOUT, InspectError, ReaderState};
+use super::entry::id;
 use super::keys::Keys;
 use crate::config::{ModuleConfig, RedisSource};
 use crate::redis::{Error, Server};
@@ -139,13 +140,18 @@ async fn stream(
         _ => None,
     };
     // Redis does not know its `lag` where entries were deleted, or for a group that begins in the middle.
-    let unread = || count(&stream, "entries-added")?.checked_sub(read?);
-    let delivered = match facts.get("last-delivered-id") {
-        Some(Value::BulkString(id)) => place(std::str::from_utf8(id).ok()),
+    let unread = || count(&stream, "entries-added")?.checked_sub(count(&facts, "entries-read").max(read)?);
+    let delivered = facts.get("last-delivered-id").and_then(id).unwrap_or_default();
+    let newest = match stream.get("last-entry") {
+        Some(Value::Array(entry)) => entry.first().and_then(id).unwrap_or_default(),
         _ => Place::default(),
     };
+    let pending = match newest > delivered {
+        true => count(&facts, "lag").or_else(unread).unwrap_or(1),
+        false => 0,
+    };
     Ok(Some(ReaderState {
-        pending: count(&facts, "lag").or_else(unread).unwrap_or(0),
+        pending,
         ack_pending: count(&facts, "pending").unwrap_or(0),
         delivered,
         ack_floor: place(settled.as_deref()),

@@ -64,7 +64,7 @@ impl Reader {
             reader: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
             ttl: standby.map_or(TTL, |standby| standby.ttl),
             shared: standby.is_some(),
-            held: Mutex::default(),
+            other: Mutex::default(),
             looked_at: AtomicBool::new(false),
             newest: Mutex::default(),
         };

@@ -6,13 +6,16 @@ use std::time::Duration;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::held::{BATCH, Held, READING};
+use super::held::{Held, READING};
 use crate::config::RedisSource;
 use crate::message::Message;
 use crate::redis::Error;
 
 /// How long one request waits. A list is looked at in between.
 const WAIT_MS: u64 = 500;
+
+/// The most messages that are read at once. A relay takes fewer at a time.
+const MOST: u64 = 1_000;
 
 /// New entries of a stream. Of a list: what a relay takes, or what is pushed while no relay reads.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl Tap {
                 return Ok(message);
             }
             let mut read = redis::cmd("XREAD");
-            read.arg("COUNT").arg(BATCH).arg("BLOCK").arg(WAIT_MS);
+            read.arg("COUNT").arg(MOST).arg("BLOCK").arg(WAIT_MS);
             read.arg("STREAMS").arg(self.held.stream()).arg(&self.after);
             let reply = read.query_async(&mut self.connection).await;
             let reply = reply.map_err(|error| self.held.server.error(READING, error))?;
@@ -61,13 +64,19 @@ impl Tap {
             if let Some(newest) = self.came.back() {
                 self.after = newest.place.to_string();
             }
-            if let RedisSource::List { take, .. } = self.held.source {
+            if let RedisSource::List { take, .. } = self.held.source
+                && self.came.is_empty()
+            {
                 let (waiting, is_read) = self.look().await?;
-                let new = waiting.saturating_sub(self.waiting);
-                if !is_read && new > 0 {
-                    let held = &self.held;
-                    self.came
-                        .extend(held.last_of_list(&mut self.connection, take, new).await?);
+                if is_read {
+                    // What is pushed is shown when it is taken or, if the relay ends, after its lease.
+                    self.waiting = self.waiting.min(waiting);
+                    continue;
+                }
+                let new = waiting.saturating_sub(self.waiting).min(MOST);
+                if new > 0 {
+                    let newest = self.held.last_of_list(&mut self.connection, take, new).await?;
+                    self.came.extend(newest);
                 }
                 self.waiting = waiting;
             }

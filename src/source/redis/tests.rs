@@ -5,9 +5,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use slipring_core::read::{Position, Room};
+use anyhow::ensure;
+use slipring_core::place::Place;
+use slipring_core::read::{Missed, Position, Room};
+use slipring_support::eventually;
 use slipring_support::servers::Redis;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::{Delivery, Receipt};
@@ -15,9 +19,10 @@ use super::begin;
 use super::entry::Entries;
 use super::epoch::{Epoch, EpochEnd, Setup};
 use super::keys::Keys;
+use super::scripts;
 use super::settle::{Settler, settle};
 use crate::config::{self, Deliver, End, RedisSource};
-use crate::redis::Server;
+use crate::redis::{Error, Server};
 
 const KEY: &str = "numbers";
 
@@ -37,7 +42,7 @@ fn setup(redis: &Redis, source: &RedisSource) -> Arc<Setup> {
         reader: format!("{:016x}", fastrand::u64(..)),
         ttl: Duration::from_secs(10),
         shared: false,
-        held: Mutex::default(),
+        other: Mutex::default(),
         looked_at: AtomicBool::new(true),
         newest: Mutex::default(),
     })
@@ -648,38 +653,169 @@ async fn what_redis_forgot_is_resumed_at_the_position() {
     assert_eq!(numbers(&read(&mut epoch, ROOM, 2).await.unwrap()), [1, 2]);
 }
 
+/// Two readers that share a lease.
+fn sharing(world: &World, source: &RedisSource, deliver: Deliver) -> [Arc<Setup>; 2] {
+    [(), ()].map(|()| {
+        let mut setup = Arc::into_inner(setup(&world.redis, source)).unwrap();
+        (setup.shared, setup.ttl, setup.deliver) = (true, Duration::from_secs(2), deliver);
+        Arc::new(setup)
+    })
+}
+
+/// Begins an epoch in the background, which tells when it stands by.
+fn stand_by(setup: &Arc<Setup>, number: u64) -> (JoinHandle<Result<Epoch, Error>>, watch::Receiver<bool>) {
+    let (tell, waiting) = watch::channel(false);
+    let begun = begin::begin(Arc::clone(setup), number, None, tell);
+    (tokio::spawn(begun), waiting)
+}
+
+async fn sees_the_other(setup: &Arc<Setup>, number: u64) -> JoinHandle<Result<Epoch, Error>> {
+    let (task, mut waiting) = stand_by(setup, number);
+    waiting.wait_for(|waiting| *waiting).await.unwrap();
+    task
+}
+
 /// The active relay publishes what it has in flight for as long as its lease lasts by its own clock. Redis may have lost
 /// that lease, in a failover for example, and a relay that stands by loses its connection at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_redis_lost_is_waited_for() {
     for source in [list(), stream()] {
-        let mut world = World::start().await;
-        let relay = || {
-            let mut setup = Arc::into_inner(setup(&world.redis, &source)).unwrap();
-            (setup.shared, setup.ttl) = (true, Duration::from_secs(2));
-            Arc::new(setup)
-        };
-        let (active, other) = (relay(), relay());
-        let epoch = begin(&active).await;
-        let stand_by = |number| {
-            let (tell, waiting) = watch::channel(false);
-            let begun = begin::begin(Arc::clone(&other), number, None, tell);
-            (
-                tokio::spawn(async move { (begun.await.unwrap(), Instant::now()) }),
-                waiting,
-            )
-        };
-        let (first, mut waiting) = stand_by(1);
-        waiting.wait_for(|waiting| *waiting).await.unwrap();
-        let seen = Instant::now();
-        first.abort();
-        drop(epoch);
-        world.send::<()>("FLUSHALL").await;
-        let (second, _waiting) = stand_by(2);
-        let (_, begun) = second.await.unwrap();
-        // It had just been renewed when it was seen.
-        let waited = begun - seen;
-        assert!(waited > Duration::from_millis(1_500), "{waited:?}");
-        assert!(waited < Duration::from_secs(10), "{waited:?}");
+        for fails_over in [false, true] {
+            let mut world = World::start().await;
+            let [active, other] = sharing(&world, &source, Deliver::All);
+            let mut epoch = begin(&active).await;
+            let task = sees_the_other(&other, 1).await;
+            if !fails_over {
+                task.abort();
+            }
+            // It is renewed once more after it was seen.
+            let lease = epoch.lease.clone();
+            let until = lease.current().until();
+            let renewed = async || {
+                eventually(Duration::from_secs(10), "a renewal", async || {
+                    ensure!(lease.current().until() > until, "not yet");
+                    Ok(())
+                })
+                .await
+            };
+            renewed().await.unwrap();
+            match fails_over {
+                true => world.redis.fail_over().await.unwrap(),
+                false => world.send::<()>("FLUSHALL").await,
+            }
+            drop(epoch.renewing.take());
+            if fails_over {
+                task.await.unwrap().unwrap_err();
+                assert!(other.other().as_ref().unwrap().is_unsure);
+            }
+            let (again, _waiting) = stand_by(&other, 2);
+            let begun = timeout(Duration::from_secs(20), again).await.unwrap().unwrap();
+            let now = Instant::now();
+            assert!(begun.is_ok() && !lease.is_valid(now), "{source:?}, {fails_over}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_given_up_or_is_ours_is_not_waited_for() {
+    for source in [list(), stream()] {
+        for gives_up in [true, false] {
+            let mut world = World::start().await;
+            let [active, other] = sharing(&world, &source, Deliver::All);
+            let epoch = begin(&active).await;
+            let task = sees_the_other(&other, 7).await;
+            task.abort();
+            let _ = task.await;
+            // A long lease, so that waiting for its end would be noticed.
+            let until = Instant::now() + Duration::from_secs(600);
+            {
+                let mut seen = other.other();
+                let seen = seen.as_mut().unwrap();
+                (seen.until, seen.is_unsure) = (until, true);
+            }
+            let keys = &active.keys;
+            let mut connection = epoch.connection();
+            if gives_up {
+                let mut call = scripts::RENEW.key(&keys.lease);
+                call.key(&keys.state).arg(&*epoch.token()).arg(0);
+                let reply: String = call.invoke_async(&mut connection).await.unwrap();
+                assert_eq!(reply, "ok");
+            } else {
+                // The reply to its request was lost.
+                let token = format!("{}.7", other.reader);
+                world.send::<()>(&format!("SET {} {token} PX 60000", keys.lease)).await;
+            }
+            let (again, _waiting) = stand_by(&other, 8);
+            let begun = timeout(Duration::from_secs(20), again).await;
+            assert!(begun.unwrap().unwrap().is_ok(), "{source:?}, {gives_up}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stood_by_resumes_where_the_other_was() {
+    let (mut world, source) = (World::start().await, stream());
+    let [active, other] = sharing(&world, &source, Deliver::New);
+    world.push(&source, 1..=2).await;
+    let epoch = begin(&active).await;
+    let task = sees_the_other(&other, 1).await;
+    world.send::<()>("FLUSHALL").await;
+    world.push(&source, 3..=4).await;
+    drop(epoch);
+    let mut epoch = timeout(Duration::from_secs(20), task).await.unwrap().unwrap().unwrap();
+    assert_eq!(numbers(&read(&mut epoch, ROOM, 2).await.unwrap()), [3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_trimmed_is_counted_for_a_group_that_began_in_the_middle() {
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=6).await;
+    let since = Deliver::Since(jiff::Timestamp::from_millisecond(4).unwrap());
+    let mut epoch = begin(&world.reader(&source, since)).await;
+    assert_eq!(numbers(&read(&mut epoch, ROOM, 3).await.unwrap()), [4, 5, 6]);
+    world.push(&source, 7..=9).await;
+    world.send::<u64>(&format!("XTRIM {KEY} MAXLEN 1")).await;
+    let (came, missed) = next(&mut epoch, ROOM).await;
+    assert_eq!((numbers(&came), came[0].pending), (vec![9], 0));
+    assert_eq!((missed.len(), missed[0].messages, missed[0].exact), (1, 2, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_was_deleted_by_hand_is_not_missed_later() {
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=5).await;
+    let setup = world.reader(&source, Deliver::All);
+    let mut epoch = begin(&setup).await;
+    let few = Room { messages: 2, ..ROOM };
+    assert_eq!(numbers(&next(&mut epoch, few).await.0), [1, 2]);
+    assert_eq!(world.send::<u64>(&format!("XDEL {KEY} 4-1")).await, 1);
+    let rest = read(&mut epoch, ROOM, 2).await.unwrap();
+    assert_eq!((numbers(&rest), rest[1].pending), (vec![3, 5], 0));
+    let all: Vec<_> = (1..=5).map(|number| Place::Id(number, 1)).collect();
+    settle(&setup, &epoch.token(), &mut epoch.connection(), &all)
+        .await
+        .unwrap();
+    world.push(&source, 6..=6).await;
+    world.send::<u64>(&format!("XTRIM {KEY} MINID 6")).await;
+    let (came, missed) = next(&mut epoch, ROOM).await;
+    assert_eq!((numbers(&came), missed.len()), (vec![6], 0), "{missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_behind_deleted_entries() {
+    let (mut world, source) = (World::start().await, stream());
+    world.push(&source, 1..=5).await;
+    let mut epoch = begin(&world.reader(&source, Deliver::All)).await;
+    let few = Room { messages: 2, ..ROOM };
+    assert_eq!(numbers(&next(&mut epoch, few).await.0), [1, 2]);
+    assert_eq!(world.send::<u64>(&format!("XDEL {KEY} 5-1")).await, 1);
+    let rest = read(&mut epoch, ROOM, 2).await.unwrap();
+    assert_eq!((numbers(&rest), rest[1].pending), (vec![3, 4], 0));
+}
+
+async fn next(epoch: &mut Epoch, room: Room) -> (Vec<Delivery>, Vec<Missed>) {
+    timeout(Duration::from_secs(20), epoch.next(Some(room)))
+        .await
+        .unwrap()
+        .unwrap()
 }

@@ -6,7 +6,7 @@ use super::patience::Patience;
 use super::run::{Ended, Halted};
 use crate::load::LoadId;
 use crate::place::Place;
-use crate::read::{Incarnation, Missed, Newest};
+use crate::read::{Incarnation, Missed, Newest, Position};
 
 /// The cause of a fresh start may recur at once, so the next run waits.
 const RENEW_DELAY: Duration = Duration::from_secs(1);
@@ -19,6 +19,8 @@ pub struct Supervision {
     waiting: Option<Waiting>,
     /// The newest message that any run has read.
     read: Newest,
+    /// Where the last run that has read something ended.
+    position: Option<Position>,
     /// The stream, and the place up to which its lost messages are already reported.
     missed_through: Option<(Incarnation, Place)>,
 }
@@ -88,6 +90,16 @@ impl Supervision {
     /// Returns the newest message that the runs have read.
     pub fn read(&self) -> Newest {
         self.read
+    }
+
+    /// A run ends at this position.
+    pub fn ends_at(&mut self, position: Option<Position>) {
+        self.position = position.or(self.position);
+    }
+
+    /// Returns where the runs have ended, if any has read something.
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// Returns the part of a loss that was not reported before, if any. Until everything before the loss is acked, each

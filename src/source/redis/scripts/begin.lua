@@ -2,11 +2,12 @@
 -- KEYS: lease, state, list or stream, stream of what was taken from a list. ARGV: reader, token of the epoch, time-to-live of the
 -- lease in ms, 1 to take it from another reader, a new incarnation, kind ("list" or "stream"), the newest ID that this reader has
 -- had, the incarnation it belongs to, and for a stream: group, where a new group begins, the ID up to which this reader has settled
--- everything, or ""; another reader that had the lease, or "", and for how many ms that lasts, as far as this one knows.
+-- everything, or ""; another reader that had the lease, or "", for how many ms that lasts, as far as this one knows, and the
+-- number of this reader's epoch that was about to begin when it saw that.
 -- Returns {"ok", incarnation, what happened, settled through, unsettled, last of these}, {"held", by which reader, for
--- how many ms}, {"held"} if Redis has lost the lease, or {"kind", what is there instead}. What happened is "", "group", "recreated" or "behind".
+-- how many ms, settled through}, {"held"} if Redis has lost the lease, or {"kind", what is there instead}. What happened is "", "group", "recreated" or "behind".
 local lease, state, key, taken_stream = unpack(KEYS)
-local reader, token, ttl, takes_over, fresh, kind, newest, known, group, deliver, resume, other, lasts = unpack(ARGV)
+local reader, token, ttl, takes_over, fresh, kind, newest, known, group, deliver, resume, other, lasts, since = unpack(ARGV)
 
 local found = redis.call('TYPE', key).ok
 if found ~= 'none' and found ~= kind then
@@ -14,12 +15,15 @@ if found ~= 'none' and found ~= kind then
 end
 -- Each epoch has its own token, so a late request of an earlier epoch has no effect.
 if takes_over ~= '1' then
-  local holder = string.match(redis.call('GET', lease) or reader, '^[^.]+')
-  if holder ~= reader then
-    return {'held', holder, redis.call('PTTL', lease)}
+  local holder, epoch = string.match(redis.call('GET', lease) or '', '^([^.]+)%.(%d+)$')
+  if holder and holder ~= reader then
+    local through = redis.call('HGET', state, 'settled') or redis.call('HGET', state, 'start') or ''
+    return {'held', holder, redis.call('PTTL', lease), through}
   end
-  -- Until then, the other one still publishes if Redis has lost its lease.
-  if tonumber(lasts) > 0 and redis.call('HGET', state, 'released') ~= other then
+  -- Until then, the other one still publishes if Redis has lost its lease. This reader may have got the lease since, without
+  -- knowing it.
+  local is_ours = holder and tonumber(epoch) >= tonumber(since)
+  if tonumber(lasts) > 0 and not is_ours and redis.call('HGET', state, 'released') ~= other then
     return {'held'}
   end
 end

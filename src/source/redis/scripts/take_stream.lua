@@ -71,6 +71,11 @@ local last, lag = facts['last-delivered-id'], facts.lag
 -- `read` counts the entries added up to the last delivered one. As many as were added and are not there were removed. If every
 -- entry that is left is newer than the last delivered one, those of them that are not among `read` were never delivered.
 local read = tonumber(redis.call('HGET', state, 'read') or nil)
+-- Redis itself counts them where it can, and knows of entries that were deleted one by one.
+local counted = tonumber(facts['entries-read'] or nil)
+if counted and (not read or counted > read) then
+  read = counted
+end
 local all = facts_of(stream)
 if cursor == '' then
   local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -95,10 +100,11 @@ if cursor == '' then
 end
 
 -- First how many have room, then all of them at once.
-local count, ahead, sum = 0, last, bytes
+local count, ahead, sum, at_end = 0, last, bytes, false
 while cursor == '' and #reply - 7 + count < most do
   local next = redis.call('XRANGE', stream, '(' .. ahead, '+', 'COUNT', 1)[1]
   if not next then
+    at_end = true
     break
   end
   local is_first = #reply == 7 and count == 0
@@ -127,7 +133,9 @@ if count > 0 then
 end
 
 -- Redis does not know its `lag` where entries were deleted, or for a group that begins in the middle.
-if lag then
+if at_end then
+  lag = 0
+elseif lag then
   lag = lag - count
 elseif read then
   lag = all['entries-added'] - read
