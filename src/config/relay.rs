@@ -221,6 +221,7 @@ fn redis(mut section: Section<'_>) -> Redis {
     };
     let user = section.take_placed("sentinel_user", text);
     let password = secret::take(&mut section, "sentinel_password", "sentinel_password_file");
+    needs_a_password(&section, "sentinel_user", user.as_ref(), password.as_ref());
     let sentinel = match sentinel {
         Some(sentinel) => Some(Sentinel {
             user: user.map(|taken| taken.value),
@@ -251,18 +252,52 @@ fn redis(mut section: Section<'_>) -> Redis {
             .found_value(value)),
         }
     };
-    let address = section.take("url", database);
-    let redis = Redis {
-        url: address
-            .or_else(|| Url::parse(REDIS).ok())
-            .expect("the default is a URL"),
-        user: section.take("user", text),
-        password: secret::take(&mut section, "password", "password_file").map(|taken| taken.value),
-        sentinel,
-        tls: tls::take(&mut section),
-    };
+    let address = section.take_placed("url", database);
+    let place = address
+        .as_ref()
+        .map_or_else(|| section.at(0), |address| address.place.clone());
+    let url = address
+        .map(|address| address.value)
+        .or_else(|| Url::parse(REDIS).ok())
+        .expect("the default is a URL");
+    let user = section.take_placed("user", text);
+    let password = secret::take(&mut section, "password", "password_file");
+    needs_a_password(&section, "user", user.as_ref(), password.as_ref());
+    let tls = tls::take(&mut section);
+    {
+        let sentinels = sentinel.iter().flat_map(|sentinel: &Sentinel| &sentinel.urls);
+        let is_encrypted = sentinels.chain([&url]).any(|url| url.scheme() == "rediss");
+        if tls != tls::Tls::default() && !is_encrypted {
+            let message = "`redis.tls` is set, but `redis.url` begins with `redis://`, which is without TLS; write \
+                           `rediss://`, or remove `redis.tls`";
+            section.remark(place, "url", message.to_owned());
+        }
+    }
     section.finish();
-    redis
+    Redis {
+        url,
+        user: user.map(|taken| taken.value),
+        password: password.map(|taken| taken.value),
+        sentinel,
+        tls,
+    }
+}
+
+/// Without a password, the client does not name its user.
+fn needs_a_password(
+    section: &Section<'_>,
+    key: &'static str,
+    user: Option<&Taken<String>>,
+    password: Option<&Taken<Secret>>,
+) {
+    if let (Some(user), None) = (user, password) {
+        let file = match key {
+            "user" => "password_file",
+            _ => "sentinel_password_file",
+        };
+        let message = format!("`{}` needs `{}`", section.key(key), section.key(file));
+        section.remark(user.place.clone(), key, message);
+    }
 }
 
 fn centrifugo(mut section: Section<'_>) -> Centrifugo {

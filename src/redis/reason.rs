@@ -42,7 +42,11 @@ pub(super) fn explain(error: RedisError, address: &str, config: &Config) -> Erro
         Error::Request { source, .. } => {
             let question = match has_sentinels {
                 true => "are the sentinels and the master running, and are `redis.sentinels` and `redis.master` right?",
-                false if source.is_connection_dropped() && !super::is_encrypted(&config.url) => {
+                false
+                    if source.is_connection_dropped()
+                        && !source.is_connection_refusal()
+                        && !super::is_encrypted(&config.url) =>
+                {
                     "if the server speaks TLS, write `rediss://` in `redis.url`"
                 }
                 // Such a server waits for the rest of what it takes for a command.

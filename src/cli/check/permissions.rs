@@ -63,7 +63,8 @@ pub fn print(config: &Config, user: User) -> anyhow::Result<String> {
         let rule = rule_of_redis(config, &modules, user);
         // The other lines are read by nats-server, which skips a comment.
         text = match text.is_empty() {
-            true => format!("# Redis: a line for the ACL file, or for `ACL SETUSER`\n{rule}\n"),
+            // An ACL file has no comments.
+            true => format!("{rule}\n"),
             false => {
                 format!("{text}# Redis: a line for the ACL file, or for `ACL SETUSER`, without the \"# \"\n# {rule}\n")
             }

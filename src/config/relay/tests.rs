@@ -552,6 +552,8 @@ fn what_is_wrong_about_redis_is_said() {
         "redis.master = 'main'",
         "redis.password = 'secret'",
         "redis.sentinel_user = 'relay'",
+        "redis.user = 'relay'",
+        "redis.url = 'redis://a'\nredis.tls.ca_file = 'tests/it/grpc/ca.pem'",
         "dead_letters.store = 'redis'",
         "dead_letters.store = 'redis'\ndead_letters.max_bytes = '1GiB'\n[redis]",
     ];
