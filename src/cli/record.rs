@@ -1,4 +1,4 @@
-//! `slipring record`: writes cases from messages in JetStream, with the module's current outcomes.
+//! `slipring record`: writes cases from messages that a source holds, with the module's current outcomes.
 
 mod redact;
 
@@ -27,9 +27,9 @@ use crate::message::Message;
 
 /// Record real messages as cases
 ///
-/// Reads messages from a JetStream stream, or dead letters, and writes a case for each. The module's current outcome becomes the
-/// case's `expect`: review it before you commit. Without a module, the cases have no `expect`. Nothing changes in JetStream: no
-/// message is acknowledged and no consumer moves.
+/// Reads messages from what the module reads, from a JetStream stream, or dead letters, and writes a case for each. The module's
+/// current outcome becomes the case's `expect`: review it before you commit. Without a module, the cases have no `expect`. Nothing
+/// changes there: no message is taken or acknowledged, and no consumer moves.
 ///
 /// Cases end up in Git, where many people read them. --redact replaces sensitive values: a string becomes "redacted", a number 0, true
 /// becomes false, and an object {}, because its keys can be as revealing as its values. In a list, each element is replaced the same

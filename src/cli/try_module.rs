@@ -29,9 +29,9 @@ use crate::transform::{Engine, Limits, Module};
 /// Centrifugo, a drop, or a rejection with its reason. If the module has a .toml beside it, its settings and limits apply, but it is
 /// optional. With a file, no server is needed.
 ///
-/// With --seq or --last the messages come from a JetStream stream, and nothing there changes: no message is acknowledged and no
-/// consumer moves. Each line then has further fields, which are listed below. The NATS address and the keys of `[publish]` come from
-/// slipring.toml. `max_age` is ignored.
+/// With --seq or --last the messages come from what the module reads, or from a JetStream stream, and nothing there changes: no
+/// message is taken or acknowledged, and no consumer moves. Each line then has further fields, which are listed below. The server's
+/// address and the keys of `[publish]` come from slipring.toml. `max_age` is ignored.
 ///
 /// The exit code is 0 even if messages are rejected. If a line is not a message, it is reported, the other lines are run, and the exit
 /// code is 1. The module's own output appears on standard error.

@@ -91,6 +91,9 @@ pub(super) fn read(root: &mut Section<'_>) -> Read {
             for key in KEYS {
                 if root.is_set(key) {
                     let message = match kind {
+                        _ if key == "deliver" && kind != Kind::RedisList => {
+                            format!("`{key}` is beside the table `[source]`; move it into the table")
+                        }
                         Kind::JetStream => format!("`{key}` is beside the table `[source]`; move it into the table"),
                         _ => format!("`{key}` is for JetStream; remove it, or set `source.kind = \"jetstream\"`"),
                     };

@@ -25,6 +25,23 @@ pub(super) fn explain(error: RedisError, address: &str, config: &Config) -> Erro
             "{name} does not speak TLS: write `redis://` in `{key}`, or turn on TLS in the server"
         ));
     }
+    if text.contains("DB index is out of range") {
+        let database = config.url.path().trim_start_matches('/');
+        return refused(format!(
+            "{name} has no database {database}: correct the number at the end of `redis.url`"
+        ));
+    }
+    if text.contains("does not point to a sentinel") {
+        return refused(format!(
+            "what is at {address} is no sentinel: correct `redis.sentinels`"
+        ));
+    }
+    if error.kind() == ErrorKind::Parse {
+        let key = peer.address;
+        return refused(format!(
+            "what replies at {address} is not Redis: correct `{key}` ({text})"
+        ));
+    }
     if error.kind() == ErrorKind::MasterNameNotFoundBySentinel {
         return refused(format!(
             "the sentinels at {address} know no such master, or it is down; is `redis.master` right?"
@@ -41,6 +58,10 @@ pub(super) fn explain(error: RedisError, address: &str, config: &Config) -> Erro
     match Error::of("connecting to Redis", address, error) {
         Error::Request { source, .. } => {
             let question = match has_sentinels {
+                true if source.is_timeout() => {
+                    "are the sentinels and the master running? If they do not speak TLS, write `redis://` in \
+                     `redis.sentinels` and `redis.url`"
+                }
                 true => "are the sentinels and the master running, and are `redis.sentinels` and `redis.master` right?",
                 false
                     if source.is_connection_dropped()

@@ -64,7 +64,8 @@ impl Entries {
             names.sort();
             wrong = Some(format!(
                 "the entry has no field `{}`; its fields are: {}. Set `source.field` in the module's .toml to the one with \
-                 the payload",
+                 the payload. This dead letter has none to replay; to read such entries again, name a new `source.group` \
+                 with `deliver = \"all\"`",
                 self.field,
                 names.join(", ")
             ));
@@ -167,7 +168,8 @@ mod tests {
             (
                 vec![(&b"data"[..], &b"{}"[..])],
                 "the entry has no field `payload`; its fields are: data. Set `source.field` in the module's .toml to the one with \
-                 the payload",
+                 the payload. This dead letter has none to replay; to read such entries again, name a new `source.group` \
+                 with `deliver = \"all\"`",
             ),
             (
                 vec![(b"payload", b"{}"), (b"type", b"\xff")],

@@ -61,7 +61,8 @@ pub async fn look_at(server: &Server, config: &ModuleConfig, source: &RedisSourc
         found if found == wanted => {
             let length: u64 =
                 server.checked(LOOKING, redis::cmd(length).arg(key).query_async(&mut connection).await)?;
-            Ok(format!("the {wanted} `{key}` holds {length} messages"))
+            let messages = if length == 1 { "message" } else { "messages" };
+            Ok(format!("the {wanted} `{key}` holds {length} {messages}"))
         }
         _ => Err(Error::Kind {
             key: key.clone(),

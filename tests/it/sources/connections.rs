@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use slipring_support::eventually;
 use slipring_support::servers::{Redis, Sentinel, cluster, free_port};
+use slipring_support::{Api, eventually};
 
 use super::super::numbers::state;
 use super::super::ways::{client_file, server_file};
@@ -143,6 +143,37 @@ async fn wrong_settings_of_sentinels_are_named() -> Result<()> {
         let module = state(&relay, "unruly", "waiting").await?;
         let reason = module["reason"].as_str().unwrap_or_default();
         ensure!(reason.contains(told), "{password:?}, {master}: {reason}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_something_else_is_named() -> Result<()> {
+    let mut feed = Feed::start(Kind::RedisList, "", "").await?;
+    let url = feed.centrifugo.endpoint(Api::Http).replace("http://", "redis://");
+    let redis = Redis::start().await?;
+    let address = redis.address();
+    let tables = [
+        (format!("url = \"redis://{address}/99\""), "has no database 99"),
+        (format!("url = \"{url}\""), "is not Redis: correct `redis.url`"),
+        (
+            format!("sentinels = [\"redis://{address}\"]\nmaster = \"main\""),
+            "is no sentinel: correct `redis.sentinels`",
+        ),
+        (
+            "url = \"redis://127.0.0.1:1\"".to_owned(),
+            "is it running, and is `redis.url` right?",
+        ),
+    ];
+    feed.connect(redis, "url = \"redis://127.0.0.1\"")?;
+    for (table, told) in tables {
+        let config = std::fs::read_to_string(feed.home.config_file())?;
+        let (known, _) = config.split_once("[redis]\n").context("it has no table [redis]")?;
+        feed.home.configure(&format!("{known}[redis]\n{table}\n"))?;
+        let relay = feed.home.run().await?;
+        let module = state(&relay, "unruly", "waiting").await?;
+        let reason = module["reason"].as_str().unwrap_or_default().to_owned();
+        ensure!(reason.contains(told), "{table}: {reason}");
     }
     Ok(())
 }
