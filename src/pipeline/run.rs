@@ -242,7 +242,7 @@ impl Run<'_> {
                 let error: &dyn std::error::Error = &*reason;
                 warn!(
                     module = self.board.name(),
-                    error, "reading was interrupted, continuing from the ack floor"
+                    error, "reading was interrupted, continuing with the first unsettled message"
                 );
                 self.run.over(Instant::now(), lost);
             }
@@ -334,7 +334,7 @@ impl Run<'_> {
         info!(
             module = self.board.name(),
             stream = self.assignment.config.stream,
-            "reading from the ack floor"
+            "reading from the first unsettled message on"
         );
     }
 
@@ -401,7 +401,8 @@ impl Run<'_> {
             "swapped the module"
         );
         self.board.swapped(assignment.module.sha256());
-        self.run.configure(assignment.config.settings(&self.shared.publish));
+        self.run
+            .configure(Instant::now(), assignment.config.settings(&self.shared.publish));
         self.assignment = assignment;
     }
 

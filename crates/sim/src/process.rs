@@ -464,7 +464,7 @@ impl Process {
             ..self.settings
         };
         match &mut self.life {
-            Life::Running(running) if !running.run.is_ending() => running.run.configure(self.settings),
+            Life::Running(running) if !running.run.is_ending() => running.run.configure(world.now, self.settings),
             Life::Between if self.supervision.assigned(self.load) => self.begin(world),
             _ => {}
         }

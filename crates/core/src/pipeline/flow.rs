@@ -26,6 +26,10 @@ use crate::window::{Arrival, Conclusion, Ticket, Window};
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
 const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
 
+/// How long a new load of the module waits for the messages of the load before it. A publication that is never answered
+/// must not stop the other channels for longer.
+pub const MAX_HANDOVER: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +64,8 @@ pub struct Flow<R> {
     catch_up: Option<CatchUp>,
     /// Decides whether requests of a flow that conflates wait for newer messages.
     gather: Gather,
+    /// Until when the messages of an earlier load of the module keep new ones out, while some are not settled.
+    handover: Option<Instant>,
     /// Messages that the module has not returned yet.
     transforming: usize,
     memory: Budget,
@@ -108,6 +114,7 @@ impl<R: Clone> Flow<R> {
             yielded: false,
             catch_up: None,
             gather: Gather::new(),
+            handover: None,
             transforming: 0,
             memory: Budget {
                 elsewhere: 0,
@@ -187,6 +194,7 @@ impl<R: Clone> Flow<R> {
         };
         Room {
             messages: match one_by_one {
+                _ if self.handover.is_some_and(|until| now < until) => 0,
                 true => messages.min(1_usize.saturating_sub(window.len())),
                 false => messages,
             },
@@ -200,7 +208,7 @@ impl<R: Clone> Flow<R> {
         let waits_until = catch_up.and_then(CatchUp::until);
         let gathers = self.settings.conflate && self.catch_up.is_none() && self.scheduler.waiting() > 0;
         let gathers_until = self.gather.until().filter(|_| gathers);
-        [self.scheduler.next_wakeup(), waits_until, gathers_until]
+        [self.scheduler.next_wakeup(), waits_until, gathers_until, self.handover]
             .into_iter()
             .flatten()
             .min()
@@ -214,10 +222,19 @@ impl<R: Clone> Flow<R> {
         effects
     }
 
-    /// Applies the settings of a new load of the module.
-    pub fn configure(&mut self, settings: Settings) {
+    /// Applies the settings of a new load of the module, which gets all messages from now on.
+    ///
+    /// The new load may send a message to another channel than the earlier one did. So it gets none until those of the
+    /// earlier load are settled: if the pipeline halts, or the process ends, they come again, and the new load would
+    /// publish them behind later ones. This is also why a load that was withdrawn cannot halt the one that follows.
+    ///
+    /// A flow that conflates does not wait. Its channels show the newest message, whatever came before.
+    pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.settings = settings;
         self.trying = None;
+        let waits = !settings.conflate && self.window.oldest_unsettled().is_some();
+        // Versions that follow each other quickly share the time.
+        self.handover = waits.then(|| self.handover.unwrap_or(now + MAX_HANDOVER));
     }
 
     /// Starts an epoch. Returns false if the epoch cannot be used.
@@ -398,6 +415,7 @@ impl<R: Clone> Flow<R> {
 
     /// Returns the next request. Its answer comes back through [`Flow::answered`].
     pub fn next_request(&mut self, now: Now) -> Option<Request> {
+        self.handover = self.handover.filter(|until| now.instant < *until);
         if !self.has_caught_up(now.instant) || self.gathers(now.instant) {
             return None;
         }
@@ -572,6 +590,9 @@ impl<R: Clone> Flow<R> {
         }
         for receipt in self.window.settle(ticket) {
             self.ack(receipt);
+        }
+        if self.handover.is_some() && self.window.oldest_unsettled().is_none() {
+            self.handover = None;
         }
     }
 

@@ -285,8 +285,8 @@ impl<R: Clone> Run<R> {
     }
 
     /// Applies the settings of a new load of the module.
-    pub fn configure(&mut self, settings: super::Settings) {
-        self.flow.configure(settings);
+    pub fn configure(&mut self, now: Instant, settings: super::Settings) {
+        self.flow.configure(now, settings);
     }
 
     /// Finishes what was delivered, then stops.

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 mod accounts;
+mod handover;
 mod trying;
 
 use super::*;

@@ -345,10 +345,11 @@ fn what_takes_long_is_reported_as_in_progress() {
 fn other_settings_are_used_from_the_next_outcome_on() {
     let now = Now::read();
     let mut run = open(now, Settings::plain(), false);
-    run.configure(Settings {
+    let settings = Settings {
         on_reject: OnReject::Drop,
         ..Settings::plain()
-    });
+    };
+    run.configure(now.instant, settings);
     let ticket = deliver(&mut run, now, 1);
     let outcome = Outcome::Reject(Rejection {
         stage: crate::message::Stage::Transform,

@@ -94,8 +94,8 @@ fn while_a_message_is_tried_there_is_room_for_one() {
     assert!(flow.room(now).empty);
     deliver(&mut flow, 5);
     assert_eq!(flow.room(now).messages, 0);
-    flow.configure(Settings::plain());
-    assert_eq!((flow.trying(), flow.room(now).messages), (None, 9_999));
+    flow.configure(now, Settings::plain());
+    assert_eq!((flow.trying(), flow.room(now + MAX_HANDOVER).messages), (None, 9_999));
     let mut conflating = conflating();
     conflating.try_through(5.into());
     assert_eq!(conflating.room(now).messages, 100, "it reads all");
