@@ -183,7 +183,10 @@ async fn a_lost_connection_is_noticed_while_the_window_takes_nothing_in() -> Res
         world.publish(numbers(11..=20)).await?;
         world.nats.kill();
         relay
-            .has_logged(SOON, "reading was interrupted, continuing from the ack floor")
+            .has_logged(
+                SOON,
+                "reading was interrupted, continuing with the first unsettled message",
+            )
             .await?;
         world.nats.restart().await?;
         world.centrifugo.restart().await?;
