@@ -5,6 +5,7 @@
 //! outcomes in the order of the messages. A [`Trial`] watches a new version. Nothing here knows where messages come
 //! from or where publications go.
 
+mod batch;
 mod binary;
 mod bindings;
 mod cache;

@@ -2,16 +2,16 @@
 //! conversion copies only the outer elements of vectors.
 
 use crate::expansion::Transform;
-use crate::{Body, Message, Publication};
+use crate::{Body, Message, Publication, batch};
 
 /// Generated from the WIT files. (The code is full of `unsafe`. The lint does not see it, because it comes from
 /// another crate's macro.)
 #[expect(missing_docs, clippy::too_many_arguments, reason = "generated")]
 pub mod bindings {
     #[cfg(not(target_os = "unknown"))]
-    wit_bindgen::generate!({ path: "wit", world: "transform", pub_export_macro: true, export_macro_name: "export" });
+    wit_bindgen::generate!({ path: "wit", world: "transform-batched", pub_export_macro: true, export_macro_name: "export" });
     #[cfg(target_os = "unknown")]
-    wit_bindgen::generate!({ path: "wit", world: "transform-core", pub_export_macro: true, export_macro_name: "export" });
+    wit_bindgen::generate!({ path: "wit", world: "transform-core-batched", pub_export_macro: true, export_macro_name: "export" });
 }
 
 use bindings::slipring::transform::types;
@@ -26,6 +26,10 @@ impl<T: Transform> bindings::Guest for T {
     fn transform(message: types::Message) -> Result<Vec<types::Publication>, String> {
         let output = T::transform(&message.into()).map_err(|error| error.to_string())?;
         Ok(output.into_iter().map(Into::into).collect())
+    }
+
+    fn transform_batch(messages: Vec<u8>) -> Vec<u8> {
+        batch::transform(&messages, bindings::slipring::transform::batch::begin, T::transform)
     }
 }
 

@@ -70,6 +70,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(any(target_family = "wasm", test))]
+mod batch;
 mod error;
 #[doc(hidden)]
 pub mod expansion;

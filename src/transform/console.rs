@@ -64,6 +64,8 @@ pub(super) struct Console {
     stdout: Line,
     stderr: Line,
     last_words: Lines,
+    /// Set while the guest does again what it has logged before.
+    muted: bool,
 }
 
 impl Console {
@@ -73,7 +75,12 @@ impl Console {
             stdout: Line::default(),
             stderr: Line::default(),
             last_words: Lines::default(),
+            muted: false,
         }
+    }
+
+    pub fn mute(&mut self, muted: bool) {
+        self.muted = muted;
     }
 
     pub fn write(&mut self, channel: Channel, bytes: &[u8]) {
@@ -110,7 +117,7 @@ impl Console {
             self.last_words.push(&text);
         }
         let text = harmless(&text);
-        if !text.is_empty() {
+        if !text.is_empty() && !self.muted {
             self.log.line(channel, &text);
         }
     }

@@ -2,7 +2,7 @@
 //! of the machine's. This makes a transform a pure function.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi::p2::{self, DynOutputStream, DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::DIAGNOSTICS;
+use super::bindings::{BATCH, DIAGNOSTICS};
 use super::console::{Channel, Console, Log, lock};
 use super::last_words::LastWords;
 use super::limits::{Limiter, Limits, Timer};
@@ -52,6 +52,16 @@ pub(super) struct State {
     console: Arc<Mutex<Console>>,
     /// The panic text of a core module, which has no standard error.
     panic: Option<String>,
+    batch: Batch,
+}
+
+/// The messages of a call with many.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Arc<Message>>,
+    timeout: Duration,
+    /// When each message was begun.
+    begun: Vec<Instant>,
 }
 
 impl State {
@@ -73,6 +83,7 @@ impl State {
             seed,
             console: Arc::new(Mutex::new(Console::new(log))),
             panic: None,
+            batch: Batch::default(),
         }
     }
 
@@ -81,6 +92,49 @@ impl State {
         self.now = message.timestamp;
         self.pauses = 0;
         self.random = self.seed.of_message(message);
+    }
+
+    /// Begins a call with many messages. Until the guest begins the first of them, this is a call with that one.
+    pub fn begin_batch(&mut self, messages: Vec<Arc<Message>>, timeout: Duration) {
+        if let Some(first) = messages.first() {
+            self.begin_call(first, timeout);
+        }
+        let begun = Vec::with_capacity(messages.len());
+        self.batch = Batch {
+            messages,
+            timeout,
+            begun,
+        };
+    }
+
+    /// The guest turns to a message of the batch. One that could begin a message again would have no time-out.
+    fn begin(&mut self, index: u32) -> Result<()> {
+        let next = self.batch.begun.len();
+        let Some(message) = self.batch.messages.get(next).filter(|_| index as usize == next) else {
+            return Err(Error::msg(format!(
+                "`begin` was called with {index}, but the next message is number {next} of {}",
+                self.batch.messages.len()
+            )));
+        };
+        let message = Arc::clone(message);
+        if next > 0 {
+            // The memory that an earlier message was refused counts for the whole batch.
+            self.panic = None;
+            lock(&self.console).end_call();
+            self.begin_call(&message, self.batch.timeout);
+        }
+        self.batch.begun.push(Instant::now());
+        Ok(())
+    }
+
+    /// Ends a call with many messages. Returns when each of them was begun.
+    pub fn end_batch(&mut self) -> Vec<Instant> {
+        std::mem::take(&mut self.batch).begun
+    }
+
+    /// The guest does again what it has logged before.
+    pub fn mute(&mut self, muted: bool) {
+        lock(&self.console).mute(muted);
     }
 
     /// Returns what the guest reported about its own failure during the call that ends here, if anything.
@@ -119,6 +173,11 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<State>> {
             state.panic = Some(text);
             Ok(())
         })?;
+    l.instance(BATCH)?.func_wrap("begin", |mut store, (index,): (u32,)| {
+        store.set_epoch_deadline(Timer::FIRST_LOOK);
+        let state: &mut State = store.data_mut();
+        state.begin(index)
+    })?;
     Ok(linker)
 }
 

@@ -1,11 +1,15 @@
 //! A running module: a store with one instance, which is reused for each call and dropped after a failure.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use wasmtime::Store;
+use wasmtime::component::TypedFunc;
 
-use super::bindings::Transform;
+use super::batch;
 use super::bindings::slipring::transform::types as wit;
+use super::bindings::{TRANSFORM_BATCH, Transform};
 use super::failure::Failure;
 use super::host::State;
 use super::limits::{Limits, Timer};
@@ -19,6 +23,17 @@ pub struct Instance {
     module: Arc<Module>,
     guest: Option<Guest>,
     memory: usize,
+    /// The messages of a call with many, as the guest gets them.
+    buffer: Vec<u8>,
+    /// Set while messages are called again whose output was logged.
+    muted: bool,
+}
+
+/// A call with many messages that ended without results.
+struct Failed {
+    /// Which message the guest was at.
+    at: usize,
+    failure: Failure,
 }
 
 impl Module {
@@ -34,6 +49,8 @@ impl Instance {
             module,
             guest: None,
             memory: 0,
+            buffer: Vec::new(),
+            muted: false,
         }
     }
 
@@ -57,6 +74,11 @@ impl Instance {
             Ok(outcome) => return self.checked(message, outcome),
             Err(failure) => failure,
         };
+        self.again(message, &failure)
+    }
+
+    /// Tries a message once more on a fresh instance.
+    fn again(&mut self, message: &Message, failure: &Failure) -> Outcome {
         tracing::debug!(
             module = self.module.name,
             stream = %message.stream,
@@ -65,9 +87,95 @@ impl Instance {
             reason = failure.reason,
             "a call failed; trying once more on a fresh instance",
         );
+        self.guest = None;
         let outcome = self.attempt(message);
         let outcome = outcome.unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()));
         self.checked(message, outcome)
+    }
+
+    /// Returns the outcomes of the first messages, at least of one, and how long each took. They are the same as those of
+    /// [`call`](Self::call), whatever the guest does. A module that takes many messages in one call gets them so.
+    pub fn call_many(&mut self, messages: &[Arc<Message>]) -> Vec<(Outcome, Duration)> {
+        let readable = messages.iter().take_while(|message| message.unreadable.is_none());
+        let count = batch::size(readable.map(|message| batch::bytes_of(message)));
+        match messages.get(..count) {
+            Some(batch @ [_, _, ..]) if self.takes_many() => self.batch(batch),
+            _ => messages.first().map(|message| self.one(message)).into_iter().collect(),
+        }
+    }
+
+    fn one(&mut self, message: &Message) -> (Outcome, Duration) {
+        let start = Instant::now();
+        (self.call(message), start.elapsed())
+    }
+
+    fn takes_many(&mut self) -> bool {
+        if self.module.one_by_one.load(Ordering::Relaxed) {
+            return false;
+        }
+        if self.guest.is_none() {
+            // If it cannot start, the call for one message says why.
+            self.guest = Guest::start(&self.module).ok();
+        }
+        self.guest.as_ref().is_some_and(|guest| guest.transform_batch.is_some())
+    }
+
+    fn batch(&mut self, messages: &[Arc<Message>]) -> Vec<(Outcome, Duration)> {
+        let Failed { at, failure } = match self.attempt_many(messages) {
+            Ok(outcomes) => {
+                let outcomes = messages.iter().zip(outcomes);
+                let checked = outcomes.map(|(message, (outcome, took))| (self.checked(message, outcome), took));
+                return checked.collect();
+            }
+            Err(failed) => failed,
+        };
+        let (before, from) = messages.split_at(at.min(messages.len() - 1));
+        // What the messages before it became is lost with the instance. Whatever they log was logged.
+        self.muted = true;
+        let mut outcomes: Vec<_> = before.iter().map(|message| self.one(message)).collect();
+        self.muted = false;
+        let start = Instant::now();
+        outcomes.push((self.again(&from[0], &failure), start.elapsed()));
+        outcomes
+    }
+
+    /// Calls the guest with all of them. It may return results for the first ones only.
+    fn attempt_many(&mut self, messages: &[Arc<Message>]) -> Result<Vec<(Outcome, Duration)>, Failed> {
+        let limits = &self.module.limits;
+        let mut guest = match self.guest.take() {
+            Some(guest) => guest,
+            None => Guest::start(&self.module).map_err(|failure| Failed { at: 0, failure })?,
+        };
+        batch::write(&mut self.buffer, messages);
+        let called = guest.call_many(&self.module, messages, &self.buffer);
+        self.memory = guest.memory();
+        let (results, mut times) = called?;
+        let outcomes = match batch::read(&results, messages.len(), limits.max_output) {
+            Ok(outcomes) if !outcomes.is_empty() => outcomes,
+            // The call for one message says what is too large.
+            Ok(_) => {
+                let failure = Failure::new("output", "the message became too much");
+                return Err(Failed { at: 0, failure });
+            }
+            Err(why) => {
+                if !self.module.one_by_one.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        module = self.module.name,
+                        "the module gets one message per call from now on, because what its `{TRANSFORM_BATCH}` returned \
+                         does not have the format: {why}"
+                    );
+                }
+                let failure = Failure::new("output", why);
+                return Err(Failed { at: 0, failure });
+            }
+        };
+        if !guest.has_grown() {
+            self.guest = Some(guest);
+        }
+        // Each message ends where the next one begins. A guest that begins none gives no times but the last.
+        times.resize(outcomes.len().max(times.len()), Duration::ZERO);
+        let checked = outcomes.into_iter().map(|returned| outcome::check(returned, limits));
+        Ok(checked.zip(times).collect())
     }
 
     /// Adds warnings about publications and an explanation for rejected markers.
@@ -93,7 +201,13 @@ impl Instance {
             Some(guest) => guest,
             None => Guest::start(&self.module)?,
         };
+        if self.muted {
+            guest.store.data_mut().mute(true);
+        }
         let returned = guest.call(&self.module, message);
+        if self.muted {
+            guest.store.data_mut().mute(false);
+        }
         self.memory = guest.memory();
         let returned = returned?;
         if guest.has_grown() {
@@ -123,9 +237,15 @@ impl std::fmt::Debug for Instance {
     }
 }
 
+type TransformBatch = TypedFunc<(&'static [u8],), (Vec<u8>,)>;
+
+const WRONG_TYPE: &str = "its `transform-batch` is not a function from list<u8> to list<u8>";
+
 struct Guest {
     store: Store<State>,
     exports: Transform,
+    /// A module need not have it.
+    transform_batch: Option<TransformBatch>,
     /// The memory counts as grown above this many bytes.
     threshold: usize,
 }
@@ -142,8 +262,17 @@ impl Guest {
         store.set_epoch_deadline(Timer::FIRST_LOOK);
 
         let instance = module.pre.instantiate(&mut store);
-        let exports = instance.and_then(|instance| module.indices.load(&mut store, &instance));
-        let exports = exports.map_err(|error| start_failed(&mut store, &error, limits, "it cannot be instantiated"))?;
+        let exports = instance.and_then(|instance| {
+            let exports = module.indices.load(&mut store, &instance)?;
+            let function = instance.get_func(&mut store, TRANSFORM_BATCH);
+            let typed = function.map(|function| function.typed(&store)).transpose();
+            Ok((
+                exports,
+                typed.map_err(|error| wasmtime::Error::msg(format!("{WRONG_TYPE}: {error}")))?,
+            ))
+        });
+        let (exports, transform_batch) =
+            exports.map_err(|error| start_failed(&mut store, &error, limits, "it cannot be instantiated"))?;
         let init = exports.call_init(&mut store, &module.settings);
         init.map_err(|error| start_failed(&mut store, &error, limits, "`init` failed"))?
             .map_err(|reason| Failure::new("init", &format!("`init` refused its settings: {reason}")))?;
@@ -152,6 +281,7 @@ impl Guest {
         Ok(Self {
             store,
             exports,
+            transform_batch,
             threshold: used + (limits.memory.saturating_sub(used)) / 2,
         })
     }
@@ -176,6 +306,43 @@ impl Guest {
         let returned = self.exports.call_transform(&mut self.store, message);
         let words = self.store.data_mut().end_call();
         returned.map_err(|error| Failure::of(&error, &words, &module.limits, module.limits.timeout))
+    }
+
+    /// Returns what the guest returned, and how long it was at each message.
+    fn call_many(
+        &mut self,
+        module: &Module,
+        messages: &[Arc<Message>],
+        buffer: &[u8],
+    ) -> Result<(Vec<u8>, Vec<Duration>), Failed> {
+        let timeout = module.limits.timeout;
+        let Some(function) = &self.transform_batch else {
+            let failure = Failure::new("output", "there is no function for many messages");
+            return Err(Failed { at: 0, failure });
+        };
+        let start = Instant::now();
+        self.store.data_mut().begin_batch(messages.to_vec(), timeout);
+        self.store.set_epoch_deadline(Timer::FIRST_LOOK);
+        let returned = function.call(&mut self.store, (buffer,));
+        let end = Instant::now();
+        let (begun, words) = (self.store.data_mut().end_batch(), self.store.data_mut().end_call());
+        let at = begun.len().saturating_sub(1);
+        match returned {
+            // Called one by one, a message that was refused memory might have got it on a fresh instance.
+            Ok(_) if words.memory_denied => {
+                let failure = Failure::new("memory", "a message was refused memory");
+                Err(Failed { at, failure })
+            }
+            Ok((results,)) => {
+                let ends = begun.iter().skip(1).chain([&end]);
+                let starts = [&start].into_iter().chain(begun.iter().skip(1));
+                Ok((results, ends.zip(starts).map(|(end, start)| *end - *start).collect()))
+            }
+            Err(error) => {
+                let failure = Failure::of(&error, &words, &module.limits, timeout);
+                Err(Failed { at, failure })
+            }
+        }
     }
 
     fn memory(&self) -> usize {

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use super::bindings::{DIAGNOSTICS, INIT, TRANSFORM, TYPES, WORLD};
+use super::bindings::{BATCH, DIAGNOSTICS, INIT, TRANSFORM, TYPES, WORLD};
 use super::error::LoadError;
 
 /// The allowed packages of WASI 0.2, with nothing behind them. `wasi:http` is not one of them.
@@ -60,7 +60,7 @@ fn other_version(import: &str) -> Option<(String, &'static str)> {
 }
 
 fn provided(import: &str) -> bool {
-    if import == TYPES || import == DIAGNOSTICS {
+    if [TYPES, DIAGNOSTICS, BATCH].contains(&import) {
         return true;
     }
     let Some((interface, version)) = import.split_once('@') else {
@@ -96,7 +96,13 @@ mod tests {
 
     #[test]
     fn provides_wasi_0_2_and_its_own_interfaces_of_this_version() {
-        for import in [TYPES, DIAGNOSTICS, "wasi:cli/environment@0.2.6", "wasi:io/poll@0.2.0"] {
+        for import in [
+            TYPES,
+            DIAGNOSTICS,
+            BATCH,
+            "wasi:cli/environment@0.2.6",
+            "wasi:io/poll@0.2.0",
+        ] {
             assert!(provided(import), "{import}");
         }
         for import in [

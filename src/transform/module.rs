@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use wasmtime::component::InstancePre;
 
@@ -22,6 +23,8 @@ pub struct Module {
     pub(super) log: Arc<Log>,
     pub(super) doubts: Doubts,
     pub(super) loaded: Load,
+    /// Set once its function for many messages has returned something else than results.
+    pub(super) one_by_one: AtomicBool,
 }
 
 impl Module {

@@ -1,5 +1,6 @@
 //! Tests the whole stage: guests that behave, guests that do not, and files that are no modules.
 
+mod batch;
 mod escape;
 mod loading;
 mod misbehaviour;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, info};
 
+use super::batch;
 use super::console::lock;
 use super::gate::{Gate, Held};
 use super::instance::Instance;
@@ -174,15 +175,13 @@ struct Hand {
     /// Outcomes that are not delivered yet.
     piece: Piece,
     call: Call,
-    /// Set if the worker had to wait at the gate.
-    waited: bool,
 }
 
-/// A call that the gate admitted, and the size of its outcome.
+/// A call that the gate admitted, and the sizes of its outcomes.
 #[derive(Default)]
 struct Call {
     counted: usize,
-    made: usize,
+    made: Vec<usize>,
 }
 
 impl Hand {
@@ -191,16 +190,16 @@ impl Hand {
             desk,
             piece: Piece::default(),
             call: Call::default(),
-            waited: false,
         }
     }
 
     /// Waits until one more message of this chunk may be transformed. Returns false if nobody wants its outcome any
     /// more.
     fn next(&mut self, number: u64) -> bool {
-        let Call { counted, made } = std::mem::take(&mut self.call);
         let mut counter = lock(&self.desk.counter);
-        counter.gate.leave(counted, made);
+        counter
+            .gate
+            .leave(std::mem::take(&mut self.call.counted), self.call.made.drain(..));
         let mut entered = counter.gate.enter(false);
         if entered.is_none() && !self.piece.outcomes.is_empty() {
             // The earlier outcomes must be delivered first. Otherwise the worker would wait for itself.
@@ -210,7 +209,6 @@ impl Hand {
             let in_front = counter.results.next == number;
             entered = counter.gate.enter(in_front);
             if entered.is_none() {
-                self.waited = true;
                 counter.waiting.insert(number);
                 counter = self.desk.news.wait(counter).unwrap_or_else(PoisonError::into_inner);
                 counter.waiting.remove(&number);
@@ -220,18 +218,30 @@ impl Hand {
         !counter.results.is_abandoned()
     }
 
-    /// Records the outcome of the call.
+    /// Returns how many more messages, at most `most`, may be transformed in the call that was admitted.
+    fn more(&mut self, most: usize) -> usize {
+        let mut counter = lock(&self.desk.counter);
+        let entered = (0..most).map_while(|_| counter.gate.enter(false));
+        entered.fold(0, |more, counted| {
+            self.call.counted += counted;
+            more + 1
+        })
+    }
+
+    /// Records an outcome of the call.
     fn made(&mut self, transformed: Transformed) {
-        self.call.made = (self.desk.cost)(&transformed.outcome) + size_of::<Transformed>();
-        self.piece.bytes += self.call.made;
+        let made = (self.desk.cost)(&transformed.outcome) + size_of::<Transformed>();
+        self.call.made.push(made);
+        self.piece.bytes += made;
         self.piece.outcomes.push(transformed);
     }
 
     /// Ends the chunk. Returns false if nobody wants further outcomes.
     fn done(&mut self, number: u64) -> bool {
-        let Call { counted, made } = std::mem::take(&mut self.call);
         let mut counter = lock(&self.desk.counter);
-        counter.gate.leave(counted, made);
+        counter
+            .gate
+            .leave(std::mem::take(&mut self.call.counted), self.call.made.drain(..));
         counter.deliver(number, std::mem::take(&mut self.piece), true);
         if !counter.waiting.is_empty() {
             // The waiting worker may be in front now.
@@ -264,14 +274,26 @@ fn work(jobs: &mpsc::Receiver<Job>, mut hand: Hand) {
 /// Tracks how long a thread's calls take. In a backlog, a thread with long calls would occupy the processor all the
 /// time. It therefore gives way to threads with short calls, to the requests and to the servers. It never regains its
 /// priority, because only root may raise it.
-#[derive(Default)]
 struct Pace {
     average: Duration,
     gives_way: bool,
 }
 
+impl Default for Pace {
+    /// The first call shows whether calls are quick.
+    fn default() -> Self {
+        Self {
+            average: QUICK,
+            gives_way: false,
+        }
+    }
+}
+
 /// Average calls longer than this are unusual for a transform between two messages.
 const LONG: Duration = Duration::from_millis(5);
+
+/// Messages whose calls are shorter on average than this may share one.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// The number of calls in the average.
 const CALLS: u32 = 16;
@@ -280,6 +302,11 @@ const CALLS: u32 = 16;
 const NICENESS: i32 = 10;
 
 impl Pace {
+    /// Returns true if it does not matter to the outcomes of some calls that they wait for those of others.
+    fn is_quick(&self) -> bool {
+        self.average < QUICK
+    }
+
     fn took(&mut self, module: &str, time: Duration) {
         self.average = self.average - self.average / CALLS + time / CALLS;
         if self.average > LONG && !self.gives_way {
@@ -313,28 +340,35 @@ fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pa
     } = chunk;
     let trial = trial.as_deref();
     guests.keep([Some(&module), trial.map(Trial::predecessor)]);
-    let mut before = Instant::now();
-    for (ticket, message) in messages {
+    let (tickets, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
+    let mut done = 0;
+    while done < messages.len() {
         if !hand.next(number) {
             return;
         }
-        // Reading the clock costs as much as some calls, so the end of one call is also the start of the next.
-        if std::mem::take(&mut hand.waited) {
-            before = Instant::now();
-        }
-        let (module, outcome) = match trial {
-            Some(trial) => guests.call_on_trial(&module, trial, &message),
-            None => (&module, guests.of(&module).call(&message)),
+        let rest = &messages[done..];
+        let (by, outcomes) = match trial {
+            Some(trial) => {
+                let start = Instant::now();
+                let (by, outcome) = guests.call_on_trial(&module, trial, &rest[0]);
+                (by, vec![(outcome, start.elapsed())])
+            }
+            None => {
+                let most = if pace.is_quick() { batch::MAX_MESSAGES } else { 1 };
+                let more = hand.more(most.min(rest.len()) - 1);
+                (&module, guests.of(&module).call_many(&rest[..=more]))
+            }
         };
-        let after = Instant::now();
-        let took = after - std::mem::replace(&mut before, after);
-        pace.took(&module.name, took);
-        hand.made(Transformed {
-            ticket,
-            outcome,
-            by: module.loaded().clone(),
-            took,
-        });
+        for (outcome, took) in outcomes {
+            pace.took(&by.name, took);
+            hand.made(Transformed {
+                ticket: tickets[done],
+                outcome,
+                by: by.loaded().clone(),
+                took,
+            });
+            done += 1;
+        }
     }
 }
 

@@ -33,11 +33,12 @@ macro_rules! files {
 
 const MANIFESTS: [(&str, &str); 2] = files!["Cargo.toml", "macros/Cargo.toml",];
 
-const SOURCES: [(&str, &str); 15] = files![
+const SOURCES: [(&str, &str); 17] = files![
     "macros/src/init.rs",
     "macros/src/lib.rs",
     "macros/src/signature.rs",
     "macros/src/transform.rs",
+    "src/batch.rs",
     "src/error.rs",
     "src/expansion.rs",
     "src/guest.rs",
@@ -47,6 +48,7 @@ const SOURCES: [(&str, &str); 15] = files![
     "src/output.rs",
     "src/publication.rs",
     "src/samples.rs",
+    "wit/transform-batch.wit",
     "wit/transform-core.wit",
     "wit/transform.wit",
 ];

@@ -14,12 +14,12 @@ use crate::message::{Body, Message, Outcome, Publication, Rejection};
 
 /// How a guest was built: for `wasm32-wasip2` or for `wasm32-unknown-unknown`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Component,
     Core,
 }
 
-const BOTH: [Form; 2] = [Form::Component, Form::Core];
+pub(super) const BOTH: [Form; 2] = [Form::Component, Form::Core];
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(None).expect("an engine"));
 
@@ -27,7 +27,7 @@ fn limits() -> Limits {
     Limits::new(Duration::from_secs(5), 64 * 1024 * 1024)
 }
 
-fn module(form: Form, settings: &str, limits: Limits) -> Arc<Module> {
+pub(super) fn module(form: Form, settings: &str, limits: Limits) -> Arc<Module> {
     let path = match form {
         Form::Component => guests::component("unruly"),
         Form::Core => guests::core_module("unruly"),
@@ -42,7 +42,7 @@ fn instance(form: Form) -> Instance {
     MODULES[form as usize].instance()
 }
 
-fn wish(wish: &str, payload: &'static str) -> Message {
+pub(super) fn wish(wish: &str, payload: &'static str) -> Message {
     Message {
         subject: format!("test.{wish}"),
         payload: payload.into(),
@@ -287,7 +287,7 @@ fn init_sees_its_settings() {
 
 /// Counts and keeps what the relay logs for guests.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+pub(super) struct Lines(pub(super) Arc<Mutex<Vec<String>>>);
 
 #[test]
 fn a_flood_of_lines_does_not_reach_the_log() {

@@ -78,6 +78,7 @@ fn unruly(message: &Message, settings: &Settings) -> Result<Output> {
         "sleep" => sleep(),
         "eat" => eat_memory(),
         "chatter" => chatter(),
+        "say" => say(message)?,
 
         "many" => vec![Publication::json_text("unruly:ok", "1"); amount(message)?].into(),
         // Digits, because a number is JSON without quotes: this takes only one allocation.
@@ -253,6 +254,12 @@ fn chatter() -> Output {
         println!("line {line} of 100000, which nobody needs");
     }
     Publication::json_text("unruly:ok", "1").into()
+}
+
+/// Writes the payload to standard output.
+fn say(message: &Message) -> Result<Output> {
+    println!("{}", message.text()?);
+    Ok(Output::drop())
 }
 
 /// The multiplication after the call keeps the compiler from turning this into a loop.
