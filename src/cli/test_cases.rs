@@ -156,7 +156,7 @@ pub fn no_cases(dir: &Path) -> anyhow::Error {
     anyhow!(
         "there are no cases in {dir}. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": \
          {{\"id\": 7}}}}}}, then `slipring test --update` adds the module's outcome. Or record real messages: \
-         `slipring record --stream ORDERS --last 10`",
+         `slipring record --last 10`",
         dir = dir.display(),
         file = dir.join("first.json").display()
     )

@@ -155,7 +155,9 @@ impl Counts {
             gone => format!("{gone} removed in the meantime, "),
         };
         let left = self.left(total);
-        format!("{published} published, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} left")
+        format!(
+            "{published} published, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} not tried"
+        )
     }
 }
 
@@ -199,7 +201,7 @@ mod tests {
         ---
         publishing is paused and will resume by itself: no Centrifugo
         publishing resumed
-        2 published, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
+        2 published, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 not tried
         "#);
         assert_snapshot!(said(true), @r#"
         {"dead_letter":1,"module":"orders","outcome":"published"}
@@ -210,7 +212,7 @@ mod tests {
         ---
         publishing is paused and will resume by itself: no Centrifugo
         publishing resumed
-        2 published, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 left
+        2 published, 1 dropped by the module, 1 rejected again, 1 removed in the meantime, 2 not tried
         "#);
     }
 }

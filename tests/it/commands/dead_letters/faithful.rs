@@ -257,7 +257,7 @@ async fn a_part_that_was_published_by_a_replay_stays_so() -> Result<()> {
     let output = run(&world, &["replay", "--all"])?;
     exits(&output, 1)?;
     ensure!(
-        stderr(&output).contains("0 published, 0 dropped by the module, 60 rejected again, 0 left"),
+        stderr(&output).contains("0 published, 0 dropped by the module, 60 rejected again, 0 not tried"),
         "{}",
         stderr(&output)
     );

@@ -121,7 +121,7 @@ async fn a_replay_that_was_killed_goes_on_with_what_is_left() -> Result<()> {
     let output = run(&world, &["replay", "--all"])?;
     exits(&output, 0)?;
     let said = stderr(&output);
-    let summary = format!("{before} published, 0 dropped by the module, 0 rejected again, 0 left\n");
+    let summary = format!("{before} published, 0 dropped by the module, 0 rejected again, 0 not tried\n");
     ensure!(said.contains(&summary), "{said}");
     let repeated = world
         .centrifugo
@@ -168,7 +168,7 @@ async fn ctrl_c_finishes_what_is_in_flight_and_says_what_remains() -> Result<()>
     .await?;
     let (code, said) = interrupt(replay).await?;
     ensure!(
-        code == Some(1) && said.contains(&format!("0 rejected again, {left} left")),
+        code == Some(1) && said.contains(&format!("0 rejected again, {left} not tried")),
         "{said}"
     );
 

@@ -49,7 +49,7 @@ async fn a_mended_module_publishes_in_order_and_what_it_rejects_stays() -> Resul
     let world = orders().await?;
     let output = run(&world, &["replay", "--all"])?;
     exits(&output, 1)?;
-    let summary = "0 published, 0 dropped by the module, 22 rejected again, 0 left";
+    let summary = "0 published, 0 dropped by the module, 22 rejected again, 0 not tried";
     ensure!(stderr(&output).contains(summary), "{}", stderr(&output));
     ensure!(
         stdout(&output).contains("rejected again by unruly (rejected): rejected as asked"),
@@ -83,7 +83,7 @@ async fn a_mended_module_publishes_in_order_and_what_it_rejects_stays() -> Resul
     exits(&output, 1)?;
     let said = stderr(&output);
     ensure!(
-        said.contains("20 published, 1 dropped by the module, 1 rejected again, 0 left\n"),
+        said.contains("20 published, 1 dropped by the module, 1 rejected again, 0 not tried\n"),
         "{said}"
     );
     let text = stdout(&output);
@@ -212,7 +212,7 @@ async fn a_replay_waits_for_centrifugo_and_uses_the_keys_of_the_relay() -> Resul
     let said = stderr(&output);
     ensure!(said.matches("publishing is paused").count() == 1, "{said}");
     ensure!(
-        said.contains("50 published, 0 dropped by the module, 0 rejected again, 0 left\n"),
+        said.contains("50 published, 0 dropped by the module, 0 rejected again, 0 not tried\n"),
         "{said}"
     );
     stored(&world, 0).await?;
