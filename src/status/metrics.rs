@@ -328,7 +328,7 @@ impl Collector for Modules {
         page.family(
             "transform",
             Some(&Unit::Seconds),
-            "Time of one call of the module",
+            "Time that the module took for one message",
             |m| &m.transform_seconds,
         )?;
         page.family(

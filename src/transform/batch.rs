@@ -67,7 +67,7 @@ fn number(buffer: &mut Vec<u8>, number: usize) {
     buffer.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-/// Reads what the guest returned for `count` messages, or for the first of them. `limit` is the most bytes that a
+/// Reads what the guest returned for the `count` messages that it began. `limit` is the most bytes that a
 /// message may become. It is also the limit for all of them together: the result that exceeds it and those after it are
 /// left out. The error is why the results do not have the format.
 pub(super) fn read(results: &[u8], count: usize, limit: usize) -> Result<Vec<Returned>, &'static str> {
@@ -98,10 +98,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn results(&mut self, count: usize, returned: &mut Vec<Returned>) -> Result<(), Fault> {
         let done = self.number()?;
-        if done == 0 || done > count {
-            return Err(Malformed(
-                "the number of results is not between 1 and that of the messages",
-            ));
+        if done == 0 || done != count {
+            return Err(Malformed("it does not have one result for each message that was begun"));
         }
         returned.reserve(done);
         for _ in 0..done {

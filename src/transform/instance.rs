@@ -149,8 +149,8 @@ impl Instance {
         batch::write(&mut self.buffer, messages);
         let called = guest.call_many(&self.module, messages, &self.buffer);
         self.memory = guest.memory();
-        let (results, mut times) = called?;
-        let outcomes = match batch::read(&results, messages.len(), limits.max_output) {
+        let (results, times) = called?;
+        let outcomes = match batch::read(&results, times.len(), limits.max_output) {
             Ok(outcomes) if !outcomes.is_empty() => outcomes,
             // The call for one message says what is too large.
             Ok(_) => {
@@ -172,8 +172,6 @@ impl Instance {
         if !guest.has_grown() {
             self.guest = Some(guest);
         }
-        // Each message ends where the next one begins. A guest that begins none gives no times but the last.
-        times.resize(outcomes.len().max(times.len()), Duration::ZERO);
         let checked = outcomes.into_iter().map(|returned| outcome::check(returned, limits));
         Ok(checked.zip(times).collect())
     }
@@ -308,7 +306,7 @@ impl Guest {
         returned.map_err(|error| Failure::of(&error, &words, &module.limits, module.limits.timeout))
     }
 
-    /// Returns what the guest returned, and how long it was at each message.
+    /// Returns what the guest returned, and how long it was at each message that it began.
     fn call_many(
         &mut self,
         module: &Module,
@@ -334,9 +332,14 @@ impl Guest {
                 Err(Failed { at, failure })
             }
             Ok((results,)) => {
-                let ends = begun.iter().skip(1).chain([&end]);
-                let starts = [&start].into_iter().chain(begun.iter().skip(1));
-                Ok((results, ends.zip(starts).map(|(end, start)| *end - *start).collect()))
+                // Each message ends where the next one begins. The first one takes the time before it as well.
+                let mut starts = begun;
+                if let Some(first) = starts.first_mut() {
+                    *first = start;
+                }
+                let ends = starts.iter().skip(1).chain([&end]);
+                let times = starts.iter().zip(ends).map(|(start, end)| *end - *start);
+                Ok((results, times.collect()))
             }
             Err(error) => {
                 let failure = Failure::of(&error, &words, &module.limits, timeout);

@@ -295,6 +295,15 @@ fn a_guest_whose_results_cannot_be_read_gets_its_messages_one_by_one() {
         ("", "(call $begin (i32.const 1)) unreachable".to_owned()),
         ("", format!("{begin} (call $begin (i32.const 2)) unreachable")),
         ("", format!("(loop {begin} (br 0)) unreachable")),
+        // Results for messages that were not begun, and none for one that was.
+        (
+            r"\01\00\00\00\00\00\00\00\00",
+            "(call $answer (i32.const 64) (i32.const 9))".to_owned(),
+        ),
+        (
+            r"\01\00\00\00\00\00\00\00\00",
+            format!("{begin} (call $begin (i32.const 1)) (call $answer (i32.const 64) (i32.const 9))"),
+        ),
         ("", "unreachable".to_owned()),
         ("", "(loop (br 0)) unreachable".to_owned()),
     ];
