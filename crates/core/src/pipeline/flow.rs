@@ -194,13 +194,18 @@ impl<R: Clone> Flow<R> {
         };
         Room {
             messages: match one_by_one {
-                _ if self.handover.is_some_and(|until| now < until) => 0,
+                _ if self.hands_over(now) => 0,
                 true => messages.min(1_usize.saturating_sub(window.len())),
                 false => messages,
             },
             bytes,
             empty: window.is_empty(),
         }
+    }
+
+    /// Returns true while messages of an earlier load keep new ones out, even those that were requested before.
+    pub fn hands_over(&self, now: Instant) -> bool {
+        self.handover.is_some_and(|until| now < until)
     }
 
     pub fn next_wakeup(&self) -> Option<Instant> {

@@ -244,6 +244,7 @@ impl<R: Clone> Run<R> {
         let room = self.flow.room(now);
         let takes_in = (room.bytes > 0 || room.empty)
             && !self.flow.window().is_overdue(now)
+            && !self.flow.hands_over(now)
             && self.transforming < self.limits.transforming;
         (takes_in && self.reading != Reading::Closed).then_some(room)
     }

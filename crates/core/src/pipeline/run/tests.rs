@@ -373,6 +373,31 @@ fn other_settings_are_used_from_the_next_outcome_on() {
 }
 
 #[test]
+fn nothing_is_taken_in_before_a_new_load_may_have_it() {
+    let now = Now::read();
+    let mut run = open(now, Settings::plain(), false);
+    let ticket = deliver(&mut run, now, 1);
+    run.configure(now.instant, Settings::plain());
+    // Not even what was requested before: with room for no message, a source still delivers that.
+    assert!(run.room(now.instant).is_none());
+    run.transformed(
+        now,
+        Transformed {
+            ticket,
+            outcome: Outcome::Drop,
+            by: any(),
+        },
+    );
+    assert!(run.room(now.instant).is_some());
+    deliver(&mut run, now, 2);
+    run.configure(now.instant, Settings::plain());
+    assert!(run.room(now.instant).is_none());
+    let later = after(now, crate::pipeline::flow::MAX_HANDOVER);
+    assert_eq!(run.next_wakeup(), Some(later.instant));
+    assert!(run.room(later.instant).is_some());
+}
+
+#[test]
 fn a_renewal_finishes_what_was_delivered_and_says_why() {
     let now = Now::read();
     let mut run = open(now, Settings::plain(), false);
