@@ -3,7 +3,7 @@
 //!
 //! They are threads and not tasks because a guest's call occupies the processor until it returns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -340,13 +340,12 @@ fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pa
     } = chunk;
     let trial = trial.as_deref();
     guests.keep([Some(&module), trial.map(Trial::predecessor)]);
-    let (tickets, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
-    let mut done = 0;
-    while done < messages.len() {
+    let (mut tickets, mut messages): (VecDeque<_>, VecDeque<_>) = messages.into_iter().unzip();
+    while !messages.is_empty() {
         if !hand.next(number) {
             return;
         }
-        let rest = &messages[done..];
+        let rest = messages.make_contiguous();
         let (by, outcomes) = match trial {
             Some(trial) => {
                 let start = Instant::now();
@@ -359,15 +358,17 @@ fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pa
                 (&module, guests.of(&module).call_many(&rest[..=more]))
             }
         };
-        for (outcome, took) in outcomes {
+        // A message that is done is not held while those behind it wait at the gate.
+        messages.drain(..outcomes.len());
+        let done = tickets.drain(..outcomes.len());
+        for (ticket, (outcome, took)) in done.zip(outcomes) {
             pace.took(&by.name, took);
             hand.made(Transformed {
-                ticket: tickets[done],
+                ticket,
                 outcome,
                 by: by.loaded().clone(),
                 took,
             });
-            done += 1;
         }
     }
 }

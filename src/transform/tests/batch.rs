@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::super::{Chunk, Instance, Limits, Module, Workers};
-use super::unruly::{BOTH, Form, Lines, module, wish};
+use super::unruly::{BOTH, Form, logged, module, wish};
 use super::wat::{EXPORTS, Guest, ONE, TYPES, component, impatient, limits};
 use crate::message::{Message, Outcome, Unreadable};
 
@@ -167,22 +167,16 @@ fn each_message_is_timed() {
 
 #[test]
 fn what_was_logged_is_not_logged_again() {
-    let lines = Lines::default();
     let messages = numbered([
         wish("say", "one"),
         wish("say", "two"),
         wish("panic", "no"),
         wish("say", "three"),
     ]);
-    tracing::subscriber::with_default(lines.clone(), || {
-        let module = module(
-            Form::Component,
-            "{}",
-            Limits::new(Duration::from_secs(5), 64 * 1024 * 1024),
-        );
-        many(&mut module.instance(), &messages)
+    let lines = logged(|| {
+        let limits = Limits::new(Duration::from_secs(5), 64 * 1024 * 1024);
+        many(&mut module(Form::Component, "{}", limits).instance(), &messages);
     });
-    let lines = lines.0.lock().expect("not poisoned").clone();
     let said: Vec<&String> = lines
         .iter()
         .filter(|line| ["one", "two", "three"].contains(&line.as_str()))
@@ -363,6 +357,10 @@ fn workers_return_what_messages_become_in_order_and_within_the_room() {
             assert!(room > 0 || piece.outcomes.len() == 1, "one at a time: {piece:?}");
             for transformed in piece.outcomes {
                 assert_eq!(transformed.ticket, outcomes.len() as u64);
+                if room == 0 {
+                    let message = &messages[outcomes.len()];
+                    assert_eq!(Arc::strong_count(message), 1, "it is held while others wait");
+                }
                 outcomes.push(format!("{:?}", transformed.outcome));
             }
             workers.balance(piece.bytes, |held| {
