@@ -295,7 +295,11 @@ pub(super) fn logged(act: impl FnOnce()) -> Vec<String> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), act);
+    tracing::subscriber::with_default(lines.clone(), || {
+        // Another thread may have met a line for the first time while nobody wanted it.
+        tracing::callsite::rebuild_interest_cache();
+        act();
+    });
     let lines = lines.0.lock().expect("not poisoned");
     lines.clone()
 }
