@@ -231,7 +231,7 @@ impl<R: Clone> Flow<R> {
     ///
     /// The new load may send a message to another channel than the earlier one did. So it gets none until those of the
     /// earlier load are settled: if the pipeline halts, or the process ends, they come again, and the new load would
-    /// publish them behind later ones. This is also why a load that was withdrawn cannot halt the one that follows.
+    /// publish them behind later ones. A load that was withdrawn may therefore still halt the pipeline without harm.
     ///
     /// A flow that conflates does not wait. Its channels show the newest message, whatever came before.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
