@@ -62,6 +62,14 @@ async fn every_message_before_a_change_of_settings_carries_the_old_ones_and_ever
             for (swaps, letter) in (1..).zip(["b", "c", "d"]) {
                 world.home.configure_module("unruly", &mark(letter))?;
                 counts(&relay, "unruly", "swaps", swaps).await?;
+                // The messages of the version before are settled first. A version that is replaced before that gets none.
+                let what = format!("a publication marked {letter}");
+                slipring_support::eventually(SOON, what, async || {
+                    let shown = marked(&world.centrifugo, "unruly:0").await?;
+                    ensure!(shown.iter().any(|(_, mark)| mark == letter), "{} others", shown.len());
+                    Ok(())
+                })
+                .await?;
             }
             // Many changes within a second. The relay may skip some, but it must end with the last one.
             for letter in ["e", "f", "g", "h", "i", "j"] {
