@@ -11,7 +11,10 @@ mod redis;
 mod sentinel;
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many ports are tried when one is taken.
 pub(crate) const PORTS_TRIED: usize = 20;
+
+/// The ports to choose from.
+const PORTS: Range<u32> = 10_000..32_000;
 
 /// Returns a program that `make tools` or another target installed, or that is on the `PATH`.
 pub fn tool(name: &str) -> Result<PathBuf> {
@@ -61,9 +67,14 @@ pub fn installed(path: &str) -> Result<PathBuf> {
 
 /// Returns a port for a server to listen on, even after a restart. It is below the range that the kernel gives to
 /// outgoing connections (32768 and up on Linux). Above, another connection may take it while the server is down, even
-/// the very client that tries to reach the server, which then talks to itself.
+/// the very client that tries to reach the server, which then talks to itself. No port comes twice in this process: its
+/// server may be down and want it again.
 pub(crate) fn candidate_port() -> u16 {
-    fastrand::u16(10_000..32_000)
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    static FIRST: LazyLock<u32> = LazyLock::new(|| fastrand::u32(PORTS));
+    let turn = FIRST.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) - PORTS.start;
+    let port = PORTS.start + turn % (PORTS.end - PORTS.start);
+    u16::try_from(port).expect("a port")
 }
 
 /// Returns a port that nobody listens on now, for a server that cannot be given another one later.
