@@ -16,12 +16,21 @@ pub struct Target {
 impl Target {
     /// Starts it with a history of `history` publications per channel. `edit` changes its configuration.
     pub async fn start(history: usize, edit: impl FnOnce(&mut Value)) -> Result<Self> {
+        Self::start_in(&[], history, edit).await
+    }
+
+    /// Does the same with these environment variables.
+    pub async fn start_in(
+        environment: &[(&'static str, &'static str)],
+        history: usize,
+        edit: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
         let configure = |config: &mut Value| {
             let namespace = json!({ "name": "bench", "history_size": history, "history_ttl": "1h" });
             config["channel"] = json!({ "namespaces": [namespace] });
             edit(config);
         };
-        let centrifugo = Centrifugo::start_with(configure).await?;
+        let centrifugo = Centrifugo::start_in(environment, configure).await?;
         Ok(Self { centrifugo })
     }
 

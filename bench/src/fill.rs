@@ -30,8 +30,21 @@ pub async fn fill(
     size: usize,
     headers: Headers,
 ) -> Result<Stream> {
+    fill_replicated(jetstream, 1, name, events, size, headers).await
+}
+
+/// Does the same as [`fill`] with this many replicas of the stream.
+pub async fn fill_replicated(
+    jetstream: &jetstream::Context,
+    replicas: usize,
+    name: &str,
+    events: &[Event],
+    size: usize,
+    headers: Headers,
+) -> Result<Stream> {
     let config = Config {
         name: name.to_owned(),
+        num_replicas: replicas,
         subjects: vec![format!("{name}.>")],
         ..Config::default()
     };

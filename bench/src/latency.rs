@@ -19,7 +19,7 @@ use results::Run;
 use way::{Trial, WAYS, Way};
 
 /// Messages a second.
-const RATES: [u32; 3] = [100, 1_000, 10_000];
+const RATES: [u32; 4] = [100, 1_000, 4_000, 10_000];
 
 /// Enough for a smoke run, and for a debug build.
 const SMOKE_RATES: [u32; 2] = [100, 1_000];

@@ -8,6 +8,7 @@
 //! - [`clock`]: the time from the first delivery to the last ack. [`meter`]: what processes use meanwhile.
 //! - [`delay`]: a link with a round trip of some milliseconds.
 //! - [`paced`]: messages at a steady pace, and when each of them arrived.
+//! - [`cores`]: which processes share a processor core.
 //! - [`home`]: the relay, as a user would run it. [`centrifugo`]: Centrifugo, as all ways use it. [`own_consumer`]:
 //!   Centrifugo's own consumer.
 //! - [`machine`], [`report`], [`statistics`], [`table`], [`plot`]: the report.
@@ -16,6 +17,7 @@ mod arrived;
 mod behind;
 mod centrifugo;
 mod clock;
+mod cores;
 mod delay;
 mod event;
 mod fill;
@@ -35,10 +37,11 @@ mod statistics;
 mod swap;
 mod table;
 mod throughput;
+mod tuning;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 use machine::Machine;
@@ -60,6 +63,8 @@ enum Bench {
     All,
     /// Messages a second out of a full stream, in each way
     Throughput,
+    /// The same out of a stream with three replicas, on a cluster of three servers
+    Cluster,
     /// From a publish in NATS to a subscriber's receipt, at several rates, in each way
     Latency,
     /// What subscribers notice when the module is replaced under load
@@ -70,20 +75,33 @@ enum Bench {
     Behind,
     /// The processor time of `--slipring` against that of `--against`, in pairs; not part of `all`
     Pairs,
+    /// What settings of Centrifugo and of the relay change; not part of `all`
+    Tuning,
     /// Messages a second out of a list and a stream in Redis, in each way; not part of `all`
     Redis,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments.bench.unwrap_or(Bench::All), &arguments.options).await {
+    match start(arguments.bench.unwrap_or(Bench::All), &arguments.options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start(bench: Bench, options: &Options) -> Result<()> {
+    if options.own_core {
+        ensure!(
+            matches!(bench, Bench::Throughput | Bench::Cluster | Bench::Pairs),
+            "--own-core is for `throughput`, `cluster` and `pairs`"
+        );
+        cores::share_first_core()?;
+    }
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    runtime.block_on(run(bench, options))
 }
 
 async fn run(bench: Bench, options: &Options) -> Result<()> {
@@ -97,6 +115,11 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = throughput::run(options).await?;
         println!("{results}");
         report.throughput = Some(results);
+    }
+    if matches!(bench, Bench::Cluster) || (matches!(bench, Bench::All) && throughput::cluster_is_wanted(options)) {
+        let results = throughput::run_cluster(options).await?;
+        println!("{results}");
+        report.cluster = Some(results);
     }
     if matches!(bench, Bench::Latency) || (matches!(bench, Bench::All) && latency::is_wanted(options)) {
         let results = latency::run(options).await?;
@@ -117,6 +140,11 @@ async fn run(bench: Bench, options: &Options) -> Result<()> {
         let results = behind::run(options).await?;
         println!("{results}");
         report.behind = Some(results);
+    }
+    if matches!(bench, Bench::Tuning) {
+        let results = tuning::run(options).await?;
+        println!("{results}");
+        report.tuning = Some(results);
     }
     if matches!(bench, Bench::Redis) {
         let results = redis::run(options).await?;

@@ -49,6 +49,14 @@ pub struct Options {
     /// For `pairs`: another build of the relay, which `--slipring` is compared with
     #[arg(long, global = true, value_name = "PROGRAM")]
     pub against: Option<PathBuf>,
+
+    /// For `pairs`: the module that `--against` runs, if it cannot run the one of today
+    #[arg(long, global = true, value_name = "WASM", requires = "against")]
+    pub against_module: Option<PathBuf>,
+
+    /// For `throughput`, `cluster` and `pairs`: run the relay on a processor core of its own, and everything else on another
+    #[arg(long, global = true)]
+    pub own_core: bool,
 }
 
 impl Options {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use slipring_support::guests;
 
 use crate::home;
 use crate::options::Options;
@@ -41,9 +42,11 @@ pub async fn run(options: &Options) -> Result<Results> {
     let first = options.against.as_deref();
     let first =
         first.context("`pairs` compares `--slipring` with another build: name that with `--against PROGRAM`")?;
-    let programs: [PathBuf; 2] = [
-        home::slipring(Some(first))?,
-        home::slipring(options.slipring.as_deref())?,
+    let module = guests::component("bench-guest")?;
+    let first_module = options.against_module.as_ref().unwrap_or(&module);
+    let builds: [(PathBuf, &PathBuf); 2] = [
+        (home::slipring(Some(first))?, first_module),
+        (home::slipring(options.slipring.as_deref())?, &module),
     ];
     let ways = throughput::relays(options);
     ensure!(
@@ -61,7 +64,9 @@ pub async fn run(options: &Options) -> Result<Results> {
     for way in ways {
         for round in 1..=rounds {
             for &build in in_turn(round, &BUILDS) {
-                world.slipring.clone_from(&programs[usize::from(build == BUILDS[1])]);
+                let (program, module) = &builds[usize::from(build == BUILDS[1])];
+                world.slipring.clone_from(program);
+                world.module.clone_from(module);
                 let title = format!("round {round} of {rounds}, {}, {build}", way.title);
                 let measured = throughput::one(&world, way, Duration::ZERO)
                     .await

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::machine::Machine;
 use crate::statistics::{Spread, thousands};
-use crate::throughput::Results;
+use crate::throughput::{AGAIN, Results};
 
 const WIDTH: f64 = 880.0;
 const MARGIN: f64 = 24.0;
@@ -88,7 +88,7 @@ fn draw(results: &Results, machine: &Machine) -> String {
 }
 
 fn bars(results: &Results, delay_ms: u64) -> Vec<Bar<'_>> {
-    let ways = results.ways();
+    let ways = results.ways().filter(|(name, _)| *name != AGAIN);
     let bar = |(name, title)| {
         let rate = results.rate(name, delay_ms)?;
         Some(Bar { name, title, rate })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::behind;
 use crate::growth;
 use crate::machine::Machine;
-use crate::{latency, pairs, redis, swap, throughput};
+use crate::{latency, pairs, redis, swap, throughput, tuning};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -16,6 +16,8 @@ pub struct Report {
     /// The results of each benchmark that was run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub throughput: Option<throughput::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cluster: Option<throughput::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub latency: Option<latency::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -26,6 +28,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pairs: Option<pairs::Results>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tuning: Option<tuning::Results>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub redis: Option<redis::Results>,
 }
 
@@ -34,11 +38,13 @@ impl Report {
         Self {
             machine,
             throughput: None,
+            cluster: None,
             latency: None,
             swap: None,
             growth: None,
             behind: None,
             pairs: None,
+            tuning: None,
             redis: None,
         }
     }

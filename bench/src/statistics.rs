@@ -31,6 +31,20 @@ pub fn ratios(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<Spread> {
     Spread::of(ratios_by_round(of, to))
 }
 
+/// Formats the median of [`ratios`], and their spread if there are several.
+pub fn ratios_in_words(of: &[(usize, f64)], to: &[(usize, f64)]) -> String {
+    let ratio = |ratio: f64| match ratio {
+        ratio if ratio >= 10.0 => format!("{ratio:.0}"),
+        ratio if ratio >= 0.1 => format!("{ratio:.2}"),
+        _ => format!("{ratio:.3}"),
+    };
+    match ratios(of, to) {
+        None => "–".to_owned(),
+        Some(Spread { median, .. }) if of.len() == 1 => ratio(median),
+        Some(Spread { median, min, max }) => format!("{} ({}–{})", ratio(median), ratio(min), ratio(max)),
+    }
+}
+
 /// Returns the standard deviation of these ratios, if there are at least two.
 pub fn deviation(of: &[(usize, f64)], to: &[(usize, f64)]) -> Option<f64> {
     let ratios: Vec<f64> = ratios_by_round(of, to).collect();
@@ -109,6 +123,16 @@ mod tests {
         // Of 0.9, 1.0 and 0.8.
         assert!((deviation - 0.1).abs() < 1e-9, "{deviation}");
         assert_eq!(super::deviation(&ours[..1], &theirs), None);
+    }
+
+    #[test]
+    fn ratios_are_written_with_their_spread() {
+        let twice = |one, other| [(1, one), (2, other)];
+        let words = |of: &[(usize, f64)], to: &[(usize, f64)]| ratios_in_words(of, to);
+        assert_eq!(words(&twice(8.0, 9.0), &twice(10.0, 10.0)), "0.85 (0.80–0.90)");
+        assert_eq!(words(&twice(123.0, 5.0), &twice(10.0, 1_000.0)), "6.15 (0.005–12)");
+        assert_eq!(words(&[(1, 8.0)], &twice(10.0, 10.0)), "0.80");
+        assert_eq!(words(&[(3, 8.0)], &twice(10.0, 10.0)), "–");
     }
 
     #[test]

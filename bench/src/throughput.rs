@@ -18,34 +18,59 @@ use crate::centrifugo::Api;
 use crate::options::Options;
 use crate::statistics::in_turn;
 
-pub use results::Results;
-pub use world::World;
+pub use relay::Setup;
+pub use results::{Results, Run};
+pub use world::{KEYS, SIZE, World};
 
 use measured::Measured;
-use results::Run;
 use way::{WAYS, Way};
 
+pub use way::AGAIN;
+
 pub async fn run(options: &Options) -> Result<Results> {
-    let ways: Vec<Way> = WAYS
-        .into_iter()
-        .filter(|way| options.wants(way.name) && (!options.smoke || way.in_smoke || !options.only.is_empty()))
-        .collect();
-    ensure!(
-        !ways.is_empty(),
-        "there is no way whose name begins with {}; there are {}",
-        options.only.join(" or "),
-        WAYS.map(|way| way.name).join(", ")
-    );
+    let ways = wanted(options, &WAYS)?;
     let messages = options.messages(400_000, 4_000);
     println!("Filling two streams with {messages} messages …");
     let world = World::start(options, messages).await?;
-    let mut results = Results::new(&world);
-    let rounds = options.rounds(5, 1);
+    measure(&world, &ways, &options.delays, options.rounds(5, 1)).await
+}
+
+/// The same out of a cluster of three nodes, with three replicas of the stream and no delay.
+pub async fn run_cluster(options: &Options) -> Result<Results> {
+    let in_cluster: Vec<Way> = WAYS.into_iter().filter(|way| way.in_cluster()).collect();
+    let ways = wanted(options, &in_cluster)?;
+    let messages = options.messages(400_000, 4_000);
+    println!("Filling two streams of three nodes with {messages} messages …");
+    let world = World::start_cluster(options, messages).await?;
+    measure(&world, &ways, &[0], options.rounds(5, 1)).await
+}
+
+/// Returns true if any way of [`run_cluster`] was asked for.
+pub fn cluster_is_wanted(options: &Options) -> bool {
+    WAYS.iter().any(|way| way.in_cluster() && options.wants(way.name))
+}
+
+fn wanted(options: &Options, ways: &[Way]) -> Result<Vec<Way>> {
+    let is_wanted =
+        |way: &&Way| options.wants(way.name) && (!options.smoke || way.in_smoke || !options.only.is_empty());
+    let wanted: Vec<Way> = ways.iter().filter(is_wanted).copied().collect();
+    let names = || ways.iter().map(|way| way.name).collect::<Vec<_>>().join(", ");
+    ensure!(
+        !wanted.is_empty(),
+        "there is no way whose name begins with {}; there are {}",
+        options.only.join(" or "),
+        names()
+    );
+    Ok(wanted)
+}
+
+async fn measure(world: &World, ways: &[Way], delays: &[u64], rounds: usize) -> Result<Results> {
+    let mut results = Results::new(world);
     for round in 1..=rounds {
-        for &delay_ms in &options.delays {
-            for &way in in_turn(round, &ways) {
+        for &delay_ms in delays {
+            for &way in in_turn(round, ways) {
                 let title = format!("round {round} of {rounds}, {}, {delay_ms} ms", way.title);
-                let measured = one(&world, way, Duration::from_millis(delay_ms))
+                let measured = one(world, way, Duration::from_millis(delay_ms))
                     .await
                     .with_context(|| title.clone())?;
                 let run = Run::new(way.name, delay_ms, round, measured);
@@ -77,7 +102,15 @@ pub fn relay_over(api: Api) -> Way {
 
 /// Runs one way once.
 pub async fn one(world: &World, way: Way, delay: Duration) -> Result<Measured> {
-    let measured = way.run(world, delay).await;
+    finish(world, way.run(world, delay).await).await
+}
+
+/// Runs the relay once, set up like this.
+pub async fn one_as(world: &World, setup: Setup, delay: Duration) -> Result<Measured> {
+    finish(world, relay::run_as(world, delay, setup).await).await
+}
+
+async fn finish(world: &World, measured: Result<Measured>) -> Result<Measured> {
     // A leftover consumer would keep costing the server something.
     world.forget_consumers().await?;
     measured

@@ -14,6 +14,7 @@ fn every_way_delivers_in_order() {
         "slipring-keys-http",
         "slipring-keys-grpc",
         "centrifugo",
+        "centrifugo-again",
         "ceiling-http",
         "ceiling-grpc",
     ] {
@@ -31,10 +32,33 @@ fn every_way_delivers_in_order() {
 }
 
 #[test]
+fn a_cluster_is_drained_in_each_way() {
+    let (report, said) = bench(&["cluster"]);
+    assert_eq!(report["cluster"]["nodes"], 3, "{report}");
+    let runs = report["cluster"]["runs"].as_array().unwrap();
+    let ways: Vec<&str> = runs.iter().map(|run| run["way"].as_str().unwrap()).collect();
+    assert_eq!(
+        ways,
+        ["slipring-http", "slipring-grpc", "centrifugo", "centrifugo-again"]
+    );
+    for run in runs {
+        assert_eq!(run["arrived"]["publications"], report["cluster"]["messages"], "{run}");
+    }
+    assert!(said.contains("3 replicas on 3 servers"), "{said}");
+}
+
+#[test]
+fn the_relay_gets_a_core_of_its_own() {
+    let (report, said) = bench(&["throughput", "--own-core", "--only", "slipring-http", "--delays", "0"]);
+    assert_eq!(report["throughput"]["own_core"], true, "{report}");
+    assert!(said.contains("a processor core of its own"), "{said}");
+}
+
+#[test]
 fn latency_is_measured_in_each_way() {
     let (report, said) = bench(&["latency"]);
     let runs = report["latency"]["runs"].as_array().unwrap();
-    for way in ["slipring-http", "slipring-grpc", "centrifugo"] {
+    for way in ["slipring-http", "slipring-grpc", "centrifugo", "centrifugo-again"] {
         for rate in [100, 1_000] {
             let run = runs.iter().find(|run| run["way"] == way && run["rate"] == rate);
             let run = run.unwrap_or_else(|| panic!("{way} at {rate}/s is missing: {runs:?}"));
@@ -120,6 +144,31 @@ fn what_is_new_comes_through_behind_a_backlog() {
         assert!(run["live_seconds"].as_f64().unwrap() > 0.0, "{run}");
     }
     assert!(said.contains("| every message"), "{said}");
+}
+
+#[test]
+fn each_setting_is_measured() {
+    let (report, said) = bench(&["tuning", "--delays", "0"]);
+    let runs = report["tuning"]["runs"].as_array().unwrap();
+    let cases: Vec<&str> = runs.iter().map(|run| run["way"].as_str().unwrap()).collect();
+    let expected = [
+        "base",
+        "base-again",
+        "http",
+        "no-keys",
+        "history",
+        "histograms",
+        "gogc",
+        "all",
+        "window",
+        "batched",
+        "batched-window",
+    ];
+    assert_eq!(cases, expected);
+    for run in runs {
+        assert!(run["messages_per_second"].as_f64().unwrap() > 0.0, "{run}");
+    }
+    assert!(said.contains("| `GOGC=400` for Centrifugo"), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::way::{Measured, REFERENCE, WAYS};
 use crate::meter::Used;
 use crate::paced::{Delivery, KEYS, SIZE, at_most};
-use crate::statistics::{Spread, milliseconds, ratios, thousands};
+use crate::statistics::{Spread, milliseconds, ratios_in_words, thousands};
 use crate::table::table;
 
 /// If one message in a hundred is later than this, the publisher did not keep the pace.
@@ -42,6 +42,9 @@ pub struct Run {
     pub publisher_late_p99: u32,
     /// By process, including the warm-up.
     pub used: BTreeMap<String, Used>,
+    /// Processor time of the relay, in microseconds per message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub relay_micros: Option<f64>,
 }
 
 impl Results {
@@ -69,10 +72,8 @@ impl Results {
 
     fn at(&self, rate: u32) -> String {
         let p99 = |way| self.of(way, rate, |run| run.p99.into());
-        let by_round = |way: &str| -> Vec<(usize, f64)> {
-            let runs = self.runs.iter().filter(|run| run.way == way && run.rate == rate);
-            runs.map(|run| (run.round, run.p99.into())).collect()
-        };
+        let runs_of = |way: &'static str| self.runs.iter().filter(move |run| run.way == way && run.rate == rate);
+        let by_round = |way| -> Vec<(usize, f64)> { runs_of(way).map(|run| (run.round, run.p99.into())).collect() };
         let rows = WAYS.iter().filter_map(|way| {
             let own = p99(way.name)?;
             let median = |number: fn(&Run) -> u32| {
@@ -86,8 +87,9 @@ impl Results {
                 format!("{}–{}", milliseconds(own.min), milliseconds(own.max)),
                 median(|run| run.p999),
                 median(|run| run.max),
-                ratios(&by_round(way.name), &by_round(REFERENCE))
-                    .map_or_else(|| "–".to_owned(), |ratios| format!("{:.2}", ratios.median)),
+                ratios_in_words(&by_round(way.name), &by_round(REFERENCE)),
+                Spread::of(runs_of(way.name).filter_map(|run| run.relay_micros))
+                    .map_or_else(|| "–".to_owned(), |spread| format!("{:.0}", spread.median)),
                 median(|run| run.publisher_late_p99),
             ])
         });
@@ -99,6 +101,7 @@ impl Results {
             "p99.9",
             "longest",
             "p99 to Centrifugo's own",
+            "relay, CPU µs/message",
             "publisher late, p99",
         ];
         table(head, &rows.collect::<Vec<_>>())
@@ -132,6 +135,9 @@ impl fmt::Display for Results {
 
 impl Run {
     pub fn new(way: &str, rate: u32, round: usize, measured: Measured, warm_up: Duration) -> Self {
+        let relay = measured.used.get("slipring");
+        let published = measured.observed.0.len().max(1) as f64;
+        let relay_micros = relay.map(|used| used.cpu_seconds * 1e6 / published);
         let deliveries = measured.observed.after(warm_up).0;
         let latency = |share| at_most(&deliveries, share, Delivery::latency);
         Self {
@@ -145,6 +151,7 @@ impl Run {
             max: latency(1.0),
             publisher_late_p99: at_most(&deliveries, 0.99, Delivery::late),
             used: measured.used,
+            relay_micros,
         }
     }
 
@@ -189,6 +196,7 @@ mod tests {
             max: p99 * 3,
             publisher_late_p99: late,
             used: BTreeMap::new(),
+            relay_micros: way.starts_with("slipring").then_some(f64::from(p99) / 10.0),
         }
     }
 

@@ -34,17 +34,17 @@ pub async fn run(world: &World, delay: Duration, output: Output) -> Result<Measu
     let target = Target::start(world.history(), |_| ()).await?;
     let link = Link::unless_zero(&target.centrifugo.url(), delay)?;
     let config = output.config(
-        &world.nats.url(),
+        &world.url(),
         &target.endpoint(Api::Http, link.as_ref()),
         target.centrifugo.api_key(),
     );
     let dir = TempDir::with_prefix("slipring-bench-bento-").context("making a directory for Bento")?;
     let file = dir.path().join("bento.yaml");
     std::fs::write(&file, config).with_context(|| format!("writing {}", file.display()))?;
-    world.nats.forget_peak_memory()?;
+    world.forget_peak_memory()?;
     let mut bento = Process::spawn("Bento", Command::new(program).arg("-c").arg(&file))?;
     let meter = Meter::default()
-        .watch("nats-server", || world.nats.usage())
+        .watch("nats-server", || world.usage())
         .watch("bento", || bento.usage())
         .watch("centrifugo", || target.centrifugo.usage());
     let drained = clock::drain(&world.plain, CONSUMER, world.limit, &meter)

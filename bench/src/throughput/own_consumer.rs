@@ -15,17 +15,17 @@ use crate::own_consumer::{self, CONSUMER, consumers};
 
 /// The delay is between NATS and Centrifugo, because there is no other link.
 pub async fn run(world: &World, delay: Duration) -> Result<Measured> {
-    let link = Link::unless_zero(&world.nats.url(), delay)?;
+    let link = Link::unless_zero(&world.url(), delay)?;
     let nats = link
         .as_ref()
-        .map_or_else(|| world.nats.url(), |link| format!("nats://{}", link.address()));
+        .map_or_else(|| world.url(), |link| format!("nats://{}", link.address()));
     own_consumer::create(&world.with_headers).await?;
     own_consumer::pause(&world.with_headers).await?;
-    world.nats.forget_peak_memory()?;
+    world.forget_peak_memory()?;
     let configure = |config: &mut serde_json::Value| config["consumers"] = consumers(&nats, WITH_HEADERS);
     let target = Target::start(world.history(), configure).await?;
     let meter = Meter::default()
-        .watch("nats-server", || world.nats.usage())
+        .watch("nats-server", || world.usage())
         .watch("centrifugo", || target.centrifugo.usage());
     let watched = [(&world.with_headers, CONSUMER)];
     let begin = own_consumer::resume(&world.with_headers);

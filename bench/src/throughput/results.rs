@@ -10,7 +10,7 @@ use super::way::{REFERENCE, WAYS};
 use super::world::{KEYS, SIZE, World};
 use crate::arrived::Arrived;
 use crate::meter::Used;
-use crate::statistics::{Spread, ratios, thousands};
+use crate::statistics::{Spread, ratios_in_words, thousands};
 use crate::table::table;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,7 +19,18 @@ pub struct Results {
     pub message_bytes: usize,
     pub channels: u32,
     pub limit_seconds: f64,
+    /// How many NATS servers hold the stream.
+    #[serde(default = "one")]
+    pub nodes: usize,
+    /// The relay had a processor core of its own, and everything else shared another one.
+    #[serde(default)]
+    pub own_core: bool,
     pub runs: Vec<Run>,
+}
+
+/// Earlier reports do not say it.
+const fn one() -> usize {
+    1
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +58,8 @@ impl Results {
             message_bytes: SIZE,
             channels: KEYS,
             limit_seconds: world.limit.as_secs_f64(),
+            nodes: world.nodes(),
+            own_core: world.own_core,
             runs: Vec::new(),
         }
     }
@@ -76,23 +89,22 @@ impl Results {
             .filter(move |run| run.way == way && run.delay_ms == delay_ms)
     }
 
-    fn by_round(&self, way: &str, delay_ms: u64) -> Vec<(usize, f64)> {
+    /// Returns a number of each round that has it.
+    fn by_round(&self, way: &str, delay_ms: u64, number: impl Fn(&Run) -> Option<f64>) -> Vec<(usize, f64)> {
         let runs = self.of(way, delay_ms);
-        runs.map(|run| (run.round, run.messages_per_second)).collect()
+        runs.filter_map(|run| Some((run.round, number(run)?))).collect()
     }
 
     fn rates(&self, delay_ms: u64) -> String {
-        let reference = self.by_round(REFERENCE, delay_ms);
+        let rate_of = |run: &Run| Some(run.messages_per_second);
+        let reference = self.by_round(REFERENCE, delay_ms, rate_of);
         let without_delay = |way| match delay_ms {
             0 => Vec::new(),
-            _ => self.by_round(way, 0),
+            _ => self.by_round(way, 0, rate_of),
         };
         let rows = WAYS.iter().filter_map(|way| {
             let rate = self.rate(way.name, delay_ms)?;
-            let ratio = |to: &[(usize, f64)]| {
-                let spread = ratios(&self.by_round(way.name, delay_ms), to);
-                spread.map_or_else(|| "–".to_owned(), |spread| ratio(spread.median))
-            };
+            let ratio = |to: &[(usize, f64)]| ratios_in_words(&self.by_round(way.name, delay_ms, rate_of), to);
             let missing = Spread::of(self.of(way.name, delay_ms).map(|run| run.arrived.missing as f64));
             Some([
                 way.title.to_owned(),
@@ -114,30 +126,26 @@ impl Results {
         table(head, &rows.collect::<Vec<_>>())
     }
 
-    /// Returns CPU seconds per million messages, and the peak of memory, of each process.
-    fn usage(&self, delay_ms: u64) -> String {
+    /// Returns the processor time per million messages of each process, and what follows from it.
+    fn processor_time(&self, delay_ms: u64) -> String {
+        let servers = self.by_round(REFERENCE, delay_ms, Run::servers);
         let rows = WAYS.iter().filter_map(|way| {
             self.rate(way.name, delay_ms)?;
-            let cell = |is: &dyn Fn(&str) -> bool, number: &dyn Fn(&Run, &Used) -> f64, digits: usize| {
-                let used = self.of(way.name, delay_ms).filter_map(|run| {
-                    let (_, used) = run.used.iter().find(|(process, _)| is(process))?;
-                    Some(number(run, used))
-                });
-                Spread::of(used).map_or_else(|| "–".to_owned(), |used| format!("{:.digits$}", used.median))
+            let median = |number: &dyn Fn(&Run) -> Option<f64>| {
+                Spread::of(self.of(way.name, delay_ms).filter_map(number)).map(|spread| spread.median)
             };
-            let cpu = |run: &Run, used: &Used| used.cpu_seconds * 1e6 / run.messages.max(1) as f64;
-            let memory = |_: &Run, used: &Used| used.peak_memory as f64 / f64::from(1 << 20);
-            let nats = |process: &str| process == "nats-server";
-            let centrifugo = |process: &str| process == "centrifugo";
-            let between = |process: &str| !nats(process) && !centrifugo(process);
+            let seconds = |number: &dyn Fn(&Run) -> Option<f64>| {
+                median(number).map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.2}"))
+            };
+            let a_second = median(&|run| Some(1e6 / run.between()?));
             Some([
                 way.title.to_owned(),
-                cell(&nats, &cpu, 2),
-                cell(&between, &cpu, 2),
-                cell(&centrifugo, &cpu, 2),
-                cell(&nats, &memory, 0),
-                cell(&between, &memory, 0),
-                cell(&centrifugo, &memory, 0),
+                seconds(&|run| run.cpu_per_million("nats-server")),
+                seconds(&Run::between),
+                seconds(&|run| run.cpu_per_million("centrifugo")),
+                seconds(&Run::servers),
+                ratios_in_words(&self.by_round(way.name, delay_ms, Run::servers), &servers),
+                a_second.map_or_else(|| "–".to_owned(), thousands),
             ])
         });
         let head = [
@@ -145,19 +153,49 @@ impl Results {
             "CPU s/million: NATS",
             "between",
             "Centrifugo",
-            "peak MiB: NATS",
-            "between",
-            "Centrifugo",
+            "what the servers pay",
+            "to Centrifugo's own",
+            "messages per CPU s between",
         ];
+        table(head, &rows.collect::<Vec<_>>())
+    }
+
+    /// Returns the peak of memory of each process.
+    fn memory(&self, delay_ms: u64) -> String {
+        let rows = WAYS.iter().filter_map(|way| {
+            self.rate(way.name, delay_ms)?;
+            let cell = |is: &dyn Fn(&str) -> bool| {
+                let used = self.of(way.name, delay_ms).filter_map(|run| {
+                    let (_, used) = run.used.iter().find(|(process, _)| is(process))?;
+                    Some(used.peak_memory as f64 / f64::from(1 << 20))
+                });
+                Spread::of(used).map_or_else(|| "–".to_owned(), |used| format!("{:.0}", used.median))
+            };
+            Some([
+                way.title.to_owned(),
+                cell(&|process| process == "nats-server"),
+                cell(&|process| !is_server(process)),
+                cell(&|process| process == "centrifugo"),
+            ])
+        });
+        let head = ["way", "peak MiB: NATS", "between", "Centrifugo"];
         table(head, &rows.collect::<Vec<_>>())
     }
 }
 
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = match self.nodes {
+            1 => "Throughput".to_owned(),
+            nodes => format!("Throughput out of a stream with {nodes} replicas on {nodes} servers"),
+        };
+        let cores = match self.own_core {
+            true => " The relay has a processor core of its own, and everything else shares another one.",
+            false => "",
+        };
         writeln!(
             f,
-            "\n## Throughput\n\n{} messages of {} bytes on {} channels.",
+            "\n## {title}\n\n{} messages of {} bytes on {} channels.{cores}",
             thousands(self.messages as f64),
             self.message_bytes,
             self.channels
@@ -167,7 +205,12 @@ impl fmt::Display for Results {
                 0 => writeln!(f, "\n### No added delay\n")?,
                 _ => writeln!(f, "\n### A round trip of {delay_ms} ms more\n")?,
             }
-            writeln!(f, "{}\n{}", self.rates(delay_ms), self.usage(delay_ms))?;
+            let tables = [
+                self.rates(delay_ms),
+                self.processor_time(delay_ms),
+                self.memory(delay_ms),
+            ];
+            writeln!(f, "{}", tables.join("\n"))?;
         }
         Ok(())
     }
@@ -188,6 +231,23 @@ impl Run {
             used: measured.used,
         }
     }
+
+    /// Returns the processor seconds that a process took for a million messages.
+    pub fn cpu_per_million(&self, process: &str) -> Option<f64> {
+        let used = self.used.get(process)?;
+        Some(used.cpu_seconds * 1e6 / self.messages.max(1) as f64)
+    }
+
+    /// Returns what NATS and Centrifugo took together.
+    fn servers(&self) -> Option<f64> {
+        Some(self.cpu_per_million("nats-server")? + self.cpu_per_million("centrifugo")?)
+    }
+
+    /// Returns what the process between the two took.
+    pub fn between(&self) -> Option<f64> {
+        let process = self.used.keys().find(|process| !is_server(process))?;
+        self.cpu_per_million(process)
+    }
 }
 
 impl fmt::Display for Run {
@@ -197,11 +257,6 @@ impl fmt::Display for Run {
     }
 }
 
-/// Formats the ratio with enough digits to tell it from others.
-fn ratio(ratio: f64) -> String {
-    match ratio {
-        ratio if ratio >= 10.0 => format!("{ratio:.0}"),
-        ratio if ratio >= 1.0 => format!("{ratio:.2}"),
-        _ => format!("{ratio:.3}"),
-    }
+fn is_server(process: &str) -> bool {
+    matches!(process, "nats-server" | "centrifugo")
 }

@@ -30,7 +30,10 @@ enum Kind {
 /// The way that the others are compared with.
 pub const REFERENCE: &str = "centrifugo";
 
-pub const WAYS: [Way; 12] = [
+/// The same way once more. Its ratio shows how far two equal things differ.
+pub const AGAIN: &str = "centrifugo-again";
+
+pub const WAYS: [Way; 13] = [
     way(
         "slipring-http",
         "slipring, HTTP",
@@ -64,6 +67,7 @@ pub const WAYS: [Way; 12] = [
         },
     ),
     way(REFERENCE, "Centrifugo's own consumer", Kind::OwnConsumer),
+    way(AGAIN, "Centrifugo's own consumer, again", Kind::OwnConsumer),
     way(
         "bento-1",
         "Bento, one by one",
@@ -126,6 +130,11 @@ const fn way(name: &'static str, title: &'static str, kind: Kind) -> Way {
 impl Way {
     pub fn is_relay(self) -> bool {
         matches!(self.kind, Kind::Relay { .. })
+    }
+
+    /// Returns true if it is measured with a cluster too.
+    pub fn in_cluster(self) -> bool {
+        matches!(self.kind, Kind::Relay { keys: false, .. } | Kind::OwnConsumer)
     }
 
     pub async fn run(self, world: &World, delay: Duration) -> Result<Measured> {

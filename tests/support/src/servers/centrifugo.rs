@@ -25,6 +25,8 @@ pub struct Centrifugo {
     grpc_port: u16,
     key: String,
     config: Value,
+    /// Environment variables, each with its value.
+    environment: Vec<(&'static str, &'static str)>,
     dir: TempDir,
     http: reqwest::Client,
     scheme: &'static str,
@@ -38,6 +40,13 @@ impl Centrifugo {
     /// Starts it after `edit` has changed its configuration, the JSON of its configuration file.
     pub async fn start_with(edit: impl FnOnce(&mut Value)) -> Result<Self> {
         Self::prepare(edit)?.first_start().await
+    }
+
+    /// Does the same as [`start_with`](Self::start_with) with these environment variables, such as `("GOGC", "400")`.
+    pub async fn start_in(environment: &[(&'static str, &'static str)], edit: impl FnOnce(&mut Value)) -> Result<Self> {
+        let server = Self::prepare(edit)?;
+        let environment = environment.to_vec();
+        Self { environment, ..server }.first_start().await
     }
 
     async fn first_start(mut self) -> Result<Self> {
@@ -76,6 +85,7 @@ impl Centrifugo {
             grpc_port: candidate_port(),
             key,
             config,
+            environment: Vec::new(),
             dir,
             http: crate::http_client(),
             scheme: "http",
@@ -90,7 +100,9 @@ impl Centrifugo {
         self.config["grpc_api"]["port"] = self.grpc_port.into();
         let file = self.dir.path().join("config.json");
         std::fs::write(&file, self.config.to_string()).with_context(|| format!("writing {}", file.display()))?;
-        let mut process = Process::spawn("Centrifugo", Command::new(tool("centrifugo")?).arg("-c").arg(&file))?;
+        let mut command = Command::new(tool("centrifugo")?);
+        command.arg("-c").arg(&file).envs(self.environment.iter().copied());
+        let mut process = Process::spawn("Centrifugo", &mut command)?;
         // Its log says "serving" before the port is open, and `/health` might be another server's. Only this
         // one has our key.
         let ready = eventually(PATIENCE, "Centrifugo to answer", async || match process.exited() {
