@@ -26,8 +26,8 @@ use crate::window::{Arrival, Conclusion, Ticket, Window};
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(20);
 const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
 
-/// How long a new load of the module waits for the messages of the load before it. A publication that is never answered
-/// must not stop the other channels for longer.
+/// How long a new load of the module waits at most for the messages of the load before it. A publication that never gets
+/// a reply must not hold up the other channels for longer.
 pub const MAX_HANDOVER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ pub struct Flow<R> {
     catch_up: Option<CatchUp>,
     /// Decides whether requests of a flow that conflates wait for newer messages.
     gather: Gather,
-    /// Until when the messages of an earlier load of the module keep new ones out, while some are not settled.
+    /// Until when nothing new is taken in, because messages of an earlier load of the module are not settled.
     handover: Option<Instant>,
     /// Messages that the module has not returned yet.
     transforming: usize,
@@ -203,7 +203,8 @@ impl<R: Clone> Flow<R> {
         }
     }
 
-    /// Returns true while messages of an earlier load keep new ones out, even those that were requested before.
+    /// Returns true while nothing new is taken in, not even what was requested before, because messages of an earlier
+    /// load are not settled.
     pub fn hands_over(&self, now: Instant) -> bool {
         self.handover.is_some_and(|until| now < until)
     }
@@ -230,10 +231,12 @@ impl<R: Clone> Flow<R> {
     /// Applies the settings of a new load of the module, which gets all messages from now on.
     ///
     /// The new load may send a message to another channel than the earlier one did. So it gets none until those of the
-    /// earlier load are settled: if the pipeline halts, or the process ends, they come again, and the new load would
-    /// publish them behind later ones. A load that was withdrawn may therefore still halt the pipeline without harm.
+    /// earlier load are settled. Otherwise a halt or a crash would redeliver them to the new load, which would publish
+    /// them after newer ones. So the earlier load may still halt the pipeline without harm.
     ///
-    /// A flow that conflates does not wait. Its channels show the newest message, whatever came before.
+    /// This does not hold in a rollback: once a trial has failed, the workers give the messages that they still have to
+    /// the load before it. A flow that conflates does not wait. Its channels show the newest message, whatever came
+    /// before.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.settings = settings;
         self.trying = None;
