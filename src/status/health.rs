@@ -17,7 +17,7 @@ pub enum Kind {
     /// NATS denies a permission.
     Permission,
     Starting,
-    /// For its stream or its consumer.
+    /// For its stream, its consumer or Redis.
     Waiting,
     Halted,
     /// No module can run.

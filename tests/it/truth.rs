@@ -379,7 +379,7 @@ async fn a_stall() -> Result<()> {
     send(&world, 20..220).await?;
     let words = [
         "has stalled: for ",
-        "messages wait in the stream `UNRULY`",
+        "messages wait in `UNRULY`",
         "nats consumer info UNRULY slipring-unruly",
     ];
     shows(&world, &relay, SEEN_LATER, "stalled", &words).await?;

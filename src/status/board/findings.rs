@@ -93,6 +93,7 @@ impl ModuleBoard {
             return findings;
         };
         let server = facts.server;
+        let is_jetstream = server == "NATS";
         // A missing permission is the better reason.
         if let Some((since, why)) = progress.silent(now).filter(|_| facts.denied.is_empty()) {
             find(
@@ -120,13 +121,19 @@ impl ModuleBoard {
             return findings;
         }
         if let Some(since) = progress.acks_ignored(now) {
+            let seconds = since.as_secs();
             find(
                 Kind::AcksIgnored,
-                format!(
-                    "is stuck: the ack floor of the consumer `{consumer}` has not followed the relay's acks for {} s. Look \
-                     for a missing permission to publish to `$JS.ACK.{stream}.{consumer}.>`",
-                    since.as_secs()
-                ),
+                match is_jetstream {
+                    true => format!(
+                        "is stuck: the ack floor of the consumer `{consumer}` has not followed the relay's acks for \
+                         {seconds} s. Look for a missing permission to publish to `$JS.ACK.{stream}.{consumer}.>`"
+                    ),
+                    false => format!(
+                        "is stuck: {server} has not recorded for {seconds} s that messages of `{stream}` are settled. \
+                         The log shows what was tried"
+                    ),
+                },
             );
         }
         // What keeps Centrifugo from publishing also keeps the floor where it is.
@@ -134,12 +141,15 @@ impl ModuleBoard {
             .still(now)
             .filter(|still| *still >= STALL && facts.trouble.is_none());
         if let (Some(still), Some(backlog)) = (still, progress.consumer(now)) {
+            let look = match is_jetstream {
+                true => format!("; `nats consumer info {stream} {consumer}` shows the server's view"),
+                false => String::new(),
+            };
             find(
                 Kind::Stalled,
                 format!(
-                    "has stalled: for {} s nothing has been delivered or acknowledged, while {} messages wait in the stream `{stream}` and {} are \
-                     delivered and not acknowledged. The log shows what was tried; `nats consumer info \
-                     {stream} {consumer}` shows the server's view",
+                    "has stalled: for {} s nothing has been delivered or acknowledged, while {} messages wait in \
+                     `{stream}` and {} are delivered and not acknowledged. The log shows what was tried{look}",
                     still.as_secs(),
                     backlog.pending,
                     backlog.ack_pending
