@@ -158,7 +158,7 @@ impl Collector for Modules {
             modules: &modules,
         };
 
-        page.family("messages_received", None, "Messages that JetStream delivered", |m| {
+        page.family("messages_received", None, "Messages that the source delivered", |m| {
             &m.received
         })?;
         page.family(
@@ -198,7 +198,7 @@ impl Collector for Modules {
         page.family(
             "acks",
             None,
-            "Acks sent to JetStream; whether they took effect shows in the consumer's ack floor",
+            "Acks sent to JetStream or Redis; for JetStream, the consumer's ack floor shows if they took effect",
             |m| &m.acks,
         )?;
         page.family(
@@ -243,7 +243,7 @@ impl Collector for Modules {
         page.family(
             "epochs",
             None,
-            "Resets of the consumer, after which delivery starts again at its ack floor",
+            "How often reading began at the first unsettled message, as after a new connection",
             |m| &m.epochs,
         )?;
 
@@ -334,7 +334,7 @@ impl Collector for Modules {
         page.family(
             "delivery",
             Some(&Unit::Seconds),
-            "Time from storage in JetStream until a message is settled: confirmed, dropped, expired or dead-lettered",
+            "Time from a message's timestamp until it is settled: confirmed, dropped, expired or dead-lettered",
             |m| &m.delivery_seconds,
         )?;
         page.family(
