@@ -10,7 +10,8 @@ const ENOUGH: usize = 256 * 1024;
 /// Transforms messages until all are done, or until the results are large. `begin` is called before each message.
 ///
 /// # Panics
-/// If `messages` does not have the format. The relay then calls the module for each message.
+/// Panics if `messages` does not have the format. After such a trap, the relay transforms one message on its own, then
+/// tries the rest as a batch.
 pub fn transform(messages: &[u8], begin: impl Fn(u32), transform: impl Fn(&Message) -> Result<Output>) -> Vec<u8> {
     let mut reader = Reader(messages);
     let count = reader.u32();

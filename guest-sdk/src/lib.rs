@@ -1,4 +1,4 @@
-//! Write a transform for Slipring: a function that turns a message from NATS JetStream into publications for
+//! Write a transform for Slipring: a function that turns a message from NATS JetStream or Redis into publications for
 //! Centrifugo channels. It runs as WebAssembly inside the relay, and you can swap it while the relay runs.
 //!
 //! ```
@@ -53,8 +53,9 @@
 //! - **The clock stands still at the message's timestamp.** `SystemTime::now()` and [`Message::timestamp`] agree. On
 //!   `wasm32-unknown-unknown` there is no clock at all: use [`Message::timestamp`].
 //! - **Random numbers are seeded from the message.** A replay draws the same ones. Don't use them for secrets.
-//! - **There is no sleeping, no file, no network and no environment.** A call that sleeps fails at once. A
-//!   call that loops is cut off after the module's `timeout`, which is 100 ms unless its `.toml` sets another.
+//! - **There is no sleeping, no file, no network and no environment.** A transform that sleeps fails at
+//!   once. One that loops is cut off after the module's `timeout`, which is 100 ms per message unless its `.toml` sets
+//!   another.
 //! - **Statics do not last.** There are several instances, and a new one may take over at any message. If something
 //!   must be computed once, compute it in [`init`].
 //! - **A `HashMap`'s order can differ** between two instances, because each instance draws its own seed. Use a

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{Error, Result, json};
 
-/// A message that JetStream delivered.
+/// A message from JetStream or Redis.
 ///
 /// ```
 /// use slipring_sdk::Message;
@@ -19,22 +19,24 @@ use crate::{Error, Result, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// The subject that the message was published to, not the filter that it matched.
+    /// The subject that the message was published to, not the filter that it matched. In Redis, the key.
     pub subject: String,
     /// The bytes as they were published. See [`json`](Self::json) and [`text`](Self::text).
     pub payload: Vec<u8>,
     /// Names and values, sorted by name. The relay sorts them, so the same message always looks the same. A name
     /// may occur more than once; its values keep the order of the message. See [`header`](Self::header).
     pub headers: Vec<(String, String)>,
-    /// The name of the stream.
+    /// The name of the stream. In Redis, the key.
     pub stream: String,
-    /// The sequence in the stream. Sequences start at 1 and rise, with gaps for messages of other subjects.
+    /// The sequence in the stream. Sequences start at 1 and rise, with gaps for messages of other subjects. In Redis,
+    /// the ID as one number, which rises too, or 0 if the ID does not fit.
     pub sequence: u64,
-    /// The time at which JetStream stored the message, in nanoseconds since 1970-01-01 UTC. The module's clock shows
-    /// the same time.
+    /// The time at which the message was stored, in nanoseconds since 1970-01-01 UTC. For a list in Redis, the time at
+    /// which the relay took it. The module's clock shows the same time.
     pub timestamp: u64,
-    /// How often JetStream has delivered the message. 1 is the first time. The count is not a part of the message:
-    /// output that depends on it differs between a message and its retry.
+    /// How often the message has been delivered. 1 is the first time. From Redis, it is 2 whenever the message is
+    /// redelivered. The count is not a part of the message: output that depends on it differs between a message and its
+    /// retry.
     pub deliveries: u32,
 }
 

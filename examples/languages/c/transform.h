@@ -29,18 +29,19 @@ typedef struct {
   size_t len;
 } transform_list_tuple2_string_string_t;
 
-// A message that JetStream delivered.
+// A message from JetStream or Redis.
 typedef struct slipring_transform_types_message_t {
   transform_string_t   subject;
   transform_list_u8_t   payload;
   // Sorted by name. A name may occur more than once; its values keep the order of the message.
   transform_list_tuple2_string_string_t   headers;
+  // The name of the stream, or the key in Redis.
   transform_string_t   stream_name;
-  // The sequence in the stream.
+  // The sequence in the stream. In Redis, the ID as one number, or 0 if it does not fit.
   uint64_t   sequence;
-  // The time at which JetStream stored the message, in nanoseconds since 1970.
+  // The time at which the message was stored, or taken from a list in Redis, in nanoseconds since 1970.
   uint64_t   timestamp;
-  // How often JetStream has delivered the message. 1 is the first time.
+  // How often the message has been delivered. 1 is the first time. From Redis, it is 2 whenever the message is redelivered.
   uint32_t   deliveries;
 } slipring_transform_types_message_t;
 

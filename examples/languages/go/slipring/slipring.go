@@ -4,18 +4,19 @@ package slipring
 
 import "encoding/json"
 
-// Message is a message that JetStream delivered.
+// Message is a message from JetStream or Redis.
 type Message struct {
 	Subject string
 	Payload []byte
 	// Sorted by name. A name may occur more than once; its values keep the order of the message.
-	Headers    []Pair
+	Headers []Pair
+	// The name of the stream, or the key in Redis.
 	StreamName string
-	// The sequence in the stream.
+	// The sequence in the stream. In Redis, the ID as one number, or 0 if it does not fit.
 	Sequence uint64
-	// The time at which JetStream stored the message, in nanoseconds since 1970.
+	// The time at which the message was stored, or taken from a list in Redis, in nanoseconds since 1970.
 	Timestamp uint64
-	// How often JetStream has delivered the message. 1 is the first time.
+	// How often the message has been delivered. 1 is the first time. From Redis, it is 2 whenever the message is redelivered.
 	Deliveries uint32
 }
 
