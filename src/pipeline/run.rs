@@ -334,7 +334,7 @@ impl Run<'_> {
         info!(
             module = self.board.name(),
             stream = self.assignment.config.stream,
-            "reading from the first unsettled message on"
+            "reading starts at the first unsettled message"
         );
     }
 

@@ -127,7 +127,9 @@ async fn a_configured_token_is_the_only_one() -> Result<()> {
     world.home.env("SLIPRING_ADMIN__READ_TOKEN", "the-token-to-read");
     // The test itself has no token, so it does not wait until the relay is ready.
     let mut relay = world.home.run().await?;
-    relay.logs(SOON, "reading from the first unsettled message on").await?;
+    relay
+        .logs(SOON, "reading starts at the first unsettled message")
+        .await?;
     ensure!(!world.home.path().join("slipring").exists());
     says(
         &ask(&world, &relay, &["modules", "retry", "unruly"])?,
@@ -172,7 +174,9 @@ async fn over_tls_the_commands_know_the_relays_certificate() -> Result<()> {
         .home
         .configure_more(&format!("[admin.tls]\ncert_file = {cert:?}\nkey_file = {key:?}"))?;
     let mut relay = world.home.run().await?;
-    relay.logs(SOON, "reading from the first unsettled message on").await?;
+    relay
+        .logs(SOON, "reading starts at the first unsettled message")
+        .await?;
     let url = relay.url().replace("http://", "https://");
     let status = world.home.command(["status", "--url", &url]).output()?;
     says(&status, 0, "unruly  running")?;
