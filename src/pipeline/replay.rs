@@ -51,7 +51,7 @@ const REMOVED_AT_ONCE: usize = 64;
 const REMOVALS: usize = 16;
 
 /// How often a request to the server is repeated, and after which pause, before the replay gives up. Each request has
-/// its own time-out.
+/// its own timeout.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 

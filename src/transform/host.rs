@@ -107,7 +107,7 @@ impl State {
         };
     }
 
-    /// The guest turns to a message of the batch. One that could begin a message again would have no time-out.
+    /// The guest turns to a message of the batch. One that could begin a message again would have no timeout.
     fn begin(&mut self, index: u32) -> Result<()> {
         let next = self.batch.begun.len();
         let Some(message) = self.batch.messages.get(next).filter(|_| index as usize == next) else {

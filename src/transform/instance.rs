@@ -17,7 +17,7 @@ use super::module::Module;
 use super::outcome;
 use crate::message::{Message, Outcome};
 
-/// Belongs to one thread. Calls take at most twice the module's time-out plus its `init`, in processor time. They must
+/// Belongs to one thread. Calls take at most twice the module's timeout plus its `init`, in processor time. They must
 /// not be made in an async task: a guest's output passes through blocking calls of wasmtime-wasi, which panic there.
 pub struct Instance {
     module: Arc<Module>,
@@ -64,7 +64,7 @@ impl Instance {
         self.memory
     }
 
-    /// Returns an outcome whatever the guest does. After a trap or a time-out the message is tried once more on a fresh
+    /// Returns an outcome whatever the guest does. After a trap or a timeout the message is tried once more on a fresh
     /// instance, because earlier messages may have left the guest in a bad state.
     pub fn call(&mut self, message: &Message) -> Outcome {
         if let Some(unreadable) = &message.unreadable {

@@ -7,7 +7,7 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::config::{ModuleConfig, VersionSource};
 
-/// A call ends at most three ticks after its time-out. A hundred wake-ups per second have no measurable cost.
+/// A call ends at most three ticks after its timeout. A hundred wake-ups per second have no measurable cost.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// The limits for the resources and the output of a module.

@@ -71,7 +71,7 @@ impl fmt::Display for BadThing {
             }
             Self::LargePublications => f.write_str("600 messages, each a publication of 15 MB"),
             Self::CraftedFiles => f.write_str("a file nested 100,000 deep every second"),
-            Self::AnInitThatLoops => f.write_str("an init that loops, with a time-out of 60 s"),
+            Self::AnInitThatLoops => f.write_str("an init that loops, with a timeout of 60 s"),
             Self::ALogThatNobodyReads => f.write_str("a log that nobody reads"),
             Self::AFirstEndpointThatAnswers(status) => write!(f, "a first endpoint that answers {status}"),
             Self::APublicationWithoutAnAnswer => f.write_str("a publication that never gets an answer"),

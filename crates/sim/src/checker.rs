@@ -605,12 +605,12 @@ impl Checker {
         let excused = !self.repeats.is_empty();
         for ((_, name), channel) in &self.channels {
             // Without keys, or where two relays publish at the same time, nobody can know what a request shows long
-            // after its time-out.
+            // after its timeout.
             if !self.setup.keys {
                 continue;
             }
             // In batched order, the scheduler that notices an early publication shows it again. It stays 1 3 2 if the
-            // process ends before that, or if the repeat is executed long after its time-out, after what the next
+            // process ends before that, or if the repeat is executed long after its timeout, after what the next
             // process shows.
             if self.setup.order == Order::Batched && channel.failed && self.flow_ended {
                 continue;

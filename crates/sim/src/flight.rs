@@ -145,7 +145,7 @@ impl Odds {
             };
         }
         if silent || time > TIMEOUT {
-            outcome = lost("time-out");
+            outcome = lost("timeout");
             time = TIMEOUT;
         }
         Sent {
@@ -259,7 +259,7 @@ impl Fate {
     fn silent(executed: usize, fault: &'static str) -> Self {
         Self {
             silent: true,
-            ..Self::new(executed, lost("time-out"), Some(fault))
+            ..Self::new(executed, lost("timeout"), Some(fault))
         }
     }
 

@@ -132,7 +132,7 @@ fn each_message_has_its_own_time() {
     let start = Instant::now();
     instance.call(&wish("spin", "20000000"));
     let alone = start.elapsed();
-    // Together they take much longer than the time-out.
+    // Together they take much longer than the timeout.
     let count = (3 * timeout.as_nanos() / alone.as_nanos().max(1)) as usize;
     let messages = numbered(vec![wish("spin", "20000000"); count.clamp(4, 64)]);
     let (outcomes, calls) = many(&mut instance, &messages);

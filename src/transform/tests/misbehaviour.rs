@@ -36,7 +36,7 @@ fn an_endless_loop_ends_at_the_time_out() {
         "timeout",
         "did not return within its timeout of 100ms",
     );
-    // The time-out occurs twice because the message is tried once more.
+    // The timeout occurs twice because the message is tried once more.
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
 }
 

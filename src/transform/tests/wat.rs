@@ -106,12 +106,12 @@ pub const TWICE: &str = "(local.set $at (call $allocate (i32.const 8) (i32.const
     (memory.copy (i32.add (local.get $at) (i32.const 80)) (local.get $at) (i32.const 80))
     (call $result (i32.const 0) (local.get $at) (i32.const 2))";
 
-/// A time-out that well-behaved guests keep even on a loaded machine.
+/// A timeout that well-behaved guests keep even on a loaded machine.
 pub fn limits() -> Limits {
     Limits::new(Duration::from_secs(5), 4 * 1024 * 1024)
 }
 
-/// A time-out that is short enough to wait for.
+/// A timeout that is short enough to wait for.
 pub fn impatient() -> Limits {
     let timeout = Duration::from_millis(100);
     Limits {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Much longer than any test of `make test` takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The variable with another time-out, in seconds. Targets such as `make chaos` set it.
+/// The variable with another timeout, in seconds. Targets such as `make chaos` set it.
 const VARIABLE: &str = "TEST_TIMEOUT_SECONDS";
 
 /// How often to look.

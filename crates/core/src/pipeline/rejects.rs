@@ -241,7 +241,7 @@ mod tests {
         let stuck = Stuck {
             ticket: 0,
             failures: 3,
-            reason: "time-out".to_owned(),
+            reason: "timeout".to_owned(),
         };
         let mut rejects = Rejects::default();
         let start = Instant::now();

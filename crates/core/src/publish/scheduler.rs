@@ -642,7 +642,7 @@ impl Scheduler {
         };
         let news = self.outage.failed(now, id, failed, &mut self.rng);
         if news && failure == Failure::Lost && !asked {
-            // A batch that takes longer than the time-out would never be answered, however often it is sent.
+            // A batch that takes longer than the timeout would never be answered, however often it is sent.
             self.max_batch = half.min(self.max_batch);
         }
         self.settle(now, items, |_, _, _| Verdict::Keep)

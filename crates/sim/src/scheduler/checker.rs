@@ -11,7 +11,7 @@ use crate::centrifugo::{Command, Ill, PLAIN, UNKNOWN};
 /// How long Centrifugo remembers keys.
 const NO_REPEATS_FOR: Duration = Duration::from_secs(300);
 
-/// How long a publication that is not behind a cursed one may wait for each cursed one, plus once more: some time-outs
+/// How long a publication that is not behind a cursed one may wait for each cursed one, plus once more: some timeouts
 /// of 8 s, and pauses.
 const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -212,7 +212,7 @@ impl Checker {
     }
 
     /// Checks at rest that subscribers saw the newest publication last, which is the purpose of the repeats. Without
-    /// keys, a request that is executed long after its time-out breaks this, and without history the scheduler cannot
+    /// keys, a request that is executed long after its timeout breaks this, and without history the scheduler cannot
     /// notice.
     pub(super) fn at_rest(&self) -> Result<(), String> {
         for (name, channel) in self.channels.iter().filter(|(name, _)| !name.starts_with(PLAIN)) {

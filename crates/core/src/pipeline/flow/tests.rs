@@ -324,7 +324,7 @@ fn what_was_sent_is_sent_again_however_old_it_is_and_what_is_behind_it_is_left_o
     publish(&mut flow, "orders:1", 1..=2, 0);
     let first = flow.next_request(now).unwrap();
     let lost = Answer::Lost {
-        reason: "time-out".to_owned(),
+        reason: "timeout".to_owned(),
     };
     flow.answered(now, first.id(), lost);
     let late = after(now, Duration::from_secs(61));

@@ -220,7 +220,7 @@ mod tests {
             elsewhere: false,
             clean,
             lone,
-            reason: "time-out".to_owned(),
+            reason: "timeout".to_owned(),
         }
     }
 

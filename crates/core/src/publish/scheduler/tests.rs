@@ -174,7 +174,7 @@ fn refused(status: u16) -> Answer {
 
 fn lost() -> Answer {
     Answer::Lost {
-        reason: "time-out".to_owned(),
+        reason: "timeout".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ fn limited(bytes: usize) -> Flow<String> {
 
 fn lost() -> Answer {
     Answer::Lost {
-        reason: "time-out".to_owned(),
+        reason: "timeout".to_owned(),
     }
 }
 

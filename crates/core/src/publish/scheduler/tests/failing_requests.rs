@@ -211,7 +211,7 @@ fn a_lost_answer_is_retried_slowly_and_only_where_requests_are_taken() {
     bench.push_all("a a");
     let first = bench.sends("0@a");
     bench.gets(first, lost(), "");
-    assert_eq!(bench.scheduler.trouble(), Some("time-out"));
+    assert_eq!(bench.scheduler.trouble(), Some("timeout"));
     for (at_least, at_most) in [(50, 100), (100, 200)] {
         bench.sleeps(at_least, at_most);
         let asks = bench.asks();
@@ -291,7 +291,7 @@ fn what_comes_after_one_that_failed_alone_twice_does_not_wait_for_it() {
     bench.sleeps(50, 100);
     bench.finds_it_open();
     let again = bench.sends("0@poison");
-    // The request is in flight, perhaps for as long as the time-out.
+    // The request is in flight, perhaps for as long as the timeout.
     bench.push("b");
     let other = bench.sends("1@b");
     bench.gets(other, replies("ok"), "1");
@@ -472,7 +472,7 @@ fn a_question_about_an_earlier_request_does_not_end_an_outage() {
     bench.gets(first, lost(), "");
     bench.gets(second, refused(400), "");
     bench.finds_it_open();
-    assert_eq!(bench.scheduler.trouble(), Some("time-out"));
+    assert_eq!(bench.scheduler.trouble(), Some("timeout"));
     bench.sleeps(50, 100);
     bench.finds_it_open();
     let again = bench.sends("1@b");
