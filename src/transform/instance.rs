@@ -17,8 +17,9 @@ use super::module::Module;
 use super::outcome;
 use crate::message::{Message, Outcome};
 
-/// Belongs to one thread. Calls take at most twice the module's timeout plus its `init`, in processor time. They must
-/// not be made in an async task: a guest's output passes through blocking calls of wasmtime-wasi, which panic there.
+/// Belongs to one thread. Each message takes at most twice the module's timeout plus its `init`, in processor time, and
+/// is transformed once more if a later message of the same call fails. Calls must not be made in an async task: a guest's
+/// output passes through blocking calls of wasmtime-wasi, which panic there.
 pub struct Instance {
     module: Arc<Module>,
     guest: Option<Guest>,

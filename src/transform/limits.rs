@@ -7,13 +7,13 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::config::{ModuleConfig, VersionSource};
 
-/// A call ends at most three ticks after its timeout. A hundred wake-ups per second have no measurable cost.
+/// A message is cut off at most three ticks after its timeout. A hundred wake-ups per second have no measurable cost.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// The limits for the resources and the output of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// For one call, in processor time.
+    /// For one message, in processor time.
     pub timeout: Duration,
     /// For one instance, in bytes of all its memories together.
     pub memory: usize,
