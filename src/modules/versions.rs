@@ -2,7 +2,7 @@
 //! after a restart.
 //!
 //! ```text
-//! <modules.versions_dir>/orders/record.json    which versions, and which one was withdrawn
+//! <modules.versions_dir>/orders/record.json    which versions, and which one was rolled back
 //!                               <hash>.wasm
 //!                               <hash>.toml
 //! ```
@@ -123,7 +123,7 @@ impl Versions {
         Ok(())
     }
 
-    /// The version has taken over. If it `is_present` in the directory, nothing there is withdrawn any more.
+    /// The version has taken over. If it `is_present` in the directory, nothing there counts as rolled back any more.
     pub async fn began(&mut self, id: &Id, is_present: bool) {
         let known = self.current().is_some_and(|entry| entry.id == *id);
         if !known {
@@ -143,7 +143,7 @@ impl Versions {
         self.record.versions.iter().any(|entry| entry.id == *id)
     }
 
-    /// Records that the current version, and everything after the version `to`, was withdrawn. `to` takes over. The
+    /// Records that the current version, and everything after the version `to`, was rolled back. `to` takes over. The
     /// directory holds these `files`.
     pub async fn rolled_back(&mut self, to: &Id, files: Id, reason: &str) {
         let versions = &mut self.record.versions;
@@ -159,7 +159,7 @@ impl Versions {
         self.save().await;
     }
 
-    /// Allows a withdrawn version to take over again.
+    /// Allows a version that was rolled back to take over again.
     pub async fn forgive(&mut self) {
         if self.record.withdrawn.take().is_some() {
             self.save().await;

@@ -115,7 +115,7 @@ impl Keeper {
             Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
             _ => self.load_known(&predecessor.id).await?,
         };
-        // The directory may hold another refused version. Whatever it holds is withdrawn.
+        // The directory may hold another refused version. Whatever it holds counts as rolled back.
         let files = self
             .present
             .as_ref()
