@@ -235,6 +235,27 @@ fn a_stall_is_told_unless_the_reason_is_known() {
 }
 
 #[test]
+fn a_stall_in_redis_is_told_without_the_tools_of_nats() {
+    let (board, orders) = running();
+    let stalled = || {
+        let now = Instant::now();
+        let waiting = Consumer {
+            pending: 200,
+            ..Consumer::default()
+        };
+        orders.inspected(now.checked_sub(STALL).unwrap(), waiting);
+        orders.inspected(now, waiting);
+        obstacles(&board).join("\n")
+    };
+    let found = stalled();
+    assert!(found.contains("`nats consumer info ORDERS slipring-orders`"), "{found}");
+    orders.set_source("orders", "slipring-orders", "Redis");
+    let found = stalled();
+    assert!(found.contains("200 messages wait in `orders`"), "{found}");
+    assert!(!found.contains("nats"), "{found}");
+}
+
+#[test]
 fn a_missing_permission_is_told_of_the_module_and_explains_the_silence() {
     let (board, orders) = running();
     let now = Instant::now();
