@@ -10,12 +10,16 @@ mod say;
 
 pub use slipring_core::stamp::{Stamp, keyed};
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::runtime;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -28,7 +32,7 @@ use crate::memory::Memory;
 use crate::publish::Client;
 use crate::source::Connections;
 use crate::status::{ModuleBoard, State};
-use crate::transform::{Module, Trial};
+use crate::transform::{Module, STACK, Trial};
 
 pub use recent::Recent;
 
@@ -75,13 +79,16 @@ impl Assignment {
     }
 }
 
-/// A pipeline that runs in its own task.
+/// A pipeline that runs on a thread of its own, with a runtime of its own: what it waits for wakes no other thread.
 #[derive(Debug)]
 pub struct Pipeline {
     assignments: watch::Sender<Assignment>,
     retry: Arc<Notify>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// Closed without a value if the thread panics.
+    ended: oneshot::Receiver<anyhow::Result<()>>,
+    /// Beside the pipeline, which may be busy for long.
+    _inspecting: AbortOnDropHandle<Infallible>,
 }
 
 impl Pipeline {
@@ -97,17 +104,31 @@ impl Pipeline {
         let (assignments, receiver) = watch::channel(assignment);
         let (stop, retry) = (CancellationToken::new(), Arc::default());
         let inspecting = inspection::inspect(shared.connections.clone(), receiver.clone(), board.clone());
-        let supervised = supervise(shared, receiver, recent, board, Arc::clone(&retry), stop.clone(), leave);
-        let task = tokio::spawn(async move {
-            // Beside the pipeline, which may be busy for long.
-            let _inspecting = AbortOnDropHandle::new(tokio::spawn(inspecting));
-            supervised.await;
-        });
+        let (end, ended) = oneshot::channel();
+        let name = board.name().to_owned();
+        let owner = Owner {
+            shared,
+            assignments: receiver,
+            recent,
+            board,
+            retry: Arc::clone(&retry),
+            stop: stop.clone(),
+            leave,
+        };
+        let supervise = move || {
+            // Nobody waits for it if the owner panicked.
+            let _ = end.send(owner.supervise());
+        };
+        if let Err(error) = thread::Builder::new().name(name).stack_size(STACK).spawn(supervise) {
+            // The receiver is closed.
+            error!(%error, "the thread of a pipeline cannot be started");
+        }
         Self {
             assignments,
             retry,
             stop,
-            task,
+            ended,
+            _inspecting: AbortOnDropHandle::new(tokio::spawn(inspecting)),
         }
     }
 
@@ -129,12 +150,13 @@ impl Pipeline {
 
     /// Waits until the pipeline ends by itself, which happens only if it breaks. Cancel-safe.
     pub async fn ended(&mut self) {
-        if let Err(error) = (&mut self.task).await {
-            error!(
-                %error,
+        match (&mut self.ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(error = format!("{error:#}"), "a pipeline cannot run"),
+            Err(_) => error!(
                 "a pipeline failed unexpectedly, which is a bug in Slipring; its unacknowledged messages will be \
                  delivered again"
-            );
+            ),
         }
     }
 }
@@ -146,63 +168,72 @@ impl Drop for Pipeline {
     }
 }
 
-/// Runs the pipeline again and again until it is told to stop.
-async fn supervise(
+/// What the thread of a pipeline has.
+struct Owner {
     shared: Arc<Shared>,
-    mut assignments: watch::Receiver<Assignment>,
+    assignments: watch::Receiver<Assignment>,
     recent: Recent,
     board: ModuleBoard,
     retry: Arc<Notify>,
     stop: CancellationToken,
     leave: CancellationToken,
-) {
-    let mut supervision = Supervision::default();
-    loop {
-        // The pipeline counts as halted until it is known that the cause of the halt is over.
-        if supervision.trying().is_none() {
-            board.set_state(State::Starting, None);
+}
+
+impl Owner {
+    /// Runs the pipeline again and again until it is told to stop.
+    fn supervise(mut self) -> anyhow::Result<()> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("starting a tokio runtime failed")?;
+        let mut supervision = Supervision::default();
+        loop {
+            // The pipeline counts as halted until it is known that the cause of the halt is over.
+            if supervision.trying().is_none() {
+                self.board.set_state(State::Starting, None);
+            }
+            let (ended, trying) = run::run(&runtime, &mut self, &mut supervision);
+            let halted = match supervision.ended(Instant::now(), ended, trying) {
+                Next::Stop => break,
+                Next::Renew(reason) => {
+                    warn!(module = self.board.name(), reason, "restarting the pipeline");
+                    false
+                }
+                Next::Halted { reason, pause, still } => {
+                    halt::say(&self.board, &reason, pause, still);
+                    // An earlier request did not refer to this halt.
+                    let _ = self.retry.notified().now_or_never();
+                    true
+                }
+            };
+            if runtime.block_on(self.pause(&mut supervision)).is_break() {
+                break;
+            }
+            if halted {
+                info!(module = self.board.name(), "resuming the halted pipeline");
+            }
         }
-        let (ended, trying) = run::run(
-            &shared,
-            &mut assignments,
-            &mut supervision,
-            &recent,
-            &board,
-            &stop,
-            &leave,
-        )
-        .await;
-        let halted = match supervision.ended(Instant::now(), ended, trying) {
-            Next::Stop => return,
-            Next::Renew(reason) => {
-                warn!(module = board.name(), reason, "restarting the pipeline");
-                false
-            }
-            Next::Halted { reason, pause, still } => {
-                halt::say(&board, &reason, pause, still);
-                // An earlier request did not refer to this halt.
-                let _ = retry.notified().now_or_never();
-                true
-            }
-        };
+        // A check of what Centrifugo refused may still be going on.
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    /// Waits until the next run should begin.
+    async fn pause(&mut self, supervision: &mut Supervision) -> ControlFlow<()> {
         // Another load may have come while the run was ending.
-        let mut begins = supervision.assigned(assignments.borrow_and_update().module.load_id());
+        let mut begins = supervision.assigned(self.assignments.borrow_and_update().module.load_id());
         while !begins {
             let wakeup = supervision.next_wakeup();
             begins = tokio::select! {
-                changed = assignments.changed() => match changed {
-                    Ok(()) => supervision.assigned(assignments.borrow_and_update().module.load_id()),
-                    Err(_) => return,
+                changed = self.assignments.changed() => match changed {
+                    Ok(()) => supervision.assigned(self.assignments.borrow_and_update().module.load_id()),
+                    Err(_) => return ControlFlow::Break(()),
                 },
-                () = retry.notified() => supervision.retry(),
+                () = self.retry.notified() => supervision.retry(),
                 () = at(wakeup) => supervision.wake(Instant::now()),
-                () = stop.cancelled() => return,
-                () = leave.cancelled() => return,
+                () = self.stop.cancelled() => return ControlFlow::Break(()),
+                () = self.leave.cancelled() => return ControlFlow::Break(()),
             };
         }
-        if halted {
-            info!(module = board.name(), "resuming the halted pipeline");
-        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -22,6 +22,7 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
     RedisError, TlsCertificates, TlsMode,
 };
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
@@ -45,6 +46,8 @@ pub struct Server {
     shared: Arc<Mutex<Shared>>,
     /// The nodes of a cluster, in case the one at `redis.url` is down.
     nodes: Arc<Mutex<Vec<Url>>>,
+    /// Where shared connections live, because a pipeline ends with its runtime.
+    runtime: Option<Handle>,
 }
 
 /// A connection to each node that has a key which somebody asked about.
@@ -62,6 +65,7 @@ impl Server {
             config: Arc::new(config),
             shared: Arc::default(),
             nodes: Arc::default(),
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -91,7 +95,7 @@ impl Server {
     }
 
     /// Returns the connection for questions about this key, beside the reading. It is made when it is first needed, and
-    /// again after an error: see [`Self::checked`].
+    /// again after an error: see [`Self::checked`]. It lives in the runtime in which the server was created.
     pub async fn shared(&self, key: &str) -> Result<MultiplexedConnection, Error> {
         {
             let known = self.known();
@@ -100,7 +104,19 @@ impl Server {
                 return Ok(connection.clone());
             }
         }
-        let (node, connection) = self.open(key, PATIENCE).await?;
+        let (node, connection) = match &self.runtime {
+            Some(runtime) => {
+                let (server, key) = (self.clone(), key.to_owned());
+                let opening = runtime.spawn(async move { server.open(&key, PATIENCE).await });
+                // It neither panics nor is it aborted, unless the process is ending.
+                opening.await.unwrap_or_else(|_| {
+                    Err(Error::Late {
+                        address: self.address(),
+                    })
+                })?
+            }
+            None => self.open(key, PATIENCE).await?,
+        };
         let mut known = self.known();
         known.nodes.insert(key.to_owned(), node.clone());
         Ok(known.connections.entry(node).or_insert(connection).clone())

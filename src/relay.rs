@@ -74,7 +74,7 @@ impl Relay {
         let metrics = Metrics::with_memory(memory.clone());
         let engine = engine(&config, memory.limit())?;
         let centrifugo = Client::new(&config.centrifugo)?;
-        let greeter = centrifugo.apart();
+        let greeter = centrifugo.apart()?;
         Ok(Self {
             admin: Admin::bind(&config.admin).await?,
             greeter,
@@ -107,7 +107,7 @@ impl Relay {
             work,
         } = self;
         let board = work.board.clone();
-        let (centrifugo, credentials) = (greeter.apart(), Arc::clone(&work.credentials));
+        let (centrifugo, credentials) = (greeter.apart()?, Arc::clone(&work.credentials));
         let keeping = async {
             loop {
                 signals.time_to_read().await;

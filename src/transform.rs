@@ -41,4 +41,4 @@ pub use instance::Instance;
 pub use limits::Limits;
 pub use module::Module;
 pub use trial::{Trial, Verdict};
-pub use workers::{Chunk, Piece, Transformed, Workers};
+pub use workers::{Chunk, Here, Piece, STACK, Transformed, Workers};

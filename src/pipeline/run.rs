@@ -4,6 +4,8 @@
 //! (source, requests, acks, dead letters, workers) are started here and report back as events. Cancelling a run at any
 //! point loses nothing, because unacked messages are redelivered.
 
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use slipring_core::pipeline::{self, Budget, Flow, Supervision, of_outcome};
 use slipring_core::place::Place;
 use slipring_core::read::{Again, Incarnation, Missed, Position};
 use slipring_core::window::Ticket;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -21,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::say;
-use super::{Assignment, Recent, Shared, at};
+use super::{Assignment, Owner, Recent, Shared, at};
 use crate::clock;
 use crate::dead_letter::Sender;
 use crate::memory::Account;
@@ -52,6 +55,8 @@ struct Run<'a> {
     centrifugo: Arc<Client>,
     workers: Workers,
     threads: usize,
+    /// Messages to transform on this thread, outside of its runtime.
+    here: Vec<(Ticket, Arc<Message>)>,
     /// The memory that the pipeline may hold.
     account: Account,
     requests: JoinSet<(RequestId, Answer, Duration)>,
@@ -87,15 +92,17 @@ enum Event {
 }
 
 /// Returns how the run ended, and where the pipeline was halted if the run has not found out whether the cause is over.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
-    assignments: &mut watch::Receiver<Assignment>,
-    supervision: &mut Supervision,
-    recent: &Recent,
-    board: &ModuleBoard,
-    stop: &CancellationToken,
-    leave: &CancellationToken,
-) -> (Ended, Option<Place>) {
+/// Everything but calls of the module happens in `runtime`, which has no other thread.
+pub(super) fn run(runtime: &Runtime, owner: &mut Owner, supervision: &mut Supervision) -> (Ended, Option<Place>) {
+    let Owner {
+        shared,
+        assignments,
+        recent,
+        board,
+        stop,
+        leave,
+        ..
+    } = owner;
     let trying = supervision.trying();
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
@@ -112,7 +119,15 @@ pub(super) async fn run(
             return (Ended::Halted(halted), trying);
         }
     };
-    let endpoints = shared.centrifugo.endpoints();
+    let entered = runtime.enter();
+    let centrifugo = match shared.centrifugo.apart() {
+        Ok(centrifugo) => Arc::new(centrifugo),
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            return (Ended::Renew(format!("{error:#}")), trying);
+        }
+    };
+    let endpoints = centrifugo.endpoints();
     let flow = Flow::new(
         board.name().into(),
         config.settings(&shared.publish),
@@ -131,9 +146,10 @@ pub(super) async fn run(
         assignment,
         source: Source::new(&shared.connections, &config, shared.standby, supervision.read()),
         run: run::Run::begin(Instant::now(), flow, limits, trying, shared.standby.is_some()),
-        centrifugo: Arc::new(shared.centrifugo.apart()),
+        centrifugo,
         workers,
         threads,
+        here: Vec::new(),
         account: shared.memory.open(),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
@@ -149,18 +165,19 @@ pub(super) async fn run(
     board.set_source(&config.stream, &config.consumer, config.source.server());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    run.carry_out();
-    while !run.run.is_done(Instant::now()) {
-        let event = run.next_event(&mut outcomes, assignments, &mut tick, stop, leave).await;
-        let taken_over = run.handle(event, assignments, supervision);
-        run.balance(taken_over);
-        run.carry_out();
+    drop(entered);
+    loop {
+        let working = run.work(&mut outcomes, assignments, supervision, &mut tick, stop, leave);
+        if runtime.block_on(working).is_break() {
+            break;
+        }
+        run.transform_here();
     }
     let trying = run.run.trying();
     supervision.ends_at(run.run.position());
     // This comes first, so the workers make nothing more.
     drop(outcomes);
-    let ended = run.end().await;
+    let ended = runtime.block_on(run.end());
     board.no_run();
     (ended, trying)
 }
@@ -178,6 +195,31 @@ fn threads(board: &ModuleBoard, workers: usize) -> usize {
 }
 
 impl Run<'_> {
+    /// Handles events until the run is done, or until there are messages to transform on this thread.
+    async fn work(
+        &mut self,
+        outcomes: &mut UnboundedReceiver<Piece>,
+        assignments: &mut watch::Receiver<Assignment>,
+        supervision: &mut Supervision,
+        tick: &mut Interval,
+        stop: &CancellationToken,
+        leave: &CancellationToken,
+    ) -> ControlFlow<()> {
+        let mut taken_over = 0;
+        loop {
+            self.balance(taken_over);
+            self.carry_out();
+            if self.run.is_done(Instant::now()) {
+                return ControlFlow::Break(());
+            }
+            let event = self.next_event(outcomes, assignments, tick, stop, leave).await;
+            taken_over = self.handle(event, assignments, supervision);
+            if !self.here.is_empty() {
+                return ControlFlow::Continue(());
+            }
+        }
+    }
+
     async fn next_event(
         &mut self,
         outcomes: &mut UnboundedReceiver<Piece>,
@@ -341,6 +383,7 @@ impl Run<'_> {
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
         let now = clock::now();
         self.given |= !deliveries.is_empty();
+        let nothing_to_do = self.run.transforming() == 0;
         let messages = self.run.deliver(now, deliveries);
         if messages.is_empty() {
             return;
@@ -348,11 +391,47 @@ impl Run<'_> {
         let Assignment { module, config, trial } = &self.assignment;
         self.recent
             .extend(messages.iter().map(|(_, message)| message), config.probe);
+        let trial = trial.as_ref().filter(|trial| trial.is_on(now.instant)).cloned();
+        if nothing_to_do && trial.is_none() && self.workers.here(module, messages.len()).is_some() {
+            self.here = messages;
+            return;
+        }
         self.workers.submit(Chunk {
             module: Arc::clone(module),
-            trial: trial.as_ref().filter(|trial| trial.is_on(now.instant)).cloned(),
+            trial,
             messages,
         });
+    }
+
+    /// Transforms the messages for this thread, as far as that is quick. The workers get the others.
+    fn transform_here(&mut self) {
+        let module = &self.assignment.module;
+        let mut messages = VecDeque::from(std::mem::take(&mut self.here));
+        if let Some(mut here) = self.workers.here(module, messages.len()) {
+            while let Some((ticket, message)) = messages.front() {
+                let Some((outcome, took)) = here.call(message) else {
+                    break;
+                };
+                self.board.metrics().transformed(took);
+                let transformed = pipeline::Transformed {
+                    ticket: *ticket,
+                    outcome,
+                    by: module.loaded().clone(),
+                };
+                self.run.transformed(clock::now(), transformed);
+                messages.pop_front();
+                if self.run.room_to_make() == 0 {
+                    break;
+                }
+            }
+        }
+        if !messages.is_empty() {
+            self.workers.submit(Chunk {
+                module: Arc::clone(module),
+                trial: None,
+                messages: messages.into(),
+            });
+        }
     }
 
     /// Reports messages lost to the stream's limits. Someone has to raise these limits or `max_age`.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::ClientConfig;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::grpc::read_batch;
@@ -27,6 +28,7 @@ const MAX_EXCERPT: usize = 200;
 #[derive(Debug)]
 pub struct Client {
     endpoints: Vec<Endpoint>,
+    http: http::Settings,
     key: Arc<Key>,
 }
 
@@ -62,9 +64,14 @@ impl Client {
         // An error means that a provider is already installed, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let key = Arc::new(Key::new(config.api_key.clone())?);
-        let http = http::client(config)?;
+        let http = http::Settings::new(config)?;
+        let client = http.client()?;
         let endpoint = |url: &Url| match url.scheme() {
-            "http" | "https" => Ok(Endpoint::Http(http::Endpoint::new(http.clone(), url, Arc::clone(&key)))),
+            "http" | "https" => Ok(Endpoint::Http(http::Endpoint::new(
+                client.clone(),
+                url,
+                Arc::clone(&key),
+            ))),
             "grpc" | "grpcs" => {
                 let endpoint = grpc::Endpoint::new(config, url, Arc::clone(&key))?;
                 Ok(Endpoint::Grpc(Box::new(endpoint)))
@@ -75,7 +82,7 @@ impl Client {
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        Ok(Self { endpoints, key })
+        Ok(Self { endpoints, http, key })
     }
 
     /// Reads the file of the API key again, for all clients of these endpoints.
@@ -83,18 +90,19 @@ impl Client {
         self.key.read_again().await;
     }
 
-    /// Returns a client of the same endpoints over connections of its own. If a request breaks one of these
-    /// connections, nobody else is affected.
-    #[must_use]
-    pub fn apart(&self) -> Self {
+    /// Returns a client of the same endpoints over connections of its own, which live in the current tokio runtime. If a
+    /// request breaks one of these connections, or if the runtime ends, nobody else is affected.
+    pub fn apart(&self) -> Result<Self, ClientError> {
+        let client = self.http.client()?;
         let endpoint = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Http(http) => Endpoint::Http(http.clone()),
+            Endpoint::Http(http) => Endpoint::Http(http.over(client.clone())),
             Endpoint::Grpc(grpc) => Endpoint::Grpc(Box::new(grpc.apart())),
         };
-        Self {
+        Ok(Self {
             endpoints: self.endpoints.iter().map(endpoint).collect(),
+            http: self.http.clone(),
             key: Arc::clone(&self.key),
-        }
+        })
     }
 
     /// Returns the number of endpoints.
@@ -165,11 +173,21 @@ impl Endpoint {
 /// Returns a builder that trusts whom `centrifugo.tls` says. Without an endpoint that needs TLS, nothing is read from the
 /// platform, which may have no certificates at all.
 pub fn http_builder(config: &config::Centrifugo) -> Result<reqwest::ClientBuilder, ClientError> {
+    Ok(builder(tls(config)?))
+}
+
+fn tls(config: &config::Centrifugo) -> Result<Option<ClientConfig>, ClientError> {
+    let needs_tls = config.endpoints.iter().any(|url| url.scheme() == "https");
+    let tls = needs_tls.then(|| config.tls.client_config());
+    tls.transpose().map_err(ClientError::Tls)
+}
+
+fn builder(tls: Option<ClientConfig>) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
-    Ok(match config.endpoints.iter().any(|url| url.scheme() == "https") {
-        true => builder.tls_backend_preconfigured(config.tls.client_config().map_err(ClientError::Tls)?),
-        false => builder.tls_certs_only([]),
-    })
+    match tls {
+        Some(tls) => builder.tls_backend_preconfigured(tls),
+        None => builder.tls_certs_only([]),
+    }
 }
 
 /// Returns the error with its causes: reqwest itself says no more than "error sending request".

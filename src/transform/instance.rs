@@ -78,6 +78,18 @@ impl Instance {
         self.again(message, &failure)
     }
 
+    /// Returns the outcome if the call succeeds and takes no longer than `limit` of processor time. Otherwise the message has
+    /// to be called again, with all the time that it may take. Does not start a guest.
+    pub fn call_soon(&mut self, message: &Message, limit: Duration) -> Option<Outcome> {
+        if let Some(unreadable) = &message.unreadable {
+            return Some(Outcome::Reject(unreadable.rejection()));
+        }
+        self.guest.as_ref()?;
+        let limit = limit.min(self.module.limits.timeout);
+        let outcome = self.attempt_within(message, limit).ok()?;
+        Some(self.checked(message, outcome))
+    }
+
     /// Tries a message once more on a fresh instance.
     fn again(&mut self, message: &Message, failure: &Failure) -> Outcome {
         tracing::debug!(
@@ -196,6 +208,10 @@ impl Instance {
 
     /// A guest that is not put back at the end is dropped, because a trap makes its store unusable.
     fn attempt(&mut self, message: &Message) -> Result<Outcome, Failure> {
+        self.attempt_within(message, self.module.limits.timeout)
+    }
+
+    fn attempt_within(&mut self, message: &Message, timeout: Duration) -> Result<Outcome, Failure> {
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
             None => Guest::start(&self.module)?,
@@ -203,7 +219,7 @@ impl Instance {
         if self.muted {
             guest.store.data_mut().mute(true);
         }
-        let returned = guest.call(&self.module, message);
+        let returned = guest.call(&self.module, message, timeout);
         if self.muted {
             guest.store.data_mut().mute(false);
         }
@@ -285,8 +301,13 @@ impl Guest {
         })
     }
 
-    fn call(&mut self, module: &Module, message: &Message) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
-        self.store.data_mut().begin_call(message, module.limits.timeout);
+    fn call(
+        &mut self,
+        module: &Module,
+        message: &Message,
+        timeout: Duration,
+    ) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
+        self.store.data_mut().begin_call(message, timeout);
         self.store.set_epoch_deadline(Timer::FIRST_LOOK);
         let headers: Vec<(&str, &str)> = message
             .headers
@@ -304,7 +325,7 @@ impl Guest {
         };
         let returned = self.exports.call_transform(&mut self.store, message);
         let words = self.store.data_mut().end_call();
-        returned.map_err(|error| Failure::of(&error, &words, &module.limits, module.limits.timeout))
+        returned.map_err(|error| Failure::of(&error, &words, &module.limits, timeout))
     }
 
     /// Returns what the guest returned, and how long it was at each message that it began.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod escape;
+mod here;
 mod loading;
 mod misbehaviour;
 mod trial;

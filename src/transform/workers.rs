@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,9 @@ use super::trial::Trial;
 use crate::load::Load;
 use crate::message::{Message, Outcome};
 
-/// A guest takes up to 512 KiB of it (see `settings`), and the host's own functions below and above it take the rest.
-const STACK: usize = 2 * 1024 * 1024;
+/// What a thread needs that calls guests. A guest takes up to 512 KiB of it (see `settings`), and the host's own functions
+/// below and above it take the rest.
+pub const STACK: usize = 2 * 1024 * 1024;
 
 /// Messages for one version of a module. A swap happens between two chunks. Only a version that fails its trial ends in
 /// the middle of one.
@@ -65,6 +66,8 @@ pub struct Workers {
     queues: Vec<mpsc::Sender<Job>>,
     submitted: u64,
     desk: Arc<Desk>,
+    /// What the first thread works with.
+    seat: Arc<Mutex<Seat>>,
 }
 
 #[derive(Debug)]
@@ -78,18 +81,24 @@ impl Workers {
         let (sender, receiver) = unbounded_channel();
         let desk = Arc::new(Desk::new(sender, cost));
         let mut queues = Vec::with_capacity(count);
+        let first = Arc::<Mutex<Seat>>::default();
         for index in 0..count.max(1) {
             let (queue, jobs) = mpsc::channel();
             let hand = Hand::new(Arc::clone(&desk));
+            let seat = match index {
+                0 => Arc::clone(&first),
+                _ => Arc::default(),
+            };
             let thread = thread::Builder::new().name(format!("{name} {index}")).stack_size(STACK);
             // The receiver shows when the thread ends.
-            thread.spawn(move || work(&jobs, hand))?;
+            thread.spawn(move || work(&jobs, hand, &seat))?;
             queues.push(queue);
         }
         let workers = Self {
             queues,
             submitted: 0,
             desk,
+            seat: first,
         };
         Ok((workers, receiver))
     }
@@ -101,6 +110,14 @@ impl Workers {
         let turn = usize::try_from(number % self.queues.len() as u64).unwrap_or_default();
         // This fails only if the thread panicked, and then the receiver has ended.
         let _ = self.queues[turn].send(Job { number, chunk });
+    }
+
+    /// Returns what the first thread works with, if it has nothing to do and this many messages would soon be transformed on
+    /// the calling thread, which must not be one of an async runtime. Handing them to the thread would take longer.
+    pub fn here(&self, module: &Arc<Module>, messages: usize) -> Option<Here<'_>> {
+        let seat = self.seat.try_lock().ok()?;
+        let module = Arc::clone(module);
+        seat.pace.is_short(messages).then_some(Here { seat, module })
     }
 
     /// The owner has taken over outcomes that held `taken` bytes and counts them itself from now on. `room` gets what
@@ -260,11 +277,48 @@ impl Drop for Hand {
     }
 }
 
-fn work(jobs: &mpsc::Receiver<Job>, mut hand: Hand) {
-    let mut guests = Guests::default();
-    let mut pace = Pace::default();
+/// What a thread works with.
+#[derive(Default)]
+struct Seat {
+    guests: Guests,
+    pace: Pace,
+}
+
+impl std::fmt::Debug for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seat").field("pace", &self.pace).finish_non_exhaustive()
+    }
+}
+
+/// The calls of a module on the thread that reads its messages.
+#[derive(Debug)]
+pub struct Here<'a> {
+    seat: MutexGuard<'a, Seat>,
+    module: Arc<Module>,
+}
+
+impl Here<'_> {
+    /// Returns the outcome of a message and how long it took, or `None` if it has to be submitted after all.
+    pub fn call(&mut self, message: &Message) -> Option<(Outcome, Duration)> {
+        let Seat { guests, pace } = &mut *self.seat;
+        let instance = guests.existing(&self.module)?;
+        let start = Instant::now();
+        let outcome = instance.call_soon(message, SOON);
+        let took = start.elapsed();
+        pace.took(&self.module.name, took);
+        if outcome.is_none() {
+            pace.failed();
+        }
+        Some((outcome?, took))
+    }
+}
+
+fn work(jobs: &mpsc::Receiver<Job>, mut hand: Hand, seat: &Mutex<Seat>) {
     for Job { number, chunk } in jobs {
-        transform(&mut guests, number, chunk, &mut hand, &mut pace);
+        let mut seat = lock(seat);
+        transform(&mut seat, number, chunk, &mut hand);
+        // Whoever gets the last outcome may want it.
+        drop(seat);
         if !hand.done(number) {
             return;
         }
@@ -274,9 +328,12 @@ fn work(jobs: &mpsc::Receiver<Job>, mut hand: Hand) {
 /// Tracks how long a thread's calls take. In a backlog, a thread with long calls would occupy the processor all the
 /// time. It therefore gives way to threads with short calls, to the requests and to the servers. It never regains its
 /// priority, because only root may raise it.
+#[derive(Debug)]
 struct Pace {
     average: Duration,
     gives_way: bool,
+    /// How many more calls must be quick before the next one is expected to be.
+    unsure: u32,
 }
 
 impl Default for Pace {
@@ -285,6 +342,7 @@ impl Default for Pace {
         Self {
             average: QUICK,
             gives_way: false,
+            unsure: CALLS,
         }
     }
 }
@@ -298,6 +356,16 @@ const QUICK: Duration = Duration::from_millis(1);
 /// The number of calls in the average.
 const CALLS: u32 = 16;
 
+/// Messages that take no longer than this together are transformed where they are read.
+const SHORT: Duration = Duration::from_micros(200);
+
+/// How many calls must be quick, after one that was not, until messages are transformed where they are read.
+const STEADY: u32 = 1_000;
+
+/// The most processor time of such a call. It is looked at every 10 ms only, so it may get 20 ms more. Meanwhile the module's
+/// acks and requests wait.
+const SOON: Duration = Duration::from_millis(1);
+
 /// With this niceness, a thread gets a tenth of the processor time of one without it if both are always busy.
 const NICENESS: i32 = 10;
 
@@ -307,7 +375,21 @@ impl Pace {
         self.average < QUICK
     }
 
+    /// Returns true if this many messages are expected to take a short time.
+    fn is_short(&self, messages: usize) -> bool {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.unsure == 0 && self.average.saturating_mul(messages) <= SHORT
+    }
+
+    fn failed(&mut self) {
+        self.unsure = STEADY;
+    }
+
     fn took(&mut self, module: &str, time: Duration) {
+        self.unsure = match time < QUICK {
+            true => self.unsure.saturating_sub(1),
+            false => STEADY,
+        };
         self.average = self.average - self.average / CALLS + time / CALLS;
         if self.average > LONG && !self.gives_way {
             self.gives_way = true;
@@ -332,7 +414,8 @@ fn give_way() {
 #[cfg(not(target_os = "linux"))]
 fn give_way() {}
 
-fn transform(guests: &mut Guests, number: u64, chunk: Chunk, hand: &mut Hand, pace: &mut Pace) {
+fn transform(seat: &mut Seat, number: u64, chunk: Chunk, hand: &mut Hand) {
+    let Seat { guests, pace } = seat;
     let Chunk {
         module,
         trial,
@@ -385,6 +468,12 @@ impl Guests {
             modules.any(|module| module.load_id() == instance.module().load_id())
         };
         self.0.retain(is_kept);
+    }
+
+    /// Returns the instance of this module if there is one.
+    fn existing(&mut self, module: &Arc<Module>) -> Option<&mut Instance> {
+        let mut instances = self.0.iter_mut();
+        instances.find(|instance| instance.module().load_id() == module.load_id())
     }
 
     fn of(&mut self, module: &Arc<Module>) -> &mut Instance {

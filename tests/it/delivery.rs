@@ -10,6 +10,7 @@ use serde::Deserialize;
 use slipring_support::relay::Relay;
 use slipring_support::{Api, guests};
 
+use super::numbers::{CHANNEL, counts, shows};
 use super::world::{SOON, World, module, over_both};
 
 const MESSAGES: u64 = 100_000;
@@ -142,6 +143,28 @@ async fn keeps_all_in_order_through_five_restarts(api: Api) -> Result<()> {
     ensure!(all_published + rest <= MESSAGES, "nothing is published twice");
     check_histories(&world).await?;
     Ok(())
+}
+
+/// Few messages are transformed where they are read, and many on the module's own thread. Neither overtakes the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_messages_do_not_overtake_many() -> Result<()> {
+    const ROUNDS: u64 = 60;
+    const BURST: u64 = 200;
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    let relay = world.run().await?;
+    let mut last = 0;
+    for _ in 0..ROUNDS {
+        // The last ones of a burst come while the first ones are being transformed.
+        for count in [1, BURST, 1, 2] {
+            let messages = (last + 1..=last + count).map(|number| ("unruly.ok", number.to_string()));
+            world.publish(messages).await?;
+            last += count;
+        }
+        counts(&relay, "unruly", "published", last).await?;
+    }
+    shows(&world.centrifugo, CHANNEL, 1..=last).await
 }
 
 /// The same guest, built both ways, makes the same publications.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect};
+use rustls::ClientConfig;
 
 use super::super::{body, replies};
 use super::class::{Class, of_http};
 use super::key::Key;
-use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, chain, http_builder};
+use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, builder, chain, tls};
 use crate::config;
 
 /// Centrifugo closes an idle connection after 30 s. A request sent at that moment would fail.
@@ -20,7 +21,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER: usize = 1 << 20;
 const ANSWER_PER_CHANNEL: usize = 512;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Endpoint {
     client: reqwest::Client,
     url: Url,
@@ -31,6 +32,15 @@ impl Endpoint {
     pub(super) fn new(client: reqwest::Client, endpoint: &Url, key: Arc<Key>) -> Self {
         let url = batch_url(endpoint);
         Self { client, url, key }
+    }
+
+    /// Returns the same endpoint over the connections of this client.
+    pub(super) fn over(&self, client: reqwest::Client) -> Self {
+        Self {
+            client,
+            url: self.url.clone(),
+            key: Arc::clone(&self.key),
+        }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -48,21 +58,37 @@ impl Endpoint {
     }
 }
 
-/// One client is enough for all endpoints.
-pub(super) fn client(config: &config::Centrifugo) -> Result<reqwest::Client, ClientError> {
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    http_builder(config)?
-        .default_headers(headers)
-        .http1_only()
-        .tcp_nodelay(true)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
-        .timeout(config.timeout)
-        // The key must not travel to the target of a proxy or redirect.
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .build()
-        .map_err(ClientError::Http)
+/// What every client is made with.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    tls: Option<ClientConfig>,
+    timeout: Duration,
+}
+
+impl Settings {
+    pub(super) fn new(config: &config::Centrifugo) -> Result<Self, ClientError> {
+        Ok(Self {
+            tls: tls(config)?,
+            timeout: config.timeout,
+        })
+    }
+
+    /// Creates a client with connections of its own. One is enough for all endpoints.
+    pub(super) fn client(&self) -> Result<reqwest::Client, ClientError> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        builder(self.tls.clone())
+            .default_headers(headers)
+            .http1_only()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(self.timeout))
+            .timeout(self.timeout)
+            // The key must not travel to the target of a proxy or redirect.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(ClientError::Http)
+    }
 }
 
 /// `Err` says why the answer is ambiguous.

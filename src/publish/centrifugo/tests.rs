@@ -233,7 +233,7 @@ async fn a_request_goes_to_the_endpoint_that_it_names() {
     assert_eq!(client.endpoints(), 2);
     assert_eq!(client.send(&request().to(1)).await, confirmed());
     assert!(lost(client.send(&request().to(0)).await).contains(&bad.url()));
-    assert_eq!(client.apart().send(&request().to(1)).await, confirmed());
+    assert_eq!(client.apart().unwrap().send(&request().to(1)).await, confirmed());
     assert_eq!((bad.requests(), good.requests()), (1, 2));
 }
 

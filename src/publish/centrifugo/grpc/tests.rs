@@ -138,7 +138,7 @@ async fn after_a_time_out_the_next_request_has_a_new_connection() {
 #[tokio::test]
 async fn requests_that_are_apart_have_a_connection_of_their_own() {
     let (fake, one) = fake(Fate::Replies).await;
-    let other = one.apart();
+    let other = one.apart().unwrap();
     for client in [&one, &other] {
         assert!(is_confirmed(&client.send(&request()).await));
     }
