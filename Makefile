@@ -60,7 +60,7 @@ test: tools guests ## the test suite, the documentation's examples too, against 
 nightly: SECONDS := 600
 nightly: tools guests ## what takes too long for each commit: simulation, mutants, metrics, languages, outages, chaos, fuzzing (SECONDS=600)
 	@export SIM_BASE=$$(date +%Y%m%d000000); failed=; \
-	for step in "sim SECONDS=$(SECONDS)" mutants test-metrics test-languages outage "chaos SECONDS=$(SECONDS)" \
+	for step in "sim SECONDS=$(SECONDS)" mutants relay-mutants test-metrics test-languages outage "chaos SECONDS=$(SECONDS)" \
 	    "fuzz SECONDS=$(SECONDS)"; do \
 	    $(SAY) "make $$step"; \
 	    $(MAKE) --no-print-directory $$step || failed+=" $${step%% *}"; \
@@ -82,6 +82,10 @@ fuzz: prerequisites ## what comes from outside, made up by libFuzzer (SECONDS=60
 .PHONY: mutants
 mutants: prerequisites ## puts known bugs into a copy of the core, and shows what the simulator says to each (MUTANTS="two-in-flight")
 	@tools/mutants $(MUTANTS)
+
+.PHONY: relay-mutants
+relay-mutants: tools guests ## puts known bugs into the relay of this tree, and shows which test notices (MUTANTS="here-overtakes")
+	@tools/relay-mutants $(MUTANTS)
 
 .PHONY: cargo-mutants
 cargo-mutants: prerequisites $(TOOLS)/bin/cargo-mutants ## every small change to the core, one after the other: which do the tests not notice? (SHARD=0/8; hours)

@@ -36,22 +36,11 @@ fn the_bug_is_found() {
 
 #[test]
 fn each_mutant_can_be_put_in_and_says_where_it_is_found() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mutants = mutants();
+    let mutants = mutants("mutants");
     assert!(mutants.len() >= 20, "only {} mutants are there", mutants.len());
     for patch in mutants {
         let name = patch.display();
-        let checked = Command::new("git")
-            .args(["apply", "--check"])
-            .arg(&patch)
-            .current_dir(&root)
-            .output()
-            .expect("git is there");
-        assert!(
-            checked.status.success(),
-            "{name}: {}",
-            String::from_utf8_lossy(&checked.stderr)
-        );
+        can_be_put_in(&patch);
         let text = fs::read_to_string(&patch).expect("it was listed");
         let hunts: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("Hunt: ")).collect();
         assert!(!hunts.is_empty(), "{name} does not say where it is found");
@@ -65,8 +54,37 @@ fn each_mutant_can_be_put_in_and_says_where_it_is_found() {
     }
 }
 
-fn mutants() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
+/// `tools/relay-mutants` puts them in and runs those tests.
+#[test]
+fn each_mutant_of_the_relay_can_be_put_in_and_says_which_test_notices() {
+    let mutants = mutants("../../tests/mutants");
+    assert!(mutants.len() >= 5, "only {} mutants are there", mutants.len());
+    for patch in mutants {
+        let name = patch.display();
+        can_be_put_in(&patch);
+        let text = fs::read_to_string(&patch).expect("it was listed");
+        let caught = text.lines().filter(|line| line.starts_with("Caught by: --"));
+        assert!(caught.count() > 0, "{name} does not say which test notices");
+    }
+}
+
+fn can_be_put_in(patch: &Path) {
+    let checked = Command::new("git")
+        .args(["apply", "--check"])
+        .arg(patch)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .output()
+        .expect("git is there");
+    assert!(
+        checked.status.success(),
+        "{}: {}",
+        patch.display(),
+        String::from_utf8_lossy(&checked.stderr)
+    );
+}
+
+fn mutants(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = fs::read_dir(folder).expect("the mutants are there");
     let mut mutants: Vec<_> = files
         .map(|file| file.expect("it can be listed").path())
