@@ -4,10 +4,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::super::world::{SOON, module, unruly_toml};
+use super::super::world::{SOON, World, module, unruly_toml};
 use super::{
     all_of_them_shown, all_shown, at_work, at_work_with, channel, configure, dead_letters, finish, mark, modules,
-    replay, sha256, text, unruly_when,
+    replay, sha256, text, unruly_when, wish,
 };
 
 /// The most messages sent while a version takes over: four seconds of them, for a machine that is busy
@@ -63,6 +63,38 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
         .context("a publication")?;
     ensure!(late.json::<u64>()? == from && late.tags["mark"] == "old", "{late:?}");
     Ok(())
+}
+
+/// With little to do, messages are transformed where they are read, but not while a version is being watched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_with_little_to_do_is_rolled_back_too() -> Result<()> {
+    const EACH: u64 = 100;
+    const BAD: u64 = 20;
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly(&mark("old"))?;
+    let relay = world.run().await?;
+    let one_by_one = async |numbers: std::ops::RangeInclusive<u64>| -> Result<()> {
+        for number in numbers {
+            world.publish([("unruly.publish", wish(number))]).await?;
+            let settled = |unruly: &Value| {
+                let count = |counter: &str| unruly[counter].as_u64().unwrap_or_default();
+                count("published") + count("rejected") == number
+            };
+            unruly_when(&relay, &format!("message {number} to be settled"), settled).await?;
+        }
+        Ok(())
+    };
+    one_by_one(1..=EACH).await?;
+    let from = 2 * EACH + 1;
+    configure(&world, &format!("{}\nrefuse_from = {from}", mark("new")))?;
+    unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
+    one_by_one(EACH + 1..=2 * EACH).await?;
+    one_by_one(from..=from + BAD - 1).await?;
+    unruly_when(&relay, "the rollback", has_rolled_back).await?;
+    let touched: Vec<u64> = (from..from + 5).collect();
+    ensure!(dead_letters(&world)? == touched, "{:?}", dead_letters(&world)?);
+    all_of_them_shown(&world, from + BAD - 1, &touched, &["old", "new", "old"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
