@@ -55,13 +55,14 @@ pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
     let call = duration(Duration::from_millis(1)..=Duration::from_secs(60), "");
     let age = duration(Duration::from_millis(1)..=Duration::from_secs(366 * 86_400), "");
 
+    let (read, rest) = source::read(&mut section);
     let source::Read {
         source,
         stream,
         subjects,
         deliver,
         consumer,
-    } = source::read(&mut section);
+    } = read;
     let default = ModuleConfig::new(name, &stream);
     let config = ModuleConfig {
         source,
@@ -107,6 +108,7 @@ pub(super) fn read(mut section: Section<'_>, name: &str) -> ModuleConfig {
         settings: settings(&mut section).unwrap_or(default.settings),
         stream: default.stream,
     };
+    rest.finish(&section);
     section.finish();
     config
 }

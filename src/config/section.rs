@@ -316,25 +316,33 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Reports the keys that remain, as unknown or as keys of another kind than this.
-    pub fn finish_of(self, kind: &str) {
-        for entry in &self.entries {
-            if self.known.contains(&entry.key.as_str()) {
-                let key = self.key(&entry.key);
-                let message = format!("`{key}` is not a key of `kind = {kind:?}`; remove it, or correct `kind`");
-                self.document
-                    .report(self.document.at(entry.key_span.start), &key, message);
-            }
+    /// Reports the keys that remain, as unknown, as keys of another kind than this, or as keys of `outer`, which must come
+    /// before this table.
+    pub fn finish_of(mut self, kind: &str, outer: &Self) {
+        let document = self.document;
+        let (known, table) = (self.known.clone(), self.path.join("."));
+        let key = |entry: &Entry<'_>| self.path.iter().copied().chain([entry.key.as_str()]).collect::<Vec<_>>().join(".");
+        self.entries.retain(|entry| {
+            let (name, key) = (entry.key.as_str(), key(entry));
+            let message = if known.contains(&name) {
+                format!("`{key}` is not a key of `kind = {kind:?}`; remove it, or correct `kind`")
+            } else if outer.known.contains(&name) {
+                format!("`{name}` is below `[{table}]`, so it belongs to that table; move it above `[{table}]`")
+            } else {
+                return true;
+            };
+            document.report(document.at(entry.key_span.start), &key, message);
+            false
+        });
+        self.finish();
+    }
+
+    /// Removes a key that does not belong here, and reports it.
+    pub fn refuse(&mut self, key: &'static str, message: String) {
+        if let Some(entry) = self.remove(key) {
+            let place = self.document.at(entry.key_span.start);
+            self.remark(place, key, message);
         }
-        let unknown = Self {
-            entries: self
-                .entries
-                .into_iter()
-                .filter(|entry| !self.known.contains(&entry.key.as_str()))
-                .collect(),
-            ..self
-        };
-        unknown.finish();
     }
 
     /// Reads a key that has no default.
@@ -421,6 +429,11 @@ fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> P
 
 /// Returns the most similar name, if one is similar.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    // In a short name, one slip is much.
+    let slip = |each: &&&str| name.len() > 2 && strsim::osa_distance(name, each) == 1;
+    if let Some(one) = known.iter().find(slip) {
+        return Some(one);
+    }
     let likeness = known.iter().map(|each| (strsim::jaro_winkler(name, each), *each));
     let (likeness, nearest) = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (likeness > 0.8).then_some(nearest)

@@ -34,6 +34,11 @@ impl Kind {
             Self::RedisStream => "redis-stream",
         }
     }
+
+    /// Returns true if this key of JetStream is one of Redis, too.
+    fn has(self, key: &str) -> bool {
+        key == "deliver" && self != Self::RedisList
+    }
 }
 
 const KINDS: [(&str, Kind); 3] = [
@@ -53,7 +58,20 @@ pub(super) const FIELD: &str = "payload";
 const KEYS: [&str; 4] = ["stream", "subjects", "deliver", "consumer"];
 const KEYS_OF_REDIS: [&str; 5] = ["key", "group", "take", "keep", "field"];
 
-pub(super) fn read(root: &mut Section<'_>) -> Read {
+/// What the table has beside what was read.
+pub(super) struct Rest<'d> {
+    section: Section<'d>,
+    kind: Kind,
+}
+
+impl Rest<'_> {
+    /// Reports it. `root` knows all of its own keys by now.
+    pub(super) fn finish(self, root: &Section<'_>) {
+        self.section.finish_of(self.kind.word(), root);
+    }
+}
+
+pub(super) fn read<'d>(root: &mut Section<'d>) -> (Read, Rest<'d>) {
     let is_table = root.is_set("source");
     let mut section = root.section("source");
     let is_named = section.is_set("kind");
@@ -88,18 +106,14 @@ pub(super) fn read(root: &mut Section<'_>) -> Read {
             }
         }
         true => {
-            for key in KEYS {
-                if root.is_set(key) {
-                    let message = match kind {
-                        _ if key == "deliver" && kind != Kind::RedisList => {
-                            format!("`{key}` is beside the table `[source]`; move it into the table")
-                        }
-                        Kind::JetStream => format!("`{key}` is beside the table `[source]`; move it into the table"),
-                        _ => format!("`{key}` is for JetStream; remove it, or set `source.kind = \"jetstream\"`"),
-                    };
-                    root.remark(root.file(), key, message);
-                    root.take_table(key);
-                }
+            for key in KEYS.into_iter().chain(KEYS_OF_REDIS) {
+                let message = match kind {
+                    Kind::RedisList | Kind::RedisStream if KEYS.contains(&key) && !kind.has(key) => {
+                        format!("`{key}` is for JetStream; remove it, or set `source.kind = \"jetstream\"`")
+                    }
+                    _ => format!("`{key}` is above the table `[source]`; move it below `[source]`, into the table"),
+                };
+                root.refuse(key, message);
             }
             of_table(&mut section, kind)
         }
@@ -112,8 +126,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Read {
     for key in KEYS_OF_REDIS {
         section.knows(key);
     }
-    section.finish_of(kind.word());
-    read
+    (read, Rest { section, kind })
 }
 
 fn of_jetstream(section: &mut Section<'_>) -> Read {

@@ -233,6 +233,8 @@ fn what_is_wrong_about_a_source_is_said() {
         "[source]\nkind = 'redis-stream'\nkey = 'a'\nstream = 'b'",
         "stream = 'b'\n[source]\nkind = 'redis-list'\nkey = 'a'",
         "[source]\nkind = 'jetstream'\nkey = 'a'",
+        "deliver = 'all'\nkey = 'a'\n[source]\nkind = 'redis-stream'\nkey = 'a'",
+        "[source]\nkind = 'redis-list'\nkey = 'a'\nworkers = 2\nsettings = {}",
     ];
     let told: Vec<String> = problems.iter().map(|text| module_problems(text)).collect();
     assert_snapshot!(told.join("\n"));

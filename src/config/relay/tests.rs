@@ -556,6 +556,7 @@ fn what_is_wrong_about_redis_is_said() {
         "redis.url = 'redis://a'\nredis.tls.ca_file = 'tests/it/grpc/ca.pem'",
         "dead_letters.store = 'redis'",
         "dead_letters.store = 'redis'\ndead_letters.max_bytes = '1GiB'\n[redis]",
+        "redis.ulr = 'redis://a'",
     ];
     let told: Vec<String> = problems
         .iter()
