@@ -27,7 +27,7 @@ struct Case {
     setup: Setup,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     case(REFERENCE, "GRPC, keys, histories that keep everything", BASE),
     // Its ratio shows how far two equal things differ.
     case("base-again", "the same again", BASE),
@@ -80,6 +80,22 @@ const CASES: [Case; 11] = [
         "`window = 16384`",
         Setup {
             module: "window = 16384",
+            ..BASE
+        },
+    ),
+    case(
+        "flight-2",
+        "`max_in_flight = 2`",
+        Setup {
+            publish: "max_in_flight = 2",
+            ..BASE
+        },
+    ),
+    case(
+        "flight-3",
+        "`max_in_flight = 3`",
+        Setup {
+            publish: "max_in_flight = 3",
             ..BASE
         },
     ),
@@ -168,6 +184,7 @@ impl Results {
                 ratio(&centrifugo),
                 seconds(median(&|run| run.cpu_per_million("nats-server"))),
                 seconds(median(&Run::between)),
+                median(&|run| run.per_request).map_or_else(String::new, thousands),
             ])
         });
         let head = [
@@ -178,6 +195,7 @@ impl Results {
             "to the first",
             "NATS",
             "relay",
+            "publications a request",
         ];
         table(head, &rows.collect::<Vec<_>>())
     }

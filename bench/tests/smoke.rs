@@ -161,6 +161,8 @@ fn each_setting_is_measured() {
         "gogc",
         "all",
         "window",
+        "flight-2",
+        "flight-3",
         "batched",
         "batched-window",
     ];

@@ -321,7 +321,14 @@ impl<'d> Section<'d> {
     pub fn finish_of(mut self, kind: &str, outer: &Self) {
         let document = self.document;
         let (known, table) = (self.known.clone(), self.path.join("."));
-        let key = |entry: &Entry<'_>| self.path.iter().copied().chain([entry.key.as_str()]).collect::<Vec<_>>().join(".");
+        let key = |entry: &Entry<'_>| {
+            self.path
+                .iter()
+                .copied()
+                .chain([entry.key.as_str()])
+                .collect::<Vec<_>>()
+                .join(".")
+        };
         self.entries.retain(|entry| {
             let (name, key) = (entry.key.as_str(), key(entry));
             let message = if known.contains(&name) {

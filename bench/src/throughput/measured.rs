@@ -15,6 +15,8 @@ pub struct Measured {
     pub all: bool,
     pub arrived: Arrived,
     pub used: BTreeMap<String, Used>,
+    /// Publications in a request of the relay, on average.
+    pub per_request: Option<f64>,
 }
 
 impl Measured {
@@ -25,6 +27,7 @@ impl Measured {
             all: drained.all,
             arrived,
             used: drained.used,
+            per_request: None,
         }
     }
 }

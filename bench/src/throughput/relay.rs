@@ -82,6 +82,7 @@ pub async fn run_as(world: &World, delay: Duration, setup: Setup) -> Result<Meas
         .await
         .with_context(|| format!("the relay logged:\n{}", relay.log().join("\n")))?;
     drop(meter);
+    let per_request = per_request(&relay.metrics().await?);
     relay.kill();
     let arrived = arrived(&target.centrifugo, &world.events, SIZE, Shape::Reshaped).await?;
     match setup.history {
@@ -89,5 +90,35 @@ pub async fn run_as(world: &World, delay: Duration, setup: Setup) -> Result<Meas
         // The rest is gone.
         Some(_) => ensure!(arrived.inversions == 0, "the order was lost: {arrived:?}"),
     }
-    Ok(Measured::new(drained, arrived))
+    Ok(Measured {
+        per_request,
+        ..Measured::new(drained, arrived)
+    })
+}
+
+/// Reads the average from the relay's histogram.
+fn per_request(metrics: &str) -> Option<f64> {
+    let number = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    let average = number("slipring_batch_size_sum{")? / number("slipring_batch_size_count{")?;
+    average.is_finite().then_some(average)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_average_is_read_from_the_metrics() {
+        let metrics = "# TYPE slipring_batch_size histogram\n\
+                       slipring_batch_size_sum{module=\"bench\"} 300.0\n\
+                       slipring_batch_size_count{module=\"bench\"} 4\n";
+        assert_eq!(per_request(metrics), Some(75.0));
+        assert_eq!(
+            per_request("slipring_batch_size_sum{} 0\nslipring_batch_size_count{} 0"),
+            None
+        );
+    }
 }

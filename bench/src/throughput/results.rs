@@ -49,6 +49,9 @@ pub struct Run {
     pub arrived: Arrived,
     /// By process, while the clock ran.
     pub used: BTreeMap<String, Used>,
+    /// Publications in a request of the relay, on average.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub per_request: Option<f64>,
 }
 
 impl Results {
@@ -229,6 +232,7 @@ impl Run {
             drained: measured.all,
             arrived: measured.arrived,
             used: measured.used,
+            per_request: measured.per_request,
         }
     }
 
