@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -85,6 +85,7 @@ pub struct Pipeline {
     assignments: watch::Sender<Assignment>,
     retry: Arc<Notify>,
     stop: CancellationToken,
+    board: ModuleBoard,
     /// Closed without a value if the thread panics.
     ended: oneshot::Receiver<anyhow::Result<()>>,
     /// Beside the pipeline, which may be busy for long.
@@ -104,13 +105,13 @@ impl Pipeline {
         let (assignments, receiver) = watch::channel(assignment);
         let (stop, retry) = (CancellationToken::new(), Arc::default());
         let inspecting = inspection::inspect(shared.connections.clone(), receiver.clone(), board.clone());
-        let (end, ended) = oneshot::channel();
+        let (end, mut ended) = oneshot::channel();
         let name = board.name().to_owned();
         let owner = Owner {
             shared,
             assignments: receiver,
             recent,
-            board,
+            board: board.clone(),
             retry: Arc::clone(&retry),
             stop: stop.clone(),
             leave,
@@ -120,13 +121,15 @@ impl Pipeline {
             let _ = end.send(owner.supervise());
         };
         if let Err(error) = thread::Builder::new().name(name).stack_size(STACK).spawn(supervise) {
-            // The receiver is closed.
-            error!(%error, "the thread of a pipeline cannot be started");
+            let (end, failed) = oneshot::channel();
+            let _ = end.send(Err(error).context("starting a thread failed"));
+            ended = failed;
         }
         Self {
             assignments,
             retry,
             stop,
+            board,
             ended,
             _inspecting: AbortOnDropHandle::new(tokio::spawn(inspecting)),
         }
@@ -150,12 +153,18 @@ impl Pipeline {
 
     /// Waits until the pipeline ends by itself, which happens only if it breaks. Cancel-safe.
     pub async fn ended(&mut self) {
+        let module = self.board.name();
         match (&mut self.ended).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(error = format!("{error:#}"), "a pipeline cannot run"),
+            Ok(Err(error)) => {
+                let error = format!("{error:#}");
+                error!(module, error, "cannot start the module's pipeline, retrying");
+                self.board.set_state(State::Waiting, Some(error));
+            }
             Err(_) => error!(
+                module,
                 "a pipeline failed unexpectedly, which is a bug in Slipring; its unacknowledged messages will be \
-                 delivered again"
+                 redelivered"
             ),
         }
     }
@@ -165,6 +174,17 @@ impl Drop for Pipeline {
     /// If the owner panics, nothing must keep running unsupervised.
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// A runtime whose end waits for nothing, such as a check of what Centrifugo refused, which may still block a thread.
+struct Impatient(Option<Runtime>);
+
+impl Drop for Impatient {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -183,14 +203,15 @@ impl Owner {
     /// Runs the pipeline again and again until it is told to stop.
     fn supervise(mut self) -> anyhow::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("starting a tokio runtime failed")?;
+        let runtime = Impatient(Some(runtime.context("starting a tokio runtime failed")?));
+        let Some(runtime) = &runtime.0 else { return Ok(()) };
         let mut supervision = Supervision::default();
         loop {
             // The pipeline counts as halted until it is known that the cause of the halt is over.
             if supervision.trying().is_none() {
                 self.board.set_state(State::Starting, None);
             }
-            let (ended, trying) = run::run(&runtime, &mut self, &mut supervision);
+            let (ended, trying) = run::run(runtime, &mut self, &mut supervision);
             let halted = match supervision.ended(Instant::now(), ended, trying) {
                 Next::Stop => break,
                 Next::Renew(reason) => {
@@ -211,8 +232,6 @@ impl Owner {
                 info!(module = self.board.name(), "resuming the halted pipeline");
             }
         }
-        // A check of what Centrifugo refused may still be going on.
-        runtime.shutdown_background();
         Ok(())
     }
 

@@ -408,6 +408,7 @@ impl Run<'_> {
         let module = &self.assignment.module;
         let mut messages = VecDeque::from(std::mem::take(&mut self.here));
         if let Some(mut here) = self.workers.here(module, messages.len()) {
+            here.forget_others();
             while let Some((ticket, message)) = messages.front() {
                 let Some((outcome, took)) = here.call(message) else {
                     break;

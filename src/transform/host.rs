@@ -87,8 +87,8 @@ impl State {
         }
     }
 
-    pub fn begin_call(&mut self, message: &Message, timeout: Duration) {
-        self.timer = Timer::new(timeout);
+    pub fn begin_call(&mut self, message: &Message, timer: Timer) {
+        self.timer = timer;
         self.now = message.timestamp;
         self.pauses = 0;
         self.random = self.seed.of_message(message);
@@ -97,7 +97,7 @@ impl State {
     /// Begins a call with many messages. Until the guest begins the first of them, this is a call with that one.
     pub fn begin_batch(&mut self, messages: Vec<Arc<Message>>, timeout: Duration) {
         if let Some(first) = messages.first() {
-            self.begin_call(first, timeout);
+            self.begin_call(first, Timer::new(timeout));
         }
         let begun = Vec::with_capacity(messages.len());
         self.batch = Batch {
@@ -121,7 +121,7 @@ impl State {
             // The memory that an earlier message was refused counts for the whole batch.
             self.panic = None;
             lock(&self.console).end_call();
-            self.begin_call(&message, self.batch.timeout);
+            self.begin_call(&message, Timer::new(self.batch.timeout));
         }
         self.batch.begun.push(Instant::now());
         Ok(())

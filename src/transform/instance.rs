@@ -79,15 +79,27 @@ impl Instance {
     }
 
     /// Returns the outcome if the call succeeds and takes no longer than `limit` of processor time. Otherwise the message has
-    /// to be called again, with all the time that it may take. Does not start a guest.
+    /// to be called again, with all the time that it may take, and logs again what it logged here. Does not start a guest.
     pub fn call_soon(&mut self, message: &Message, limit: Duration) -> Option<Outcome> {
         if let Some(unreadable) = &message.unreadable {
             return Some(Outcome::Reject(unreadable.rejection()));
         }
         self.guest.as_ref()?;
         let limit = limit.min(self.module.limits.timeout);
-        let outcome = self.attempt_within(message, limit).ok()?;
-        Some(self.checked(message, outcome))
+        match self.attempt_within(message, Timer::new(limit).started()) {
+            Ok(outcome) => Some(self.checked(message, outcome)),
+            Err(failure) => {
+                tracing::debug!(
+                    module = self.module.name,
+                    stream = %message.stream,
+                    sequence = %message.place,
+                    code = failure.code,
+                    reason = failure.reason,
+                    "a call on the pipeline's thread failed or took long; the module's own thread tries again",
+                );
+                None
+            }
+        }
     }
 
     /// Tries a message once more on a fresh instance.
@@ -208,10 +220,10 @@ impl Instance {
 
     /// A guest that is not put back at the end is dropped, because a trap makes its store unusable.
     fn attempt(&mut self, message: &Message) -> Result<Outcome, Failure> {
-        self.attempt_within(message, self.module.limits.timeout)
+        self.attempt_within(message, Timer::new(self.module.limits.timeout))
     }
 
-    fn attempt_within(&mut self, message: &Message, timeout: Duration) -> Result<Outcome, Failure> {
+    fn attempt_within(&mut self, message: &Message, timer: Timer) -> Result<Outcome, Failure> {
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
             None => Guest::start(&self.module)?,
@@ -219,7 +231,7 @@ impl Instance {
         if self.muted {
             guest.store.data_mut().mute(true);
         }
-        let returned = guest.call(&self.module, message, timeout);
+        let returned = guest.call(&self.module, message, timer);
         if self.muted {
             guest.store.data_mut().mute(false);
         }
@@ -305,9 +317,9 @@ impl Guest {
         &mut self,
         module: &Module,
         message: &Message,
-        timeout: Duration,
+        timer: Timer,
     ) -> Result<Result<Vec<wit::Publication>, String>, Failure> {
-        self.store.data_mut().begin_call(message, timeout);
+        self.store.data_mut().begin_call(message, timer);
         self.store.set_epoch_deadline(Timer::FIRST_LOOK);
         let headers: Vec<(&str, &str)> = message
             .headers
@@ -325,7 +337,7 @@ impl Guest {
         };
         let returned = self.exports.call_transform(&mut self.store, message);
         let words = self.store.data_mut().end_call();
-        returned.map_err(|error| Failure::of(&error, &words, &module.limits, timeout))
+        returned.map_err(|error| Failure::of(&error, &words, &module.limits, module.limits.timeout))
     }
 
     /// Returns what the guest returned, and how long it was at each message that it began.

@@ -79,6 +79,12 @@ impl Timer {
         Self { timeout, since: None }
     }
 
+    /// Counts from now on, not only from the first look on.
+    pub fn started(self) -> Self {
+        let since = Some(thread_time());
+        Self { since, ..self }
+    }
+
     /// Returns whether the call may continue, and until when.
     pub fn look(&mut self) -> UpdateDeadline {
         let now = thread_time();

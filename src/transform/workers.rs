@@ -301,15 +301,21 @@ impl Here<'_> {
     /// Returns the outcome of a message and how long it took, or `None` if it has to be submitted after all.
     pub fn call(&mut self, message: &Message) -> Option<(Outcome, Duration)> {
         let Seat { guests, pace } = &mut *self.seat;
-        let instance = guests.existing(&self.module)?;
+        // Where one message took long, the next one may as well.
+        let instance = guests.existing(&self.module).filter(|_| pace.is_sure())?;
         let start = Instant::now();
         let outcome = instance.call_soon(message, SOON);
         let took = start.elapsed();
-        pace.took(&self.module.name, took);
+        pace.saw(took);
         if outcome.is_none() {
             pace.failed();
         }
         Some((outcome?, took))
+    }
+
+    /// Drops the instances of all other modules.
+    pub fn forget_others(&mut self) {
+        self.seat.guests.keep([Some(&self.module), None]);
     }
 }
 
@@ -362,8 +368,8 @@ const SHORT: Duration = Duration::from_micros(200);
 /// How many calls must be quick, after one that was not, until messages are transformed where they are read.
 const STEADY: u32 = 1_000;
 
-/// The most processor time of such a call. It is looked at every 10 ms only, so it may get 20 ms more. Meanwhile the module's
-/// acks and requests wait.
+/// The most processor time of such a call. It is looked at every 10 ms only, so it may get up to 20 ms more. Meanwhile the
+/// module's acks and requests wait.
 const SOON: Duration = Duration::from_millis(1);
 
 /// With this niceness, a thread gets a tenth of the processor time of one without it if both are always busy.
@@ -375,22 +381,32 @@ impl Pace {
         self.average < QUICK
     }
 
+    /// Returns true if the last calls were all quick.
+    fn is_sure(&self) -> bool {
+        self.unsure == 0
+    }
+
     /// Returns true if this many messages are expected to take a short time.
     fn is_short(&self, messages: usize) -> bool {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.unsure == 0 && self.average.saturating_mul(messages) <= SHORT
+        self.is_sure() && self.average.saturating_mul(messages) <= SHORT
     }
 
     fn failed(&mut self) {
         self.unsure = STEADY;
     }
 
-    fn took(&mut self, module: &str, time: Duration) {
+    fn saw(&mut self, time: Duration) {
         self.unsure = match time < QUICK {
             true => self.unsure.saturating_sub(1),
             false => STEADY,
         };
         self.average = self.average - self.average / CALLS + time / CALLS;
+    }
+
+    /// A call on the module's own thread took this long.
+    fn took(&mut self, module: &str, time: Duration) {
+        self.saw(time);
         if self.average > LONG && !self.gives_way {
             self.gives_way = true;
             info!(
