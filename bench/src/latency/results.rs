@@ -211,7 +211,7 @@ mod tests {
             run("slipring-http", 3, 1_000, 80),
         ];
         let text = results.to_string();
-        let line = "| slipring, HTTP            |    0.75 | 1.50 |     1.00–2.00 |  3.00 |    4.50 |                    1.75 |                0.08 |";
+        let line = "| slipring, HTTP            |    0.75 | 1.50 |     1.00–2.00 |  3.00 |    4.50 |        1.75 (1.50–2.00) |                   150 |                0.08 |";
         assert!(text.contains(line), "{text}");
         assert!(
             text.contains("In 1 of 5 runs the publisher did not keep the pace"),
