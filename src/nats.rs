@@ -83,7 +83,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// async-nats drops messages when a subscription's buffer is full. No window is larger than this.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
-/// How many commands, mostly acks, may wait for the connection's task.
+/// How many commands may wait for the connection's task.
 const CLIENT_CAPACITY: usize = 16_384;
 
 /// Connects, and waits for a server for as long as it takes.
@@ -268,7 +268,7 @@ impl Shared {
             Event::ServerError(ServerError::Other(error)) if error.to_lowercase().contains("expired") => {
                 self.failed(error, None);
             }
-            Event::ServerError(ServerError::Other(error)) if self.denials.record(error, Instant::now()) => {
+            Event::ServerError(ServerError::Other(error)) if self.denials.record(error, Instant::now()).is_some() => {
                 // The health of the relay tells it, with the module.
                 if !self.logs {
                     warn!(

@@ -35,16 +35,14 @@ pub enum Action {
 pub struct Denials(Mutex<BTreeMap<Denied, Instant>>);
 
 impl Denials {
-    /// Records an error of the server. Returns false if it is about something else.
-    pub fn record(&self, error: &str, now: Instant) -> bool {
-        let Some(denied) = Denied::parse(error) else {
-            return false;
-        };
+    /// Records an error of the server and returns the missing permission. Returns `None` if it is about something else.
+    pub fn record(&self, error: &str, now: Instant) -> Option<Denied> {
+        let denied = Denied::parse(error)?;
         let mut denials = self.lock();
         if denials.len() < MAX_SUBJECTS || denials.contains_key(&denied) {
-            denials.insert(denied, now);
+            denials.insert(denied.clone(), now);
         }
-        true
+        Some(denied)
     }
 
     /// Returns the permissions that are missing now, as far as is known.
@@ -81,8 +79,13 @@ impl Denied {
         })
     }
 
+    /// Returns true if it is the permission to acknowledge.
+    pub fn is_of_acks(&self) -> bool {
+        self.action == Action::Publish && self.subject.starts_with("$JS.ACK.")
+    }
+
     fn lasting(&self) -> Duration {
-        match self.subject.starts_with("$JS.ACK.") {
+        match self.is_of_acks() {
             true => LASTING_ACK,
             false => LASTING,
         }
@@ -182,9 +185,11 @@ mod tests {
             "Permissions Violation for Publish to \"$JS.API.CONSUMER.MSG.NEXT.S.c\"",
             "Permissions Violation for Publish to \"$JS.ACK.S.c.1.2.3.4.5\"",
         );
-        assert!(denials.record(pull, start) && denials.record(ack, start));
-        assert!(!denials.record("Slow Consumer", start));
-        assert!(denials.record(pull, after(20)));
+        let of_acks = |error, now| denials.record(error, now).map(|denied| denied.is_of_acks());
+        assert_eq!(of_acks(pull, start), Some(false));
+        assert_eq!(of_acks(ack, start), Some(true));
+        assert_eq!(of_acks("Slow Consumer", start), None);
+        assert_eq!(of_acks(pull, after(20)), Some(false));
         let subjects = |now| -> Vec<String> { denials.current(now).into_iter().map(|denied| denied.subject).collect() };
         assert_eq!(subjects(after(49)), ["$JS.ACK.S.c.>", "$JS.API.CONSUMER.MSG.NEXT.S.c"]);
         assert_eq!(subjects(after(51)), ["$JS.ACK.S.c.>"]);

@@ -1,9 +1,9 @@
-//! A connection to NATS that only carries deliveries.
+//! A connection to NATS for deliveries, and for what is published in reply to them: pulls and acks.
 //!
 //! async-nats closes its connection when it cannot represent a message: a header that is not UTF-8, one without a
 //! colon, a subject that is not UTF-8. nats-server stores such messages and delivers them again, so a single one would
 //! stop its reader forever and disturb everyone who shares the connection. This connection reads messages by their
-//! lengths ([`Frame`]) and leaves the meaning of the bytes to the reader. Requests, acks and publishing stay with the
+//! lengths ([`Frame`]) and leaves the meaning of the bytes to the reader. Requests and dead letters stay with the
 //! client.
 //!
 //! It connects once. After it has ended, the reader opens another one.
@@ -12,7 +12,10 @@ mod connect;
 mod delivered;
 mod fetch;
 mod frame;
+mod outgoing;
 mod pull_request;
+#[cfg(test)]
+mod tests;
 
 pub use self::connect::ConnectError;
 pub use self::delivered::Delivered;
@@ -20,22 +23,24 @@ pub use self::fetch::{Answer, Fetch};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::frame::fuzz;
 pub use self::frame::{Frame, Malformed};
+pub use self::outgoing::Outgoing;
 pub use self::pull_request::PullRequest;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use tokio_util::task::AbortOnDropHandle;
 
 use self::connect::{Ready, Socket};
 use self::frame::{Decoder, Operation};
+use self::outgoing::{Order, Orders};
 use super::Nats;
 use super::denials::Denials;
 
@@ -55,7 +60,7 @@ pub mod status {
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many pings may be unanswered.
-const MAX_PINGS: u32 = 2;
+const MAX_PINGS: u64 = 2;
 
 /// How many bytes to read at once at first. It grows while more is available, so that an idle connection holds little
 /// memory.
@@ -68,18 +73,19 @@ const MIN_ROOM: usize = 1 << 10;
 /// Memory for a large message is allocated as its bytes arrive, not because the server announced them.
 const MAX_GROWTH: usize = 1 << 20;
 
+/// While this much is to be written, no more orders are taken, and a buffer that has grown beyond it is not kept.
+const MAX_OUT: usize = 64 << 10;
+
 /// One connection with one subscription. Dropping it closes it.
 #[derive(Debug)]
 pub struct Wire {
-    orders: UnboundedSender<Bytes>,
+    outgoing: Outgoing,
     arrived: UnboundedReceiver<Vec<Frame>>,
     ready: std::vec::IntoIter<Frame>,
     ahead: Arc<Ahead>,
     /// The ID of the subscription; 0 before the first one.
     sid: u64,
     client: async_nats::Client,
-    task: AbortOnDropHandle<Ended>,
-    ended: Option<Ended>,
 }
 
 /// Why a connection has ended.
@@ -89,7 +95,7 @@ pub enum Ended {
     Closed,
     #[error("{0}")]
     Io(String),
-    #[error("the server did not reply for {} s", PING_INTERVAL.as_secs() * u64::from(MAX_PINGS))]
+    #[error("the server did not reply for {} s", PING_INTERVAL.as_secs() * MAX_PINGS)]
     Silent,
     #[error("the server reported: {0}")]
     Said(String),
@@ -110,36 +116,16 @@ impl Wire {
     /// Connects to a server that the client knows. Stops reading while about `limit` bytes wait to be taken.
     pub async fn open(nats: &Nats, limit: usize) -> Result<Self, ConnectError> {
         let Ready { socket, buffer } = connect::connect(nats).await?;
-        let (orders, receiver) = mpsc::unbounded_channel();
+        let ahead = Arc::new(Ahead::new(limit));
         let (sender, arrived) = mpsc::unbounded_channel();
-        let ahead = Arc::new(Ahead {
-            bytes: AtomicUsize::new(0),
-            limit,
-            freed: Notify::new(),
-        });
-        let (reader, writer) = tokio::io::split(socket);
-        let line = Line {
-            reader,
-            writer,
-            buffer,
-            decoder: Decoder::default(),
-            read: MIN_READ,
-            out: BytesMut::new(),
-            unflushed: false,
-            unanswered: 0,
-            ahead: Arc::clone(&ahead),
-            denials: Arc::clone(&nats.denials),
-        };
-        let task = tokio::spawn(line.run(receiver, sender));
+        let line = Line::new(socket, buffer, Arc::clone(&ahead), Arc::clone(&nats.denials));
         Ok(Self {
-            orders,
+            outgoing: Outgoing::start(|orders| line.run(orders, sender)),
             arrived,
             ready: Vec::new().into_iter(),
             ahead,
             sid: 0,
             client: nats.client.clone(),
-            task: AbortOnDropHandle::new(task),
-            ended: None,
         })
     }
 
@@ -154,20 +140,33 @@ impl Wire {
         } else {
             String::new()
         };
-        self.order(format!("{unsubscribe}SUB {inbox}.* {}\r\n", self.sid).into());
+        self.outgoing
+            .send(format!("{unsubscribe}SUB {inbox}.* {}\r\n", self.sid).into());
         inbox
+    }
+
+    /// Ends the subscription. What arrives from now on is discarded, but the connection still sends.
+    pub fn unsubscribe(self) -> Outgoing {
+        let Self {
+            outgoing, ahead, sid, ..
+        } = self;
+        if sid > 0 {
+            outgoing.send(format!("UNSUB {sid}\r\n").into());
+        }
+        ahead.end();
+        outgoing
     }
 
     pub fn publish(&self, subject: &str, reply: &str, payload: &[u8]) {
         let mut order = format!("PUB {subject} {reply} {}\r\n", payload.len()).into_bytes();
         order.extend_from_slice(payload);
         order.extend_from_slice(b"\r\n");
-        self.order(order.into());
+        self.outgoing.send(order.into());
     }
 
-    /// If the task has ended, [`Wire::next`] reports it.
-    fn order(&self, order: Bytes) {
-        let _ = self.orders.send(order);
+    /// Returns what sends over this connection. If it has ended, [`Wire::next`] reports it.
+    pub fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
     /// Returns the next message of the subscription. Cancel-safe.
@@ -178,7 +177,7 @@ impl Wire {
             }
             match self.arrived.recv().await {
                 Some(frames) => self.ready = frames.into_iter(),
-                None => return Err(self.ended().await),
+                None => return Err(self.outgoing.ended().await),
             }
         }
     }
@@ -205,10 +204,7 @@ impl Wire {
 
     /// Waits until the connection has ended, even if read messages are still waiting to be taken. Cancel-safe.
     pub async fn ended(&mut self) -> Ended {
-        if self.ended.is_none() {
-            self.ended = Some((&mut self.task).await.unwrap_or(Ended::Gone));
-        }
-        self.ended.clone().unwrap_or(Ended::Gone)
+        self.outgoing.ended().await
     }
 }
 
@@ -217,12 +213,28 @@ impl Wire {
 struct Ahead {
     bytes: AtomicUsize,
     limit: usize,
+    /// Nothing is taken any more.
+    over: AtomicBool,
     freed: Notify,
 }
 
 impl Ahead {
+    fn new(limit: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            limit,
+            over: AtomicBool::new(false),
+            freed: Notify::new(),
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) >= self.limit
+        self.bytes.load(Ordering::Acquire) >= self.limit && !self.over.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.freed.notify_one();
     }
 
     fn came(&self, bytes: usize) {
@@ -248,14 +260,35 @@ struct Line {
     out: BytesMut,
     /// TLS keeps written bytes until they are flushed.
     unflushed: bool,
-    /// The number of pings that the server has not answered.
-    unanswered: u32,
+    /// The number of pings that were sent, and of those that the server has answered.
+    pings: u64,
+    pongs: u64,
+    /// Who waits for the answer to which ping.
+    flushes: VecDeque<(u64, oneshot::Sender<()>)>,
     ahead: Arc<Ahead>,
     denials: Arc<Denials>,
 }
 
 impl Line {
-    async fn run(mut self, mut orders: UnboundedReceiver<Bytes>, arrived: UnboundedSender<Vec<Frame>>) -> Ended {
+    fn new(socket: Socket, buffer: BytesMut, ahead: Arc<Ahead>, denials: Arc<Denials>) -> Self {
+        let (reader, writer) = tokio::io::split(socket);
+        Self {
+            reader,
+            writer,
+            buffer,
+            decoder: Decoder::default(),
+            read: MIN_READ,
+            out: BytesMut::new(),
+            unflushed: false,
+            pings: 0,
+            pongs: 0,
+            flushes: VecDeque::new(),
+            ahead,
+            denials,
+        }
+    }
+
+    async fn run(mut self, mut orders: Orders, arrived: UnboundedSender<Vec<Frame>>) -> Ended {
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         // After a pause, the process must not send several pings at once.
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -264,9 +297,8 @@ impl Line {
             let end = self.decode(&mut frames).err();
             if !frames.is_empty() {
                 self.ahead.came(frames.iter().map(Frame::size).sum());
-                if arrived.send(frames).is_err() {
-                    return Ended::Gone;
-                }
+                // After the end of the subscription, nobody takes them.
+                let _ = arrived.send(frames);
             }
             let step = match end {
                 None => self.step(&mut orders, &mut pings).await,
@@ -284,12 +316,14 @@ impl Line {
             match operation {
                 Operation::Message(frame) => frames.push(frame),
                 Operation::Ping => self.out.extend_from_slice(b"PONG\r\n"),
-                Operation::Pong => self.unanswered = 0,
-                // The server would continue after some errors, such as a missing permission, but the requested messages
-                // would never come.
+                Operation::Pong => self.answered(),
                 Operation::Error(error) => {
-                    self.denials.record(&error, std::time::Instant::now());
-                    return Err(Ended::Said(error));
+                    let denied = self.denials.record(&error, std::time::Instant::now());
+                    // The server would continue after other missing permissions too, but the requested messages would
+                    // never come. An ack that is not allowed does what a lost one does.
+                    if !denied.is_some_and(|denied| denied.is_of_acks()) {
+                        return Err(Ended::Said(error));
+                    }
                 }
                 Operation::Info(_) | Operation::Ok => {}
             }
@@ -298,7 +332,7 @@ impl Line {
     }
 
     /// Waits for one thing that can be done, and does it.
-    async fn step(&mut self, orders: &mut UnboundedReceiver<Bytes>, pings: &mut Interval) -> Result<(), Ended> {
+    async fn step(&mut self, orders: &mut Orders, pings: &mut Interval) -> Result<(), Ended> {
         let is_full = self.ahead.is_full();
         let missing = self.decoder.missing(&self.buffer).min(MAX_GROWTH);
         let wanted = self.read.max(missing);
@@ -306,11 +340,18 @@ impl Line {
             self.buffer.reserve(wanted);
         }
         tokio::select! {
-            order = orders.recv() => {
-                self.out.extend_from_slice(&order.ok_or(Ended::Gone)?);
-            }
+            order = orders.next(), if self.out.len() < MAX_OUT => match order.ok_or(Ended::Gone)? {
+                Order::Send(bytes) => self.out.extend_from_slice(&bytes),
+                Order::Flush(flushed) => {
+                    self.ping();
+                    self.flushes.push_back((self.pings, flushed));
+                }
+            },
             written = write(&mut self.writer, &mut self.out), if self.unflushed || !self.out.is_empty() => {
                 self.unflushed = written?;
+                if self.out.is_empty() && self.out.capacity() > MAX_OUT {
+                    self.out = BytesMut::new();
+                }
             }
             read = self.reader.read_buf(&mut self.buffer), if !is_full => {
                 let room = self.buffer.capacity() - self.buffer.len();
@@ -324,14 +365,29 @@ impl Line {
             () = self.ahead.freed.notified(), if is_full => {}
             // While nothing is read, no reply to a ping can be seen.
             _ = pings.tick(), if !is_full => {
-                if self.unanswered == MAX_PINGS {
+                if self.pings - self.pongs >= MAX_PINGS {
                     return Err(Ended::Silent);
                 }
-                self.unanswered += 1;
-                self.out.extend_from_slice(b"PING\r\n");
+                self.ping();
             }
         }
         Ok(())
+    }
+
+    fn ping(&mut self) {
+        self.pings += 1;
+        self.out.extend_from_slice(b"PING\r\n");
+    }
+
+    /// The server answers pings in their order, and after everything that was sent before them.
+    fn answered(&mut self) {
+        self.pongs = self.pings.min(self.pongs + 1);
+        while let Some((ping, _)) = self.flushes.front()
+            && *ping <= self.pongs
+            && let Some((_, flushed)) = self.flushes.pop_front()
+        {
+            let _ = flushed.send(());
+        }
     }
 }
 

@@ -145,6 +145,36 @@ async fn keeps_all_in_order_through_five_restarts(api: Api) -> Result<()> {
     Ok(())
 }
 
+/// What is settled while the relay stops is acknowledged before it ends, so that nothing comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_stops_acknowledges_what_it_finishes() -> Result<()> {
+    const ROUNDS: u64 = 5;
+    const MESSAGES: u64 = 20;
+    let mut world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
+    for round in 0..ROUNDS {
+        let mut relay = world.run().await?;
+        relay.ready(SOON).await?;
+        world.centrifugo.pause()?;
+        let first = round * MESSAGES;
+        world
+            .publish((first + 1..=first + MESSAGES).map(|number| ("unruly.ok", number.to_string())))
+            .await?;
+        counts(&relay, "unruly", "received", MESSAGES).await?;
+        relay.sigterm()?;
+        relay.has_logged(SOON, "shutting down").await?;
+        world.centrifugo.resume()?;
+        ensure!(relay.wait(SOON).await?.success(), "the relay stops cleanly");
+        let info = world.consumer("UNRULY", "unruly").await?;
+        ensure!(
+            info.num_pending == 0 && info.num_ack_pending == 0,
+            "round {round}: {info:?}"
+        );
+    }
+    shows(&world.centrifugo, CHANNEL, 1..=ROUNDS * MESSAGES).await
+}
+
 /// Few messages are transformed where they are read, and many on the module's own thread. Neither overtakes the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn few_messages_do_not_overtake_many() -> Result<()> {

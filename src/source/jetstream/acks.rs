@@ -1,100 +1,85 @@
-//! Sends acks beside the pipeline, so that a lost connection never delays it.
+//! Sends acks over the connection that carried the deliveries.
+//!
+//! Their order is that of the deliveries, and an ack can never come after the reset that follows its epoch. The pipeline
+//! hands them over and never waits for the connection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::Client;
-use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::super::{Ack, Receipt};
+use crate::nats::wire::Outgoing;
 
-/// How long the last acks may take. Without a connection they never arrive.
+/// How long the last acks may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes a pipeline's acks and sends them in order. The acks of an epoch that is over are lost with its connection,
-/// which does no harm.
-///
-/// The queue is bounded: while a connection takes nothing, further acks are left out. A message that was not acked is
-/// delivered again and acked then.
-#[derive(Debug)]
-pub struct Acks {
-    sender: mpsc::UnboundedSender<Vec<Ack>>,
-    waiting: Arc<AtomicUsize>,
-    max_waiting: usize,
-    task: JoinHandle<()>,
+/// How long the acks of one epoch may delay the next.
+const EPOCH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What an ack needs beside its subject.
+const FRAMING: usize = b"PUB  4\r\n+ACK\r\n".len();
+
+/// Sends the acks. While the connection takes nothing, further acks are left out, so that at most twice as many wait as
+/// messages have to be acked. A message that was not acked is delivered again and acked then.
+pub fn send(connection: &Outgoing, mut acks: Vec<Ack>, window: usize) {
+    let length: usize = acks.iter().map(length).sum();
+    let Some(each) = length.checked_div(acks.len()) else {
+        return;
+    };
+    let waiting = connection.unsent() / each;
+    shorten(&mut acks, (2 * window).saturating_sub(waiting));
+    if !acks.is_empty() {
+        connection.send(operations(&acks));
+    }
 }
 
-impl Acks {
-    /// `window` is how many messages may have to be acked.
-    pub fn start(client: Client, window: usize) -> Self {
-        let (sender, mut receiver) = mpsc::unbounded_channel::<Vec<Ack>>();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let left = Arc::clone(&waiting);
-        let task = tokio::spawn(async move {
-            while let Some(acks) = receiver.recv().await {
-                for ack in acks {
-                    left.fetch_sub(1, Ordering::Relaxed);
-                    let (receipt, kind) = match ack {
-                        Ack::Done(receipt) => (receipt, Bytes::from_static(b"+ACK")),
-                        Ack::InProgress(receipt) => (receipt, Bytes::from_static(b"+WPI")),
-                    };
-                    let Receipt::JetStream(reply) = receipt else { continue };
-                    if let Err(error) = client.publish(reply, kind).await {
-                        let error: &dyn std::error::Error = &error;
-                        warn!(error, "cannot send an ack; its message will be delivered again");
-                    }
-                }
-            }
-            if let Err(error) = client.flush().await {
-                let error: &dyn std::error::Error = &error;
-                warn!(
-                    error,
-                    "the last acks may not have reached NATS; if so, their messages will be delivered again"
-                );
-            }
-        });
-        Self {
-            sender,
-            waiting,
-            max_waiting: 2 * window,
-            task,
-        }
+/// Returns the acks as operations of the NATS protocol.
+fn operations(acks: &[Ack]) -> Bytes {
+    let mut operations = BytesMut::with_capacity(acks.iter().map(length).sum());
+    for ack in acks {
+        let (Receipt::JetStream(subject), payload) = (match ack {
+            Ack::Done(receipt) => (receipt, &b"+ACK"[..]),
+            Ack::InProgress(receipt) => (receipt, &b"+WPI"[..]),
+        }) else {
+            continue;
+        };
+        operations.put_slice(b"PUB ");
+        operations.put_slice(subject.as_bytes());
+        operations.put_slice(b" 4\r\n");
+        operations.put_slice(payload);
+        operations.put_slice(b"\r\n");
     }
+    operations.freeze()
+}
 
-    /// Takes all acks that a pipeline has at a time, so that the task wakes once and they go out in one write.
-    pub fn send(&self, mut acks: Vec<Ack>) {
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        shorten(&mut acks, self.max_waiting.saturating_sub(waiting));
-        if !acks.is_empty() {
-            self.waiting.fetch_add(acks.len(), Ordering::Relaxed);
-            // The task ends after the sender, unless it broke. Then the pipeline has to restart, because its acks are
-            // lost.
-            let sent = self.sender.send(acks);
-            sent.expect("the task that sends acks lives as long as it is given some");
-        }
+fn length(ack: &Ack) -> usize {
+    let (Ack::Done(receipt) | Ack::InProgress(receipt)) = ack;
+    match receipt {
+        Receipt::JetStream(subject) => FRAMING + subject.len(),
+        Receipt::Redis(_) => 0,
     }
+}
 
-    /// Returns once the server has all acks, or does not reply in time.
-    pub async fn flush(self) {
-        let Self { sender, mut task, .. } = self;
-        drop(sender);
-        match timeout(FLUSH_TIMEOUT, &mut task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(
-                %error,
-                "the task that sends acks failed unexpectedly, which is a bug in Slipring; the messages will be \
-                 delivered again"
-            ),
-            Err(_) => {
-                task.abort();
-                warn!("NATS did not confirm the last acks in time; their messages may be delivered again");
-            }
-        }
+/// Waits until the server has the last acks of the pipeline, or does not reply in time.
+pub async fn flush(mut connection: Outgoing) {
+    match timeout(FLUSH_TIMEOUT, connection.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(ended)) => warn!(
+            error = %ended,
+            "the last acks may not have reached NATS; if so, their messages will be delivered again"
+        ),
+        Err(_) => warn!("NATS did not confirm the last acks in time; their messages may be delivered again"),
+    }
+}
+
+/// Does the same for the last acks of an epoch, before the next one begins.
+pub async fn flush_epoch(mut connection: Outgoing) {
+    match timeout(EPOCH_TIMEOUT, connection.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(ended)) => debug!(error = %ended, "some acks of the last epoch may not have reached NATS"),
+        Err(_) => debug!("NATS did not confirm the acks of the last epoch in time"),
     }
 }
 
@@ -108,9 +93,6 @@ fn shorten(acks: &mut Vec<Ack>, room: usize) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
     use super::*;
 
     fn receipt(subject: &str) -> Receipt {
@@ -133,39 +115,28 @@ mod tests {
         }
     }
 
-    /// The server replies to the first PING and then reads nothing.
+    #[test]
+    fn acks_are_operations_of_the_protocol() {
+        let acks = [Ack::Done(receipt("$JS.ACK.a")), Ack::InProgress(receipt("$JS.ACK.bc"))];
+        let operations = operations(&acks);
+        assert_eq!(operations, "PUB $JS.ACK.a 4\r\n+ACK\r\nPUB $JS.ACK.bc 4\r\n+WPI\r\n");
+        assert_eq!(operations.len(), acks.iter().map(length).sum::<usize>());
+    }
+
     #[tokio::test]
     async fn a_connection_that_takes_nothing_leaves_a_bounded_queue() {
         const WINDOW: usize = 1_000;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(async move {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let info = b"INFO {\"server_id\":\"x\",\"version\":\"2.15.0\",\"max_payload\":1048576,\"proto\":1}\r\n";
-            connection.write_all(info).await.unwrap();
-            let mut received = Vec::new();
-            while !received.ends_with(b"PING\r\n") {
-                received.push(connection.read_u8().await.unwrap());
-            }
-            connection.write_all(b"PONG\r\n").await.unwrap();
-            connection
-        });
-        let client = async_nats::connect(address.to_string()).await.unwrap();
-        let _connection = server.await.unwrap();
-        let acks = Acks::start(client, WINDOW);
-        // Long, so that the buffers of the client and of both sockets are soon full.
+        let (outgoing, _server) = Outgoing::to_nowhere().await;
+        // Long, so that the buffers of both sockets are soon full.
         let long = receipt(&"a".repeat(1_000));
-        let most = 2 * WINDOW;
+        let acks = vec![Ack::Done(long); WINDOW];
+        let all: usize = acks.iter().map(length).sum();
         for _ in 0..100 {
-            acks.send(vec![Ack::Done(long.clone()); WINDOW]);
-            assert!(acks.waiting.load(Ordering::Relaxed) <= most);
+            send(&outgoing, acks.clone(), WINDOW);
+            assert!(outgoing.unsent() <= 2 * all);
             // A server that read would take each thousand in this time.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(
-            acks.waiting.load(Ordering::Relaxed) > most - WINDOW,
-            "the connection takes them"
-        );
-        acks.task.abort();
+        assert!(outgoing.unsent() > all, "the connection takes them");
     }
 }

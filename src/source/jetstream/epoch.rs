@@ -18,7 +18,7 @@ use super::retention::{self, Lookout};
 use super::{Reading, Start};
 use crate::config::ModuleConfig;
 use crate::nats::headers;
-use crate::nats::wire::{Ended, Frame, PullRequest, Wire, status};
+use crate::nats::wire::{Ended, Frame, Outgoing, PullRequest, Wire, status};
 use crate::nats::{Link, Nats};
 
 /// An open subscription whose deliveries so far were contiguous.
@@ -178,6 +178,16 @@ impl Epoch {
             _ = self.link.wait_for(lost) => EpochEnd::Disconnected,
             ended = self.wire.ended() => EpochEnd::Cut(ended),
         }
+    }
+
+    /// Returns what sends acks. It lasts until the epoch is over.
+    pub fn outgoing(&self) -> &Outgoing {
+        self.wire.outgoing()
+    }
+
+    /// Ends the epoch. What is returned still sends the acks of its messages.
+    pub fn close(self) -> Outgoing {
+        self.wire.unsubscribe()
     }
 
     /// Returns the number of bytes that arrived but were not taken in.

@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use slipring_core::read::{Newest, Position, Room};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use super::super::{Ack, Lease, News, Over};
-use super::acks::Acks;
 use super::epoch::{Epoch, EpochEnd};
 use super::memory::Memory;
-use super::{SourceError, StandingBy, begin_epoch, pin};
+use super::{SourceError, StandingBy, acks, begin_epoch, pin};
 use crate::config::{ModuleConfig, Standby};
 use crate::nats::Lazy;
+use crate::nats::wire::Outgoing;
 
 pub struct Reader {
     nats: Lazy,
@@ -25,9 +27,11 @@ pub struct Reader {
     /// The right to read and to publish, with standby.
     pin: Option<Arc<pin::Pin>>,
     state: State,
+    /// The connection of the last epoch, which still takes acks. `None` while an epoch is open.
+    last: Option<Outgoing>,
+    /// The connections of earlier epochs, while their last acks go out.
+    flushes: TaskTracker,
     memory: Arc<Memory>,
-    /// Set once there was an epoch.
-    acks: Option<Acks>,
 }
 
 enum State {
@@ -40,14 +44,17 @@ enum State {
 impl Reader {
     /// `before` is the newest message that earlier runs of the pipeline have read.
     pub fn new(nats: Lazy, config: Arc<ModuleConfig>, standby: Option<Standby>, before: Newest) -> Self {
+        let flushes = TaskTracker::new();
+        flushes.close();
         Self {
-            acks: None,
             nats,
             config,
             standby,
             standing_by: watch::channel(false).1,
             pin: None,
             state: State::Closed,
+            last: None,
+            flushes,
             memory: Arc::new(Memory::after(before)),
         }
     }
@@ -59,7 +66,14 @@ impl Reader {
         let (waiting, standing_by) = watch::channel(false);
         self.standing_by = standing_by;
         let standby = self.standby.map(|standby| StandingBy { standby, pin, waiting });
+        self.close();
+        if let Some(last) = self.last.take() {
+            self.flushes.spawn(acks::flush_epoch(last));
+        }
+        let flushes = self.flushes.clone();
         self.state = State::Opening(Box::pin(async move {
+            // What the server knows of need not come again.
+            flushes.wait().await;
             begin_epoch(nats.get().await, config, position, standby, memory).await
         }));
     }
@@ -84,9 +98,6 @@ impl Reader {
                     Ok(epoch) => {
                         let (stream, again) = (epoch.stream, epoch.again);
                         self.pin = epoch.pin().cloned();
-                        if let (None, Some(nats)) = (&self.acks, self.nats.made()) {
-                            self.acks = Some(Acks::start(nats.client, self.config.window));
-                        }
                         self.state = State::Open(Box::new(epoch));
                         News::Began(stream, again)
                     }
@@ -109,7 +120,7 @@ impl Reader {
                         News::Delivered(deliveries, epoch.take_missed())
                     }
                     Err(end) => {
-                        self.state = State::Closed;
+                        self.close();
                         News::Over(Over {
                             lost: matches!(end, EpochEnd::Unpinned),
                             reason: end.into(),
@@ -135,20 +146,28 @@ impl Reader {
 
     /// Stops reading. Messages that were delivered and not taken in are redelivered in another epoch.
     pub fn close(&mut self) {
-        self.state = State::Closed;
+        if let State::Open(epoch) = mem::replace(&mut self.state, State::Closed) {
+            self.last = Some(epoch.close());
+        }
     }
 
     pub fn acknowledge(&mut self, acks: Vec<Ack>) {
-        // Nothing is acknowledged before it has come.
-        if let Some(sender) = &self.acks {
-            sender.send(acks);
+        // While an epoch is being opened, no message has a receipt that is valid.
+        let connection = match &self.state {
+            State::Open(epoch) => Some(epoch.outgoing()),
+            State::Opening(_) | State::Closed => self.last.as_ref(),
+        };
+        if let Some(connection) = connection {
+            acks::send(connection, acks, self.config.window);
         }
     }
 
-    pub async fn end(self, release: bool) {
-        if let Some(acks) = self.acks {
-            acks.flush().await;
+    pub async fn end(mut self, release: bool) {
+        self.close();
+        if let Some(last) = self.last {
+            acks::flush(last).await;
         }
+        self.flushes.wait().await;
         if release && let Some(pin) = self.pin {
             pin.release().await;
         }
