@@ -10,7 +10,7 @@ use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::Stream;
 use futures_util::TryStreamExt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::meter::{self, Meter, Used};
 
@@ -19,6 +19,10 @@ const PACE: Duration = Duration::from_millis(10);
 
 /// How long a way may take to start and get its first message.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a look may take: the first time, and the last time after it was repeated.
+const MIN_PATIENCE: Duration = Duration::from_millis(250);
+const MAX_PATIENCE: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 pub struct Drained {
@@ -112,13 +116,21 @@ async fn look_at_all(consumers: &[(&Stream, &str)]) -> Result<Vec<Info>> {
     Ok(infos)
 }
 
-/// Returns `None` if the consumer does not exist.
+/// Returns `None` if the consumer does not exist. A consumer of several nodes answers nothing until it has a leader, so
+/// the question is repeated, soon at first, so that the clock does not miss the first delivery by much.
 pub async fn look(stream: &Stream, consumer: &str) -> Result<Option<Info>> {
-    match stream.consumer_info(consumer).await {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
-        Err(error) => bail!("looking at the consumer {consumer}: {error}"),
+    let mut patience = MIN_PATIENCE;
+    while patience <= MAX_PATIENCE {
+        match timeout(patience, stream.consumer_info(consumer)).await {
+            Ok(Ok(info)) => return Ok(Some(info)),
+            Ok(Err(error)) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
+            Ok(Err(error)) if error.kind() != ConsumerInfoErrorKind::TimedOut => {
+                bail!("looking at the consumer {consumer}: {error}")
+            }
+            Ok(Err(_)) | Err(_) => patience *= 2,
+        }
     }
+    bail!("looking at the consumer {consumer}: no answer within {MAX_PATIENCE:?}")
 }
 
 /// Removes all consumers of `stream`, because a leftover one would keep costing the server something.

@@ -24,7 +24,7 @@ use crate::event::{self, Event};
 use crate::home::{self, MODULE};
 use crate::meter::{self, Meter, Used};
 use crate::options::Options;
-use crate::statistics::{Spread, in_turn, ratios_in_words, thousands};
+use crate::statistics::{Spread, distinct, in_turn, ratios_in_words, thousands};
 use crate::table::table;
 use crate::throughput::{self, World};
 
@@ -454,10 +454,7 @@ impl fmt::Display for Results {
             "\n## Redis\n\n{} messages of {SIZE} bytes on {CHANNELS} channels. `appendfsync {FSYNC}`.",
             thousands(self.messages as f64)
         )?;
-        let mut delays: Vec<u64> = self.runs.iter().map(|run| run.delay_ms).collect();
-        delays.sort_unstable();
-        delays.dedup();
-        for delay_ms in delays {
+        for delay_ms in distinct(self.runs.iter().map(|run| run.delay_ms)) {
             match delay_ms {
                 0 => writeln!(f, "\n### No added delay\n")?,
                 _ => writeln!(f, "\n### A round trip of {delay_ms} ms more\n")?,

@@ -1,5 +1,6 @@
 //! Summarizes several rounds.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The spread of at least one number.
@@ -23,6 +24,11 @@ impl Spread {
             max: numbers[numbers.len() - 1],
         })
     }
+}
+
+/// Returns the different numbers, in ascending order.
+pub fn distinct(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    numbers.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Returns the ratio of one thing to another in each round that has both. Rounds are minutes apart, and the speed of a

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::centrifugo::Api;
 use crate::options::Options;
-use crate::statistics::{Spread, in_turn, ratios_in_words, thousands};
+use crate::statistics::{Spread, distinct, in_turn, ratios_in_words, thousands};
 use crate::table::table;
 use crate::throughput::{self, Run, Setup, World};
 
@@ -210,10 +210,7 @@ impl fmt::Display for Results {
             throughput::SIZE,
             thousands(throughput::KEYS.into())
         )?;
-        let mut delays: Vec<u64> = self.runs.iter().map(|run| run.delay_ms).collect();
-        delays.sort_unstable();
-        delays.dedup();
-        for delay_ms in delays {
+        for delay_ms in distinct(self.runs.iter().map(|run| run.delay_ms)) {
             match delay_ms {
                 0 => writeln!(f, "\n### No added delay\n")?,
                 _ => writeln!(f, "\n### A round trip of {delay_ms} ms more\n")?,

@@ -10,7 +10,7 @@ use super::way::{REFERENCE, WAYS};
 use super::world::{KEYS, SIZE, World};
 use crate::arrived::Arrived;
 use crate::meter::Used;
-use crate::statistics::{Spread, ratios_in_words, thousands};
+use crate::statistics::{Spread, distinct, ratios_in_words, thousands};
 use crate::table::table;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,10 +69,7 @@ impl Results {
 
     /// Returns the delays in ascending order.
     pub fn delays(&self) -> Vec<u64> {
-        let mut delays: Vec<u64> = self.runs.iter().map(|run| run.delay_ms).collect();
-        delays.sort_unstable();
-        delays.dedup();
-        delays
+        distinct(self.runs.iter().map(|run| run.delay_ms))
     }
 
     /// Returns the measured ways, by name and title, in the order in which they are shown.

@@ -111,7 +111,10 @@ async fn what_nobody_takes_holds_up_no_acks_and_after_the_subscription_no_flush(
     assert!(timeout(MOMENT, pair.outgoing.flush()).await.is_err(), "nothing is read");
     assert_eq!(pair.line().await, "PING\r\n");
     pair.ahead.end();
-    assert!(timeout(MOMENT, pair.outgoing.flush()).await.is_err(), "it took another's answer");
+    assert!(
+        timeout(MOMENT, pair.outgoing.flush()).await.is_err(),
+        "it took another's answer"
+    );
     assert_eq!(pair.line().await, "PING\r\n");
     pair.says(b"PONG\r\nPONG\r\n").await;
     assert_eq!(timeout(PATIENCE, pair.outgoing.flush()).await, Ok(Ok(())));

@@ -99,8 +99,8 @@ impl ModuleBoard {
             find(
                 Kind::NoAnswer,
                 format!(
-                    "has an unknown lag: {server} has not reported the state of the consumer `{consumer}` for {} s ({why}). \
-                     Check {server} and the network to it",
+                    "has an unknown lag: {server} has not reported for {} s how many messages of `{stream}` wait \
+                     ({why}). Check {server} and the network to it",
                     since.as_secs()
                 ),
             );

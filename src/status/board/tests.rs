@@ -265,6 +265,8 @@ fn a_missing_permission_is_told_of_the_module_and_explains_the_silence() {
             "late".to_owned(),
         );
     }
+    let found = obstacles(&board).join("\n");
+    assert!(found.contains("how many messages of `ORDERS` wait (late)"), "{found}");
     assert_eq!(kinds(&board), [Kind::NoAnswer]);
     let denied = |module: Option<&str>| (module.map(str::to_owned), "lacks a permission: …".to_owned());
     board.set_denied(&[denied(Some("orders"))]);
