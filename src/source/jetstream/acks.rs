@@ -24,11 +24,11 @@ const FRAMING: usize = b"PUB  4\r\n+ACK\r\n".len();
 /// Sends the acks. While the connection takes nothing, further acks are left out, so that at most twice as many wait as
 /// messages have to be acked. A message that was not acked is delivered again and acked then.
 pub fn send(connection: &Outgoing, mut acks: Vec<Ack>, window: usize) {
-    let length: usize = acks.iter().map(length).sum();
-    let Some(each) = length.checked_div(acks.len()) else {
+    if acks.is_empty() {
         return;
-    };
-    let waiting = connection.unsent() / each;
+    }
+    let each = acks.iter().map(length).sum::<usize>() / acks.len();
+    let waiting = connection.unsent() / each.max(1);
     shorten(&mut acks, (2 * window).saturating_sub(waiting));
     if !acks.is_empty() {
         connection.send(operations(&acks));
