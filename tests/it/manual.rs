@@ -37,7 +37,7 @@ const RECORDING: &str = "recording.md";
 /// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference`
 /// the keys, `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths,
 /// `source::jetstream::fitness` the table of `streams.md`, and `sources::from_benthos` follows `from-benthos.md`.
-const NOT_TYPED: [&str; 18] = [
+const NOT_TYPED: [&str; 19] = [
     "README.md",
     RECORDING,
     "from-benthos.md",
@@ -49,6 +49,7 @@ const NOT_TYPED: [&str; 18] = [
     "operating/permissions.md",
     "operating/running.md",
     "operating/standby.md",
+    "operating/tuning.md",
     "redis.md",
     "reference/crate.md",
     "reference/dead-letters.md",
