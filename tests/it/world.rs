@@ -140,9 +140,15 @@ impl<C> World<C> {
 
     /// Waits until the module's consumer has delivered everything in the stream and the relay has acked it.
     pub async fn all_acked(&self, patience: Duration, stream: &str, module: &str) -> Result<()> {
+        let stream_info = self.jetstream.get_stream(stream).await?;
+        let last = stream_info.cached_info().state.last_sequence;
         let acked = async || -> Result<()> {
             let info = self.consumer(stream, module).await?;
             ensure!(info.num_pending == 0 && info.num_ack_pending == 0, "{info:?}");
+            // While a consumer is being created, nothing is pending yet.
+            let reads_all = info.config.filter_subject.is_empty() && info.config.filter_subjects.is_empty();
+            let begun = info.delivered.stream_sequence > 0 || last == 0;
+            ensure!(begun || !reads_all, "{info:?}");
             Ok(())
         };
         eventually(patience, "all to be acknowledged", acked).await
