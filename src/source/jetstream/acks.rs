@@ -1,7 +1,7 @@
 //! Sends acks over the connection that carried the deliveries.
 //!
-//! Their order is that of the deliveries, and an ack can never come after the reset that follows its epoch. The pipeline
-//! hands them over and never waits for the connection.
+//! They go out in the order of the deliveries. The reset that follows an epoch waits for its acks, unless the server does
+//! not reply for a second. The pipeline hands them over and never waits for the connection.
 
 use std::time::Duration;
 
