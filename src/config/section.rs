@@ -434,7 +434,14 @@ fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> P
     }
 }
 
-/// Returns the most similar name, if one is similar.
+/// Keys that other programs, or other sections here, use for the same thing.
+const SYNONYMS: [&[&str]; 3] = [
+    &["url", "urls", "uri", "server", "servers", "endpoint", "endpoints"],
+    &["user", "username", "login"],
+    &["listen", "bind", "port"],
+];
+
+/// Returns the most similar name, if one is similar, or else one for the same thing.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     // In a short name, one slip is much.
     let slip = |each: &&&str| name.len() > 2 && strsim::osa_distance(name, each) == 1;
@@ -443,5 +450,17 @@ fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     }
     let likeness = known.iter().map(|each| (strsim::jaro_winkler(name, each), *each));
     let (likeness, nearest) = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (likeness > 0.8).then_some(nearest)
+    if likeness > 0.8 {
+        return Some(nearest);
+    }
+    let of_the_same = |each: &&&str| {
+        SYNONYMS
+            .iter()
+            .any(|names| names.contains(&name) && names.contains(*each))
+    };
+    let mut meant = known.iter().filter(of_the_same);
+    match (meant.next(), meant.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    }
 }

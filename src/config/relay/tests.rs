@@ -206,11 +206,23 @@ grace = 10
 }
 
 #[test]
+fn another_word_for_a_key_is_told_which_it_is() {
+    let text = "centrifugo.url = 'http://a'\nnats.url = 'nats://a'\nredis.endpoint = 'redis://a'\nadmin.bind = 1\nnats.login = 'a'";
+    assert_snapshot!(problems(text), @r#"
+    slipring.toml:1:12: there is no key `centrifugo.url`; did you mean `centrifugo.endpoints`?
+    slipring.toml:2:6: there is no key `nats.url`; did you mean `nats.servers`?
+    slipring.toml:3:7: there is no key `redis.endpoint`; did you mean `redis.url`?
+    slipring.toml:4:7: there is no key `admin.bind`; did you mean `admin.listen`?
+    slipring.toml:5:6: there is no key `nats.login`; did you mean `nats.user`?
+    "#);
+}
+
+#[test]
 fn a_key_that_resembles_none_is_told_which_there_are() {
     let text = "
 kafka = 1
 [centrifugo]
-url = 1
+colour = 1
 [nats]
 tls = { verify = false }
 [shutdown]
@@ -218,7 +230,7 @@ period = 1
 ";
     assert_snapshot!(problems(text), @r"
     slipring.toml:2:1: there is no key `kafka`; this file can have only `memory_limit`, `nats`, `redis`, `centrifugo`, `modules`, `publish`, `admin`, `dead_letters`, `standby`, `shutdown`
-    slipring.toml:4:1: there is no key `centrifugo.url`; `centrifugo` can have only `endpoints`, `api_key_file`, `timeout`, `tls`
+    slipring.toml:4:1: there is no key `centrifugo.colour`; `centrifugo` can have only `endpoints`, `api_key_file`, `timeout`, `tls`
     slipring.toml:6:9: there is no key `nats.tls.verify`; `nats.tls` can have only `first`, `ca_file`, `cert_file`, `key_file`
     slipring.toml:8:1: there is no key `shutdown.period`; `shutdown` can have only `grace`
     ");
