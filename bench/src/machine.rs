@@ -50,8 +50,11 @@ impl fmt::Display for Machine {
         let gibibytes = self.memory_bytes as f64 / f64::from(1 << 30);
         writeln!(
             f,
-            "{}, {} cores, {gibibytes:.0} GiB, Linux {}",
-            self.cpu, self.cores, self.kernel
+            "{}, {} core{}, {gibibytes:.0} GiB, Linux {}",
+            self.cpu,
+            self.cores,
+            if self.cores == 1 { "" } else { "s" },
+            self.kernel
         )?;
         write!(
             f,

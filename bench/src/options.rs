@@ -54,6 +54,10 @@ pub struct Options {
     #[arg(long, global = true, value_name = "WASM", requires = "against")]
     pub against_module: Option<PathBuf>,
 
+    /// For `pairs`: somebody has the page and a tap of the relay of `--slipring` open
+    #[arg(long, global = true, requires = "against")]
+    pub watched: bool,
+
     /// For `throughput`, `cluster` and `pairs`: run the relay on a processor core of its own, and everything else on another
     #[arg(long, global = true)]
     pub own_core: bool,

@@ -67,6 +67,7 @@ pub async fn run(options: &Options) -> Result<Results> {
                 let (program, module) = &builds[usize::from(build == BUILDS[1])];
                 world.slipring.clone_from(program);
                 world.module.clone_from(module);
+                world.watched = options.watched && build == BUILDS[1];
                 let title = format!("round {round} of {rounds}, {}, {build}", way.title);
                 let measured = throughput::one(&world, way, Duration::ZERO)
                     .await

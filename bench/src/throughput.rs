@@ -7,6 +7,7 @@ mod world;
 
 mod bento;
 mod ceiling;
+mod onlookers;
 mod own_consumer;
 mod relay;
 

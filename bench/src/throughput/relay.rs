@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::measured::Measured;
+use super::onlookers::Onlookers;
 use super::world::{PLAIN, SIZE, World};
 use crate::arrived::{Shape, arrived};
 use crate::centrifugo::{Api, Target};
@@ -74,6 +75,10 @@ pub async fn run_as(world: &World, delay: Duration, setup: Setup) -> Result<Meas
     if world.own_core {
         cores::give_second_core(relay.id())?;
     }
+    let onlookers = match world.watched {
+        true => Some(Onlookers::arrive(&home, &relay).await?),
+        false => None,
+    };
     let meter = Meter::default()
         .watch("nats-server", || world.usage())
         .watch("slipring", || relay.usage())
@@ -81,7 +86,7 @@ pub async fn run_as(world: &World, delay: Duration, setup: Setup) -> Result<Meas
     let drained = clock::drain(&world.plain, CONSUMER, world.limit, &meter)
         .await
         .with_context(|| format!("the relay logged:\n{}", relay.log().join("\n")))?;
-    drop(meter);
+    drop((meter, onlookers));
     let per_request = per_request(&relay.metrics().await?);
     relay.kill();
     let arrived = arrived(&target.centrifugo, &world.events, SIZE, Shape::Reshaped).await?;

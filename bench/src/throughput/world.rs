@@ -37,6 +37,8 @@ pub struct World {
     pub limit: Duration,
     /// The relay has a processor core of its own.
     pub own_core: bool,
+    /// Somebody has the relay's page and a tap open.
+    pub watched: bool,
 }
 
 impl World {
@@ -64,6 +66,7 @@ impl World {
             module: guests::component("bench-guest")?,
             limit: Duration::from_secs_f64(options.limit),
             own_core: options.own_core,
+            watched: false,
         })
     }
 
