@@ -97,6 +97,25 @@ test-clients: tools guests ## what Centrifugo's JavaScript client receives (need
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cargo test --workspace --test it --test clients -- --ignored javascript_client
 
+.PHONY: check-page
+check-page: ## the operator's page: its sources, its tests, and that src/admin/page is what they make (needs Node.js)
+	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed to build the page: https://nodejs.org" >&2; exit 1; }
+	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm test && npm run build
+	@git diff --exit-code -- src/admin/page || { echo "src/admin/page is not what ui/ makes: commit what was built now" >&2; exit 1; }
+
+.PHONY: test-page
+test-page: tools guests ## the operator's page in a real browser (needs Node.js, and apt-get or Chromium; PAGE_HEAP_SECONDS=600)
+	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the page's test: https://nodejs.org" >&2; exit 1; }
+	@tools/install-chromium
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	RUST_LIB_BACKTRACE=$${RUST_LIB_BACKTRACE:-0} cargo test --workspace --test it page:: -- --ignored --nocapture --test-threads 1 --skip page::pictures
+
+.PHONY: page-shots
+page-shots: tools guests ## the pictures of the page in the manual (PAGE_SHOTS=DIRECTORY; a quarter of an hour)
+	@tools/install-chromium
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	TEST_TIMEOUT_SECONDS=1800 PAGE_SHOTS="$(abspath $(or $(PAGE_SHOTS),docs/operating/page))" cargo test --workspace --test it page::pictures -- --ignored --nocapture
+
 .PHONY: test-valkey
 test-valkey: tools guests ## the tests with Redis, on Valkey (needs Python)
 	@tools/install-valkey

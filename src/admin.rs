@@ -1,5 +1,6 @@
-//! The relay's own HTTP server, for people, probes and Prometheus, and its client. The only thing a request can change
-//! is which version of a module runs. `routes` has the table that says what each route demands, and `guard` checks it.
+//! The relay's own HTTP server, for people, probes and Prometheus, and its client. A request can change which version of a
+//! module runs, and replay or remove dead letters, and nothing else. `routes` has the table that says what each route
+//! demands, and `guard` checks it.
 
 mod authority;
 #[cfg(test)]
@@ -7,6 +8,7 @@ pub(crate) mod canned;
 mod client;
 mod connection;
 mod guard;
+mod lasting;
 mod origin;
 mod routes;
 mod seats;
@@ -16,7 +18,8 @@ mod tests;
 mod token_file;
 mod tokens;
 
-pub use self::client::{Client, Trust};
+pub use self::client::{Client, Event, Events, Trust};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::connection::fuzz;
+pub use self::routes::{DeadLetters, Served};
 pub use self::server::{Admin, Error};

@@ -8,8 +8,10 @@
 //! - [`config`]: the user's configuration, checked.
 //! - [`nats`]: the connection that all pipelines share.
 //! - [`source`], [`transform`], [`publish`]: the three stages. None knows another.
+//! - [`tap`]: shows messages and what the module made of them, to people who look.
 //! - [`memory`]: how much memory the stages may use.
 //! - [`dead_letter`]: messages that could not be published.
+//! - [`json`]: messages and outcomes as people write and read them.
 //! - [`pipeline`]: wires the stages of one module. Only the pipeline sees all stages.
 //! - [`modules`]: watches the directory and keeps one pipeline per module.
 //! - [`status`]: the state of the relay and its modules. [`admin`] serves it over HTTP.
@@ -24,6 +26,7 @@ pub mod dead_letter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hash;
+pub mod json;
 pub mod memory;
 pub mod modules;
 pub mod nats;
@@ -35,6 +38,7 @@ pub mod relay;
 pub mod shutdown;
 pub mod source;
 pub mod status;
+pub mod tap;
 pub mod telemetry;
 pub mod transform;
 #[cfg(test)]

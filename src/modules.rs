@@ -16,6 +16,6 @@ pub mod versions;
 
 pub use self::claims::Claims;
 pub use self::context::Context;
-pub use self::controls::{Command, Controls, Unheard, Verb};
+pub use self::controls::{Controls, Loaded, Request, Unheard, Verb};
 pub use self::loading::Loading;
 pub use self::run::run;

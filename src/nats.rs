@@ -109,7 +109,7 @@ pub async fn connect_telling(config: &Config, tell: impl Fn(String)) -> Nats {
     }
 }
 
-/// Connects, and waits at most `limit`. Logs nothing about failed attempts.
+/// Connects, and waits at most `limit`. Logs neither failed attempts nor the connection.
 pub async fn connect_within(config: &Config, limit: Duration) -> Result<Nats, ConnectError> {
     let connecting = Connecting::new(config, false);
     let trouble = connecting.shared.trouble.subscribe();
@@ -166,11 +166,13 @@ impl Connecting {
             }
         };
         let server = client.server_info();
-        info!(
-            server = server.server_name,
-            version = server.version,
-            "connected to NATS"
-        );
+        if shared.logs {
+            info!(
+                server = server.server_name,
+                version = server.version,
+                "connected to NATS"
+            );
+        }
         Nats {
             jetstream: jetstream::with_prefix(client.clone(), &config.api_prefix),
             client,

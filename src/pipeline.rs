@@ -3,6 +3,7 @@
 
 mod halt;
 mod inspection;
+mod judge;
 mod recent;
 pub mod replay;
 mod run;
@@ -32,6 +33,7 @@ use crate::memory::Memory;
 use crate::publish::Client;
 use crate::source::Connections;
 use crate::status::{ModuleBoard, State};
+use crate::tap::Taps;
 use crate::transform::{Module, STACK, Trial};
 
 pub use recent::Recent;
@@ -45,6 +47,7 @@ pub struct Shared {
     pub publish: config::Publish,
     /// The memory limit for everything that passes through all pipelines.
     pub memory: Memory,
+    pub taps: Taps,
     /// `None` if no other relay uses the same consumers.
     pub standby: Option<config::Standby>,
     /// How long a stopping pipeline waits for what is in flight.
@@ -56,6 +59,8 @@ pub struct Shared {
 pub struct Assignment {
     pub module: Arc<Module>,
     pub config: Arc<ModuleConfig>,
+    /// The name of the version, of the hashes of both files.
+    pub version: Arc<str>,
     /// Set if the module has recently taken over from another one.
     pub trial: Option<Arc<Trial>>,
 }

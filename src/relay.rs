@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin, Served};
 use crate::config::{self, Bounds, Config};
 use crate::dead_letter::{DeadLetters, Home};
 use crate::memory::{self, Memory};
@@ -24,7 +24,8 @@ use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
 use crate::source::Connections;
-use crate::status::{Metrics, StatusBoard};
+use crate::status::{Addresses, History, Metrics, StatusBoard};
+use crate::tap::Taps;
 use crate::transform::{Engine, compile};
 
 /// How long the pipelines have to report what remains when they are told to leave at once, and blocking threads to end.
@@ -48,6 +49,7 @@ struct Work {
     memory: Memory,
     board: StatusBoard,
     controls: Controls,
+    taps: Taps,
     engine: Engine,
     centrifugo: Client,
     /// Set once NATS is connected, if it is needed.
@@ -83,6 +85,7 @@ impl Relay {
                 memory,
                 board: board(&config, metrics.clone()),
                 controls: Controls::default(),
+                taps: Taps::default(),
                 engine,
                 centrifugo,
                 credentials: Arc::default(),
@@ -117,10 +120,19 @@ impl Relay {
                 }
             }
         };
+        let history = History::default();
         // The admin server starts first, to show what the rest waits for, and ends last, so that a drain can be
         // watched.
         let end_of_admin = CancellationToken::new();
-        let serving = admin.serve(board.clone(), metrics, work.controls.clone(), end_of_admin.clone());
+        let served = Served {
+            board: board.clone(),
+            metrics,
+            controls: work.controls.clone(),
+            taps: work.taps.clone(),
+            history: history.clone(),
+            dead_letters: admin::DeadLetters::new(&work.config, greeter.apart()?, shutdown.drain.clone()),
+        };
+        let serving = admin.serve(served, end_of_admin.clone());
         let mut admin = tokio::spawn(serving);
         let greeting = async {
             greeting::greet(&greeter, &board).await;
@@ -139,6 +151,7 @@ impl Relay {
             }
             () = greeting => {}
             () = keeping => {}
+            () = history.follow(board.clone()) => {}
         }
         info!("stopped");
         Ok(())
@@ -152,6 +165,7 @@ impl Work {
             memory,
             board,
             controls,
+            taps,
             engine,
             centrifugo,
             credentials,
@@ -188,6 +202,7 @@ impl Work {
             centrifugo,
             publish: config.publish,
             memory,
+            taps,
             standby: config.standby,
             grace: config.shutdown.grace,
         });
@@ -229,7 +244,11 @@ impl Work {
 
 /// Creates the board. Without Redis every module needs NATS, so the relay is not ready until it is connected.
 fn board(config: &Config, metrics: Metrics) -> StatusBoard {
-    let board = StatusBoard::new(metrics);
+    let endpoints = config.centrifugo.endpoints.iter().map(ToString::to_string);
+    let board = StatusBoard::new(metrics).with_addresses(Addresses {
+        nats: config.nats.servers.clone(),
+        centrifugo: endpoints.collect(),
+    });
     if config.redis.is_none() {
         board.nats_disconnected(None);
     }
@@ -328,14 +347,18 @@ mod tests {
              modules.cache_dir = false",
         ));
         let relay = relay.await.unwrap();
-        let url = format!("http://{}/api/status", relay.admin_address());
+        let url = format!("http://{}/api/v1/", relay.admin_address());
         let shutdown = Shutdown::manual();
         let drain = shutdown.drain.clone();
         let running = tokio::spawn(relay.run(shutdown));
-        let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.get(format!("{url}status")).send();
         let status: Status = serde_json::from_slice(&answer.await.unwrap().bytes().await.unwrap()).unwrap();
         assert!(!status.ready && !status.nats.unwrap().connected);
         assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+        let mut events = client.get(format!("{url}events")).send().await.unwrap();
+        let sample = events.chunk().await.unwrap().unwrap();
+        assert!(sample.starts_with(b"event: sample\ndata: {"), "{sample:?}");
         drain.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
         ended.expect("an end").unwrap().unwrap();

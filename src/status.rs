@@ -3,14 +3,19 @@
 
 mod board;
 mod health;
+mod history;
 mod metrics;
 mod progress;
 mod report;
+mod version;
 
-pub use board::{ModuleBoard, RunningVersion, StatusBoard};
+pub use board::{Addresses, ModuleBoard, RunningVersion, StatusBoard};
 pub use health::{Finding, Kind, Severity};
+pub use history::{History, HistoryReport, LiveSample, Mark, MarkKind, ModuleHistory, ModuleSample};
 pub use metrics::{AdminRequests, Format, Metrics, ModuleMetrics};
 pub use progress::{Consumer, INTERVAL};
 pub use report::{
-    Backlog, CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
+    Backlog, CentrifugoStatus, KnownVersion, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, Trial,
+    VersionStatus, Versions,
 };
+pub use version::version_name;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A file or folder of `src`, and the other parts that it may import.
-const WALLS: [(&str, &[&str]); 20] = [
+const WALLS: &[(&str, &[&str])] = &[
     ("hash", &[]),
     ("load", &[]),
     ("message", &[]),
@@ -16,9 +16,11 @@ const WALLS: [(&str, &[&str]); 20] = [
     ("telemetry", &["config"]),
     ("status", &["memory", "message", "telemetry"]),
     ("nats", &["config", "message"]),
+    ("json", &["message", "nats"]),
     ("redis", &["config"]),
     ("source", &["clock", "config", "message", "nats", "redis"]),
-    ("transform", &["config", "hash", "load", "message"]),
+    ("tap", &["clock", "json", "message"]),
+    ("transform", &["config", "hash", "load", "message", "tap"]),
     ("publish", &["config", "message"]),
     ("dead_letter", &["config", "message", "nats", "redis"]),
     (
@@ -35,6 +37,7 @@ const WALLS: [(&str, &[&str]); 20] = [
             "shutdown",
             "source",
             "status",
+            "tap",
             "transform",
         ],
     ),
@@ -50,7 +53,22 @@ const WALLS: [(&str, &[&str]); 20] = [
             "transform",
         ],
     ),
-    ("admin", &["config", "modules", "status"]),
+    (
+        "admin",
+        &[
+            "config",
+            "dead_letter",
+            "json",
+            "message",
+            "modules",
+            "nats",
+            "pipeline",
+            "publish",
+            "shutdown",
+            "status",
+            "tap",
+        ],
+    ),
     (
         "relay",
         &[
@@ -66,6 +84,7 @@ const WALLS: [(&str, &[&str]); 20] = [
             "shutdown",
             "source",
             "status",
+            "tap",
             "telemetry",
             "transform",
         ],
@@ -76,6 +95,7 @@ const WALLS: [(&str, &[&str]); 20] = [
             "admin",
             "config",
             "dead_letter",
+            "json",
             "message",
             "modules",
             "nats",

@@ -64,7 +64,9 @@ pub async fn run(options: &Options) -> Result<Results> {
     let target = Target::start(load.events.len(), |_| ()).await?;
     let slipring = home::slipring(options.slipring.as_deref())?;
     let (endpoint, key) = (target.endpoint(Api::Http, None), target.centrifugo.api_key());
-    let home = home(&slipring, &nats.url(), &endpoint, key, STREAM, "")?;
+    let mut home = home(&slipring, &nats.url(), &endpoint, key, STREAM, "")?;
+    // Each version is compiled, whatever this user has compiled before.
+    home.env("SLIPRING_MODULES__CACHE_DIR", home.path().join("cache"));
     let relay = home.run().await?;
     relay.ready(PATIENCE).await?;
 

@@ -89,7 +89,7 @@ impl Demo {
         let subscriber = Subscriber::connect(&centrifugo.websocket_url(), &channels).await?;
         println!("  nats-server  {}", nats.url());
         println!("  Centrifugo   {}", centrifugo.url());
-        println!("  slipring     {}  (/api/status, /metrics)", relay.url());
+        println!("  slipring     {}  (open it in a browser)", relay.url());
         println!("  modules      {}", home.modules().display());
         println!();
         Ok(Self {

@@ -1,18 +1,23 @@
 //! The client of a running relay's admin server.
 
+mod sse;
+mod stream;
 mod trust;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use reqwest::{RequestBuilder, StatusCode};
+use anyhow::{Context, anyhow, bail};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
+pub use self::sse::Event;
+pub use self::stream::Events;
 pub use self::trust::Trust;
-use super::routes::COMMAND_HEADER;
+use super::guard::COMMAND_HEADER;
 use super::token_file;
 use crate::config::{self, Secret};
 
@@ -20,7 +25,7 @@ use crate::config::{self, Secret};
 #[derive(Debug)]
 pub struct Client {
     url: Url,
-    token: Token,
+    config: config::Admin,
     runtime: Runtime,
     client: reqwest::Client,
 }
@@ -41,11 +46,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Client {
-    /// Takes the token from the configuration, or else the one that a relay at this address has created.
+    /// Each request will have the token from the configuration, or else the one that a relay at this address has created.
     pub fn new(url: Url, config: &config::Admin, trust: Trust) -> anyhow::Result<Self> {
         let tls = trust.client(url.scheme() == "https")?;
         Ok(Self {
-            token: Token::find(&url, config),
+            config: config.clone(),
             url,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             // A proxy cannot reach the loopback interface of this machine.
@@ -56,9 +61,9 @@ impl Client {
         })
     }
 
-    /// Returns the JSON of `/api/status`.
+    /// Returns the JSON of `/api/v1/status`.
     pub fn status(&self) -> anyhow::Result<Value> {
-        let url = self.path("api/status")?;
+        let url = self.path("api/v1/status")?;
         let (status, body) = self.ask(&url, self.client.get(url.clone()).timeout(TIMEOUT))?;
         match status {
             StatusCode::OK => {}
@@ -70,9 +75,17 @@ impl Client {
         serde_json::from_str(&body).with_context(|| format!("the reply from {url} is not JSON"))
     }
 
+    /// Returns the JSON of `/api/v1/modules/NAME/versions`.
+    pub fn versions(&self, module: &str) -> anyhow::Result<Value> {
+        self.block_on(self.get(&format!("api/v1/modules/{module}/versions")))
+    }
+
     /// Runs a command. Returns the relay's reply, a sentence.
-    pub fn command(&self, module: &str, verb: &str) -> anyhow::Result<String> {
-        let url = self.path(&format!("api/modules/{module}/{verb}"))?;
+    pub fn command(&self, module: &str, verb: &str, version: Option<&str>) -> anyhow::Result<String> {
+        let mut url = self.path(&format!("api/v1/modules/{module}/{verb}"))?;
+        if let Some(version) = version {
+            url.query_pairs_mut().append_pair("version", version);
+        }
         let request = self.client.post(url.clone()).header(COMMAND_HEADER, "1");
         let (status, body) = self.ask(&url, request.timeout(COMMAND_TIMEOUT))?;
         let said = body.trim_end();
@@ -86,6 +99,28 @@ impl Client {
         }
     }
 
+    /// Returns the host and port, as people write them.
+    pub fn address(&self) -> &str {
+        &self.url[Position::BeforeHost..Position::AfterPort]
+    }
+
+    /// Runs a future, such as one that reads from a stream of this client.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Returns what the relay has at this path, which may have a query.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let url = self.path(path)?;
+        let response = self.send(&url, self.client.get(url.clone()).timeout(TIMEOUT)).await?;
+        let status = response.status();
+        let body = text(&url, response).await?;
+        if status != StatusCode::OK {
+            return Err(refusal(&url, status, &body));
+        }
+        serde_json::from_str(&body).with_context(|| format!("the reply from {url} cannot be read"))
+    }
+
     fn path(&self, path: &str) -> anyhow::Result<Url> {
         let url = self.url.join(path);
         url.with_context(|| {
@@ -96,37 +131,66 @@ impl Client {
         })
     }
 
-    fn ask(&self, url: &Url, mut request: RequestBuilder) -> anyhow::Result<(StatusCode, String)> {
-        if let Token::Known(token) = &self.token {
+    fn ask(&self, url: &Url, request: RequestBuilder) -> anyhow::Result<(StatusCode, String)> {
+        self.runtime.block_on(async {
+            let response = self.send(url, request).await?;
+            Ok((response.status(), text(url, response).await?))
+        })
+    }
+
+    async fn send(&self, url: &Url, mut request: RequestBuilder) -> anyhow::Result<Response> {
+        // A relay that was restarted has created another one.
+        let token = Token::find(&self.url, &self.config);
+        if let Token::Known(token) = &token {
             request = request.bearer_auth(token.expose());
         }
-        self.runtime.block_on(async {
-            let response = request.send().await.map_err(reqwest::Error::without_url);
-            let response = response.map_err(|error| {
-                if let Some(refusal) = trust::refusal(&error) {
-                    return anyhow::anyhow!(
-                        "the certificate of the relay at {url} is not trusted, because it is not the one in \
-                         `admin.tls.cert_file` of this configuration: {refusal}; name its certificate authority with \
-                         `--ca-file`, or restart the relay if its certificate has been replaced"
-                    );
-                }
-                let doing = if error.is_timeout() && !error.is_connect() {
-                    format!("the relay at {url} has not answered yet; it may still do what you asked (see `slipring modules`)")
-                } else {
-                    format!("no relay answers at {url} (is it running?)")
-                };
-                anyhow::Error::new(error).context(doing)
-            })?;
-            let status = response.status();
-            let body = response.bytes().await.map_err(reqwest::Error::without_url);
-            let body = body.with_context(|| format!("the reply from {url} was cut short"))?;
-            let body = String::from_utf8(body.into());
-            let body = body.with_context(|| format!("the reply from {url} is not UTF-8"))?;
-            if status == StatusCode::UNAUTHORIZED {
-                bail!("the relay at {url} requires its token: {}", self.token.advice())
+        let request = request.build().map_err(reqwest::Error::without_url)?;
+        let only_reads = request.method() == Method::GET;
+        let response = self.client.execute(request).await;
+        let response = response.map_err(reqwest::Error::without_url).map_err(|error| {
+            if let Some(refusal) = trust::refusal(&error) {
+                return anyhow!(
+                    "the certificate of the relay at {url} is not trusted, because it is not the one in \
+                     `admin.tls.cert_file` of this configuration: {refusal}; name its certificate authority with \
+                     `--ca-file`, or restart the relay if its certificate has been replaced"
+                );
             }
-            Ok((status, body))
-        })
+            let doing = match error.is_timeout() && !error.is_connect() {
+                true if only_reads => format!("the relay at {url} has not answered yet"),
+                true => format!(
+                    "the relay at {url} has not answered yet; it may still do what you asked (see `slipring modules`)"
+                ),
+                false => format!("no relay answers at {url} (is it running?)"),
+            };
+            anyhow::Error::new(error).context(doing)
+        })?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            bail!("the relay at {url} requires its token: {}", token.advice())
+        }
+        Ok(response)
+    }
+}
+
+async fn text(url: &Url, response: Response) -> anyhow::Result<String> {
+    let body = response.bytes().await.map_err(reqwest::Error::without_url);
+    let body = body.with_context(|| format!("the reply from {url} was cut short"))?;
+    let body = String::from_utf8(body.into());
+    body.with_context(|| format!("the reply from {url} is not UTF-8"))
+}
+
+/// Returns an error for a reply of another status than 200.
+fn refusal(url: &Url, status: StatusCode, body: &str) -> anyhow::Error {
+    let said = body.trim_end();
+    // A relay that does not know the path lists those that it knows. Other servers send a page.
+    let is_sentence = !said.is_empty() && !said.contains('\n') && !said.starts_with('<');
+    match status {
+        StatusCode::NOT_FOUND if !is_sentence => {
+            anyhow!(
+                "{url} returned {status}, so it is not a relay, or one of an older version: check `--url` or `admin.listen`"
+            )
+        }
+        _ if is_sentence => anyhow!("{url} returned {status}: {said}"),
+        _ => anyhow!("{url} returned {status}, so it is probably not a relay: check `--url` or `admin.listen`"),
     }
 }
 
@@ -180,9 +244,10 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::super::canned;
+    use super::super::token_file::TokenFile;
     use super::*;
 
-    fn relay(url: &Url, token: Option<&str>) -> Client {
+    pub(super) fn relay(url: &Url, token: Option<&str>) -> Client {
         let mut config = config::parse_config(Path::new("slipring.toml"), "", [("", ""); 0])
             .unwrap()
             .admin;
@@ -195,7 +260,7 @@ mod tests {
         relay(url, token).status().map_err(|error| without_port(url, &error))
     }
 
-    fn without_port(url: &Url, error: &anyhow::Error) -> anyhow::Error {
+    pub(super) fn without_port(url: &Url, error: &anyhow::Error) -> anyhow::Error {
         let shown = url.port().unwrap().to_string();
         anyhow::anyhow!(format!("{error:#}").replace(&shown, "8787"))
     }
@@ -204,20 +269,25 @@ mod tests {
     fn a_command_is_marked_as_none_of_a_web_page_and_answered_with_a_sentence() {
         let (url, asked) = canned::answer("200 OK", "done\n");
         assert_eq!(
-            relay(&url, Some("hunter2")).command("orders", "rollback").unwrap(),
+            relay(&url, Some("hunter2"))
+                .command("orders", "rollback", None)
+                .unwrap(),
             "done"
         );
         let asked = asked.join().unwrap();
-        assert_eq!(asked[0], "POST /api/modules/orders/rollback HTTP/1.1");
+        assert_eq!(asked[0], "POST /api/v1/modules/orders/rollback HTTP/1.1");
         assert!(asked.iter().any(|line| line == "slipring-command: 1"), "{asked:?}");
         let (url, _) = canned::answer("409 Conflict", "no version is known\n");
         assert_eq!(
-            relay(&url, None).command("orders", "rollback").unwrap_err().to_string(),
+            relay(&url, None)
+                .command("orders", "rollback", None)
+                .unwrap_err()
+                .to_string(),
             "no version is known"
         );
         let (url, _) = canned::answer("500 Internal Server Error", "oh");
-        let error = relay(&url, None).command("orders", "rollback").unwrap_err();
-        assert_snapshot!(without_port(&url, &error), @"http://127.0.0.1:8787/api/modules/orders/rollback returned 500 Internal Server Error: oh");
+        let error = relay(&url, None).command("orders", "rollback", None).unwrap_err();
+        assert_snapshot!(without_port(&url, &error), @"http://127.0.0.1:8787/api/v1/modules/orders/rollback returned 500 Internal Server Error: oh");
     }
 
     #[test]
@@ -226,7 +296,7 @@ mod tests {
         let answer = ask(&url, Some("hunter2")).unwrap();
         assert_eq!(answer["ready"], true);
         let asked = asked.join().unwrap();
-        assert_eq!(asked[0], "GET /api/status HTTP/1.1");
+        assert_eq!(asked[0], "GET /api/v1/status HTTP/1.1");
         assert!(
             asked.iter().any(|line| line == "authorization: Bearer hunter2"),
             "{asked:?}"
@@ -234,24 +304,39 @@ mod tests {
     }
 
     #[test]
+    fn the_token_of_a_relay_that_was_restarted_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (url, asked) = canned::answer("200 OK", "{}");
+        let mut relay = relay(&url, None);
+        relay.config.token_dirs = vec![dir.path().join("slipring")];
+        let address = local(&url).unwrap();
+        drop(TokenFile::create(&relay.config.token_dirs, address).unwrap());
+        let file = TokenFile::create(&relay.config.token_dirs, address).unwrap();
+        relay.status().unwrap();
+        let header = format!("authorization: Bearer {}", file.token().expose());
+        let asked = asked.join().unwrap();
+        assert!(asked.contains(&header), "{asked:?}");
+    }
+
+    #[test]
     fn what_is_no_relay_is_told() {
         let (url, _) = canned::answer("401 Unauthorized", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the relay at http://127.0.0.1:8787/api/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN. A relay without a configured token has created one, but this user finds none in /nowhere/slipring/127.0.0.1-8787.token; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR and TMPDIR
+        the relay at http://127.0.0.1:8787/api/v1/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN. A relay without a configured token has created one, but this user finds none in /nowhere/slipring/127.0.0.1-8787.token; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR and TMPDIR
         "#);
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        http://127.0.0.1:8787/api/status returned 404 Not Found, so it is probably not a relay: check `--url` or `admin.listen`
+        http://127.0.0.1:8787/api/v1/status returned 404 Not Found, so it is probably not a relay: check `--url` or `admin.listen`
         "#);
         let (url, _) = canned::answer("200 OK", "hi");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        the reply from http://127.0.0.1:8787/api/status is not JSON: expected value at line 1 column 1
+        the reply from http://127.0.0.1:8787/api/v1/status is not JSON: expected value at line 1 column 1
         "#);
         // The port was bound and closed again, so nothing listens there.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = Url::parse(&format!("http://{address}/")).unwrap();
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        no relay answers at http://127.0.0.1:8787/api/status (is it running?): error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+        no relay answers at http://127.0.0.1:8787/api/v1/status (is it running?): error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
         "#);
     }
 }

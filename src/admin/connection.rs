@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use super::guard::{self, Client};
+use super::lasting;
 use super::seats::{Seat, Taken};
 use crate::status::Metrics;
 
@@ -71,14 +73,15 @@ impl Service {
         }
     }
 
-    /// After a cancellation it only finishes the request that it has begun.
-    async fn requests<S>(&self, stream: S, client: SocketAddr, seat: &Seat) -> Result<(), Failure>
+    /// After a cancellation it only finishes the request that it has begun. An answer that lasts ends then.
+    async fn requests<S>(&self, stream: S, client: SocketAddr, seat: &Arc<Seat>) -> Result<(), Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request: Request<Incoming>| async {
             let _answering = seat.answering();
-            Ok::<_, Infallible>(self.answer(request.map(Body::new), client).await)
+            let response = self.answer(request.map(Body::new), client).await;
+            Ok::<_, Infallible>(lasting::bounded(response, seat, &self.cancel))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -187,6 +190,12 @@ pub(crate) fn fuzz(input: &[u8]) {
             tokio::select! {
                 // A broken request ends the connection with an error.
                 _ = async { tokio::join!(serving, client.read_to_end(&mut answers)) } => {}
+                // An answer with events has no end.
+                () = async {
+                    while !taken.seat.is_lasting() {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                } => {}
                 command = commands.recv() => panic!("{command:?} without a token"),
             }
             answers

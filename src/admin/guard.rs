@@ -13,14 +13,13 @@ use axum::response::{IntoResponse, Response};
 use super::origin::{self, Refusal};
 use super::tokens::{Access, Given, Tokens};
 
-/// No request needs more.
-const LONGEST_BODY: usize = 64 << 10;
+/// A page can make a browser of another site's visitor send a request here, but not one with a custom header.
+pub(super) const COMMAND_HEADER: &str = "slipring-command";
 
 /// How long a client may take to send it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The answers are secret to others than the client, they are never a page's script or style, and no page may frame
-/// them.
+/// The answers are secret to others than the client, they are no page's script or style, and no page may frame them.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -53,6 +52,10 @@ pub(super) struct Demand {
     pub access: Access,
     /// The route answers whatever the host of the request is.
     pub any_host: bool,
+    /// The request must have the header [`COMMAND_HEADER`].
+    pub command: bool,
+    /// The longest body, in bytes.
+    pub body: usize,
 }
 
 pub(super) async fn check(
@@ -64,7 +67,7 @@ pub(super) async fn check(
         Ok(granted) => {
             let (mut parts, body) = request.into_parts();
             parts.extensions.insert(granted);
-            match receive(body).await {
+            match receive(body, demand.body).await {
                 Ok(body) => next.run(Request::from_parts(parts, body)).await,
                 Err(refusal) => refused(refusal),
             }
@@ -73,9 +76,12 @@ pub(super) async fn check(
     }
 }
 
-/// Adds what every answer carries.
+/// Adds what every answer carries. The page has a policy of its own.
 pub(super) fn seal(response: &mut Response) {
-    response.headers_mut().extend(HEADERS);
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(value);
+    }
 }
 
 impl Guard {
@@ -107,10 +113,19 @@ impl Guard {
                 nothing
             }
         };
-        if granted.access >= demand.access {
-            return Ok(granted);
+        if granted.access < demand.access {
+            return Err(missing(given, demand.access));
         }
-        Err(missing(given, demand.access))
+        if demand.command && !request.headers().contains_key(COMMAND_HEADER) {
+            return Err(Refusal {
+                status: StatusCode::FORBIDDEN,
+                reason: format!(
+                    "The header `{COMMAND_HEADER}: 1` is missing. It shows that the request does not come from a page of \
+                     another site."
+                ),
+            });
+        }
+        Ok(granted)
     }
 }
 
@@ -121,8 +136,8 @@ fn missing(given: Given, needed: Access) -> Refusal {
     };
     let created = match needed {
         Access::Full => {
-            " If that key is not set, the relay has created a token, which `slipring` finds by itself for the user who \
-             runs the relay."
+            " If that key is not set, the relay has created a token. Its log names the file, and `slipring` finds it by \
+             itself for the user who runs the relay."
         }
         _ => "",
     };
@@ -142,15 +157,15 @@ fn missing(given: Given, needed: Access) -> Refusal {
     }
 }
 
-async fn receive(body: Body) -> Result<Body, Refusal> {
-    let received = tokio::time::timeout(BODY_TIMEOUT, body::to_bytes(body, LONGEST_BODY)).await;
+async fn receive(body: Body, longest: usize) -> Result<Body, Refusal> {
+    let received = tokio::time::timeout(BODY_TIMEOUT, body::to_bytes(body, longest)).await;
     let (status, reason) = match received {
         Ok(Ok(bytes)) => return Ok(bytes.into()),
         Ok(Err(_)) => (
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(
                 "The body of the request is incomplete, or longer than {} KiB.",
-                LONGEST_BODY >> 10
+                longest >> 10
             ),
         ),
         Err(_) => (

@@ -1,6 +1,13 @@
 //! The routes of the admin server, what each one demands, and the replies.
 
+mod attempt;
 mod audit;
+mod dead_letters;
+mod live;
+mod modules;
+mod openapi;
+mod page;
+mod tap;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -11,16 +18,17 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
-use self::audit::Audit;
-use super::guard::{self, Client, Demand, Granted, Guard};
+pub use self::dead_letters::Backend as DeadLetters;
+use self::openapi::{Api, Reply, TEXT, schema};
+use super::guard::{self, Demand, Granted, Guard};
 use super::tokens::Access;
-use crate::modules::{Controls, Unheard, Verb};
-use crate::status::{Finding, Format, Metrics, Status, StatusBoard};
-
-/// A web page can make a browser send a request here, but not one with a custom header.
-pub(super) const COMMAND_HEADER: &str = "slipring-command";
+use crate::json::Sample;
+use crate::modules::Controls;
+use crate::status::{Finding, Format, History, HistoryReport, LiveSample, Metrics, Status, StatusBoard, Versions};
+use crate::tap::{Shown, Taps};
 
 pub(super) struct Route {
     pub method: &'static str,
@@ -28,40 +36,69 @@ pub(super) struct Route {
     pub demand: Demand,
     /// Completes the list of paths.
     about: &'static str,
+    /// `None` for the page, which is for people.
+    api: Option<Api>,
     handler: fn() -> MethodRouter<Served>,
 }
 
-/// A probe reveals nothing without a token, so it may use any name for the relay.
-const PROBE: Demand = Demand {
+/// More than any request without a message needs.
+const SHORT_BODY: usize = 64 << 10;
+
+/// The page reveals nothing by itself. What it shows, it asks for with the token that somebody gives it.
+const PAGE: Demand = Demand {
     access: Access::Open,
-    any_host: true,
+    any_host: false,
+    command: false,
+    body: SHORT_BODY,
 };
+
+/// A probe reveals nothing without a token, so it may use any name for the relay.
+const PROBE: Demand = Demand { any_host: true, ..PAGE };
 
 const READ: Demand = Demand {
     access: Access::Read,
-    any_host: false,
+    ..PAGE
 };
 
-/// Whatever changes something or shows payloads.
+/// Whatever shows payloads.
 const FULL: Demand = Demand {
     access: Access::Full,
-    any_host: false,
+    ..PAGE
+};
+
+/// Whatever changes something or calls a module.
+const COMMAND: Demand = Demand { command: true, ..FULL };
+
+/// A command with a message in its body, which in JSON may be longer than it is.
+const COMMAND_WITH_MESSAGE: Demand = Demand {
+    body: 16 << 20,
+    ..COMMAND
 };
 
 /// Every route. The router has no other.
-pub(super) const ROUTES: [Route; 8] = [
+pub(super) const ROUTES: &[Route] = &[
     Route {
         method: "GET",
         path: "/",
-        demand: READ,
-        about: "this list",
-        handler: || get(index),
+        demand: PAGE,
+        about: "the page for people with a browser, else this list",
+        api: None,
+        handler: || get(index).layer(CompressionLayer::new()),
+    },
+    Route {
+        method: "GET",
+        path: "/page/{file}",
+        demand: PAGE,
+        about: "the files of the page",
+        api: None,
+        handler: || get(page::file).layer(CompressionLayer::new()),
     },
     Route {
         method: "GET",
         path: "/healthz",
         demand: PROBE,
         about: "200 while the process is alive",
+        api: Some(TEXT),
         handler: || get("ok\n"),
     },
     Route {
@@ -69,6 +106,7 @@ pub(super) const ROUTES: [Route; 8] = [
         path: "/readyz",
         demand: PROBE,
         about: "200 when the relay is ready, else 503, with the reasons and warnings if the request may read them",
+        api: Some(TEXT),
         handler: || get(ready),
     },
     Route {
@@ -76,6 +114,7 @@ pub(super) const ROUTES: [Route; 8] = [
         path: "/readyz/{name}",
         demand: PROBE,
         about: "the same for one module",
+        api: Some(TEXT),
         handler: || get(ready_module),
     },
     Route {
@@ -83,28 +122,170 @@ pub(super) const ROUTES: [Route; 8] = [
         path: "/metrics",
         demand: READ,
         about: "metrics for Prometheus, as OpenMetrics or plain text, compressed if the client accepts gzip",
+        api: Some(TEXT),
         handler: || get(metrics).layer(CompressionLayer::new()),
     },
     Route {
         method: "GET",
-        path: "/api/status",
+        path: "/api/v1/status",
         demand: READ,
         about: "what `slipring status` shows, as JSON",
+        api: Some(Api {
+            reply: Reply::Json(schema::<Status>),
+            ..TEXT
+        }),
         handler: || get(status),
     },
     Route {
-        method: "POST",
-        path: "/api/modules/{name}/rollback",
-        demand: FULL,
-        about: "roll back to the previous version, like `slipring modules rollback NAME`",
-        handler: || post(rollback),
+        method: "GET",
+        path: "/api/v1/history",
+        demand: READ,
+        about: "the last 15 minutes of each module, as JSON (`?step=5&module=NAME`)",
+        api: Some(Api {
+            query: Some(schema::<live::Asked>),
+            reply: Reply::Json(schema::<HistoryReport>),
+            ..TEXT
+        }),
+        handler: || get(live::history).layer(CompressionLayer::new().quality(CompressionLevel::Fastest)),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/events",
+        demand: READ,
+        about: "the status and a sample of each module, at once and each second",
+        api: Some(Api {
+            reply: Reply::Events(&[("sample", schema::<LiveSample>)]),
+            ..TEXT
+        }),
+        handler: || get(live::events),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/modules/{name}/versions",
+        demand: READ,
+        about: "the versions of a module that a rollback can return to, as JSON",
+        api: Some(Api {
+            reply: Reply::Json(schema::<Versions>),
+            ..TEXT
+        }),
+        handler: || get(modules::versions),
     },
     Route {
         method: "POST",
-        path: "/api/modules/{name}/retry",
-        demand: FULL,
+        path: "/api/v1/modules/{name}/rollback",
+        demand: COMMAND,
+        about: "roll back to the previous version, or to `?version=`, like `slipring modules rollback NAME`",
+        api: Some(Api {
+            query: Some(schema::<modules::To>),
+            ..TEXT
+        }),
+        handler: || post(modules::rollback),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/modules/{name}/retry",
+        demand: COMMAND,
         about: "load the files in the modules directory again, or resume a halted module, like `slipring modules retry NAME`",
-        handler: || post(retry),
+        api: Some(TEXT),
+        handler: || post(modules::retry),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/modules/{name}/messages",
+        demand: FULL,
+        about: "the last messages of a module, as JSON (`?last=20`)",
+        api: Some(Api {
+            query: Some(schema::<modules::Last>),
+            reply: Reply::Json(schema::<Vec<Sample>>),
+            ..TEXT
+        }),
+        handler: || get(modules::messages).layer(CompressionLayer::new()),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/modules/{name}/try",
+        demand: COMMAND_WITH_MESSAGE,
+        about: "what a version of a module makes of a message, like `slipring try`; nothing is published",
+        api: Some(Api {
+            body: Some(schema::<modules::Try>),
+            reply: Reply::Json(schema::<attempt::Attempt>),
+            ..TEXT
+        }),
+        handler: || post(modules::attempt),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/modules/{name}/diff",
+        demand: FULL,
+        about: "what two versions make of the last messages (`?from=VERSION&to=VERSION`)",
+        api: Some(Api {
+            query: Some(schema::<modules::Between>),
+            reply: Reply::Json(schema::<modules::Diff>),
+            ..TEXT
+        }),
+        handler: || get(modules::diff).layer(CompressionLayer::new()),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/dead-letters",
+        demand: FULL,
+        about: "the groups of dead letters and the newest ones (`?module=&stage=&code=&reason=&after=NUMBER&limit=50`)",
+        api: Some(Api {
+            query: Some(schema::<dead_letters::Asked>),
+            reply: Reply::Json(schema::<dead_letters::DeadLetters>),
+            ..TEXT
+        }),
+        handler: || get(dead_letters::list).layer(CompressionLayer::new()),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/dead-letters/{number}",
+        demand: FULL,
+        about: "a dead letter with its message, and what the running version makes of it; nothing is published",
+        api: Some(Api {
+            reply: Reply::Json(schema::<dead_letters::Whole>),
+            ..TEXT
+        }),
+        handler: || get(dead_letters::show).layer(CompressionLayer::new()),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/dead-letters/replay",
+        demand: COMMAND,
+        about: "publish dead letters through the running versions, like `slipring dead-letters replay`",
+        api: Some(dead_letters::CHANGE),
+        handler: || post(dead_letters::replay),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/dead-letters/remove",
+        demand: COMMAND,
+        about: "remove dead letters for good, like `slipring dead-letters remove`",
+        api: Some(dead_letters::CHANGE),
+        handler: || post(dead_letters::remove),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/tap",
+        demand: FULL,
+        about: "messages and what the modules make of them, as they pass (`?module=NAME&channel=CHANNEL&rate=10`)",
+        api: Some(Api {
+            query: Some(schema::<tap::Asked>),
+            reply: Reply::Events(&[("message", schema::<Shown>)]),
+            ..TEXT
+        }),
+        handler: || get(tap::tap),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/openapi.json",
+        demand: READ,
+        about: "the description of this API, in OpenAPI 3.1",
+        api: Some(Api {
+            reply: Reply::Json(schema::<serde_json::Value>),
+            ..TEXT
+        }),
+        handler: || get(openapi::serve).layer(CompressionLayer::new()),
     },
 ];
 
@@ -112,21 +293,31 @@ impl Route {
     /// Returns the method, unless it is the usual one, and the path as people write it.
     pub fn shown(&self) -> String {
         let method = if self.method == "GET" { "" } else { "POST " };
-        format!("{method}{}", self.path.replace("{name}", "NAME"))
+        format!(
+            "{method}{}",
+            self.path
+                .replace("{name}", "NAME")
+                .replace("{file}", "FILE")
+                .replace("{number}", "NUMBER")
+        )
     }
 }
 
-#[derive(Clone)]
-pub(super) struct Served {
+/// The parts of the relay that the server shows or commands.
+#[derive(Debug, Clone)]
+pub struct Served {
     pub board: StatusBoard,
     pub metrics: Metrics,
     pub controls: Controls,
+    pub taps: Taps,
+    pub history: History,
+    pub dead_letters: DeadLetters,
 }
 
 pub(super) fn router(served: Served, guard: &Arc<Guard>) -> Router {
     let guarded = |demand| middleware::from_fn_with_state((Arc::clone(guard), demand), guard::check);
     let mut router = Router::new();
-    for route in &ROUTES {
+    for route in ROUTES {
         router = router.route(route.path, (route.handler)().layer(guarded(route.demand)));
     }
     let unknown = get(unknown).fallback(unknown).layer(guarded(READ));
@@ -135,7 +326,7 @@ pub(super) fn router(served: Served, guard: &Arc<Guard>) -> Router {
 
 /// Returns one line for each path.
 pub(super) fn paths() -> String {
-    let shown = ROUTES.each_ref().map(Route::shown);
+    let shown: Vec<String> = ROUTES.iter().map(Route::shown).collect();
     let width = shown.iter().map(String::len).max().unwrap_or_default();
     let lines = ROUTES.iter().zip(&shown);
     lines
@@ -143,8 +334,13 @@ pub(super) fn paths() -> String {
         .collect()
 }
 
-async fn index() -> String {
-    paths()
+/// A browser asks for HTML, other programs for anything.
+async fn index(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    match accept.is_some_and(|accept| accept.contains("text/html")) {
+        true => page::index(),
+        false => paths().into_response(),
+    }
 }
 
 async fn unknown() -> Response {
@@ -210,46 +406,6 @@ async fn metrics(Shared(served): Shared<Served>, headers: HeaderMap) -> Response
         served.metrics.encode(format),
     )
         .into_response()
-}
-
-type Asked = (Extension<Client>, Extension<Granted>);
-
-async fn rollback(shared: Shared<Served>, name: Path<String>, asked: Asked, headers: HeaderMap) -> Response {
-    command(shared, name, asked, Verb::Rollback, &headers).await
-}
-
-async fn retry(shared: Shared<Served>, name: Path<String>, asked: Asked, headers: HeaderMap) -> Response {
-    command(shared, name, asked, Verb::Retry, &headers).await
-}
-
-async fn command(
-    Shared(served): Shared<Served>,
-    Path(name): Path<String>,
-    (Extension(client), Extension(granted)): Asked,
-    verb: Verb,
-    headers: &HeaderMap,
-) -> Response {
-    if !headers.contains_key(COMMAND_HEADER) {
-        let text = format!(
-            "The header `{COMMAND_HEADER}: 1` is missing. It shows that the request does not come from a web page.\n"
-        );
-        return (StatusCode::FORBIDDEN, text).into_response();
-    }
-    let audit = Audit::begin(verb, &name, client, granted);
-    let (status, text) = match served.controls.ask(&name, verb).await {
-        Ok(Ok(done)) => (StatusCode::OK, done),
-        Ok(Err(reason)) => (StatusCode::CONFLICT, reason),
-        Err(Unheard::Unknown(names)) => {
-            let text = format!("There is no module `{name}`. The modules are: {}", names.join(", "));
-            (StatusCode::NOT_FOUND, text)
-        }
-        Err(Unheard::Busy) => {
-            let text = format!("The module `{name}` is busy with another change, or is being removed; try again.");
-            (StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-    };
-    audit.end(status == StatusCode::OK, &text);
-    (status, format!("{text}\n")).into_response()
 }
 
 async fn status(Shared(served): Shared<Served>) -> Json<Status> {

@@ -18,6 +18,8 @@ pub(super) struct Seats {
 #[derive(Debug, Default)]
 pub(super) struct Seat {
     is_answering: AtomicBool,
+    /// The answer lasts until its client leaves.
+    is_lasting: AtomicBool,
     /// Asks the connection to end.
     wanted: CancellationToken,
 }
@@ -37,14 +39,16 @@ impl Seats {
     }
 
     /// Takes a seat. If there is none, the connection that has been open for the longest time without a request has to
-    /// go, or else the oldest one when its request is answered. So a client that only holds connections does not keep
-    /// probes out.
+    /// go, or else the oldest one with an answer that lasts, or else the oldest one when its request is answered. So
+    /// clients that only hold connections do not keep probes out.
     pub async fn take(&mut self) -> Taken {
         // The connection that ended had the only other reference.
         self.taken.retain(|seat| Arc::strong_count(seat) > 1);
         if self.free.available_permits() == 0 {
-            let idle = self.taken.iter().position(|seat| !seat.is_answering());
-            if let Some(seat) = self.taken.remove(idle.unwrap_or_default()) {
+            let oldest = |gives_way: fn(&Seat) -> bool| self.taken.iter().position(|seat| gives_way(seat));
+            let idle = oldest(|seat| !seat.is_answering() && !seat.is_lasting());
+            let oldest = idle.or_else(|| oldest(|seat| !seat.is_answering()));
+            if let Some(seat) = self.taken.remove(oldest.unwrap_or_default()) {
                 seat.wanted.cancel();
             }
         }
@@ -73,6 +77,16 @@ impl Seat {
         self.is_answering.store(true, Ordering::Relaxed);
         Answering(self)
     }
+
+    pub fn is_lasting(&self) -> bool {
+        self.is_lasting.load(Ordering::Relaxed)
+    }
+
+    /// Marks the answer of the connection as one that lasts, until the guard is dropped.
+    pub fn lasting(seat: &Arc<Self>) -> Lasting {
+        seat.is_lasting.store(true, Ordering::Relaxed);
+        Lasting(Arc::clone(seat))
+    }
 }
 
 pub(super) struct Answering<'a>(&'a Seat);
@@ -80,6 +94,14 @@ pub(super) struct Answering<'a>(&'a Seat);
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         self.0.is_answering.store(false, Ordering::Relaxed);
+    }
+}
+
+pub(super) struct Lasting(Arc<Seat>);
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        self.0.is_lasting.store(false, Ordering::Relaxed);
     }
 }
 
@@ -116,6 +138,30 @@ mod tests {
         let _both = (first.seat.answering(), second.seat.answering());
         assert!(seats.take().now_or_never().is_none());
         assert!(first.seat.wanted.is_cancelled() && !second.seat.wanted.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_lasts_gives_way_before_one_that_does_not() {
+        let mut seats = Seats::new(3);
+        let first = seats.take().await;
+        let second = seats.take().await;
+        let third = seats.take().await;
+        let wanted = |taken: &Taken| taken.seat.wanted.is_cancelled();
+        let _answering = first.seat.answering();
+        let lasting = Seat::lasting(&second.seat);
+        assert!(seats.take().now_or_never().is_none());
+        assert!(
+            !wanted(&first) && !wanted(&second) && wanted(&third),
+            "the third is idle"
+        );
+        drop(third);
+
+        let fourth = seats.take().await;
+        let _fourth = fourth.seat.answering();
+        assert!(seats.take().now_or_never().is_none());
+        assert!(!wanted(&first) && wanted(&second) && !wanted(&fourth));
+        drop(lasting);
+        assert!(!second.seat.is_lasting());
     }
 
     #[tokio::test]

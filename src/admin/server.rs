@@ -18,7 +18,9 @@ use super::seats::Seats;
 use super::token_file::TokenFile;
 use super::tokens::Tokens;
 use crate::config;
+#[cfg(any(test, fuzzing))]
 use crate::modules::Controls;
+#[cfg(any(test, fuzzing))]
 use crate::status::{Metrics, StatusBoard};
 
 /// Enough to finish a scrape. A client that reads nothing does not delay the exit.
@@ -87,12 +89,8 @@ impl Admin {
     }
 
     /// Serves until it is cancelled. Cancel it last, so that a drain can be watched.
-    pub async fn serve(self, board: StatusBoard, metrics: Metrics, controls: Controls, cancel: CancellationToken) {
-        let served = Served {
-            board,
-            metrics: metrics.clone(),
-            controls,
-        };
+    pub async fn serve(self, served: Served, cancel: CancellationToken) {
+        let metrics = served.metrics.clone();
         let service = Service {
             router: router(served, &self.guard),
             tls: self.tls.map(TlsAcceptor::from),
@@ -199,6 +197,9 @@ pub(super) fn without_tokens() -> (Service, Controls) {
         board: StatusBoard::new(metrics.clone()),
         metrics: metrics.clone(),
         controls: controls.clone(),
+        taps: crate::tap::Taps::default(),
+        history: crate::status::History::default(),
+        dead_letters: super::DeadLetters::without_servers(),
     };
     let service = Service {
         router: router(served, &Arc::new(guard)),

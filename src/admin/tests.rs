@@ -3,7 +3,9 @@
 mod access;
 mod hosts;
 mod limits;
+mod live;
 mod routes;
+mod tap;
 mod tls;
 
 use std::net::SocketAddr;
@@ -17,10 +19,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Admin;
+use super::{Admin, DeadLetters, Served};
 use crate::config::{self, Secret};
 use crate::modules::Controls;
-use crate::status::{Metrics, StatusBoard};
+use crate::status::{History, Metrics, StatusBoard};
+use crate::tap::Taps;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -32,6 +35,8 @@ struct Test {
     board: StatusBoard,
     metrics: Metrics,
     controls: Controls,
+    taps: Taps,
+    history: History,
     cancel: CancellationToken,
     server: JoinHandle<()>,
     config: config::Admin,
@@ -62,13 +67,24 @@ async fn start(change: impl FnOnce(&mut config::Admin)) -> Test {
     board.modules_known();
     let cancel = CancellationToken::new();
     let address = admin.address();
-    let controls = Controls::default();
-    let server = tokio::spawn(admin.serve(board.clone(), metrics.clone(), controls.clone(), cancel.clone()));
+    let (controls, taps) = (Controls::default(), Taps::default());
+    let history = History::default();
+    let served = Served {
+        board: board.clone(),
+        metrics: metrics.clone(),
+        controls: controls.clone(),
+        taps: taps.clone(),
+        history: history.clone(),
+        dead_letters: DeadLetters::without_servers(),
+    };
+    let server = tokio::spawn(admin.serve(served, cancel.clone()));
     Test {
         address,
         board,
         metrics,
         controls,
+        taps,
+        history,
         cancel,
         server,
         config,
@@ -122,11 +138,18 @@ impl Test {
     }
 }
 
-/// Sends a request and reads until the server closes the connection.
+/// Sends a request and reads until the server closes the connection. Of events, which have no end, it reads the head.
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Reply {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    let reading = async {
+        let endless = |answer: &[u8]| {
+            let head = String::from_utf8_lossy(answer);
+            head.contains("content-type: text/event-stream\r\n") && head.contains("\r\n\r\n")
+        };
+        while stream.read_buf(&mut answer).await.unwrap() > 0 && !endless(&answer) {}
+    };
+    timeout(SOON, reading).await.unwrap();
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     Reply {

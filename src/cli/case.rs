@@ -14,9 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::json::Json;
-use super::report::{Kind, Published, Report};
-use super::sample::Sample;
+use crate::json::{Json, Kind, Published, Report, Sample};
 use crate::message::{Message, Outcome};
 
 #[derive(Debug)]

@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::failure::Failure;
-use super::{check, completions, dead_letters, dev, diff, modules, new, record, run, status, test_cases, try_module};
+use super::{
+    check, completions, dead_letters, dev, diff, modules, new, record, run, status, tap, test_cases, top, try_module,
+};
 use crate::telemetry::{self, DEFAULT_FILTER, Format, Log, Mode, QUIET_FILTER};
 
 /// Carries events from NATS JetStream or Redis to Centrifugo channels, through WebAssembly modules that you can replace while it runs.
@@ -48,6 +50,8 @@ enum Command {
     Diff(diff::Args),
     Record(record::Args),
     Status(status::Args),
+    Top(top::Args),
+    Tap(tap::Args),
     Modules(modules::Args),
     DeadLetters(dead_letters::Args),
     Completions(completions::Args),
@@ -62,9 +66,13 @@ impl Cli {
         let (mode, default) = match self.command {
             Command::Run(_) => (Mode::Queued, DEFAULT_FILTER),
             // A user who asks for a list does not need log lines about the connection.
-            Command::DeadLetters(_) | Command::Dev(_) | Command::Diff(_) | Command::Record(_) | Command::Try(_) => {
-                (Mode::Direct, QUIET_FILTER)
-            }
+            Command::DeadLetters(_)
+            | Command::Dev(_)
+            | Command::Diff(_)
+            | Command::Record(_)
+            | Command::Tap(_)
+            | Command::Top(_)
+            | Command::Try(_) => (Mode::Direct, QUIET_FILTER),
             _ => (Mode::Direct, DEFAULT_FILTER),
         };
         let started = Log::start(format, mode, filter.as_deref().unwrap_or(default));
@@ -88,6 +96,8 @@ impl Cli {
             Command::Diff(args) => diff::execute(args, output, notes),
             Command::Record(args) => record::execute(args, output, notes),
             Command::Status(args) => status::execute(args, output),
+            Command::Top(args) => top::execute(args),
+            Command::Tap(args) => tap::execute(args, output, notes),
             Command::Modules(args) => modules::execute(args, output, notes),
             Command::DeadLetters(args) => dead_letters::execute(args, output, notes),
             Command::Completions(args) => completions::execute(args, Self::command(), output),

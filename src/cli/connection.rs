@@ -6,7 +6,7 @@ use crate::config;
 use crate::nats::{self, Nats};
 
 /// How long the connection may take. The relay itself would wait for ever.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub async fn connect(config: &config::Nats) -> anyhow::Result<Nats> {
     Ok(nats::connect_within(config, TIMEOUT).await?)

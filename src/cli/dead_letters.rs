@@ -14,14 +14,10 @@ use clap::Subcommand;
 use tokio::runtime::Runtime;
 
 use super::config_file::ConfigFile;
-use super::connection::connect;
+use super::connection::TIMEOUT;
 use super::failure::Failure;
 use crate::config::Config;
-use crate::config::Store;
-use crate::dead_letter::{Home, Reader};
-use crate::nats::{Lazy, Nats};
-#[cfg(feature = "redis")]
-use crate::redis;
+use crate::dead_letter::{self, Reader, Servers, count};
 
 /// List, show, replay or remove messages that could not be published
 ///
@@ -58,88 +54,39 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     }
 }
 
-/// The connections of a command.
-#[derive(Debug, Default)]
-struct Made {
-    nats: Option<Nats>,
-    #[cfg(feature = "redis")]
-    redis: Option<redis::Server>,
-}
-
 /// What every verb needs.
 struct Session {
     runtime: Runtime,
     config: Config,
-    /// Where the letters are.
-    home: Home,
-    /// The connections that the command has made.
-    connections: Made,
-    /// `None` if there is no stream for dead letters.
-    reader: Option<Reader>,
+    servers: Servers,
+    letters: dead_letter::Session,
 }
 
 impl Session {
     fn open(config: &ConfigFile) -> Result<Self, Failure> {
         let config = config.load()?;
         let runtime = Runtime::new().context("starting the tokio runtime failed")?;
-        let mut connections = Made::default();
-        #[cfg(feature = "redis")]
-        {
-            connections.redis = config.redis.clone().map(redis::Server::new);
-        }
-        let (home, reader) = runtime.block_on(open(&config, &mut connections))?;
+        let entered = runtime.enter();
+        let servers = Servers::new(&config);
+        drop(entered);
+        let letters = runtime.block_on(servers.open(TIMEOUT)).map_err(anyhow::Error::from)?;
         Ok(Self {
             runtime,
             config,
-            home,
-            connections,
-            reader,
+            servers,
+            letters,
         })
     }
 
     /// Explains why nothing can be found.
     fn no_stream(&self) -> String {
-        let stream = &self.config.dead_letters.stream;
-        format!("there are no dead letters: the stream {stream} does not exist")
+        self.servers.no_stream()
     }
 }
 
 /// Opens what keeps the dead letters, without a session.
 pub async fn reader(config: &Config) -> anyhow::Result<Option<Reader>> {
-    let mut connections = Made::default();
-    #[cfg(feature = "redis")]
-    {
-        connections.redis = config.redis.clone().map(redis::Server::new);
-    }
-    open(config, &mut connections).await.map(|(_, reader)| reader)
-}
-
-async fn open(config: &Config, connections: &mut Made) -> anyhow::Result<(Home, Option<Reader>)> {
-    let stream = &config.dead_letters.stream;
-    match config.dead_letters.store {
-        #[cfg(feature = "redis")]
-        Store::Redis => {
-            let server = connections.redis.clone().ok_or(redis::Error::NotConfigured)?;
-            let reader = Reader::open_redis(&server, stream).await?;
-            Ok((Home::Redis(server), reader))
-        }
-        #[cfg(not(feature = "redis"))]
-        Store::Redis => anyhow::bail!("this slipring was built without Redis"),
-        Store::JetStream => {
-            let nats = connect(&config.nats).await?;
-            let reader = Reader::open(&nats, stream).await?;
-            connections.nats = Some(nats.clone());
-            Ok((Home::JetStream(Lazy::of(nats)), reader))
-        }
-    }
-}
-
-/// Formats a count: `1 dead letter`, `2 dead letters`.
-fn count(letters: usize) -> String {
-    match letters {
-        1 => "1 dead letter".to_owned(),
-        _ => format!("{letters} dead letters"),
-    }
+    Ok(Servers::new(config).open(TIMEOUT).await?.reader)
 }
 
 /// Shows a letter in each way, for a fuzzer.

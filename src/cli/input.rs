@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use super::sample;
+use crate::json;
 use crate::message::Message;
 
 pub struct Lines {
@@ -44,7 +44,7 @@ impl Lines {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            match sample::parse(&line, self.number, &self.stream) {
+            match json::parse(&line, self.number, &self.stream) {
                 Ok(message) => return Ok(Some((self.number, message))),
                 Err(error) => {
                     self.unreadable += 1;

@@ -1,4 +1,4 @@
-//! `slipring modules`: shows which version of each module a relay runs, and rolls back to the previous one.
+//! `slipring modules`: shows which version of each module a relay runs, and rolls back to an earlier one.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::address::Address;
 use super::failure::Failure;
 use super::printable::{printable, printable_json};
 use super::table::align;
-use crate::status::{ModuleStatus, RolledBack, VersionStatus};
+use crate::status::{ModuleStatus, RolledBack, Trial, VersionStatus, Versions};
 
 /// Show which version of each module is running, roll back, or retry
 ///
@@ -28,7 +28,9 @@ for a while afterwards (`probe`, `watch` and `watch_max_rejects` in the module's
 Examples:
   slipring modules
   slipring modules --json | jq '.[] | select(.rolled_back)'
+  slipring modules versions orders
   slipring modules rollback orders
+  slipring modules rollback orders 3045d0fa30ea
   slipring modules retry orders")]
 pub struct Args {
     #[command(flatten)]
@@ -42,7 +44,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Roll back to the previous version
+    /// List the versions of a module that a rollback can return to
+    ///
+    /// Prints one line per version, the newest first: its name (the first twelve digits of the hashes of both files), when it took
+    /// over, whether it is running, and what the probe before the swap and the trial after it said.
+    Versions {
+        /// The module
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Roll back to the previous version, or to the one that is named
     ///
     /// Its files are kept in `modules.versions_dir`. The files in the modules directory are not changed. They are loaded again when
     /// they change, or when you run `slipring modules retry`.
@@ -50,6 +61,9 @@ enum Verb {
         /// The module
         #[arg(value_name = "NAME")]
         name: String,
+        /// The version, or as much of its name as is needed; `slipring modules versions NAME` lists them
+        #[arg(value_name = "VERSION")]
+        version: Option<String>,
     },
     /// Retry the files in the modules directory, or resume a halted module
     ///
@@ -65,8 +79,19 @@ enum Verb {
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let relay = args.relay.find()?;
     match &args.verb {
-        Some(Verb::Rollback { name }) => writeln!(notes, "{}", relay.command(name, "rollback")?)?,
-        Some(Verb::Retry { name }) => writeln!(notes, "{}", relay.command(name, "retry")?)?,
+        Some(Verb::Versions { name }) => {
+            let versions = relay.versions(name)?;
+            if args.json {
+                writeln!(output, "{}", printable_json(&format!("{versions:#}")))?;
+            } else {
+                let versions = Versions::deserialize(versions).context("the reply does not list versions")?;
+                write!(output, "{}", list(&versions))?;
+            }
+        }
+        Some(Verb::Rollback { name, version }) => {
+            writeln!(notes, "{}", relay.command(name, "rollback", version.as_deref())?)?;
+        }
+        Some(Verb::Retry { name }) => writeln!(notes, "{}", relay.command(name, "retry", None)?)?,
         None => {
             let mut status = relay.status()?;
             let modules = status["modules"].take();
@@ -154,6 +179,32 @@ fn render(modules: &[ModuleStatus]) -> String {
     text
 }
 
+fn list(versions: &Versions) -> String {
+    if versions.versions.is_empty() {
+        return format!("the relay keeps no version of {}\n", printable(&versions.module));
+    }
+    let mut rows = vec![
+        ["VERSION", "SINCE", "STATE", "PROBE", "TRIAL"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let dash = || "-".to_owned();
+    rows.extend(versions.versions.iter().map(|known| {
+        vec![
+            known.version.clone(),
+            known.since.clone(),
+            if known.running { "running".to_owned() } else { dash() },
+            known.probe.clone().unwrap_or_else(dash),
+            match known.trial {
+                Some(Trial::Running) => "running".to_owned(),
+                Some(Trial::Passed) => "passed".to_owned(),
+                Some(Trial::Unknown) | None => dash(),
+            },
+        ]
+    }));
+    align(&rows)
+}
+
 fn row(module: &ModuleStatus) -> Vec<String> {
     let hash = |hash: &Option<String>| hash.as_deref().map_or("-", short).to_owned();
     vec![
@@ -202,6 +253,24 @@ mod tests {
         orders: ffeeddccbbaa with abcdef012345 was rolled back at 2026-11-01T12:00:00Z: a rollback was requested
         ");
         assert_snapshot!(render(&[]), @"no modules");
+    }
+
+    #[test]
+    fn each_version_has_a_line() {
+        let versions = r#"{"module":"orders","versions":[
+            {"version":"3045d0fa30ea-2a14983ed58f","since":"2026-11-01T08:00:01Z","running":true,"probe":"passed on the last 256 messages",
+             "trial":"running"},
+            {"version":"0123456789ab-2a14983ed58f","since":"2026-10-01T08:00:00Z","trial":"passed"}]}"#;
+        assert_snapshot!(list(&serde_json::from_str(versions).unwrap()), @r"
+        VERSION                    SINCE                 STATE    PROBE                            TRIAL
+        3045d0fa30ea-2a14983ed58f  2026-11-01T08:00:01Z  running  passed on the last 256 messages  running
+        0123456789ab-2a14983ed58f  2026-10-01T08:00:00Z  -        -                                passed
+        ");
+        let none = Versions {
+            module: "orders".to_owned(),
+            ..Versions::default()
+        };
+        assert_snapshot!(list(&none), @"the relay keeps no version of orders");
     }
 
     #[test]

@@ -19,10 +19,10 @@ use super::failure::Failure;
 use super::held::Held;
 use super::project::{CASES, Project};
 use super::runner::Runner;
-use super::sample::Sample;
 use super::selection::Selection;
 use super::test_cases::cases;
 use crate::config::Config;
+use crate::json::Sample;
 use crate::message::Message;
 
 /// Record real messages as cases

@@ -302,9 +302,9 @@ impl Scan {
                     while found.is_none() && *next < *last {
                         let after = super::redis::after(server, &self.reader.name, *next, *last).await;
                         let letters = after.map_err(|error| self.reader.scan_failed(error))?;
-                        *next = letters.last().map_or(*last, |stored| stored.letter.number());
+                        *next = letters.last().map_or(*last, Letter::number);
                         let of = |letter: &Letter| module.as_ref().is_none_or(|module| letter.module == *module);
-                        waiting.extend(letters.into_iter().map(|stored| stored.letter).filter(of));
+                        waiting.extend(letters.into_iter().filter(of));
                         found = waiting.pop_front();
                     }
                     found

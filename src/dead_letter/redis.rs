@@ -13,7 +13,7 @@ use super::header;
 use super::letter::Letter;
 use crate::redis::{Error, Server};
 
-/// Letters in one reply during a scan.
+/// Letters in one reply during a scan, which has no payloads.
 const BATCH: usize = 100;
 
 /// For how long the same letter is stored only once. JetStream's default is the same.
@@ -28,10 +28,13 @@ const READING: &str = "reading dead letters from Redis";
 const MODULE: &str = "module";
 const STORED: &str = "stored";
 const PAYLOAD: &str = "payload";
+/// The length of the payload, in the reply to a scan.
+const SIZE: &str = "size";
 /// A list of names and values, as JSON.
 const HEADERS: &str = "headers";
 
 static STORE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store.lua")));
+static SCAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scan.lua")));
 
 /// Stores one letter, unless it was stored in the last two minutes.
 pub(super) async fn store(
@@ -81,13 +84,30 @@ pub(super) async fn exists(server: &Server, stream: &str) -> Result<bool, Error>
 }
 
 /// Returns the letters after this number, up to the number `last`. An empty list is the end.
-pub(super) async fn after(server: &Server, stream: &str, number: u64, last: u64) -> Result<Vec<Stored>, Error> {
-    range(server, stream, &format!("({number}-0"), &format!("{last}-0"), BATCH).await
+pub(super) async fn after(server: &Server, stream: &str, number: u64, last: u64) -> Result<Vec<Letter>, Error> {
+    let mut connection = server.shared(stream).await?;
+    let mut call = SCAN.key(stream);
+    call.arg(format!("({number}-0"))
+        .arg(format!("{last}-0"))
+        .arg(BATCH)
+        .arg(PAYLOAD)
+        .arg(SIZE);
+    let found = call.invoke_async::<Vec<Value>>(&mut connection).await;
+    let found = server.checked(READING, found)?;
+    Ok(found
+        .into_iter()
+        .filter_map(stored)
+        .map(|stored| stored.letter)
+        .collect())
 }
 
 pub(super) async fn get(server: &Server, stream: &str, number: u64) -> Result<Option<Stored>, Error> {
+    let mut connection = server.shared(stream).await?;
     let id = format!("{number}-0");
-    Ok(range(server, stream, &id, &id, 1).await?.pop())
+    let mut command = redis::cmd("XRANGE");
+    command.arg(stream).arg(&id).arg(&id);
+    let found: Vec<Value> = server.checked(READING, command.query_async(&mut connection).await)?;
+    Ok(found.into_iter().find_map(stored))
 }
 
 /// Returns the number of the last letter.
@@ -115,14 +135,6 @@ pub(super) async fn remove(server: &Server, stream: &str, number: u64) -> Result
     Ok(removed > 0)
 }
 
-async fn range(server: &Server, stream: &str, first: &str, last: &str, count: usize) -> Result<Vec<Stored>, Error> {
-    let mut connection = server.shared(stream).await?;
-    let mut command = redis::cmd("XRANGE");
-    command.arg(stream).arg(first).arg(last).arg("COUNT").arg(count);
-    let found: Vec<Value> = server.checked(READING, command.query_async(&mut connection).await)?;
-    Ok(found.into_iter().filter_map(stored).collect())
-}
-
 /// Reads an entry. Anybody may store one, so a header that cannot be one is left out.
 fn stored(value: Value) -> Option<Stored> {
     let Value::Array(parts) = value else { return None };
@@ -135,12 +147,14 @@ fn stored(value: Value) -> Option<Stored> {
         _ => Vec::new(),
     });
     let (mut module, mut time, mut payload, mut headers) = (String::new(), 0, Bytes::new(), HeaderMap::new());
+    let mut size = None;
     while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
         let text = || String::from_utf8_lossy(&value).into_owned();
         match std::str::from_utf8(&name).unwrap_or_default() {
             MODULE => module = text(),
             STORED => time = text().parse().unwrap_or(0),
             PAYLOAD => payload = value.into(),
+            SIZE => size = text().parse().ok(),
             HEADERS => {
                 let pairs: Vec<(String, String)> = serde_json::from_slice(&value).unwrap_or_default();
                 for (name, value) in pairs {
@@ -154,6 +168,6 @@ fn stored(value: Value) -> Option<Stored> {
     }
     let subject = format!("{}.{module}", header::SUBJECT_PREFIX);
     let time = Timestamp::from_millisecond(time).unwrap_or_default();
-    let letter = Letter::read(number, time, &subject, &headers, payload.len());
+    let letter = Letter::read(number, time, &subject, &headers, size.unwrap_or(payload.len()));
     Some(Stored { letter, payload })
 }

@@ -6,16 +6,18 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use slipring_core::place::Place;
 
-use super::json::held;
+use super::exact::held;
 use crate::message::Message;
 use crate::nats::{self, headers::Contents};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Message")]
 pub struct Sample {
     subject: String,
     /// The bytes of a subject that is not UTF-8.

@@ -1,42 +1,62 @@
-//! Passes commands from users to the keepers of the modules.
+//! Passes commands and questions from users to the keepers of the modules.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::ModuleConfig;
+use crate::message::Message;
+use crate::transform::Module;
+
+/// Enough for a few open pages. More than that wait, or are told that the module is busy.
+const QUEUE: usize = 8;
+
 /// A clone reaches the same keepers.
 #[derive(Debug, Clone, Default)]
-pub struct Controls(Arc<Mutex<BTreeMap<String, mpsc::Sender<Command>>>>);
+pub struct Controls(Arc<Mutex<BTreeMap<String, mpsc::Sender<Request>>>>);
 
-/// A command for a keeper, and the channel for its reply. The reply is a sentence in either case.
+/// A request to a keeper, and the channel for its reply.
 #[derive(Debug)]
-pub struct Command {
-    pub verb: Verb,
-    pub answer: oneshot::Sender<Result<String, String>>,
+pub enum Request {
+    /// The reply is a sentence in either case.
+    Command(Verb, oneshot::Sender<Result<String, String>>),
+    /// Asks for the running version, or for the one that this text names.
+    Version(Option<String>, oneshot::Sender<Result<Loaded, String>>),
+    /// Asks for the last messages that the module was given.
+    Recent(oneshot::Sender<Vec<Arc<Message>>>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
-    /// Return to the previous version.
-    Rollback,
+    /// Return to the version that this text names, or to the previous one.
+    Rollback(Option<String>),
     /// Try again what the directory holds.
     Retry,
 }
 
-/// Why no keeper takes the command.
+/// A version of a module that can be called, without any effect on the one that runs.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The name of the version.
+    pub version: String,
+    pub module: Arc<Module>,
+    pub config: Arc<ModuleConfig>,
+}
+
+/// Why no keeper takes the request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unheard {
     /// There is no such module. These are the known ones.
     Unknown(Vec<String>),
-    /// The keeper is busy with an earlier command, or it is ending.
+    /// The keeper is busy with earlier requests, or it is ending.
     Busy,
 }
 
 impl Controls {
-    /// Returns a receiver for the module's commands. Dropping it ends the registration.
-    pub fn register(&self, name: &str) -> mpsc::Receiver<Command> {
-        let (sender, receiver) = mpsc::channel(1);
+    /// Returns a receiver for the module's requests. Dropping it ends the registration.
+    pub fn register(&self, name: &str) -> mpsc::Receiver<Request> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
         self.keepers().insert(name.to_owned(), sender);
         receiver
     }
@@ -50,17 +70,32 @@ impl Controls {
     }
 
     /// Sends a command and waits for the keeper's reply.
-    pub async fn ask(&self, name: &str, verb: Verb) -> Result<Result<String, String>, Unheard> {
+    pub async fn command(&self, name: &str, verb: Verb) -> Result<Result<String, String>, Unheard> {
+        self.ask(name, |answer| Request::Command(verb, answer)).await
+    }
+
+    /// Returns the running version of a module, or the one that `version` names: a name of a version, or the beginning of
+    /// one. The error is a sentence.
+    pub async fn version(&self, name: &str, version: Option<String>) -> Result<Result<Loaded, String>, Unheard> {
+        self.ask(name, |answer| Request::Version(version, answer)).await
+    }
+
+    /// Returns the last messages that the module was given, oldest first.
+    pub async fn recent(&self, name: &str) -> Result<Vec<Arc<Message>>, Unheard> {
+        self.ask(name, Request::Recent).await
+    }
+
+    async fn ask<T>(&self, name: &str, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Unheard> {
         let keeper = self.keepers().get(name).cloned();
         let Some(keeper) = keeper else {
             return Err(Unheard::Unknown(self.keepers().keys().cloned().collect()));
         };
         let (answer, answered) = oneshot::channel();
-        keeper.try_send(Command { verb, answer }).map_err(|_| Unheard::Busy)?;
+        keeper.try_send(request(answer)).map_err(|_| Unheard::Busy)?;
         answered.await.map_err(|_| Unheard::Busy)
     }
 
-    fn keepers(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<Command>>> {
+    fn keepers(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<Request>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use super::claims::{Claim, Taken};
 use super::context::Context;
-use super::controls::Command;
+use super::controls::Request;
 use super::files::Files;
 use super::versions::{Id, Version, Versions};
 use crate::config::OnReject;
@@ -60,6 +60,8 @@ struct Keeper {
 struct Candidate {
     id: Id,
     assignment: Assignment,
+    /// What the probe said.
+    probe: Option<String>,
 }
 
 struct Running {
@@ -79,7 +81,7 @@ struct Probation {
 /// Follows `files` until their sender or the module is gone, then drains.
 pub(super) async fn keep(context: Arc<Context>, name: String, files: watch::Receiver<Files>) {
     let board = context.board.module(&name);
-    let commands = context.controls.register(&name);
+    let requests = context.controls.register(&name);
     let versions = Versions::open(&context.config, &name);
     let mut keeper = Keeper {
         context,
@@ -94,7 +96,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, files: watch::Rece
         stopped: None,
         blocked: None,
     };
-    let kept = AssertUnwindSafe(keeper.keep(files, commands)).catch_unwind().await;
+    let kept = AssertUnwindSafe(keeper.keep(files, requests)).catch_unwind().await;
     // A pipeline must not continue without its keeper. The keeper is restarted.
     drop(keeper.stop().await);
     keeper.context.controls.forget(&keeper.name);
@@ -102,7 +104,7 @@ pub(super) async fn keep(context: Arc<Context>, name: String, files: watch::Rece
 }
 
 impl Keeper {
-    async fn keep(&mut self, mut files: watch::Receiver<Files>, mut commands: mpsc::Receiver<Command>) {
+    async fn keep(&mut self, mut files: watch::Receiver<Files>, mut requests: mpsc::Receiver<Request>) {
         let mut freed = self.context.claims.freed();
         loop {
             let newest = files.borrow_and_update().clone();
@@ -111,12 +113,12 @@ impl Keeper {
             freed.mark_unchanged();
             self.follow(newest).await;
             loop {
-                match self.next_event(&mut files, &mut commands, &mut freed).await {
+                match self.next_event(&mut files, &mut requests, &mut freed).await {
                     Event::Files { closed: true } | Event::Forgotten => return,
                     Event::Files { closed: false } => break,
                     Event::Failed(verdict) => self.fail(&verdict).await,
-                    Event::Passed => self.pass(),
-                    Event::Command(command) => self.obey(command).await,
+                    Event::Passed => self.pass().await,
+                    Event::Request(request) => self.obey(request).await,
                     Event::Broken => self.restart().await,
                     Event::Freed => self.unblock().await,
                     Event::Others => self.follow_others().await,
@@ -156,8 +158,8 @@ impl Keeper {
         }
         if let Some(running) = self.running.as_ref().filter(|running| running.version.id == version.id) {
             // The refused version was taken back.
-            let id = running.version.id.clone();
-            self.began(&id).await;
+            let candidate = running.version.clone();
+            self.began(&candidate).await;
             return;
         }
         match self.prepare(&version).await {
@@ -171,7 +173,7 @@ impl Keeper {
             // Nothing is known against this version.
             Err(error) if error.is::<GivenUp>() => info!(
                 module = self.name,
-                sha256 = version.id.wasm_sha256,
+                version = version.id.name(),
                 reason = %error,
                 "stopped loading this version"
             ),
@@ -228,13 +230,13 @@ impl Keeper {
     /// Compiles, checks and probes a version, and stores it for later rollbacks. The running version continues
     /// meanwhile.
     async fn prepare(&mut self, version: &Version) -> anyhow::Result<Candidate> {
-        let candidate = tokio::select! {
+        let mut candidate = tokio::select! {
             loaded = self.load(version) => loaded?,
             () = superseded(self.files.clone()) => return Err(GivenUp::Superseded.into()),
         };
         loop {
             tokio::select! {
-                probed = self.probe(&candidate) => probed?,
+                probed = self.probe(&candidate) => candidate.probe = Some(probed?),
                 () = superseded(self.files.clone()) => return Err(GivenUp::Superseded.into()),
             }
             // The version that it was compared with may have failed in the meantime.
@@ -315,9 +317,8 @@ impl Keeper {
             Some(running) if assignment.can_follow(&running.version.assignment) => {
                 running.pipeline.assign(assignment.clone());
                 running.probation = probation;
-                let id = candidate.id.clone();
-                running.version = candidate;
-                self.began(&id).await;
+                running.version = candidate.clone();
+                self.began(&candidate).await;
             }
             // The consumer, or how much is read from it at once, has changed. The old pipeline has to finish before the
             // new one starts.
@@ -410,27 +411,27 @@ impl Keeper {
         let assignment = candidate.assignment.clone();
         info!(
             module = self.name,
-            sha256 = &**assignment.module.sha256(),
+            version = &*assignment.version,
             "starting the module"
         );
-        let id = candidate.id.clone();
         let shared = Arc::clone(&self.context.shared);
         let leave = self.context.shutdown.now.clone();
         let pipeline = Pipeline::start(shared, assignment, self.recent.clone(), self.board.clone(), leave);
         self.stopped = None;
         self.running = Some(Running {
             pipeline,
-            version: candidate,
+            version: candidate.clone(),
             claim,
             probation,
         });
-        self.began(&id).await;
+        self.began(&candidate).await;
     }
 
     /// Records that a version runs.
-    async fn began(&mut self, id: &Id) {
+    async fn began(&mut self, candidate: &Candidate) {
+        let id = &candidate.id;
         let is_present = self.present.as_ref().is_some_and(|version| version.id == *id);
-        self.versions.began(id, is_present).await;
+        self.versions.began(id, is_present, candidate.probe.as_deref()).await;
         if is_present {
             self.board.accepted();
         }

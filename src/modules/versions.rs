@@ -123,17 +123,41 @@ impl Versions {
         Ok(())
     }
 
-    /// The version has taken over. If it `is_present` in the directory, nothing there counts as rolled back any more.
-    pub async fn began(&mut self, id: &Id, is_present: bool) {
+    /// Returns the versions that a rollback can return to, and the current one: the newest first, then those that an
+    /// earlier rollback has left behind.
+    pub fn all(&self) -> impl Iterator<Item = &Entry> {
+        let Record {
+            versions, set_aside, ..
+        } = &self.record;
+        // A version may have run twice.
+        let mut seen = BTreeSet::new();
+        let all = versions.iter().rev().chain(set_aside.iter().rev());
+        all.filter(move |entry| seen.insert((&entry.id.wasm_sha256, &entry.id.toml_sha256)))
+    }
+
+    /// The version has taken over. `probe` is what the probe said about it. If it `is_present` in the directory, nothing
+    /// there counts as rolled back any more.
+    pub async fn began(&mut self, id: &Id, is_present: bool, probe: Option<&str>) {
         let known = self.current().is_some_and(|entry| entry.id == *id);
         if !known {
+            self.record.set_aside.retain(|entry| entry.id != *id);
             self.record.versions.push(Entry {
                 id: id.clone(),
                 since: now(),
+                probe: probe.map(str::to_owned),
+                passed: None,
             });
         }
         let withdrawn = self.record.withdrawn.take_if(|_| is_present);
         if !known || withdrawn.is_some() {
+            self.save().await;
+        }
+    }
+
+    /// The current version has passed its trial.
+    pub async fn passed(&mut self) {
+        if let Some(current) = self.record.versions.last_mut() {
+            current.passed = Some(now());
             self.save().await;
         }
     }
@@ -146,11 +170,22 @@ impl Versions {
     /// Records that the current version, and everything after the version `to`, was rolled back. `to` takes over. The
     /// directory holds these `files`.
     pub async fn rolled_back(&mut self, to: &Id, files: Id, reason: &str) {
-        let versions = &mut self.record.versions;
-        match versions.iter().rposition(|entry| entry.id == *to) {
-            Some(index) => versions.truncate(index + 1),
-            None => drop(versions.pop()),
-        }
+        let Record {
+            versions, set_aside, ..
+        } = &mut self.record;
+        let left = match versions.iter().rposition(|entry| entry.id == *to) {
+            Some(index) => versions.split_off(index + 1),
+            None => {
+                let left = versions.pop();
+                // Other relays on this directory must not follow to another version in between.
+                if let Some(index) = set_aside.iter().position(|entry| entry.id == *to) {
+                    let entry = set_aside.remove(index);
+                    versions.push(Entry { since: now(), ..entry });
+                }
+                left.into_iter().collect()
+            }
+        };
+        set_aside.extend(left);
         self.record.withdrawn = Some(Withdrawn {
             id: files,
             at: now(),
@@ -179,15 +214,18 @@ impl Versions {
 
     /// Writes the record to disk and removes old versions.
     async fn save(&mut self) {
-        let versions = &mut self.record.versions;
+        let Record {
+            versions, set_aside, ..
+        } = &mut self.record;
         versions.drain(..versions.len().saturating_sub(self.keep));
-        let listed = self.record.versions.iter().map(|entry| &entry.id);
-        let named: BTreeSet<String> = listed
+        // Together they are no more than that.
+        let room = self.keep.saturating_sub(versions.len());
+        set_aside.drain(..set_aside.len().saturating_sub(room));
+        let kept = || versions.iter().chain(&*set_aside).map(|entry| &entry.id);
+        let named: BTreeSet<String> = kept()
             .flat_map(|id| [format!("{}.wasm", id.wasm_sha256), format!("{}.toml", id.toml_sha256)])
             .collect();
-        let versions = &self.record.versions;
-        self.held
-            .retain(|held| versions.iter().any(|entry| entry.id == held.id));
+        self.held.retain(|held| kept().any(|id| *id == held.id));
         if self.read_only {
             return;
         }

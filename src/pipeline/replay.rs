@@ -6,21 +6,27 @@
 //! A replay shares only the decisions with the pipeline. It has no consumer, no window and no acks. A message that is
 //! rejected again keeps its letter.
 
+mod counts;
 mod line;
+mod origins;
+mod plan;
 
-use std::collections::{HashMap, HashSet};
+pub use self::counts::Counts;
+pub use self::origins::Origins;
+pub use self::plan::Plan;
+
+use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::GetStreamErrorKind;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinSet};
 use tracing::debug;
 
 use self::line::{Gone, Line};
+use self::origins::Identity;
 use slipring_core::pipeline::{of_outcome, of_waiting};
 use slipring_core::read::Incarnation;
 use slipring_core::stamp::Stamp;
@@ -29,7 +35,6 @@ use super::Assignment;
 use crate::config::{self, VersionSource};
 use crate::dead_letter::{DeadLetters, Opened, ReadError, Reader, Sender, StoreError, Unfit};
 use crate::message::{Changed, Message, Outcome, Publication, Rejection, Results, Stage};
-use crate::nats::Nats;
 use crate::publish::{Answer, Client, Concluded, RequestId, Scheduler};
 use crate::shutdown::Shutdown;
 use crate::transform::{Chunk, Module, Piece, Transformed, Workers};
@@ -54,50 +59,6 @@ const REMOVALS: usize = 16;
 /// its own timeout.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The streams that the letters came from, if they still exist.
-#[derive(Debug, Default)]
-pub struct Origins(HashMap<String, Identity>);
-
-#[derive(Debug, Clone, Copy)]
-struct Identity {
-    /// The incarnation. For JetStream this is when the stream was created, in nanoseconds since 1970.
-    created: i128,
-    /// Its messages may be older than the stream.
-    mirror: bool,
-}
-
-impl Origins {
-    /// Adds streams of JetStream, as far as they exist.
-    pub async fn look_up(&mut self, nats: &Nats, streams: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
-        for name in streams {
-            match nats.jetstream.get_stream(&name).await {
-                Ok(stream) => {
-                    let info = stream.cached_info();
-                    let identity = Identity {
-                        created: info.created.unix_timestamp_nanos(),
-                        mirror: info.config.mirror.is_some(),
-                    };
-                    self.0.insert(name, identity);
-                }
-                Err(error) => match error.kind() {
-                    GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-                    _ => {
-                        return Err(anyhow::Error::new(error).context(format!("looking up the stream `{name}` failed")));
-                    }
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds a list or stream in Redis, if a relay has read it. Its IDs rise over all incarnations.
-    pub fn add_redis(&mut self, key: &str, incarnation: Option<Incarnation>) {
-        if let Some(Incarnation(created)) = incarnation {
-            self.0.insert(key.to_owned(), Identity { created, mirror: true });
-        }
-    }
-}
 
 /// The replay of one module's letters.
 #[derive(Debug)]
@@ -143,6 +104,25 @@ pub enum News<'a> {
     Resumed,
 }
 
+/// Replays the letters of one module after the other, until it is told to stop. Tells the news with the name of the
+/// module.
+pub async fn run_all(
+    replays: Vec<(Replay, Vec<Vec<u64>>)>,
+    shutdown: &Shutdown,
+    mut tell: impl FnMut(&str, News<'_>),
+) -> anyhow::Result<()> {
+    for (replay, letters) in replays {
+        if shutdown.drain.is_cancelled() {
+            break;
+        }
+        let module = Arc::clone(&replay.assignment.module);
+        replay
+            .run(letters, shutdown, &mut |news: News<'_>| tell(module.name(), news))
+            .await?;
+    }
+    Ok(())
+}
+
 impl Replay {
     /// Returns what the relay would send to Centrifugo for the message: publications with their keys, and with versions
     /// if the relay sets them. The keys are the same as the first time, so Centrifugo suppresses what was shown
@@ -153,7 +133,7 @@ impl Replay {
         publications: Vec<Publication>,
     ) -> Result<Vec<(Publication, Option<String>)>, Rejection> {
         let version = self.assignment.config.version;
-        let identity = self.origins.0.get(&*message.stream);
+        let identity = self.origins.get(&message.stream);
         let same = |stream: &Identity| stream.mirror || stream.created <= i128::from(message.timestamp);
         if version == VersionSource::Sequence && !identity.is_some_and(same) {
             return Err(Rejection {
@@ -198,7 +178,7 @@ impl Replay {
         &self,
         letters: Vec<Vec<u64>>,
         shutdown: &Shutdown,
-        tell: &mut dyn FnMut(News<'_>),
+        tell: &mut impl FnMut(News<'_>),
     ) -> anyhow::Result<usize> {
         let total = letters.len();
         let (workers, mut outcomes) = Workers::spawn(
@@ -311,7 +291,7 @@ impl Run<'_> {
         }
     }
 
-    fn handle(&mut self, event: Event, tell: &mut dyn FnMut(News<'_>)) {
+    fn handle(&mut self, event: Event, tell: &mut impl FnMut(News<'_>)) {
         match event {
             Event::Letter(None) => self.exhausted = true,
             Event::Letter(Some(fetched)) => match *fetched {
@@ -412,7 +392,7 @@ impl Run<'_> {
         self.line.end(ticket, fate);
     }
 
-    fn take_answer(&mut self, id: RequestId, answer: Answer, tell: &mut dyn FnMut(News<'_>)) {
+    fn take_answer(&mut self, id: RequestId, answer: Answer, tell: &mut impl FnMut(News<'_>)) {
         let before = self.scheduler.trouble().is_some();
         let concluded = self.scheduler.complete(Instant::now(), id, answer);
         match (before, self.scheduler.trouble()) {

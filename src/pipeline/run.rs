@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slipring_core::load::Load;
 use slipring_core::pipeline::run::{self, Action, DeadLetter, Ended, Halted, Limits};
 use slipring_core::pipeline::{self, Budget, Flow, Supervision, of_outcome};
 use slipring_core::place::Place;
@@ -18,17 +17,18 @@ use slipring_core::window::Ticket;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::judge::{Judge, Refused};
 use super::say;
 use super::{Assignment, Owner, Recent, Shared, at};
 use crate::clock;
 use crate::dead_letter::Sender;
 use crate::memory::Account;
-use crate::message::{Message, Rejection};
+use crate::message::Message;
 use crate::publish::{Answer, Client, RequestId};
 use crate::source::{Ack, Delivery, Lease, News, Over, Receipt, Source};
 use crate::status::{ModuleBoard, State};
@@ -61,8 +61,8 @@ struct Run<'a> {
     account: Account,
     requests: JoinSet<(RequestId, Answer, Duration)>,
     dead_letters: JoinSet<Ticket>,
-    /// The task that checks whether a new version is at fault for what Centrifugo refused.
-    judging: Option<JoinHandle<()>>,
+    /// Checks whether a new version is at fault for what Centrifugo refused.
+    judge: Option<Judge>,
     /// The lease on publishing, with standby.
     lease: Option<Lease>,
     stream: Option<Incarnation>,
@@ -107,7 +107,8 @@ pub(super) fn run(runtime: &Runtime, owner: &mut Owner, supervision: &mut Superv
     let assignment = assignments.borrow_and_update().clone();
     let config = Arc::clone(&assignment.config);
     let threads = threads(board, config.workers);
-    let (workers, mut outcomes) = match Workers::spawn(board.name(), threads, of_outcome) {
+    let tap = shared.taps.of(board.name());
+    let (workers, mut outcomes) = match Workers::spawn_tapped(board.name(), threads, of_outcome, tap) {
         Ok(spawned) => spawned,
         Err(error) => {
             let reason = format!("starting {threads} worker threads failed: {error}");
@@ -153,7 +154,7 @@ pub(super) fn run(runtime: &Runtime, owner: &mut Owner, supervision: &mut Superv
         account: shared.memory.open(),
         requests: JoinSet::new(),
         dead_letters: JoinSet::new(),
-        judging: None,
+        judge: None,
         lease: None,
         stream: None,
         resume: supervision.position(),
@@ -388,7 +389,9 @@ impl Run<'_> {
         if messages.is_empty() {
             return;
         }
-        let Assignment { module, config, trial } = &self.assignment;
+        let Assignment {
+            module, config, trial, ..
+        } = &self.assignment;
         self.recent
             .extend(messages.iter().map(|(_, message)| message), config.probe);
         let trial = trial.as_ref().filter(|trial| trial.is_on(now.instant)).cloned();
@@ -476,8 +479,8 @@ impl Run<'_> {
         }
         info!(
             module = self.board.name(),
-            old = &**self.assignment.module.sha256(),
-            new = &**assignment.module.sha256(),
+            old = &*self.assignment.version,
+            new = &*assignment.version,
             "swapped the module"
         );
         self.board.swapped(assignment.module.sha256());
@@ -539,19 +542,18 @@ impl Run<'_> {
         }
     }
 
-    /// Checks whether a new version is at fault for what Centrifugo refused. Refusals that come during a check are
-    /// ignored, because they would pile up if the old version is slow.
-    fn judge(&mut self, mut refused: Vec<(Arc<Message>, Rejection, Load)>) {
+    /// Has it checked whether a new version is at fault for what Centrifugo refused.
+    fn judge(&mut self, mut refused: Vec<Refused>) {
         let Assignment { module, trial, .. } = &self.assignment;
         refused.retain(|(.., by)| by.id == module.load_id());
         let trial = trial.clone().filter(|trial| trial.is_on(Instant::now()));
-        let busy = self.judging.as_ref().is_some_and(|judging| !judging.is_finished());
-        if let Some(trial) = trial
-            && !refused.is_empty()
-            && !busy
-        {
-            self.judging = Some(tokio::task::spawn_blocking(move || trial.refused(&refused)));
-        }
+        let Some(trial) = trial.filter(|_| !refused.is_empty()) else {
+            return;
+        };
+        let judge = self.judge.take().filter(|judge| judge.is_of(&trial));
+        let judge = judge.unwrap_or_else(|| Judge::of(trial));
+        judge.hear(refused);
+        self.judge = Some(judge);
     }
 
     /// Stores a dead letter, however long that takes.

@@ -11,10 +11,11 @@ use jiff::{Timestamp, Unit};
 use slipring_core::place::Place;
 
 use super::health::{Finding, Kind};
-use super::metrics::{Metrics, ModuleMetrics};
+use super::metrics::{Latency, Metrics, ModuleMetrics};
 use super::progress::Consumer;
 use super::report::{
-    Backlog, CentrifugoStatus, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, VersionStatus,
+    Backlog, CentrifugoStatus, KnownVersion, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status,
+    VersionStatus, Versions,
 };
 use crate::message::Stage;
 
@@ -23,7 +24,15 @@ use crate::message::Stage;
 pub struct StatusBoard {
     metrics: Metrics,
     started: String,
+    addresses: Arc<Addresses>,
     inner: Arc<Mutex<Inner>>,
+}
+
+/// Where the servers are, from the configuration. None of it is secret.
+#[derive(Debug, Default)]
+pub struct Addresses {
+    pub nats: Vec<String>,
+    pub centrifugo: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +81,8 @@ pub struct RunningVersion {
     pub since: Option<String>,
     pub predecessor: Option<VersionStatus>,
     pub rolled_back: Option<RolledBack>,
+    /// The versions that a rollback can return to, and the one in use, the newest first.
+    pub known: Vec<KnownVersion>,
 }
 
 impl StatusBoard {
@@ -79,7 +90,16 @@ impl StatusBoard {
         Self {
             metrics,
             started: now(),
+            addresses: Arc::default(),
             inner: Arc::default(),
+        }
+    }
+
+    /// Says where the servers are.
+    pub fn with_addresses(self, addresses: Addresses) -> Self {
+        Self {
+            addresses: Arc::new(addresses),
+            ..self
         }
     }
 
@@ -89,7 +109,7 @@ impl StatusBoard {
         self.inner().nats = Some(NatsStatus {
             connected: true,
             server: Some(server.to_owned()),
-            trouble: None,
+            ..NatsStatus::default()
         });
     }
 
@@ -168,8 +188,12 @@ impl StatusBoard {
             ready: obstacles.is_empty(),
             obstacles,
             warnings,
-            nats: inner.nats.clone(),
+            nats: inner.nats.clone().map(|nats| NatsStatus {
+                servers: self.addresses.nats.clone(),
+                ..nats
+            }),
             centrifugo: CentrifugoStatus {
+                endpoints: self.addresses.centrifugo.clone(),
                 trouble: inner.centrifugo_trouble(),
             },
             memory: self.metrics.memory().map(|memory| MemoryStatus {
@@ -193,6 +217,26 @@ impl StatusBoard {
         let mut findings = inner.own_findings();
         findings.extend(module.findings(Kind::Failed));
         Some(findings)
+    }
+
+    /// Returns the versions of a module. `None` if there is no such module.
+    pub fn versions(&self, name: &str) -> Option<Versions> {
+        let module = self.inner().modules.get(name)?.clone();
+        let facts = module.facts();
+        Some(Versions {
+            module: name.to_owned(),
+            versions: facts.running_version.known.clone(),
+            rolled_back: facts.running_version.rolled_back.clone(),
+            last_refusal: facts.last_refusal.clone(),
+        })
+    }
+
+    /// Returns how long the messages took that were settled since the last call, by module.
+    pub(super) fn take_latencies(&self) -> BTreeMap<String, Latency> {
+        let inner = self.inner();
+        let modules = inner.modules.iter();
+        let latencies = modules.filter_map(|(name, module)| Some((name.clone(), module.metrics.take_latency()?)));
+        latencies.collect()
     }
 
     /// Writes into the metrics whether the relay is ready.

@@ -1,10 +1,11 @@
 //! What is wrong with the relay and its modules: what keeps it from being ready, and what somebody should look at.
 //! `/readyz`, the status, the log and the metrics all say what is found here.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What can be wrong. [`Kind::severity`] says which of it makes the relay not ready.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     ShuttingDown,
@@ -105,7 +106,7 @@ impl Kind {
 }
 
 /// Something that is wrong now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Finding {
     pub kind: Kind,

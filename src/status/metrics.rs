@@ -30,6 +30,7 @@ use crate::message::Stage;
 
 pub use self::admin::AdminRequests;
 pub use self::format::Format;
+pub(in crate::status) use self::module::Latency;
 pub use self::module::ModuleMetrics;
 
 /// All metrics of the process. A clone is the same metrics.

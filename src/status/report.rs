@@ -1,14 +1,15 @@
-//! The format of `/api/status`, for writers and readers. It is a public contract: the relay and the `slipring status`
+//! The format of `/api/v1/status`, for writers and readers. It is a public contract: the relay and the `slipring status`
 //! that asks it may have different versions. Fields may be added but not changed, and a missing field has its default.
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slipring_core::place::Place;
 
 use super::health::Finding;
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Status {
     /// The relay's version.
@@ -29,9 +30,11 @@ pub struct Status {
     pub modules: Vec<ModuleStatus>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NatsStatus {
+    /// `nats.servers`.
+    pub servers: Vec<String>,
     pub connected: bool,
     /// The version of the server that is connected, or was connected last.
     pub server: Option<String>,
@@ -39,15 +42,17 @@ pub struct NatsStatus {
     pub trouble: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CentrifugoStatus {
+    /// `centrifugo.endpoints`.
+    pub endpoints: Vec<String>,
     /// Why nothing can be published.
     pub trouble: Option<String>,
 }
 
 /// The memory of what passes through the modules, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MemoryStatus {
     pub used: u64,
@@ -55,7 +60,7 @@ pub struct MemoryStatus {
     pub limit: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ModuleStatus {
     pub name: String,
@@ -104,7 +109,7 @@ pub struct ModuleStatus {
 }
 
 /// The server's own count, asked every five seconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Backlog {
     /// Messages that were not delivered yet.
@@ -114,13 +119,14 @@ pub struct Backlog {
     /// The place up to which everything is acknowledged: the sequence in a stream of JetStream, or a text with the ID in
     /// Redis.
     #[serde(with = "place")]
+    #[schemars(with = "place::Written")]
     pub ack_floor: Place,
     pub paused: bool,
     /// How long messages have waited while neither delivery nor ack floor moved.
     pub stalled_seconds: f64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VersionStatus {
     pub sha256: String,
@@ -129,7 +135,7 @@ pub struct VersionStatus {
     pub since: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RolledBack {
     /// The hash of the version in the directory.
@@ -139,7 +145,46 @@ pub struct RolledBack {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The versions of a module, for `/api/v1/modules/NAME/versions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Versions {
+    pub module: String,
+    /// Those that a rollback can return to, and the one in use. The newest is first.
+    pub versions: Vec<KnownVersion>,
+    /// Set if the version in the directory was in use and then rolled back, automatically or by hand.
+    pub rolled_back: Option<RolledBack>,
+    /// Why the newest file was refused, until a good one comes.
+    pub last_refusal: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct KnownVersion {
+    /// Its name: the first twelve digits of both hashes.
+    pub version: String,
+    pub sha256: String,
+    pub toml_sha256: String,
+    /// When the version took over.
+    pub since: String,
+    pub running: bool,
+    /// What the probe before the swap said.
+    pub probe: Option<String>,
+    /// What the trial after the swap says. `None` if there was none, or if it was not passed.
+    pub trial: Option<Trial>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trial {
+    Running,
+    Passed,
+    /// A word that this version does not know. No relay sends it.
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// For one of its two files; or, with a module in use, for the stream it reads from.
@@ -182,13 +227,14 @@ impl fmt::Display for State {
 
 /// A sequence as a number, and an ID as a text.
 mod place {
+    use schemars::JsonSchema;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
     use slipring_core::place::Place;
 
-    #[derive(Deserialize)]
+    #[derive(Deserialize, JsonSchema)]
     #[serde(untagged)]
-    enum Written {
+    pub enum Written {
         Sequence(u64),
         Id(String),
     }

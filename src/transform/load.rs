@@ -1,7 +1,7 @@
 //! Turns a file into a [`Module`]: compiles it, checks it, and tries it out.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::bindings::TransformIndices;
 use super::console::Log;
@@ -72,6 +72,7 @@ impl Module {
                 id: next_id(),
                 sha256: sha256.into(),
             },
+            version: OnceLock::new(),
             one_by_one: AtomicBool::new(false),
         });
         module

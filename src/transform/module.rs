@@ -1,8 +1,8 @@
 //! A module that was compiled, checked and tried. It can be swapped in at any time.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::InstancePre;
 
@@ -23,6 +23,8 @@ pub struct Module {
     pub(super) log: Arc<Log>,
     pub(super) doubts: Doubts,
     pub(super) loaded: Load,
+    /// Set once whoever loaded it has said so.
+    pub(super) version: OnceLock<Arc<str>>,
     /// Set once its function for many messages has returned something else than results.
     pub(super) one_by_one: AtomicBool,
 }
@@ -31,6 +33,16 @@ impl Module {
     /// Returns the hash of the file in hexadecimal digits.
     pub fn sha256(&self) -> &Arc<str> {
         &self.loaded.sha256
+    }
+
+    /// Sets the name of the version, which the file alone does not tell. Only the first one counts.
+    pub fn set_version(&self, version: Arc<str>) {
+        let _ = self.version.set(version);
+    }
+
+    /// Returns the name of the version, or the hash of the file if there is none.
+    pub fn version(&self) -> &Arc<str> {
+        self.version.get().unwrap_or(&self.loaded.sha256)
     }
 
     /// Returns the load that this module is.

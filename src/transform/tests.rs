@@ -5,6 +5,7 @@ mod escape;
 mod here;
 mod loading;
 mod misbehaviour;
+mod tap;
 mod trial;
 mod unruly;
 pub(crate) mod wat;

@@ -20,6 +20,7 @@ use super::module::Module;
 use super::trial::Trial;
 use crate::load::Load;
 use crate::message::{Message, Outcome};
+use crate::tap::Tap;
 
 /// What a thread needs that calls guests. A guest takes up to 512 KiB of it (see `settings`), and the host's own functions
 /// below and above it take the rest.
@@ -78,8 +79,18 @@ struct Job {
 
 impl Workers {
     pub fn spawn(name: &str, count: usize, cost: Cost) -> io::Result<(Self, UnboundedReceiver<Piece>)> {
+        Self::spawn_tapped(name, count, cost, Tap::default())
+    }
+
+    /// Spawns workers whose messages and outcomes are offered to this tap.
+    pub fn spawn_tapped(
+        name: &str,
+        count: usize,
+        cost: Cost,
+        tap: Tap,
+    ) -> io::Result<(Self, UnboundedReceiver<Piece>)> {
         let (sender, receiver) = unbounded_channel();
-        let desk = Arc::new(Desk::new(sender, cost));
+        let desk = Arc::new(Desk::new(sender, cost, tap));
         let mut queues = Vec::with_capacity(count);
         let first = Arc::<Mutex<Seat>>::default();
         for index in 0..count.max(1) {
@@ -117,7 +128,8 @@ impl Workers {
     pub fn here(&self, module: &Arc<Module>, messages: usize) -> Option<Here<'_>> {
         let seat = self.seat.try_lock().ok()?;
         let module = Arc::clone(module);
-        seat.pace.is_short(messages).then_some(Here { seat, module })
+        let tap = &self.desk.tap;
+        seat.pace.is_short(messages).then_some(Here { seat, module, tap })
     }
 
     /// The owner has taken over outcomes that held `taken` bytes and counts them itself from now on. `room` gets what
@@ -150,6 +162,7 @@ struct Desk {
     /// Notified when a waiting worker may be able to continue.
     news: Condvar,
     cost: Cost,
+    tap: Tap,
 }
 
 #[derive(Debug)]
@@ -161,7 +174,7 @@ struct Counter {
 }
 
 impl Desk {
-    fn new(sender: UnboundedSender<Piece>, cost: Cost) -> Self {
+    fn new(sender: UnboundedSender<Piece>, cost: Cost, tap: Tap) -> Self {
         Self {
             counter: Mutex::new(Counter {
                 results: Sequencer::new(sender),
@@ -170,6 +183,7 @@ impl Desk {
             }),
             news: Condvar::new(),
             cost,
+            tap,
         }
     }
 }
@@ -295,6 +309,7 @@ impl std::fmt::Debug for Seat {
 pub struct Here<'a> {
     seat: MutexGuard<'a, Seat>,
     module: Arc<Module>,
+    tap: &'a Tap,
 }
 
 impl Here<'_> {
@@ -310,7 +325,11 @@ impl Here<'_> {
         if outcome.is_none() {
             pace.failed();
         }
-        Some((outcome?, took))
+        let outcome = outcome?;
+        if self.tap.wants() {
+            self.tap.offer(self.module.version(), [(message, &outcome, took)]);
+        }
+        Some((outcome, took))
     }
 
     /// Drops the instances of all other modules.
@@ -457,6 +476,12 @@ fn transform(seat: &mut Seat, number: u64, chunk: Chunk, hand: &mut Hand) {
                 (&module, guests.of(&module).call_many(&rest[..=more]))
             }
         };
+        let tap = &hand.desk.tap;
+        if tap.wants() {
+            let made = rest.iter().zip(&outcomes);
+            let made = made.map(|(message, (outcome, took))| (&**message, outcome, *took));
+            tap.offer(by.version(), made);
+        }
         // A message that is done is not held while those behind it wait at the gate.
         messages.drain(..outcomes.len());
         let done = tickets.drain(..outcomes.len());

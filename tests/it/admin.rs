@@ -230,7 +230,7 @@ async fn a_request_that_does_not_come_is_not_waited_for() -> Result<()> {
     let waited = tokio::task::spawn_blocking(move || -> Result<Duration> {
         let mut slow = TcpStream::connect(address)?;
         slow.set_read_timeout(Some(SOON))?;
-        slow.write_all(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\n")?;
+        slow.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n")?;
         let begin = Instant::now();
         let mut answer = Vec::new();
         slow.read_to_end(&mut answer)?;

@@ -6,6 +6,7 @@ mod new;
 mod record;
 mod signals;
 mod stored;
+mod tap;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -3,6 +3,8 @@
 
 mod absent;
 mod admin;
+mod admin_dead_letters;
+mod api;
 mod bad_input;
 mod blame;
 mod chaos;
@@ -27,6 +29,7 @@ mod neighbour;
 mod numbers;
 mod options;
 mod outages;
+mod page;
 mod permissions;
 mod prometheus;
 mod publish;
@@ -38,6 +41,7 @@ mod stored;
 mod stream_settings;
 mod streams;
 mod swaps;
+mod tap;
 mod truth;
 mod unreadable;
 mod unseen;

@@ -2,12 +2,14 @@
 //! version of nats-server, and the server reports no violation.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use slipring_support::eventually;
 use slipring_support::guests;
 use slipring_support::relay::Home;
 use slipring_support::servers::{Centrifugo, NatsServer, NatsVersion};
 
+use super::api::Api;
 use super::commands::{exits, stderr, stdout};
 use super::numbers::{CHANNEL, counts, number_on, numbers, settled, shows, state};
 use super::world::{SOON, World, know_unruly, unruly_toml};
@@ -82,6 +84,15 @@ async fn works(world: &World) -> Result<()> {
     })
     .await?;
     settled(world, STREAM, CONSUMER).await?;
+    let api = Api::new(world, &relay)?;
+    ensure!(api.get("dead-letters").await?["total"] == 1);
+    ensure!(api.get("dead-letters/1").await?["subject"] == "unruly.error");
+    for (verb, done) in [("replay", "1 rejected again"), ("remove", "removed 1 dead letter")] {
+        let (status, text) = api
+            .post(&format!("dead-letters/{verb}"), Some(&json!({ "all": true })))
+            .await?;
+        ensure!(status.is_success() && text.contains(done), "{status} {text}");
+    }
     // It does not finish its work.
     world.publish(numbers(101..=2000)).await?;
     relay.kill();
@@ -153,6 +164,10 @@ async fn the_status_names_each_line_that_is_taken_away() -> Result<()> {
     let printed = permissions(&world(NatsVersion::V2_15, "", "", FILTER).await?.home, "relay")?;
     let lines = printed.lines().filter(|line| line.trim_start().starts_with('"'));
     let needed = lines.filter(|line| !line.contains(".UNPIN.") && !line.contains("$JS.ACK.*.*."));
+    // Nobody looks at dead letters, so nothing reads or removes them.
+    let reads_letters =
+        |line: &str| line.contains(DEAD_LETTERS) && !line.contains("STREAM.INFO") && !line.contains("STREAM.CREATE");
+    let needed = needed.filter(|line| !reads_letters(line));
     let needed: Vec<&str> = needed.collect();
     ensure!(needed.len() == 10, "{needed:#?}");
     for line in needed {
@@ -181,6 +196,44 @@ async fn the_status_names_each_line_that_is_taken_away() -> Result<()> {
         seen.with_context(|| line.to_owned())?;
         ensure!(relay.get("/readyz").await.is_err(), "{line}: it is ready");
     }
+    Ok(())
+}
+
+/// The page is not what the relay is for, so it stays ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_lines_for_the_page_it_says_which_one_is_missing() -> Result<()> {
+    let mut servers = world(NatsVersion::V2_15, "", "", FILTER).await?;
+    let subjects = ["CONSUMER.CREATE", "STREAM.MSG.DELETE"].map(|what| format!("$JS.API.{what}.{DEAD_LETTERS}"));
+    let mut config = server_config("", &servers)?;
+    // The block of the relay is the first one.
+    for subject in &subjects {
+        config = config.replacen(subject, "nothing", 1);
+    }
+    serve(&mut servers, &config).await?;
+    let relay = servers.run().await?;
+    servers.publish([("unruly.error", "")]).await?;
+    relay
+        .status_when(SOON, "a rejection", |status| status["modules"][0]["rejected"] == 1)
+        .await?;
+    settled(&servers, STREAM, CONSUMER).await?;
+    let api = Api::new(&servers, &relay)?;
+    let [create, delete] = &subjects;
+    let (status, text) = api.ask(Method::GET, "dead-letters", None).await?;
+    ensure!(
+        status == StatusCode::SERVICE_UNAVAILABLE && text.contains(create),
+        "{status} {text}"
+    );
+    let first = json!({ "numbers": [1] });
+    let (status, text) = api.post("dead-letters/remove", Some(&first)).await?;
+    ensure!(
+        status == StatusCode::OK && text.contains(delete) && text.contains("\"ok\":false"),
+        "{status} {text}"
+    );
+    ensure!(
+        relay.get("/readyz").await? == "ready\n" && !relay.logged("is not ready"),
+        "{:#?}",
+        relay.log()
+    );
     Ok(())
 }
 

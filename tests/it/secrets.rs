@@ -154,20 +154,22 @@ async fn everything(world: &mut World, mut relay: Relay) -> Result<Vec<(String, 
         Ok(answer.text().await?)
     };
     slipring_support::eventually(SOON, "three messages to be done", async || {
-        let status = get("/api/status").await?;
+        let status = get("/api/v1/status").await?;
         let status: serde_json::Value = serde_json::from_str(&status).context(status)?;
         let module = &status["modules"][0];
         ensure!(module["published"] == 1 && module["rejected"] == 2, "{module}");
         Ok(())
     })
     .await?;
-    for path in ["/api/status", "/metrics", "/readyz", "/readyz/unruly", "/"] {
+    for path in ["/api/v1/status", "/metrics", "/readyz", "/readyz/unruly", "/"] {
         seen.push((path.to_owned(), get(path).await?));
     }
     fs::write(world.home.path().join("message"), r#"{"subject":"unruly.ok","data":1}"#)?;
     let commands = [
         ("status", 0),
         ("status --json", 0),
+        ("top", 1),
+        ("tap --module nobody", 1),
         ("modules", 0),
         ("modules --json", 0),
         ("modules retry unruly", 1),
@@ -188,7 +190,7 @@ async fn everything(world: &mut World, mut relay: Relay) -> Result<Vec<(String, 
     let mut unexpected = Vec::new();
     for (line, code) in commands {
         let mut arguments: Vec<&str> = line.split(' ').collect();
-        if ["status", "modules"].contains(&arguments[0]) {
+        if ["status", "top", "tap", "modules"].contains(&arguments[0]) {
             arguments.extend(["--url", relay.url()]);
         }
         let output = world.home.command(arguments).output()?;

@@ -3,23 +3,36 @@
 use tracing::info;
 
 use super::super::guard::{Client, Granted};
-use crate::modules::Verb;
 
 /// A command that is being carried out. Dropping it logs that the client did not wait for the result.
 #[derive(Debug)]
 pub(super) struct Audit<'a> {
-    verb: Verb,
-    module: &'a str,
+    command: &'static str,
+    module: Option<&'a str>,
+    /// Which dead letters the command is about.
+    letters: Option<String>,
     client: Client,
     granted: Granted,
     ended: bool,
 }
 
 impl<'a> Audit<'a> {
-    pub fn begin(verb: Verb, module: &'a str, client: Client, granted: Granted) -> Self {
+    pub fn begin(command: &'static str, module: &'a str, client: Client, granted: Granted) -> Self {
         Self {
-            verb,
-            module,
+            command,
+            module: Some(module),
+            letters: None,
+            client,
+            granted,
+            ended: false,
+        }
+    }
+
+    pub fn of_letters(command: &'static str, letters: String, client: Client, granted: Granted) -> Self {
+        Self {
+            command,
+            module: None,
+            letters: Some(letters),
             client,
             granted,
             ended: false,
@@ -33,14 +46,11 @@ impl<'a> Audit<'a> {
     }
 
     fn log(&self, result: &str, text: &str) {
-        let command = match self.verb {
-            Verb::Rollback => "rollback",
-            Verb::Retry => "retry",
-        };
         info!(
             target: "slipring::audit",
-            command,
+            command = self.command,
             module = self.module,
+            letters = self.letters,
             client = %self.client.0,
             token = self.granted.token,
             result,

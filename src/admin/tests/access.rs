@@ -20,7 +20,7 @@ fn let_in(reply: &Reply) -> bool {
 
 /// Compares every route with what the tokens allow.
 async fn each_route_allows(test: &Test, tokens: &[(&str, Access)]) {
-    for route in &ROUTES {
+    for route in ROUTES {
         for (token, allowed) in tokens {
             let headers = if token.is_empty() { String::new() } else { bearer(token) };
             let reply = ask(test, route, &headers).await;
@@ -120,7 +120,7 @@ async fn only_the_whole_token_after_bearer_is_right() {
     );
     let lower_case = format!("authorization: bearer {FULL}\r\n");
     assert_eq!(test.get("/metrics", &lower_case).await.code, 200);
-    let reply = test.ask("POST", "/api/modules/orders/retry", &bearer(READ)).await;
+    let reply = test.ask("POST", "/api/v1/modules/orders/retry", &bearer(READ)).await;
     assert_eq!(reply.code, 403);
     assert!(reply.body.contains("has the token for reading"), "{}", reply.body);
 }
@@ -178,5 +178,8 @@ async fn the_created_token_ends_with_the_relay() {
     .await;
     assert_ne!(next.created_token(), first);
     let command = format!("{COMMAND}{}", bearer(&first));
-    assert_eq!(next.ask("POST", "/api/modules/orders/retry", &command).await.code, 401);
+    assert_eq!(
+        next.ask("POST", "/api/v1/modules/orders/retry", &command).await.code,
+        401
+    );
 }

@@ -12,7 +12,7 @@ async fn named() -> Test {
     start(|config| config.hosts = vec!["relay.example".to_owned()]).await
 }
 
-const GET: &str = "GET /api/status HTTP/1.1";
+const GET: &str = "GET /api/v1/status HTTP/1.1";
 
 /// Values of `Host` for which the relay answers.
 const GOOD: [&str; 22] = [
@@ -108,7 +108,7 @@ async fn there_is_one_host() {
     ] {
         assert_eq!(code(&test, GET, &pair).await, 400, "{pair:?}");
     }
-    let old = "GET /api/status HTTP/1.0";
+    let old = "GET /api/v1/status HTTP/1.0";
     assert_eq!(code(&test, old, &[]).await, 400);
     assert_eq!(code(&test, old, &["Host: localhost"]).await, 200);
     assert_eq!(code(&test, old, &["Host: evil.example"]).await, 421);
@@ -118,15 +118,15 @@ async fn there_is_one_host() {
 async fn a_request_line_may_have_a_host_too() {
     let test = named().await;
     for (target, host, expected) in [
-        ("http://localhost/api/status", "localhost", 200),
-        ("http://127.0.0.1:8787/api/status", "localhost", 200),
-        ("https://relay.example/api/status", "localhost", 200),
-        ("http://evil.example/api/status", "localhost", 421),
-        ("http://localhost/api/status", "evil.example", 421),
-        ("http://EVIL.example:80/api/status", "127.0.0.1", 421),
-        ("http://user@localhost/api/status", "localhost", 400),
-        ("http://evil.example@localhost/api/status", "localhost", 400),
-        ("//evil.example/api/status", "localhost", 404),
+        ("http://localhost/api/v1/status", "localhost", 200),
+        ("http://127.0.0.1:8787/api/v1/status", "localhost", 200),
+        ("https://relay.example/api/v1/status", "localhost", 200),
+        ("http://evil.example/api/v1/status", "localhost", 421),
+        ("http://localhost/api/v1/status", "evil.example", 421),
+        ("http://EVIL.example:80/api/v1/status", "127.0.0.1", 421),
+        ("http://user@localhost/api/v1/status", "localhost", 400),
+        ("http://evil.example@localhost/api/v1/status", "localhost", 400),
+        ("//evil.example/api/v1/status", "localhost", 404),
     ] {
         let line = format!("GET {target} HTTP/1.1");
         assert_eq!(
@@ -190,7 +190,7 @@ async fn a_rebound_page_cannot_send_a_command_even_with_the_token() {
         "Host: evil.example\r\nslipring-command: 1\r\n{}",
         bearer(&test.created_token())
     );
-    let request = format!("POST /api/modules/orders/rollback HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+    let request = format!("POST /api/v1/modules/orders/rollback HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
     assert_eq!(test.send(&request).await.code, 421);
 }
 
@@ -256,7 +256,7 @@ async fn pages_of_other_sites_get_nothing() {
         "Access-Control-Request-Method: POST",
     ];
     assert_eq!(
-        code(&test, "OPTIONS /api/modules/orders/retry HTTP/1.1", &preflight).await,
+        code(&test, "OPTIONS /api/v1/modules/orders/retry HTTP/1.1", &preflight).await,
         403
     );
 }

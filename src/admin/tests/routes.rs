@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::super::routes::{ROUTES, paths};
 use super::super::{Admin, Error};
 use super::{bearer, start};
-use crate::modules::{Command, Verb};
+use crate::modules::{Request, Verb};
 use crate::status::{Consumer, Format, State};
 
 const COMMAND: &str = "slipring-command: 1\r\n";
@@ -21,20 +21,22 @@ async fn a_command_needs_its_header_and_a_module_that_hears_it() {
     let mut commands = test.controls.register("orders");
     let token = bearer(&test.created_token());
     let with_all = format!("{token}{COMMAND}");
-    let path = "/api/modules/orders/rollback";
+    let path = "/api/v1/modules/orders/rollback";
     let reply = test.ask("POST", path, &token).await;
     assert_eq!(reply.code, 403, "as a web page would send it: {}", reply.body);
     assert!(commands.try_recv().is_err());
     assert_eq!(test.get(path, &with_all).await.code, 405);
-    let reply = test.ask("POST", "/api/modules/bills/retry", &with_all).await;
+    let reply = test.ask("POST", "/api/v1/modules/bills/retry", &with_all).await;
     assert_eq!(
         (reply.code, reply.body.as_str()),
         (404, "There is no module `bills`. The modules are: orders\n")
     );
 
     let keeper = tokio::spawn(async move {
-        let Command { verb, answer } = commands.recv().await.unwrap();
-        assert_eq!(verb, Verb::Rollback);
+        let Some(Request::Command(verb, answer)) = commands.recv().await else {
+            panic!("another request")
+        };
+        assert_eq!(verb, Verb::Rollback(None));
         answer.send(Err("no version is known".to_owned())).unwrap();
     });
     let reply = test.ask("POST", path, &with_all).await;
@@ -127,7 +129,7 @@ async fn metrics_and_status_are_served() {
         "{body}"
     );
     assert!(body.ends_with("# EOF\n"), "{body}");
-    let reply = test.get("/api/status", "").await;
+    let reply = test.get("/api/v1/status", "").await;
     assert_eq!(reply.code, 200);
     assert!(reply.head.contains("application/json"), "{}", reply.head);
     let status: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
@@ -147,10 +149,16 @@ async fn whoever_looks_around_is_told_the_paths() {
 #[test]
 fn each_path_is_in_the_manual() {
     let page = include_str!("../../../docs/operating/running.md");
-    for route in &ROUTES {
+    // The description of the API has the others.
+    let others = ["/page/", "/api/v1/"];
+    for route in ROUTES
+        .iter()
+        .filter(|route| !others.iter().any(|other| route.path.starts_with(other)))
+    {
         let shown = route.shown();
         assert!(page.contains(&format!("| `{shown}` |")), "{shown}");
     }
+    assert!(page.contains("| `/api/v1/…` |"));
 }
 
 #[tokio::test]
@@ -161,7 +169,7 @@ async fn every_answer_is_private_and_counted() {
         test.get("/metrics", "").await,
         test.get("/elsewhere", "").await,
         test.ask("DELETE", "/metrics", "").await,
-        test.ask("POST", "/api/modules/orders/retry", "").await,
+        test.ask("POST", "/api/v1/modules/orders/retry", "").await,
         test.get("/metrics", "Origin: http://evil.example\r\n").await,
         test.send("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
             .await,

@@ -53,11 +53,11 @@ async fn it_speaks_https_and_nothing_else() {
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let port = test.address.port();
     let request = format!(
-        "GET /api/status HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: https://localhost:{port}\r\nConnection: close\r\n\r\n"
+        "GET /api/v1/status HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: https://localhost:{port}\r\nConnection: close\r\n\r\n"
     );
     assert_eq!(exchange(stream, &request).await.code, 200);
     let stream = connector.connect(name(), test.connect().await).await.unwrap();
-    let rebound = "GET /api/status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let rebound = "GET /api/v1/status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(exchange(stream, rebound).await.code, 421);
 
     let mut plain = test.connect().await;

@@ -150,6 +150,12 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
     ];
     subjects.extend(stores(modules));
     block.allow("Messages that cannot be published".to_owned(), subjects);
+    let mut subjects = reads(api, dead_letters);
+    subjects.push(removes(api, dead_letters));
+    block.allow(
+        "The admin server's page and API: dead letters; not needed if nobody looks at them there".to_owned(),
+        subjects,
+    );
     block
 }
 
@@ -196,10 +202,7 @@ fn people(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
         block.allow("`dead-letters`".to_owned(), reads(api, dead_letters));
     }
     let mut subjects = vec![
-        (
-            format!("{api}.STREAM.MSG.DELETE.{dead_letters}"),
-            "removes dead letters, after a replay or by hand",
-        ),
+        removes(api, dead_letters),
         (
             format!("{api}.STREAM.CREATE.{dead_letters}"),
             "creates the dead-letter stream; not needed once it exists",
@@ -226,6 +229,13 @@ fn reads(api: &str, stream: &str) -> Vec<(String, &'static str)> {
         ),
         (format!("{api}.STREAM.MSG.GET.{stream}"), "reads one message"),
     ]
+}
+
+fn removes(api: &str, dead_letters: &str) -> (String, &'static str) {
+    (
+        format!("{api}.STREAM.MSG.DELETE.{dead_letters}"),
+        "removes dead letters, after a replay or by hand",
+    )
 }
 
 fn stores(modules: &BTreeMap<String, ModuleConfig>) -> impl Iterator<Item = (String, &'static str)> {

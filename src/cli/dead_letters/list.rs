@@ -44,7 +44,7 @@ const LONGEST_CHANNEL: usize = 40;
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let session = Session::open(&args.config)?;
-    let Some(reader) = &session.reader else {
+    let Some(reader) = &session.letters.reader else {
         writeln!(notes, "{}", session.no_stream())?;
         return Ok(());
     };
@@ -52,7 +52,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let limit = args.limit.unwrap_or(usize::MAX);
     let mut found = 0_usize;
     let mut lines = VecDeque::new();
-    let scan = args.filter.scan(reader, |letter| {
+    let filter = args.filter.chosen();
+    let scan = filter.scan(reader, |letter| {
         found += 1;
         let line = match args.json {
             true => vec![printable_json(

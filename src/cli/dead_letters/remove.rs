@@ -1,5 +1,6 @@
 //! `slipring dead-letters remove`: removes dead letters that nobody needs any more.
 
+use std::future::pending;
 use std::io::Write;
 
 use anyhow::anyhow;
@@ -8,6 +9,7 @@ use super::super::config_file::ConfigFile;
 use super::super::failure::Failure;
 use super::select::Selection;
 use super::{Session, count, show};
+use crate::dead_letter::{ReadError, remove_all};
 
 /// Remove dead letters for good
 ///
@@ -30,9 +32,9 @@ pub struct Args {
 }
 
 pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
-    args.selection.check()?;
+    let selection = args.selection.chosen()?;
     let session = Session::open(&args.config)?;
-    let Some(reader) = &session.reader else {
+    let Some(reader) = &session.letters.reader else {
         // No letter was found. That is an error only for numbers.
         return match args.selection.numbers.is_empty() {
             true => Ok(writeln!(notes, "{}", session.no_stream())?),
@@ -40,9 +42,10 @@ pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
         };
     };
     let mut chosen: Vec<Vec<u64>> = Vec::new();
-    let choose = args
-        .selection
-        .scan(reader, |letter| chosen.push(letter.numbers().to_vec()));
+    let choose = selection.scan(reader, |letter| {
+        chosen.push(letter.numbers().to_vec());
+        Ok::<_, ReadError>(())
+    });
     let found = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
     if args.selection.numbers.is_empty() && !args.yes && !chosen.is_empty() {
         let letters = count(chosen.len());
@@ -51,17 +54,9 @@ pub fn execute(args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
             reader.name()
         )));
     }
-    let remove = async {
-        let mut removed = 0;
-        for numbers in &chosen {
-            match reader.remove(numbers).await {
-                Ok(found) => removed += usize::from(found),
-                Err(error) => return (removed, Err(error)),
-            }
-        }
-        (removed, Ok(()))
-    };
-    let (removed, ended) = session.runtime.block_on(remove);
+    let mut removed = 0;
+    let remove = remove_all(reader, chosen, pending(), |found| removed += usize::from(found));
+    let ended = session.runtime.block_on(remove);
     writeln!(notes, "removed {} from {}", count(removed), reader.name())?;
     ended.map_err(anyhow::Error::from)?;
     show::no_such(&found.absent, reader)

@@ -4,25 +4,22 @@
 mod modules;
 mod progress;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use slipring_core::place::Place;
 
 use self::progress::Progress;
 use super::super::config_file::ConfigFile;
-use super::super::connection::connect;
+use super::super::connection::TIMEOUT;
 use super::super::failure::Failure;
 use super::super::report::{self, Source};
-use super::select::{Found, Selection};
+use super::select::Selection;
 use super::{Session, count, show};
-use crate::config;
-use crate::dead_letter::{DeadLetters, Letter, Opened, Reader};
+use crate::dead_letter::{DeadLetters, Found, Opened, ReadError, Reader};
 use crate::message::{Message, Outcome, Rejection, Stage};
-use crate::pipeline::replay::{News, Origins, Replay};
-use crate::pipeline::{Assignment, keyed};
+use crate::pipeline::keyed;
+use crate::pipeline::replay::{Origins, Plan, Replay, run_all};
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
 
@@ -72,45 +69,35 @@ pub struct Args {
     json: bool,
 }
 
-/// The chosen letters of each module, with only as much as is needed to order them. There may be very many.
-type Chosen = BTreeMap<String, Vec<Waiting>>;
-
-/// Letters are replayed in the order of their messages.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Waiting {
-    stream: Arc<str>,
-    place: Place,
-    numbers: Vec<u64>,
-}
-
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
-    args.selection.check()?;
+    let selection = args.selection.chosen()?;
     let session = Session::open(&args.config)?;
-    let Some(reader) = &session.reader else {
+    let Some(reader) = &session.letters.reader else {
         return match args.selection.numbers.is_empty() {
             true => Ok(writeln!(notes, "{}", session.no_stream())?),
             false => Err(anyhow!(session.no_stream()).into()),
         };
     };
-    let mut chosen = Chosen::new();
-    let mut streams = BTreeSet::new();
-    let choose = args
-        .selection
-        .scan(reader, |letter| choose(&mut chosen, &mut streams, &letter));
+    let mut plan = Plan::default();
+    let choose = selection.scan(reader, |letter| {
+        plan.add(&letter);
+        Ok::<_, ReadError>(())
+    });
     let Found { absent, replaced } = session.runtime.block_on(choose).map_err(anyhow::Error::from)?;
     show::no_such(&absent, reader)?;
 
     // All modules are loaded before the first letter is published, because half a replay helps nobody.
-    let assignments = modules::load(&session.config.modules, &chosen)?;
-    let origins = Arc::new(session.runtime.block_on(origins(&session, &assignments, &streams))?);
-    let dead_letters = &session.config.dead_letters;
-    let dead_letters = Arc::new(DeadLetters::new(session.home.clone(), dead_letters.clone()));
+    let assignments = modules::load(&session.config.modules, &plan)?;
+    let (servers, letters) = (&session.servers, &session.letters);
+    let origins = Origins::of(servers, letters, &assignments, plan.streams(), TIMEOUT);
+    let origins = Arc::new(session.runtime.block_on(origins)?);
+    let dead_letters = Arc::new(DeadLetters::new(letters.home.clone(), servers.config().clone()));
     let replaced = Arc::new(replaced);
     // The client of the GRPC API starts a task.
     let entered = session.runtime.enter();
     let centrifugo = Arc::new(Client::new(&session.config.centrifugo).context("cannot publish")?);
     drop(entered);
-    let replays = chosen.into_iter().zip(assignments).map(|((_, letters), assignment)| {
+    let replays = plan.in_order().zip(assignments).map(|(letters, assignment)| {
         let replay = Replay {
             reader: reader.clone(),
             dead_letters: Arc::clone(&dead_letters),
@@ -122,81 +109,29 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             whole: args.whole,
             replaced: Arc::clone(&replaced),
         };
-        (replay, in_order(letters))
+        (replay, letters)
     });
     match args.dry_run {
         true => dry_run(&session, reader, replays, output, notes),
-        false => run(&session, reader, replays, Progress::new(args.json, output, notes)),
+        false => run(
+            &session,
+            reader,
+            replays.collect(),
+            Progress::new(args.json, output, notes),
+        ),
     }
-}
-
-/// Looks up the incarnations of what the modules read.
-async fn origins(session: &Session, modules: &[Assignment], streams: &BTreeSet<Arc<str>>) -> anyhow::Result<Origins> {
-    let mut origins = Origins::default();
-    let is_jetstream = |module: &&Assignment| module.config.source == config::Source::JetStream;
-    if modules.iter().any(|module| is_jetstream(&module)) {
-        let nats = match &session.connections.nats {
-            Some(nats) => nats.clone(),
-            None => connect(&session.config.nats).await?,
-        };
-        let streams = streams.iter().map(|stream: &Arc<str>| stream.to_string());
-        origins.look_up(&nats, streams).await?;
-    }
-    #[cfg(feature = "redis")]
-    for module in modules {
-        if let (config::Source::Redis(source), Some(server)) = (&module.config.source, &session.connections.redis) {
-            let config = &module.config;
-            let incarnation = crate::source::redis::incarnation(server, config, source).await?;
-            origins.add_redis(&config.stream, incarnation);
-        }
-    }
-    Ok(origins)
-}
-
-fn choose(chosen: &mut Chosen, streams: &mut BTreeSet<Arc<str>>, letter: &Letter) {
-    let origin = letter.origin.as_ref();
-    let name = origin.map_or("", |origin| origin.stream.as_str());
-    let stream = streams.get(name).cloned().unwrap_or_else(|| Arc::from(name));
-    if !name.is_empty() {
-        streams.insert(Arc::clone(&stream));
-    }
-    let waiting = Waiting {
-        stream,
-        place: origin.map_or_else(Place::default, |origin| origin.place),
-        numbers: letter.numbers().to_vec(),
-    };
-    match chosen.get_mut(&letter.module) {
-        Some(letters) => letters.push(waiting),
-        None => {
-            chosen.insert(letter.module.clone(), vec![waiting]);
-        }
-    }
-}
-
-fn in_order(mut letters: Vec<Waiting>) -> Vec<Vec<u64>> {
-    letters.sort_unstable();
-    letters.into_iter().map(|letter| letter.numbers).collect()
 }
 
 fn run(
     session: &Session,
     reader: &Reader,
-    replays: impl Iterator<Item = (Replay, Vec<Vec<u64>>)>,
+    replays: Vec<(Replay, Vec<Vec<u64>>)>,
     mut progress: Progress<'_>,
 ) -> Result<(), Failure> {
-    let replays: Vec<_> = replays.collect();
     progress.expect(replays.iter().map(|(_, letters)| letters.len()).sum());
     let replay = async {
         let shutdown = Shutdown::on_signals().context("catching signals failed")?;
-        for (replay, letters) in replays {
-            if shutdown.drain.is_cancelled() {
-                break;
-            }
-            let module = Arc::clone(&replay.assignment.module);
-            let mut tell = |news: News<'_>| progress.note(module.name(), &news);
-            replay.run(letters, &shutdown, &mut tell).await?;
-        }
-        anyhow::Ok(())
+        run_all(replays, &shutdown, |module, news| progress.note(module, &news)).await
     };
     let ended = session.runtime.block_on(replay);
     let (rejected, left) = progress.finish()?;
@@ -283,29 +218,4 @@ fn nothing(opened: &Opened) -> Message {
     let origin = opened.letter.origin.as_ref();
     let subject = origin.map_or(String::new(), |origin| origin.subject.clone());
     Message::new("", 0, subject, opened.payload.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::text::tests::letter;
-    use super::*;
-
-    #[test]
-    fn letters_are_replayed_in_the_order_of_their_messages() {
-        let (mut chosen, mut streams) = (Chosen::new(), BTreeSet::new());
-        for sequence in [9, 3, 5] {
-            let mut letter = letter();
-            letter.origin.as_mut().unwrap().place = sequence.into();
-            choose(&mut chosen, &mut streams, &letter);
-        }
-        let mut letters = chosen.remove("orders").unwrap();
-        assert!(Arc::ptr_eq(&letters[0].stream, &letters[1].stream), "named once");
-        letters.sort_unstable();
-        assert!(
-            letters
-                .iter()
-                .map(|letter| letter.place)
-                .eq([3, 5, 9].map(Place::Sequence))
-        );
-    }
 }

@@ -1,6 +1,5 @@
-//! Selects the dead letters that a command works on.
+//! The arguments that select the dead letters a command works on.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -8,7 +7,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 use super::super::failure::Failure;
 use crate::config;
-use crate::dead_letter::{Letter, ReadError, Reader};
+use crate::dead_letter::{self, Reason};
 
 /// All that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
@@ -52,87 +51,33 @@ pub struct Selection {
     pub all: bool,
 }
 
-/// Further results of a scan for the chosen letters.
-#[derive(Debug)]
-pub struct Found {
-    /// Numbers that the user named and that do not exist.
-    pub absent: Vec<u64>,
-    /// Numbers of letters that were replaced by others.
-    pub replaced: HashSet<u64>,
-}
-
 impl Filter {
-    pub fn matches(&self, letter: &Letter) -> bool {
-        let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
-        is(&self.module, &letter.module)
-            && is(&self.code, &letter.code)
-            && self.stage.is_none_or(|stage| stage.name() == letter.stage)
-            && self.reason.as_ref().is_none_or(|text| letter.reason.contains(text))
-            && self.since.is_none_or(|since| letter.stored >= since)
-            && self.until.is_none_or(|until| letter.stored < until)
-    }
-
-    /// Passes the matching letters to `each` in the order in which they were stored. Returns the numbers of the letters
-    /// that were replaced by others.
-    pub async fn scan<E: From<ReadError>>(
-        &self,
-        reader: &Reader,
-        mut each: impl FnMut(Letter) -> Result<(), E>,
-    ) -> Result<HashSet<u64>, E> {
-        let mut scan = reader.scan(self.module.as_deref()).await?;
-        let mut replaced = HashSet::new();
-        while let Some(letter) = scan.next().await? {
-            replaced.extend(&letter.replaces);
-            if self.matches(&letter) {
-                each(letter)?;
-            }
+    pub fn chosen(&self) -> dead_letter::Filter {
+        dead_letter::Filter {
+            module: self.module.clone(),
+            stage: self.stage.map(|stage| stage.name().to_owned()),
+            code: self.code.clone(),
+            reason: self.reason.clone().map(Reason::Contains),
+            since: self.since,
+            until: self.until,
         }
-        Ok(replaced)
     }
 }
 
 impl Selection {
     /// Giving no selection does not mean all letters.
-    pub fn check(&self) -> Result<(), Failure> {
-        if self.numbers.is_empty() && !self.all && self.filter == Filter::default() {
+    pub fn chosen(&self) -> Result<dead_letter::Selection, Failure> {
+        if !self.numbers.is_empty() {
+            return Ok(dead_letter::Selection::Numbers(self.numbers.clone()));
+        }
+        if !self.all && self.filter == Filter::default() {
             return Err(Failure::Usage(
                 "no dead letters are selected: give their numbers (see `slipring dead-letters list`), a filter such as \
                  `--module NAME`, or `--all`"
                     .to_owned(),
             ));
         }
-        Ok(())
-    }
-
-    /// Passes the chosen letters to `each`.
-    pub async fn scan(&self, reader: &Reader, mut each: impl FnMut(Letter)) -> Result<Found, ReadError> {
-        let mut absent = Vec::new();
-        if self.numbers.is_empty() {
-            let each = |letter| {
-                each(letter);
-                Ok::<_, ReadError>(())
-            };
-            let replaced = self.filter.scan(reader, each).await?;
-            return Ok(Found { absent, replaced });
-        }
-        let mut replaced = HashSet::new();
-        let mut numbers = self.numbers.clone();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut last = None;
-        for number in numbers {
-            match reader.find(number).await? {
-                // The user named two parts of one letter.
-                Some(letter) if last == Some(letter.number()) => {}
-                Some(letter) => {
-                    last = Some(letter.number());
-                    replaced.extend(&letter.replaces);
-                    each(letter);
-                }
-                None => absent.push(number),
-            }
-        }
-        Ok(Found { absent, replaced })
+        Ok(dead_letter::Selection::Matching(self.filter.chosen()))
     }
 }
 
@@ -187,12 +132,10 @@ mod tests {
 
     #[test]
     fn one_way_of_choosing_is_needed_and_no_more() {
-        let chosen = |line: &str| {
-            let selection = parse(line).unwrap();
-            selection.check().map(|()| selection)
-        };
-        assert_eq!(chosen("1 2").unwrap().numbers, [1, 2]);
-        assert!(chosen("--all").unwrap().all);
+        let chosen = |line: &str| parse(line).unwrap().chosen();
+        assert_eq!(chosen("1 2").unwrap(), dead_letter::Selection::Numbers(vec![1, 2]));
+        let all = dead_letter::Selection::Matching(dead_letter::Filter::default());
+        assert_eq!(chosen("--all").unwrap(), all);
         for line in [
             "--code 102",
             "--module orders --stage publish --code 102 --reason no --since 2h --until 1h",
@@ -234,7 +177,7 @@ mod tests {
     #[test]
     fn every_filter_must_hold() {
         let letter = super::super::text::tests::letter();
-        let matches = |line: &str| parse(line).unwrap().filter.matches(&letter);
+        let matches = |line: &str| parse(line).unwrap().filter.chosen().matches(&letter);
         for line in [
             "--all",
             "--module orders",

@@ -56,7 +56,7 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage(wrong.to_owned()));
     }
     let session = Session::open(&args.config)?;
-    let Some(reader) = &session.reader else {
+    let Some(reader) = &session.letters.reader else {
         return Err(anyhow!(session.no_stream()).into());
     };
     let mut output = BufWriter::new(output);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::cli::json;
+use crate::json;
 use crate::message::{Body, Outcome, Publication, Rejection};
 
 /// In the order of display: changes that lose or add messages come first.

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::compare::{Change, changes};
 use super::speed::Speed;
-use crate::cli::json::held;
-use crate::cli::report::{Report, Source};
+use crate::cli::report::Source;
+use crate::json::{Report, held};
 use crate::message::{Message, Outcome};
 
 #[derive(Debug, Default)]

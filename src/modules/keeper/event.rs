@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::super::controls::Command;
+use super::super::controls::Request;
 use super::super::files::Files;
 use super::absence::{self, Absence};
 use super::{Keeper, Running};
@@ -26,7 +26,7 @@ pub(super) enum Event {
     Failed(Verdict),
     /// The running version has been watched for long enough.
     Passed,
-    Command(Command),
+    Request(Request),
     Broken,
     /// A consumer has become free.
     Freed,
@@ -42,7 +42,7 @@ impl Keeper {
     pub(super) async fn next_event(
         &mut self,
         files: &mut watch::Receiver<Files>,
-        commands: &mut mpsc::Receiver<Command>,
+        requests: &mut mpsc::Receiver<Request>,
         freed: &mut watch::Receiver<()>,
     ) -> Event {
         let trial = self.probation().map(|probation| Arc::clone(&probation.trial));
@@ -54,7 +54,7 @@ impl Keeper {
             // This comes before the files, because a new version is compared with the running one.
             verdict = failed(trial) => Event::Failed(verdict),
             changed = files.changed() => Event::Files { closed: changed.is_err() },
-            Some(command) = commands.recv() => Event::Command(command),
+            Some(request) = requests.recv() => Event::Request(request),
             () = over(until) => Event::Passed,
             () = broken(&mut self.running) => Event::Broken,
             // The sender lives in the keeper's own context.

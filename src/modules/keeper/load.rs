@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tracing::info;
 
+use super::super::context::Context;
 use super::super::files::Files;
 use super::super::loading::Wanted;
 use super::super::probe::probe;
@@ -32,67 +33,81 @@ pub(super) enum GivenUp {
 }
 
 impl Keeper {
-    /// Reads the configuration, compiles and checks the module, and runs `init` once.
     pub(super) async fn load(&self, version: &Version) -> anyhow::Result<Candidate> {
-        let name = &self.name;
-        let config = Arc::new(config::parse_module(Path::new(&format!("{name}.toml")), &version.toml)?);
-        config::check_sha256(name, &config, &version.id.wasm_sha256)?;
-        let wanted = Wanted {
-            name: name.clone(),
-            wasm: Arc::clone(&version.wasm),
-            sha256: version.id.wasm_sha256.clone(),
-            settings: config.settings.clone(),
-            limits: Limits::from(&*config),
-        };
-        let loading = self.context.loading.load(&self.context.engine, wanted);
-        let module = self.unless_leaving(loading).await??;
-        let module = module.with_context(|| format!("{}.wasm cannot be used", self.name))?;
-        Ok(Candidate {
-            id: version.id.clone(),
-            assignment: Assignment {
-                module,
-                config,
-                trial: None,
-            },
-        })
+        load(&self.context, &self.name, version).await
     }
 
     /// Probes the version with the last messages of the running one, beside the last proven version. If that one reads
-    /// other messages, there is nothing to compare.
-    pub(super) async fn probe(&self, candidate: &Candidate) -> anyhow::Result<()> {
+    /// other messages, there is nothing to compare. Returns a phrase that says what was done.
+    pub(super) async fn probe(&self, candidate: &Candidate) -> anyhow::Result<String> {
         let Some(proven) = self.proven().filter(|proven| proven.id != candidate.id) else {
-            return Ok(());
+            return Ok("none: no other version was running".to_owned());
         };
         let (new, old) = (&candidate.assignment, &proven.assignment);
-        if new.config.probe == 0 || !new.reads_as(old) {
-            return Ok(());
+        if new.config.probe == 0 {
+            return Ok("none: `probe = 0`".to_owned());
+        }
+        if !new.reads_as(old) {
+            return Ok("none: it reads other messages than the version before".to_owned());
         }
         let mut messages = self.recent.messages();
         let needless = messages.len().saturating_sub(new.config.probe);
         let messages = messages.split_off(needless);
         let (old, new) = (Arc::clone(&old.module), Arc::clone(&new.module));
-        let sha256 = Arc::clone(new.sha256());
         let probing = self
             .context
             .loading
             .run(&self.name, move || probe(&old, &new, &messages));
-        let tried = self.unless_leaving(probing).await???;
+        let tried = unless_leaving(&self.context, probing).await???;
         info!(
             module = self.name,
-            sha256 = &*sha256,
+            version = &*candidate.assignment.version,
             messages = tried,
             "the new version passed the probe on the last messages"
         );
-        Ok(())
+        Ok(match tried {
+            0 => "none: there were no messages yet".to_owned(),
+            1 => "passed on the last message".to_owned(),
+            _ => format!("passed on the last {tried} messages"),
+        })
     }
+}
 
-    /// A guest that is being loaded must not keep the relay from ending.
-    async fn unless_leaving<T>(&self, loading: impl Future<Output = T>) -> Result<T, GivenUp> {
-        tokio::select! {
-            biased;
-            () = self.context.shutdown.drain.cancelled() => Err(GivenUp::Leaving),
-            loaded = loading => Ok(loaded),
-        }
+/// Reads the configuration, compiles and checks the module, and runs `init` once.
+pub(super) async fn load(context: &Context, name: &str, version: &Version) -> anyhow::Result<Candidate> {
+    let config = Arc::new(config::parse_module(Path::new(&format!("{name}.toml")), &version.toml)?);
+    config::check_sha256(name, &config, &version.id.wasm_sha256)?;
+    let wanted = Wanted {
+        name: name.to_owned(),
+        wasm: Arc::clone(&version.wasm),
+        sha256: version.id.wasm_sha256.clone(),
+        settings: config.settings.clone(),
+        limits: Limits::from(&*config),
+    };
+    let loading = context.loading.load(&context.engine, wanted);
+    let module = unless_leaving(context, loading).await??;
+    let module = module.with_context(|| format!("{name}.wasm cannot be used"))?;
+    let version_name: Arc<str> = version.id.name().into();
+    // A tap shows which version made an outcome, and those who make outcomes know only the module.
+    module.set_version(Arc::clone(&version_name));
+    Ok(Candidate {
+        id: version.id.clone(),
+        assignment: Assignment {
+            module,
+            config,
+            version: version_name,
+            trial: None,
+        },
+        probe: None,
+    })
+}
+
+/// A guest that is being loaded must not keep the relay from ending.
+async fn unless_leaving<T>(context: &Context, loading: impl Future<Output = T>) -> Result<T, GivenUp> {
+    tokio::select! {
+        biased;
+        () = context.shutdown.drain.cancelled() => Err(GivenUp::Leaving),
+        loaded = loading => Ok(loaded),
     }
 }
 

@@ -1,14 +1,18 @@
 //! Rolls back: after a failed trial, by hand, after another relay, and after a restart.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::super::controls::{Command, Verb};
-use super::super::versions::{Entry, Id};
+use super::super::controls::{Loaded, Request, Verb};
+use super::super::versions::{Entry, Id, Version};
+use super::load::load;
 use super::{Candidate, Keeper};
-use crate::status::{RolledBack, RunningVersion, VersionStatus};
+use crate::pipeline::Assignment;
+use crate::status::{KnownVersion, RolledBack, RunningVersion, Trial, VersionStatus};
 use crate::transform::Verdict;
 
 impl Keeper {
@@ -19,19 +23,26 @@ impl Keeper {
         };
         let Some(running) = &self.running else { return };
         let bad = running.version.id.clone();
+        let good = probation.predecessor.id.clone();
         let reason = verdict.to_string();
+        // These were replaced before their trials were over, so nobody knows whether they are good.
+        let skipped = self.versions.all().map(|entry| &entry.id);
+        let skipped = skipped.skip_while(|id| **id == bad).take_while(|id| **id != good);
+        let skipped: Vec<String> = skipped.map(Id::name).collect();
+        let skipped = (!skipped.is_empty()).then(|| skipped.join(", "));
         error!(
             module = self.name,
-            bad = bad.wasm_sha256,
-            good = probation.predecessor.id.wasm_sha256,
+            bad = bad.name(),
+            good = good.name(),
+            skipped,
             reason,
-            "rolled back to the previous version; with `on_reject = \"dead-letter\"`, the messages rejected in the meantime are \
+            "rolled back to the last proven version; with `on_reject = \"dead-letter\"`, the messages rejected in the meantime are \
              dead letters, which `slipring dead-letters replay` can publish"
         );
         self.go_back(probation.predecessor, bad, &reason).await;
     }
 
-    pub(super) fn pass(&mut self) {
+    pub(super) async fn pass(&mut self) {
         if let Some(running) = &mut self.running {
             running.probation = None;
             let assignment = &mut running.version.assignment;
@@ -40,9 +51,14 @@ impl Keeper {
             running.pipeline.assign(assignment.clone());
             info!(
                 module = self.name,
-                sha256 = &**running.version.assignment.module.sha256(),
+                version = &*running.version.assignment.version,
                 "the new version passed its trial"
             );
+            let id = &running.version.id;
+            if self.versions.current().is_some_and(|current| current.id == *id) {
+                self.versions.passed().await;
+            }
+            self.show_versions();
         }
     }
 
@@ -78,7 +94,7 @@ impl Keeper {
             Ok(candidate) => {
                 info!(
                     module = self.name,
-                    sha256 = id.wasm_sha256,
+                    version = id.name(),
                     "another relay rolled back to this version, doing the same"
                 );
                 self.blocked = None;
@@ -95,25 +111,89 @@ impl Keeper {
         }
     }
 
-    pub(super) async fn obey(&mut self, command: Command) {
-        let done = match command.verb {
-            _ if self.is_gone() => Err(anyhow!("the module `{}` was removed", self.name)),
-            Verb::Rollback => self.roll_back().await,
-            Verb::Retry => self.retry().await,
-        };
-        // The client may have gone.
-        let _ = command.answer.send(done.map_err(|error| format!("{error:#}")));
+    pub(super) async fn obey(&mut self, request: Request) {
+        // In each case, the client may have gone.
+        match request {
+            Request::Command(verb, answer) => {
+                let done = match verb {
+                    _ if self.is_gone() => Err(anyhow!("the module `{}` was removed", self.name)),
+                    Verb::Rollback(to) => self.roll_back(to.as_deref()).await,
+                    Verb::Retry => self.retry().await,
+                };
+                let _ = answer.send(done.map_err(|error| format!("{error:#}")));
+            }
+            Request::Version(text, answer) => self.lend(text.as_deref(), answer).await,
+            Request::Recent(answer) => drop(answer.send(self.recent.messages())),
+        }
     }
 
-    async fn roll_back(&mut self) -> anyhow::Result<String> {
-        let Some(predecessor) = self.versions.predecessor().cloned() else {
-            anyhow::bail!("`{}` has no earlier version to roll back to", self.name);
+    /// Sends a version to a client that wants to call it. Loading takes place beside the keeper, which has better things to
+    /// do.
+    async fn lend(&self, text: Option<&str>, answer: oneshot::Sender<Result<Loaded, String>>) {
+        let running = self.running.as_ref().map(|running| &running.version);
+        let id = match text {
+            Some(text) => self.named(text).map(|entry| entry.id.clone()),
+            None => running
+                .map(|version| version.id.clone())
+                .with_context(|| format!("no version of `{}` is running", self.name)),
+        };
+        let version = match id {
+            Ok(id) => match running.filter(|version| version.id == id) {
+                Some(version) => return drop(answer.send(Ok(lent(version.clone())))),
+                None => self.files_of(&id).await,
+            },
+            Err(error) => Err(error),
+        };
+        let (context, name) = (Arc::clone(&self.context), self.name.clone());
+        let loading = async move { load(&context, &name, &version?).await };
+        // It ends by itself: loading is limited in time, and ends with the relay. Its result is the receiver's business.
+        tokio::spawn(async move {
+            let loaded = loading.await.map(lent).map_err(|error| format!("{error:#}"));
+            let _ = answer.send(loaded);
+        });
+    }
+
+    /// Returns the version that this text names.
+    fn named(&self, text: &str) -> anyhow::Result<&Entry> {
+        let mut found = self.versions.all().filter(|entry| entry.id.is_meant_by(text));
+        match (found.next(), found.next()) {
+            (Some(entry), None) => Ok(entry),
+            (Some(one), Some(other)) => anyhow::bail!(
+                "{text:?} names several versions of `{}`, such as {} and {}; write more of the name",
+                self.name,
+                one.id.name(),
+                other.id.name()
+            ),
+            (None, _) => {
+                let known: Vec<String> = self.versions.all().map(|entry| entry.id.name()).collect();
+                anyhow::bail!(
+                    "no version of `{}` that the relay keeps is called {text:?}. It keeps: {}",
+                    self.name,
+                    known.join(", ")
+                )
+            }
+        }
+    }
+
+    async fn roll_back(&mut self, to: Option<&str>) -> anyhow::Result<String> {
+        let to = match to {
+            Some(text) => self.named(text)?.clone(),
+            None => {
+                let predecessor = self.versions.predecessor().cloned();
+                predecessor.with_context(|| format!("`{}` has no earlier version to roll back to", self.name))?
+            }
         };
         let running_version = self.running.as_ref().map(|running| running.version.id.clone());
         let running_version = running_version.with_context(|| format!("no version of `{}` is running", self.name))?;
+        anyhow::ensure!(
+            to.id != running_version,
+            "the version {} of `{}` is already running",
+            to.id.name(),
+            self.name
+        );
         let candidate = match self.probation() {
-            Some(probation) if probation.predecessor.id == predecessor.id => probation.predecessor.clone(),
-            _ => self.load_known(&predecessor.id).await?,
+            Some(probation) if probation.predecessor.id == to.id => probation.predecessor.clone(),
+            _ => self.load_known(&to.id).await?,
         };
         // The directory may hold another refused version. Whatever it holds counts as rolled back.
         let files = self
@@ -122,16 +202,20 @@ impl Keeper {
             .map_or(running_version.clone(), |version| version.id.clone());
         info!(
             module = self.name,
-            from = running_version.wasm_sha256,
-            to = predecessor.id.wasm_sha256,
-            "rolling back to the previous version, as requested"
+            from = running_version.name(),
+            to = to.id.name(),
+            "rolling back, as requested"
         );
         self.go_back(candidate, files, "a rollback was requested").await;
         self.is_not_blocked()?;
         Ok(format!(
-            "rolled `{}` back to {}, which took over at {}; the files in the modules directory are loaded \
+            "rolled `{}` back from {} to {}, which took over at {}; the files in the modules directory are loaded \
              again when they change, or when you run `slipring modules retry {}`",
-            self.name, predecessor.id.wasm_sha256, predecessor.since, self.name
+            self.name,
+            running_version.name(),
+            to.id.name(),
+            to.since,
+            self.name
         ))
     }
 
@@ -181,9 +265,12 @@ impl Keeper {
     }
 
     pub(super) async fn load_known(&self, id: &Id) -> anyhow::Result<Candidate> {
+        self.load(&self.files_of(id).await?).await
+    }
+
+    async fn files_of(&self, id: &Id) -> anyhow::Result<Version> {
         let version = self.versions.read(id).await;
-        let version = version.context("cannot read the files of the previous version")?;
-        self.load(&version).await
+        version.with_context(|| format!("cannot read the files of the version {}", id.name()))
     }
 
     /// Shows on the board what is known about versions.
@@ -194,10 +281,27 @@ impl Keeper {
             toml_sha256: entry.id.toml_sha256.clone(),
             since: entry.since.clone(),
         };
+        let running = self.running.as_ref();
+        let known = |entry: &Entry| {
+            let running = running.filter(|running| running.version.id == entry.id);
+            KnownVersion {
+                version: entry.id.name(),
+                sha256: entry.id.wasm_sha256.clone(),
+                toml_sha256: entry.id.toml_sha256.clone(),
+                since: entry.since.clone(),
+                running: running.is_some(),
+                probe: entry.probe.clone(),
+                trial: match running {
+                    Some(running) if running.probation.is_some() => Some(Trial::Running),
+                    _ => entry.passed.is_some().then_some(Trial::Passed),
+                },
+            }
+        };
         self.board.set_running_version(RunningVersion {
             toml_sha256: current.map(|entry| entry.id.toml_sha256.clone()),
             since: current.map(|entry| entry.since.clone()),
             predecessor: self.versions.predecessor().map(version),
+            known: self.versions.all().map(known).collect(),
             rolled_back: self.versions.withdrawn().map(|withdrawn| RolledBack {
                 sha256: withdrawn.id.wasm_sha256.clone(),
                 toml_sha256: withdrawn.id.toml_sha256.clone(),
@@ -205,5 +309,19 @@ impl Keeper {
                 reason: withdrawn.reason.clone(),
             }),
         });
+    }
+}
+
+fn lent(candidate: Candidate) -> Loaded {
+    let Assignment {
+        module,
+        config,
+        version,
+        ..
+    } = candidate.assignment;
+    Loaded {
+        version: version.to_string(),
+        module,
+        config,
     }
 }

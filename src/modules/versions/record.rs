@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::hash;
+use crate::status::version_name;
 
 /// Identifies a module and its settings by their hashes, in hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Entry {
     pub id: Id,
     /// When it took over, in RFC 3339.
     pub since: String,
+    /// What the probe said about it. `None` if there was none, or if an earlier release wrote the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// When it passed its trial, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<String>,
 }
 
 /// A version that was rolled back while its files are still in the directory.
@@ -45,6 +52,9 @@ pub struct Withdrawn {
 pub(super) struct Record {
     /// The last one is the current version.
     pub versions: Vec<Entry>,
+    /// Versions that a rollback has left behind, oldest first. Only a rollback that names one returns to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<Entry>,
     pub withdrawn: Option<Withdrawn>,
 }
 
@@ -54,5 +64,15 @@ impl Id {
             wasm_sha256: hash::sha256(wasm),
             toml_sha256: hash::sha256(toml.as_bytes()),
         }
+    }
+
+    /// Returns the name by which people know the version.
+    pub fn name(&self) -> String {
+        version_name(&self.wasm_sha256, &self.toml_sha256)
+    }
+
+    /// Returns true if `text` is the name of the version or of its module, or the beginning of one.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        !text.is_empty() && (self.name().starts_with(text) || self.wasm_sha256.starts_with(text))
     }
 }

@@ -31,7 +31,7 @@ fn open(dir: &Path) -> Versions {
 
 async fn work(versions: &mut Versions, version: &Version) {
     versions.keep(version).await.unwrap();
-    versions.began(&version.id, true).await;
+    versions.began(&version.id, true, None).await;
 }
 
 fn id(entry: Option<&Entry>) -> Option<Id> {
@@ -93,7 +93,7 @@ async fn what_is_about_to_be_put_to_work_again_is_not_too_old() {
     versions.keep(&bad).await.unwrap();
     // Another relay writes something else.
     work(&mut open(dir.path()), &other).await;
-    versions.began(&bad.id, true).await;
+    versions.began(&bad.id, true, None).await;
     versions.read(&bad.id).await.unwrap();
 }
 
@@ -118,7 +118,7 @@ async fn what_was_withdrawn_stays_so_until_something_else_comes() {
     work(&mut versions, &old).await;
     work(&mut versions, &bad).await;
     versions.rolled_back(&old.id, bad.id.clone(), "it is bad").await;
-    versions.began(&old.id, false).await;
+    versions.began(&old.id, false, None).await;
     assert_eq!(id(versions.current()), Some(old.id.clone()));
     assert_eq!(versions.predecessor(), None);
 
@@ -224,6 +224,10 @@ async fn without_a_place_to_write_to_a_rollback_is_possible_until_the_end() {
     let predecessor = id(versions.predecessor()).unwrap();
     assert_eq!(versions.read(&predecessor).await.unwrap().toml, "a");
     versions.rolled_back(&first.id, second.id.clone(), "it is bad").await;
+    assert!(versions.read(&second.id).await.is_ok(), "it can be named");
+    for wasm in ["3", "4"] {
+        work(&mut versions, &version(wasm, "a")).await;
+    }
     assert!(versions.read(&second.id).await.is_err(), "it is not kept for nothing");
 }
 
@@ -240,4 +244,48 @@ async fn a_full_disk_is_an_error_and_leaves_nothing_half_written() {
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
     versions.keep(&version).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_rollback_leaves_behind_can_be_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, third] = ["1", "2", "3"].map(|wasm| version(wasm, "a"));
+    let open = || Versions::open(&config(dir.path(), 3), "orders");
+    let all = |versions: &Versions| versions.all().map(|entry| entry.id.clone()).collect::<Vec<_>>();
+    let mut versions = open();
+    for version in [&first, &second, &third] {
+        work(&mut versions, version).await;
+    }
+    versions.rolled_back(&first.id, third.id.clone(), "it is bad").await;
+    versions.began(&first.id, false, None).await;
+    let known = [first.id.clone(), third.id.clone(), second.id.clone()];
+    assert_eq!(all(&versions), known);
+    assert!(
+        versions.predecessor().is_none() && !versions.knows(&second.id),
+        "only by name"
+    );
+
+    // Other relays see no moment in which another version is the current one.
+    versions
+        .rolled_back(&second.id, third.id.clone(), "a rollback was requested")
+        .await;
+    assert_eq!(id(open().current()), Some(second.id.clone()));
+    versions.began(&second.id, false, None).await;
+    let known = [second.id.clone(), third.id.clone(), first.id.clone()];
+    let mut others = all(&open());
+    others.sort_by(|one, other| one.wasm_sha256.cmp(&other.wasm_sha256));
+    let mut expected = known.to_vec();
+    expected.sort_by(|one, other| one.wasm_sha256.cmp(&other.wasm_sha256));
+    assert_eq!(others, expected);
+    for id in &known {
+        open().read(id).await.unwrap();
+    }
+
+    // They give way to new versions.
+    grow_old(dir.path());
+    for wasm in ["4", "5"] {
+        work(&mut versions, &version(wasm, "a")).await;
+    }
+    assert_eq!(all(&versions).len(), 3);
+    assert!(open().read(&first.id).await.is_err() || open().read(&third.id).await.is_err());
 }

@@ -117,7 +117,7 @@ fn the_process_has_obstacles_of_its_own() {
         Some(NatsStatus {
             connected: false,
             server: Some("2.15.2".to_owned()),
-            trouble: None,
+            ..NatsStatus::default()
         })
     );
     board.shutting_down();

@@ -62,7 +62,7 @@ fn a_part_of_the_chunk_in_front_is_passed_on_at_once() {
 #[test]
 fn a_panic_ends_the_receiver_even_while_other_threads_live() {
     let (sender, mut receiver) = unbounded_channel();
-    let desk = Arc::new(Desk::new(sender, |_| 0));
+    let desk = Arc::new(Desk::new(sender, |_| 0, Tap::default()));
     let hand = Hand::new(Arc::clone(&desk));
     thread::spawn(move || {
         let _hand = hand;

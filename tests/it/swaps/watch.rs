@@ -37,7 +37,7 @@ async fn a_version_that_turns_out_to_be_bad_is_rolled_back_by_itself() -> Result
             && reason.contains("this version is bad"),
         "{reason}"
     );
-    relay.has_logged(SOON, "rolled back to the previous version").await?;
+    relay.has_logged(SOON, "rolled back to the last proven version").await?;
     load.more(500).await;
 
     // One more than it was allowed to, and no other.

@@ -288,9 +288,9 @@ impl Relay {
         self.process.line(patience, text, |line| line.contains(text)).await
     }
 
-    /// Returns `GET /api/status`.
+    /// Returns `GET /api/v1/status`.
     pub async fn status(&self) -> Result<Value> {
-        let text = self.get("/api/status").await?;
+        let text = self.get("/api/v1/status").await?;
         serde_json::from_str(&text).with_context(|| format!("reading the status: {text}"))
     }
 

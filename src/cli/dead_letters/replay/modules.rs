@@ -10,20 +10,19 @@ use tracing::warn;
 use super::super::super::failure::Failure;
 use super::super::super::wasm_file::read_wasm;
 use super::super::count;
-use super::Chosen;
 use crate::config;
 use crate::modules::versions::{self, Id, Version};
 use crate::pipeline::Assignment;
+use crate::pipeline::replay::Plan;
 use crate::transform::{Engine, Limits, Module};
 
 /// Returns the modules that have letters, sorted by name.
 ///
 /// A version that was rolled back is not used, even if the directory holds it.
-pub fn load(config: &config::Modules, chosen: &Chosen) -> Result<Vec<Assignment>, Failure> {
+pub fn load(config: &config::Modules, plan: &Plan) -> Result<Vec<Assignment>, Failure> {
     let engine = Engine::bounded(None, config.bounds).context("cannot load modules")?;
-    chosen
-        .iter()
-        .map(|(name, letters)| load_one(&engine, config, name, letters.len()))
+    plan.modules()
+        .map(|(name, letters)| load_one(&engine, config, name, letters))
         .collect()
 }
 
@@ -48,23 +47,25 @@ fn load_one(engine: &Engine, modules: &config::Modules, name: &str, letters: usi
     let running_version = versions::instead_of(modules, name, &present);
     let running_version =
         running_version.with_context(|| format!("cannot find out which version of {name} is running"))?;
-    let (sha256, wasm, toml) = match running_version {
+    let (id, wasm, toml) = match running_version {
         Some(Version { id, wasm, toml }) => {
             warn!(
                 module = name,
-                sha256 = id.wasm_sha256,
+                version = id.name(),
                 "the version in the modules directory was rolled back: replaying with the running version instead"
             );
-            (id.wasm_sha256, wasm, toml)
+            (id, wasm, toml)
         }
-        None => (present.wasm_sha256, wasm.into(), toml),
+        None => (present, wasm.into(), toml),
     };
     let config = config::parse_module(&toml_path, &toml)?;
     let limits = Limits::from(&config);
-    let module = Module::load_hashed(engine, name, &wasm, &sha256, &config.settings, limits).with_context(doing)?;
+    let module =
+        Module::load_hashed(engine, name, &wasm, &id.wasm_sha256, &config.settings, limits).with_context(doing)?;
     Ok(Assignment {
         module,
         config: Arc::new(config),
+        version: id.name().into(),
         trial: None,
     })
 }

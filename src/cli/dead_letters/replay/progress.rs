@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::super::printable::{printable, printable_json};
 use crate::message::Rejection;
-use crate::pipeline::replay::{Fate, News};
+use crate::pipeline::replay::{Counts, Fate, News};
 
 /// How often a long replay reports its progress.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -21,15 +21,6 @@ pub struct Progress<'a> {
     said: Instant,
     /// A printing error. It must not end a replay in the middle.
     broken: Option<io::Error>,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Counts {
-    published: usize,
-    dropped: usize,
-    rejected: usize,
-    /// Letters that someone else removed, and remainders of removed ones.
-    gone: usize,
 }
 
 /// The output of `--json` for a letter.
@@ -78,24 +69,12 @@ impl<'a> Progress<'a> {
     }
 
     fn ended(&mut self, number: u64, module: &str, fate: &Fate) -> io::Result<()> {
-        let counts = &mut self.counts;
+        self.counts.add(fate);
         let (outcome, rejection): (_, Option<&Rejection>) = match fate {
-            Fate::Published | Fate::NothingLeft => {
-                counts.published += 1;
-                ("published", None)
-            }
-            Fate::Dropped => {
-                counts.dropped += 1;
-                ("dropped", None)
-            }
-            Fate::Rejected(rejection) => {
-                counts.rejected += 1;
-                ("rejected", Some(rejection))
-            }
-            Fate::Remains | Fate::Gone => {
-                counts.gone += 1;
-                ("gone", None)
-            }
+            Fate::Published | Fate::NothingLeft => ("published", None),
+            Fate::Dropped => ("dropped", None),
+            Fate::Rejected(rejection) => ("rejected", Some(rejection)),
+            Fate::Remains | Fate::Gone => ("gone", None),
         };
         if self.json {
             let line = Line {
@@ -120,8 +99,7 @@ impl<'a> Progress<'a> {
         }
         if self.said.elapsed() >= INTERVAL {
             self.said = Instant::now();
-            let done = self.total - self.counts.left(self.total);
-            writeln!(self.notes, "{done} of {} are done", self.total)?;
+            writeln!(self.notes, "{} of {} are done", self.counts.done(), self.total)?;
         }
         Ok(())
     }
@@ -135,29 +113,6 @@ impl<'a> Progress<'a> {
             Some(error) => Err(error),
             None => Ok((self.counts.rejected, left)),
         }
-    }
-}
-
-impl Counts {
-    fn left(&self, total: usize) -> usize {
-        total.saturating_sub(self.published + self.dropped + self.rejected + self.gone)
-    }
-
-    fn summary(&self, total: usize) -> String {
-        let Self {
-            published,
-            dropped,
-            rejected,
-            gone,
-        } = self;
-        let gone = match gone {
-            0 => String::new(),
-            gone => format!("{gone} removed in the meantime, "),
-        };
-        let left = self.left(total);
-        format!(
-            "{published} published, {dropped} dropped by the module, {rejected} rejected again, {gone}{left} not tried"
-        )
     }
 }
 
