@@ -111,6 +111,19 @@ fn narrow_screens_show_what_matters_most() {
     "#);
 }
 
+/// The manual shows a screen as it is drawn.
+#[test]
+fn the_screen_in_the_manual_is_drawn() {
+    let page = include_str!("../../../docs/operating/page.md");
+    let drawn = drawn(&top(SAMPLE), 80, 14);
+    let lines = drawn.lines().map(|line| line.trim_matches('"').trim_end());
+    let screen = lines.collect::<Vec<_>>().join("\n");
+    assert!(
+        page.contains(&format!("```text\n{screen}\n```")),
+        "docs/operating/page.md should show:\n{screen}"
+    );
+}
+
 #[test]
 fn wide_screens_show_more() {
     assert_snapshot!(drawn(&top(SAMPLE), 80, 24), @r#"
