@@ -34,6 +34,11 @@ export function milliseconds(value: Maybe): string {
   return `${value > 0 && value < 10 ? value.toFixed(2) : whole.format(value)} ms`;
 }
 
+/** For an axis, where there is little room. */
+export function briefly(value: number): string {
+  return value < 1000 ? `${short(value)} ms` : `${short(value / 1000)} s`;
+}
+
 export function micros(value: Maybe): string {
   return known(value) ? `${whole.format(value)} µs` : '';
 }

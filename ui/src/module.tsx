@@ -4,7 +4,7 @@ import { useEffect, useMemo } from 'preact/hooks';
 import { get, query } from './api';
 import { Chart, type Line } from './chart';
 import { Compare } from './compare';
-import { bytes, count, duration, milliseconds, rate, short } from './format';
+import { briefly, bytes, count, duration, milliseconds, rate } from './format';
 import { connections, type Live, listen, marks, modules, names, now, status, tick, unroll } from './live';
 import { MarkList, recent } from './marks';
 import { FindingList } from './overview';
@@ -139,7 +139,7 @@ function Charts({ live }: { live: Live }) {
           end={now}
           marks={shown}
           format={milliseconds}
-          axis={(value) => `${short(value)} ms`}
+          axis={briefly}
         />
       </div>
     </section>

@@ -1,7 +1,7 @@
 // The whole relay at a glance.
 
 import { Chart, type Line } from './chart';
-import { count, duration, milliseconds, rate, short } from './format';
+import { briefly, count, duration, milliseconds, rate } from './format';
 import { all, marks, modules, now, status, sum, tick } from './live';
 import { MarkList, recent } from './marks';
 import { ModuleTable } from './module-table';
@@ -110,7 +110,7 @@ function Charts() {
           end={now}
           marks={shown}
           format={milliseconds}
-          axis={(value) => `${short(value)} ms`}
+          axis={briefly}
         />
       </div>
     </section>

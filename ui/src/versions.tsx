@@ -118,7 +118,7 @@ function Troubles({ versions: { rolled_back: back, last_refusal: refusal } }: { 
           <b>
             <span aria-hidden="true">↩</span> Rolled back at <Moment at={back.at} />:
           </b>{' '}
-          {back.reason} The version in the directory is <code>{versionOf(back.sha256, back.toml_sha256)}</code>.
+          {back.reason.replace(/\.?$/, '.')} The version in the directory is <code>{versionOf(back.sha256, back.toml_sha256)}</code>.
         </p>
       )}
     </>
