@@ -81,7 +81,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "GET",
         path: "/",
         demand: PAGE,
-        about: "the page for people with a browser, else this list",
+        about: "the web page for browsers, or this list for other clients",
         api: None,
         handler: || get(index).layer(CompressionLayer::new()),
     },
@@ -113,7 +113,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "GET",
         path: "/readyz/{name}",
         demand: PROBE,
-        about: "the same for one module",
+        about: "200 when a module is ready, else 503",
         api: Some(TEXT),
         handler: || get(ready_module),
     },
@@ -152,7 +152,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "GET",
         path: "/api/v1/events",
         demand: READ,
-        about: "the status and a sample of each module, at once and each second",
+        about: "the status and a sample of each module, immediately and then every second",
         api: Some(Api {
             reply: Reply::Events(&[("sample", schema::<LiveSample>)]),
             ..TEXT
@@ -205,7 +205,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "POST",
         path: "/api/v1/modules/{name}/try",
         demand: COMMAND_WITH_MESSAGE,
-        about: "what a version of a module makes of a message, like `slipring try`; nothing is published",
+        about: "the outcome of a message with a version of a module, like `slipring try`; nothing is published",
         api: Some(Api {
             body: Some(schema::<modules::Try>),
             reply: Reply::Json(schema::<attempt::Attempt>),
@@ -217,7 +217,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "GET",
         path: "/api/v1/modules/{name}/diff",
         demand: FULL,
-        about: "what two versions make of the last messages (`?from=VERSION&to=VERSION`)",
+        about: "the outcomes of the last messages with two versions (`?from=VERSION&to=VERSION`)",
         api: Some(Api {
             query: Some(schema::<modules::Between>),
             reply: Reply::Json(schema::<modules::Diff>),
@@ -241,7 +241,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "GET",
         path: "/api/v1/dead-letters/{number}",
         demand: FULL,
-        about: "a dead letter with its message, and what the running version makes of it; nothing is published",
+        about: "a dead letter with its message, and its outcome with the running version; nothing is published",
         api: Some(Api {
             reply: Reply::Json(schema::<dead_letters::Whole>),
             ..TEXT
@@ -268,7 +268,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "GET",
         path: "/api/v1/tap",
         demand: FULL,
-        about: "messages and what the modules make of them, as they pass (`?module=NAME&channel=CHANNEL&rate=10`)",
+        about: "a live sample of messages and their outcomes (`?module=NAME&channel=CHANNEL&rate=10`)",
         api: Some(Api {
             query: Some(schema::<tap::Asked>),
             reply: Reply::Events(&[("message", schema::<Shown>)]),

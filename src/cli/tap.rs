@@ -19,11 +19,11 @@ use crate::admin::{Client, Event, Events};
 
 /// Watch messages pass through a running relay
 ///
-/// Prints one line per message, when its module has returned: the time of day here, the subject, the channels that it is published to,
+/// Prints one line per message once its module has returned: the local time, the subject, the channels that it is published to,
 /// the module and its version, and how long the module took. A message that the module drops or rejects is shown, too.
 ///
-/// It is a sample: the relay sends at most `--rate` messages a second, and none waits for this command. How many were not shown is
-/// told on standard error. With --json, each line has all that the relay sends: payload, headers, publications. The command connects to
+/// The output is a sample. The relay sends at most `--rate` messages per second, and never delays a message for this command. The
+/// number of messages not shown is printed to standard error. With --json, each line has all that the relay sends: payload, headers, publications. The command connects to
 /// the relay at `admin.listen`, like `slipring status`. It needs the token that allows everything, because it shows payloads. Ctrl-C
 /// ends it.
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub struct Args {
     /// Only messages that are published to this channel
     #[arg(long)]
     channel: Option<String>,
-    /// The most messages in a second, from 1 to 50
+    /// Maximum messages per second, from 1 to 50
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     rate: u8,
     /// End after this many messages

@@ -36,14 +36,15 @@ use super::address::Address;
 use super::failure::Failure;
 use crate::admin::{Client, Events};
 
-/// Watch a running relay on a full screen
+/// Watch a running relay in a full-screen view
 ///
-/// Shows one line per module, as it is now and in the last minute: its state, how many publications Centrifugo confirms in a second,
+/// Shows one line per module, with its current values and the last minute: its state, how many publications Centrifugo confirms in a second,
 /// how far it is behind, how long messages take, how many were rejected, and its version. The lines above say whether the relay is
-/// ready, and if not, why. Those below say what is wrong with the selected module, and what happened last: swaps, rollbacks, outages.
+/// ready, and if not, why. The lines below the table show what is wrong with the selected module, and recent events: swaps, rollbacks,
+/// outages.
 ///
 /// The terminal needs 60 columns and 15 lines. More columns show more. The command connects to the relay at `admin.listen`, like
-/// `slipring status`. If the connection breaks, it stays and connects again.
+/// `slipring status`. If the connection is lost, the command keeps running and reconnects.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Keys:

@@ -9,8 +9,11 @@ use crate::config::ModuleConfig;
 use crate::message::Message;
 use crate::transform::Module;
 
-/// Enough for a few open pages. More than that wait, or are told that the module is busy.
-const QUEUE: usize = 8;
+/// How many requests may wait for a keeper. Further ones are told that it is busy.
+const QUEUE: usize = 12;
+
+/// Places that only commands take, so that nobody who looks keeps a rollback out.
+const FOR_COMMANDS: usize = 4;
 
 /// A clone reaches the same keepers.
 #[derive(Debug, Clone, Default)]
@@ -71,25 +74,35 @@ impl Controls {
 
     /// Sends a command and waits for the keeper's reply.
     pub async fn command(&self, name: &str, verb: Verb) -> Result<Result<String, String>, Unheard> {
-        self.ask(name, |answer| Request::Command(verb, answer)).await
+        self.ask(name, 0, |answer| Request::Command(verb, answer)).await
     }
 
     /// Returns the running version of a module, or the one that `version` names: a name of a version, or the beginning of
     /// one. The error is a sentence.
     pub async fn version(&self, name: &str, version: Option<String>) -> Result<Result<Loaded, String>, Unheard> {
-        self.ask(name, |answer| Request::Version(version, answer)).await
+        self.ask(name, FOR_COMMANDS, |answer| Request::Version(version, answer))
+            .await
     }
 
     /// Returns the last messages that the module was given, oldest first.
     pub async fn recent(&self, name: &str) -> Result<Vec<Arc<Message>>, Unheard> {
-        self.ask(name, Request::Recent).await
+        self.ask(name, FOR_COMMANDS, Request::Recent).await
     }
 
-    async fn ask<T>(&self, name: &str, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Unheard> {
+    /// Sends a request that leaves so many places free.
+    async fn ask<T>(
+        &self,
+        name: &str,
+        free: usize,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Unheard> {
         let keeper = self.keepers().get(name).cloned();
         let Some(keeper) = keeper else {
             return Err(Unheard::Unknown(self.keepers().keys().cloned().collect()));
         };
+        if !keeper.is_closed() && keeper.capacity() <= free && free > 0 {
+            return Err(Unheard::Busy);
+        }
         let (answer, answered) = oneshot::channel();
         keeper.try_send(request(answer)).map_err(|_| Unheard::Busy)?;
         answered.await.map_err(|_| Unheard::Busy)
@@ -97,5 +110,33 @@ impl Controls {
 
     fn keepers(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<Request>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_looks_leaves_room_for_a_command() {
+        let controls = Controls::default();
+        let mut requests = controls.register("orders");
+        let looking = (0..QUEUE).map(|_| controls.recent("orders"));
+        let mut looking: Vec<_> = looking.map(Box::pin).collect();
+        let refused = looking.iter_mut().filter_map(|look| look.now_or_never());
+        assert_eq!(refused.filter(|look| *look == Err(Unheard::Busy)).count(), FOR_COMMANDS);
+        let command = controls.command("orders", Verb::Retry);
+        let keeper = async {
+            while let Some(request) = requests.recv().await {
+                if let Request::Command(_, answer) = request {
+                    answer.send(Ok("done".to_owned())).unwrap();
+                    return;
+                }
+            }
+        };
+        let (done, ()) = tokio::join!(command, keeper);
+        assert_eq!(done, Ok(Ok("done".to_owned())));
     }
 }

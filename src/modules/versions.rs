@@ -185,6 +185,10 @@ impl Versions {
                 left.into_iter().collect()
             }
         };
+        // A version may have run twice. What is left behind is not known as one that ran any more.
+        let is_left = |entry: &Entry| left.iter().any(|gone| gone.id == entry.id);
+        versions.retain(|entry| !is_left(entry));
+        set_aside.retain(|entry| !is_left(entry));
         set_aside.extend(left);
         self.record.withdrawn = Some(Withdrawn {
             id: files,

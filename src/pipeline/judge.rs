@@ -3,7 +3,9 @@
 //! may be what ends the halt.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Instant;
 
 use slipring_core::load::Load;
 
@@ -19,23 +21,34 @@ const WAITING: usize = 64;
 /// How many messages of a lot are checked. A few decide.
 const LOT: usize = 16;
 
+/// How much memory the messages that wait may take, in bytes. The window may have settled them already.
+const MOST_BYTES: usize = 8 << 20;
+
 #[derive(Debug)]
 pub struct Judge {
     trial: Arc<Trial>,
     lots: SyncSender<Vec<Refused>>,
+    /// Of the messages that wait.
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Judge {
-    /// Starts a thread, in the current runtime. It ends when the judge is dropped and everything that waits is checked.
+    /// Starts a thread, in the current runtime. It ends when the trial is over, or when the judge is dropped and everything
+    /// that waits is checked.
     pub fn of(trial: Arc<Trial>) -> Self {
         let (lots, waiting) = sync_channel::<Vec<Refused>>(WAITING);
-        let judged = Arc::clone(&trial);
+        let bytes = Arc::<AtomicUsize>::default();
+        let (judged, checked) = (Arc::clone(&trial), Arc::clone(&bytes));
         tokio::task::spawn_blocking(move || {
             for lot in waiting {
+                if !judged.is_on(Instant::now()) {
+                    return;
+                }
                 judged.refused(&lot);
+                checked.fetch_sub(size(&lot), Ordering::Relaxed);
             }
         });
-        Self { trial, lots }
+        Self { trial, lots, bytes }
     }
 
     pub fn is_of(&self, trial: &Arc<Trial>) -> bool {
@@ -45,9 +58,18 @@ impl Judge {
     /// Has these messages checked.
     pub fn hear(&self, mut refused: Vec<Refused>) {
         refused.truncate(LOT);
+        let more = size(&refused);
+        let before = self.bytes.fetch_add(more, Ordering::Relaxed);
+        let has_room = before == 0 || before + more <= MOST_BYTES;
         // If the thread has panicked, there is no verdict.
-        let _ = self.lots.try_send(refused);
+        if !has_room || self.lots.try_send(refused).is_err() {
+            self.bytes.fetch_sub(more, Ordering::Relaxed);
+        }
     }
+}
+
+fn size(lot: &[Refused]) -> usize {
+    lot.iter().map(|(message, ..)| message.size()).sum()
 }
 
 #[cfg(test)]

@@ -547,6 +547,10 @@ impl Run<'_> {
         let Assignment { module, trial, .. } = &self.assignment;
         refused.retain(|(.., by)| by.id == module.load_id());
         let trial = trial.clone().filter(|trial| trial.is_on(Instant::now()));
+        if trial.is_none() {
+            // It holds the version before.
+            self.judge = None;
+        }
         let Some(trial) = trial.filter(|_| !refused.is_empty()) else {
             return;
         };

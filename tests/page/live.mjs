@@ -32,7 +32,7 @@ const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(2)} s`;
 
 test("numbers move within 2 s after messages were published", async (context) => {
   await visit(context.name, {}, async (page) => {
-    const rate = fact(page, "Published a second");
+    const rate = fact(page, "Published per second");
     const inRow = rowOf(page, MODULE).locator("[data-label='Published/s']");
     await within(BACK, "nothing is published yet", async () => !(await numberIn(rate)) && !(await numberIn(inRow)));
     await publish(MESSAGE, 300);
@@ -53,7 +53,7 @@ async function outage(context, { kill, start, server, cause, lost, back }) {
     const obstacles = page.getByRole("region", { name: "Not ready" });
     await page.getByText("● Ready").waitFor();
     await flow(MESSAGE, 20);
-    await within(BACK, "messages pass", async () => (await numberIn(fact(page, "Published a second"))) > 0);
+    await within(BACK, "messages pass", async () => (await numberIn(fact(page, "Published per second"))) > 0);
 
     const killed = performance.now();
     await ask({ do: kill });
@@ -141,13 +141,13 @@ test("a bad version is rolled back by hand, and the one before it runs again", a
 
   await visit(context.name, { path: `#/modules/${MODULE}` }, async (page) => {
     const row = (version) => page.getByRole("row").filter({ has: page.getByTitle(version) });
-    await row(versions.bad).getByText("in use").waitFor();
+    await row(versions.bad).getByText("● running").waitFor();
     await page.getByRole("button", { name: new RegExp(`^Roll back to .*${versions.good}`) }).click();
     const dialog = page.getByRole("dialog", { name: "Roll back unruly?" });
     for (const version of [versions.good, versions.bad]) await dialog.getByText(version).waitFor();
     await dialog.getByRole("button", { name: "Roll back" }).click();
 
-    await row(versions.good).getByText("in use").waitFor();
+    await row(versions.good).getByText("● running").waitFor();
     await page.getByRole("status").filter({ hasText: versions.good.slice(0, 12) }).waitFor();
     await page.getByText(/Rolled back at/).waitFor();
     await page.getByRole("listitem").filter({ hasText: "(rollback)" }).first().waitFor();

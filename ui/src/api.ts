@@ -160,11 +160,11 @@ export function problemOf(error: unknown): ApiError | null {
   return new ApiError(0, error instanceof Error ? `The answer cannot be used: ${error.message}` : 'The answer cannot be used.');
 }
 
-/** Writes a query; parts that are empty are left out. */
+/** Writes a query. Parts that are not known are left out. An empty one counts: a dead letter may have no reason. */
 export function query(parts: Record<string, string | number | null | undefined>): string {
   const list = new URLSearchParams();
   for (const [name, value] of Object.entries(parts)) {
-    if (value !== null && value !== undefined && value !== '') list.set(name, String(value));
+    if (value !== null && value !== undefined) list.set(name, String(value));
   }
   const text = list.toString();
   return text ? `?${text}` : '';

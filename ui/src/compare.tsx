@@ -68,7 +68,7 @@ function Choice({ label, chosen, versions, choose }: ChoiceProps) {
         {versions.map(({ version, running }) => (
           <option key={version} value={version}>
             {version}
-            {running ? ' (in use)' : ''}
+            {running ? ' (running)' : ''}
           </option>
         ))}
       </select>
@@ -82,7 +82,8 @@ function Counts({ diff }: { diff: Diff }) {
   return (
     <p>
       {messages === 0 && 'There are no messages to compare on.'}
-      {messages > 0 && changed === 0 && `The outcomes of all ${plural(messages, 'message')} are the same.`}
+      {messages === 1 && changed === 0 && 'No outcome differs (1 message).'}
+      {messages > 1 && changed === 0 && `The outcomes of all ${plural(messages, 'message')} are the same.`}
       {changed > 0 && `${plural(changed, 'outcome')} of ${plural(messages, 'message')} ${changed === 1 ? 'differs' : 'differ'}.`}
       {different.length < changed && ` The first ${different.length} are shown.`}
     </p>

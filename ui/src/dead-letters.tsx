@@ -80,7 +80,7 @@ export function DeadLettersView({ query }: { query: URLSearchParams }) {
               Load again
             </button>
           </div>
-          {letters.value.length === 0 && <p>There are no dead letters{filtered ? ' like these' : ''}.</p>}
+          {letters.value.length === 0 && <p>{filtered ? 'No dead letters match.' : 'There are no dead letters.'}</p>}
           <ol class="entries">
             {letters.value.map((letter) => (
               <LetterItem key={letter.number} letter={letter} />
@@ -107,13 +107,14 @@ interface ShownProps {
 }
 
 function Shown({ filter, filtered, loaded: { total, groups, ungrouped = 0 } }: ShownProps) {
-  const what = `${filtered ? 'these' : 'all'} ${plural(total, 'dead letter')}`;
+  const all = filtered ? 'these' : 'all';
+  const what = `${total === 1 ? '' : `${all} `}${plural(total, 'dead letter')}`;
   const selection: Selection = filtered ? filter : { all: true };
   return (
     <section class="panel" aria-labelledby="groups">
       <div class="bar">
         <h2 id="groups">{plural(total, 'dead letter')}, by reason</h2>
-        {total > 0 && <Actions selection={selection} what={what} all={filtered ? 'these' : 'all'} />}
+        {total > 0 && <Actions selection={selection} what={what} all={all} />}
       </div>
       {filtered && (
         <p class="bar words">
@@ -131,7 +132,7 @@ function Shown({ filter, filtered, loaded: { total, groups, ungrouped = 0 } }: S
         </p>
       )}
       {groups.length > 0 && <Groups groups={groups} />}
-      {ungrouped > 0 && <p class="muted">{plural(ungrouped, 'more letter')} have other reasons.</p>}
+      {ungrouped > 0 && <p class="muted">{plural(ungrouped, 'more letter')} with other reasons.</p>}
     </section>
   );
 }
@@ -175,7 +176,7 @@ function Groups({ groups }: { groups: readonly Group[] }) {
     <table class="cards" role="table">
       <thead role="rowgroup">
         <tr role="row">
-          {['Reason', 'Module', 'Stage', 'Count', 'First', 'Last', 'What to do'].map((title) => (
+          {['Reason', 'Module', 'Stage', 'Count', 'First', 'Last', 'Actions'].map((title) => (
             <th key={title} scope="col" role="columnheader">
               {title}
             </th>
@@ -216,7 +217,7 @@ function GroupRow({ group }: { group: Group }) {
       <td role="cell" data-label="Last">
         <Moment at={group.last} />
       </td>
-      <td role="cell" data-label="What to do">
+      <td role="cell" data-label="Actions">
         <Actions selection={selection} what={what} about={`${what}: ${reason}`} />
       </td>
     </tr>

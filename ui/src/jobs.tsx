@@ -24,7 +24,7 @@ export const finished = signal(0);
 export const isBusy = (): boolean => job.value !== null && job.value.end === null;
 
 const EXPLAINED: Record<Verb, string> = {
-  replay: 'Each message runs through the module of today and is published. What is published is no dead letter any more.',
+  replay: 'Each message runs through the running version of its module again. If it is published or dropped, its dead letter is removed.',
   remove: 'The messages are deleted for good. Nothing is published.',
 };
 
@@ -46,7 +46,7 @@ export async function start(verb: Verb, selection: Selection, what: string, ask:
       if (name === 'end') change({ end: JSON.parse(data) as End });
     };
     await stream(`dead-letters/${verb}`, emit, { method: 'POST', body: selection });
-    if (isBusy()) change({ end: { ok: false, text: 'The relay has not said how it ended. Look at what is left below.' } });
+    if (isBusy()) change({ end: { ok: false, text: 'The connection ended before the relay sent the result. Check the list below.' } });
   } catch (error) {
     change({ end: { ok: false, text: problemOf(error)?.message ?? 'The request was stopped.' } });
   }
@@ -80,13 +80,14 @@ function said(now: Job) {
   );
 }
 
-function JobDetails({ job: { verb, what, progress, end } }: { job: Job }) {
+function JobDetails({ job: now }: { job: Job }) {
+  const { progress, end } = now;
   const failures = end?.failures ?? [];
   return (
     <>
       {end === null && (
         <p class="bar">
-          <progress aria-label={verb === 'replay' ? `Replayed of ${what}` : `Removed of ${what}`} max={progress?.of || 1} value={progress ? progress.done : undefined} />
+          <progress aria-label={doing(now)} max={progress?.of || 1} value={progress ? progress.done : undefined} />
           {progress && (
             <span>
               {count(progress.done)} of {count(progress.of)}
@@ -95,7 +96,7 @@ function JobDetails({ job: { verb, what, progress, end } }: { job: Job }) {
           )}
         </p>
       )}
-      {end === null && progress?.paused && <p class="words">It waits: {progress.paused}</p>}
+      {end === null && progress?.paused && <p class="words">Waiting: {progress.paused}</p>}
       {failures.length > 0 && (
         <ul>
           {failures.slice(0, MOST).map((failure) => (

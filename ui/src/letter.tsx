@@ -95,11 +95,11 @@ function Details({ letter }: { letter: FullLetter }) {
         )}
         <dt>Message</dt>
         <dd class="words">
-          {letter.subject === null ? 'No relay stored this letter.' : `${letter.subject}, ${letter.stream} ${placeOf(letter)}`}
+          {letter.subject === null ? 'This letter was not stored by Slipring.' : `${letter.subject}, ${letter.stream} ${placeOf(letter)}`}
         </dd>
         {letter.sha256 && (
           <>
-            <dt>Rejected by</dt>
+            <dt>Module SHA-256</dt>
             <dd class="words">
               <code>{letter.sha256}</code>
             </dd>
@@ -119,7 +119,7 @@ function Details({ letter }: { letter: FullLetter }) {
         </>
       )}
       <h3>What the module makes of it now</h3>
-      {letter.now ? <OutcomeDetails outcome={letter.now} /> : <p class="words">{letter.problem ?? 'Nobody knows.'}</p>}
+      {letter.now ? <OutcomeDetails outcome={letter.now} /> : <p class="words">{letter.problem ?? 'Unknown.'}</p>}
     </div>
   );
 }

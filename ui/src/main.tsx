@@ -129,7 +129,7 @@ function Banner() {
     <div class="banner tone-bad" role="alert">
       <span>
         No answer from the relay since {clock(since)}.{' '}
-        {status.value ? 'The numbers are from before. ' : ''}The page keeps trying.
+        {status.value ? 'These numbers are out of date. ' : ''}Reconnecting …
         {problem && ` The relay said: ${problem.message}`}
       </span>
     </div>

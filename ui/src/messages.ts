@@ -60,7 +60,7 @@ export function preview(message: TryMessage, longest = 120): string {
   return text.length > longest ? `${text.slice(0, longest)}…` : text;
 }
 
-export const ONLY_A_PART = 'Only a part of the message is here, so it cannot be tried.';
+export const ONLY_A_PART = 'The message was cut short, so it cannot be tried.';
 
 export function placeOf(message: { sequence?: unknown; id?: string }): string {
   const { id, sequence } = message;

@@ -30,7 +30,7 @@ const COLUMNS: readonly Column[] = [
   { key: 'latency', title: 'Latency p99', down: true, value: (live) => live.sample?.latency_p99_ms ?? -1 },
   { key: 'rejected', title: 'Rejected', down: true, value: (live) => module(live).rejected },
   { key: 'version', title: 'Version', down: false, value: (live) => module(live).sha256 ?? '' },
-  { key: 'since', title: 'In use since', down: true, value: (live) => module(live).running_since ?? '' },
+  { key: 'since', title: 'Running since', down: true, value: (live) => module(live).running_since ?? '' },
 ];
 
 /** More modules than these get a filter. */
@@ -88,7 +88,7 @@ export function ModuleTable() {
           </tbody>
         </table>
       )}
-      {total > 0 && rows.length === 0 && <p class="muted">No module has this in its name.</p>}
+      {total > 0 && rows.length === 0 && <p class="muted">No module matches this filter.</p>}
     </section>
   );
 }
@@ -160,7 +160,7 @@ function Row({ live }: { live: Live }) {
       <td role="cell" data-label="Version">
         <VersionName version={versionOf(now.sha256, now.toml_sha256)} />
       </td>
-      <td role="cell" data-label="In use since">
+      <td role="cell" data-label="Running since">
         <Moment at={now.running_since} />
       </td>
     </tr>

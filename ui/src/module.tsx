@@ -121,16 +121,16 @@ function Charts({ live }: { live: Live }) {
   return (
     <section aria-label="Numbers and charts of the last 15 minutes">
       <dl class="numbers">
-        <Fact name="Published a second">{rate(sample?.published)}</Fact>
-        <Fact name="Received a second">{rate(sample?.received)}</Fact>
-        <Fact name="Rejected a second">{rate(sample?.rejected)}</Fact>
+        <Fact name="Published per second">{rate(sample?.published)}</Fact>
+        <Fact name="Received per second">{rate(sample?.received)}</Fact>
+        <Fact name="Rejected per second">{rate(sample?.rejected)}</Fact>
         <Fact name="Backlog">{count(module.lag_messages)}</Fact>
-        <Fact name="Age of the oldest">{duration(module.lag_seconds)}</Fact>
+        <Fact name="Oldest message">{duration(module.lag_seconds)}</Fact>
         <Fact name="Latency p50">{milliseconds(sample?.latency_p50_ms)}</Fact>
         <Fact name="Latency p99">{milliseconds(sample?.latency_p99_ms)}</Fact>
       </dl>
       <div class="charts">
-        <Chart title="Messages a second" lines={RATES} columns={rates} end={now} marks={shown} format={rate} />
+        <Chart title="Messages per second" lines={RATES} columns={rates} end={now} marks={shown} format={rate} />
         <Chart title="Backlog" lines={BACKLOG} columns={backlog} end={now} marks={shown} format={count} />
         <Chart
           title="Latency from stored to settled"

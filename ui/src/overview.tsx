@@ -70,7 +70,7 @@ export function FindingList({ title, tone, sign, findings }: FindingListProps) {
           </li>
         ))}
       </ul>
-      {findings.length > MOST && <p>{count(findings.length - MOST)} more are in the table of modules.</p>}
+      {findings.length > MOST && <p>{count(findings.length - MOST)} more in the table below.</p>}
     </section>
   );
 }
@@ -94,14 +94,14 @@ function Charts() {
   return (
     <section aria-label="Charts of the last 15 minutes">
       <dl class="numbers">
-        <Fact name="Published a second">{rate(sum?.published)}</Fact>
-        <Fact name="Rejected a second">{rate(sum?.rejected)}</Fact>
+        <Fact name="Published per second">{rate(sum?.published)}</Fact>
+        <Fact name="Rejected per second">{rate(sum?.rejected)}</Fact>
         <Fact name="Backlog">{count(sum?.lag_messages)}</Fact>
-        <Fact name="Age of the oldest">{duration(sum?.lag_seconds)}</Fact>
+        <Fact name="Oldest message">{duration(sum?.lag_seconds)}</Fact>
         <Fact name="Latency p99">{milliseconds(sum?.latency_p99_ms)}</Fact>
       </dl>
       <div class="charts">
-        <Chart title="Messages a second" lines={RATES} columns={rates} end={now} marks={shown} format={rate} />
+        <Chart title="Messages per second" lines={RATES} columns={rates} end={now} marks={shown} format={rate} />
         <Chart title="Backlog" lines={BACKLOG} columns={backlog} end={now} marks={shown} format={count} />
         <Chart
           title={modules.size > 1 ? 'Highest latency' : 'Latency'}

@@ -1,7 +1,7 @@
 // A message in the tap.
 
 import { useSignal } from '@preact/signals';
-import { bytes, clock, count, micros, plural } from './format';
+import { bytes, clock, micros, plural } from './format';
 import { Headers } from './letter';
 import { offer, ofTapped, ONLY_A_PART, placeOf } from './messages';
 import { OutcomeDetails, OutcomeWord, summary } from './outcome';
@@ -26,7 +26,7 @@ export function TapLine({ tapped }: { tapped: Tapped }) {
           </span>
         </span>
       </button>
-      {tapped.skipped > 0 && <p class="skipped muted">{count(tapped.skipped)} before this one were not shown.</p>}
+      {tapped.skipped > 0 && <p class="skipped muted">{plural(tapped.skipped, 'message')} before this one not shown.</p>}
       {open.value && <Details tapped={tapped} />}
     </li>
   );

@@ -3,7 +3,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { type ApiError, problemOf, query as write, stream } from './api';
-import { count } from './format';
+import { plural } from './format';
 import { parse } from './json';
 import { names } from './live';
 import { Problem } from './parts';
@@ -166,9 +166,9 @@ export function TapView({ query }: { query: URLSearchParams }) {
       </form>
       {problem.value && <Problem problem={problem.value} again={start} />}
       <p role="status" class="words">
-        {note.value || (running.value ? 'The tap runs.' : 'The tap is paused.')}
+        {note.value || (running.value ? 'The tap is running.' : 'The tap is paused.')}
       </p>
-      {skipped.value > 0 && <p class="muted">{count(skipped.value)} were not shown.</p>}
+      {skipped.value > 0 && <p class="muted">{plural(skipped.value, 'message')} not shown.</p>}
       {entries.value.length > 0 && (
         <section class="panel" aria-label="Messages, newest first">
           <ol class="entries">

@@ -142,7 +142,7 @@ function VersionChoice({ module, chosen, choose }: VersionChoiceProps) {
     const abort = new AbortController();
     get<Versions>(versionsPath(module), { signal: abort.signal, ask: false }).then(
       (loaded) => (versions.value = loaded.versions),
-      // The version in use can be tried without the list.
+      // The running version can be tried without the list.
       () => undefined,
     );
     return () => abort.abort();
@@ -151,7 +151,7 @@ function VersionChoice({ module, chosen, choose }: VersionChoiceProps) {
     <label>
       Version
       <select value={chosen} onChange={(event) => choose(event.currentTarget.value)}>
-        <option value="">in use</option>
+        <option value="">running</option>
         {versions.value
           .filter(({ running }) => !running)
           .map(({ version }) => (

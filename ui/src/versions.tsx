@@ -91,7 +91,7 @@ export function VersionsPanel({ live, kept: { list, problem, load } }: { live: L
       <div class="bar">
         <h2 id="versions">Versions</h2>
         <button type="button" aria-disabled={busy.value} onClick={() => run('retry')}>
-          {halted ? 'Resume with the files as they are' : 'Load the files again'}
+          {halted ? 'Resume' : 'Load the files again'}
         </button>
       </div>
       <Result text={result.value} />
@@ -138,7 +138,7 @@ function Table({ versions: { versions }, busy, rollBack }: TableProps) {
     <table class="cards" role="table">
       <thead role="rowgroup">
         <tr role="row">
-          {['Version', 'Took over', 'Probe', 'Trial', 'State or way back'].map((title) => (
+          {['Version', 'Took over', 'Probe', 'Trial', 'State'].map((title) => (
             <th key={title} scope="col" role="columnheader">
               {title}
             </th>
@@ -163,7 +163,7 @@ function Table({ versions: { versions }, busy, rollBack }: TableProps) {
             <td role="cell" data-label="State">
               {version.running ? (
                 <span class="badge tone-ok">
-                  <span aria-hidden="true">●</span> in use
+                  <span aria-hidden="true">●</span> running
                 </span>
               ) : (
                 <button

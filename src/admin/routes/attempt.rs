@@ -8,9 +8,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use slipring_core::stamp::Stamp;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::json::Report;
-use crate::message::{Message, Outcome};
+use crate::message::{Message, Outcome, Publication};
 use crate::modules::Loaded;
 
 /// One at a time, because the processors belong to the pipelines.
@@ -63,12 +64,21 @@ pub(in crate::admin) async fn attempt(loaded: &Loaded, message: Arc<Message>) ->
     attempts.pop().expect("one for each message")
 }
 
-/// The same for many messages, until the time is over. The first one is always called.
+/// How much memory the outcomes of many messages may take, in bytes. It is not part of `memory_limit`.
+const MOST_BYTES: usize = 16 << 20;
+
+/// The same for many messages, until the time is over or the outcomes are large. The first one is always called.
 pub(in crate::admin) async fn attempts(loaded: &Loaded, messages: Vec<Arc<Message>>, within: Duration) -> Vec<Attempt> {
-    let _place = PLACE.acquire().await.expect("nobody closes the semaphore");
+    let place = PLACE.acquire().await.expect("nobody closes the semaphore");
     let loaded = loaded.clone();
+    // Cancelled when the client has left. Then no further message is called.
+    let left = CancellationToken::new();
+    let _leaving = left.clone().drop_guard();
     // Each call is limited by the module's timeout.
     let calling = tokio::task::spawn_blocking(move || {
+        // Held until the module returns, even if the client has left.
+        let _place = place;
+        let mut bytes = 0;
         let begin = Instant::now();
         let mut instance = loaded.module.instance();
         let stamp = Stamp {
@@ -79,11 +89,17 @@ pub(in crate::admin) async fn attempts(loaded: &Loaded, messages: Vec<Arc<Messag
         };
         let mut attempts = Vec::with_capacity(messages.len());
         for message in messages {
-            if !attempts.is_empty() && begin.elapsed() > within {
+            let is_over = begin.elapsed() > within || bytes > MOST_BYTES || left.is_cancelled();
+            if is_over && !attempts.is_empty() {
                 break;
             }
             let start = Instant::now();
             let outcome = stamp.outcome(&message, instance.call(&message));
+            bytes += match &outcome {
+                Outcome::Publish(publications) => publications.iter().map(Publication::size).sum(),
+                Outcome::Reject(rejection) => rejection.size(),
+                Outcome::Drop => 0,
+            };
             attempts.push(Attempt {
                 version: loaded.version.clone(),
                 micros: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::Served;
 use super::attempt::{self, Attempt};
@@ -21,6 +22,9 @@ use crate::modules::{Loaded, Unheard, Verb};
 
 /// How long each of two versions may take for the last messages.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One at a time: a comparison holds the outcomes of both versions.
+static DIFFS: Semaphore = Semaphore::const_new(1);
 
 /// How many messages with different outcomes are shown.
 const MOST_DIFFERENT: usize = 50;
@@ -81,7 +85,10 @@ pub(super) fn unheard_of(name: &str, unheard: Unheard) -> (StatusCode, String) {
     match unheard {
         Unheard::Unknown(names) => (
             StatusCode::NOT_FOUND,
-            format!("There is no module `{name}`. The modules are: {}", names.join(", ")),
+            match names.is_empty() {
+                true => format!("There is no module `{name}`, nor any other."),
+                false => format!("There is no module `{name}`. The modules are: {}", names.join(", ")),
+            },
         ),
         Unheard::Busy => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -197,6 +204,7 @@ pub(super) async fn diff(
     Query(Between { from, to }): Query<Between>,
 ) -> Response {
     let compare = async {
+        let _one = DIFFS.acquire().await.expect("nobody closes the semaphore");
         let from = loaded(&served, &name, Some(from)).await?;
         let to = loaded(&served, &name, Some(to)).await?;
         let messages = recent(&served, &name).await?;

@@ -67,8 +67,8 @@ pub(in crate::admin) fn document() -> Value {
         "info": {
             "title": "Slipring admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The admin server of a relay. Fields and events may be added to version 1; what is there keeps its \
-                meaning. Every refusal is a sentence in plain text.",
+            "description": "The admin server of a relay. Version 1 may gain fields, events and paths. Existing ones keep their \
+                meaning. Every error is a sentence in plain text.",
         },
         "paths": paths,
         "components": {

@@ -112,8 +112,10 @@ impl Keeper {
     }
 
     pub(super) async fn obey(&mut self, request: Request) {
-        // In each case, the client may have gone.
+        // Nobody waits any more for what came from a client that has gone. A rollback might do harm by now.
         match request {
+            Request::Command(_, answer) if answer.is_closed() => {}
+            Request::Version(_, answer) if answer.is_closed() => {}
             Request::Command(verb, answer) => {
                 let done = match verb {
                     _ if self.is_gone() => Err(anyhow!("the module `{}` was removed", self.name)),
@@ -146,10 +148,14 @@ impl Keeper {
         };
         let (context, name) = (Arc::clone(&self.context), self.name.clone());
         let loading = async move { load(&context, &name, &version?).await };
-        // It ends by itself: loading is limited in time, and ends with the relay. Its result is the receiver's business.
+        // It ends by itself: loading is limited in time, and ends with the relay or when the client leaves.
         tokio::spawn(async move {
-            let loaded = loading.await.map(lent).map_err(|error| format!("{error:#}"));
-            let _ = answer.send(loaded);
+            let mut answer = answer;
+            let loaded = tokio::select! {
+                () = answer.closed() => return,
+                loaded = loading => loaded,
+            };
+            let _ = answer.send(loaded.map(lent).map_err(|error| format!("{error:#}")));
         });
     }
 
@@ -159,17 +165,21 @@ impl Keeper {
         match (found.next(), found.next()) {
             (Some(entry), None) => Ok(entry),
             (Some(one), Some(other)) => anyhow::bail!(
-                "{text:?} names several versions of `{}`, such as {} and {}; write more of the name",
+                "{text:?} matches several versions of `{}`, such as {} and {}; use more characters",
                 self.name,
                 one.id.name(),
                 other.id.name()
             ),
             (None, _) => {
                 let known: Vec<String> = self.versions.all().map(|entry| entry.id.name()).collect();
-                anyhow::bail!(
-                    "no version of `{}` that the relay keeps is called {text:?}. It keeps: {}",
-                    self.name,
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
                     known.join(", ")
+                };
+                anyhow::bail!(
+                    "the relay keeps no version of `{}` that begins with {text:?}; it keeps {known}",
+                    self.name
                 )
             }
         }
@@ -191,6 +201,10 @@ impl Keeper {
             to.id.name(),
             self.name
         );
+        if self.present.as_ref().is_some_and(|present| present.id == to.id) {
+            // It may have been rolled back itself, so it has its probe and its trial.
+            return self.retry().await;
+        }
         let candidate = match self.probation() {
             Some(probation) if probation.predecessor.id == to.id => probation.predecessor.clone(),
             _ => self.load_known(&to.id).await?,

@@ -247,6 +247,21 @@ async fn a_full_disk_is_an_error_and_leaves_nothing_half_written() {
 }
 
 #[tokio::test]
+async fn a_version_that_ran_twice_is_left_behind_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = ["1", "2"].map(|wasm| version(wasm, "a"));
+    let mut versions = Versions::open(&config(dir.path(), 5), "orders");
+    for version in [&old, &new, &old] {
+        work(&mut versions, version).await;
+    }
+    versions.rolled_back(&new.id, old.id.clone(), "it is bad").await;
+    assert_eq!(id(versions.current()), Some(new.id.clone()));
+    // Other relays that run it follow, and the next rollback does not return to it.
+    assert!(!versions.knows(&old.id) && versions.predecessor().is_none());
+    assert_eq!(versions.all().count(), 2);
+}
+
+#[tokio::test]
 async fn what_a_rollback_leaves_behind_can_be_named() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second, third] = ["1", "2", "3"].map(|wasm| version(wasm, "a"));

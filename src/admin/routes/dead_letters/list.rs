@@ -75,12 +75,11 @@ impl Asked {
     }
 
     fn filter(self) -> Filter {
-        let named = |text: Option<String>| text.filter(|text| !text.is_empty());
         Filter {
-            module: named(self.module),
-            stage: named(self.stage),
-            code: named(self.code),
-            reason: named(self.reason).map(Reason::Is),
+            module: self.module,
+            stage: self.stage,
+            code: self.code,
+            reason: self.reason.map(Reason::Is),
             ..Filter::default()
         }
     }
@@ -130,10 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_not_asked_for() {
-        let nothing = asked("module=&stage=&code=&reason=&after=&limit=").unwrap();
+    fn an_empty_number_is_none_and_an_empty_text_is_a_text() {
+        let nothing = asked("after=&limit=").unwrap();
         assert_eq!((nothing.after, nothing.limit().unwrap()), (None, 50));
         assert_eq!(nothing.filter(), Filter::default());
+        // A letter that no relay has stored has no reason.
+        let unknown = asked("reason=").unwrap().filter();
+        assert_eq!(unknown.reason, Some(Reason::Is(String::new())));
         let all = asked("module=orders&stage=publish&code=102&reason=no%20such&after=17&limit=200").unwrap();
         assert_eq!((all.after, all.limit().unwrap()), (Some(17), 200));
         let filter = Filter {
