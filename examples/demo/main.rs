@@ -90,6 +90,9 @@ impl Demo {
         println!("  nats-server  {}", nats.url());
         println!("  Centrifugo   {}", centrifugo.url());
         println!("  slipring     {}  (open it in a browser)", relay.url());
+        let address = relay.url().trim_start_matches("http://").replace(':', "-");
+        let token = home.path().join(format!("slipring/{address}.token"));
+        println!("  its token    {}", token.display());
         println!("  modules      {}", home.modules().display());
         println!();
         Ok(Self {
