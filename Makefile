@@ -21,7 +21,7 @@ SAY := printf '%(%H:%M:%S)T  %s\n' -1
 
 # The demo's guests. The tests use more, and two of them also as core modules, which the relay turns into components itself.
 EXAMPLES := $(addprefix -p ,orders orders-next notifications telemetry)
-COMPONENTS := $(EXAMPLES) -p pass-through -p unruly -p bench-guest
+COMPONENTS := $(EXAMPLES) -p order-updates -p pass-through -p unruly -p crates-that-work -p bench-guest
 CORE_MODULES := -p orders -p unruly
 # Each one is a folder in examples/languages with an executable `build`.
 LANGUAGES := js python go c
@@ -31,7 +31,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## real servers, the relay and a subscriber, on free ports (DEMO_SECONDS=20 ends by itself)
+demo: ## an order board on real servers, which changes when its module is swapped (DEMO_SECONDS=20 ends by itself)
 	@[[ -x $${CARGO_TARGET_DIR:-target}/debug/slipring-demo ]] || \
 	$(SAY) "The first time, this compiles two servers and the relay: about 10 minutes on two cores. Later it takes seconds."
 	@$(SAY) "Step 1 of 3: nats-server and Centrifugo, with Go"
@@ -203,6 +203,14 @@ pass-through: prerequisites ## the ready module of `slipring new --pass-through`
 	CARGO_TARGET_DIR=target/pass-through cargo build --release --target wasm32-wasip2 -p pass-through
 	cp target/pass-through/wasm32-wasip2/release/pass_through.wasm examples/pass-through/pass-through.wasm
 	sha256sum examples/pass-through/src/lib.rs | cut -d' ' -f1 > examples/pass-through/built-from
+
+.PHONY: packages
+packages: servers ## a static tarball and a .deb in target/packages, tried in a clean folder (PACKAGES_PROFILE=dev is faster; needs jq)
+	@rustup target list --installed | grep -qx $$(uname -m)-unknown-linux-musl || rustup target add $$(uname -m)-unknown-linux-musl
+	@tools/install-musl
+	@$(SAY) "Building the static program (the longest step; 10 minutes on two cores)"
+	@tools/packages/build $(or $(PACKAGES_PROFILE),release)
+	@tools/packages/try
 
 .PHONY: guests
 guests: prerequisites ## the guests, as WebAssembly

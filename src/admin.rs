@@ -21,5 +21,5 @@ mod tokens;
 pub use self::client::{Client, Event, Events, Trust};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::connection::fuzz;
-pub use self::routes::{DeadLetters, Served};
+pub use self::routes::{Arrivals, DeadLetters, Served};
 pub use self::server::{Admin, Error};

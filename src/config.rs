@@ -5,6 +5,7 @@ mod checked;
 mod credentials;
 mod environment;
 mod file;
+mod hints;
 mod load;
 mod module;
 mod pipeline;

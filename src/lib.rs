@@ -19,6 +19,7 @@
 //! - [`telemetry`], [`shutdown`]: logging and signals of the process.
 
 pub mod admin;
+mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;

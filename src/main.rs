@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use slipring::cli::{Cli, printable};
+use slipring::cli::{Cli, Tied, printable};
 use slipring::telemetry::Log;
 use slipring::transform::compile;
 
@@ -22,6 +22,12 @@ fn main() -> ExitCode {
     if let Some(order) = compile::Order::from_arguments(env::args_os()) {
         return compile::work(&order, io::stdin(), &mut io::stdout());
     }
+    // Nor this: `up` starts what must not outlive it.
+    if let Some(tied) = Tied::from_arguments(env::args_os()) {
+        return tied.run();
+    }
+    // A shell asks what completes a word.
+    Cli::complete();
     compile::in_processes();
     let cli = Cli::parse();
     let mut log = Log::default();

@@ -66,6 +66,11 @@ impl Nats {
     pub fn pull_subject(&self, stream: &str, consumer: &str) -> String {
         format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", self.config.api_prefix)
     }
+
+    /// Returns the subject to create or change a consumer, without the filter that may follow.
+    pub fn create_subject(&self, stream: &str, consumer: &str) -> String {
+        format!("{}.CONSUMER.CREATE.{stream}.{consumer}", self.config.api_prefix)
+    }
 }
 
 /// Returns how long the server keeps an idle consumer that exists only for reading: `wanted`, or the stream's limit if
@@ -167,8 +172,11 @@ impl Connecting {
         };
         let server = client.server_info();
         if shared.logs {
+            // A server without a name of its own has its ID for a name.
+            let name = (server.server_name != server.server_id).then_some(server.server_name.as_str());
             info!(
-                server = server.server_name,
+                servers = config.servers.join(", "),
+                name,
                 version = server.version,
                 "connected to NATS"
             );

@@ -36,6 +36,7 @@ use crate::status::{ModuleBoard, State};
 use crate::tap::Taps;
 use crate::transform::{Module, STACK, Trial};
 
+pub use crate::publish::Namespaces;
 pub use recent::Recent;
 
 /// Shared by all pipelines.

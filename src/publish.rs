@@ -6,10 +6,12 @@
 
 mod body;
 mod centrifugo;
+mod namespaces;
 mod replies;
 
 pub use self::body::write as write_body;
 pub use self::centrifugo::{Client, ClientError, http_builder};
+pub use self::namespaces::{Namespaces, UnknownNamespace};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::replies::fuzz;
 pub use self::replies::{Unreadable, read as read_replies};

@@ -3,6 +3,7 @@
 
 mod greeting;
 mod health;
+mod name;
 mod secrets;
 
 use std::net::SocketAddr;
@@ -24,9 +25,12 @@ use crate::pipeline::Shared;
 use crate::publish::Client;
 use crate::shutdown::Shutdown;
 use crate::source::Connections;
-use crate::status::{Addresses, History, Metrics, StatusBoard};
+use crate::status::{Addresses, History, Metrics, Status, StatusBoard};
 use crate::tap::Taps;
 use crate::transform::{Engine, compile};
+
+/// How long a relay that shuts down takes before it says what it waits for. Usually it is done by then.
+const FIRST_WORDS: Duration = Duration::from_millis(300);
 
 /// How long the pipelines have to report what remains when they are told to leave at once, and blocking threads to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -51,6 +55,7 @@ struct Work {
     controls: Controls,
     taps: Taps,
     engine: Engine,
+    loading: Arc<modules::Loading>,
     centrifugo: Client,
     /// Set once NATS is connected, if it is needed.
     credentials: Arc<OnceLock<Arc<Credentials>>>,
@@ -70,15 +75,20 @@ pub fn run_until_signal(config: Config) -> anyhow::Result<()> {
 
 impl Relay {
     /// Builds everything that needs no other server.
-    pub async fn build(config: Config) -> anyhow::Result<Self> {
+    pub async fn build(mut config: Config) -> anyhow::Result<Self> {
         let signals = secrets::Signals::catch().context("catching signals failed")?;
         let memory = memory(&config);
         let metrics = Metrics::with_memory(memory.clone());
         let engine = engine(&config, memory.limit())?;
         let centrifugo = Client::new(&config.centrifugo)?;
         let greeter = centrifugo.apart()?;
+        let admin = Admin::bind(&config.admin).await?;
+        if let Some(standby) = &mut config.standby {
+            let name = standby.name.get_or_insert_with(|| name::own(admin.address()).into());
+            info!(name = &**name, "other relays that stand by show this relay's name");
+        }
         Ok(Self {
-            admin: Admin::bind(&config.admin).await?,
+            admin,
             greeter,
             signals,
             work: Work {
@@ -87,6 +97,7 @@ impl Relay {
                 controls: Controls::default(),
                 taps: Taps::default(),
                 engine,
+                loading: Arc::default(),
                 centrifugo,
                 credentials: Arc::default(),
                 config,
@@ -131,6 +142,8 @@ impl Relay {
             taps: work.taps.clone(),
             history: history.clone(),
             dead_letters: admin::DeadLetters::new(&work.config, greeter.apart()?, shutdown.drain.clone()),
+            arrivals: admin::Arrivals::new(work.config.admin.centrifugo_websocket.clone()),
+            uploads: work.uploads(),
         };
         let serving = admin.serve(served, end_of_admin.clone());
         let mut admin = tokio::spawn(serving);
@@ -159,6 +172,16 @@ impl Relay {
 }
 
 impl Work {
+    fn uploads(&self) -> modules::Uploads {
+        match self.config.admin.uploads {
+            true => {
+                let (engine, loading) = (self.engine.clone(), Arc::clone(&self.loading));
+                modules::Uploads::new(engine, loading, self.config.modules.clone())
+            }
+            false => modules::Uploads::default(),
+        }
+    }
+
     async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self {
             config,
@@ -167,6 +190,7 @@ impl Work {
             controls,
             taps,
             engine,
+            loading,
             centrifugo,
             credentials,
         } = self;
@@ -207,11 +231,14 @@ impl Work {
             grace: config.shutdown.grace,
         });
         let (drain, now) = (shutdown.drain.clone(), shutdown.now.clone());
+        let grace = config.shutdown.grace;
         let note = {
             let board = board.clone();
             async move {
                 drain.cancelled().await;
                 board.shutting_down();
+                tokio::time::sleep(FIRST_WORDS).await;
+                tell_of_waiting(&board.status(), grace);
                 std::future::pending::<()>().await;
             }
         };
@@ -221,7 +248,7 @@ impl Work {
             board,
             controls,
             shutdown,
-            loading: modules::Loading::default(),
+            loading,
             claims: Arc::default(),
             config: config.modules,
         };
@@ -239,6 +266,20 @@ impl Work {
             }
         }
         Ok(())
+    }
+}
+
+/// Says what a relay that is shutting down waits for.
+fn tell_of_waiting(status: &Status, grace: Duration) {
+    let messages: u64 = status.modules.iter().map(|module| module.window_messages).sum();
+    if messages > 0 {
+        let trouble = status.centrifugo.trouble.as_deref();
+        info!(
+            messages,
+            grace_seconds = grace.as_secs_f64(),
+            trouble,
+            "still waiting for messages in flight; what is not finished in time is delivered again after the next start"
+        );
     }
 }
 

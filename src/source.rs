@@ -16,6 +16,7 @@ pub mod jetstream;
 mod lease;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod standing_by;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::config::{ModuleConfig, Standby};
 use crate::nats::Lazy;
 
 pub use lease::Lease;
+pub use standing_by::Active;
 
 /// A delivered message with what acknowledges it.
 pub type Delivery = slipring_core::read::Delivery<Receipt>;
@@ -52,8 +54,8 @@ pub enum Ack {
 /// The events of a source.
 #[derive(Debug)]
 pub enum News {
-    /// Another relay reads, and this one waits for its turn.
-    StandingBy,
+    /// Another relay reads, and this one waits for its turn. Comes again when the other one changes.
+    StandingBy(Active),
     /// An epoch has started on this incarnation of the source. These messages come first.
     Began(Incarnation, Again),
     /// The deliveries, and messages that the source removed before they could be read.
@@ -120,7 +122,7 @@ impl Source {
                 connections.redis.clone(),
                 config,
                 source.clone(),
-                standby,
+                standby.as_ref(),
             ))),
             #[cfg(not(feature = "redis"))]
             crate::config::Source::Redis(_) => unreachable!("the configuration refuses it"),

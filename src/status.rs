@@ -15,7 +15,7 @@ pub use history::{History, HistoryReport, LiveSample, Mark, MarkKind, ModuleHist
 pub use metrics::{AdminRequests, Format, Metrics, ModuleMetrics};
 pub use progress::{Consumer, INTERVAL};
 pub use report::{
-    Backlog, CentrifugoStatus, KnownVersion, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status, Trial,
-    VersionStatus, Versions,
+    Backlog, CentrifugoStatus, KnownVersion, MemoryStatus, ModuleStatus, NatsStatus, RejectionStatus, RolledBack,
+    State, Status, Trial, VersionStatus, Versions,
 };
 pub use version::version_name;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// A file or folder of `src`, and the other parts that it may import.
 const WALLS: &[(&str, &[&str])] = &[
     ("hash", &[]),
+    ("cause", &[]),
     ("load", &[]),
     ("message", &[]),
     ("clock", &[]),
@@ -15,13 +16,13 @@ const WALLS: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("telemetry", &["config"]),
     ("status", &["memory", "message", "telemetry"]),
-    ("nats", &["config", "message"]),
+    ("nats", &["cause", "config", "message"]),
     ("json", &["message", "nats"]),
-    ("redis", &["config"]),
+    ("redis", &["cause", "config"]),
     ("source", &["clock", "config", "message", "nats", "redis"]),
     ("tap", &["clock", "json", "message"]),
     ("transform", &["config", "hash", "load", "message", "tap"]),
-    ("publish", &["config", "message"]),
+    ("publish", &["cause", "config", "message"]),
     ("dead_letter", &["config", "message", "nats", "redis"]),
     (
         "pipeline",
@@ -56,6 +57,7 @@ const WALLS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "cause",
             "config",
             "dead_letter",
             "json",
@@ -93,6 +95,7 @@ const WALLS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "admin",
+            "cause",
             "config",
             "dead_letter",
             "json",

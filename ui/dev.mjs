@@ -228,6 +228,7 @@ async function api(request, response, path, query, selection) {
   if (request.method === 'POST' && request.headers['slipring-command'] !== '1') return send(response, 403, 'The header `slipring-command: 1` is missing.\n', 'text/plain');
   const [head, rawName, verb] = path.split('/');
   if (path === 'status') return send(response, 200, status());
+  if (path === 'arrivals') return send(response, 200, { websocket: null });
   if (path === 'history') return send(response, 200, history(Number(query.get('step') ?? 5), query.get('module')));
   if (path === 'events') {
     const emit = events(response);

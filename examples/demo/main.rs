@@ -77,6 +77,7 @@ impl Demo {
         }
         let mut home = Home::new(relay_binary()?, &nats.url(), &centrifugo.url(), centrifugo.api_key())?;
         home.share_token();
+        home.env("SLIPRING_ADMIN__CENTRIFUGO_WEBSOCKET", centrifugo.websocket_url());
         for name in ["orders", "notifications", "telemetry"] {
             let toml = example(&format!("{name}/{name}.toml"));
             let toml = std::fs::read_to_string(&toml).with_context(|| format!("reading {}", toml.display()))?;
@@ -89,11 +90,11 @@ impl Demo {
         let subscriber = Subscriber::connect(&centrifugo.websocket_url(), &channels).await?;
         println!("  nats-server  {}", nats.url());
         println!("  Centrifugo   {}", centrifugo.url());
-        println!("  slipring     {}  (open it in a browser)", relay.url());
-        let address = relay.url().trim_start_matches("http://").replace(':', "-");
-        let token = home.path().join(format!("slipring/{address}.token"));
-        println!("  its token    {}", token.display());
+        println!("  slipring     {}", relay.url());
         println!("  modules      {}", home.modules().display());
+        println!();
+        println!("The page where the orders arrive, and change when the module is swapped:");
+        println!("  {}", page(&relay)?);
         println!();
         Ok(Self {
             nats,
@@ -225,6 +226,18 @@ fn link(home: &Home, name: &str, wasm: &Path) -> Result<()> {
 
 fn example(path: &str) -> PathBuf {
     slipring_support::workspace().join("examples").join(path)
+}
+
+/// Returns the address of the page with the relay's token, which is in a file that the relay names in its log.
+fn page(relay: &Relay) -> Result<String> {
+    let log = relay.log();
+    let file = log.iter().find(|line| line.contains("created a token"));
+    let file = file
+        .and_then(|line| line.split_once("path="))
+        .map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
+    let file = file.context("slipring has created no token: its log says why")?;
+    let token = std::fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+    Ok(format!("{}/#/arrivals?token={}", relay.url(), token.trim()))
 }
 
 /// Returns the path of the relay that was built beside this program.

@@ -17,16 +17,26 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The reason why a message was rejected, or why the settings were refused.
 ///
 /// People read its text in the dead letter and in the relay's log, so say what you expected and what you found. `?`
-/// converts any `std::error::Error`, and keeps the text of its sources:
+/// and `into` make one of a text, of any `std::error::Error`, of a `Box<dyn Error>` and of an `anyhow::Error`. The
+/// texts of its sources are kept:
 ///
 /// ```
-/// use slipring_sdk::Result;
+/// use slipring_sdk::{Context, Result};
 ///
 /// fn port(text: &str) -> Result<u16> {
-///     Ok(text.parse()?)
+///     if text.is_empty() {
+///         return Err("the port is empty".into());
+///     }
+///     let (_, port) = text.split_once(':').ok_or("the port is missing")?;
+///     Ok(port.parse()?)
 /// }
-/// assert_eq!(port("http").unwrap_err().to_string(), "invalid digit found in string");
+/// let error = |text| port(text).unwrap_err().to_string();
+/// assert_eq!(error(""), "the port is empty");
+/// assert_eq!(error("localhost"), "the port is missing");
+/// assert_eq!(error("localhost:http"), "invalid digit found in string");
 /// ```
+///
+/// [`Context`](crate::Context) adds what was being done, and [`ensure!`](crate::ensure) checks a condition.
 ///
 /// Like `anyhow::Error`, it is not a `std::error::Error` itself. Otherwise the conversion would be impossible.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,26 +48,24 @@ impl Error {
     /// Returns an error with a text of your own. [`bail!`](crate::bail) returns from the function with one.
     ///
     /// ```
-    /// use slipring_sdk::{Error, Message, Result};
+    /// use slipring_sdk::Error;
     ///
-    /// fn tenant(message: &Message) -> Result<&str> {
-    ///     message.header("Tenant").ok_or_else(|| Error::msg("the header Tenant is missing"))
-    /// }
-    /// assert_eq!(tenant(&Message::new("a", "")).unwrap_err().to_string(), "the header Tenant is missing");
+    /// let missing = ["Tenant", "Trace"];
+    /// let error = Error::msg(format_args!("the headers {missing:?} are missing"));
+    /// assert_eq!(error.to_string(), "the headers [\"Tenant\", \"Trace\"] are missing");
     /// ```
     pub fn msg(text: impl fmt::Display) -> Self {
         Self { text: text.to_string() }
     }
 
-    /// Returns the same error with a prefix that says what you were doing.
+    /// Returns the same error with a prefix that says what you were doing. For a `Result` or an `Option`, there is
+    /// [`Context`](crate::Context).
     ///
     /// ```
-    /// use slipring_sdk::{Error, Result};
+    /// use slipring_sdk::Error;
     ///
-    /// fn price(text: &str) -> Result<u32> {
-    ///     text.parse().map_err(|error| Error::from(error).context(format!("price {text:?}")))
-    /// }
-    /// assert_eq!(price("1.5").unwrap_err().to_string(), "price \"1.5\": invalid digit found in string");
+    /// let error = Error::msg("it is negative").context("the price");
+    /// assert_eq!(error.to_string(), "the price: it is negative");
     /// ```
     #[must_use]
     pub fn context(self, doing: impl fmt::Display) -> Self {
@@ -67,8 +75,10 @@ impl Error {
     }
 }
 
-impl<E: StdError> From<E> for Error {
+/// Everything that becomes a boxed error: texts, errors of the standard library and of other crates.
+impl<'a, E: Into<Box<dyn StdError + 'a>>> From<E> for Error {
     fn from(error: E) -> Self {
+        let error = error.into();
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -118,9 +128,40 @@ macro_rules! bail {
     };
 }
 
+/// Returns early with an [`Error`] if a condition is false. Without a text of your own, the error shows the
+/// condition.
+///
+/// ```
+/// use slipring_sdk::{Message, Output, Result, ensure};
+///
+/// fn readings(message: &Message) -> Result<Output> {
+///     ensure!(!message.payload.is_empty());
+///     let len = message.payload.len();
+///     ensure!(len % 4 == 0, "{len} bytes are not a whole number of readings");
+///     Ok(Output::drop())
+/// }
+/// let error = |payload: &[u8]| readings(&Message::new("telemetry.a", payload)).unwrap_err().to_string();
+/// assert_eq!(error(&[]), "this is not so: !message.payload.is_empty()");
+/// assert_eq!(error(&[1, 2, 3]), "3 bytes are not a whole number of readings");
+/// ```
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr $(,)?) => {
+        if !$condition {
+            $crate::bail!("this is not so: {}", ::core::stringify!($condition))
+        }
+    };
+    ($condition:expr, $($argument:tt)+) => {
+        if !$condition {
+            $crate::bail!($($argument)+)
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
 
     #[derive(Debug)]
     struct Layer(&'static str, Option<Box<Layer>>);
@@ -168,5 +209,57 @@ mod tests {
             outer().unwrap_err().context("order 17").to_string(),
             "order 17: no price"
         );
+    }
+
+    #[test]
+    fn errors_of_other_crates_and_texts_become_one() {
+        fn anyhow() -> Result<()> {
+            Err(anyhow::anyhow!("no key").context("no table"))?;
+            Ok(())
+        }
+        fn boxed() -> Result<()> {
+            let boxed: Box<dyn StdError> = Box::new(chain(&["no price", "no table"]));
+            Err(boxed)?
+        }
+        /// Its error borrows from the text.
+        fn borrowed(text: &str) -> Result<()> {
+            #[derive(Debug)]
+            struct At<'a>(&'a str);
+            impl fmt::Display for At<'_> {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write!(f, "at {}", self.0)
+                }
+            }
+            impl StdError for At<'_> {}
+            Err(At(text))?
+        }
+        assert_eq!(anyhow().unwrap_err().to_string(), "no table: no key");
+        assert_eq!(boxed().unwrap_err().to_string(), "no price: no table");
+        assert_eq!(borrowed("{").unwrap_err().to_string(), "at {");
+        assert_eq!(Error::from("no price").to_string(), "no price");
+        assert_eq!(Error::from(String::from("no price")).to_string(), "no price");
+    }
+
+    #[test]
+    fn context_is_for_all_of_them() {
+        let text = |result: Result<u8>| result.unwrap_err().to_string();
+        assert_eq!(
+            text("x".parse().context("price")),
+            "price: invalid digit found in string"
+        );
+        assert_eq!(
+            text(Err(Error::msg("no price")).context("order 17")),
+            "order 17: no price"
+        );
+        assert_eq!(
+            text(Err(anyhow::anyhow!("no price")).context("order 17")),
+            "order 17: no price"
+        );
+        assert_eq!(text(Err("no price").context("order 17")), "order 17: no price");
+        assert_eq!(text(None.context("no price")), "no price");
+        assert_eq!(text(None.with_context(|| format!("no {}", "price"))), "no price");
+        assert_eq!(Some(7).context("not needed").unwrap(), 7);
+        let not_called = || -> String { unreachable!("there is no error") };
+        assert_eq!(Ok::<_, Error>(7).with_context(not_called).unwrap(), 7);
     }
 }

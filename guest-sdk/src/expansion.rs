@@ -9,7 +9,9 @@ use crate::json;
 pub use crate::{Error, Message, Output, Result};
 
 #[cfg(target_family = "wasm")]
-pub use crate::guest::bindings;
+pub use crate::__slipring_sdk_export as export;
+#[cfg(target_family = "wasm")]
+pub use crate::guest;
 
 /// The trait that `#[transform]` implements. It does so in every build, so `cargo test` finds mistakes too.
 pub trait Transform {
@@ -22,6 +24,38 @@ pub type Entry = (fn(&str) -> Result<()>, fn(&Message) -> Result<Output>);
 
 pub const fn entry<T: Transform>() -> Entry {
     (T::init, T::transform)
+}
+
+/// What a transform may return.
+#[diagnostic::on_unimplemented(
+    message = "a transform cannot return `{Self}`",
+    label = "this is not an output",
+    note = "it returns `Result<Output>`; or, with or without `Result`, what becomes an output: a `Publication`, an \
+            `Option`, a `Vec` or an array of publications",
+    note = "the error of the `Result` is any that `?` converts: `slipring_sdk::Error`, or that of another crate"
+)]
+pub trait Returned {
+    fn into_result(self) -> Result<Output>;
+}
+
+// Otherwise an error would say that `Output: From<…>` is missing.
+#[diagnostic::do_not_recommend]
+impl<T: Into<Output>> Returned for T {
+    fn into_result(self) -> Result<Output> {
+        Ok(self.into())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Output>, E: Into<Error>> Returned for Result<T, E> {
+    fn into_result(self) -> Result<Output> {
+        self.map(Into::into).map_err(Into::into)
+    }
+}
+
+/// Converts what the user's function returned.
+pub fn returned(value: impl Returned) -> Result<Output> {
+    value.into_result()
 }
 
 /// The value that the transform's second parameter refers to, once `init` has made it. Each instance is

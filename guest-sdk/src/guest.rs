@@ -1,36 +1,53 @@
 //! Converts the WIT world's types to this crate's and back. Both sides own their strings and bytes, so the
 //! conversion copies only the outer elements of vectors.
 
+pub use slipring_sdk_bindings as bindings;
+use slipring_sdk_bindings::slipring::transform::types;
+
 use crate::expansion::Transform;
 use crate::{Body, Message, Publication, batch};
 
-/// Generated from the WIT files. (The code is full of `unsafe`. The lint does not see it, because it comes from
-/// another crate's macro.)
-#[expect(missing_docs, clippy::too_many_arguments, reason = "generated")]
-pub mod bindings {
-    #[cfg(not(target_os = "unknown"))]
-    wit_bindgen::generate!({ path: "wit", world: "transform-batched", pub_export_macro: true, export_macro_name: "export" });
-    #[cfg(target_os = "unknown")]
-    wit_bindgen::generate!({ path: "wit", world: "transform-core-batched", pub_export_macro: true, export_macro_name: "export" });
+/// Makes `$carrier` the component's exports.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __slipring_sdk_export {
+    ($carrier:ident) => {
+        impl $crate::expansion::guest::bindings::Guest for $carrier {
+            fn init(settings: ::std::string::String) -> ::core::result::Result<(), ::std::string::String> {
+                $crate::expansion::guest::init::<Self>(&settings)
+            }
+
+            fn transform(
+                message: $crate::expansion::guest::bindings::Message,
+            ) -> ::core::result::Result<
+                ::std::vec::Vec<$crate::expansion::guest::bindings::Publication>,
+                ::std::string::String,
+            > {
+                $crate::expansion::guest::transform::<Self>(message)
+            }
+
+            fn transform_batch(messages: ::std::vec::Vec<u8>) -> ::std::vec::Vec<u8> {
+                $crate::expansion::guest::transform_batch::<Self>(&messages)
+            }
+        }
+
+        $crate::expansion::guest::bindings::export!($carrier with_types_in $crate::expansion::guest::bindings);
+    };
 }
 
-use bindings::slipring::transform::types;
+pub fn init<T: Transform>(settings: &str) -> Result<(), String> {
+    #[cfg(target_os = "unknown")]
+    bring_out_panics();
+    T::init(settings).map_err(|error| error.to_string())
+}
 
-impl<T: Transform> bindings::Guest for T {
-    fn init(settings: String) -> Result<(), String> {
-        #[cfg(target_os = "unknown")]
-        bring_out_panics();
-        T::init(&settings).map_err(|error| error.to_string())
-    }
+pub fn transform<T: Transform>(message: types::Message) -> Result<Vec<types::Publication>, String> {
+    let output = T::transform(&message.into()).map_err(|error| error.to_string())?;
+    Ok(output.into_iter().map(Into::into).collect())
+}
 
-    fn transform(message: types::Message) -> Result<Vec<types::Publication>, String> {
-        let output = T::transform(&message.into()).map_err(|error| error.to_string())?;
-        Ok(output.into_iter().map(Into::into).collect())
-    }
-
-    fn transform_batch(messages: Vec<u8>) -> Vec<u8> {
-        batch::transform(&messages, bindings::slipring::transform::batch::begin, T::transform)
-    }
+pub fn transform_batch<T: Transform>(messages: &[u8]) -> Vec<u8> {
+    batch::transform(messages, bindings::slipring::transform::batch::begin, T::transform)
 }
 
 /// Reports panics through an import. Without WASI there is no standard error that Rust's own hook could write to.

@@ -5,6 +5,44 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
+/// Reads a JSON text that is not the payload itself: a string inside it, or the value of a header. `what` is its name
+/// in an error. The value may borrow from the text, as with [`Message::json`](crate::Message::json).
+///
+/// ```
+/// use serde::Deserialize;
+/// use slipring_sdk::{Message, Result, from_json};
+///
+/// /// An outbox table holds its events as text.
+/// #[derive(Deserialize)]
+/// struct Row {
+///     payload: String,
+/// }
+///
+/// #[derive(Debug, Deserialize)]
+/// struct Order {
+///     id: u64,
+/// }
+///
+/// fn order(message: &Message) -> Result<Order> {
+///     let row: Row = message.json()?;
+///     from_json("the row's `payload`", &row.payload)
+/// }
+/// assert_eq!(order(&Message::new("outbox", r#"{"payload":"{\"id\":17}"}"#))?.id, 17);
+/// let error = order(&Message::new("outbox", r#"{"payload":"{\"id\":\"x\"}"}"#)).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "the row's `payload` is not the JSON that was expected: id: invalid type: string \"x\", expected u64 at line 1 \
+///      column 9"
+/// );
+/// # Ok::<(), slipring_sdk::Error>(())
+/// ```
+///
+/// # Errors
+/// If the text is empty, is not JSON, or is not the JSON that `T` expects. The error names the key and the position.
+pub fn from_json<'de, T: Deserialize<'de>>(what: &str, text: &'de (impl AsRef<[u8]> + ?Sized)) -> Result<T> {
+    read(what, text.as_ref())
+}
+
 /// Reads `bytes`. `what` is their name in an error, for example "the payload".
 pub(crate) fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use slipring_sdk::{Message, Output, Publication, Result, transform};
+//! use slipring_sdk::prelude::*;
 //!
 //! #[derive(Deserialize, Serialize)]
 //! struct Order {
@@ -45,6 +45,34 @@
 //! `.wasm` file for the relay's modules directory. You need no other tool. The relay also accepts the target
 //! `wasm32-unknown-unknown`, whose files are smaller.
 //!
+//! # What a transform returns
+//!
+//! [`Output`], or whatever becomes one: a [`Publication`], an `Option`, a `Vec` or an array of publications. It may be in
+//! a `Result`. `?` and [`Context`] make an [`Error`] of every error and of texts, which rejects the message:
+//!
+//! ```
+//! use slipring_sdk::prelude::*;
+//!
+//! #[transform]
+//! fn feed(message: &Message) -> Result<Publication> {
+//!     ensure!(!message.payload.is_empty(), "the event is empty");
+//!     let user: u64 = message.token(1)?.parse().context("the user in the subject")?;
+//!     Ok(Publication::json_text(Channel::user("feed", user)?, message.text()?))
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! assert_eq!(feed(&Message::new("feed.42", "{}"))?.channels, ["feed:#42"]);
+//! let error = feed(&Message::new("feed.ada", "{}")).unwrap_err().to_string();
+//! assert_eq!(error, "the user in the subject: invalid digit found in string");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Events in known envelopes
+//!
+//! With the feature `cloudevents`, `Message::cloud_event` reads a CloudEvent in both of its modes. With the feature
+//! `debezium`, `Message::change` reads the change of a row that Debezium captured.
+//!
 //! # The environment of a transform
 //!
 //! A transform sees its message and its settings, and nothing else. The same message gives the same publications at
@@ -73,22 +101,40 @@
 
 #[cfg(any(target_family = "wasm", test))]
 mod batch;
+mod channel;
+#[cfg(feature = "cloudevents")]
+mod cloud_event;
+mod context;
+#[cfg(feature = "debezium")]
+mod debezium;
 mod error;
 #[doc(hidden)]
 pub mod expansion;
 #[cfg(target_family = "wasm")]
-mod guest;
+#[doc(hidden)]
+pub mod guest;
 mod json;
 mod message;
 mod output;
+pub mod prelude;
 mod publication;
 #[cfg(not(target_family = "wasm"))]
 mod samples;
+#[cfg(not(target_family = "wasm"))]
+mod settings;
+mod time;
 
+pub use channel::{Channel, Channels};
+#[cfg(feature = "cloudevents")]
+pub use cloud_event::CloudEvent;
+pub use context::Context;
+#[cfg(feature = "debezium")]
+pub use debezium::{Change, Operation, Origin};
 pub use error::{Error, Result};
+pub use json::from_json;
 pub use message::{Marker, Message};
 pub use output::Output;
-pub use publication::{Body, Channels, Publication};
+pub use publication::{Body, Publication};
 #[cfg(not(target_family = "wasm"))]
 pub use samples::samples;
 /// For transforms that change a few fields of JSON and don't know the rest. See [`serde_json`].
@@ -125,4 +171,6 @@ pub use samples::samples;
 /// # }
 /// ```
 pub use serde_json::{Value, json};
+#[cfg(not(target_family = "wasm"))]
+pub use settings::settings;
 pub use slipring_sdk_macros::{init, transform};

@@ -4,7 +4,7 @@ use std::str;
 
 use serde::Deserialize;
 
-use crate::{Error, Result, json};
+use crate::{Context as _, Error, Result, json, time};
 
 /// A message from JetStream or Redis.
 ///
@@ -12,9 +12,10 @@ use crate::{Error, Result, json};
 /// use slipring_sdk::Message;
 ///
 /// let message = Message::new("orders.eu.paid", r#"{"id":17}"#).with_header("Trace", "4bf9").with_sequence(42);
-/// assert_eq!(message.subject.split('.').nth(1), Some("eu"));
+/// assert_eq!(message.token(1)?, "eu");
 /// assert_eq!(message.header("Trace"), Some("4bf9"));
 /// assert_eq!(message.sequence, 42);
+/// # Ok::<(), slipring_sdk::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,7 +33,8 @@ pub struct Message {
     /// the ID as one number, which rises too, or 0 if the ID does not fit.
     pub sequence: u64,
     /// The time at which the message was stored, in nanoseconds since 1970-01-01 UTC. For a list in Redis, the time at
-    /// which the relay took it. The module's clock shows the same time.
+    /// which the relay took it. The module's clock shows the same time. See [`timestamp_ms`](Self::timestamp_ms) and
+    /// [`timestamp_rfc3339`](Self::timestamp_rfc3339).
     pub timestamp: u64,
     /// How often the message has been delivered. 1 is the first time. From Redis, it is 2 whenever the message is
     /// redelivered. The count is not a part of the message: output that depends on it differs between a message and its
@@ -128,6 +130,53 @@ impl Message {
     pub fn with_deliveries(mut self, deliveries: u32) -> Self {
         self.deliveries = deliveries;
         self
+    }
+
+    /// Returns a token of the subject, which dots separate. The first one has the index 0.
+    ///
+    /// # Errors
+    /// If the subject has fewer tokens.
+    ///
+    /// ```
+    /// use slipring_sdk::Message;
+    ///
+    /// let message = Message::new("orders.eu.paid", "");
+    /// assert_eq!((message.token(0)?, message.token(2)?), ("orders", "paid"));
+    /// let error = message.token(3).unwrap_err().to_string();
+    /// assert_eq!(error, "the subject \"orders.eu.paid\" has 3 tokens, so there is none with the index 3");
+    /// # Ok::<(), slipring_sdk::Error>(())
+    /// ```
+    pub fn token(&self, index: usize) -> Result<&str> {
+        self.subject.split('.').nth(index).with_context(|| {
+            let (subject, count) = (&self.subject, self.subject.split('.').count());
+            let tokens = if count == 1 { "token" } else { "tokens" };
+            format!("the subject {subject:?} has {count} {tokens}, so there is none with the index {index}")
+        })
+    }
+
+    /// Returns the [timestamp](Self::timestamp) in milliseconds since 1970, as JavaScript counts.
+    ///
+    /// ```
+    /// use slipring_sdk::Message;
+    ///
+    /// let message = Message::new("a", "").with_timestamp(1_793_520_000_250_000_000);
+    /// assert_eq!(message.timestamp_ms(), 1_793_520_000_250);
+    /// ```
+    pub fn timestamp_ms(&self) -> u64 {
+        self.timestamp / 1_000_000
+    }
+
+    /// Returns the [timestamp](Self::timestamp) as text (RFC 3339), in UTC, with as many digits of the second as it
+    /// has.
+    ///
+    /// ```
+    /// use slipring_sdk::Message;
+    ///
+    /// let message = Message::new("a", "").with_timestamp(1_793_520_000_250_000_000);
+    /// assert_eq!(message.timestamp_rfc3339(), "2026-11-01T08:00:00.25Z");
+    /// ```
+    pub fn timestamp_rfc3339(&self) -> String {
+        time::rfc3339(self.timestamp)
     }
 
     /// Returns the payload as text.

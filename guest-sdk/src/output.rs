@@ -7,7 +7,8 @@ use crate::Publication;
 /// The publications that a transform makes of a message. No publications drop the message. (To reject it, return an
 /// [`Error`](crate::Error).)
 ///
-/// Publications to the same channel keep this order. There is no order between channels.
+/// Publications to the same channel keep this order. There is no order between channels. A publication without
+/// channels is left out: nobody would get it.
 ///
 /// ```
 /// use slipring_sdk::{Output, Publication};
@@ -16,6 +17,9 @@ use crate::Publication;
 /// let two: Output = ["news:eu", "news:us"].map(|channel| Publication::json_text(channel, "1")).into();
 /// let some: Output = (1..=3).map(|n| Publication::json_text(format!("row:{n}"), "1")).collect();
 /// assert_eq!([one, two, some, Output::drop()].map(|output| output.publications().len()), [1, 2, 3, 0]);
+///
+/// let followers: Vec<String> = Vec::new();
+/// assert_eq!(Output::from(Publication::json_text(followers, "1")), Output::drop());
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
@@ -49,23 +53,20 @@ impl Output {
 
 impl From<Publication> for Output {
     fn from(publication: Publication) -> Self {
-        Self {
-            publications: vec![publication],
-        }
+        [publication].into()
     }
 }
 
 impl From<Vec<Publication>> for Output {
-    fn from(publications: Vec<Publication>) -> Self {
+    fn from(mut publications: Vec<Publication>) -> Self {
+        publications.retain(|publication| !publication.channels.is_empty());
         Self { publications }
     }
 }
 
 impl<const N: usize> From<[Publication; N]> for Output {
     fn from(publications: [Publication; N]) -> Self {
-        Self {
-            publications: publications.into(),
-        }
+        Vec::from(publications).into()
     }
 }
 
@@ -78,9 +79,7 @@ impl From<Option<Publication>> for Output {
 
 impl FromIterator<Publication> for Output {
     fn from_iter<I: IntoIterator<Item = Publication>>(publications: I) -> Self {
-        Self {
-            publications: publications.into_iter().collect(),
-        }
+        publications.into_iter().collect::<Vec<_>>().into()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, json};
+use crate::{Channels, Error, Result, json};
 
 /// One piece of data for one channel, or for several (a broadcast).
 ///
@@ -18,9 +18,11 @@ use crate::{Error, Result, json};
 /// # Ok::<(), slipring_sdk::Error>(())
 /// ```
 ///
+/// A publication without channels is left out, so a list of channels may turn out to be empty.
+///
 /// The relay rejects the message if a publication has
 ///
-/// - no channel, an empty channel, or a channel of more than 255 bytes,
+/// - a channel with an empty name, or with one of more than 255 bytes,
 /// - a JSON body that is not JSON or is nested deeper than 9,990 levels,
 /// - a version of 0, or of 2^53 or more.
 ///
@@ -29,7 +31,7 @@ use crate::{Error, Result, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication {
-    /// One channel is a publish, several are a broadcast.
+    /// One channel is a publish, several are a broadcast, none publishes nothing.
     pub channels: Vec<String>,
     /// The data that subscribers receive.
     pub body: Body,
@@ -104,9 +106,9 @@ impl Publication {
         Self::new(channels.into(), Body::Binary(bytes.into()))
     }
 
-    fn new(Channels(channels): Channels, body: Body) -> Self {
+    fn new(channels: Channels, body: Body) -> Self {
         Self {
-            channels,
+            channels: channels.into_names(),
             body,
             version: None,
             version_epoch: None,
@@ -259,57 +261,5 @@ impl Body {
             Self::Json(text) => json::read("the publication's body", text.as_bytes()),
             Self::Binary(_) => Err(Error::msg("the publication's body is binary, not JSON")),
         }
-    }
-}
-
-/// The channels of a [`Publication`]. Convert a string, or an array or `Vec` of strings, or collect them from an
-/// iterator:
-///
-/// ```
-/// use slipring_sdk::{Channels, Publication};
-///
-/// let users = [17, 23];
-/// let channels: Channels = users.iter().map(|user| format!("notifications:user-{user}")).collect();
-/// let publication = Publication::json_text(channels, "{}");
-/// assert_eq!(publication.channels, ["notifications:user-17", "notifications:user-23"]);
-/// assert_eq!(Publication::json_text(["a", "b"], "{}").channels, ["a", "b"]);
-/// assert_eq!(Publication::json_text("a", "{}").channels, ["a"]);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Channels(Vec<String>);
-
-impl From<&str> for Channels {
-    fn from(channel: &str) -> Self {
-        Self(vec![channel.to_owned()])
-    }
-}
-
-impl From<String> for Channels {
-    fn from(channel: String) -> Self {
-        Self(vec![channel])
-    }
-}
-
-impl From<&String> for Channels {
-    fn from(channel: &String) -> Self {
-        Self(vec![channel.clone()])
-    }
-}
-
-impl<T: Into<String>> From<Vec<T>> for Channels {
-    fn from(channels: Vec<T>) -> Self {
-        channels.into_iter().collect()
-    }
-}
-
-impl<T: Into<String>, const N: usize> From<[T; N]> for Channels {
-    fn from(channels: [T; N]) -> Self {
-        channels.into_iter().collect()
-    }
-}
-
-impl<T: Into<String>> FromIterator<T> for Channels {
-    fn from_iter<I: IntoIterator<Item = T>>(channels: I) -> Self {
-        Self(channels.into_iter().map(Into::into).collect())
     }
 }

@@ -1,13 +1,12 @@
 //! Reads the messages that `slipring try` reads, so a native test can use the same file.
 
-use std::result;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use toml::value::{Datetime, Offset};
 
-use crate::{Error, Message, Result, Value};
+use crate::{Context as _, Error, Message, Result, Value, time};
 
 /// Returns the messages of a text in JSON Lines, in the format of `slipring try`. The function is for tests, and
 /// exists only in native builds.
@@ -60,9 +59,7 @@ fn read(line: &str, number: u64) -> Result<Message> {
         (None, None, None) => Vec::new(),
         (Some(data), None, None) => data.get().into(),
         (None, Some(text), None) => text.into_bytes(),
-        (None, None, Some(text)) => STANDARD
-            .decode(text)
-            .map_err(|error| Error::from(error).context("payload_base64"))?,
+        (None, None, Some(text)) => STANDARD.decode(text).context("payload_base64")?,
         _ => {
             return Err(Error::msg(
                 "data, payload and payload_base64 are three ways to set the payload: give only one",
@@ -85,11 +82,7 @@ fn read(line: &str, number: u64) -> Result<Message> {
 
 fn read_timestamp(value: &Value) -> Result<u64> {
     let nanoseconds = match value {
-        Value::String(text) => {
-            let timestamp: result::Result<jiff::Timestamp, _> = text.parse();
-            let timestamp = timestamp.map_err(|error| Error::from(error).context("timestamp"))?;
-            u64::try_from(timestamp.as_nanosecond()).ok()
-        }
+        Value::String(text) => nanoseconds(text.parse().context("timestamp")?),
         other => other.as_u64(),
     };
     nanoseconds.ok_or_else(|| {
@@ -97,6 +90,20 @@ fn read_timestamp(value: &Value) -> Result<u64> {
             "timestamp: {value} is not a time from 1970 to 2554, in RFC 3339 or in nanoseconds since 1970"
         ))
     })
+}
+
+/// A date and time of TOML is one of RFC 3339 if it has all parts.
+fn nanoseconds(text: Datetime) -> Option<u64> {
+    let (date, clock) = (text.date?, text.time?);
+    let offset = match text.offset? {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => i64::from(minutes),
+    };
+    let days = time::days(date.year.into(), date.month.into(), date.day.into());
+    let minutes = (days * 24 + i64::from(clock.hour)) * 60 + i64::from(clock.minute) - offset;
+    let seconds = minutes * 60 + i64::from(clock.second?);
+    let nanoseconds = u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?;
+    nanoseconds.checked_add(clock.nanosecond.unwrap_or_default().into())
 }
 
 fn header_values(name: &str, value: Value) -> Result<Vec<String>> {
@@ -139,6 +146,31 @@ mod tests {
         assert_eq!(messages, [Message::new("a", "").with_sequence(2)]);
     }
 
+    #[test]
+    fn a_time_may_have_an_offset_and_a_part_of_a_second() {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "2026-11-01T08:00:00.25Z",
+            "2028-02-29T23:59:59.999999999+05:30",
+            "2026-03-01T00:30:00-00:45",
+            "2554-07-21T23:34:33Z",
+        ] {
+            let line = format!(r#"{{"subject":"a","timestamp":"{text}"}}"#);
+            let expected: jiff::Timestamp = text.parse().unwrap();
+            let found = samples(&line).unwrap()[0].timestamp;
+            assert_eq!(i128::from(found), expected.as_nanosecond(), "{text}");
+        }
+        // Every day, against the function that writes them.
+        (0..213_503).for_each(|day| {
+            let text = time::rfc3339(day * 86_400_000_000_000);
+            assert_eq!(
+                nanoseconds(text.parse().unwrap()),
+                Some(day * 86_400_000_000_000),
+                "{text}"
+            );
+        });
+    }
+
     fn check(line: &str, expected: &str) {
         let error = samples(line).unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
@@ -154,6 +186,10 @@ mod tests {
         );
         check(r#"{"subject":"a","payload_base64":"?"}"#, "line 1: payload_base64: ");
         check(r#"{"subject":"a","timestamp":"today"}"#, "line 1: timestamp: ");
+        check(
+            r#"{"subject":"a","timestamp":"2026-11-01T00:00:00"}"#,
+            "is not a time from 1970",
+        );
         check(
             r#"{"subject":"a","timestamp":"1969-12-31T00:00:00Z"}"#,
             "is not a time from 1970",

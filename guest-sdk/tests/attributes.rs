@@ -158,3 +158,97 @@ mod errors_of_other_types {
         assert_eq!(run::<TheTransformOfThisModule>("{}"), "invalid digit found in string");
     }
 }
+
+/// Returns nothing but a publication.
+mod a_publication {
+    use super::*;
+
+    #[slipring_sdk::transform]
+    fn transform(message: &Message) -> Result<Publication> {
+        Ok(Publication::json_text("test", message.text()?))
+    }
+
+    #[test]
+    fn it_becomes_an_output() {
+        assert_eq!(run::<TheTransformOfThisModule>("{}"), "payload");
+    }
+}
+
+mod an_output {
+    use super::*;
+
+    #[slipring_sdk::transform]
+    fn transform(message: &Message) -> Output {
+        Publication::json_text("test", message.subject.as_str()).into()
+    }
+
+    #[test]
+    fn it_becomes_an_output() {
+        assert_eq!(run::<TheTransformOfThisModule>("{}"), "test");
+    }
+}
+
+mod what_becomes_an_output {
+    use super::*;
+
+    #[slipring_sdk::transform]
+    fn transform(_message: &Message) -> impl Into<Output> {
+        [Publication::json_text("test", "an array")]
+    }
+
+    #[test]
+    fn it_becomes_an_output() {
+        assert_eq!(run::<TheTransformOfThisModule>("{}"), "an array");
+    }
+}
+
+mod an_option_or_a_text {
+    use super::*;
+
+    #[slipring_sdk::transform]
+    fn transform(_message: &Message, number: &u32) -> Result<Option<Publication>, String> {
+        match number {
+            0 => Err("there is no number".to_owned()),
+            number => Ok(Some(Publication::json_text("test", number.to_string()))),
+        }
+    }
+
+    #[test]
+    fn it_becomes_an_output() {
+        assert_eq!(run::<TheTransformOfThisModule>("7"), "7");
+    }
+
+    #[test]
+    fn the_text_is_the_reason() {
+        assert_eq!(run::<TheTransformOfThisModule>("0"), "there is no number");
+    }
+}
+
+/// Whatever a function may have before its name and in its parameters.
+mod forms {
+    use super::*;
+
+    pub mod settings {
+        #[derive(serde::Deserialize)]
+        pub struct Room {
+            pub room: String,
+        }
+    }
+
+    /// Documented.
+    #[slipring_sdk::transform]
+    pub(crate) fn transform<'a>(
+        _: &'a Message,
+        self::settings::Room { room }: &'a self::settings::Room,
+    ) -> Result<Output>
+    where
+        'a: 'a,
+    {
+        publish(room)
+    }
+
+    #[test]
+    fn they_are_read() {
+        assert_eq!(run::<TheTransformOfThisModule>(r#"{"room":"lobby"}"#), "lobby");
+    }
+}

@@ -3,6 +3,7 @@
 mod sse;
 mod stream;
 mod trust;
+mod upload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use self::stream::Events;
 pub use self::trust::Trust;
 use super::guard::COMMAND_HEADER;
 use super::token_file;
+use crate::cause;
 use crate::config::{self, Secret};
 
 /// A relay that is expected to run at this address.
@@ -104,6 +106,14 @@ impl Client {
         &self.url[Position::BeforeHost..Position::AfterPort]
     }
 
+    /// Returns the token that requests have, if one is known.
+    pub fn token(&self) -> Option<Secret> {
+        match Token::find(&self.url, &self.config) {
+            Token::Known(token) => Some(token),
+            Token::NotIn(_) | Token::Elsewhere => None,
+        }
+    }
+
     /// Runs a future, such as one that reads from a stream of this client.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
@@ -162,7 +172,7 @@ impl Client {
                 ),
                 false => format!("no relay answers at {url} (is it running?)"),
             };
-            anyhow::Error::new(error).context(doing)
+            anyhow!(cause::of(&error)).context(doing)
         })?;
         if response.status() == StatusCode::UNAUTHORIZED {
             bail!("the relay at {url} requires its token: {}", token.advice())
@@ -172,7 +182,8 @@ impl Client {
 }
 
 async fn text(url: &Url, response: Response) -> anyhow::Result<String> {
-    let body = response.bytes().await.map_err(reqwest::Error::without_url);
+    let body = response.bytes().await;
+    let body = body.map_err(|error| anyhow!(cause::of(&error.without_url())));
     let body = body.with_context(|| format!("the reply from {url} was cut short"))?;
     let body = String::from_utf8(body.into());
     body.with_context(|| format!("the reply from {url} is not UTF-8"))
@@ -336,7 +347,7 @@ mod tests {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = Url::parse(&format!("http://{address}/")).unwrap();
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
-        no relay answers at http://127.0.0.1:8787/api/v1/status (is it running?): error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+        no relay answers at http://127.0.0.1:8787/api/v1/status (is it running?): connection refused
         "#);
     }
 }

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::origin::{self, Refusal};
 use super::tokens::{Access, Given, Tokens};
@@ -17,7 +18,7 @@ use super::tokens::{Access, Given, Tokens};
 pub(super) const COMMAND_HEADER: &str = "slipring-command";
 
 /// How long a client may take to send it.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The answers are secret to others than the client, they are no page's script or style, and no page may frame them.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -56,6 +57,12 @@ pub(super) struct Demand {
     pub command: bool,
     /// The longest body, in bytes.
     pub body: usize,
+    /// How long a client may take to send it.
+    pub patience: Duration,
+    /// Held while the request is received and answered. Nobody waits for it.
+    pub place: Option<&'static Semaphore>,
+    /// Set if the configuration does not allow it: the sentence that says so.
+    pub off: Option<&'static str>,
 }
 
 pub(super) async fn check(
@@ -67,7 +74,11 @@ pub(super) async fn check(
         Ok(granted) => {
             let (mut parts, body) = request.into_parts();
             parts.extensions.insert(granted);
-            match receive(body, demand.body).await {
+            let _place = match demand.place.map(Semaphore::try_acquire).transpose() {
+                Ok(place) => place,
+                Err(_) => return refused(busy()),
+            };
+            match receive(body, demand).await {
                 Ok(body) => next.run(Request::from_parts(parts, body)).await,
                 Err(refusal) => refused(refusal),
             }
@@ -116,6 +127,12 @@ impl Guard {
         if granted.access < demand.access {
             return Err(missing(given, demand.access));
         }
+        if let Some(off) = demand.off {
+            return Err(Refusal {
+                status: StatusCode::FORBIDDEN,
+                reason: off.to_owned(),
+            });
+        }
         if demand.command && !request.headers().contains_key(COMMAND_HEADER) {
             return Err(Refusal {
                 status: StatusCode::FORBIDDEN,
@@ -157,8 +174,16 @@ fn missing(given: Given, needed: Access) -> Refusal {
     }
 }
 
-async fn receive(body: Body, longest: usize) -> Result<Body, Refusal> {
-    let received = tokio::time::timeout(BODY_TIMEOUT, body::to_bytes(body, longest)).await;
+fn busy() -> Refusal {
+    Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        reason: "Another such request is being answered; try again when it is done.".to_owned(),
+    }
+}
+
+async fn receive(body: Body, demand: Demand) -> Result<Body, Refusal> {
+    let longest = demand.body;
+    let received = tokio::time::timeout(demand.patience, body::to_bytes(body, longest)).await;
     let (status, reason) = match received {
         Ok(Ok(bytes)) => return Ok(bytes.into()),
         Ok(Err(_)) => (
@@ -172,7 +197,7 @@ async fn receive(body: Body, longest: usize) -> Result<Body, Refusal> {
             StatusCode::REQUEST_TIMEOUT,
             format!(
                 "The body of the request did not arrive within {} s.",
-                BODY_TIMEOUT.as_secs()
+                demand.patience.as_secs()
             ),
         ),
     };

@@ -1,5 +1,6 @@
 //! The routes of the admin server, what each one demands, and the replies.
 
+mod arrivals;
 mod attempt;
 mod audit;
 mod dead_letters;
@@ -8,25 +9,27 @@ mod modules;
 mod openapi;
 mod page;
 mod tap;
+mod upload;
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, State as Shared};
+use axum::extract::{DefaultBodyLimit, Extension, Path, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
+pub use self::arrivals::Arrivals;
 pub use self::dead_letters::Backend as DeadLetters;
 use self::openapi::{Api, Reply, TEXT, schema};
 use super::guard::{self, Demand, Granted, Guard};
 use super::tokens::Access;
 use crate::json::Sample;
-use crate::modules::Controls;
+use crate::modules::{Controls, Uploads};
 use crate::status::{Finding, Format, History, HistoryReport, LiveSample, Metrics, Status, StatusBoard, Versions};
 use crate::tap::{Shown, Taps};
 
@@ -50,6 +53,9 @@ const PAGE: Demand = Demand {
     any_host: false,
     command: false,
     body: SHORT_BODY,
+    patience: guard::BODY_TIMEOUT,
+    place: None,
+    off: None,
 };
 
 /// A probe reveals nothing without a token, so it may use any name for the relay.
@@ -74,6 +80,9 @@ const COMMAND_WITH_MESSAGE: Demand = Demand {
     body: 16 << 20,
     ..COMMAND
 };
+
+/// The path for uploads, whose demand depends on the configuration.
+const UPLOAD: &str = "/api/v1/modules/{name}";
 
 /// Every route. The router has no other.
 pub(super) const ROUTES: &[Route] = &[
@@ -169,6 +178,19 @@ pub(super) const ROUTES: &[Route] = &[
             ..TEXT
         }),
         handler: || get(modules::versions),
+    },
+    Route {
+        method: "PUT",
+        path: UPLOAD,
+        demand: COMMAND,
+        about: "put a version into the modules directory, like `slipring deploy --to`, if `admin.uploads` allows it: the .toml and the .wasm in one body (`?toml_bytes=`)",
+        api: Some(Api {
+            query: Some(schema::<upload::Parts>),
+            bytes: Some("The bytes of the `.toml`, and then those of the `.wasm`."),
+            reply: Reply::Json(schema::<upload::Uploaded>),
+            ..TEXT
+        }),
+        handler: || put(upload::upload),
     },
     Route {
         method: "POST",
@@ -278,6 +300,17 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: "GET",
+        path: "/api/v1/arrivals",
+        demand: READ,
+        about: "where the page connects to show what arrives at subscribers: `admin.centrifugo_websocket`",
+        api: Some(Api {
+            reply: Reply::Json(schema::<arrivals::Address>),
+            ..TEXT
+        }),
+        handler: || get(arrivals::arrivals),
+    },
+    Route {
+        method: "GET",
         path: "/api/v1/openapi.json",
         demand: READ,
         about: "the description of this API, in OpenAPI 3.1",
@@ -292,7 +325,10 @@ pub(super) const ROUTES: &[Route] = &[
 impl Route {
     /// Returns the method, unless it is the usual one, and the path as people write it.
     pub fn shown(&self) -> String {
-        let method = if self.method == "GET" { "" } else { "POST " };
+        let method = match self.method {
+            "GET" => String::new(),
+            method => format!("{method} "),
+        };
         format!(
             "{method}{}",
             self.path
@@ -312,13 +348,21 @@ pub struct Served {
     pub taps: Taps,
     pub history: History,
     pub dead_letters: DeadLetters,
+    pub arrivals: Arrivals,
+    pub uploads: Uploads,
 }
 
 pub(super) fn router(served: Served, guard: &Arc<Guard>) -> Router {
     let guarded = |demand| middleware::from_fn_with_state((Arc::clone(guard), demand), guard::check);
     let mut router = Router::new();
     for route in ROUTES {
-        router = router.route(route.path, (route.handler)().layer(guarded(route.demand)));
+        let demand = match route.path {
+            UPLOAD => upload::demand(route.demand, &served.uploads),
+            _ => route.demand,
+        };
+        // axum has a limit of its own for a body that is read whole; the guard has read it by then.
+        let handler = (route.handler)().layer(DefaultBodyLimit::disable());
+        router = router.route(route.path, handler.layer(guarded(demand)));
     }
     let unknown = get(unknown).fallback(unknown).layer(guarded(READ));
     router.fallback_service(unknown.with_state(())).with_state(served)
@@ -335,10 +379,10 @@ pub(super) fn paths() -> String {
 }
 
 /// A browser asks for HTML, other programs for anything.
-async fn index(headers: HeaderMap) -> Response {
+async fn index(Shared(served): Shared<Served>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     match accept.is_some_and(|accept| accept.contains("text/html")) {
-        true => page::index(),
+        true => page::index(&served.arrivals),
         false => paths().into_response(),
     }
 }
@@ -349,7 +393,7 @@ async fn unknown() -> Response {
 }
 
 async fn ready(Shared(served): Shared<Served>, Extension(granted): Extension<Granted>) -> Response {
-    readiness(served.board.findings(), &granted)
+    readiness(served.board.findings(), &served.board.standing_by(), &granted)
 }
 
 async fn ready_module(
@@ -358,7 +402,11 @@ async fn ready_module(
     Extension(granted): Extension<Granted>,
 ) -> Response {
     match served.board.findings_of(&name) {
-        Some(findings) => readiness(findings, &granted),
+        Some(findings) => {
+            let mut standing_by = served.board.standing_by();
+            standing_by.retain(|(module, _)| *module == name);
+            readiness(findings, &standing_by, &granted)
+        }
         // Only those who may read learn which modules there are.
         None if granted.access < Access::Read => (StatusCode::SERVICE_UNAVAILABLE, NOT_READY).into_response(),
         None => (StatusCode::NOT_FOUND, format!("There is no module `{name}`.\n")).into_response(),
@@ -367,7 +415,8 @@ async fn ready_module(
 
 const NOT_READY: &str = "not ready; a request with a token shows the reasons\n";
 
-fn readiness(findings: Vec<Finding>, granted: &Granted) -> Response {
+/// `standing_by` has the modules that stand by, each with the reason.
+fn readiness(findings: Vec<Finding>, standing_by: &[(String, String)], granted: &Granted) -> Response {
     let (obstacles, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_obstacle);
     let status = match obstacles.is_empty() {
         true => StatusCode::OK,
@@ -392,6 +441,12 @@ fn readiness(findings: Vec<Finding>, granted: &Granted) -> Response {
         text.push_str("warnings:\n");
         for warning in warnings {
             let _ = writeln!(text, "- {warning}");
+        }
+    }
+    if !standing_by.is_empty() {
+        text.push_str("standing by:\n");
+        for (module, reason) in standing_by {
+            let _ = writeln!(text, "- {module}: {reason}");
         }
     }
     (status, text).into_response()

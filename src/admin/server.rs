@@ -187,6 +187,8 @@ pub(super) fn without_tokens() -> (Service, Controls) {
         token: None,
         read_token: None,
         tls: None,
+        centrifugo_websocket: None,
+        uploads: false,
         token_dirs: Vec::new(),
     };
     let guard = Guard {
@@ -200,6 +202,8 @@ pub(super) fn without_tokens() -> (Service, Controls) {
         taps: crate::tap::Taps::default(),
         history: crate::status::History::default(),
         dead_letters: super::DeadLetters::without_servers(),
+        arrivals: super::Arrivals::default(),
+        uploads: crate::modules::Uploads::default(),
     };
     let service = Service {
         router: router(served, &Arc::new(guard)),

@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Admin, DeadLetters, Served};
+use super::{Admin, Arrivals, DeadLetters, Served};
 use crate::config::{self, Secret};
-use crate::modules::Controls;
+use crate::modules::{Controls, Uploads};
 use crate::status::{History, Metrics, StatusBoard};
 use crate::tap::Taps;
 
@@ -58,6 +58,8 @@ async fn start(change: impl FnOnce(&mut config::Admin)) -> Test {
         token: None,
         read_token: None,
         tls: None,
+        centrifugo_websocket: None,
+        uploads: false,
         token_dirs: vec![place.path().join("slipring")],
     };
     change(&mut config);
@@ -76,6 +78,8 @@ async fn start(change: impl FnOnce(&mut config::Admin)) -> Test {
         taps: taps.clone(),
         history: history.clone(),
         dead_letters: DeadLetters::without_servers(),
+        arrivals: Arrivals::new(config.centrifugo_websocket.clone()),
+        uploads: Uploads::default(),
     };
     let server = tokio::spawn(admin.serve(served, cancel.clone()));
     Test {

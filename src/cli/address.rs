@@ -9,6 +9,7 @@ use url::Url;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
 use crate::admin::{Client, Trust};
+use crate::config::Secret;
 
 /// Where the relay listens.
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ pub struct Address {
     #[command(flatten)]
     config: ConfigFile,
     /// The relay's address, instead of the one in the configuration
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_name = "URL", value_parser = url)]
     url: Option<Url>,
     /// Trust the certificate authorities in this file instead of the platform's, for a relay with TLS
     ///
@@ -26,12 +27,31 @@ pub struct Address {
 }
 
 impl Address {
+    /// Returns the address in a configuration.
+    pub fn of(config: ConfigFile) -> Self {
+        Self {
+            config,
+            url: None,
+            ca_file: None,
+        }
+    }
+
+    pub fn config(&self) -> &ConfigFile {
+        &self.config
+    }
+
     pub fn find(&self) -> Result<Client, Failure> {
-        let config = self.config.load()?.admin;
-        let url = match &self.url {
+        self.at(None, None)
+    }
+
+    /// Returns the relay at another address, or with another token than the configuration has.
+    pub fn at(&self, url: Option<&Url>, token: Option<Secret>) -> Result<Client, Failure> {
+        let mut config = self.config.load()?.admin;
+        let url = match url.or(self.url.as_ref()) {
             Some(url) => url.clone(),
             None => base_url(config.listen, config.tls.is_some())?,
         };
+        config.token = token.or(config.token);
         let own = config.tls.as_ref().and_then(|tls| tls.certificates.first());
         let trust = Trust {
             own: own.cloned(),
@@ -41,8 +61,21 @@ impl Address {
     }
 }
 
+/// Parses the address of a relay.
+pub fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| {
+        let example = match text.contains("://") || text.is_empty() {
+            true => "http://127.0.0.1:8787".to_owned(),
+            false => format!("http://{text}"),
+        };
+        format!("it must be a URL, such as {example}")
+    })
+}
+
 /// A relay that listens on all addresses is reached over the loopback address.
-fn base_url(listen: SocketAddr, tls: bool) -> anyhow::Result<Url> {
+pub fn base_url(listen: SocketAddr, tls: bool) -> anyhow::Result<Url> {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -56,6 +89,20 @@ fn base_url(listen: SocketAddr, tls: bool) -> anyhow::Result<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_has_a_scheme() {
+        assert_eq!(url("http://10.0.0.7:8787").unwrap().as_str(), "http://10.0.0.7:8787/");
+        for (text, example) in [
+            ("127.0.0.1:8787", "http://127.0.0.1:8787"),
+            ("localhost:8787", "http://localhost:8787"),
+            ("relay", "http://relay"),
+            ("nats://127.0.0.1:4222", "http://127.0.0.1:8787"),
+            ("", "http://127.0.0.1:8787"),
+        ] {
+            assert_eq!(url(text).unwrap_err(), format!("it must be a URL, such as {example}"));
+        }
+    }
 
     #[test]
     fn what_listens_everywhere_is_reached_over_the_loopback() {

@@ -2,6 +2,7 @@
 //! `--online`.
 
 mod modules;
+mod namespaces;
 mod online;
 mod permissions;
 #[cfg(test)]
@@ -18,8 +19,9 @@ use self::online::Finding;
 use self::permissions::User;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
-use super::printable::{printable, printable_json};
-use super::table::align;
+use super::palette::Palette;
+use super::printable::printable_json;
+use super::table::{Cell, Column, Table, View};
 use crate::config::Problem;
 use crate::transform::Engine;
 
@@ -29,13 +31,14 @@ use crate::transform::Engine;
 /// runs its `init` with its settings. Prints one line per module: `good`, `bad`, or `waiting` (one of the two files is missing).
 ///
 /// With --online it also checks that NATS has JetStream, that no setting of a module's stream or consumer, or of Redis, breaks
-/// ordering or delivery, and that Centrifugo accepts the API key.
+/// ordering or delivery, that Centrifugo accepts the API key, and that it has the namespaces of the channels to which the modules
+/// publish the last messages.
 ///
 /// With --permissions it checks no module. It prints the permissions in NATS and Redis that the relay needs, or with `--user people`
 /// those that the other commands need.
 ///
-/// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad. With --online a line can also
-/// be a `note`, which is not a failure.
+/// Exits with 78 if slipring.toml is wrong, and with 1 if a module, a server or a server's setting is bad, or if no module is good. With
+/// --online a line can also be a `note`, which is not a failure.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -102,69 +105,65 @@ pub fn execute(args: &Args, output: &mut dyn Write) -> Result<(), Failure> {
     }
     match args.json {
         true => print_json(&report, output)?,
-        false => write!(output, "{}", render(&report, &config.modules.dir))?,
+        false => write!(output, "{}", render(&report, &View::of_stdout()))?,
     }
-    verdict(&report)
+    verdict(&report, &config.modules.dir)
 }
 
-fn verdict(report: &Report) -> Result<(), Failure> {
-    let bad_modules = report
-        .modules
-        .iter()
-        .filter(|module| module.state == State::Bad)
-        .count();
-    let bad_servers = report.servers.iter().filter(|finding| !finding.good).count();
-    let verdict = match (bad_modules, bad_servers) {
-        (0, 0) => return Ok(()),
-        (_, 0) => anyhow!("{bad_modules} of {} modules would not run", report.modules.len()),
-        (0, _) => anyhow!("failed server checks: {bad_servers}"),
-        _ => anyhow!(
-            "{bad_modules} of {} modules would not run; failed server checks: {bad_servers}",
-            report.modules.len()
-        ),
+fn verdict(report: &Report, dir: &Path) -> Result<(), Failure> {
+    let count = |state: State| report.modules.iter().filter(|module| module.state == state).count();
+    let (bad, all) = (count(State::Bad), report.modules.len());
+    let modules = match (count(State::Good), bad) {
+        (0, _) if all == 0 => Some(format!("no module would run: there is none in {}", dir.display())),
+        (0, 0) => Some("no module would run: each waits for one of its files".to_owned()),
+        (0, _) => Some("no module would run".to_owned()),
+        (_, 0) => None,
+        _ => Some(format!("{bad} of {all} modules would not run")),
     };
-    Err(verdict.into())
+    let bad_servers = report.servers.iter().filter(|finding| !finding.good).count();
+    let servers = (bad_servers > 0).then(|| format!("failed server checks: {bad_servers}"));
+    let verdict: Vec<String> = modules.into_iter().chain(servers).collect();
+    match verdict.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow!(verdict.join("; ")).into()),
+    }
 }
 
-fn render(report: &Report, dir: &Path) -> String {
-    let mut rows: Vec<Vec<String>> = report.modules.iter().map(row).collect();
-    rows.extend(report.servers.iter().map(|finding| {
+const COLUMNS: [Column; 3] = [
+    Column::new("").shrinks_to(24),
+    Column::new(""),
+    Column::new("").wraps_from(16),
+];
+
+fn render(report: &Report, view: &View) -> String {
+    let palette = &view.palette;
+    let mut table = Table::new(COLUMNS);
+    for module in &report.modules {
+        table.row(row(module, palette));
+        if let [_, _, ..] = module.reasons.as_slice() {
+            module.reasons.iter().for_each(|reason| table.below(reason));
+        }
+    }
+    for finding in &report.servers {
         let state = match (finding.good, finding.note) {
-            (true, false) => "good",
-            (true, true) => "note",
-            (false, _) => "bad",
+            (true, false) => Cell::styled("good", palette.good),
+            (true, true) => Cell::styled("note", palette.note),
+            (false, _) => Cell::styled("bad", palette.bad),
         };
-        vec![finding.subject.clone(), state.to_owned(), finding.detail.clone()]
-    }));
-    let mut text = String::new();
-    if report.modules.is_empty() {
-        text.push_str(&format!(
-            "the configuration is good; there are no modules in {}\n",
-            dir.display()
-        ));
+        table.row([finding.subject.clone().into(), state, finding.detail.clone().into()]);
     }
-    let many_reasons = report.modules.iter().map(|module| {
-        if module.reasons.len() > 1 {
-            &module.reasons[..]
-        } else {
-            &[]
-        }
-    });
-    for (line, reasons) in align(&rows).lines().zip(many_reasons.chain(std::iter::repeat(&[][..]))) {
-        text.push_str(line);
-        text.push('\n');
-        for reason in reasons {
-            text.push_str(&format!("    {}\n", printable(reason)));
-        }
+    let text = table.render(view);
+    match report.modules.is_empty() {
+        true => format!("the configuration is good\n{text}"),
+        false => text,
     }
-    text
 }
 
-fn row(module: &Checked) -> Vec<String> {
+fn row(module: &Checked, palette: &Palette) -> [Cell; 3] {
     let state = match module.state {
-        State::Good => "good",
-        State::Bad => "bad",
-        State::Waiting => "waiting",
+        State::Good => Cell::styled("good", palette.good),
+        State::Bad => Cell::styled("bad", palette.bad),
+        State::Waiting => Cell::styled("waiting", palette.note),
     };
     let detail = match (module.reasons.as_slice(), &module.stream, &module.sha256) {
         ([], Some(stream), Some(sha256)) => format!("stream {stream}, sha256 {}", sha256.get(..12).unwrap_or(sha256)),
@@ -172,7 +171,7 @@ fn row(module: &Checked) -> Vec<String> {
         ([reason], ..) => reason.clone(),
         (reasons, ..) => format!("{} problems", reasons.len()),
     };
-    vec![module.name.clone(), state.to_owned(), detail]
+    [module.name.clone().into(), state, detail.into()]
 }
 
 fn print_json(report: &Report, output: &mut dyn Write) -> io::Result<()> {

@@ -19,7 +19,7 @@ use super::failure::Failure;
 use crate::config::Config;
 use crate::dead_letter::{self, Reader, Servers, count};
 
-/// List, show, replay or remove messages that could not be published
+/// List, show, replay or remove messages that were not published
 ///
 /// A message that a module rejects, or that Centrifugo refuses for good, is stored with the reason in the stream that
 /// `dead_letters.stream` in the configuration names, in NATS or in Redis (`dead_letters.store`). Its number is its sequence in that
@@ -92,7 +92,7 @@ pub async fn reader(config: &Config) -> anyhow::Result<Option<Reader>> {
 /// Shows a letter in each way, for a fuzzer.
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(opened: &crate::dead_letter::Opened) {
-    let shown = super::table::align(&[list::row(&opened.letter)]) + &show::render(opened);
+    let shown = super::table::align(&[list::row(&opened.letter).into()]) + &show::render(opened);
     for shown in [shown, show::json(opened)] {
         assert_eq!(super::printable::printable(&shown), shown);
     }

@@ -1,58 +1,83 @@
-//! `slipring dev`: builds the module and runs its cases whenever a file is saved.
+//! `slipring dev`: builds the module and runs its cases and unit tests whenever a file is saved.
 //!
-//! Everything happens on one plain thread, because building and running modules block. Signals, file system events and
-//! messages arrive from other threads as [`Event`]s.
+//! A session does the work and tells what happens. On a terminal a full screen shows it, and elsewhere lines.
 
+mod cases;
+mod draw;
+mod editor;
 mod event;
 mod files;
-mod screen;
+mod layout;
+mod lines;
+mod model;
+mod news;
+mod sending;
+mod session;
+mod show;
+mod tally;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod told;
+mod units;
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::Context;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use self::event::Event;
-use self::files::Files;
-use self::screen::Screen;
-use self::tap::Tap;
-use super::case;
+use self::lines::Lines;
+use self::session::Setup;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
 use super::palette::Palette;
-use super::project::{CASES, Project};
-use super::runner::Runner;
-use super::test_cases::no_cases;
-use crate::config::Config;
-use crate::message::Message;
+use super::project::Project;
+use super::terminal;
 
 /// Build a module and run its cases on every save
 ///
-/// Watches the module's folder. On every save it builds the module and runs the cases in `cases/`. It shows the full outcome of each
-/// case at first, then only what the last save changed. If only a case or the .toml changed, the cases run without a build. When a
-/// build fails, the compiler's output is shown, and the last module that was built stays in use.
+/// Watches the module's folder. On every save it builds the module, runs the cases in `cases/`, and then the unit tests of a crate or a
+/// Go module. If only a case or the .toml changed, the cases run without a build. When a build fails, the compiler's output is shown, and
+/// the last module that was built stays in use.
+///
+/// On a terminal with at least 60 columns it shows a full screen: a list of the cases, and the message and the outcome of the selected
+/// one. The message can be edited, saved as a case, and published. Elsewhere it prints lines: the full outcome of each case at first,
+/// then only what the last save changed.
 ///
 /// With --live it also runs the module on messages as they arrive, and shows the outcomes. The module's .toml names the source, and
 /// slipring.toml the server. Nothing is taken, acknowledged or published, and no consumer moves. From a list in Redis, it shows what a
 /// relay takes or, while no relay reads, what is pushed.
 ///
 /// These are not watched: files that .gitignore names, hidden files, .wasm files, Cargo.lock, and the folders `target`, `node_modules`
-/// and `__pycache__`. For a MODULE.wasm, only the file itself, its .toml and `cases/` are watched. Ctrl-C ends the command.
+/// and `__pycache__`. For a MODULE.wasm, only the file itself, its .toml and `cases/` are watched.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
+Keys:
+  arrows, j, k     select a case
+  PgUp, PgDn       scroll
+  a                let the case expect its outcome
+  e                edit the message in $EDITOR, and run it; a message can also be
+                   pasted
+  s                save the message as a case
+  p                publish the message to its stream in NATS
+  r                build and run again
+  d                difference, or the outcome as it is
+  o                output of the build or of unit tests
+  u                unit tests on or off
+  Tab, space       with --live: messages or cases, and pause
+  ?                help
+  q, Ctrl-C        quit
+
 Examples:
   slipring dev
   slipring dev ../shop
+  slipring dev --lines | tee dev.log
   SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring dev --live")]
 pub struct Args {
     /// The module's folder, or a module that something else builds
@@ -61,6 +86,18 @@ pub struct Args {
     /// Also run the module on messages as they arrive, and show the outcomes
     #[arg(long, alias = "nats")]
     live: bool,
+    /// Print lines instead of showing a full screen
+    #[arg(long)]
+    lines: bool,
+    /// Do not run the unit tests
+    #[arg(long)]
+    no_unit_tests: bool,
+    /// Run only the case of this name
+    #[arg(long, value_name = "NAME")]
+    case: Option<String>,
+    /// End as soon as the cases pass
+    #[arg(long)]
+    until_passed: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -68,12 +105,8 @@ pub struct Args {
 /// How many events may wait while a build runs.
 const WAITING: usize = 1_000;
 
-/// One save causes several events, and an editor may write several files. A single look follows them, this long after
-/// the first.
-const HINT_DELAY: Duration = Duration::from_millis(100);
-
-/// How often the folder is checked without any event.
-const POLL: Duration = Duration::from_secs(2);
+/// A full screen needs as many columns and lines.
+const LEAST_SIZE: (u16, u16) = (60, 15);
 
 /// The work that a change requires. Each kind includes the kinds before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +118,7 @@ enum Work {
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
     let project = Project::at(&args.module)?;
-    let config = match args.live {
+    let live = match args.live {
         true => Some(Arc::new(args.config.load()?)),
         false => None,
     };
@@ -93,13 +126,35 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let stop = CancellationToken::new();
     let (sender, events) = sync_channel(WAITING);
     stop_on_signals(&runtime, &stop, sender.clone())?;
-    let live = config.map(|config| Live {
+    let setup = Setup {
+        project,
         runtime: runtime.handle().clone(),
-        config,
-        events: sender.clone(),
-        tap: None,
-    });
-    run(&project, live, sender, &events, &stop, output, notes)
+        config_file: args.config.clone(),
+        live,
+        units: !args.no_unit_tests,
+        only: args.case.clone(),
+        until_passed: args.until_passed,
+        words: None,
+        events: sender,
+        stop,
+    };
+    if !args.lines && has_screen() {
+        return show::run(setup, events);
+    }
+    let width = match io::stdout().is_terminal() {
+        true => terminal::size().map(|(columns, _)| columns),
+        false => None,
+    };
+    let mut lines = Lines::new(output, notes, Palette::of_stdout(), width.unwrap_or(u16::MAX));
+    session::run(setup, events, &mut lines)
+}
+
+/// Returns true if a person sits at a terminal that is large enough for the screen.
+fn has_screen() -> bool {
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let (columns, lines) = LEAST_SIZE;
+    is_terminal && !is_dumb && terminal::size().is_some_and(|size| size.0 >= columns && size.1 >= lines)
 }
 
 /// From here on, Ctrl-C and SIGTERM only send an event.
@@ -120,219 +175,4 @@ fn stop_on_signals(runtime: &Runtime, stop: &CancellationToken, events: SyncSend
         let _ = events.try_send(Event::Stop);
     });
     Ok(())
-}
-
-fn run(
-    project: &Project,
-    live: Option<Live>,
-    hints: SyncSender<Event>,
-    events: &Receiver<Event>,
-    stop: &CancellationToken,
-    output: &mut dyn Write,
-    notes: &mut dyn Write,
-) -> Result<(), Failure> {
-    let wake = move || drop(hints.try_send(Event::Hint));
-    let mut files = Files::new(&project.dir, project.file(), wake);
-    let mut session = Session {
-        project,
-        screen: Screen::new(Palette::of_stdout()),
-        runner: None,
-        live,
-        made_by_builds: Repeated::default(),
-    };
-    let mut work = Some(Work::Build);
-    let mut look_at = Instant::now() + POLL;
-    while !stop.is_cancelled() {
-        if let Some(todo) = work.take() {
-            session.round(todo, stop, output, notes)?;
-            if todo == Work::Build {
-                work = session.after_build(&files.look(), notes)?;
-            }
-        } else if Instant::now() >= look_at {
-            work = session.work(&files.look());
-            look_at = Instant::now() + POLL;
-        } else {
-            match events.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
-                Ok(Event::Hint) => look_at = look_at.min(Instant::now() + HINT_DELAY),
-                Ok(Event::Tapped) => session.tapped(notes)?,
-                Ok(Event::Message { message, skipped }) => session.show(&message, skipped, output, notes)?,
-                Ok(Event::Trouble(trouble)) => writeln!(notes, "{trouble}")?,
-                Ok(Event::Stop) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-    }
-    writeln!(notes, "stopped")?;
-    Ok(())
-}
-
-struct Session<'a> {
-    project: &'a Project,
-    screen: Screen,
-    /// The last module that was built and loaded.
-    runner: Option<Runner>,
-    live: Option<Live>,
-    made_by_builds: Repeated,
-}
-
-/// What is needed to read the module's source.
-struct Live {
-    runtime: Handle,
-    config: Arc<Config>,
-    events: SyncSender<Event>,
-    /// `None` while no source is configured.
-    tap: Option<Tap>,
-}
-
-/// What changed during builds, build after build.
-#[derive(Debug, Default)]
-struct Repeated {
-    files: BTreeSet<PathBuf>,
-    times: u32,
-}
-
-/// A person may save a file during one build and the next, but not during this many.
-const SAVES_DURING_BUILDS: u32 = 3;
-
-impl Session<'_> {
-    fn round(
-        &mut self,
-        work: Work,
-        stop: &CancellationToken,
-        output: &mut dyn Write,
-        notes: &mut dyn Write,
-    ) -> io::Result<()> {
-        let now = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
-        let begun = Instant::now();
-        let mut how = "loaded".to_owned();
-        if work == Work::Build && self.project.is_built_here() {
-            writeln!(notes, "{now} building")?;
-            match self.project.build_until(|| stop.is_cancelled()) {
-                Ok(Some(())) => how = format!("built in {:.1} s", begun.elapsed().as_secs_f64()),
-                Ok(None) => return Ok(()),
-                Err(error) => return writeln!(notes, "{error:#}"),
-            }
-        }
-        if work >= Work::Load {
-            match load(self.project) {
-                Ok(runner) => {
-                    let wasm = &runner.built().wasm;
-                    let kib = fs::metadata(wasm).map_or(0, |metadata| metadata.len() / 1024);
-                    writeln!(notes, "{now} {}: {how}, {kib} KiB", wasm.display())?;
-                    if let Some(live) = &mut self.live {
-                        live.follow(&runner, notes)?;
-                    }
-                    self.runner = Some(runner);
-                }
-                Err(failure) => return writeln!(notes, "{failure}"),
-            }
-        }
-        let Some(runner) = &mut self.runner else { return Ok(()) };
-        let dir = self.project.path(CASES);
-        match case::list(&dir) {
-            Ok(files) if files.is_empty() => writeln!(notes, "{}", no_cases(&dir)),
-            Ok(files) => {
-                output.write_all(self.screen.show(&files, runner).as_bytes())?;
-                output.flush()
-            }
-            Err(error) => writeln!(notes, "{error:#}"),
-        }
-    }
-
-    fn tapped(&self, notes: &mut dyn Write) -> io::Result<()> {
-        let Some(runner) = &self.runner else { return Ok(()) };
-        let (stream, subjects) = (&runner.config().stream, &runner.config().subjects);
-        let of = if subjects.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", subjects.join(", "))
-        };
-        writeln!(notes, "showing messages of {stream}{of} as they arrive")
-    }
-
-    fn show(
-        &mut self,
-        message: &Message,
-        skipped: u64,
-        output: &mut dyn Write,
-        notes: &mut dyn Write,
-    ) -> io::Result<()> {
-        if skipped > 0 {
-            writeln!(notes, "messages that came too fast to be shown: {skipped}")?;
-        }
-        let Some(runner) = &mut self.runner else { return Ok(()) };
-        match runner.make(message) {
-            Ok(made) => {
-                output.write_all(screen::live(message, &made).as_bytes())?;
-                output.flush()
-            }
-            Err(error) => writeln!(notes, "{error:#}"),
-        }
-    }
-
-    /// Returns the work that these changed files require.
-    fn work(&self, changed: &BTreeSet<PathBuf>) -> Option<Work> {
-        let toml = self.runner.as_ref().and_then(|runner| runner.built().toml.file_name());
-        changed
-            .iter()
-            .map(|path| {
-                let path = path.strip_prefix(&self.project.dir).unwrap_or(path);
-                if path.starts_with(CASES) {
-                    Work::Run
-                } else if toml.is_some_and(|toml| path == Path::new(toml)) {
-                    Work::Load
-                } else {
-                    Work::Build
-                }
-            })
-            .max()
-    }
-
-    /// A file that changed during a build was either saved in the meantime or made by the build. The build must not run
-    /// for ever because of its own files.
-    fn after_build(&mut self, changed: &BTreeSet<PathBuf>, notes: &mut dyn Write) -> io::Result<Option<Work>> {
-        let repeated = &mut self.made_by_builds;
-        if changed.is_empty() || *changed != repeated.files {
-            repeated.times = 0;
-            repeated.files.clone_from(changed);
-        }
-        repeated.times += 1;
-        if changed.is_empty() || repeated.times < SAVES_DURING_BUILDS {
-            return Ok(self.work(changed));
-        }
-        let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
-        let them = if names.len() == 1 { "it" } else { "them" };
-        writeln!(
-            notes,
-            "each build changes {}, so changes to {them} do not start a build. To stop watching {them}, add {them} to .gitignore",
-            names.join(", ")
-        )?;
-        Ok(None)
-    }
-}
-
-impl Live {
-    /// Reads the source that the module's `.toml` names.
-    fn follow(&mut self, runner: &Runner, notes: &mut dyn Write) -> io::Result<()> {
-        if !runner.built().toml.exists() {
-            self.tap = None;
-            return writeln!(
-                notes,
-                "--live shows nothing yet: {} does not exist. Create it and name the source",
-                runner.built().toml.display()
-            );
-        }
-        let module = runner.config();
-        if !self.tap.as_ref().is_some_and(|tap| tap.fits(module)) {
-            let config = Arc::clone(&self.config);
-            self.tap = Some(Tap::open(&self.runtime, config, module, self.events.clone()));
-        }
-        Ok(())
-    }
-}
-
-fn load(project: &Project) -> Result<Runner, Failure> {
-    let mut runner = Runner::new(project.built()?)?;
-    runner.module()?;
-    Ok(runner)
 }

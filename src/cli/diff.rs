@@ -1,33 +1,19 @@
 //! `slipring diff`: compares the outcomes of two modules for the same messages. Both run over the messages one by one, and
 //! nothing is published.
 
-mod compare;
-mod show;
-mod speed;
-mod tally;
-
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
-use slipring_core::read::Incarnation;
-use tokio::runtime::Runtime;
+use anyhow::{anyhow, ensure};
 
-use self::tally::Tally;
+use super::comparison::{Comparison, Side, Tally, show};
 use super::config_file::ConfigFile;
 use super::failure::Failure;
-use super::held::Held;
-use super::input::Lines;
 use super::palette::Palette;
 use super::printable::printable_json;
-use super::report::Source;
 use super::selection::Selection;
-use super::timing::timed;
 use super::try_module;
 use crate::config::{self, ModuleConfig};
-use crate::message::Message;
-use crate::pipeline::Stamp;
-use crate::transform::Instance;
 
 /// Compare the outcomes of two modules for the same messages
 ///
@@ -87,28 +73,12 @@ pub struct Args {
     config: ConfigFile,
 }
 
-/// One of the two modules.
-struct Side {
-    instance: Instance,
-    config: ModuleConfig,
-}
-
-struct Comparison {
-    old: Side,
-    new: Side,
-    /// The configuration of the old module, or else of the new one.
-    named: Option<ModuleConfig>,
-    /// That of the stream. `None` if the messages are from a file.
-    incarnation: Option<Incarnation>,
-    tally: Tally,
-}
-
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
-    let mut comparison = load(args, notes)?;
+    let (mut comparison, named) = load(args, notes)?;
     let unreadable = match &args.cases {
         Some(file) => comparison.run_file(file, notes)?,
         None => {
-            comparison.run_stream(args, notes)?;
+            run_stream(&mut comparison, args, named.as_ref(), notes)?;
             Ok(())
         }
     };
@@ -146,8 +116,9 @@ fn verdict(tally: &Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Both modules get the name of the old one, because a module's random numbers depend on its name.
-fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
+/// Returns the comparison, and the configuration of the old module, or else of the new one. Both modules get the name of the
+/// old one, because a module's random numbers depend on its name.
+fn load(args: &Args, notes: &mut dyn Write) -> Result<(Comparison, Option<ModuleConfig>), Failure> {
     let name = args.old.file_stem().unwrap_or_default().to_string_lossy();
     let (old, new) = (configuration(&args.old)?, configuration(&args.new)?);
     let applies_to_both = match (&old, &new) {
@@ -163,7 +134,7 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
         (None, None) => (default(), default()),
     };
     let side = |path: &Path, config: ModuleConfig| {
-        let module = try_module::load(path, &name, &config, args.config.bounds())?;
+        let module = try_module::load(path, &name, &config, args.config.compiling())?;
         Ok::<_, Failure>(Side {
             instance: module.instance(),
             config,
@@ -186,13 +157,7 @@ fn load(args: &Args, notes: &mut dyn Write) -> Result<Comparison, Failure> {
             args.new.display()
         )?;
     }
-    Ok(Comparison {
-        old,
-        new,
-        named,
-        incarnation: None,
-        tally: Tally::new(args.examples),
-    })
+    Ok((Comparison::new(old, new, args.examples), named))
 }
 
 fn configuration(module: &Path) -> Result<Option<ModuleConfig>, Failure> {
@@ -200,73 +165,19 @@ fn configuration(module: &Path) -> Result<Option<ModuleConfig>, Failure> {
     Ok(file.exists().then(|| config::load_module(&file)).transpose()?)
 }
 
-impl Comparison {
-    /// Returns an error as the inner result if some lines were not messages.
-    fn run_file(&mut self, file: &Path, notes: &mut dyn Write) -> anyhow::Result<anyhow::Result<()>> {
-        let mut lines = Lines::open(Some(file), &self.old.config.stream)?;
-        while let Some((number, message)) = lines.next(notes)? {
-            self.add(Source::Line(number), &message);
-        }
-        Ok(lines.verdict())
-    }
-
-    fn run_stream(&mut self, args: &Args, notes: &mut dyn Write) -> Result<(), Failure> {
-        let named = self.named.as_ref();
-        let Some(selection) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
-            let wrong = "there are no messages to compare: neither module has a .toml that names a stream. \
+fn run_stream(
+    comparison: &mut Comparison,
+    args: &Args,
+    named: Option<&ModuleConfig>,
+    notes: &mut dyn Write,
+) -> Result<(), Failure> {
+    let Some(selection) = Selection::new(args.stream.as_deref(), &args.subject, named) else {
+        let wrong = "there are no messages to compare: neither module has a .toml that names a stream. \
                      Name a stream with --stream, or a file with --cases";
-            return Err(Failure::Usage(wrong.to_owned()));
-        };
-        let relay = args.config.load()?;
-        let runtime = Runtime::new().context("starting the tokio runtime failed")?;
-        let (stored, mut messages) = runtime.block_on(async {
-            let stored = Held::open(&relay, selection, named).await?;
-            let messages = stored.last(args.last, selection.subjects).await?;
-            anyhow::Ok((stored, messages))
-        })?;
-        self.incarnation = Some(stored.incarnation());
-        let nothing = stored.holds_nothing(selection.subjects);
-        // Calls block, so they are made here and not in a task.
-        while let Some(message) = runtime.block_on(messages.next())? {
-            self.add(message.place.into(), &message);
-        }
-        if self.tally.messages == 0 {
-            writeln!(notes, "{nothing}")?;
-        }
-        Ok(())
+        return Err(Failure::Usage(wrong.to_owned()));
+    };
+    if let Some(nothing) = comparison.run_stream(&args.config.load()?, selection, named, args.last)? {
+        writeln!(notes, "{nothing}")?;
     }
-
-    fn add(&mut self, source: Source, message: &Message) {
-        let Self { old, new, tally, .. } = self;
-        if tally.messages == 0 {
-            // The first call also starts the instance.
-            old.instance.call(message);
-            new.instance.call(message);
-        }
-        // Each module goes first equally often, because the second one finds the message in the processor's cache.
-        let ((old_outcome, old_took), (new_outcome, new_took)) = match tally.messages % 2 {
-            0 => {
-                let first = timed(&mut old.instance, message);
-                (first, timed(&mut new.instance, message))
-            }
-            _ => {
-                let first = timed(&mut new.instance, message);
-                (timed(&mut old.instance, message), first)
-            }
-        };
-        if let (Some(old), Some(new)) = (old_took, new_took) {
-            tally.speed.add(old, new);
-        }
-        tally.old_memory = tally.old_memory.max(old.instance.memory());
-        tally.new_memory = tally.new_memory.max(new.instance.memory());
-        let old_outcome = old.stamp(self.incarnation).outcome(message, old_outcome);
-        let new_outcome = new.stamp(self.incarnation).outcome(message, new_outcome);
-        tally.add(source, message, &old_outcome, &new_outcome);
-    }
-}
-
-impl Side {
-    fn stamp(&self, incarnation: Option<Incarnation>) -> Stamp<'_> {
-        try_module::stamp(self.instance.module().name(), incarnation, self.config.version)
-    }
+    Ok(())
 }

@@ -8,25 +8,47 @@ use super::printable::printable;
 /// The number of unchanged lines around a change.
 const CONTEXT: usize = 3;
 
-/// Lines only in `old` start with `-`, lines only in `new` with `+`. Every line is indented by four spaces.
-pub fn render(old: &str, new: &str, palette: &Palette) -> String {
+/// A line of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    Removed(&'a str),
+    Added(&'a str),
+    Same(&'a str),
+    /// Lines that are the same were left out.
+    Gap,
+}
+
+/// Returns the lines that changed, with what is around them.
+pub fn lines<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let diff = TextDiff::from_slices(&old, &new);
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (index, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
         if index > 0 {
-            text.push_str("      …\n");
+            lines.push(Line::Gap);
         }
-        for change in group.iter().flat_map(|operation| diff.iter_changes(operation)) {
-            let (sign, style) = match change.tag() {
-                ChangeTag::Delete => ('-', palette.removed),
-                ChangeTag::Insert => ('+', palette.added),
-                ChangeTag::Equal => (' ', palette.faint),
-            };
-            text.push_str(&format!("    {style}{sign} {}{style:#}\n", printable(change.value())));
-        }
+        let changes = group.iter().flat_map(|operation| diff.iter_changes(operation));
+        lines.extend(changes.map(|change| match change.tag() {
+            ChangeTag::Delete => Line::Removed(change.value()),
+            ChangeTag::Insert => Line::Added(change.value()),
+            ChangeTag::Equal => Line::Same(change.value()),
+        }));
     }
-    text
+    lines
+}
+
+/// Lines only in `old` start with `-`, lines only in `new` with `+`. Every line is indented by four spaces.
+pub fn render(old: &str, new: &str, palette: &Palette) -> String {
+    let line = |line| {
+        let (sign, style, text) = match line {
+            Line::Removed(text) => ('-', palette.removed, text),
+            Line::Added(text) => ('+', palette.added, text),
+            Line::Same(text) => (' ', palette.faint, text),
+            Line::Gap => return "      …\n".to_owned(),
+        };
+        format!("    {style}{sign} {}{style:#}\n", printable(text))
+    };
+    lines(old, new).into_iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::address::Address;
 use super::failure::Failure;
 use super::printable::{printable, printable_json};
-use super::table::align;
-use crate::status::{ModuleStatus, RolledBack, Trial, VersionStatus, Versions};
+use super::status::state_cell;
+use super::table::{Cell, Column, Table, View};
+use crate::status::{ModuleStatus, RolledBack, State, Trial, VersionStatus, Versions};
 
-/// Show which version of each module is running, roll back, or retry
+/// Show which version of each module runs, roll back, or retry
 ///
 /// A version is a .wasm file and its .toml. The command connects to the relay at `admin.listen`, with the token in the
 /// configuration or the one that the relay created.
@@ -50,7 +51,7 @@ enum Verb {
     /// over, whether it is running, and what the probe before the swap and the trial after it said.
     Versions {
         /// The module
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "MODULE")]
         name: String,
     },
     /// Roll back to the previous version, or to the one that is named
@@ -59,7 +60,7 @@ enum Verb {
     /// they change, or when you run `slipring modules retry`.
     Rollback {
         /// The module
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "MODULE")]
         name: String,
         /// The version, or as much of its name as is needed; `slipring modules versions NAME` lists them
         #[arg(value_name = "VERSION")]
@@ -71,7 +72,7 @@ enum Verb {
     /// halted module whose files have not changed resumes with the message that halted it.
     Retry {
         /// The module
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "MODULE")]
         name: String,
     },
 }
@@ -85,7 +86,7 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
                 writeln!(output, "{}", printable_json(&format!("{versions:#}")))?;
             } else {
                 let versions = Versions::deserialize(versions).context("the reply does not list versions")?;
-                write!(output, "{}", list(&versions))?;
+                write!(output, "{}", list(&versions, &View::of_stdout()))?;
             }
         }
         Some(Verb::Rollback { name, version }) => {
@@ -101,12 +102,30 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             } else {
                 let modules =
                     Vec::<ModuleStatus>::deserialize(modules).context("the reply is not the status of a relay")?;
-                write!(output, "{}", render(&modules))?;
+                write!(output, "{}", render(&modules, &View::of_stdout()))?;
             }
         }
     }
     Ok(())
 }
+
+const COLUMNS: [Column; 6] = [
+    Column::new("MODULE").shrinks_to(12),
+    Column::new("STATE"),
+    Column::new("WASM"),
+    Column::new("TOML"),
+    Column::new("SINCE").left_out(1),
+    // Without the time, which is at the end.
+    Column::new("PREVIOUS (WASM, TOML, SINCE)").shrinks_to(26).left_out(2),
+];
+
+const VERSION_COLUMNS: [Column; 5] = [
+    Column::new("VERSION"),
+    Column::new("SINCE").left_out(1),
+    Column::new("STATE"),
+    Column::new("PROBE").shrinks_to(16),
+    Column::new("TRIAL"),
+];
 
 /// The fields of a module's status that concern its versions.
 const FIELDS: [&str; 11] = [
@@ -133,21 +152,15 @@ fn versions(modules: &Value) -> Vec<Value> {
     modules.as_array().into_iter().flatten().map(of).collect()
 }
 
-fn render(modules: &[ModuleStatus]) -> String {
+fn render(modules: &[ModuleStatus], view: &View) -> String {
     if modules.is_empty() {
         return "no modules\n".to_owned();
     }
-    let head = [
-        "MODULE",
-        "STATE",
-        "WASM",
-        "TOML",
-        "SINCE",
-        "PREVIOUS (WASM, TOML, SINCE)",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(modules.iter().map(row));
-    let mut text = align(&rows);
+    let mut table = Table::new(COLUMNS);
+    for module in modules {
+        table.row(row(module, view));
+    }
+    let mut text = table.render(view);
     let mut remarks = String::new();
     for ModuleStatus {
         name,
@@ -174,52 +187,52 @@ fn render(modules: &[ModuleStatus]) -> String {
     }
     if !remarks.is_empty() {
         text.push('\n');
-        text.push_str(&printable(&remarks));
+        text.push_str(&view.wrap(&printable(&remarks), 2));
     }
     text
 }
 
-fn list(versions: &Versions) -> String {
+fn list(versions: &Versions, view: &View) -> String {
     if versions.versions.is_empty() {
         return format!("the relay keeps no version of {}\n", printable(&versions.module));
     }
-    let mut rows = vec![
-        ["VERSION", "SINCE", "STATE", "PROBE", "TRIAL"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let mut table = Table::new(VERSION_COLUMNS);
     let dash = || "-".to_owned();
-    rows.extend(versions.versions.iter().map(|known| {
-        vec![
-            known.version.clone(),
-            known.since.clone(),
-            if known.running { "running".to_owned() } else { dash() },
-            known.probe.clone().unwrap_or_else(dash),
+    let running = |is: bool| match is {
+        true => state_cell(State::Running, &view.palette),
+        false => dash().into(),
+    };
+    for known in &versions.versions {
+        table.row([
+            known.version.clone().into(),
+            known.since.clone().into(),
+            running(known.running),
+            known.probe.clone().unwrap_or_else(dash).into(),
             match known.trial {
-                Some(Trial::Running) => "running".to_owned(),
-                Some(Trial::Passed) => "passed".to_owned(),
-                Some(Trial::Unknown) | None => dash(),
+                Some(Trial::Running) => "running".into(),
+                Some(Trial::Passed) => "passed".into(),
+                Some(Trial::Unknown) | None => dash().into(),
             },
-        ]
-    }));
-    align(&rows)
+        ]);
+    }
+    table.render(view)
 }
 
-fn row(module: &ModuleStatus) -> Vec<String> {
-    let hash = |hash: &Option<String>| hash.as_deref().map_or("-", short).to_owned();
-    vec![
-        module.name.clone(),
-        module.state.to_string(),
+fn row(module: &ModuleStatus, view: &View) -> [Cell; 6] {
+    let hash = |hash: &Option<String>| Cell::from(hash.as_deref().map_or("-", short));
+    [
+        module.name.clone().into(),
+        state_cell(module.state, &view.palette),
         hash(&module.sha256),
         hash(&module.toml_sha256),
-        module.running_since.clone().unwrap_or_else(|| "-".to_owned()),
+        module.running_since.clone().unwrap_or_else(|| "-".to_owned()).into(),
         match &module.predecessor {
             Some(VersionStatus {
                 sha256,
                 toml_sha256,
                 since,
-            }) => format!("{} {} {since}", short(sha256), short(toml_sha256)),
-            None => "-".to_owned(),
+            }) => format!("{} {} {since}", short(sha256), short(toml_sha256)).into(),
+            None => "-".into(),
         },
     ]
 }
@@ -244,7 +257,7 @@ mod tests {
     #[test]
     fn each_module_has_a_line_and_what_went_wrong_a_sentence() {
         let modules: Vec<ModuleStatus> = serde_json::from_str(MODULES).unwrap();
-        assert_snapshot!(render(&modules), @r"
+        assert_snapshot!(render(&modules, &View::default()), @r"
         MODULE  STATE    WASM          TOML          SINCE                 PREVIOUS (WASM, TOML, SINCE)
         bills   failed   -             -             -                     -
         orders  running  0123456789ab  abcdef012345  2026-11-01T08:00:01Z  001122334455 abcdef012345 2026-10-01T08:00:00Z
@@ -252,7 +265,22 @@ mod tests {
         bills: its last new version was refused: the file is empty
         orders: ffeeddccbbaa with abcdef012345 was rolled back at 2026-11-01T12:00:00Z: a rollback was requested
         ");
-        assert_snapshot!(render(&[]), @"no modules");
+        assert_snapshot!(render(&[], &View::default()), @"no modules");
+        let view = View {
+            width: Some(80),
+            ..View::default()
+        };
+        assert_snapshot!(render(&modules, &view), @r"
+        MODULE  STATE    WASM          TOML          PREVIOUS (WASM, TOML, SINCE)
+        bills   failed   -             -             -
+        orders  running  0123456789ab  abcdef012345  001122334455 abcdef012345 2026-10-…
+        (left out: SINCE; shortened: PREVIOUS (WASM, TOML, SINCE); a wider terminal or a
+        pipe shows all)
+
+        bills: its last new version was refused: the file is empty
+        orders: ffeeddccbbaa with abcdef012345 was rolled back at
+          2026-11-01T12:00:00Z: a rollback was requested
+        ");
     }
 
     #[test]
@@ -261,7 +289,7 @@ mod tests {
             {"version":"3045d0fa30ea-2a14983ed58f","since":"2026-11-01T08:00:01Z","running":true,"probe":"passed on the last 256 messages",
              "trial":"running"},
             {"version":"0123456789ab-2a14983ed58f","since":"2026-10-01T08:00:00Z","trial":"passed"}]}"#;
-        assert_snapshot!(list(&serde_json::from_str(versions).unwrap()), @r"
+        assert_snapshot!(list(&serde_json::from_str(versions).unwrap(), &View::default()), @r"
         VERSION                    SINCE                 STATE    PROBE                            TRIAL
         3045d0fa30ea-2a14983ed58f  2026-11-01T08:00:01Z  running  passed on the last 256 messages  running
         0123456789ab-2a14983ed58f  2026-10-01T08:00:00Z  -        -                                passed
@@ -270,7 +298,7 @@ mod tests {
             module: "orders".to_owned(),
             ..Versions::default()
         };
-        assert_snapshot!(list(&none), @"the relay keeps no version of orders");
+        assert_snapshot!(list(&none, &View::default()), @"the relay keeps no version of orders");
     }
 
     #[test]

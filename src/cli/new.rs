@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use self::language::Language;
 use self::others::{C, GO, JAVASCRIPT, PYTHON};
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(value_name = "NAME")]
     path: PathBuf,
     /// The module's language
-    #[arg(long, value_name = "LANGUAGE", default_value = "rust", value_parser = PossibleValuesParser::new(LANGUAGES.map(|language| language.name)))]
+    #[arg(long, value_name = "LANGUAGE", default_value = "rust", value_parser = languages())]
     lang: String,
     /// Use the crate slipring-sdk from this folder or this checkout of Slipring, instead of a copy
     #[arg(long, value_name = "DIR")]
@@ -56,7 +56,8 @@ pub struct Args {
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
-    let language = LANGUAGES.into_iter().find(|language| language.name == args.lang);
+    let is_meant = |language: &Language| language.name == args.lang || language.aliases.contains(&args.lang.as_str());
+    let language = LANGUAGES.into_iter().find(is_meant);
     let language = language.with_context(|| format!("there is no template for the language {}", args.lang))?;
     let name = name(&args.path, &language)?;
     if args.path.exists() {
@@ -88,7 +89,31 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     for step in (language.steps)() {
         writeln!(output, "{step}")?;
     }
+    tell_of_servers(&values, notes)?;
+    if args.lang.starts_with('t') {
+        writeln!(
+            notes,
+            "The template for TypeScript is the one for JavaScript: have your compiler write transform.js before `build` runs."
+        )?;
+    }
     Ok(())
+}
+
+/// Other words are hidden from the help and from completions.
+fn languages() -> PossibleValuesParser {
+    let value = |language: Language| PossibleValue::new(language.name).aliases(language.aliases);
+    PossibleValuesParser::new(LANGUAGES.map(value))
+}
+
+/// Says what has to be there before the first publication arrives.
+fn tell_of_servers(values: &Values, notes: &mut dyn Write) -> std::io::Result<()> {
+    let Values { name, stream, .. } = values;
+    writeln!(
+        notes,
+        "The module reads the stream {stream} and publishes to the namespace `{name}`. `slipring up` creates both. On other servers:\n  \
+         NATS        nats stream add {stream} --subjects '{name}.>' --defaults\n  \
+         Centrifugo  {{\"channel\": {{\"namespaces\": [{{\"name\": \"{name}\", \"history_size\": 100, \"history_ttl\": \"10m\"}}]}}}}"
+    )
 }
 
 fn name<'a>(path: &'a Path, language: &Language) -> Result<&'a str, Failure> {

@@ -1,12 +1,13 @@
 //! The folder of a module: how it is built, what the build produces, and which files are beside it.
 
+pub mod spelling;
 #[cfg(test)]
 mod tests;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -108,6 +109,20 @@ impl Project {
         !matches!(self.kind, Kind::File(_))
     }
 
+    /// Returns the name of the module, which need not be built yet.
+    pub fn name(&self) -> anyhow::Result<String> {
+        match &self.kind {
+            Kind::File(wasm) => Ok(Built::of_file(wasm.clone()).name),
+            Kind::Crate => Ok(self.artifact()?.0),
+            // Its `build` leaves a file with the name, which most often is that of the folder.
+            Kind::Script => self.only_wasm().map(|wasm| Built::of_file(wasm).name).or_else(|error| {
+                let dir = fs::canonicalize(&self.dir).context("cannot find the module's folder")?;
+                let name = dir.file_name().and_then(OsStr::to_str);
+                name.map(str::to_owned).ok_or(error)
+            }),
+        }
+    }
+
     /// Returns the path of a prebuilt module.
     pub fn file(&self) -> Option<&Path> {
         match &self.kind {
@@ -125,6 +140,14 @@ impl Project {
     /// `None`.
     pub fn build_until(&self, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
         self.run_build(|command| run_until(command, stop))
+    }
+
+    /// Does the same, and the compiler's output goes to `output`.
+    pub fn build_into(&self, output: PipeWriter, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
+        self.run_build(|command| {
+            command.stdout(output.try_clone()?).stderr(output);
+            run_until(command, stop)
+        })
     }
 
     fn run_build(
@@ -180,7 +203,7 @@ impl Project {
                     "{} does not exist: build the crate with `cargo build --release --target {TARGET}`",
                     wasm.display()
                 );
-                let toml = self.path(format!("{name}.toml"));
+                let toml = spelling::toml(self.path(format!("{name}.toml")));
                 Ok(Built { name, wasm, toml })
             }
         }
@@ -199,7 +222,7 @@ impl Project {
         found.sort();
         let configured: Vec<&PathBuf> = found
             .iter()
-            .filter(|wasm| wasm.with_extension("toml").exists())
+            .filter(|wasm| spelling::toml(wasm.with_extension("toml")).exists())
             .collect();
         match (found.as_slice(), configured.as_slice()) {
             ([only], _) => Ok(only.clone()),
@@ -264,7 +287,7 @@ impl Built {
     fn of_file(wasm: PathBuf) -> Self {
         Self {
             name: wasm.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            toml: wasm.with_extension("toml"),
+            toml: spelling::toml(wasm.with_extension("toml")),
             wasm,
         }
     }
@@ -313,7 +336,7 @@ pub fn target_is_installed(dir: &Path) -> bool {
 }
 
 /// Returns the cargo that runs this program, if any, because it determines the toolchain.
-fn cargo() -> OsString {
+pub(super) fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
@@ -326,7 +349,7 @@ fn cannot_start(what: &str) -> String {
 
 /// Runs the command to its end or until `stop` returns true. It runs in its own process group, so everything that a
 /// script starts ends with it. Ctrl-C in a terminal does not reach that group, so `stop` must handle it.
-fn run_until(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
+pub(super) fn run_until(command: &mut Command, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     let mut child = command.process_group(0).spawn()?;
     loop {
         if let Some(status) = child.try_wait()? {

@@ -1,7 +1,5 @@
 //! `slipring record`: writes cases from messages that a source holds, with the module's current outcomes.
 
-mod redact;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -12,12 +10,12 @@ use anyhow::{Context, anyhow};
 use slipring_core::place::Place;
 use tokio::runtime::Runtime;
 
-use self::redact::{Redacted, Redaction, Tally};
 use super::case;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
 use super::held::Held;
 use super::project::{CASES, Project};
+use super::redact::{Redacted, Redaction, Tally, field};
 use super::runner::Runner;
 use super::selection::Selection;
 use super::test_cases::cases;
@@ -91,13 +89,6 @@ pub struct Args {
     no_build: bool,
     #[command(flatten)]
     config: ConfigFile,
-}
-
-fn field(text: &str) -> Result<String, String> {
-    match text.split('.').any(str::is_empty) {
-        true => Err("it must be keys separated by dots, such as customer.email".to_owned()),
-        false => Ok(text.to_owned()),
-    }
 }
 
 /// Counts the results.

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::config_file::ConfigFile;
 use super::failure::Failure;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::relay;
 
 /// Run the relay
@@ -36,11 +36,8 @@ pub(super) fn execute(args: &Args) -> Result<(), Failure> {
 
 /// Logs the version, the files and the servers, so that a log says by itself what it belongs to.
 fn say_what_runs(args: &Args, config: &Config) {
-    let file = match (&args.config.config, args.config.is_absent()) {
-        (_, true) => "none".to_owned(),
-        (Some(file), false) => absolute(file),
-        (None, false) => absolute(Path::new(config::DEFAULT_FILE)),
-    };
+    let file = args.config.path();
+    let file = file.map_or_else(|| "none".to_owned(), |file| absolute(&file));
     // None of these URLs can hold a secret.
     let endpoints: Vec<&str> = config.centrifugo.endpoints.iter().map(Url::as_str).collect();
     info!(

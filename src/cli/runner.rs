@@ -10,8 +10,18 @@ use super::failure::Failure;
 use super::project::Built;
 use super::try_module::{self, STREAM};
 use crate::config::ModuleConfig;
-use crate::message::Message;
+use crate::message::{Message, Outcome};
 use crate::transform::Module;
+
+/// What a module did with a message.
+#[derive(Debug)]
+pub struct Ran {
+    pub outcome: Outcome,
+    /// The outcome in the form of a case.
+    pub made: Expectation,
+    /// The lines that the module printed meanwhile.
+    pub output: Vec<String>,
+}
 
 #[derive(Debug)]
 pub struct Runner {
@@ -49,8 +59,8 @@ impl Runner {
         self.module_with(&settings)
     }
 
-    /// Returns the module's outcome for the case's message.
-    pub fn run(&mut self, case: &Case) -> anyhow::Result<Expectation> {
+    /// Runs the module on the case's message.
+    pub fn run(&mut self, case: &Case) -> anyhow::Result<Ran> {
         let module = match &case.settings {
             Some(settings) => self.module_with(settings)?,
             None => self.module()?,
@@ -60,15 +70,25 @@ impl Runner {
 
     /// Returns the module's outcome for a message, with the settings of its `.toml`.
     pub fn make(&mut self, message: &Message) -> anyhow::Result<Expectation> {
+        Ok(self.show(message)?.made)
+    }
+
+    /// Runs the module on a message, with the settings of its `.toml`.
+    pub fn show(&mut self, message: &Message) -> anyhow::Result<Ran> {
         let module = self.module()?;
         Ok(self.call(&module, message))
     }
 
     /// Uses a new instance for each message, so that no message depends on another.
-    fn call(&self, module: &Arc<Module>, message: &Message) -> Expectation {
+    fn call(&self, module: &Arc<Module>, message: &Message) -> Ran {
         let outcome = module.instance().call(message);
         let stamp = try_module::stamp(module.name(), None, self.config.version);
-        Expectation::of(&stamp.outcome(message, outcome))
+        let outcome = stamp.outcome(message, outcome);
+        Ran {
+            made: Expectation::of(&outcome),
+            outcome,
+            output: module.take_output(),
+        }
     }
 
     fn module_with(&mut self, settings: &str) -> anyhow::Result<Arc<Module>> {
@@ -83,8 +103,9 @@ impl Runner {
             &self.built.wasm,
             &self.built.name,
             &config,
-            ConfigFile::default().bounds(),
+            ConfigFile::default().compiling(),
         )?;
+        module.keep_output();
         self.modules.insert(settings.to_owned(), Arc::clone(&module));
         Ok(module)
     }

@@ -312,8 +312,14 @@ fn absent(stream: &str, sequence: u64, state: &State) -> anyhow::Error {
 }
 
 async fn no_stream(nats: &Nats, stream: &str) -> anyhow::Error {
+    let others = others(nats).await;
+    anyhow!("there is no stream `{stream}`{others}")
+}
+
+/// Returns the end of a sentence, which says what streams there are.
+pub async fn others(nats: &Nats) -> String {
     let names: Result<Vec<String>, _> = nats.jetstream.stream_names().take(MAX_NAMED + 1).try_collect().await;
-    let others = match names {
+    match names {
         // A user who may read one stream is not necessarily allowed to list all of them.
         Err(_) => String::new(),
         Ok(names) if names.is_empty() => "; there are no streams".to_owned(),
@@ -323,8 +329,7 @@ async fn no_stream(nats: &Nats, stream: &str) -> anyhow::Error {
             names.sort();
             format!("; there are {}{more}", names.join(", "))
         }
-    };
-    anyhow!("there is no stream `{stream}`{others}")
+    }
 }
 
 #[cfg(test)]

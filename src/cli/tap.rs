@@ -37,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     relay: Address,
     /// Only messages of this module
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "MODULE")]
     module: Option<String>,
     /// Only messages that are published to this channel
     #[arg(long)]

@@ -3,13 +3,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use serde::Serialize;
 
-use super::case::{self, Case, Expectation};
+use super::case::{self, Case, Expectation, Expected, Unexpected};
 use super::difference;
 use super::failure::Failure;
 use super::palette::Palette;
@@ -17,7 +17,7 @@ use super::printable::{printable, printable_json};
 use super::project::{CASES, Project};
 use super::runner::Runner;
 
-/// Run a module's cases and show where the outcome differs from the expected one
+/// Run a module's cases and show where an outcome differs
 ///
 /// A case is a file cases/NAME.json: a message and the expected outcome. First the module is built: with
 /// the executable `build` in its folder, or else with `cargo build` for wasm32-wasip2. A MODULE.wasm is not built. Then the module runs
@@ -43,7 +43,12 @@ A case:
   settings  optional: replaces the [settings] in the module's .toml
   expect    as `slipring try` prints it: { \"outcome\": \"drop\" }, or
             { \"outcome\": \"reject\", \"reason\": \"…\" }; for a rejection only
-            the fields given here are compared
+            the fields given here are compared. With \"partial\": true, that is
+            also so for publications: others, and other fields, may be there
+  expect_not
+            what the outcome must not have: { \"outcome\": \"reject\",
+            \"publications\": [{ \"channels\": [\"staff:orders\"] }],
+            \"contains\": [\"ada@example.com\"] }, or some of that
 
 Examples:
   slipring test
@@ -79,7 +84,7 @@ enum CaseResult {
     /// The outcome differs from the expectation, or there was no expectation.
     Failed {
         made: Expectation,
-        expected: Option<Expectation>,
+        expected: Option<Expected>,
     },
     /// The actual outcome is the expectation from now on.
     Updated {
@@ -95,6 +100,8 @@ struct Summary {
     passed: usize,
     updated: usize,
     failed: usize,
+    /// Their outcomes have what `expect_not` rules out.
+    ruled_out: usize,
     without_expectation: usize,
     broken: usize,
 }
@@ -117,13 +124,16 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     )?;
     let mut summary = Summary::default();
     for file in &files {
-        let result = judge(file, &mut runner, args.update);
+        let (result, said) = judge(file, &mut runner, args.update);
         summary.count(&result);
         let shown = match args.json {
             true => json(&case::name(file), &result),
             false => render(&case::name(file), &result, &Palette::of_stdout()),
         };
         output.write_all(shown.as_bytes())?;
+        for line in said {
+            writeln!(notes, "    {}: {line}", case::name(file))?;
+        }
     }
     output.flush()?;
     summary.end(notes)
@@ -162,17 +172,26 @@ pub fn no_cases(dir: &Path) -> anyhow::Error {
     )
 }
 
-fn judge(file: &Path, runner: &mut Runner, update: bool) -> CaseResult {
+/// Returns the result, and what the module printed.
+fn judge(file: &Path, runner: &mut Runner, update: bool) -> (CaseResult, Vec<String>) {
     let ran = Case::read(file, runner.stream()).and_then(|case| Ok((runner.run(&case)?, case.expect)));
-    match ran {
-        Err(error) => CaseResult::Broken(error),
-        Ok((made, Some(expected))) if expected.allows(&made) => CaseResult::Passed,
-        Ok((made, _)) if update => match case::accept(file, &made) {
+    let (made, expected, said) = match ran {
+        Err(error) => return (CaseResult::Broken(error), Vec::new()),
+        Ok((ran, expected)) => (ran.made, expected, ran.output),
+    };
+    let result = match expected {
+        Some(expected) if expected.difference(&made).is_none() => CaseResult::Passed,
+        Some(expected) if expected.rules_out(&made) => CaseResult::Failed {
+            made,
+            expected: Some(expected),
+        },
+        _ if update => match case::accept(file, &made) {
             Ok(()) => CaseResult::Updated { made },
             Err(error) => CaseResult::Broken(error),
         },
-        Ok((made, expected)) => CaseResult::Failed { made, expected },
-    }
+        expected => CaseResult::Failed { made, expected },
+    };
+    (result, said)
 }
 
 fn render(name: &str, result: &CaseResult, palette: &Palette) -> String {
@@ -188,10 +207,17 @@ fn render(name: &str, result: &CaseResult, palette: &Palette) -> String {
         CaseResult::Failed {
             made,
             expected: Some(expected),
-        } => format!(
-            "{bad}FAILED{bad:#}   {name}: - expected, + actual\n{}",
-            difference::render(&expected.pretty(), &made.beside(expected).pretty(), palette)
-        ),
+        } => {
+            let Some(difference) = expected.difference(made) else {
+                return String::new();
+            };
+            let signs = match difference.is_ruled_out {
+                true => "+ what `expect_not` rules out",
+                false => "- expected, + actual",
+            };
+            let lines = difference::render(&difference.expected, &difference.actual, palette);
+            format!("{bad}FAILED{bad:#}   {name}: {signs}\n{lines}")
+        }
     }
 }
 
@@ -205,6 +231,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<&'a Expectation>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expected_not: Option<&'a Unexpected>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -214,6 +242,7 @@ fn json(name: &str, result: &CaseResult) -> String {
         result: "passed",
         made: None,
         expected: None,
+        expected_not: None,
         error: None,
     };
     match result {
@@ -221,7 +250,8 @@ fn json(name: &str, result: &CaseResult) -> String {
         CaseResult::Failed { made, expected } => {
             line.result = "failed";
             line.made = Some(made);
-            line.expected = expected.as_ref();
+            line.expected = expected.as_ref().and_then(|expected| expected.expect.as_ref());
+            line.expected_not = expected.as_ref().and_then(|expected| expected.expect_not.as_ref());
         }
         CaseResult::Updated { made } => {
             line.result = "updated";
@@ -240,14 +270,20 @@ impl Summary {
         match result {
             CaseResult::Passed => self.passed += 1,
             CaseResult::Updated { .. } => self.updated += 1,
-            CaseResult::Failed { expected: Some(_), .. } => self.failed += 1,
             CaseResult::Failed { expected: None, .. } => self.without_expectation += 1,
+            CaseResult::Failed {
+                made,
+                expected: Some(expected),
+            } => match expected.rules_out(made) {
+                true => self.ruled_out += 1,
+                false => self.failed += 1,
+            },
             CaseResult::Broken(_) => self.broken += 1,
         }
     }
 
     fn end(&self, notes: &mut dyn Write) -> Result<(), Failure> {
-        let wrong = self.failed + self.without_expectation + self.broken;
+        let wrong = self.failed + self.ruled_out + self.without_expectation + self.broken;
         let all = self.passed + self.updated + wrong;
         if wrong == 0 {
             let updated = match self.updated {
@@ -257,13 +293,26 @@ impl Summary {
             writeln!(notes, "{}: {} passed{updated}", cases(all), self.passed)?;
             return Ok(());
         }
-        // `--update` would not fix a case that cannot be read.
+        // `--update` would not fix a case that cannot be read, or whose outcome is ruled out.
         let advice = match self.failed + self.without_expectation {
             0 => "",
             _ => "; if the new outcome is right, save it with `slipring test --update`",
         };
         Err(anyhow!("{wrong} of {} failed{advice}", cases(all)).into())
     }
+}
+
+/// Runs the cases for another command, and shows those that fail.
+pub fn check(files: &[PathBuf], runner: &mut Runner, output: &mut dyn Write) -> Result<(), Failure> {
+    let mut summary = Summary::default();
+    for file in files {
+        let (result, _) = judge(file, runner, false);
+        summary.count(&result);
+        if !matches!(result, CaseResult::Passed) {
+            output.write_all(render(&case::name(file), &result, &Palette::of_stdout()).as_bytes())?;
+        }
+    }
+    summary.end(&mut io::sink())
 }
 
 /// Formats a count: `1 case`, `2 cases`.

@@ -7,9 +7,7 @@ mod columns;
 mod draw;
 mod follow;
 mod look;
-mod pen;
 mod relay;
-mod screen;
 mod sparkline;
 #[cfg(test)]
 mod tests;
@@ -28,12 +26,11 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::draw::Top;
-use self::look::Look;
 use self::relay::{News, Relay};
-use self::screen::Screen;
 use self::view::{Next, View};
 use super::address::Address;
 use super::failure::Failure;
+use super::terminal::{self, Look, Screen};
 use crate::admin::{Client, Events};
 
 /// Watch a running relay in a full-screen view
@@ -109,7 +106,7 @@ async fn show(top: &mut Top, client: &Client, events: Events) -> anyhow::Result<
     let (sender, mut news) = mpsc::channel(WAITING);
     let mut following = pin!(follow::follow(client, events, &sender));
     let mut screen = Screen::open()?;
-    let mut inputs = screen::events()?;
+    let mut inputs = terminal::events()?;
     loop {
         screen.draw(|buffer, area| top.draw(buffer, area, Instant::now()))?;
         let event = tokio::select! {

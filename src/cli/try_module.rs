@@ -1,40 +1,49 @@
 //! `slipring try`: shows what a module returns for messages, which come as lines of JSON or from a stream.
 
+mod online;
 mod requests;
+mod setting;
 mod stored;
+#[cfg(test)]
+mod tests;
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow};
 use slipring_core::place::Place;
 use slipring_core::read::Incarnation;
 
-use super::config_file::ConfigFile;
-use super::failure::Failure;
+use self::setting::Setting;
+use super::config_file::{Compiling, ConfigFile};
+use super::failure::{Failure, told_once};
 use super::input::Lines;
-use super::project::TARGET;
+use super::project::{Built, Project};
 use super::report::{self, Source};
 use super::selection::Selection;
 use super::wasm_file::read_wasm;
-use crate::config::{self, Bounds, ModuleConfig, VersionSource};
+use crate::config::{self, ModuleConfig, VersionSource};
 use crate::message::Outcome;
 use crate::pipeline::Stamp;
-use crate::transform::{Engine, Limits, Module};
+use crate::publish::Namespaces;
+use crate::transform::{Limits, LoadError, Module};
 
 /// Show what a module returns for messages from a file or a stream
 ///
 /// Reads messages as JSON, one per line, runs the module on each, and prints one line of JSON per message: the publications for
-/// Centrifugo, a drop, or a rejection with its reason. If the module has a .toml beside it, its settings and limits apply, but it is
-/// optional. With a file, no server is needed.
+/// Centrifugo, a drop, or a rejection with its reason. With a file, no server is needed.
+///
+/// The module is built first, if its folder is named. The settings and limits of its .toml apply: NAME.toml in the folder, or beside
+/// NAME.wasm. Without one, the defaults apply.
 ///
 /// With --seq or --last the messages come from what the module reads, or from a JetStream stream, and nothing there changes: no
 /// message is taken or acknowledged, and no consumer moves. Each line then has further fields, which are listed below. The server's
 /// address and the keys of `[publish]` come from slipring.toml. `max_age` is ignored.
 ///
 /// The exit code is 0 even if messages are rejected. If a line is not a message, it is reported, the other lines are run, and the exit
-/// code is 1. The module's own output appears on standard error.
+/// code is 1. The module's own output appears on standard error. With --online, the exit code is also 1 if Centrifugo's configuration
+/// lacks a namespace that the module publishes to.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("stored").args(["seq", "last"]))]
 #[command(after_long_help = "\
@@ -60,15 +69,17 @@ With --seq or --last, each line of the output also has
   memory_bytes    the module's memory
 
 Examples:
-  slipring try modules/orders.wasm samples.jsonl
+  slipring try . samples.jsonl
+  slipring try modules/orders.wasm samples.jsonl --set currency=EUR
   echo '{\"subject\":\"orders.7\",\"data\":{\"id\":7}}' |
-    slipring try orders.wasm | jq .publications
+    slipring try orders.wasm --toml test.toml | jq .publications
   slipring try --stream ORDERS --seq 42 modules/orders.wasm | jq .
   slipring try --last 1000 modules/orders.wasm |
-    jq -c 'select(.outcome == \"reject\")'")]
+    jq -c 'select(.outcome == \"reject\")'
+  slipring try --last 20 --online")]
 pub struct Args {
-    /// The module
-    #[arg(value_name = "MODULE.wasm")]
+    /// The module's folder, or a module that is already built
+    #[arg(value_name = "DIR | MODULE.wasm", default_value = ".")]
     module: PathBuf,
     /// The file with the messages; `-` is standard input [default: -]
     #[arg(value_name = "FILE", conflicts_with = "stored")]
@@ -86,6 +97,18 @@ pub struct Args {
     /// the .toml, or all if --stream names another stream]
     #[arg(long, value_name = "SUBJECT", requires = "last")]
     subject: Vec<String>,
+    /// The module's .toml, instead of the one beside it
+    #[arg(long, value_name = "FILE")]
+    toml: Option<PathBuf>,
+    /// Set a key of [settings] for this run; the value is TOML, or else a text; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Setting::parse)]
+    set: Vec<Setting>,
+    /// Run the last build without building again
+    #[arg(long)]
+    no_build: bool,
+    /// Ask Centrifugo whether it has the namespaces that the module publishes to
+    #[arg(long)]
+    online: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -104,49 +127,103 @@ struct Summary {
 }
 
 pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
-    let name = args.module.file_stem().unwrap_or_default().to_string_lossy();
-    let config_file = args.module.with_extension("toml");
+    let Built { name, wasm, toml } = build(args)?;
     let is_stored = args.seq.is_some() || args.last.is_some();
-    let named = config_file
-        .exists()
-        .then(|| config::load_module(&config_file))
+    // A file that was named has to exist.
+    let named = (args.toml.is_some() || toml.exists())
+        .then(|| config::load_module(&toml))
         .transpose()?;
     let selection = is_stored.then(|| {
         let selection = Selection::new(args.stream.as_deref(), &args.subject, named.as_ref());
-        let file = config_file.display();
+        let file = toml.display();
         selection.ok_or_else(|| Failure::Usage(format!("no stream is named: use --stream, or set `stream` in {file}")))
     });
     let selection = selection.transpose()?;
-    let config = named.clone().unwrap_or_else(|| ModuleConfig::new(&name, STREAM));
-    let module = load(&args.module, &name, &config, args.config.bounds())?;
+    let mut config = named.clone().unwrap_or_else(|| ModuleConfig::new(&name, STREAM));
+    config.settings = setting::apply(&config.settings, &args.set)?;
+    let loaded = load(&wasm, &name, &config, args.config.compiling());
+    let module = match (loaded, &named) {
+        (Err(error), None) if is_refusal(&error) => return Err(without_settings(&error, &toml).into()),
+        (loaded, _) => loaded?,
+    };
     if let Some(selection) = selection {
-        return stored::execute(args, selection, &module, &config, output, notes);
+        let namespaces = stored::execute(args, selection, &module, &config, output, notes)?;
+        return online::ask_if(args, &namespaces, notes);
     }
+    tell_of_terminal(args, notes)?;
     let mut lines = Lines::open(args.messages.as_deref(), &config.stream)?;
     let mut instance = module.instance();
     let stamp = stamp(&name, None, config.version);
     let mut output = BufWriter::new(output);
-    let mut summary = Summary::default();
+    let (mut summary, mut namespaces) = (Summary::default(), Namespaces::default());
     while let Some((number, message)) = lines.next(notes)? {
         let outcome = stamp.outcome(&message, instance.call(&message));
         summary.count(&outcome);
+        namespaces.extend(Namespaces::of(&outcome));
         report::write(&mut output, Source::Line(number), &message, &outcome)?;
     }
     output.flush()?;
     writeln!(notes, "{summary}")?;
-    Ok(lines.verdict()?)
+    lines.verdict()?;
+    online::ask_if(args, &namespaces, notes)
 }
 
-pub fn load(path: &Path, name: &str, config: &ModuleConfig, bounds: Bounds) -> anyhow::Result<Arc<Module>> {
+/// Builds a folder's module. Returns it with the `.toml` that applies.
+fn build(args: &Args) -> Result<Built, Failure> {
+    let path = &args.module;
+    if path.is_file() && path.extension().is_none_or(|extension| extension != "wasm") {
+        return Err(Failure::Usage(format!(
+            "{file} is neither a module's folder nor a MODULE.wasm; to run the module of this folder on it: slipring try . {file}",
+            file = path.display()
+        )));
+    }
+    let project = Project::at(path)?;
+    if !args.no_build {
+        project.build()?;
+    }
+    let built = project.built()?;
+    Ok(Built {
+        toml: args.toml.clone().unwrap_or(built.toml),
+        ..built
+    })
+}
+
+/// Returns true if the module itself refused to start.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<LoadError>(), Some(LoadError::Tried(_)))
+}
+
+fn without_settings(error: &anyhow::Error, toml: &Path) -> anyhow::Error {
+    anyhow!(
+        "{}\nThere is no {}, so the module ran without settings. Name its folder, or its file with --toml, or use --set KEY=VALUE",
+        told_once(error),
+        toml.display()
+    )
+}
+
+/// Somebody who sees nothing happen may not know that the command waits for them.
+fn tell_of_terminal(args: &Args, notes: &mut dyn Write) -> io::Result<()> {
+    let is_stdin = args.messages.as_ref().is_none_or(|path| path.as_os_str() == "-");
+    if is_stdin && io::stdin().is_terminal() {
+        writeln!(
+            notes,
+            "reading messages from the terminal, one per line, such as {{\"subject\":\"orders.7\",\"data\":{{\"id\":7}}}}; Ctrl-D ends \
+             the input"
+        )?;
+    }
+    Ok(())
+}
+
+pub fn load(
+    path: &Path,
+    name: &str,
+    config: &ModuleConfig,
+    compiling: impl Into<Compiling>,
+) -> anyhow::Result<Arc<Module>> {
+    let compiling = compiling.into();
     let doing = || format!("cannot load the module {}", path.display());
-    ensure!(
-        !path.is_dir(),
-        "{} is a folder: name the module in it, such as {}",
-        path.display(),
-        path.join(format!("target/{TARGET}/release/{name}.wasm")).display()
-    );
-    let wasm = read_wasm(path, &bounds).with_context(doing)?;
-    let engine = Engine::bounded(None, bounds).with_context(doing)?;
+    let wasm = read_wasm(path, &compiling.bounds).with_context(doing)?;
+    let engine = compiling.engine().with_context(doing)?;
     let limits = Limits::from(config);
     Module::load(&engine, name, &wasm, &config.settings, limits).with_context(doing)
 }
@@ -188,140 +265,5 @@ impl std::fmt::Display for Summary {
             f,
             "{messages} read: {published} published (publications: {publications}), {dropped} dropped, {rejected} rejected"
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use insta::assert_snapshot;
-
-    use std::fs;
-
-    use super::*;
-    use crate::transform::tests::wat::{Guest, TWICE};
-
-    /// A guest that publishes, but drops the second message of the stream and rejects the third.
-    fn guest() -> Guest<'static> {
-        let transform = "(if (i64.eq (local.get $sequence) (i64.const 2))
-                (then (return (call $result (i32.const 0) (i32.const 0) (i32.const 0)))))
-            (if (i64.eq (local.get $sequence) (i64.const 3))
-                (then (return (call $result (i32.const 1) (i32.const 16) (i32.const 1)))))
-            (call $result (i32.const 0) (call $publication) (i32.const 1))";
-        Guest {
-            transform,
-            ..Guest::default()
-        }
-    }
-
-    /// Returns standard output, standard error, and how the command ended.
-    fn run(guest: &Guest<'_>, config: Option<&str>, messages: &str) -> String {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("orders.wasm"), guest.wasm()).unwrap();
-        fs::write(path("samples.jsonl"), messages).unwrap();
-        if let Some(config) = config {
-            fs::write(path("orders.toml"), config).unwrap();
-        }
-        let args = Args {
-            module: path("orders.wasm"),
-            messages: Some(path("samples.jsonl")),
-            seq: None,
-            last: None,
-            stream: None,
-            subject: Vec::new(),
-            config: ConfigFile { config: None },
-        };
-        let (mut output, mut notes) = (Vec::new(), Vec::new());
-        let end = match execute(&args, &mut output, &mut notes) {
-            Ok(()) => "exit code 0".to_owned(),
-            Err(failure) => format!("{failure}\nexit code {}", failure.exit_code()),
-        };
-        let text = [output, notes]
-            .map(|bytes| String::from_utf8(bytes).unwrap())
-            .join("---\n")
-            + &end;
-        text.replace(&dir.path().display().to_string(), "modules")
-    }
-
-    #[test]
-    fn each_message_becomes_a_line() {
-        let messages = "{\"subject\":\"a\",\"payload\":\"\"}\n{\"subject\":\"b\",\"payload\":\"\"}\n\n\
-                        {\"subject\":\"c\",\"payload\":\"\",\"sequence\":3}\r\n";
-        assert_snapshot!(run(&guest(), None, messages), @r#"
-        {"line":1,"subject":"a","outcome":"publish","publications":[{"channels":["a"],"data":1}]}
-        {"line":2,"subject":"b","outcome":"drop"}
-        {"line":4,"subject":"c","outcome":"reject","code":"rejected","reason":"a"}
-        ---
-        3 read: 1 published (publications: 1), 1 dropped, 1 rejected
-        exit code 0
-        "#);
-    }
-
-    #[test]
-    fn a_line_that_is_no_message_is_named_and_the_others_go_on() {
-        let messages = "nonsense\n{\"subject\":\"a\"}\n{\"subject\":\"a\",\"data\":[1, 2],\"sequence\":1}";
-        assert_snapshot!(run(&guest(), None, messages), @r#"
-        {"line":3,"subject":"a","outcome":"publish","publications":[{"channels":["a"],"data":1}]}
-        ---
-        line 1: this is not a message: expected ident at line 1 column 2
-        line 2: a message must have exactly one of `data`, `payload` and `payload_base64`
-        1 read: 1 published (publications: 1), 0 dropped, 0 rejected
-        2 lines are not messages
-        exit code 1
-        "#);
-    }
-
-    #[test]
-    fn the_file_beside_the_module_applies() {
-        let message = "{\"subject\":\"a\",\"data\":{},\"sequence\":42}";
-        let endless = Guest {
-            transform: "(loop (br 0)) (i32.const 0)",
-            ..Guest::default()
-        };
-        assert_snapshot!(run(&guest(), Some("stream = 'ORDERS'\nversion = 'sequence'"), message), @r#"
-        {"line":1,"subject":"a","outcome":"publish","publications":[{"channels":["a"],"data":1,"version":42}]}
-        ---
-        1 read: 1 published (publications: 1), 0 dropped, 0 rejected
-        exit code 0
-        "#);
-        assert_snapshot!(run(&endless, Some("stream = 'ORDERS'\ntimeout = '7ms'"), message), @r#"
-        {"line":1,"subject":"a","outcome":"reject","code":"timeout","reason":"did not return within its timeout of 7ms"}
-        ---
-        1 read: 0 published (publications: 0), 0 dropped, 1 rejected
-        exit code 0
-        "#);
-        assert_snapshot!(run(&guest(), Some("stream = 5"), message), @r#"
-        ---
-        modules/orders.toml:1:10: `stream` is 5; it must be a string that is not empty
-        exit code 78
-        "#);
-    }
-
-    #[test]
-    fn what_the_relay_would_reject_is_rejected() {
-        let twice = Guest {
-            transform: TWICE,
-            ..Guest::default()
-        };
-        let message = "{\"subject\":\"a\",\"data\":{},\"sequence\":42}";
-        assert_snapshot!(run(&twice, Some("stream = 'ORDERS'\nversion = 'sequence'"), message), @r#"
-        {"line":1,"subject":"a","outcome":"reject","code":"version","channel":"a","reason":"the module returned two publications on the channel `a` for one message, but with `version = \"sequence\"` both would have the same version, and Centrifugo would show only the first"}
-        ---
-        1 read: 0 published (publications: 0), 0 dropped, 1 rejected
-        exit code 0
-        "#);
-    }
-
-    #[test]
-    fn a_module_that_will_not_start_is_told() {
-        let refuses = Guest {
-            init: "(call $result (i32.const 1) (i32.const 16) (i32.const 1))",
-            ..Guest::default()
-        };
-        assert_snapshot!(run(&refuses, None, ""), @r#"
-        ---
-        cannot load the module modules/orders.wasm: the module failed in a test call: `init` refused its settings: a
-        exit code 1
-        "#);
     }
 }

@@ -192,6 +192,10 @@ pub struct Admin {
     pub read_token: Option<Secret>,
     /// `None` if the admin server speaks plain HTTP.
     pub tls: Option<AdminTls>,
+    /// Centrifugo's WebSocket as browsers reach it, where the page shows what arrives at subscribers.
+    pub centrifugo_websocket: Option<Url>,
+    /// Whether clients with the token may put modules into the directory.
+    pub uploads: bool,
     /// Where the relay may save the token that it creates. The first usable one is taken.
     pub token_dirs: Vec<PathBuf>,
 }
@@ -226,10 +230,12 @@ pub enum Store {
 }
 
 /// Several relays share the same consumers, and one of them works at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standby {
     /// How long the others wait for a relay that falls silent.
     pub ttl: Duration,
+    /// What the others call this relay. If it is not set, the relay finds a name when it starts.
+    pub name: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

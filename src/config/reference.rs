@@ -12,7 +12,8 @@ const MODULE: &str = include_str!("../../docs/reference/module.md");
 const EXAMPLE: &str = include_str!("../../examples/slipring.toml");
 
 /// Keys that have no default, or one that depends on the machine.
-const RELAY_WITHOUT_DEFAULT: [&str; 32] = [
+const RELAY_WITHOUT_DEFAULT: [&str; 34] = [
+    "admin.centrifugo_websocket",
     "admin.read_token_file",
     "admin.tls.cert_file",
     "admin.tls.key_file",
@@ -45,6 +46,7 @@ const RELAY_WITHOUT_DEFAULT: [&str; 32] = [
     "redis.tls.key_file",
     "redis.url",
     "redis.user",
+    "standby.name",
 ];
 
 const MODULE_WITHOUT_DEFAULT: [&str; 7] = [

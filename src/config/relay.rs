@@ -438,8 +438,18 @@ fn standby(mut section: Section<'_>) -> Option<Standby> {
     let enabled = section.take("enabled", boolean).unwrap_or(false);
     let ttl = duration(Duration::from_secs(2)..=Duration::from_secs(300), "");
     let ttl = section.take("ttl", ttl).unwrap_or(Duration::from_secs(10));
+    let name = section.take("name", relay_name).map(Into::into);
     section.finish();
-    enabled.then_some(Standby { ttl })
+    enabled.then_some(Standby { ttl, name })
+}
+
+/// A name that fits into a line.
+fn relay_name(value: &DeValue<'_>) -> Parsed<String> {
+    let name = text(value)?;
+    match name.len() <= 100 && !name.chars().any(char::is_control) && !name.trim().is_empty() {
+        true => Ok(name),
+        false => Err(Wrong::new("a name in one line, of at most 100 bytes").found_value(value)),
+    }
 }
 
 fn shutdown(mut section: Section<'_>) -> Shutdown {

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::environment::{self, Stray};
+use super::hints::{self, nearest};
 use super::problem::{Place, Problem, Problems};
 use super::value::{Parsed, Wrong};
 
@@ -22,7 +23,23 @@ pub struct Document<'a> {
     variables: BTreeMap<String, String>,
     /// The variables that some key asked for.
     known_variables: RefCell<BTreeSet<String>>,
+    /// The keys of all sections that were read to their end, with their sections.
+    known_keys: RefCell<BTreeSet<String>>,
+    unknown_keys: RefCell<Vec<Unknown>>,
     problems: RefCell<Vec<Problem>>,
+}
+
+/// A key that its section does not have.
+#[derive(Debug)]
+struct Unknown {
+    /// With its sections.
+    key: String,
+    name: String,
+    offset: usize,
+    /// The most similar key of the section, if one is similar.
+    nearest: Option<String>,
+    /// A sentence with all keys of the section.
+    all: String,
 }
 
 /// A table of a document while its keys are taken one by one. Keys that remain are unknown.
@@ -66,6 +83,8 @@ impl<'a> Document<'a> {
             text,
             variables,
             known_variables: RefCell::default(),
+            known_keys: RefCell::default(),
+            unknown_keys: RefCell::default(),
             problems: RefCell::default(),
         }
     }
@@ -76,7 +95,10 @@ impl<'a> Document<'a> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let offset = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         if let Some(first) = errors.iter().min_by_key(|error| offset(error)) {
-            let message = format!("this is not TOML: {}", first.message().replace('\n', ", "));
+            let message = match hints::unquoted(self.text, offset(first), first.message()) {
+                Some(message) => message,
+                None => format!("this is not TOML: {}", first.message().replace('\n', ", ")),
+            };
             self.report(self.at(offset(first)), "", message);
         }
         self.problems()?;
@@ -85,6 +107,7 @@ impl<'a> Document<'a> {
 
     /// Fails if there are any problems. Call this after every section was read.
     pub fn finish(&self) -> Result<(), Problems> {
+        self.report_unknown_keys();
         for (name, stray) in self.strays() {
             if let Stray::Mistake(hint) = stray {
                 let place = Place::Variable { name: name.clone() };
@@ -92,6 +115,28 @@ impl<'a> Document<'a> {
             }
         }
         self.problems()
+    }
+
+    /// Reports the keys that no section has, now that all keys are known. A key without a similar one in its section may be
+    /// one of another section.
+    fn report_unknown_keys(&self) {
+        let known = self.known_keys.borrow();
+        for Unknown {
+            key,
+            name,
+            offset,
+            nearest,
+            all,
+        } in self.unknown_keys.take()
+        {
+            let mut elsewhere = known.iter().filter(|known| known.rsplit('.').next() == Some(&name));
+            let hint = match (nearest, elsewhere.next(), elsewhere.next()) {
+                (Some(meant), ..) => format!("did you mean `{meant}`?"),
+                (None, Some(meant), None) => format!("did you mean `{meant}`?"),
+                _ => all,
+            };
+            self.report(self.at(offset), &key, format!("there is no key `{key}`; {hint}"));
+        }
     }
 
     /// Returns the variables that no section read and that may belong to someone else. Call this after every section
@@ -193,7 +238,7 @@ impl<'d> Section<'d> {
             Written::File(value) => {
                 let place = self.document.at(value.span().start);
                 let DeValue::Array(array) = value.get_ref() else {
-                    self.complain(place, key, &Wrong::new("a list").found_value(value.get_ref()));
+                    self.complain(place, key, &hints::no_list(value.get_ref()));
                     return None;
                 };
                 let parsed = |each: &Spanned<DeValue<'_>>| (self.document.at(each.span().start), parse(each.get_ref()));
@@ -302,18 +347,18 @@ impl<'d> Section<'d> {
         self.remove(key).map(|entry| entry.value)
     }
 
-    /// Reports the keys that remain as unknown.
+    /// Notes the keys that remain as unknown. The document reports them.
     pub fn finish(self) {
-        for entry in &self.entries {
-            let key = self.key(&entry.key);
-            let hint = match nearest(&entry.key, &self.known) {
-                Some(meant) => format!("did you mean `{}`?", self.key(meant)),
-                None => self.all_keys(),
-            };
-            let message = format!("there is no key `{key}`; {hint}");
-            self.document
-                .report(self.document.at(entry.key_span.start), &key, message);
-        }
+        let known = self.known.iter().map(|known| self.key(known));
+        self.document.known_keys.borrow_mut().extend(known);
+        let unknown = self.entries.iter().map(|entry| Unknown {
+            key: self.key(&entry.key),
+            name: entry.key.clone(),
+            offset: entry.key_span.start,
+            nearest: nearest(&entry.key, &self.known).map(|meant| self.key(meant)),
+            all: self.all_keys(),
+        });
+        self.document.unknown_keys.borrow_mut().extend(unknown);
     }
 
     /// Reports the keys that remain, as unknown, as keys of another kind than this, or as keys of `outer`, which must come
@@ -431,36 +476,5 @@ fn parse_variable<T>(text: &str, parse: impl Fn(&DeValue<'_>) -> Parsed<T>) -> P
             Some(Err(of_toml)) => of_toml,
             _ => wrong,
         }),
-    }
-}
-
-/// Keys that other programs, or other sections here, use for the same thing.
-const SYNONYMS: [&[&str]; 3] = [
-    &["url", "urls", "uri", "server", "servers", "endpoint", "endpoints"],
-    &["user", "username", "login"],
-    &["listen", "bind", "port"],
-];
-
-/// Returns the most similar name, if one is similar, or else one for the same thing.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    // In a short name, one slip is much.
-    let slip = |each: &&&str| name.len() > 2 && strsim::osa_distance(name, each) == 1;
-    if let Some(one) = known.iter().find(slip) {
-        return Some(one);
-    }
-    let likeness = known.iter().map(|each| (strsim::jaro_winkler(name, each), *each));
-    let (likeness, nearest) = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    if likeness > 0.8 {
-        return Some(nearest);
-    }
-    let of_the_same = |each: &&&str| {
-        SYNONYMS
-            .iter()
-            .any(|names| names.contains(&name) && names.contains(*each))
-    };
-    let mut meant = known.iter().filter(of_the_same);
-    match (meant.next(), meant.next()) {
-        (Some(one), None) => Some(one),
-        _ => None,
     }
 }

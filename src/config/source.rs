@@ -3,11 +3,12 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::hints::nearest;
 use super::pipeline::{Deliver, End, RedisSource, Source};
 use super::problem::Place;
 use super::section::{Section, Taken};
 use super::subject::{self, covers};
-use super::value::{Parsed, Wrong, as_usize, integer, number, one_of, text};
+use super::value::{Parsed, Wrong, as_usize, integer, number, one_of, quote, text};
 
 /// What a module reads, and by which reader.
 #[derive(Debug)]
@@ -210,7 +211,7 @@ fn deliver(value: &DeValue<'_>) -> Parsed<Deliver> {
     };
     begin(value, "sequence", sequence).ok_or_else(|| {
         let right = "\"new\", \"all\", { sequence = 42 } or { since = \"2026-11-01T00:00:00Z\" }";
-        Wrong::new(right).found_value(value)
+        wrong_begin(value, &["sequence", "since"]).unwrap_or_else(|| Wrong::new(right).found_value(value))
     })
 }
 
@@ -221,7 +222,45 @@ fn deliver_of_ids(value: &DeValue<'_>) -> Parsed<Deliver> {
             DeValue::Table(table) if table.contains_key("sequence") => {
                 wrong.found("{ sequence = … }, which only JetStream has".to_owned())
             }
-            _ => wrong.found_value(value),
+            _ => wrong_begin(value, &["since"]).unwrap_or_else(|| wrong.found_value(value)),
+        }
+    })
+}
+
+/// Says what is wrong in a table that may have one of these keys. `None` for anything but a table with one key.
+fn wrong_begin(value: &DeValue<'_>, keys: &[&'static str]) -> Option<Wrong> {
+    let DeValue::Table(table) = value else { return None };
+    let mut entries = table.iter();
+    let (Some((key, value)), None) = (entries.next(), entries.next()) else {
+        return None;
+    };
+    let (key, value) = (key.get_ref().as_ref(), value.get_ref());
+    Some(match (key, value) {
+        ("sequence", _) => {
+            let wrong = Wrong::new("a whole number from 1").found_value(value);
+            Wrong::told(wrong.sentence("{key}.sequence"))
+        }
+        ("since", DeValue::Datetime(_) | DeValue::String(_)) => {
+            let written = match value {
+                DeValue::String(text) => text.to_string(),
+                DeValue::Datetime(time) => time.to_string(),
+                _ => return None,
+            };
+            let meant = [format!("{written}T00:00:00Z"), format!("{written}Z")];
+            let meant = meant.into_iter().find(|meant| meant.parse::<jiff::Timestamp>().is_ok());
+            let wrong = Wrong::new("a time with its zone, such as \"2026-11-01T00:00:00Z\"").found_value(value);
+            Wrong::told(wrong.meant(meant.map(quote)).sentence("{key}.since"))
+        }
+        ("since", _) => {
+            let wrong = Wrong::new("a time such as \"2026-11-01T00:00:00Z\"").found_value(value);
+            Wrong::told(wrong.sentence("{key}.since"))
+        }
+        (other, _) => {
+            let hint = match nearest(other, keys) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("`{{key}}` can have only `{}`", keys.join("` or `")),
+            };
+            Wrong::told(format!("there is no key `{{key}}.{other}`; {hint}"))
         }
     })
 }

@@ -17,6 +17,10 @@ pub struct Wrong {
     found: String,
     /// Completes "it must be …".
     right: String,
+    /// Completes "did you mean …?".
+    meant: Option<String>,
+    /// Replaces the sentence. `{key}` stands for the key.
+    told: Option<String>,
 }
 
 impl Wrong {
@@ -24,7 +28,22 @@ impl Wrong {
         Self {
             found: "something else".to_owned(),
             right: right.into(),
+            meant: None,
+            told: None,
         }
+    }
+
+    /// A mistake that is not about the value as a whole. `{key}` stands for the key.
+    pub fn told(sentence: impl Into<String>) -> Self {
+        Self {
+            told: Some(sentence.into()),
+            ..Self::new("")
+        }
+    }
+
+    /// Suggests a value, as it is written in the file.
+    pub fn meant(self, meant: Option<String>) -> Self {
+        Self { meant, ..self }
     }
 
     pub fn found(self, found: impl Into<String>) -> Self {
@@ -39,7 +58,14 @@ impl Wrong {
     }
 
     pub fn sentence(&self, key: &str) -> String {
-        format!("`{key}` is {}; it must be {}", self.found, self.right)
+        if let Some(told) = &self.told {
+            return told.replace("{key}", key);
+        }
+        let sentence = format!("`{key}` is {}; it must be {}", self.found, self.right);
+        match &self.meant {
+            Some(meant) => format!("{sentence}; did you mean {meant}?"),
+            None => sentence,
+        }
     }
 }
 
@@ -100,9 +126,43 @@ pub fn duration(range: RangeInclusive<Duration>, why: &'static str) -> impl Fn(&
         let parsed = parsed.and_then(|duration| Duration::try_from(duration).ok());
         parsed.filter(|duration| range.contains(duration)).ok_or_else(|| {
             let (start, end) = (spell(*range.start()), spell(*range.end()));
-            Wrong::new(format!("a duration from \"{start}\" to \"{end}\"{why}")).found_value(value)
+            let meant = meant_duration(value).filter(|(_, duration)| range.contains(duration));
+            Wrong::new(format!("a duration from \"{start}\" to \"{end}\"{why}"))
+                .found_value(value)
+                .meant(meant.map(|(meant, _)| quote(meant)))
         })
     }
+}
+
+/// Returns a duration for a number without a unit, which are seconds in most programs, and for days and weeks.
+fn meant_duration(value: &DeValue<'_>) -> Option<(String, Duration)> {
+    let text = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        _ => return None,
+    };
+    let (number, unit) = number_and_unit(&text)?;
+    let number: u64 = number.parse().ok()?;
+    let (number, unit, seconds) = match unit.to_lowercase().as_str() {
+        "" => (number, "s", 1),
+        "d" | "day" | "days" => (number.checked_mul(24)?, "h", 3_600),
+        "w" | "week" | "weeks" => (number.checked_mul(7 * 24)?, "h", 3_600),
+        _ => return None,
+    };
+    Some((
+        format!("{number}{unit}"),
+        Duration::from_secs(number.checked_mul(seconds)?),
+    ))
+}
+
+/// Splits `64 MB` into its parts.
+fn number_and_unit(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (!number.is_empty()).then_some((number, unit.trim()))
 }
 
 fn spell(duration: Duration) -> String {
@@ -122,9 +182,36 @@ pub fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Parsed<usize
             .and_then(|bytes| usize::try_from(bytes).ok());
         bytes.ok_or_else(|| {
             let (start, end) = (spell_size(*range.start()), spell_size(*range.end()));
-            Wrong::new(format!("a size from \"{start}\" to \"{end}\"")).found_value(value)
+            let is_in_range = |(_, bytes): &(String, u64)| range.contains(bytes);
+            Wrong::new(format!("a size from \"{start}\" to \"{end}\""))
+                .found_value(value)
+                .meant(meant_size(value).filter(is_in_range).map(|(meant, _)| quote(meant)))
         })
     }
+}
+
+/// Returns a size in the units that are known, for one in others. A number alone is taken for mebibytes.
+fn meant_size(value: &DeValue<'_>) -> Option<(String, u64)> {
+    let text = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        _ => return None,
+    };
+    let (number, unit) = number_and_unit(&text)?;
+    let number: f64 = number.parse().ok()?;
+    let factor = match unit.to_lowercase().as_str() {
+        "k" | "kb" | "kib" | "ki" => KIB,
+        "" | "m" | "mb" | "mib" | "mi" => MIB,
+        "g" | "gb" | "gib" | "gi" => GIB,
+        "t" | "tb" | "tib" | "ti" => 1024 * GIB,
+        "b" | "byte" | "bytes" => 1,
+        _ => return None,
+    };
+    let bytes = number * factor as f64;
+    // A `f64` holds whole numbers up to here.
+    let is_whole = bytes.fract() == 0.0 && (1.0..2_f64.powi(53)).contains(&bytes);
+    let bytes = is_whole.then_some(bytes as u64)?;
+    Some((spell_size(bytes), bytes))
 }
 
 pub const KIB: u64 = 1 << 10;
@@ -198,5 +285,56 @@ pub fn quote(text: impl Display) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}", format!("{}…", &text[..end])),
         None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong<T: std::fmt::Debug>(parse: impl Fn(&DeValue<'_>) -> Parsed<T>, text: &str) -> String {
+        let value = DeValue::parse(text).unwrap();
+        parse(value.get_ref()).unwrap_err().sentence("key")
+    }
+
+    #[test]
+    fn a_size_in_other_units_is_told_in_the_known_ones() {
+        let size = size(MIB..=4 * GIB);
+        for (written, meant) in [
+            ("\"64MB\"", "64MiB"),
+            ("\"64M\"", "64MiB"),
+            ("\"64 mb\"", "64MiB"),
+            ("\"1.5g\"", "1536MiB"),
+            ("\"64\"", "64MiB"),
+            ("64", "64MiB"),
+        ] {
+            let told = wrong(&size, written);
+            assert!(told.ends_with(&format!("; did you mean \"{meant}\"?")), "{told}");
+        }
+        for written in ["\"8TB\"", "\"much\"", "\"64 apples\"", "\"0.3KB\"", "true"] {
+            let told = wrong(&size, written);
+            assert!(told.ends_with("it must be a size from \"1MiB\" to \"4GiB\""), "{told}");
+        }
+    }
+
+    #[test]
+    fn days_are_told_in_hours_and_a_number_in_seconds() {
+        let duration = duration(Duration::from_millis(1)..=Duration::from_secs(366 * 86_400), "");
+        for (written, meant) in [
+            ("\"1d\"", "24h"),
+            ("\"2 weeks\"", "336h"),
+            ("\"30\"", "30s"),
+            ("30", "30s"),
+        ] {
+            let told = wrong(&duration, written);
+            assert!(told.ends_with(&format!("; did you mean \"{meant}\"?")), "{told}");
+        }
+        for written in ["\"soon\"", "\"9000d\"", "true"] {
+            let told = wrong(&duration, written);
+            assert!(
+                told.ends_with("it must be a duration from \"1ms\" to \"8784h\""),
+                "{told}"
+            );
+        }
     }
 }

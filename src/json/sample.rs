@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::error::Category;
 use slipring_core::place::Place;
 
 use super::exact::held;
+use super::explain::explain_line;
 use crate::message::Message;
 use crate::nats::{self, headers::Contents};
 
@@ -53,7 +55,10 @@ pub struct Sample {
 
 /// Parses the message in `line`, which is line `number` of its file.
 pub fn parse(line: &[u8], number: u64, stream: &str) -> anyhow::Result<Message> {
-    let sample: Sample = serde_json::from_slice(line).context("this is not a message")?;
+    let sample: Sample = serde_json::from_slice(line).map_err(|error| match error.classify() {
+        Category::Data => anyhow!("this is not a message: {}", explain_line(&error)),
+        _ => anyhow!(explain_line(&error)),
+    })?;
     sample.message(number, stream)
 }
 
@@ -315,11 +320,11 @@ mod tests {
         ];
         let errors = lines.map(|line| format!("{:#}", parse(line.as_bytes(), 1, "TRY").unwrap_err()));
         assert_snapshot!(errors.join("\n"), @r#"
-        this is not a message: expected ident at line 1 column 2
-        this is not a message: missing field `subject` at line 1 column 14
+        this is not JSON (column 2)
+        this is not a message: missing field `subject`
         a message must have exactly one of `data`, `payload` and `payload_base64`
         a message must have exactly one of `data`, `payload` and `payload_base64`
-        this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `id`, `timestamp`, `stream`, `deliveries` at line 1 column 36
+        this is not a message: unknown field `header`, expected one of `subject`, `subject_base64`, `payload`, `data`, `payload_base64`, `headers`, `headers_base64`, `sequence`, `id`, `timestamp`, `stream`, `deliveries`
         the header `A` is 1; it must be a string or a list of strings
         `timestamp` is "1969-01-01T00:00:00Z"; it must be a time such as "2026-11-01T00:00:00Z" or nanoseconds since 1970, and not earlier than 1970
         `payload_base64` is not base64: Invalid symbol 63, offset 0.

@@ -18,7 +18,7 @@ pub struct Context {
     pub board: StatusBoard,
     pub controls: Controls,
     pub shutdown: Shutdown,
-    pub loading: Loading,
+    pub loading: Arc<Loading>,
     /// Ensures that only one module reads from a consumer at a time.
     pub claims: Arc<Claims>,
     pub config: config::Modules,

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use change::{Change, Missing};
 use hints::Hints;
-pub use scan::Rules;
 use scan::Scan;
+pub use scan::{Kind, Part, Rules};
 use settle::Settle;
 
 /// How often the directory is checked without any event. This is short enough for a network file system, and one `stat`

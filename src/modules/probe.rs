@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use slipring_core::place::Place;
 
 use crate::message::{Message, Outcome, Rejection};
+use crate::pipeline::Namespaces;
 use crate::transform::Module;
 
 /// The time limit of the whole probe. A version that times out on each message would otherwise delay its own swap for
@@ -31,18 +32,41 @@ pub(super) struct Worse {
     reason: String,
 }
 
-/// Runs both versions, and blocks meanwhile. Returns on how many messages the new version was tried.
-pub(super) fn probe(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Message>]) -> Result<usize, Worse> {
+/// What the new version did on the last messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Probed {
+    pub(super) tried: usize,
+    /// What it publishes to and the old version does not.
+    pub(super) namespaces: Namespaces,
+}
+
+/// The new version publishes to namespaces that Centrifugo refuses. Each is described in a sentence.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Centrifugo would refuse what the new version publishes: {}. To load it anyway, set `probe = 0` in {name}.toml", .unknown.join("; "))]
+pub(super) struct Unpublishable {
+    pub(super) name: String,
+    pub(super) unknown: Vec<String>,
+}
+
+/// Runs both versions, and blocks meanwhile.
+pub(super) fn probe(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Message>]) -> Result<Probed, Worse> {
     let start = Instant::now();
     let (mut old_instance, mut new_instance) = (old.instance(), new.instance());
     let (mut tried, mut rejects) = (0, 0);
     let mut first: Option<(&Message, Rejection)> = None;
+    let (mut seen, mut namespaces) = (Namespaces::default(), Namespaces::default());
     for message in messages {
         if start.elapsed() > PATIENCE {
             break;
         }
         tried += 1;
-        let Outcome::Reject(rejection) = new_instance.call(message) else {
+        let made = new_instance.call(message);
+        let Outcome::Reject(rejection) = made else {
+            let unseen = Namespaces::of(&made).without(&seen);
+            if !unseen.is_empty() {
+                seen.extend(unseen.clone());
+                namespaces.extend(unseen.without(&Namespaces::of(&old_instance.call(message))));
+            }
             continue;
         };
         if is_worse(&rejection, &old_instance.call(message)) {
@@ -51,7 +75,7 @@ pub(super) fn probe(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Messag
         }
     }
     match first {
-        None => Ok(tried),
+        None => Ok(Probed { tried, namespaces }),
         Some((message, rejection)) => Err(Worse {
             name: new.name().to_owned(),
             rejects,
@@ -96,6 +120,10 @@ mod tests {
         guest.load(limits).unwrap()
     }
 
+    fn tried(old: &Arc<Module>, new: &Arc<Module>, messages: &[Arc<Message>]) -> Result<usize, Worse> {
+        probe(old, new, messages).map(|probed| probed.tried)
+    }
+
     fn messages(count: u64) -> Vec<Arc<Message>> {
         let message = |sequence| Arc::new(Message::new("ORDERS", sequence, "orders.7", ""));
         (1..=count).map(message).collect()
@@ -128,7 +156,24 @@ mod tests {
             probe(&module(TWICE), &versioned(TWICE), &messages).is_err(),
             "settings alone"
         );
-        assert_eq!(probe(&versioned(PUBLISH), &module(TWICE), &messages), Ok(3));
+        assert_eq!(tried(&versioned(PUBLISH), &module(TWICE), &messages), Ok(3));
+    }
+
+    /// Publishes on the channel `s:1`.
+    const NAMESPACED: &str = "(local.set $at (call $publication))
+        (i32.store (i32.const 100) (i32.const 0x313a73))
+        (i32.store (i32.load (local.get $at)) (i32.const 100))
+        (i32.store offset=4 (i32.load (local.get $at)) (i32.const 3))
+        (call $result (i32.const 0) (local.get $at) (i32.const 1))";
+
+    #[test]
+    fn namespaces_that_only_the_new_version_uses_are_found() {
+        let found = |old, new| probe(&module(old), &module(new), &messages(3)).unwrap().namespaces;
+        assert!(found(NAMESPACED, NAMESPACED).is_empty());
+        assert!(found(NAMESPACED, PUBLISH).is_empty());
+        for old in [PUBLISH, DROP, REJECT] {
+            assert!(!found(old, NAMESPACED).is_empty());
+        }
     }
 
     #[test]
@@ -141,7 +186,7 @@ mod tests {
              sequence 2 and subject \"orders.7\", and was rejected because: a. To load it anyway, set `probe = 0` in \
              test.toml"
         );
-        assert_eq!(probe(&module(PUBLISH), &module(DROP), &messages(4)), Ok(4));
-        assert_eq!(probe(&module(PUBLISH), &module(REJECT), &[]), Ok(0));
+        assert_eq!(tried(&module(PUBLISH), &module(DROP), &messages(4)), Ok(4));
+        assert_eq!(tried(&module(PUBLISH), &module(REJECT), &[]), Ok(0));
     }
 }

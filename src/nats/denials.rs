@@ -32,28 +32,69 @@ pub enum Action {
 
 /// The missing permissions that all connections of the relay have met.
 #[derive(Debug, Default)]
-pub struct Denials(Mutex<BTreeMap<Denied, Instant>>);
+pub struct Denials(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    seen: BTreeMap<Denied, Instant>,
+    /// The subjects of requests that may be denied. One that is there twice was asked for twice.
+    tolerated: Vec<String>,
+}
+
+/// While it lasts, a request on a subject may be denied.
+#[derive(Debug)]
+pub struct Tolerated<'a> {
+    denials: &'a Denials,
+    subject: String,
+}
 
 impl Denials {
     /// Records an error of the server and returns the missing permission. Returns `None` if it is about something else.
     pub fn record(&self, error: &str, now: Instant) -> Option<Denied> {
         let denied = Denied::parse(error)?;
-        let mut denials = self.lock();
-        if denials.len() < MAX_SUBJECTS || denials.contains_key(&denied) {
-            denials.insert(denied.clone(), now);
+        let mut inner = self.lock();
+        let is_known = inner.seen.contains_key(&denied);
+        if !inner.tolerates(&denied) && (is_known || inner.seen.len() < MAX_SUBJECTS) {
+            inner.seen.insert(denied.clone(), now);
         }
         Some(denied)
     }
 
     /// Returns the permissions that are missing now, as far as is known.
     pub fn current(&self, now: Instant) -> Vec<Denied> {
-        let mut denials = self.lock();
-        denials.retain(|denied, seen| now.saturating_duration_since(*seen) < denied.lasting());
-        denials.keys().cloned().collect()
+        let seen = &mut self.lock().seen;
+        seen.retain(|denied, seen| now.saturating_duration_since(*seen) < denied.lasting());
+        seen.keys().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Denied, Instant>> {
+    /// Does not count it as missing if this subject, or one that begins with it, is denied from now on.
+    #[must_use]
+    pub fn tolerate(&self, subject: String) -> Tolerated<'_> {
+        self.lock().tolerated.push(subject.clone());
+        Tolerated { denials: self, subject }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn tolerates(&self, denied: &Denied) -> bool {
+        let begins = |subject: &String| {
+            let rest = denied.subject.strip_prefix(subject.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        denied.action == Action::Publish && self.tolerated.iter().any(begins)
+    }
+}
+
+impl Drop for Tolerated<'_> {
+    fn drop(&mut self) {
+        let tolerated = &mut self.denials.lock().tolerated;
+        if let Some(at) = tolerated.iter().position(|subject| *subject == self.subject) {
+            tolerated.swap_remove(at);
+        }
     }
 }
 
@@ -194,6 +235,29 @@ mod tests {
         assert_eq!(subjects(after(49)), ["$JS.ACK.S.c.>", "$JS.API.CONSUMER.MSG.NEXT.S.c"]);
         assert_eq!(subjects(after(51)), ["$JS.ACK.S.c.>"]);
         assert_eq!(subjects(after(91)), [""; 0]);
+    }
+
+    #[test]
+    fn what_may_be_denied_is_not_missing_meanwhile() {
+        let denials = Denials::default();
+        let now = Instant::now();
+        let is_denied = |subject: &str| {
+            let error = format!("Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.S.{subject}\"");
+            assert!(denials.record(&error, now).is_some());
+            !denials.current(now).is_empty()
+        };
+        let tolerated = denials.tolerate("$JS.API.CONSUMER.CREATE.S.c".to_owned());
+        let again = denials.tolerate("$JS.API.CONSUMER.CREATE.S.c".to_owned());
+        assert!(!is_denied("c") && !is_denied("c.orders.*"));
+        drop(again);
+        assert!(!is_denied("c"));
+        drop(tolerated);
+        assert!(is_denied("c"));
+        let denials = Denials::default();
+        let _tolerated = denials.tolerate("$JS.API.CONSUMER.CREATE.S.c".to_owned());
+        let other = "Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.S.cc\"";
+        denials.record(other, now);
+        assert_eq!(denials.current(now).len(), 1);
     }
 
     #[test]

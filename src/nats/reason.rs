@@ -1,12 +1,13 @@
 //! Says in a sentence why there is no connection to NATS, and which key to change. async-nats tells the reason only as
 //! a text, at least while it reconnects. `tests/it/ways.rs` compares the texts with real servers.
 
+use crate::cause;
 use crate::config::{Nats as Config, NatsAuth, Peer};
 
 /// Explains the error of an attempt to connect. `server` is its URL, if it is known.
 pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: &NatsAuth) -> String {
     let named = server.map_or_else(|| config.servers.join(", "), str::to_owned);
-    let cause = cause(error);
+    let cause = cause::plain(error);
     let text = error.to_lowercase();
     let has = |part: &str| text.contains(part);
     if has("expired") && (has("authentication") || has("revoked")) {
@@ -24,7 +25,7 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
         address: "nats.servers",
         section: "nats.tls",
     };
-    if let Some(reason) = config.tls.explain(cause, peer) {
+    if let Some(reason) = config.tls.explain(&cause, peer) {
         return reason;
     }
     if has("invalidcontenttype") && config.tls_first {
@@ -68,11 +69,6 @@ fn refused(auth: &NatsAuth) -> String {
             format!("the credentials of `{key}`: the server does not know them, or they were revoked or have expired")
         }
     }
-}
-
-/// Returns the innermost cause. async-nats repeats what it wraps.
-fn cause(error: &str) -> &str {
-    error.strip_prefix("IO error: ").unwrap_or(error)
 }
 
 #[cfg(test)]

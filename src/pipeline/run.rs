@@ -145,7 +145,7 @@ pub(super) fn run(runtime: &Runtime, owner: &mut Owner, supervision: &mut Superv
         board,
         recent,
         assignment,
-        source: Source::new(&shared.connections, &config, shared.standby, supervision.read()),
+        source: Source::new(&shared.connections, &config, shared.standby.clone(), supervision.read()),
         run: run::Run::begin(Instant::now(), flow, limits, trying, shared.standby.is_some()),
         centrifugo,
         workers,
@@ -258,15 +258,15 @@ impl Run<'_> {
     ) -> usize {
         let mut taken_over = 0;
         match event {
-            Event::Source(News::StandingBy) => {
+            Event::Source(News::StandingBy(active)) => {
                 info!(
                     module = self.board.name(),
+                    reason = %active,
                     "standing by until this relay may read from the consumer"
                 );
                 // What was in the way is over. If it comes again, it is told again.
                 self.complaint = None;
-                let reason = "another relay is reading, or no message has arrived yet";
-                self.board.set_state(State::Standby, Some(reason.to_owned()));
+                self.board.set_state(State::Standby, Some(active.to_string()));
             }
             Event::Source(News::Began(stream, again)) => self.begin(stream, again),
             Event::Source(News::Delivered(deliveries, missed)) => {

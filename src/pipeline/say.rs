@@ -16,18 +16,21 @@ pub(super) fn notice(board: &ModuleBoard, notice: Notice) {
             message,
             rejection,
             not_logged,
-        } => warn!(
-            module,
-            stream = &*message.stream,
-            sequence = %message.place,
-            subject = message.subject,
-            stage = %rejection.stage,
-            code = &*rejection.code,
-            channel = rejection.channel.as_deref(),
-            reason = rejection.reason,
-            not_logged,
-            "rejected a message"
-        ),
+        } => {
+            warn!(
+                module,
+                stream = &*message.stream,
+                sequence = %message.place,
+                subject = message.subject,
+                stage = %rejection.stage,
+                code = &*rejection.code,
+                channel = rejection.channel.as_deref(),
+                reason = rejection.reason,
+                not_logged,
+                "rejected a message"
+            );
+            board.rejected(&rejection);
+        }
         Notice::Stuck {
             message,
             stuck: Stuck { failures, reason, .. },

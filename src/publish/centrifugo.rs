@@ -5,8 +5,8 @@ mod class;
 mod grpc;
 mod http;
 mod key;
+mod namespaces;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,17 +188,6 @@ fn builder(tls: Option<ClientConfig>) -> reqwest::ClientBuilder {
         Some(tls) => builder.tls_backend_preconfigured(tls),
         None => builder.tls_certs_only([]),
     }
-}
-
-/// Returns the error with its causes: reqwest itself says no more than "error sending request".
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

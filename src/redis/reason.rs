@@ -3,6 +3,7 @@
 use redis::{ErrorKind, RedisError};
 
 use super::Error;
+use crate::cause;
 use crate::config::{Peer, Redis as Config};
 
 /// Explains the error of an attempt to connect to this address.
@@ -78,7 +79,7 @@ pub(super) fn explain(error: RedisError, address: &str, config: &Config) -> Erro
             };
             Error::Unreachable {
                 address: address.to_owned(),
-                reason: format!("{source}; {question}"),
+                reason: format!("{}; {question}", cause::of(&source)),
             }
         }
         error => error,

@@ -17,6 +17,7 @@ mod reader;
 mod retention;
 mod server;
 mod settings;
+mod signature;
 
 pub use consumer::holds_subjects;
 pub use delivery::Reader as DeliveryReader;
@@ -30,7 +31,6 @@ use std::sync::Arc;
 use async_nats::jetstream::consumer::{Consumer, Info, pull};
 use async_nats::jetstream::stream::Stream;
 use slipring_core::read::{Again, Found, Incarnation, Position, Resume, Retention};
-use tokio::sync::watch;
 use tracing::debug;
 
 use crate::config::{ModuleConfig, Standby};
@@ -42,6 +42,7 @@ use self::epoch::Epoch;
 use self::memory::Memory;
 use self::pin::Pin;
 use super::Delivery;
+use super::standing_by::Teller;
 
 /// Why there is no epoch yet. All of these can be fixed while the relay runs, so the relay reports them and tries
 /// again.
@@ -133,8 +134,8 @@ struct StandingBy {
     standby: Standby,
     /// The pin of the epoch before.
     pin: Option<Arc<Pin>>,
-    /// Set to true while another relay reads.
-    waiting: watch::Sender<bool>,
+    /// Is told while another relay reads.
+    waiting: Teller,
 }
 
 /// Checks that the connected server supports standby.
@@ -172,14 +173,14 @@ async fn begin_epoch(
     if standby.is_some() {
         can_stand_by(&nats)?;
     }
-    let settings = standby.as_ref().map(|standing_by| standing_by.standby);
+    let settings = standby.as_ref().map(|standing_by| standing_by.standby.clone());
     let Bound {
         mut consumer,
         stream,
         identity,
         is_new,
         max_ack_pending,
-    } = consumer::bind(&nats.jetstream, &config, settings, position, &memory).await?;
+    } = consumer::bind(&nats.jetstream, &config, settings.as_ref(), position, &memory).await?;
     let wire = Wire::open(&nats, config.window_bytes).await;
     let mut wire = wire.map_err(|error| {
         SourceError::request(
@@ -200,7 +201,7 @@ async fn begin_epoch(
                 &config,
                 stream.clone(),
                 &mut consumer,
-                standby,
+                &standby,
                 &waiting,
             )
             .await?;
@@ -214,6 +215,10 @@ async fn begin_epoch(
     let (start, to_come) = if server == Server::Resets {
         let info = reset(consumer, &config).await?;
         floor = info.ack_floor.stream_sequence;
+        let name = settings.as_ref().and_then(|standby| standby.name.as_deref());
+        if let (Some(pin), Some(name)) = (&pin, name) {
+            signature::write(&nats, &stream, &info, pin, name).await;
+        }
         (Start::default(), info.num_pending)
     } else {
         let (start, back) = hold_back::begin(&nats, wire, generation, &config).await?;

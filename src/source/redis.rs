@@ -9,6 +9,7 @@ mod begin;
 mod entry;
 mod epoch;
 mod held;
+mod holder;
 mod inspect;
 mod keys;
 mod reader;

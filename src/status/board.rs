@@ -14,10 +14,10 @@ use super::health::{Finding, Kind};
 use super::metrics::{Latency, Metrics, ModuleMetrics};
 use super::progress::Consumer;
 use super::report::{
-    Backlog, CentrifugoStatus, KnownVersion, MemoryStatus, ModuleStatus, NatsStatus, RolledBack, State, Status,
-    VersionStatus, Versions,
+    Backlog, CentrifugoStatus, KnownVersion, MemoryStatus, ModuleStatus, NatsStatus, RejectionStatus, RolledBack,
+    State, Status, VersionStatus, Versions,
 };
-use crate::message::Stage;
+use crate::message::{Rejection, Stage};
 
 /// A clone is the same board.
 #[derive(Debug, Clone)]
@@ -66,6 +66,7 @@ struct Facts {
     /// The name of the server that holds it.
     server: &'static str,
     last_refusal: Option<String>,
+    last_rejection: Option<RejectionStatus>,
     running_version: RunningVersion,
     trouble: Option<String>,
     /// Missing permissions.
@@ -219,6 +220,17 @@ impl StatusBoard {
         Some(findings)
     }
 
+    /// Returns the modules that stand by, each with the reason.
+    pub fn standing_by(&self) -> Vec<(String, String)> {
+        let inner = self.inner();
+        let standing_by = inner.modules.iter().filter_map(|(name, module)| {
+            let facts = module.facts();
+            let reason = facts.reason.clone().filter(|_| facts.state == State::Standby)?;
+            Some((name.clone(), reason))
+        });
+        standing_by.collect()
+    }
+
     /// Returns the versions of a module. `None` if there is no such module.
     pub fn versions(&self, name: &str) -> Option<Versions> {
         let module = self.inner().modules.get(name)?.clone();
@@ -275,6 +287,7 @@ impl ModuleBoard {
             consumer: None,
             server: "NATS",
             last_refusal: None,
+            last_rejection: None,
             running_version: RunningVersion::default(),
             trouble: None,
             denied: Vec::new(),
@@ -337,7 +350,7 @@ impl ModuleBoard {
         self.metrics.lag_unknown();
         let mut facts = self.facts();
         (facts.stream, facts.consumer) = (None, None);
-        (facts.last_refusal, facts.trouble) = (None, None);
+        (facts.last_refusal, facts.last_rejection, facts.trouble) = (None, None, None);
         facts.unstored.clear();
         facts.denied.clear();
         facts.running_version = RunningVersion::default();
@@ -405,6 +418,17 @@ impl ModuleBoard {
         self.facts().running_version = running_version;
     }
 
+    /// A message was rejected for this reason.
+    pub fn rejected(&self, rejection: &Rejection) {
+        self.facts().last_rejection = Some(RejectionStatus {
+            at: now(),
+            stage: rejection.stage.to_string(),
+            code: rejection.code.to_string(),
+            channel: rejection.channel.as_deref().map(str::to_owned),
+            reason: rejection.reason.clone(),
+        });
+    }
+
     /// Sets why this pipeline cannot publish anything (a wrong key, no reply), or `None` once it can again.
     pub fn set_trouble(&self, trouble: Option<String>) {
         let mut facts = self.facts();
@@ -447,6 +471,7 @@ impl ModuleBoard {
             swaps: metrics.swaps.get(),
             refused_swaps: metrics.swaps_refused.get(),
             last_refusal: facts.last_refusal.clone(),
+            last_rejection: facts.last_rejection.clone(),
             lag_messages: lag.map(|lag| lag.messages),
             lag_seconds: lag.map(|lag| lag.seconds),
             backlog: consumer.map(|consumer| Backlog {

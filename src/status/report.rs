@@ -99,6 +99,8 @@ pub struct ModuleStatus {
     pub refused_swaps: u64,
     /// Why the newest file was refused, until a good one comes.
     pub last_refusal: Option<String>,
+    /// The last rejection that is in the log. The log has the first of each kind, and then one a second.
+    pub last_rejection: Option<RejectionStatus>,
     /// Messages that are not settled, delivered or not. `None` if nobody knows.
     pub lag_messages: Option<u64>,
     pub lag_seconds: Option<f64>,
@@ -124,6 +126,17 @@ pub struct Backlog {
     pub paused: bool,
     /// How long messages have waited while neither delivery nor ack floor moved.
     pub stalled_seconds: f64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RejectionStatus {
+    pub at: String,
+    /// `transform` or `publish`.
+    pub stage: String,
+    pub code: String,
+    pub channel: Option<String>,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -38,7 +38,7 @@ pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     }
     let version = [header[4], header[5], header[6], header[7]];
     match version {
-        COMPONENT_VERSION => Ok(Cow::Borrowed(wasm)),
+        COMPONENT_VERSION => whole(wasm).map(|()| Cow::Borrowed(wasm)),
         CORE_VERSION => encode(wasm).map(Cow::Owned),
         _ => Err(LoadError::Version(version)),
     }
@@ -47,7 +47,7 @@ pub(super) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
 /// Encodes a core module as a component of the world that its type section names. Go's linker writes no such section,
 /// so a module without one counts as one of our world if it exports the functions of that world.
 fn encode(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let core = Core::read(wasm).map_err(|error| damaged(&error))?;
+    let core = Core::read(wasm).map_err(|error| damaged(&error, wasm))?;
     let wasm = match core {
         Core { typed: true, .. } => Cow::Borrowed(wasm),
         Core {
@@ -118,8 +118,22 @@ fn failed(error: &anyhow::Error) -> LoadError {
     LoadError::Encode(failure::one_line(&format!("{error:#}")))
 }
 
-fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
-    LoadError::Damaged(error.to_string())
+/// Finds out whether the file has all its parts. The compiler's error for one that is cut short names places in the file.
+fn whole(wasm: &[u8]) -> Result<(), LoadError> {
+    for payload in Parser::new(0).parse_all(wasm) {
+        payload.map_err(|error| damaged(&error, wasm))?;
+    }
+    Ok(())
+}
+
+fn damaged(error: &wasmparser::BinaryReaderError, wasm: &[u8]) -> LoadError {
+    let text = error.message();
+    LoadError::Damaged(
+        match text.contains("out of bounds") || text.contains("unexpected end") {
+            true => format!("it ends after {} bytes, in the middle of a part", wasm.len()),
+            false => error.to_string(),
+        },
+    )
 }
 
 /// Describes a file that is not WebAssembly.
@@ -217,7 +231,18 @@ mod tests {
         );
         let module = wat::parse_str("(module (func (export \"f\")))").expect("valid text");
         let error = component(&module[..module.len() - 1]).expect_err("refused").to_string();
-        assert!(error.starts_with("the file is damaged or cut short: "), "{error}");
+        assert_eq!(
+            error,
+            format!(
+                "the file is damaged or cut short: it ends after {} bytes, in the middle of a part",
+                module.len() - 1
+            )
+        );
+        let component = wat::parse_str("(component (core module (func (export \"f\"))))").expect("valid text");
+        let cut = &component[..component.len() / 2];
+        let error = super::component(cut).expect_err("refused").to_string();
+        let expected = format!("it ends after {} bytes, in the middle of a part", cut.len());
+        assert!(error.ends_with(&expected), "{error}");
     }
 
     const MEMORY: &str = r#"(memory (export "memory") 1) (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)"#;

@@ -4,12 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::last_words::Lines;
+use super::last_words::{Lines, report_begins};
 
 /// A longer line is cut. The rest is counted and not kept.
 const MAX_LINE: usize = 1024;
 const LINES_A_SECOND: u32 = 10;
 const BURST: u32 = 100;
+/// The most lines that are kept of a call, for whoever shows them beside its outcome.
+const MAX_KEPT: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel {
@@ -22,6 +24,14 @@ pub(super) enum Channel {
 pub(super) struct Log {
     module: String,
     rate: Mutex<Rate>,
+    /// The lines since they were taken, if they are kept instead of logged.
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<(Channel, String)>,
+    more: usize,
 }
 
 impl Log {
@@ -29,10 +39,52 @@ impl Log {
         Self {
             module: module.to_owned(),
             rate: Mutex::new(Rate::new(Instant::now())),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Keeps the lines from now on instead of logging them.
+    pub fn keep(&self) {
+        lock(&self.kept).get_or_insert_default();
+    }
+
+    /// Returns the lines that were kept, and forgets them.
+    pub fn take(&self) -> Vec<String> {
+        let Kept { lines, more } = lock(&self.kept).as_mut().map(std::mem::take).unwrap_or_default();
+        let rest = (more > 0).then(|| format!("… ({more} more lines)"));
+        lines.into_iter().map(|(_, line)| line).chain(rest).collect()
+    }
+
+    /// Forgets the kept lines of a call, because it is made again.
+    pub fn forget(&self) {
+        if let Some(kept) = lock(&self.kept).as_mut() {
+            *kept = Kept::default();
+        }
+    }
+
+    /// Forgets the kept report of a panic. Nothing comes after it, and the rejection's reason tells it.
+    pub fn forget_report(&self) {
+        if let Some(kept) = lock(&self.kept).as_mut() {
+            let lines = kept.lines.iter().enumerate();
+            let errors = lines.filter(|(_, (channel, _))| *channel == Channel::Stderr);
+            if let Some(begin) = report_begins(errors.map(|(at, (_, line))| (at, line.as_str()))) {
+                let mut at = 0;
+                kept.lines.retain(|(channel, _)| {
+                    at += 1;
+                    at <= begin || *channel == Channel::Stdout
+                });
+            }
         }
     }
 
     fn line(&self, channel: Channel, line: &str) {
+        if let Some(kept) = lock(&self.kept).as_mut() {
+            match kept.lines.len() {
+                MAX_KEPT.. => kept.more += 1,
+                _ => kept.lines.push((channel, line.to_owned())),
+            }
+            return;
+        }
         let module = self.module.as_str();
         let verdict = lock(&self.rate).admit(Instant::now());
         match verdict {
@@ -242,6 +294,28 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_log() {
         assert_eq!(harmless("a\x1b[2Jb\rc\t"), "a [2Jb c");
+    }
+
+    #[test]
+    fn kept_lines_are_those_of_the_call_without_the_report_of_its_panic() {
+        let log = Arc::new(Log::new("test"));
+        log.keep();
+        let mut console = Console::new(Arc::clone(&log));
+        console.write(Channel::Stdout, b"first attempt\n");
+        log.forget();
+        console.write(Channel::Stdout, b"looked up 7\n");
+        console.write(
+            Channel::Stderr,
+            b"slow\nthread '<unnamed>' (1) panicked at src/lib.rs:1:2:\nboom\nnote: run",
+        );
+        console.end_call();
+        log.forget_report();
+        assert_eq!(log.take(), ["looked up 7", "slow"]);
+        assert_eq!(log.take(), Vec::<String>::new());
+        for _ in 0..=MAX_KEPT {
+            console.write(Channel::Stdout, b"much\n");
+        }
+        assert_eq!(log.take().last().unwrap(), "… (1 more lines)");
     }
 
     #[test]

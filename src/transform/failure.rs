@@ -31,7 +31,9 @@ impl Failure {
     /// Describes an error that ended a call, with what the guest said before.
     pub fn of(error: &wasmtime::Error, words: &LastWords, limits: &Limits, timeout: Duration) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            let exited = || with_words(format!("exited with status {} instead of returning", exit.0), words);
+            // WASI 0.2 passes on whether it failed, and no number.
+            let how = if exit.0 == 0 { "exited" } else { "exited with an error" };
+            let exited = || with_words(format!("{how} instead of returning"), words);
             return Self::new("exit", &words.report().unwrap_or_else(exited));
         }
         match error.downcast_ref::<Trap>() {
@@ -228,7 +230,7 @@ mod tests {
             wasmtime::Error::new(I32Exit(3)),
             &stderr(""),
             "exit",
-            "exited with status 3 instead of returning",
+            "exited with an error instead of returning",
         );
     }
 

@@ -113,8 +113,14 @@ impl Instance {
             "a call failed; trying once more on a fresh instance",
         );
         self.guest = None;
+        self.module.log.forget();
         let outcome = self.attempt(message);
-        let outcome = outcome.unwrap_or_else(|failure| Outcome::Reject(failure.into_rejection()));
+        let outcome = outcome.unwrap_or_else(|failure| {
+            if matches!(failure.code, "trap" | "exit") {
+                self.module.log.forget_report();
+            }
+            Outcome::Reject(failure.into_rejection())
+        });
         self.checked(message, outcome)
     }
 

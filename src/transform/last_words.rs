@@ -62,10 +62,7 @@ struct Report {
 
 impl Lines {
     pub fn push(&mut self, line: &str) {
-        let of_rust = line.contains(PANICKED);
-        let begins = OF_GO.iter().any(|begin| line.starts_with(begin)) || line.ends_with(TRACEBACK);
-        // Rust's runtime prints its text once, or below an exception of Python's.
-        if begins || of_rust && self.report.is_none() {
+        if begins_report(line, self.report.is_some()) {
             self.report = Some(Report {
                 at: self.gone + self.newest.len(),
                 text: String::new(),
@@ -104,6 +101,23 @@ impl Lines {
             self.gone += cut;
         }
     }
+}
+
+/// Rust's runtime prints its text once, or below an exception of Python's.
+fn begins_report(line: &str, has_begun: bool) -> bool {
+    let begins = OF_GO.iter().any(|begin| line.starts_with(begin)) || line.ends_with(TRACEBACK);
+    begins || line.contains(PANICKED) && !has_begun
+}
+
+/// Returns where the report of a failure begins among lines, which have their places.
+pub(super) fn report_begins<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Option<usize> {
+    let mut begun = None;
+    for (at, line) in lines {
+        if begins_report(line, begun.is_some()) {
+            begun = Some(at);
+        }
+    }
+    begun
 }
 
 fn append(text: &mut String, line: &str) {

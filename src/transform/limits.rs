@@ -97,7 +97,7 @@ impl Timer {
 }
 
 /// Returns the processor time of the calling thread.
-fn thread_time() -> Duration {
+pub(super) fn thread_time() -> Duration {
     // Neither part is ever negative.
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

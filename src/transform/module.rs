@@ -57,6 +57,17 @@ impl Module {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Keeps what the module prints from now on, for [`take_output`](Self::take_output), instead of logging it.
+    pub fn keep_output(&self) {
+        self.log.keep();
+    }
+
+    /// Returns the lines that the module printed since the last time. The report of a panic is not among them, because
+    /// it is the reason of the rejection, and neither is what a failed call printed before it was made again.
+    pub fn take_output(&self) -> Vec<String> {
+        self.log.take()
+    }
 }
 
 impl fmt::Debug for Module {

@@ -21,11 +21,14 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// `Err` is the guest's way to reject a message, and its text becomes the reason.
 pub(super) fn check(returned: Result<Vec<wit::Publication>, String>, limits: &Limits) -> Outcome {
     let checked = match returned {
-        Ok(publications) if publications.is_empty() => return Outcome::Drop,
         Ok(publications) => check_all(publications, limits),
         Err(reason) => Err(reject("rejected", one_line(&reason))),
     };
-    checked.map_or_else(Outcome::Reject, Outcome::Publish)
+    match checked {
+        Ok(publications) if publications.is_empty() => Outcome::Drop,
+        Ok(publications) => Outcome::Publish(publications),
+        Err(rejection) => Outcome::Reject(rejection),
+    }
 }
 
 fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec<Publication>, Rejection> {
@@ -47,6 +50,8 @@ fn check_all(publications: Vec<wit::Publication>, limits: &Limits) -> Result<Vec
     }
     let numbered = publications.into_iter().enumerate();
     let checked: Vec<Publication> = numbered
+        // A list of followers or of settings may well be empty. Then the publication goes to nobody.
+        .filter(|(_, publication)| !publication.channels.is_empty())
         .map(|(index, publication)| check_one(publication, Place { index, count }, limits))
         .collect::<Result<_, _>>()?;
     let twice = if limits.one_a_channel {
@@ -149,9 +154,6 @@ fn is_too_deep(json: &str) -> bool {
 /// Accepts a repeated channel once. The channels of a publication are a set, and a module that builds the list from the
 /// members of a group does not mean to show anyone the same thing twice.
 fn check_channels(names: Vec<String>, place: Place) -> Result<Vec<Arc<str>>, Rejection> {
-    if names.is_empty() {
-        return Err(place.reject("channel", &[], "it names no channel"));
-    }
     for name in &names {
         if name.is_empty() {
             return Err(place.reject("channel", &[], "its channel is empty"));
@@ -262,12 +264,17 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_without_channels_goes_to_nobody() {
+        assert!(matches!(outcome(vec![publication(&[], "1")]), Outcome::Drop));
+        let publications = published(vec![publication(&[], "no JSON"), publication(&["a"], "1")]);
+        assert_eq!(publications.len(), 1);
+        // The others keep their numbers.
+        let reason = "publication 2 of 2 was refused: its channel is empty";
+        refused(vec![publication(&[], "1"), publication(&[""], "1")], "channel", reason);
+    }
+
+    #[test]
     fn bad_channels_are_refused() {
-        refused(
-            vec![publication(&[], "1")],
-            "channel",
-            "the publication was refused: it names no channel",
-        );
         let reason = "publication 2 of 2 was refused: its channel is empty";
         refused(
             vec![publication(&["a"], "1"), publication(&[""], "1")],

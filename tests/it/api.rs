@@ -136,7 +136,7 @@ async fn a_rollback_can_return_to_any_version_that_is_kept() -> Result<()> {
 
     for (version, code, words) in [
         (second.as_str(), StatusCode::CONFLICT, "is already running"),
-        ("0000", StatusCode::CONFLICT, "; it keeps c"),
+        ("0000", StatusCode::CONFLICT, "; it keeps "),
         (&first[..12], StatusCode::CONFLICT, "matches several versions"),
         ("", StatusCode::CONFLICT, "the relay keeps no version of `unruly`"),
     ] {

@@ -149,7 +149,7 @@ async fn a_module_that_breaks_or_takes_too_much() -> Result<()> {
             "trap",
             "overflowed its stack, most likely by endless recursion",
         ),
-        bad("unruly.exit", "", "exit", "exited with status"),
+        bad("unruly.exit", "", "exit", "exited with an error"),
         bad("unruly.sleep", "", "trap", "a transform cannot sleep"),
         bad(
             "unruly.eat",
@@ -196,7 +196,6 @@ async fn a_module_that_returns_what_cannot_be_published() -> Result<()> {
             "output",
             "returned more than 16 MiB for one message",
         ),
-        bad("unruly.no-channels", "", "channel", "it names no channel"),
         bad("unruly.empty-channel", "", "channel", "its channel is empty"),
         bad("unruly.long-channel", "", "channel", "has 300 bytes; 255 is the limit"),
         bad(

@@ -1,12 +1,17 @@
 //! The commands as people use them: what they print and how they exit.
 
+mod cases;
+mod completions;
 mod dead_letters;
+mod dev;
 mod environment;
-mod new;
+mod namespaces;
+pub mod new;
 mod record;
 mod signals;
 mod stored;
 mod tap;
+mod terminal;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -154,23 +159,48 @@ fn try_reads_the_toml_beside_the_module() -> Result<()> {
     exits(&in_repository(&["try"])?, 2)
 }
 
-/// bash asks for this when Tab is pressed after `slipring modules ro`.
+/// A large module is compiled once, and not by each command.
 #[test]
-fn a_shell_completes_what_it_was_taught() -> Result<()> {
-    let script = in_repository(&["completions", "bash"])?;
-    exits(&script, 0)?;
-    let press_tab =
-        "COMP_WORDS=(slipring modules ro) COMP_CWORD=2; _slipring slipring ro modules; echo \"${COMPREPLY[@]}\"";
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &format!("{}\n{press_tab}", stdout(&script))]);
-    let completed = bash.output().context("running bash")?;
-    ensure!(stdout(&completed) == "rollback\n", "{completed:?}");
-    for shell in ["zsh", "fish", "elvish", "powershell"] {
-        let script = in_repository(&["completions", shell])?;
-        exits(&script, 0)?;
-        ensure!(stdout(&script).contains("dead-letters"), "{shell}: {script:?}");
-    }
-    exits(&in_repository(&["completions", "csh"])?, 2)
+fn what_was_compiled_is_kept_for_the_next_command() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let path = |name: &str| home.path().join(name);
+    std::fs::copy(guests::component("orders")?, path("orders.wasm"))?;
+    std::fs::write(path("samples.jsonl"), "{\"subject\":\"orders.1\",\"payload\":\"\"}")?;
+    std::fs::create_dir_all(path("cases"))?;
+    std::fs::write(
+        path("cases/empty.json"),
+        r#"{"message":{"subject":"orders.1","payload":""},"expect":{"outcome":"reject"}}"#,
+    )?;
+    let run = |arguments: &[&str], cache: &str| {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(home.path());
+        command.env("SLIPRING_MODULES__CACHE_DIR", path(cache));
+        command.output().context("running slipring")
+    };
+    // Code that is compiled again is another file.
+    let kept = || -> Result<Vec<(u64, std::time::SystemTime)>> {
+        let mut kept = Vec::new();
+        for version in std::fs::read_dir(path("cache/modules"))? {
+            for file in std::fs::read_dir(version?.path())? {
+                let file = file?;
+                if file.path().extension().is_none() {
+                    let metadata = file.metadata()?;
+                    kept.push((std::os::unix::fs::MetadataExt::ino(&metadata), metadata.modified()?));
+                }
+            }
+        }
+        Ok(kept)
+    };
+    let tried = ["try", "orders.wasm", "samples.jsonl"];
+    exits(&run(&tried, "cache")?, 0)?;
+    let first = kept()?;
+    ensure!(first.len() == 1, "{first:?}");
+    exits(&run(&tried, "cache")?, 0)?;
+    exits(&run(&["test", "orders.wasm"], "cache")?, 0)?;
+    ensure!(kept()? == first, "it was compiled again");
+    // Where nothing can be kept, it only takes longer.
+    std::fs::write(path("file"), "")?;
+    exits(&run(&tried, "file")?, 0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

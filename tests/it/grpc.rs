@@ -27,6 +27,8 @@ async fn check_online_asks_the_grpc_api() -> Result<()> {
     let centrifugo = Centrifugo::start().await?;
     let (url, key) = (centrifugo.grpc_url(), centrifugo.api_key().to_owned());
     let world = World::start_with(centrifugo, &url, &key).await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
     let output = world.home.command(["check", "--online"]).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success() && said.contains(&url), "{said}");
@@ -54,6 +56,8 @@ async fn over_tls_the_server_has_to_be_who_it_says() -> Result<()> {
     let url = centrifugo.grpc_url().replace("grpc://", "grpcs://");
     let key = centrifugo.api_key().to_owned();
     let world = World::start_with(centrifugo, &url, &key).await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("")?;
     let output = check_online(&world, "ca.pem")?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success() && said.contains(&url), "{said}");

@@ -1,5 +1,5 @@
 //! The manual in `docs/`, typed as a reader types it: every block of its pages is run, written or compared, in order. A
-//! page has an empty folder and servers of its own. MANUAL_PAGE=testing.md runs one page. With `--nocapture` it shows
+//! page has an empty folder, where `slipring up` starts servers of its own. MANUAL_PAGE=testing.md runs one page. With `--nocapture` it shows
 //! what was typed and printed, which it always does for a page that fails.
 
 mod desk;
@@ -15,8 +15,8 @@ use slipring_support::workspace;
 use self::desk::Desk;
 use self::page::{Kind, Page};
 
-/// Blocks of all pages that are shown but not run: installing, starting the servers, and a CI's own file.
-const NOT_RUN: usize = 3;
+/// Blocks of all pages that are shown but not run: a CI's own file, and a command that waits for a person.
+const NOT_RUN: usize = 2;
 
 /// In the order of the index.
 const PAGES: [&str; 10] = [
@@ -36,15 +36,18 @@ const RECORDING: &str = "recording.md";
 
 /// Pages that this test does not run. Unit tests of the relay compare some of them with the code: `config::reference`
 /// the keys, `status::metrics` the metrics, `dead_letter::header` the headers, `admin::tests` the paths,
-/// `source::jetstream::fitness` the table of `streams.md`, and `sources::from_benthos` follows `from-benthos.md`.
-const NOT_TYPED: [&str; 21] = [
+/// `source::jetstream::fitness` the table of `streams.md`, `commands::cases` `crates-that-work.md`, and `sources::from_benthos` follows `from-benthos.md`.
+const NOT_TYPED: [&str; 25] = [
     "README.md",
     RECORDING,
+    "crates-that-work.md",
+    "dev.md",
     "from-benthos.md",
     "operating/connecting.md",
     "operating/deploying.md",
     "operating/grpc.md",
     "operating/health.md",
+    "operating/installing.md",
     "operating/loading.md",
     "operating/page.md",
     "operating/permissions.md",
@@ -59,6 +62,7 @@ const NOT_TYPED: [&str; 21] = [
     "reference/module.md",
     "reference/relay.md",
     "streams.md",
+    "up.md",
 ];
 
 fn docs() -> PathBuf {
@@ -70,7 +74,7 @@ fn script() -> Result<Page> {
     Page::read(&workspace().join("tests/it/manual/recording.md"))
 }
 
-/// One test for all pages, because they all build a crate of the same name and share the build.
+/// One test for all pages, because they share the builds of the crates that all modules need.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manual_does_what_it_says() -> Result<()> {
     let only = std::env::var("MANUAL_PAGE").ok();
@@ -81,7 +85,7 @@ async fn the_manual_does_what_it_says() -> Result<()> {
     {
         let page = Page::read(&docs().join(name))?;
         let begun = Instant::now();
-        let (transcript, problems) = Desk::open().await?.follow(&page).await?;
+        let (transcript, problems) = Desk::open()?.follow(&page).await?;
         println!("--- {name}, {:.1} s", begun.elapsed().as_secs_f64());
         if only.is_some() || !problems.is_empty() {
             println!("{}\n{transcript}", problems.join("\n"));
@@ -150,7 +154,7 @@ fn pages_in(folder: &str) -> Result<Vec<String>> {
 /// Prints the text of `docs/recording.md`.
 #[tokio::test(flavor = "multi_thread")]
 async fn recording() -> Result<()> {
-    let (transcript, problems) = Desk::open().await?.follow(&script()?).await?;
+    let (transcript, problems) = Desk::open()?.follow(&script()?).await?;
     println!("{transcript}");
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())

@@ -17,6 +17,13 @@ const LENIENT: &str = "max_consecutive_rejects = 1000000\nwatch_max_rejects = 10
 /// The modules of the test with many of them.
 const MANY: usize = 100;
 
+/// Has the relay tell the page where browsers reach Centrifugo.
+fn show_arrivals(world: &World) -> Result<()> {
+    // `[admin]` is the last table.
+    let address = format!("centrifugo_websocket = \"{}\"", world.centrifugo.websocket_url());
+    world.home.configure_more(&address)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Node.js and Chromium: make test-page"]
 async fn shows_what_happens_and_carries_out_commands() -> Result<()> {
@@ -25,6 +32,17 @@ async fn shows_what_happens_and_carries_out_commands() -> Result<()> {
     world.add_unruly(LENIENT)?;
     let relay = world.run().await?;
     Stage::new(world, relay).play("live.mjs").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js and Chromium: make test-page"]
+async fn shows_what_arrives_at_subscribers() -> Result<()> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly(LENIENT)?;
+    show_arrivals(&world)?;
+    let relay = world.run().await?;
+    Stage::new(world, relay).play("arrivals.mjs").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,6 +158,41 @@ async fn two_relays_need_no_more_than_is_printed() -> Result<()> {
     Ok(())
 }
 
+/// The name is for people, so the relays do without the permission to write it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_that_may_not_change_the_consumer_stand_by_without_names() -> Result<()> {
+    let mut world = world(NatsVersion::V2_15, "", STANDBY, FILTER).await?;
+    world.publish(numbers(1..=10)).await?;
+    let mut first = world.run().await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    ensure!(first.stop(SOON).await?.success());
+    let whole = server_config("", &world)?;
+    let create = format!("$JS.API.CONSUMER.CREATE.{STREAM}.{CONSUMER}");
+    let without = whole.replacen(&create, "nothing", 1);
+    ensure!(without != whole, "{create} is not in {whole}");
+    serve(&mut world, &without).await?;
+
+    world.publish(numbers(11..=20)).await?;
+    let mut first = world.run().await?;
+    state(&first, "unruly", "running").await?;
+    first.has_logged(SOON, "do not learn this relay's name").await?;
+    let second = world.run().await?;
+    let unnamed = |status: &Value| status["modules"][0]["reason"] == "another relay is active";
+    second
+        .status_when(SOON, "an active relay without a name", unnamed)
+        .await?;
+    ensure!(first.stop(SOON).await?.success());
+    world.publish(numbers(21..=30)).await?;
+    state(&second, "unruly", "running").await?;
+    shows(&world.centrifugo, CHANNEL, 1..=30).await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    ensure!(no_violation(&world).is_err_and(|error| error.to_string().contains(&create)));
+    for relay in [first, second] {
+        ensure!(!relay.logged("lacks a permission"), "{:#?}", relay.log());
+    }
+    Ok(())
+}
+
 /// Without [standby] and long ack subjects, two of the printed lines are not needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_names_each_line_that_is_taken_away() -> Result<()> {

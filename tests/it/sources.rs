@@ -58,6 +58,7 @@ of_each_source!(
     a_server_that_is_away_at_the_start_is_waited_for,
     a_full_window_waits_and_goes_on,
     a_relay_that_stops_hands_over_at_once,
+    a_relay_that_stands_by_names_the_active_one,
     a_frozen_relay_overtakes_nobody,
     what_is_rejected_is_a_dead_letter_and_can_be_replayed,
     any_payload_harms_nobody_else,
@@ -168,6 +169,28 @@ async fn a_relay_that_stops_hands_over_at_once(kind: Kind) -> Result<()> {
     let took = began.elapsed();
     ensure!(took < TTL, "it took {took:?}, as if the lease had run out");
     feed.shows(1_100).await
+}
+
+/// By its machine, its process and the address of its admin server.
+async fn a_relay_that_stands_by_names_the_active_one(kind: Kind) -> Result<()> {
+    let names = async |standby: &Relay, active: &Relay| {
+        let address = active.url().trim_start_matches("http://");
+        let own = format!("(process {}, admin server {address})", active.id());
+        let holds = |status: &Value| {
+            let reason = module(status, "unruly")["reason"].as_str().unwrap_or_default();
+            reason.starts_with("the active relay is ") && reason.ends_with(&own)
+        };
+        standby.status_when(SOON, &own, holds).await.map(drop)
+    };
+    let feed = Feed::start(kind, "", STANDBY).await?;
+    let (mut first, second) = two(&feed).await?;
+    names(&second, &first).await?;
+    ensure!(first.stop(SOON).await?.success(), "it stops cleanly");
+    feed.numbers(2..=100).await?;
+    becomes(&second, "running").await?;
+    let third = feed.home.run().await?;
+    names(&third, &second).await?;
+    feed.shows(100).await
 }
 
 async fn a_frozen_relay_overtakes_nobody(kind: Kind) -> Result<()> {

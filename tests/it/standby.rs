@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::stream;
 use serde_json::Value;
 use slipring_support::fake_centrifugo::{self, Answer, Batch, FakeCentrifugo, Plan};
 use slipring_support::proxy::Proxy;
 use slipring_support::relay::{Home, Relay};
+use slipring_support::servers::{Centrifugo, NatsServer, NatsVersion};
 use slipring_support::{eventually, guests};
 
 use super::numbers::{CHANNEL, consumer, numbers, settled, shows};
-use super::world::{SOON, World, binary, module, unruly_toml};
+use super::world::{SOON, World, binary, know_unruly, module, unruly_toml};
 
 const STREAM: &str = "UNRULY";
 const CONSUMER: &str = "slipring-unruly";
@@ -243,6 +245,91 @@ async fn after_a_restart_of_nats_one_of_them_reads_on() -> Result<()> {
     shows(&world.centrifugo, CHANNEL, 1..=10_000).await
 }
 
+async fn says(relay: &Relay, expected: &str) -> Result<()> {
+    let holds = |status: &Value| module(status, "unruly")["reason"] == expected;
+    relay.status_when(SOON, expected, holds).await.map(drop)
+}
+
+/// Each knows the other by the name that its configuration gives it, and says so wherever somebody may look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_stands_by_says_which_one_is_active() -> Result<()> {
+    let mut world = world().await?;
+    world.home.env("SLIPRING_STANDBY__NAME", "web-1");
+    world.publish(numbers(1..=1)).await?;
+    let mut first = world.run().await?;
+    becomes(&first, "running").await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    world.home.env("SLIPRING_STANDBY__NAME", "web-2");
+    let mut second = world.run().await?;
+    says(&second, "the active relay is web-1").await?;
+    ensure!(second.get("/readyz").await? == "ready\nstanding by:\n- unruly: the active relay is web-1\n");
+    second.has_logged(SOON, "the active relay is web-1").await?;
+    let output = world.home.command(["status", "--url", second.url()]).output()?;
+    let shown = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        shown.contains("unruly is standby: the active relay is web-1"),
+        "{shown}"
+    );
+
+    // It dies, and what it wrote is there until the other one is pinned.
+    first.kill();
+    world.publish(numbers(2..=50)).await?;
+    becomes(&second, "running").await?;
+    world.home.env("SLIPRING_STANDBY__NAME", "web-1");
+    let first = world.run().await?;
+    says(&first, "the active relay is web-2").await?;
+    ensure!(second.stop(SOON).await?.success(), "it stops cleanly");
+    says(
+        &first,
+        "no relay is active; the next message decides which one takes over",
+    )
+    .await?;
+    world.publish(numbers(51..=100)).await?;
+    becomes(&first, "running").await?;
+    settled(&world, STREAM, CONSUMER).await?;
+    shows(&world.centrifugo, CHANNEL, 1..=100).await
+}
+
+/// With replicas, a change of the consumer goes through the cluster. It must not end an epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_cluster_names_are_known_and_interrupt_nothing() -> Result<()> {
+    let [nats, _second, _third] = NatsServer::start_cluster(NatsVersion::V2_15).await?;
+    let centrifugo = Centrifugo::start_with(know_unruly).await?;
+    let (url, key) = (centrifugo.url(), centrifugo.api_key().to_owned());
+    let mut world = World::start_on(nats, centrifugo, &url, &key).await?;
+    world.home.configure_more(STANDBY)?;
+    world.add_unruly("")?;
+    let config = stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["unruly.>".to_owned()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    let formed = async || world.jetstream.create_stream(config.clone()).await.map(drop);
+    eventually(SOON, "the cluster to form", formed).await?;
+    world.home.env("SLIPRING_STANDBY__NAME", "web-1");
+    world.publish(numbers(1..=1)).await?;
+    let mut active = world.run().await?;
+    becomes(&active, "running").await?;
+    let mut last = 1;
+    for (old, new) in [("web-1", "web-2"), ("web-2", "web-3")] {
+        world.home.env("SLIPRING_STANDBY__NAME", new);
+        let standby = world.run().await?;
+        says(&standby, &format!("the active relay is {old}")).await?;
+        let stops = async {
+            ensure!(active.stop(SOON).await?.success(), "it stops cleanly");
+            becomes(&standby, "running").await
+        };
+        last = publishing_while(&world, last + 1, stops).await?;
+        settled(&world, STREAM, CONSUMER).await?;
+        for relay in [&active, &standby] {
+            ensure!(!relay.logged("reading was interrupted"), "{:#?}", relay.log());
+        }
+        active = standby;
+    }
+    shows(&world.centrifugo, CHANNEL, 1..=last).await
+}
+
 /// Covers both: a consumer of a relay without standby, and one of a relay with standby.
 #[tokio::test(flavor = "multi_thread")]
 async fn standby_can_be_switched_on_and_off() -> Result<()> {
@@ -255,8 +342,10 @@ async fn standby_can_be_switched_on_and_off() -> Result<()> {
         let first = 100 * round + 1;
         world.publish(numbers(first..=first + 99)).await?;
         settled(&world, STREAM, CONSUMER).await?;
-        let groups = consumer(&world, STREAM, CONSUMER).await?.config.priority_groups;
-        ensure!(groups.is_empty() == (enabled == "false"), "{groups:?}");
+        let config = consumer(&world, STREAM, CONSUMER).await?.config;
+        let is_signed = config.metadata.contains_key("slipring-active");
+        ensure!(config.priority_groups.is_empty() != is_signed, "{config:?}");
+        ensure!(is_signed == (enabled == "true"), "{config:?}");
         ensure!(relay.stop(SOON).await?.success(), "it stops cleanly");
     }
     shows(&world.centrifugo, CHANNEL, 1..=300).await

@@ -74,7 +74,14 @@ async fn a_new_consumer_begins_where_deliver_says() -> Result<()> {
         let toml = format!("stream = \"UNRULY\"\ndeliver = {deliver}\nsettings.mark = \"{name}\"\n");
         world.home.add_module(name, &wasm, &toml)?;
     }
-    let relay = world.run().await?;
+    let mut relay = world.run().await?;
+    let left_out = relay
+        .logs(SOON, "begins with new messages and leaves out the older ones")
+        .await?;
+    ensure!(
+        left_out.contains("older=10") && left_out.contains("slipring-new"),
+        "{left_out}"
+    );
     world.publish(numbers(11..=20)).await?;
     for (name, _, first) in &ways {
         counts(&relay, name, "published", 21 - first).await?;

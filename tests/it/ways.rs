@@ -330,6 +330,8 @@ async fn centrifugo_may_ask_for_a_certificate() -> Result<()> {
     for (centrifugo, url) in [https, grpcs].into_iter().zip(urls) {
         let key = centrifugo.api_key().to_owned();
         let mut world = World::start_with(centrifugo, &url, &key).await?;
+        world.stream("UNRULY", &["unruly.>"]).await?;
+        world.add_unruly("")?;
         // The machine's own authorities do not matter.
         world.home.env("SSL_CERT_FILE", "/dev/null");
         let before = std::fs::read_to_string(world.home.config_file())?;

@@ -29,9 +29,10 @@ export async function quit() {
  * have run or shown nothing that came in as text.
  */
 export async function visit(name, options, act) {
-  const { path = "#/", signedIn = true, theme = "light", width = 1280, height = 800, base = url } = options;
+  const { path = "#/", signedIn = true, theme = "light", motion = "no-preference", width = 1280, height = 800, base = url } = options;
   const context = await browser.newContext({
     colorScheme: theme,
+    reducedMotion: motion,
     viewport: { width, height },
     locale: "en-GB",
     timezoneId: "UTC",
@@ -123,4 +124,27 @@ export const rowOf = (page, link) => page.getByRole("row").filter({ has: page.ge
 export async function numberIn(locator) {
   const [digits] = (await locator.innerText()).replaceAll(",", "").match(/^[0-9.]+/) ?? [];
   return digits === undefined ? null : Number(digits);
+}
+
+/** Returns what has the focus: its name, and the name of its element. */
+export function focused(page) {
+  return page.evaluate(() => {
+    const element = document.activeElement;
+    return [element.getAttribute("aria-label") ?? element.textContent.trim(), element.tagName];
+  });
+}
+
+/** Presses Tab until this has the focus. Whatever gets it on the way must show that. */
+export async function tabTo(page, what, fits) {
+  for (let presses = 0; presses < 60; presses += 1) {
+    await page.keyboard.press("Tab");
+    const [text, kind] = await focused(page);
+    const ring = await page.evaluate(() => {
+      const { outlineStyle, boxShadow } = getComputedStyle(document.activeElement);
+      return document.activeElement === document.body || outlineStyle !== "none" || boxShadow !== "none";
+    });
+    assert.ok(ring, `nobody sees that ${kind} ${text} has the focus`);
+    if (fits(text, kind)) return;
+  }
+  assert.fail(`Tab does not lead to ${what}`);
 }

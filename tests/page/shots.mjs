@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { launch, quit, visit } from "./browser.mjs";
-import { end } from "./control.mjs";
+import { ask, end, endFlow, publish } from "./control.mjs";
 import { needed } from "./environment.mjs";
+import { swapped } from "./relay.mjs";
 import { viewsOf } from "./views.mjs";
 
 const LOOKS = [
@@ -42,9 +43,48 @@ for (const { look, theme, width, height } of LOOKS) {
         if (["overview", "module"].includes(name)) await charts.waitFor();
         await page.evaluate(() => scrollTo(0, 0));
         await page.mouse.move(0, 0);
-        const file = `${name.replace(" ", "-")}-${look}.png`;
-        await page.screenshot({ path: join(directory, file), animations: "disabled" });
+        await shoot(page, name, look);
       });
     }
   });
+}
+
+/** Orders in the versions of the demo's module, each with a revision that no event of the demo has reached. */
+function orders(...all) {
+  const messages = all.map(([id, status, quantity]) => {
+    revision += 1;
+    const lines = [{ sku: "A-1", quantity, price_cents: 450 }];
+    return { subject: `orders.${status}`, payload: JSON.stringify({ id, revision, status, customer: "Ada", lines }) };
+  });
+  return publish(messages);
+}
+
+let revision = 1_000_000;
+
+test("pictures: arrivals", async () => {
+  await endFlow();
+  for (const [index, { look, theme, width, height }] of LOOKS.entries()) {
+    await visit(`picture arrivals ${look}`, { path: "#/arrivals", theme, width, height }, async (page) => {
+      await page.getByRole("status").filter({ hasText: /^● Connected to ws:/ }).waitFor();
+      const lines = page.getByRole("list", { name: "What arrived, newest first" }).getByRole("listitem");
+      // The last module has told where it publishes.
+      await page.getByRole("listitem", { name: "telemetry:pump-7", exact: true }).getByText(/arrivals/).waitFor();
+      const [paid, delivered] = [10 + index, 20 + index];
+      await orders([1001, "shipped", 4], [1002, "paid", 2], [1003, "paid", paid]);
+      await lines.filter({ hasText: `"items":${paid}` }).waitFor();
+      // The newer one runs since the swap that the charts show.
+      const guest = index % 2 === 0 ? "orders" : "orders-next";
+      const version = await swapped(`${guest} runs`, "orders", () => ask({ do: "swap", module: "orders", guest }));
+      await lines.filter({ hasText: `(swap): swapped to ${version}` }).waitFor();
+      await orders([1002, "shipped", 2], [1003, "delivered", delivered]);
+      await lines.filter({ hasText: `"items":${delivered}` }).waitFor();
+      await page.evaluate(() => scrollTo(0, 0));
+      await shoot(page, "arrivals", look);
+    });
+  }
+});
+
+function shoot(page, name, look) {
+  const path = join(directory, `${name.replace(" ", "-")}-${look}.png`);
+  return page.screenshot({ path, animations: "disabled" });
 }

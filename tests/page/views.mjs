@@ -44,8 +44,8 @@ async function fillTap(page, message) {
   await page.getByRole("heading", { name: "Outcome" }).first().waitFor();
 }
 
-export async function fillPlayground(page, { subject, payload }) {
-  const text = JSON.stringify({ subject, data: JSON.parse(payload) }, null, 2);
+export async function fillPlayground(page, { subject, payload, sequence }) {
+  const text = JSON.stringify({ subject, data: JSON.parse(payload), sequence }, null, 2);
   await page.getByLabel("Message as JSON").fill(text);
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await outcomeOf(page).getByText(/version [0-9a-f]/).waitFor();

@@ -107,8 +107,8 @@ interface ShownProps {
 }
 
 function Shown({ filter, filtered, loaded: { total, groups, ungrouped = 0 } }: ShownProps) {
-  const all = filtered ? 'these' : 'all';
-  const what = `${total === 1 ? '' : `${all} `}${plural(total, 'dead letter')}`;
+  const all = total === 1 ? '' : filtered ? 'these' : 'all';
+  const what = [all, plural(total, 'dead letter')].filter(Boolean).join(' ');
   const selection: Selection = filtered ? filter : { all: true };
   return (
     <section class="panel" aria-labelledby="groups">

@@ -6,6 +6,8 @@ import './page.css';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { askForToken, setToken, token } from './api';
+import { LazyArrivals } from './lazy';
+import { followOffer, offered } from './offer';
 import { DeadLettersView } from './dead-letters';
 import { Dialogs } from './dialog';
 import { focusTitle } from './focus';
@@ -17,6 +19,8 @@ import { follow, route, to, type View } from './route';
 import { TapView } from './tap';
 import { applyTheme, nextTheme, theme } from './theme';
 import { TryView } from './try';
+
+export * from './host';
 
 function App() {
   return (
@@ -53,6 +57,8 @@ function Content() {
       return <TapView key={query.toString()} query={query} />;
     case 'try':
       return <TryView query={query} />;
+    case 'arrivals':
+      return <LazyArrivals />;
     default:
       return (
         <section class="panel">
@@ -70,6 +76,7 @@ const LINKS: readonly [View, string, string][] = [
   ['dead-letters', 'Dead letters', to.deadLetters()],
   ['tap', 'Tap', to.tap()],
   ['try', 'Playground', to.try()],
+  ['arrivals', 'Arrivals', to.arrivals()],
 ];
 
 function Header() {
@@ -81,7 +88,7 @@ function Header() {
       </a>
       <Readiness />
       <nav aria-label="Views">
-        {LINKS.map(([name, text, address]) => (
+        {LINKS.filter(([name]) => name !== 'arrivals' || offered.value?.websocket).map(([name, text, address]) => (
           <a key={name} href={to.same(address)} aria-current={view === name ? 'page' : undefined}>
             {text}
           </a>
@@ -145,10 +152,11 @@ follow(() => {
   scrollTo(0, 0);
   // The new view is drawn a moment later.
   setTimeout(focusTitle);
-});
+}, setToken);
 const root = document.getElementById('app');
 if (root) {
   root.textContent = '';
   render(<App />, root);
 }
+followOffer();
 void run();

@@ -39,16 +39,20 @@ export function recent(marks: readonly Mark[], module?: string): Mark[] {
   return marks.filter((mark) => mark.time >= begin && concerns(mark));
 }
 
-const FEW = 8;
+interface MarkListProps {
+  list: readonly Mark[];
+  /** How many are shown before somebody asks for all. */
+  few?: number;
+}
 
-export function MarkList({ list }: { list: readonly Mark[] }) {
+export function MarkList({ list, few = 8 }: MarkListProps) {
   const open = useSignal(false);
-  const shown = [...list].reverse().slice(0, open.value ? undefined : FEW);
+  const shown = [...list].reverse().slice(0, open.value ? undefined : few);
   return (
     <section class="panel" aria-labelledby="marks">
       <h2 id="marks">Events of the last 15 minutes</h2>
       {list.length === 0 && <p class="muted">None.</p>}
-      <ol class="marks">
+      <ol class="marks" {...(open.value ? { tabIndex: 0, 'aria-label': 'All events' } : {})}>
         {shown.map((mark) => {
           const look = lookOf(mark.kind);
           return (
@@ -65,7 +69,7 @@ export function MarkList({ list }: { list: readonly Mark[] }) {
           );
         })}
       </ol>
-      {list.length > FEW && (
+      {list.length > few && (
         <button type="button" class="plain" aria-expanded={open.value} onClick={() => (open.value = !open.value)}>
           {open.value ? 'Show fewer' : `Show all ${list.length}`}
         </button>

@@ -120,5 +120,5 @@ function Charts() {
 function Marks() {
   // Old ones go as time passes.
   tick.value;
-  return <MarkList list={recent(marks.value)} />;
+  return <MarkList list={recent(marks.value)} few={4} />;
 }

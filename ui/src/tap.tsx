@@ -139,7 +139,7 @@ export function TapView({ query }: { query: URLSearchParams }) {
           >
             {RATES.map((each) => (
               <option key={each} value={each}>
-                {each} a second
+                {plural(each, 'message')} a second
               </option>
             ))}
           </select>

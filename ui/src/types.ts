@@ -131,6 +131,7 @@ export interface Publication {
   binary_base64?: string;
   /** Only the beginning of the data is here, of JSON as a text. */
   truncated?: boolean;
+  version?: unknown;
   [more: string]: unknown;
 }
 
@@ -215,6 +216,13 @@ export interface End {
   ok: boolean;
   text: string;
   failures?: { number: number; reason: string }[];
+}
+
+export interface Arrivals {
+  /** Where browsers reach Centrifugo, or null if nobody has said so. */
+  websocket: string | null;
+  /** What each module reads; an empty list is all of its stream. Some may be missing. */
+  subjects?: Record<string, string[]>;
 }
 
 export interface Tapped extends Outcome {

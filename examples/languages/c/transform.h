@@ -73,7 +73,7 @@ typedef struct {
 } transform_option_string_t;
 
 typedef struct slipring_transform_types_publication_t {
-  // One channel is a publish, several are a broadcast.
+  // One channel is a publish, several are a broadcast, none publishes nothing.
   transform_list_string_t   channels;
   slipring_transform_types_body_t   body;
   transform_option_u64_t   version;

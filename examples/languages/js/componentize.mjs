@@ -29,6 +29,9 @@ try {
   });
   swapExports(component, "init", "boot");
   await writeFile(output, component);
+} catch (error) {
+  console.error(told(error));
+  process.exitCode = 1;
 } finally {
   await rm(directory, { recursive: true });
 }
@@ -37,6 +40,10 @@ try {
 function entry(script) {
   return `
 import { init, transform as inner } from ${JSON.stringify(script)};
+
+for (const [name, value] of Object.entries({ init, transform: inner })) {
+  if (typeof value !== "function") throw new Error("'" + name + "' is not a function");
+}
 
 export function boot(settings) {
   told(() => init(settings));
@@ -97,6 +104,16 @@ function shown(value) {
   } catch {
     return typeof value;
   }
+}
+
+/** Says in one line why a module cannot be built, and where. The engine puts its own steps before that. */
+function told(error) {
+  const said = `${error?.message ?? error}`.replace(/^[:\s]*(Failed to [\w ]+: )*(Error: )?/, "");
+  const text = said.split("\n")[0];
+  const [, missing] = /^Could not find export '(.*?)'|^'(.*?)' is not a function/.exec(text)?.filter(Boolean) ?? [];
+  if (missing) return `${script} needs \`export function ${missing}\`: ${text}`;
+  const found = place({ stack: said });
+  return `${script} does not build: ${text}${found ? ` (${found})` : ""}`;
 }
 
 /** Swaps two exported names of the same length, in the outermost component only, not in the components inside it. */

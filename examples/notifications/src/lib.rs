@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use slipring_sdk::{Channels, Message, Output, Publication, Result, transform};
+use slipring_sdk::prelude::*;
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -30,18 +30,12 @@ struct Notification<'a> {
 #[transform]
 fn notifications(message: &Message) -> Result<Output> {
     let event: Event = message.json()?;
-    let others: Vec<u64> = event
-        .followers
-        .into_iter()
-        .filter(|user| *user != event.actor)
-        .collect();
-    if others.is_empty() {
-        return Ok(Output::drop());
-    }
-    let channels: Channels = others.iter().map(|user| format!("notifications:user-{user}")).collect();
+    // They may turn out to be none. A publication without channels is left out.
+    let others = event.followers.iter().filter(|user| **user != event.actor);
+    let channels: Channels = others.map(|user| format!("notifications:user-{user}")).collect();
     let notification = Notification {
         text: &event.text,
-        at: message.timestamp / 1_000_000,
+        at: message.timestamp_ms(),
     };
     let publication = Publication::json(channels, &notification)?
         .tag("kind", event.kind)

@@ -5,7 +5,7 @@
 //! newer one.
 
 use serde::{Deserialize, Serialize};
-use slipring_sdk::{Message, Output, Publication, Result, transform};
+use slipring_sdk::prelude::*;
 
 #[derive(Deserialize)]
 struct Order {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use slipring_sdk::{Message, Output, Publication, Result, bail, init, transform};
+use slipring_sdk::prelude::*;
 
 /// `[settings]` in telemetry.toml.
 #[derive(Deserialize)]
@@ -82,7 +82,7 @@ fn telemetry(message: &Message, decoder: &Decoder) -> Result<Output> {
         Format::Json => {
             let values = known.map(|(name, value, _)| (name, value)).collect();
             let view = View {
-                at: message.timestamp / 1_000_000,
+                at: message.timestamp_ms(),
                 values,
             };
             Publication::json(channel, &view)?

@@ -11,32 +11,31 @@ const USAGE: Usage = Usage {
     example: "fn prepare(settings: Settings) -> Result<Prepared>",
 };
 
-pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+pub fn expand(arguments: TokenStream, item: &TokenStream) -> Result<TokenStream> {
     let function = USAGE.read(arguments, item)?;
-    let parameters: Vec<_> = function.sig.inputs.iter().collect();
-    let [settings] = parameters[..] else {
-        let wrong = format!("the function has {} parameters", parameters.len());
-        return Err(USAGE.error(&function.sig.ident, &wrong));
+    let name = &function.name;
+    let [settings] = &function.parameters[..] else {
+        let wrong = format!("the function has {} parameters", function.parameters.len());
+        return Err(USAGE.error(name, &wrong));
     };
     let settings = USAGE.parameter(settings)?;
     if let Type::Reference(reference) = settings {
         return Err(USAGE.error(reference, "the parameter is a reference"));
     }
-    let name = &function.sig.ident;
-    let output = &function.sig.output;
+    let output = &function.output;
     let carrier = carrier(name);
     // `#[transform]` calls `prepare`, with a fallback from a trait in scope. Rust prefers this inherent function. It
     // has the span of the user's function, so the compiler points there if there are two.
     let prepare = format_ident!("prepare", span = name.span());
     // The span keeps our variable apart from the user's names. The function may have the name `settings`.
     let body = quote_spanned! { Span::mixed_site() =>
-        (settings: &str) #output {
+        (settings: &str) -> #output {
             let settings: #settings = ::slipring_sdk::expansion::read_settings(settings)?;
             #name(settings)
         }
     };
     Ok(quote! {
-        #function
+        #item
 
         impl #carrier {
             #[doc(hidden)]
@@ -49,8 +48,9 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "the calls are easier to read")]
     fn check(function: TokenStream, expected: &str) {
-        let found = match expand(TokenStream::new(), function) {
+        let found = match expand(TokenStream::new(), &function) {
             Ok(tokens) => {
                 syn::parse2::<syn::File>(tokens.clone()).expect("the expansion is a list of items");
                 tokens.to_string()

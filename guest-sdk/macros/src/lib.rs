@@ -43,7 +43,7 @@ use proc_macro::TokenStream;
 /// type that `?` converts to the SDK's own.
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    transform::expand(arguments.into(), item.into())
+    transform::expand(arguments.into(), &item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }
@@ -98,7 +98,7 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// running module keeps its old settings.
 #[proc_macro_attribute]
 pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    init::expand(arguments.into(), item.into())
+    init::expand(arguments.into(), &item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

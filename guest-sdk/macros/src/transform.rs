@@ -2,32 +2,32 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Ident, ItemFn, Result, Type};
+use syn::spanned::Spanned as _;
+use syn::{Ident, Result, Type};
 
-use crate::signature::{Usage, carrier};
+use crate::signature::{Function, Usage, carrier};
 
 const USAGE: Usage = Usage {
     attribute: "#[transform]",
     example: "fn orders(message: &Message) -> Result<Output>` or `fn orders(message: &Message, settings: &Settings) -> Result<Output>",
 };
 
-pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+pub fn expand(arguments: TokenStream, item: &TokenStream) -> Result<TokenStream> {
     let function = USAGE.read(arguments, item)?;
-    let parameters: Vec<_> = function.sig.inputs.iter().collect();
-    for parameter in &parameters {
+    for parameter in &function.parameters {
         USAGE.referred(parameter)?;
     }
-    let carrier = carrier(&function.sig.ident);
-    let implementation = match parameters[..] {
+    let carrier = carrier(&function.name);
+    let implementation = match &function.parameters[..] {
         [_message] => without_settings(&function, &carrier),
         [_message, settings] => with_settings(&function, &carrier, USAGE.referred(settings)?),
-        _ => {
+        parameters => {
             let wrong = format!("the function has {} parameters", parameters.len());
-            return Err(USAGE.error(&function.sig.ident, &wrong));
+            return Err(USAGE.error(&function.name, &wrong));
         }
     };
     Ok(quote! {
-        #function
+        #item
 
         #[doc(hidden)]
         struct #carrier;
@@ -39,15 +39,25 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
             const _: ::slipring_sdk::expansion::Entry = ::slipring_sdk::expansion::entry::<#carrier>();
 
             #[cfg(target_family = "wasm")]
-            ::slipring_sdk::expansion::bindings::export!(#carrier with_types_in ::slipring_sdk::expansion::bindings);
+            ::slipring_sdk::expansion::export!(#carrier);
         };
     })
 }
 
+/// Calls the user's function. The span makes the compiler point at its return type if that is none that the relay
+/// could use.
+fn returned(function: &Function, settings: Option<&TokenStream>) -> TokenStream {
+    let at = function.output.span();
+    let mut name = function.name.clone();
+    name.set_span(name.span().located_at(at));
+    let span = Span::mixed_site().located_at(at);
+    quote_spanned! { span => ::slipring_sdk::expansion::returned(#name(message #settings)) }
+}
+
 // Below, the span keeps our variables apart from the user's names. A function may have the name `message`.
 
-fn without_settings(function: &ItemFn, carrier: &Ident) -> TokenStream {
-    let name = &function.sig.ident;
+fn without_settings(function: &Function, carrier: &Ident) -> TokenStream {
+    let output = returned(function, None);
     quote_spanned! { Span::mixed_site() =>
         impl ::slipring_sdk::expansion::Transform for #carrier {
             fn init(settings: &str) -> ::slipring_sdk::Result<()> {
@@ -58,15 +68,15 @@ fn without_settings(function: &ItemFn, carrier: &Ident) -> TokenStream {
             }
 
             fn transform(message: &::slipring_sdk::Message) -> ::slipring_sdk::Result<::slipring_sdk::Output> {
-                let output: ::slipring_sdk::Output = #name(message)?;
-                ::core::result::Result::Ok(output)
+                #output
             }
         }
     }
 }
 
-fn with_settings(function: &ItemFn, carrier: &Ident, settings: &Type) -> TokenStream {
-    let name = &function.sig.ident;
+fn with_settings(function: &Function, carrier: &Ident, settings: &Type) -> TokenStream {
+    let slot = quote_spanned! { Span::mixed_site() => , slot.get()? };
+    let output = returned(function, Some(&slot));
     quote_spanned! { Span::mixed_site() =>
         ::std::thread_local! {
             static PREPARED: ::slipring_sdk::expansion::Prepared<#settings> =
@@ -82,10 +92,7 @@ fn with_settings(function: &ItemFn, carrier: &Ident, settings: &Type) -> TokenSt
             }
 
             fn transform(message: &::slipring_sdk::Message) -> ::slipring_sdk::Result<::slipring_sdk::Output> {
-                PREPARED.with(|slot| {
-                    let output: ::slipring_sdk::Output = #name(message, slot.get()?)?;
-                    ::core::result::Result::Ok(output)
-                })
+                PREPARED.with(|slot| #output)
             }
         }
     }
@@ -95,8 +102,9 @@ fn with_settings(function: &ItemFn, carrier: &Ident, settings: &Type) -> TokenSt
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "the calls are easier to read")]
     fn expanded(function: TokenStream) -> String {
-        match expand(TokenStream::new(), function) {
+        match expand(TokenStream::new(), &function) {
             Ok(tokens) => {
                 syn::parse2::<syn::File>(tokens.clone()).expect("the expansion is a list of items");
                 tokens.to_string()
@@ -120,21 +128,21 @@ mod tests {
         check(function.clone(), &function.to_string());
         check(
             function,
-            r#"#[cfg(target_family = "wasm")] ::slipring_sdk::expansion::bindings::export!("#,
+            r#"#[cfg(target_family = "wasm")] ::slipring_sdk::expansion::export!("#,
         );
     }
 
     #[test]
     fn settings_are_prepared_only_where_they_are_asked_for() {
         let without = quote! { fn orders(message: &Message) -> Result<Output> { todo() } };
-        check(without.clone(), "= orders(message)?;");
+        check(without.clone(), "returned(orders(message))");
         assert!(!expanded(without).contains("PREPARED"));
         let with = quote! { fn orders(message: &Message, settings: &my::Settings) -> Result<Output> { todo() } };
         check(
             with.clone(),
             "let prepared: my::Settings = TheTransformOfThisModule::prepare(settings)?;",
         );
-        check(with, "= orders(message, slot.get()?)?;");
+        check(with, "returned(orders(message, slot.get()?))");
     }
 
     #[test]
@@ -192,12 +200,12 @@ mod tests {
     #[test]
     fn arguments_and_broken_code_are_refused() {
         let function = quote! { fn orders(message: &Message) -> Result<Output> {} };
-        let error = expand(quote! { strict }, function).unwrap_err();
+        let error = expand(quote! { strict }, &function).unwrap_err();
         assert!(
             error.to_string().starts_with("the attribute takes no arguments"),
             "{error}"
         );
-        let error = expand(TokenStream::new(), quote! { fn orders(message: &Message) -> }).unwrap_err();
+        let error = expand(TokenStream::new(), &quote! { fn orders(message: &Message) -> }).unwrap_err();
         assert!(!error.to_string().contains("not a function"), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::sse::{Event, Parser};
 use super::{Client, TIMEOUT, refusal};
+use crate::cause;
 
 /// A relay that has nothing to say sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -71,7 +72,7 @@ impl Events {
                 let seconds = SILENCE.as_secs();
                 anyhow!("nothing has come from {url} for {seconds} s, so the connection is taken for a dead one")
             })?;
-            let read = read.map_err(reqwest::Error::without_url);
+            let read = read.map_err(|error| anyhow!(cause::of(&error.without_url())));
             let Some(bytes) = read.with_context(|| format!("the connection to {url} broke"))? else {
                 return Ok(None);
             };

@@ -25,5 +25,6 @@ use super::openapi::{Api, Reply, schema};
 pub(super) const CHANGE: Api = Api {
     query: None,
     body: Some(schema::<Selection>),
+    bytes: None,
     reply: Reply::Events(&[("progress", schema::<Progress>), ("end", schema::<End>)]),
 };

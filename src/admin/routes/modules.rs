@@ -74,22 +74,24 @@ async fn command(
     let (status, text) = match served.controls.command(&name, verb).await {
         Ok(Ok(done)) => (StatusCode::OK, done),
         Ok(Err(reason)) => (StatusCode::CONFLICT, reason),
-        Err(unheard) => unheard_of(&name, unheard),
+        Err(unheard) => unheard_of(&served, &name, unheard),
     };
     audit.end(status == StatusCode::OK, &text);
     (status, format!("{text}\n")).into_response()
 }
 
 /// Says why no keeper took the request.
-pub(super) fn unheard_of(name: &str, unheard: Unheard) -> (StatusCode, String) {
+pub(super) fn unheard_of(served: &Served, name: &str, unheard: Unheard) -> (StatusCode, String) {
     match unheard {
-        Unheard::Unknown(names) => (
-            StatusCode::NOT_FOUND,
-            match names.is_empty() {
+        Unheard::Unknown(mut names) => {
+            // The keeper of a module that was removed remembers it for a while, but people do not count it.
+            names.retain(|name| served.board.versions(name).is_some());
+            let text = match names.is_empty() {
                 true => format!("There is no module `{name}`, nor any other."),
                 false => format!("There is no module `{name}`. The modules are: {}", names.join(", ")),
-            },
-        ),
+            };
+            (StatusCode::NOT_FOUND, text)
+        }
         Unheard::Busy => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("The module `{name}` is busy with another change, or is being removed; try again."),
@@ -103,14 +105,14 @@ async fn loaded(served: &Served, name: &str, version: Option<String>) -> Result<
     match served.controls.version(name, version).await {
         Ok(Ok(loaded)) => Ok(loaded),
         Ok(Err(reason)) => Err(refused((StatusCode::CONFLICT, reason))),
-        Err(unheard) => Err(refused(unheard_of(name, unheard))),
+        Err(unheard) => Err(refused(unheard_of(served, name, unheard))),
     }
 }
 
 async fn recent(served: &Served, name: &str) -> Result<Vec<Arc<Message>>, Response> {
     let recent = served.controls.recent(name).await;
     recent.map_err(|unheard| {
-        let (status, text) = unheard_of(name, unheard);
+        let (status, text) = unheard_of(served, name, unheard);
         (status, format!("{text}\n")).into_response()
     })
 }

@@ -18,6 +18,8 @@ use crate::admin::tokens::Access;
 pub(super) struct Api {
     pub query: Option<SchemaOf>,
     pub body: Option<SchemaOf>,
+    /// What the bytes in the body are, if they are not JSON.
+    pub bytes: Option<&'static str>,
     pub reply: Reply,
 }
 
@@ -41,6 +43,7 @@ pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 pub(super) const TEXT: Api = Api {
     query: None,
     body: None,
+    bytes: None,
     reply: Reply::Text,
 };
 
@@ -105,6 +108,13 @@ fn operation(route: &Route, api: &Api, written: &mut SchemaGenerator) -> Value {
         operation["requestBody"] = json!({
             "required": true,
             "content": { "application/json": { "schema": body(&mut read()) } },
+        });
+    }
+    if let Some(bytes) = api.bytes {
+        operation["requestBody"] = json!({
+            "required": true,
+            "description": bytes,
+            "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } },
         });
     }
     operation

@@ -1,8 +1,11 @@
 //! The page: files that are built from `ui/` and embedded, so that it works without a network.
 
-use axum::extract::Path;
+use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+
+use super::Served;
+use super::arrivals::Arrivals;
 
 /// A file of the page.
 struct File {
@@ -17,7 +20,7 @@ const INDEX: File = File {
     content: include_bytes!("../page/index.html"),
 };
 
-const FILES: [File; 4] = [
+const FILES: [File; 6] = [
     File {
         name: "page.js",
         media_type: "text/javascript; charset=utf-8",
@@ -38,33 +41,35 @@ const FILES: [File; 4] = [
         media_type: "text/plain; charset=utf-8",
         content: include_bytes!("../page/licenses.txt"),
     },
+    File {
+        name: "arrivals.js",
+        media_type: "text/javascript; charset=utf-8",
+        content: include_bytes!("../page/arrivals.js"),
+    },
+    File {
+        name: "arrivals-licenses.txt",
+        media_type: "text/plain; charset=utf-8",
+        content: include_bytes!("../page/arrivals-licenses.txt"),
+    },
 ];
-
-/// Only the relay's own files are run and shown, and only the relay is asked.
-const POLICY: (HeaderName, HeaderValue) = (
-    header::CONTENT_SECURITY_POLICY,
-    HeaderValue::from_static(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
-    ),
-);
 
 const NO_REFERRER: (HeaderName, HeaderValue) = (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 
-pub(super) fn index() -> Response {
-    INDEX.answer()
+pub(super) fn index(arrivals: &Arrivals) -> Response {
+    INDEX.answer(arrivals)
 }
 
-pub(super) async fn file(Path(name): Path<String>) -> Response {
+pub(super) async fn file(Shared(served): Shared<Served>, Path(name): Path<String>) -> Response {
     match FILES.iter().find(|file| file.name == name) {
-        Some(file) => file.answer(),
+        Some(file) => file.answer(&served.arrivals),
         None => (StatusCode::NOT_FOUND, "The page has no such file.\n").into_response(),
     }
 }
 
 impl File {
-    fn answer(&self) -> Response {
+    fn answer(&self, arrivals: &Arrivals) -> Response {
         let media_type = (header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
-        ([media_type, POLICY, NO_REFERRER], self.content).into_response()
+        let policy = (header::CONTENT_SECURITY_POLICY, arrivals.policy());
+        ([media_type, policy, NO_REFERRER], self.content).into_response()
     }
 }

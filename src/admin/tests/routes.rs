@@ -19,6 +19,7 @@ const COMMAND: &str = "slipring-command: 1\r\n";
 async fn a_command_needs_its_header_and_a_module_that_hears_it() {
     let test = start(|_| {}).await;
     let mut commands = test.controls.register("orders");
+    let _orders = test.board.module("orders");
     let token = bearer(&test.created_token());
     let with_all = format!("{token}{COMMAND}");
     let path = "/api/v1/modules/orders/rollback";
@@ -102,6 +103,24 @@ async fn a_module_has_a_readiness_of_its_own() {
     );
     orders.set_state(State::Failed, None);
     assert_eq!(test.get("/readyz", "").await.code, 503, "every module has failed");
+}
+
+#[tokio::test]
+async fn readiness_names_the_active_relay_of_what_stands_by() {
+    let test = start(|_| {}).await;
+    test.board.nats_connected("2.15.2");
+    test.board.module("bills").set_state(State::Running, None);
+    let reason = Some("the active relay is web-2".to_owned());
+    test.board.module("orders").set_state(State::Standby, reason);
+    let standing_by = "ready\nstanding by:\n- orders: the active relay is web-2\n";
+    for (path, expected) in [
+        ("/readyz", standing_by),
+        ("/readyz/orders", standing_by),
+        ("/readyz/bills", "ready\n"),
+    ] {
+        let reply = test.get(path, "").await;
+        assert_eq!((reply.code, reply.body.as_str()), (200, expected), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -248,4 +267,27 @@ async fn metrics_are_compressed_for_those_who_accept_it() {
     };
     assert_eq!(names(&text), names(&plain.body));
     assert!(2 * answer.len() < text.len(), "{} bytes", answer.len());
+}
+
+#[tokio::test]
+async fn the_page_learns_where_events_arrive_if_it_may_connect_there() {
+    let path = "/api/v1/arrivals";
+    let test = start(|_| {}).await;
+    let reply = test.get(path, "").await;
+    assert_eq!((reply.code, reply.body.as_str()), (200, "{\"websocket\":null}"));
+    let page = test.get("/", "Accept: text/html\r\n").await;
+    assert!(page.head.contains("connect-src 'self';"), "{}", page.head);
+
+    let url = "ws://127.0.0.1:8000/connection/websocket";
+    let test = start(|config| config.centrifugo_websocket = Some(url.parse().unwrap())).await;
+    let reply = test.get(path, "").await;
+    assert_eq!((reply.code, reply.body), (200, format!("{{\"websocket\":\"{url}\"}}")));
+    for file in ["/", "/page/page.js"] {
+        let page = test.get(file, "Accept: text/html\r\n").await;
+        assert!(
+            page.head.contains("connect-src 'self' ws://127.0.0.1:8000;"),
+            "{}",
+            page.head
+        );
+    }
 }

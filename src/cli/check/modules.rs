@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::super::wasm_file::read_wasm;
 use crate::config::{self, Bounds, ModuleConfig};
-use crate::modules::permissions;
+use crate::modules::{names, permissions};
 use crate::transform::{Engine, Limits, Module};
 
 #[derive(Debug, Serialize)]
@@ -21,6 +21,9 @@ pub struct Checked {
     /// Set if its `.toml` is valid.
     #[serde(skip)]
     pub config: Option<ModuleConfig>,
+    /// Set if it loads.
+    #[serde(skip)]
+    pub module: Option<Arc<Module>>,
     pub consumer: Option<String>,
     pub sha256: Option<String>,
     /// The reasons why it is bad, one sentence each.
@@ -52,6 +55,7 @@ pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Ve
         .map(|(name, files)| check(engine, &config.bounds, name, files))
         .collect();
     refuse_shared_consumers(&mut modules);
+    tell_of_spellings(&mut modules);
     if config.strict_permissions {
         let others_write = |path: &Path| {
             let metadata = fs::metadata(path).ok()?;
@@ -121,6 +125,7 @@ fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked
         state: State::Good,
         stream: None,
         config: None,
+        module: None,
         consumer: None,
         sha256: None,
         reasons: Vec::new(),
@@ -142,6 +147,7 @@ fn check(engine: &Engine, bounds: &Bounds, name: &str, files: &Files) -> Checked
                     checked.fail([error.to_string()]);
                 }
                 checked.sha256 = Some(module.sha256().to_string());
+                checked.module = Some(module);
             }
             Err(error) => checked.fail([format!("{}: {error:#}", path.display())]),
         }
@@ -191,6 +197,24 @@ fn refuse_shared_consumers(modules: &mut [Checked]) {
                 let reason = format!("its {reader} is also read by {owner}; {change} in its .toml");
                 module.fail([reason]);
             }
+        }
+    }
+}
+
+/// Names the half of a module that is there under another spelling, as when somebody copies what cargo has built.
+fn tell_of_spellings(modules: &mut [Checked]) {
+    let is_waiting = |module: &&Checked| module.state == State::Waiting;
+    let waiting: Vec<String> = modules
+        .iter()
+        .filter(is_waiting)
+        .map(|module| module.name.clone())
+        .collect();
+    for module in modules.iter_mut().filter(|module| module.state == State::Waiting) {
+        let is_other = |other: &&String| **other != module.name && names::same(other, &module.name);
+        if let (Some(other), Some(reason)) = (waiting.iter().find(is_other), module.reasons.last_mut()) {
+            reason.push_str(&format!(
+                "; is {other} the same module? Then give both files one name, as `slipring deploy` does"
+            ));
         }
     }
 }

@@ -15,7 +15,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::super::failure::told_once;
+use super::super::stored;
 use super::modules::Checked;
+use super::namespaces;
+use crate::cause;
 #[cfg(feature = "redis")]
 use crate::config;
 use crate::config::{Centrifugo, Config, ModuleConfig, Source, Store};
@@ -40,7 +43,7 @@ pub struct Finding {
 }
 
 /// How long a server may take. The relay itself would wait for ever.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks NATS, the streams of the modules, and every endpoint of Centrifugo.
 pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
@@ -67,6 +70,16 @@ pub async fn ask(config: &Config, modules: &[Checked]) -> Vec<Finding> {
             centrifugo(endpoint, &config.centrifugo).await,
         ));
     }
+    let is_bad = |subject: &str| {
+        findings
+            .iter()
+            .any(|finding| !finding.good && finding.subject == subject)
+    };
+    let servers_are_bad = ["nats", "redis"].iter().any(|server| is_bad(server));
+    if !servers_are_bad {
+        let more = namespaces::ask(config, modules, is_bad).await;
+        findings.extend(more);
+    }
     findings
 }
 
@@ -77,10 +90,7 @@ async fn ask_nats(config: &Config, modules: &[Checked], findings: &mut Vec<Findi
                 Ok((words, account)) => {
                     findings.push(Finding::new("nats", Ok(words)));
                     if account.is_none() {
-                        findings.push(Finding {
-                            note: true,
-                            ..Finding::new("nats", Ok(UNLIMITED.to_owned()))
-                        });
+                        findings.push(Finding::note("nats", UNLIMITED.to_owned()));
                     }
                     account
                 }
@@ -202,12 +212,27 @@ async fn find(nats: &Nats, name: &str) -> anyhow::Result<Stream> {
     let answer = tokio::time::timeout(TIMEOUT, nats.jetstream.get_stream(name))
         .await
         .context("no reply")?;
-    answer.map_err(|error| match error.kind() {
-        GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => {
-            anyhow!("the stream does not exist; its modules wait until you create it")
+    let answer = answer.map_err(|error| match error.kind() {
+        GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => Missing::Stream,
+        _ => Missing::Answer(anyhow::Error::new(error).context("cannot be looked up")),
+    });
+    match answer {
+        Ok(stream) => Ok(stream),
+        Err(Missing::Answer(error)) => Err(error),
+        Err(Missing::Stream) => {
+            let others = within(async { anyhow::Ok(stored::others(nats).await) }).await;
+            let others = others.unwrap_or_default();
+            Err(anyhow!(
+                "the stream does not exist{others}; its modules wait until you create it"
+            ))
         }
-        _ => anyhow::Error::new(error).context("cannot be looked up"),
-    })
+    }
+}
+
+/// Why a stream was not found.
+enum Missing {
+    Stream,
+    Answer(anyhow::Error),
 }
 
 async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -297,7 +322,7 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
     let response = request
         .send()
         .await
-        .map_err(reqwest::Error::without_url)
+        .map_err(|error| anyhow!(cause::of(&error.without_url())))
         .context("Centrifugo does not reply")?;
     match response.status() {
         StatusCode::OK => {}
@@ -309,8 +334,10 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
         }
         other => bail!("returns {other}; is this Centrifugo's address?"),
     }
-    let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
+    let body = response.bytes().await;
+    let body = body.map_err(|error| anyhow!(cause::of(&error.without_url())))?;
     let info: Value = serde_json::from_slice(&body)
+        .ok()
         .context("the reply is not from Centrifugo (check the address in `centrifugo.endpoints`)")?;
     if let Some(message) = info["error"]["message"].as_str() {
         bail!("refuses the `info` request: {message}");
@@ -326,7 +353,14 @@ async fn over_http(endpoint: &Url, config: &Centrifugo) -> anyhow::Result<String
 }
 
 impl Finding {
-    fn new(subject: impl Into<String>, answer: anyhow::Result<String>) -> Self {
+    pub(super) fn note(subject: impl Into<String>, detail: String) -> Self {
+        Self {
+            note: true,
+            ..Self::new(subject, Ok(detail))
+        }
+    }
+
+    pub(super) fn new(subject: impl Into<String>, answer: anyhow::Result<String>) -> Self {
         let good = answer.is_ok();
         let detail = answer.unwrap_or_else(|error| told_once(&error));
         Self {
@@ -408,7 +442,7 @@ mod tests {
         requires an API key: set `centrifugo.api_key_file` or SLIPRING_CENTRIFUGO__API_KEY
         refuses the API key; it must be `http_api.key` of Centrifugo's configuration
         returns 404 Not Found; is this Centrifugo's address?
-        the reply is not from Centrifugo (check the address in `centrifugo.endpoints`): expected value at line 1 column 1
+        the reply is not from Centrifugo (check the address in `centrifugo.endpoints`)
         the reply is not from Centrifugo (check the address in `centrifugo.endpoints`)
         refuses the `info` request: internal server error
         "#);

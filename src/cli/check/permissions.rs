@@ -111,13 +111,18 @@ fn relay(config: &Config, modules: &BTreeMap<String, ModuleConfig>) -> Block {
             [one] => format!("{}.{one}", of_consumer("CREATE")),
             _ => of_consumer("CREATE"),
         };
+        let creates = match config.standby {
+            Some(_) => {
+                "creates the consumer, updates it when the .toml changes, and writes this relay's name into it, for the others"
+            }
+            None => {
+                "creates the consumer, and updates it when the .toml changes; before nats-server 2.14 also at each start"
+            }
+        };
         let mut subjects = vec![
             (format!("{api}.STREAM.INFO.{stream}"), "looks the stream up"),
             (of_consumer("INFO"), "looks the consumer up"),
-            (
-                create,
-                "creates the consumer, and updates it when the .toml changes; before nats-server 2.14 also at each start",
-            ),
+            (create, creates),
             (of_consumer("MSG.NEXT"), "asks for messages"),
             (
                 of_consumer("RESET"),

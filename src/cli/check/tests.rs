@@ -82,7 +82,24 @@ fn every_module_has_its_line() {
 }
 
 #[test]
-fn good_and_waiting_modules_are_no_failure() {
+fn two_halves_whose_names_differ_in_a_dash_are_recognized() {
+    let dir = directory(&[
+        ("slipring.toml", b""),
+        ("modules/my-shop.toml", b"stream = 'ORDERS'"),
+        ("modules/my_shop.wasm", b""),
+        ("modules/other.toml", b"stream = 'OTHERS'"),
+    ]);
+    assert_snapshot!(run(&dir, false), @r#"
+    my-shop  waiting  /etc/slipring/modules/my-shop.wasm is missing; is my_shop the same module? Then give both files one name, as `slipring deploy` does
+    my_shop  waiting  /etc/slipring/modules/my_shop.toml is missing; is my-shop the same module? Then give both files one name, as `slipring deploy` does
+    other    waiting  /etc/slipring/modules/other.wasm is missing
+    no module would run: each waits for one of its files
+    exit code 1
+    "#);
+}
+
+#[test]
+fn where_nothing_would_run_the_check_fails() {
     let dir = directory(&[("slipring.toml", b""), ("modules/early.toml", b"stream = 'ORDERS'")]);
     assert_snapshot!(run(&dir, true), @r#"
     {
@@ -101,13 +118,35 @@ fn good_and_waiting_modules_are_no_failure() {
       ],
       "servers": []
     }
-    exit code 0
+    no module would run: each waits for one of its files
+    exit code 1
     "#);
     let dir = directory(&[("slipring.toml", b"")]);
     assert_snapshot!(run(&dir, false), @r#"
-    the configuration is good; there are no modules in /etc/slipring/modules
-    exit code 0
+    the configuration is good
+    no module would run: there is none in /etc/slipring/modules
+    exit code 1
     "#);
+    let dir = directory(&[
+        ("slipring.toml", b""),
+        ("modules/early.toml", b"stream = 'ORDERS'"),
+        ("modules/broken.wasm", b"<html>"),
+        ("modules/broken.toml", b"stream = 'ORDERS'"),
+    ]);
+    let told = run(&dir, false);
+    assert!(told.ends_with("\nno module would run\nexit code 1"), "{told}");
+    let wasm = Guest::default().wasm();
+    let dir = directory(&[
+        ("slipring.toml", b""),
+        ("modules/good.wasm", &wasm),
+        ("modules/good.toml", b"stream = 'ORDERS'"),
+        ("modules/lonely.wasm", &wasm),
+    ]);
+    let told = run(&dir, false);
+    assert!(
+        told.ends_with("\nexit code 0"),
+        "a waiting module beside a good one is no failure: {told}"
+    );
 }
 
 #[test]

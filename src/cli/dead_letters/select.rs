@@ -13,7 +13,7 @@ use crate::dead_letter::{self, Reason};
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 pub struct Filter {
     /// Only dead letters of this module
-    #[arg(long, value_name = "NAME", value_parser = module)]
+    #[arg(long, value_name = "MODULE", value_parser = module)]
     pub module: Option<String>,
     /// Only dead letters that this stage rejected
     #[arg(long)]

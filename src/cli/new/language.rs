@@ -9,6 +9,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Language {
     pub name: &'static str,
+    /// Other words for it on the command line.
+    pub aliases: &'static [&'static str],
     /// True if a module needs the crate slipring-sdk.
     pub needs_sdk: bool,
     pub templates: &'static [Template],

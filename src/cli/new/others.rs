@@ -5,6 +5,7 @@ use super::language::{Language, Template, plain_name};
 
 pub const JAVASCRIPT: Language = Language {
     name: "js",
+    aliases: &["javascript", "typescript", "ts", "node"],
     needs_sdk: false,
     templates: &[
         Template::file("transform.js", include_str!("js/transform.js.in")),
@@ -39,6 +40,7 @@ pub const JAVASCRIPT: Language = Language {
 
 pub const PYTHON: Language = Language {
     name: "python",
+    aliases: &["py", "python3"],
     needs_sdk: false,
     templates: &[
         Template::file("app.py", include_str!("python/app.py.in")),
@@ -61,6 +63,7 @@ pub const PYTHON: Language = Language {
 
 pub const GO: Language = Language {
     name: "go",
+    aliases: &["golang"],
     needs_sdk: false,
     templates: &[
         Template::file("transform.go", include_str!("go/transform.go.in")),
@@ -92,6 +95,7 @@ pub const GO: Language = Language {
 
 pub const C: Language = Language {
     name: "c",
+    aliases: &[],
     needs_sdk: false,
     templates: &[
         Template::file("app.c", include_str!("c/app.c.in")),

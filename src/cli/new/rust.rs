@@ -7,6 +7,7 @@ use super::language::{Language, Template, plain_name};
 
 pub const RUST: Language = Language {
     name: "rust",
+    aliases: &["rs"],
     needs_sdk: true,
     templates: &[
         Template::file("Cargo.toml", include_str!("rust/Cargo.toml.in")),

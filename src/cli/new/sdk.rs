@@ -31,14 +31,23 @@ macro_rules! files {
     ($($path:literal,)*) => { [$(($path, include_str!(concat!("../../../guest-sdk/", $path))),)*] };
 }
 
-const MANIFESTS: [(&str, &str); 2] = files!["Cargo.toml", "macros/Cargo.toml",];
+const MANIFESTS: [(&str, &str); 3] = files!["Cargo.toml", "bindings/Cargo.toml", "macros/Cargo.toml",];
 
-const SOURCES: [(&str, &str); 17] = files![
+const SOURCES: [(&str, &str); 29] = files![
+    "bindings/src/component.rs",
+    "bindings/src/core_module.rs",
+    "bindings/src/lib.rs",
     "macros/src/init.rs",
     "macros/src/lib.rs",
     "macros/src/signature.rs",
     "macros/src/transform.rs",
     "src/batch.rs",
+    "src/channel.rs",
+    "src/cloud_event.rs",
+    "src/cloud_event/tests.rs",
+    "src/context.rs",
+    "src/debezium.rs",
+    "src/debezium/tests.rs",
     "src/error.rs",
     "src/expansion.rs",
     "src/guest.rs",
@@ -46,8 +55,11 @@ const SOURCES: [(&str, &str); 17] = files![
     "src/lib.rs",
     "src/message.rs",
     "src/output.rs",
+    "src/prelude.rs",
     "src/publication.rs",
     "src/samples.rs",
+    "src/settings.rs",
+    "src/time.rs",
     "wit/transform-batch.wit",
     "wit/transform-core.wit",
     "wit/transform.wit",

@@ -19,6 +19,49 @@ fn new_in(language: &str, path: &Path, sdk: Option<&str>) -> (Result<(), Failure
     (result, String::from_utf8(output).unwrap())
 }
 
+fn notes_of(language: &str, path: &Path) -> String {
+    let args = Args {
+        path: path.to_owned(),
+        lang: language.to_owned(),
+        sdk: None,
+        pass_through: false,
+    };
+    let mut notes = Vec::new();
+    execute(&args, &mut std::io::sink(), &mut notes).unwrap();
+    String::from_utf8(notes).unwrap()
+}
+
+#[test]
+fn the_stream_and_the_namespace_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let notes = notes_of("go", &dir.path().join("my-shop"));
+    insta::assert_snapshot!(notes.replace(&dir.path().display().to_string(), "DIR"), @r#"
+    created the module my-shop in DIR/my-shop. Next:
+    The module reads the stream MY_SHOP and publishes to the namespace `my-shop`. `slipring up` creates both. On other servers:
+      NATS        nats stream add MY_SHOP --subjects 'my-shop.>' --defaults
+      Centrifugo  {"channel": {"namespaces": [{"name": "my-shop", "history_size": 100, "history_ttl": "10m"}]}}
+    "#);
+}
+
+#[test]
+fn a_language_has_other_names() {
+    let dir = tempfile::tempdir().unwrap();
+    for (word, file) in [
+        ("javascript", "transform.js"),
+        ("typescript", "transform.js"),
+        ("ts", "transform.js"),
+        ("py", "app.py"),
+        ("golang", "transform.go"),
+    ] {
+        let path = dir.path().join(format!("of-{word}"));
+        let parsed = crate::cli::Cli::try_parse_from(["slipring", "new", "shop", "--lang", word]);
+        assert!(parsed.is_ok(), "{word}: {:?}", parsed.err());
+        let notes = notes_of(word, &path);
+        assert!(path.join(file).exists(), "{word}");
+        assert_eq!(notes.contains("TypeScript"), word.starts_with('t'), "{word}: {notes}");
+    }
+}
+
 fn files(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .unwrap()

@@ -183,6 +183,50 @@ fn update_writes_what_was_made_where_it_differs() {
     assert!(folder.test(|_| {}).ends_with("3 cases: 3 passed\nexit code 0"));
 }
 
+const IN_PART: &str = r#"{"message":{"subject":"a","data":1},"expect":{"partial":true,"publications":[{"data":2}]}}"#;
+const RULED_OUT: &str = r#"{"message":{"subject":"a","data":1},"expect_not":{"publications":[{"channels":["a"]}]}}"#;
+
+#[test]
+fn a_part_is_updated_as_a_part_and_what_is_ruled_out_fails_still() {
+    let folder = Folder::new(&[("a", IN_PART), ("b", RULED_OUT)]);
+    assert_snapshot!(folder.test(|_| {}), @r#"
+    FAILED   a: - expected, + actual
+            "partial": true,
+            "publications": [
+              {
+        -       "data": 2
+        +       "data": 1
+              }
+            ]
+          }
+    FAILED   b: + what `expect_not` rules out
+          {
+            "outcome": "publish",
+            "publications": [
+        +     {
+        +       "channels": [
+        +         "a"
+        +       ],
+        +       "data": 1
+        +     }
+            ]
+          }
+    ---
+    testing DIR/orders.wasm, sha256 …
+    2 of 2 cases failed; if the new outcome is right, save it with `slipring test --update`
+    exit code 1
+    "#);
+    let updated = folder.test(|args| args.update = true);
+    assert!(updated.contains("updated  a\nFAILED   b: + what"), "{updated}");
+    assert!(updated.ends_with("1 of 2 cases failed\nexit code 1"), "{updated}");
+    assert_eq!(folder.read("cases/b.json"), RULED_OUT);
+    let case: serde_json::Value = serde_json::from_str(&folder.read("cases/a.json")).unwrap();
+    assert_eq!(
+        case["expect"],
+        serde_json::json!({ "outcome": "publish", "partial": true, "publications": [{ "data": 1 }] })
+    );
+}
+
 #[test]
 fn a_case_may_have_settings_of_its_own() {
     let with = |settings: &str| PUBLISHED.replacen('{', &format!("{{\"settings\":{settings},"), 1);

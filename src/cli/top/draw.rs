@@ -7,10 +7,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::super::terminal::{Look, Pen, columns, wrap};
 use super::super::time_of_day::time_of_day;
 use super::columns::{Column, fitting};
-use super::look::Look;
-use super::pen::{Pen, columns, wrap};
+use super::look;
 use super::relay::{Relay, Row};
 use super::units;
 use super::view::View;
@@ -235,7 +235,7 @@ impl Top {
             pen.write(mark, style);
             for (column, width) in &fitting {
                 let style = match column {
-                    Column::State => style.patch(look.state(row.status.state)),
+                    Column::State => style.patch(look::of_state(look, row.status.state)),
                     _ => style,
                 };
                 let text = column.text(row, relay, *width);
@@ -270,7 +270,7 @@ impl Top {
         Pen::on_line(buffer, area, line + above).write(&facts, self.look.strong);
         let style = match module.state {
             State::Running => self.look.note,
-            state => self.look.state(state),
+            state => look::of_state(&self.look, state),
         };
         let left = height - above - 1;
         let wrong = self.wrong(row);
@@ -311,7 +311,7 @@ impl Top {
             let mut pen = Pen::on_line(buffer, area, line + at as u16);
             pen.write(&time_of_day(mark.time, zone, "%H:%M:%S"), look.faint).skip(2);
             pen.cell(&name(mark), width, false, Style::new()).skip(2);
-            pen.write(&mark.text, look.mark(mark.kind));
+            pen.write(&mark.text, look::of_mark(look, mark.kind));
         }
     }
 

@@ -8,9 +8,9 @@ use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::Rect;
 
 use super::draw::Top;
-use super::look::Look;
 use super::relay::{News, Relay};
 use super::view::View;
+use crate::cli::terminal::Look;
 use crate::status::{HistoryReport, ModuleHistory};
 
 /// A relay with three modules that was up for an hour.

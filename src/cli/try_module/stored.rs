@@ -22,6 +22,7 @@ use crate::config::{Config, ModuleConfig, covers};
 use crate::json::on_one_line;
 use crate::message::{Message, Outcome};
 use crate::pipeline::Stamp;
+use crate::publish::Namespaces;
 use crate::transform::{Instance, Module};
 
 /// A message selected by its sequence is passed to the module repeatedly, for this time or this often.
@@ -48,8 +49,10 @@ struct Trial<'a> {
     summary: Summary,
     times: Vec<Duration>,
     memory: usize,
+    namespaces: Namespaces,
 }
 
+/// Returns the namespaces that the module published to.
 pub fn execute(
     args: &Args,
     selection: Selection<'_>,
@@ -57,7 +60,7 @@ pub fn execute(
     config: &ModuleConfig,
     output: &mut dyn Write,
     notes: &mut dyn Write,
-) -> Result<(), Failure> {
+) -> Result<Namespaces, Failure> {
     let relay = args.config.load()?;
     let runtime = Runtime::new().context("starting the tokio runtime failed")?;
     let stored = runtime.block_on(async { Held::open(&relay, selection, Some(config)).await })?;
@@ -70,6 +73,7 @@ pub fn execute(
         summary: Summary::default(),
         times: Vec::new(),
         memory: 0,
+        namespaces: Namespaces::default(),
     };
     let mut output = BufWriter::new(output);
     // Calls block, so they are made here and not in a task.
@@ -88,8 +92,7 @@ pub fn execute(
         }
     }
     output.flush()?;
-    trial.tell(notes)?;
-    Ok(())
+    Ok(trial.tell(notes)?)
 }
 
 impl Trial<'_> {
@@ -123,12 +126,13 @@ impl Trial<'_> {
             memory_bytes: memory,
         };
         self.summary.count(&outcome);
+        self.namespaces.extend(Namespaces::of(&outcome));
         self.times.append(&mut times);
         self.memory = self.memory.max(memory);
         report::write_with(output, message.place.into(), message, &outcome, &details)
     }
 
-    fn tell(self, notes: &mut dyn Write) -> io::Result<()> {
+    fn tell(self, notes: &mut dyn Write) -> io::Result<Namespaces> {
         writeln!(notes, "{}", self.summary)?;
         let calls = self.times.len();
         if let Some(median) = median(self.times) {
@@ -145,7 +149,7 @@ impl Trial<'_> {
                 self.config.timeout
             )?;
         }
-        Ok(())
+        Ok(self.namespaces)
     }
 }
 

@@ -125,7 +125,7 @@ limits = [1, inf]
     modules/orders.toml:5:12: `consumer` is "slip ring"; it must be a name of at most 255 characters without spaces, `.`, `*`, `>`, `/` or `\`
     modules/orders.toml:6:1: there is no key `on_rejects`; did you mean `on_reject`?
     modules/orders.toml:7:11: `timeout` is "2m"; it must be a duration from "1ms" to "1m"
-    modules/orders.toml:8:10: `memory` is "64MB"; it must be a size from "1MiB" to "4GiB"
+    modules/orders.toml:8:10: `memory` is "64MB"; it must be a size from "1MiB" to "4GiB"; did you mean "64MiB"?
     modules/orders.toml:9:12: `conflate` is "yes"; it must be true or false
     modules/orders.toml:10:10: `window` is 100000; it must be a whole number from 1 to 65536
     modules/orders.toml:13:8: `settings.rate` is nan; it must be a finite number: JSON has neither nan nor inf
@@ -238,4 +238,34 @@ fn what_is_wrong_about_a_source_is_said() {
     ];
     let told: Vec<String> = problems.iter().map(|text| module_problems(text)).collect();
     assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn what_is_wrong_in_deliver_is_told() {
+    let told = |deliver: &str| module_problems(&format!("stream = 'S'\ndeliver = {deliver}\n"));
+    let told = [
+        "{ seq = 4 }",
+        "{ from_start = true }",
+        "{ sequence = 0 }",
+        "{ sequence = 'four' }",
+        "{ since = 2026-11-01 }",
+        "{ since = '2026-11-01T08:00:00' }",
+        "{ since = 'yesterday' }",
+        "{ since = 7 }",
+        "{ since = '2026-11-01T00:00:00Z', sequence = 4 }",
+        "'last'",
+    ]
+    .map(told);
+    assert_snapshot!(told.join("\n"), @r#"
+    modules/orders.toml:2:11: there is no key `deliver.seq`; did you mean `sequence`?
+    modules/orders.toml:2:11: there is no key `deliver.from_start`; `deliver` can have only `sequence` or `since`
+    modules/orders.toml:2:11: `deliver.sequence` is 0; it must be a whole number from 1
+    modules/orders.toml:2:11: `deliver.sequence` is "four"; it must be a whole number from 1
+    modules/orders.toml:2:11: `deliver.since` is 2026-11-01; it must be a time with its zone, such as "2026-11-01T00:00:00Z"; did you mean "2026-11-01T00:00:00Z"?
+    modules/orders.toml:2:11: `deliver.since` is "2026-11-01T08:00:00"; it must be a time with its zone, such as "2026-11-01T00:00:00Z"; did you mean "2026-11-01T08:00:00Z"?
+    modules/orders.toml:2:11: `deliver.since` is "yesterday"; it must be a time with its zone, such as "2026-11-01T00:00:00Z"
+    modules/orders.toml:2:11: `deliver.since` is 7; it must be a time such as "2026-11-01T00:00:00Z"
+    modules/orders.toml:2:11: `deliver` is a table; it must be "new", "all", { sequence = 42 } or { since = "2026-11-01T00:00:00Z" }
+    modules/orders.toml:2:11: `deliver` is "last"; it must be "new", "all", { sequence = 42 } or { since = "2026-11-01T00:00:00Z" }
+    "#);
 }

@@ -10,10 +10,11 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use toml::de::DeValue;
+use url::Url;
 
 use super::super::checked::{Admin, AdminTls, Secret};
 use super::super::section::{Section, Taken};
-use super::super::value::{Parsed, Wrong};
+use super::super::value::{Parsed, Wrong, boolean};
 use super::super::{file, secret};
 
 /// A token of random characters that is this long cannot be guessed over the network.
@@ -43,6 +44,8 @@ pub(super) fn read(mut section: Section<'_>) -> Admin {
         );
         section.remark(place.clone(), "listen", message);
     }
+    let centrifugo_websocket = section.take("centrifugo_websocket", websocket);
+    let uploads = section.take("uploads", boolean).unwrap_or(false);
     let tls = tls(section.section("tls"));
     section.finish();
     let default = SocketAddr::from(([127, 0, 0, 1], 8787));
@@ -53,6 +56,8 @@ pub(super) fn read(mut section: Section<'_>) -> Admin {
         token: full.map(|taken| taken.value),
         read_token: reading.map(|taken| taken.value),
         tls,
+        centrifugo_websocket,
+        uploads,
         token_dirs: Vec::new(),
     }
 }
@@ -99,6 +104,30 @@ fn token(section: &mut Section<'_>, key: &'static str, file_key: &'static str) -
 fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
     let address = value.as_str().and_then(|text| text.parse().ok());
     address.ok_or_else(|| Wrong::new("an IP address and a port such as \"127.0.0.1:8787\"").found_value(value))
+}
+
+/// The URL becomes a part of the page's content policy, so its host may have no other characters than those of names and
+/// addresses.
+fn websocket(value: &DeValue<'_>) -> Parsed<Url> {
+    let right = || {
+        Wrong::new(
+            "the URL of Centrifugo's WebSocket without user, password, `?` and `#`, such as \
+             \"ws://127.0.0.1:8000/connection/websocket\"",
+        )
+    };
+    let Some(text) = value.as_str() else {
+        return Err(right().found_value(value));
+    };
+    if text.contains(['@', '?', '#']) {
+        return Err(right().found("a URL with more in it (not shown)"));
+    }
+    let is_plain = |host: &str| {
+        let mut bytes = host.bytes();
+        !host.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte))
+    };
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "ws" | "wss"));
+    let url = url.filter(|url| url.host_str().is_some_and(is_plain));
+    url.ok_or_else(|| right().found_value(value))
 }
 
 /// Returns the name in the form in which it is compared.

@@ -64,6 +64,8 @@ fn an_empty_file_gives_the_defaults() {
             token: None,
             read_token: None,
             tls: None,
+            centrifugo_websocket: None,
+            uploads: false,
             token_dirs: config.admin.token_dirs.clone(),
         }
     );
@@ -201,7 +203,7 @@ grace = 10
     slipring.toml:15:17: `publish.max_in_flight` is 2.5; it must be a whole number from 1 to 64
     slipring.toml:18:10: `admin.listen` is 0.0.0.0:8787, which others can reach; use a loopback address such as "127.0.0.1:8787", or set `admin.token_file` or SLIPRING_ADMIN__TOKEN
     slipring.toml:20:2: there is no key `dead_letter`; did you mean `dead_letters`?
-    slipring.toml:24:9: `shutdown.grace` is 10; it must be a duration from "0s" to "10m"
+    slipring.toml:24:9: `shutdown.grace` is 10; it must be a duration from "0s" to "10m"; did you mean "10s"?
     "#);
 }
 
@@ -239,7 +241,7 @@ period = 1
 #[test]
 fn a_file_that_is_not_toml_is_refused_with_the_place() {
     assert_snapshot!(problems("[nats]\nservers = [\n\n[publish]\nmax_batch = = 5\n"), @r#"
-    slipring.toml:4:2: this is not TOML: string values must be quoted, expected literal string
+    slipring.toml:4:2: this is not TOML: a text has to be in quotes, or a bracket above is not closed
     "#);
     assert_snapshot!(problems("[nats]\nuser = \"a\"\nuser = \"b\"\n"), @r#"
     slipring.toml:3:1: this is not TOML: duplicate key
@@ -579,4 +581,46 @@ fn what_is_wrong_about_redis_is_said() {
         })
         .collect();
     insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn words_of_other_programs_lead_to_the_right_key() {
+    let text = "dir = 'modules'\ncache = 'x'\n[nats]\naddress = 'a'\n[centrifugo]\nurl = 'a'\nkey = 'b'\n[admin]\nhost_ = 'x'\nport = 1\n";
+    assert_snapshot!(problems(text), @r#"
+    slipring.toml:1:1: there is no key `dir`; did you mean `modules.dir`?
+    slipring.toml:2:1: there is no key `cache`; this file can have only `memory_limit`, `nats`, `redis`, `centrifugo`, `modules`, `publish`, `admin`, `dead_letters`, `standby`, `shutdown`
+    slipring.toml:4:1: there is no key `nats.address`; did you mean `nats.servers`?
+    slipring.toml:6:1: there is no key `centrifugo.url`; did you mean `centrifugo.endpoints`?
+    slipring.toml:7:1: there is no key `centrifugo.key`; did you mean `centrifugo.api_key_file`?
+    slipring.toml:9:1: there is no key `admin.host_`; did you mean `admin.hosts`?
+    slipring.toml:10:1: there is no key `admin.port`; did you mean `admin.listen`?
+    "#);
+}
+
+#[test]
+fn a_value_in_place_of_a_list_is_shown_as_a_list_unless_it_may_hold_a_secret() {
+    assert_snapshot!(problems("centrifugo.endpoints = 'http://c:8000'\nnats.servers = 'nats://u:MARKER@n'\n"), @r#"
+    slipring.toml:1:24: `centrifugo.endpoints` is a string; it must be a list, in brackets; did you mean ["http://c:8000"]?
+    slipring.toml:2:16: `nats.servers` is a string; it must be a list, in brackets
+    "#);
+}
+
+#[test]
+fn a_word_without_quotes_is_told() {
+    assert_snapshot!(problems("[standby]\nenabled = yes\n"), @"slipring.toml:2:11: `yes` is no value; write `true`");
+    assert_snapshot!(problems("[standby]\nenabled = Off # not yet\n"), @"slipring.toml:2:11: `Off` is no value; write `false`");
+    assert_snapshot!(problems("modules.dir = modules\n"), @"slipring.toml:1:15: this is not TOML: a text has to be in quotes");
+}
+
+#[test]
+fn a_name_for_other_relays_fits_into_a_line() {
+    let standby = |name: &str| config(&format!("standby = {{ enabled = true, name = '{name}' }}")).standby;
+    let named = standby("relay-a").and_then(|standby| standby.name);
+    assert_eq!(named.as_deref(), Some("relay-a"));
+    let long = "a".repeat(101);
+    for wrong in ["''", "' '", "\"a\\nb\"", &format!("'{long}'"), "7"] {
+        let problems = problems(&format!("standby.name = {wrong}"));
+        assert!(problems.contains("`standby.name` is "), "{wrong}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
 }

@@ -115,7 +115,7 @@ impl Part {
     }
 
     pub fn path(&self, dir: &Path) -> PathBuf {
-        dir.join(format!("{}.{}", self.module, self.kind.ending()))
+        dir.join(self.kind.file(&self.module))
     }
 }
 
@@ -125,6 +125,11 @@ impl Kind {
             Self::Wasm => "wasm",
             Self::Toml => "toml",
         }
+    }
+
+    /// Returns the name of this file of a module.
+    pub fn file(self, module: &str) -> String {
+        format!("{module}.{}", self.ending())
     }
 
     fn max_bytes(self, rules: Rules) -> u64 {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::super::context::Context;
 use super::super::files::Files;
 use super::super::loading::Wanted;
-use super::super::probe::probe;
+use super::super::probe::{Probed, Unpublishable, probe};
 use super::super::versions::Version;
 use super::{Candidate, Keeper};
 use crate::config;
@@ -38,7 +38,8 @@ impl Keeper {
     }
 
     /// Probes the version with the last messages of the running one, beside the last proven version. If that one reads
-    /// other messages, there is nothing to compare. Returns a phrase that says what was done.
+    /// other messages, there is nothing to compare. Centrifugo must know the namespaces that only the new version uses.
+    /// Returns a phrase that says what was done.
     pub(super) async fn probe(&self, candidate: &Candidate) -> anyhow::Result<String> {
         let Some(proven) = self.proven().filter(|proven| proven.id != candidate.id) else {
             return Ok("none: no other version was running".to_owned());
@@ -58,7 +59,21 @@ impl Keeper {
             .context
             .loading
             .run(&self.name, move || probe(&old, &new, &messages));
-        let tried = unless_leaving(&self.context, probing).await???;
+        let Probed { tried, namespaces } = unless_leaving(&self.context, probing).await???;
+        let asking = self.context.shared.centrifugo.unknown_namespaces(&namespaces);
+        match unless_leaving(&self.context, asking).await? {
+            Ok(unknown) if unknown.is_empty() => {}
+            Ok(unknown) => {
+                let unknown = unknown.iter().map(ToString::to_string).collect();
+                let name = self.name.clone();
+                return Err(Unpublishable { name, unknown }.into());
+            }
+            // Nothing is known against the new version, and publishing waits for Centrifugo anyway.
+            Err(reason) => debug!(
+                module = self.name,
+                reason, "the namespaces of the new version were not checked"
+            ),
+        }
         info!(
             module = self.name,
             version = &*candidate.assignment.version,

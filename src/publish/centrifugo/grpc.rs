@@ -18,14 +18,15 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use tonic::Request as Call;
 use tonic::client::Grpc;
+use tonic::codec::Codec;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Identity};
 
 use super::key::Key;
-use super::{Answer, CONNECT_TIMEOUT, ClientError, Request, chain};
-use crate::config;
+use super::{Answer, CONNECT_TIMEOUT, ClientError, Request};
 use crate::publish::replies;
+use crate::{cause, config};
 
 const METHOD: &str = "/centrifugal.centrifugo.api.CentrifugoApi/Batch";
 
@@ -103,7 +104,7 @@ impl Endpoint {
         match tokio::time::timeout(self.timeout, self.call(channel, request)).await {
             Ok(Ok(response)) => replies::gather(response.replies.into_iter().map(Into::into), request.channels())
                 .map(Answer::Replies)
-                .map_err(|error| chain(&error)),
+                .map_err(|error| cause::of(&error)),
             Ok(Err(status)) => status::judge(&status, &self.url),
             Err(_) => {
                 self.abandon(connection, number);
@@ -112,19 +113,49 @@ impl Endpoint {
         }
     }
 
+    /// Calls another method than the one that publishes.
+    pub(super) async fn ask<M, R, C>(&self, method: &'static str, message: M, codec: C) -> Result<R, String>
+    where
+        M: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        C: Codec<Encode = M, Decode = R>,
+    {
+        let (channel, _) = current(&self.connection);
+        match tokio::time::timeout(self.timeout, self.unary(channel, method, message, codec)).await {
+            Ok(response) => response.map_err(|status| status::describe(&status)),
+            Err(_) => Err(format!("operation timed out after {:?}", self.timeout)),
+        }
+    }
+
     async fn call(&self, channel: Channel, request: &Request) -> Result<api::BatchResponse, tonic::Status> {
+        let codec = wire::Batch::of(request);
+        self.unary(channel, METHOD, request.clone(), codec).await
+    }
+
+    async fn unary<M, R, C>(
+        &self,
+        channel: Channel,
+        method: &'static str,
+        message: M,
+        codec: C,
+    ) -> Result<R, tonic::Status>
+    where
+        M: Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        C: Codec<Encode = M, Decode = R>,
+    {
         let mut client = Grpc::new(channel).max_decoding_message_size(MAX_REPLIES);
         client
             .ready()
             .await
             .map_err(|error| tonic::Status::from_error(error.into()))?;
-        let mut call = Call::new(request.clone());
+        let mut call = Call::new(message);
         if let Some(authorization) = self.key.header("apikey ") {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization)]);
             *call.metadata_mut() = MetadataMap::from_headers(headers);
         }
-        let method = PathAndQuery::from_static(METHOD);
-        let response = client.unary(call, method, wire::Batch::of(request)).await?;
+        let method = PathAndQuery::from_static(method);
+        let response = client.unary(call, method, codec).await?;
         Ok(response.into_inner())
     }
 

@@ -10,8 +10,8 @@ use rustls::ClientConfig;
 use super::super::{body, replies};
 use super::class::{Class, of_http};
 use super::key::Key;
-use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, builder, chain, tls};
-use crate::config;
+use super::{Answer, CONNECT_TIMEOUT, ClientError, MAX_EXCERPT, Request, builder, tls};
+use crate::{cause, config};
 
 /// Centrifugo closes an idle connection after 30 s. A request sent at that moment would fail.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,12 +49,27 @@ impl Endpoint {
 
     /// `Err` says why the answer is ambiguous.
     pub(super) async fn send(&self, request: &Request) -> Result<Answer, String> {
-        let mut call = self.client.post(self.url.clone()).body(body::write(request));
+        let response = self.post(body::write(request)).await?;
+        judge(response, &self.url, request).await
+    }
+
+    /// Sends a batch of other commands than publications, and returns the body of the reply.
+    pub(super) async fn ask(&self, batch: String) -> Result<Vec<u8>, String> {
+        let response = self.post(batch).await?;
+        let status = response.status();
+        let body = read(response, ANSWER).await?;
+        match status {
+            StatusCode::OK => Ok(body),
+            _ => Err(excerpt(status, &body)),
+        }
+    }
+
+    async fn post(&self, body: impl Into<reqwest::Body>) -> Result<Response, String> {
+        let mut call = self.client.post(self.url.clone()).body(body);
         if let Some(key) = self.key.header("") {
             call = call.header("X-API-Key", key);
         }
-        let response = call.send().await.map_err(|error| chain(&error.without_url()))?;
-        judge(response, &self.url, request).await
+        call.send().await.map_err(|error| cause::of(&error.without_url()))
     }
 }
 
@@ -103,7 +118,7 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
     match of_http(status.as_u16()) {
         Class::Read => match replies::read(&body, request.channels()) {
             Ok(replies) => Ok(Answer::Replies(replies)),
-            Err(error) => Err(format!("{}; {}", chain(&error), excerpt())),
+            Err(error) => Err(format!("{}; {}", cause::of(&error), excerpt())),
         },
         Class::Refused(status) => Ok(Answer::Refused {
             status,
@@ -130,7 +145,11 @@ async fn judge(response: Response, url: &Url, request: &Request) -> Result<Answe
 /// Reads the body up to `limit`. A body that does not end would otherwise fill the memory until the timeout.
 async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+    while let Some(part) = response
+        .chunk()
+        .await
+        .map_err(|error| cause::of(&error.without_url()))?
+    {
         if body.len() + part.len() > limit {
             return Err(format!(
                 "HTTP {}: the reply is larger than {limit} bytes, so it is not from Centrifugo",

@@ -4,13 +4,14 @@
 //! Binding comes first, because a create that the server refuses could destroy an existing consumer's state on a
 //! standalone server (nats-server #8491, fixed after 2.14.5).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, Consumer, DeliverPolicy, FromConsumer, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, ConsumerErrorKind, ConsumerUpdateErrorKind, RetentionPolicy, Stream};
 use async_nats::jetstream::{Context, Error as Refusal, ErrorCode};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use slipring_core::read::{ACK_WAIT, Incarnation, Position};
 use tracing::{info, warn};
@@ -19,7 +20,7 @@ use super::fitness::{self, Comes, Fitness, Settings};
 use super::memory::Memory;
 use super::settings::{self, STREAM_NOT_FOUND, deliver_policy};
 use super::{SourceError, pin};
-use crate::config::{ModuleConfig, Standby};
+use crate::config::{Deliver, ModuleConfig, Standby};
 
 /// The consumer of a module and the stream it reads.
 pub(super) struct Bound {
@@ -35,7 +36,7 @@ pub(super) struct Bound {
 pub(super) async fn bind(
     jetstream: &Context,
     config: &ModuleConfig,
-    standby: Option<Standby>,
+    standby: Option<&Standby>,
     position: Option<Position>,
     memory: &Memory,
 ) -> Result<Bound, SourceError> {
@@ -74,8 +75,23 @@ pub(super) async fn bind(
             (bind_to(&stream, config, standby, found, memory).await?, false)
         }
         None => {
+            let is_first = position.is_none();
             let start = start(&stream, identity, config, position);
-            (create(&stream, config, standby, start, memory).await?, true)
+            let older = match (is_first, config.deliver) {
+                (true, Deliver::New) => older(&stream, &config.subjects).await,
+                _ => 0,
+            };
+            let consumer = create(&stream, config, standby, start, memory).await?;
+            if older > 0 {
+                info!(
+                    consumer = config.consumer,
+                    stream = config.stream,
+                    older,
+                    "begins with new messages and leaves out the older ones; to read these too, set `deliver = \"all\"` and another \
+                     `consumer` in the module's .toml"
+                );
+            }
+            (consumer, true)
         }
     };
     Ok(Bound {
@@ -161,10 +177,29 @@ fn start(stream: &Stream, identity: Incarnation, config: &ModuleConfig, position
     }
 }
 
+/// The most subjects whose messages are counted.
+const MOST_SUBJECTS: usize = 10_000;
+
+/// Returns how many messages the stream holds of these subjects, or of all. Nothing depends on it, so an error counts as none.
+async fn older(stream: &Stream, subjects: &[String]) -> u64 {
+    if subjects.is_empty() {
+        return stream.cached_info().state.messages;
+    }
+    let mut counted = BTreeMap::new();
+    for subject in subjects {
+        let Ok(held) = stream.info_with_subjects(subject).await else {
+            return 0;
+        };
+        let held: Vec<(String, usize)> = held.take(MOST_SUBJECTS).try_collect().await.unwrap_or_default();
+        counted.extend(held);
+    }
+    counted.values().map(|messages| *messages as u64).sum()
+}
+
 async fn create(
     stream: &Stream,
     config: &ModuleConfig,
-    standby: Option<Standby>,
+    standby: Option<&Standby>,
     deliver_policy: DeliverPolicy,
     memory: &Memory,
 ) -> Result<Consumer<pull::Config>, SourceError> {
@@ -205,7 +240,7 @@ async fn create(
 async fn bind_to(
     stream: &Stream,
     config: &ModuleConfig,
-    standby: Option<Standby>,
+    standby: Option<&Standby>,
     found: consumer::Config,
     memory: &Memory,
 ) -> Result<Consumer<pull::Config>, SourceError> {
@@ -321,7 +356,7 @@ fn hint(refusal: &Refusal) -> Option<&'static str> {
 fn adapt(
     mut consumer: pull::Config,
     config: &ModuleConfig,
-    standby: Option<Standby>,
+    standby: Option<&Standby>,
     max_ack_pending: i64,
 ) -> pull::Config {
     pin::adapt(&mut consumer, standby);

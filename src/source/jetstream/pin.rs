@@ -11,6 +11,7 @@
 //! reset does not change it, and a new leader does not know it.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{Consumer, PriorityPolicy, pull};
@@ -23,9 +24,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::super::Lease;
-use super::{SourceError, Standby};
-use crate::config::ModuleConfig;
+use super::super::standing_by::Teller;
+use super::super::{Active, Lease};
+use super::{SourceError, signature};
+use crate::config::{ModuleConfig, Standby};
 use crate::nats::Nats;
 use crate::nats::wire::{Ended, PullRequest, Wire, status};
 
@@ -60,11 +62,21 @@ pub struct Pin {
     renewing: JoinHandle<()>,
     stream: Stream,
     consumer: String,
+    /// The name of the relay could not be written beside the pin.
+    nameless: AtomicBool,
 }
 
 impl Pin {
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(super) fn is_nameless(&self) -> bool {
+        self.nameless.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stays_nameless(&self) {
+        self.nameless.store(true, Ordering::Relaxed);
     }
 
     /// Returns how many bytes the server adds to each delivery after counting its size: the line that names the pinned
@@ -119,17 +131,18 @@ impl Drop for Pin {
 }
 
 /// Adapts the consumer's settings to standby, or to working without it.
-pub(super) fn adapt(consumer: &mut pull::Config, standby: Option<Standby>) {
+pub(super) fn adapt(consumer: &mut pull::Config, standby: Option<&Standby>) {
     match standby {
-        Some(Standby { ttl }) => {
+        Some(Standby { ttl, .. }) => {
             consumer.priority_policy = PriorityPolicy::PinnedClient;
             consumer.priority_groups = vec![GROUP.to_owned()];
-            consumer.priority_timeout = ttl;
+            consumer.priority_timeout = *ttl;
         }
         None => {
             consumer.priority_policy = PriorityPolicy::None;
             consumer.priority_groups = Vec::new();
             consumer.priority_timeout = Duration::ZERO;
+            signature::remove(consumer);
         }
     }
 }
@@ -151,8 +164,8 @@ pub(super) async fn acquire(
     config: &ModuleConfig,
     stream: Stream,
     consumer: &mut Consumer<pull::Config>,
-    standby: Standby,
-    standing_by: &watch::Sender<bool>,
+    standby: &Standby,
+    standing_by: &Teller,
 ) -> Result<Pin, SourceError> {
     let failed = |doing: &str, error: async_nats::Error| {
         SourceError::request(
@@ -187,7 +200,7 @@ pub(super) async fn acquire(
                     consumer = config.consumer,
                     "reading from the consumer, other relays stand by"
                 );
-                standing_by.send_replace(false);
+                standing_by.is_active();
                 return Ok(Pin {
                     mark: format!("{PIN_ID}: {id}\r\n\r\n").into_bytes(),
                     id,
@@ -195,22 +208,21 @@ pub(super) async fn acquire(
                     renewing,
                     stream,
                     consumer: config.consumer.clone(),
+                    nameless: AtomicBool::new(false),
                 });
             }
             Answer::Nothing | Answer::Lost => {}
             Answer::Other(what) => return Err(failed("waiting for", what.into())),
         }
-        standing_by.send_if_modified(|standing_by| !std::mem::replace(standing_by, true));
         let info = consumer
             .info()
             .await
             .map_err(|error| failed("looking up", error.into()))?;
-        let pinned = info
-            .priority_groups
-            .iter()
-            .any(|group| group.pinned_client_id.is_some());
+        let active = signature::active(info);
+        let waits = active == Active::Nobody && info.num_ack_pending > 0;
+        standing_by.stands_by(active);
         // A pin comes with a message, and those that another relay left unacked would come only after ack_wait.
-        if !pinned && info.num_ack_pending > 0 {
+        if waits {
             consumer
                 .reset(None)
                 .await

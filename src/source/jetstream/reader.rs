@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use slipring_core::read::{Newest, Position, Room};
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::super::standing_by::{self, Hearer};
 use super::super::{Ack, Lease, News, Over};
 use super::epoch::{Epoch, EpochEnd};
 use super::memory::Memory;
@@ -22,8 +22,8 @@ pub struct Reader {
     nats: Lazy,
     config: Arc<ModuleConfig>,
     standby: Option<Standby>,
-    /// True while another relay reads.
-    standing_by: watch::Receiver<bool>,
+    /// Hears of the relay that reads while this one waits.
+    standing_by: Hearer,
     /// The right to read and to publish, with standby.
     pin: Option<Arc<pin::Pin>>,
     state: State,
@@ -50,7 +50,7 @@ impl Reader {
             nats,
             config,
             standby,
-            standing_by: watch::channel(false).1,
+            standing_by: standing_by::channel().1,
             pin: None,
             state: State::Closed,
             last: None,
@@ -63,9 +63,9 @@ impl Reader {
     pub fn open(&mut self, position: Option<Position>) {
         let (nats, config, memory) = (self.nats.clone(), Arc::clone(&self.config), Arc::clone(&self.memory));
         let pin = self.pin.clone();
-        let (waiting, standing_by) = watch::channel(false);
+        let (waiting, standing_by) = standing_by::channel();
         self.standing_by = standing_by;
-        let standby = self.standby.map(|standby| StandingBy { standby, pin, waiting });
+        let standby = self.standby.clone().map(|standby| StandingBy { standby, pin, waiting });
         self.close();
         if let Some(last) = self.last.take() {
             self.flushes.spawn(acks::flush_epoch(last));
@@ -86,13 +86,8 @@ impl Reader {
             State::Opening(opening) => {
                 let opened = tokio::select! {
                     biased;
-                    opened = opening => Some(opened),
-                    Ok(_) = self.standing_by.wait_for(|standing_by| *standing_by) => None,
-                };
-                let Some(opened) = opened else {
-                    // This is reported only once.
-                    self.standing_by = watch::channel(false).1;
-                    return News::StandingBy;
+                    opened = opening => opened,
+                    active = self.standing_by.next() => return News::StandingBy(active),
                 };
                 match opened {
                     Ok(epoch) => {

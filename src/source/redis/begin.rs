@@ -13,12 +13,13 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use super::super::Lease;
+use super::super::standing_by::Teller;
+use super::super::{Active, Lease};
 use super::entry::id;
 use super::epoch::{Epoch, EpochEnd, Found, Other, Setup, WAIT_SECONDS};
 use super::keys::Keys;
 use super::reply::text;
-use super::scripts;
+use super::{holder, scripts};
 use crate::config::Deliver;
 use crate::redis::{Error, Facts, Server};
 
@@ -28,13 +29,13 @@ const RENEWALS: u32 = 5;
 /// A relay that waits for the lease has looked at it less long ago, unless it was frozen.
 const STALE: Duration = Duration::from_secs(2);
 
-/// Waits for the lease, and prepares what is read. `standing_by` is set while another relay has the lease. If Redis has
+/// Waits for the lease, and prepares what is read. `standing_by` is told while another relay has the lease. If Redis has
 /// forgotten what was settled, reading resumes at `position`.
 pub(super) async fn begin(
     setup: Arc<Setup>,
     number: u64,
     position: Option<Position>,
-    standing_by: watch::Sender<bool>,
+    standing_by: Teller,
 ) -> Result<Epoch, Error> {
     let begun = take_the_lease(&setup, number, position, standing_by).await;
     if begun.is_err()
@@ -49,7 +50,7 @@ async fn take_the_lease(
     setup: &Arc<Setup>,
     number: u64,
     position: Option<Position>,
-    standing_by: watch::Sender<bool>,
+    standing_by: Teller,
 ) -> Result<Epoch, Error> {
     let token: Arc<str> = format!("{}.{number}", setup.reader).into();
     let server = setup.server.as_ref().ok_or(Error::NotConfigured)?;
@@ -138,7 +139,8 @@ async fn take_the_lease(
                         other.doubt(now, setup.ttl);
                     }
                 }
-                standing_by.send_if_modified(|standing_by| !std::mem::replace(standing_by, true));
+                let other = setup.other().as_ref().map(|other| holder::active(&other.reader));
+                standing_by.stands_by(other.unwrap_or(Active::Unnamed));
                 sleep((setup.ttl / RENEWALS / 2).min(Duration::from_millis(500))).await;
             }
             Some("kind") => {
@@ -170,6 +172,20 @@ async fn take_the_lease(
                         key = source,
                         newest, "Redis has lost messages that were read already, so some may be published again"
                     ),
+                    Some("new") => {
+                        let older = redis::cmd("XLEN").arg(source).query_async(&mut connection).await;
+                        // Nothing depends on it.
+                        let older: u64 = older.unwrap_or(0);
+                        if older > 0 {
+                            info!(
+                                key = source,
+                                group = setup.group,
+                                older,
+                                "begins with new messages and leaves out the older ones; to read these too, set `deliver = \"all\"` and \
+                                 another `group` in the module's .toml"
+                            );
+                        }
+                    }
                     _ => {}
                 }
                 if setup.shared {
@@ -180,7 +196,7 @@ async fn take_the_lease(
                 }
                 setup.newest().handed_on(Incarnation(incarnation), settled);
                 *setup.other() = None;
-                standing_by.send_replace(false);
+                standing_by.is_active();
                 let (sender, lease) = Lease::new(read::Lease::given(sent, setup.ttl));
                 let (tell, lost) = watch::channel(None);
                 let renewing = renew(

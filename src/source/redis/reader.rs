@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use slipring_core::read::{Position, Room};
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
+use super::super::standing_by::{self, Hearer};
 use super::super::{Ack, Lease, News, Over, Receipt};
 use super::begin::begin;
 use super::entry::Entries;
 use super::epoch::{Epoch, EpochEnd, Setup};
 use super::keys::Keys;
-use super::scripts;
 use super::settle::Settler;
+use super::{holder, scripts};
 use crate::config::{ModuleConfig, RedisSource, Standby};
 use crate::redis::{Error, Server};
 
@@ -31,8 +31,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Reader {
     setup: Arc<Setup>,
-    /// True while another relay reads.
-    standing_by: watch::Receiver<bool>,
+    /// Hears of the relay that reads while this one waits.
+    standing_by: Hearer,
     /// With standby.
     lease: Option<Lease>,
     state: State,
@@ -53,7 +53,7 @@ enum State {
 }
 
 impl Reader {
-    pub fn new(server: Option<Server>, config: &ModuleConfig, source: RedisSource, standby: Option<Standby>) -> Self {
+    pub fn new(server: Option<Server>, config: &ModuleConfig, source: RedisSource, standby: Option<&Standby>) -> Self {
         let setup = Setup {
             server,
             keys: Keys::of(&source, &config.stream, &config.consumer),
@@ -61,7 +61,7 @@ impl Reader {
             deliver: config.deliver,
             entries: Entries::of(config, &source),
             source,
-            reader: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+            reader: holder::new(standby.and_then(|standby| standby.name.as_deref())),
             ttl: standby.map_or(TTL, |standby| standby.ttl),
             shared: standby.is_some(),
             other: Mutex::default(),
@@ -70,7 +70,7 @@ impl Reader {
         };
         Self {
             setup: Arc::new(setup),
-            standing_by: watch::channel(false).1,
+            standing_by: standing_by::channel().1,
             lease: None,
             state: State::Closed,
             epochs: 0,
@@ -81,7 +81,7 @@ impl Reader {
     }
 
     pub fn open(&mut self, position: Option<Position>) {
-        let (waiting, standing_by) = watch::channel(false);
+        let (waiting, standing_by) = standing_by::channel();
         self.standing_by = standing_by;
         self.epochs += 1;
         let opening = begin(Arc::clone(&self.setup), self.epochs, position, waiting);
@@ -94,13 +94,8 @@ impl Reader {
             State::Opening(opening) => {
                 let opened = tokio::select! {
                     biased;
-                    opened = opening => Some(opened),
-                    Ok(_) = self.standing_by.wait_for(|standing_by| *standing_by) => None,
-                };
-                let Some(opened) = opened else {
-                    // This is reported only once.
-                    self.standing_by = watch::channel(false).1;
-                    return News::StandingBy;
+                    opened = opening => opened,
+                    active = self.standing_by.next() => return News::StandingBy(active),
                 };
                 match opened {
                     Ok(mut epoch) => {

@@ -14,17 +14,17 @@ use slipring_core::place::Place;
 use slipring_core::read::{Missed, Position, Room};
 use slipring_support::eventually;
 use slipring_support::servers::Redis;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::{Delivery, Receipt};
-use super::begin;
+use super::super::standing_by::{self, Hearer};
+use super::super::{Active, Delivery, Receipt};
 use super::entry::Entries;
 use super::epoch::{Epoch, EpochEnd, Setup};
 use super::keys::Keys;
 use super::scripts;
 use super::settle::{Settler, settle};
+use super::{begin, holder};
 use crate::config::{self, Deliver, End, RedisSource};
 use crate::redis::{Error, Server};
 
@@ -64,7 +64,7 @@ struct Reading {
 
 impl Reading {
     async fn begin(setup: &Arc<Setup>, number: u64, next: u64) -> Self {
-        let (waiting, _) = watch::channel(false);
+        let (waiting, _) = standing_by::channel();
         Self {
             setup: Arc::clone(setup),
             epoch: begin::begin(Arc::clone(setup), number, None, waiting).await.unwrap(),
@@ -267,7 +267,7 @@ async fn begin(setup: &Arc<Setup>) -> Epoch {
 }
 
 async fn begin_at(setup: &Arc<Setup>, position: Option<Position>) -> Epoch {
-    let (waiting, _) = watch::channel(false);
+    let (waiting, _) = standing_by::channel();
     begin::begin(Arc::clone(setup), fastrand::u64(..), position, waiting)
         .await
         .unwrap()

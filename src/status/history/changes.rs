@@ -197,7 +197,7 @@ impl Module {
             self.version.clone_from(&version);
         }
         let starts = !self.has_run && module.state == State::Running;
-        let changes = self.has_run && version.is_some() && version != self.version;
+        let changes = self.has_run && version.is_some() && (version != self.version || self.returned(module));
         if !starts && !changes {
             self.since = None;
             return;
@@ -219,15 +219,28 @@ impl Module {
         self.rolled_back.clone_from(&module.rolled_back);
     }
 
+    /// Returns true if the version has come back so soon that nobody saw the other one.
+    fn returned(&self, module: &ModuleStatus) -> bool {
+        let from = |new: &RolledBack| Version {
+            sha256: new.sha256.clone(),
+            toml_sha256: new.toml_sha256.clone(),
+        };
+        // The counter comes first, so it does not tell whether the version that runs is the old one again.
+        let from = self.rolled_back(module).map(from);
+        module.rollbacks > self.rollbacks && from.is_some() && from != self.version
+    }
+
+    /// Returns a rollback that no mark has told about.
+    fn rolled_back<'a>(&self, module: &'a ModuleStatus) -> Option<&'a RolledBack> {
+        let last = module.rolled_back.as_ref();
+        last.filter(|new| Some(*new) != self.rolled_back.as_ref())
+    }
+
     /// Says how this version took over.
     fn change(&self, version: &Version, module: &ModuleStatus) -> (MarkKind, String) {
         let name = version.name();
         // Another relay on the same directory may have rolled back, and this one followed.
-        let reason = module
-            .rolled_back
-            .as_ref()
-            .filter(|new| Some(*new) != self.rolled_back.as_ref());
-        match reason {
+        match self.rolled_back(module) {
             Some(RolledBack { reason, .. }) => (MarkKind::Rollback, format!("rolled back to {name}: {reason}")),
             None if module.rollbacks > self.rollbacks => (MarkKind::Rollback, format!("rolled back to {name}")),
             None => (MarkKind::Swap, format!("swapped to {name}")),

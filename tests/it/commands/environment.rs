@@ -5,12 +5,17 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 
+use slipring_support::guests;
+
 use super::super::world::binary;
 use super::{exits, stderr};
 
 fn check_with(variables: &[(&str, OsString)]) -> Result<Output> {
     let dir = tempfile::tempdir()?;
-    std::fs::create_dir(dir.path().join("modules"))?;
+    let modules = dir.path().join("modules");
+    std::fs::create_dir(&modules)?;
+    std::fs::copy(guests::component("orders")?, modules.join("orders.wasm"))?;
+    std::fs::write(modules.join("orders.toml"), "stream = \"ORDERS\"\n")?;
     let mut command = Command::new(binary());
     command.arg("check").current_dir(dir.path()).env("NO_COLOR", "1");
     command.envs(variables.iter().map(|(name, value)| (name, value)));

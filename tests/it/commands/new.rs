@@ -13,22 +13,22 @@ use super::super::world::binary;
 use super::{exits, stderr, stdout};
 
 /// How long a build of the crate with its dependencies may take on a busy machine.
-const A_BUILD: Duration = Duration::from_secs(300);
+pub const A_BUILD: Duration = Duration::from_secs(300);
 
 /// A place to write modules, with a shell that knows `slipring`.
-struct Desk(tempfile::TempDir);
+pub struct Desk(tempfile::TempDir);
 
 impl Desk {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         Ok(Self(tempfile::TempDir::with_prefix("slipring-new-")?))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// Shares a build directory, so that dependencies are built once.
-    fn prepare(&self, command: &mut Command, dir: &Path) -> Result<()> {
+    pub fn prepare(&self, command: &mut Command, dir: &Path) -> Result<()> {
         let programs = Path::new(binary()).parent().context("a directory")?.to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)))?;
@@ -40,7 +40,7 @@ impl Desk {
         Ok(())
     }
 
-    fn shell(&self, dir: &Path, script: &str) -> Result<Output> {
+    pub fn shell(&self, dir: &Path, script: &str) -> Result<Output> {
         let mut command = Command::new("sh");
         command.args(["-ec", script]);
         self.prepare(&mut command, dir)?;
@@ -55,7 +55,7 @@ impl Desk {
     }
 }
 
-fn replace(file: &Path, from: &str, to: &str) -> Result<()> {
+pub fn replace(file: &Path, from: &str, to: &str) -> Result<()> {
     let text = std::fs::read_to_string(file)?;
     ensure!(text.contains(from), "{from:?} is not in {text}");
     std::fs::write(file, text.replace(from, to)).context("saving")
@@ -87,8 +87,56 @@ async fn what_new_prints_is_copied_and_works() -> Result<()> {
     );
     ensure!(stderr(&done).contains("3 cases: 3 passed\n"), "{}", stderr(&done));
 
+    is_small_and_quick_to_build(&desk, &shop)?;
+    says_what_a_transform_returns(&desk, &shop)?;
     develops(&desk, &shop).await?;
     refuses_what_is_wrong(&desk, &shop)
+}
+
+/// The first build compiles each of these crates, so there are few.
+fn is_small_and_quick_to_build(desk: &Desk, shop: &Path) -> Result<()> {
+    let wasm = workspace().join("target/new-modules/wasm32-wasip2/release/my_shop.wasm");
+    let size = std::fs::metadata(&wasm)?.len();
+    ensure!(size < 250_000, "{} has {size} bytes", wasm.display());
+    let tree = "cargo tree --offline --target wasm32-wasip2 --edges normal,build --prefix none --format '{p}'";
+    let crates = desk.shell(shop, &format!("{tree} | cut -d' ' -f1 | sort -u"))?;
+    exits(&crates, 0)?;
+    let crates = stdout(&crates);
+    ensure!(crates.lines().count() <= 20, "{crates}");
+    for heavy in ["wit-bindgen-rust-macro", "wit-parser", "wit-bindgen-core"] {
+        ensure!(!crates.contains(heavy), "{crates}");
+    }
+    Ok(())
+}
+
+/// The compiler's errors about a return type, which it reports for the code that the attribute adds.
+fn says_what_a_transform_returns(desk: &Desk, shop: &Path) -> Result<()> {
+    let source = shop.join("src/lib.rs");
+    let before = std::fs::read_to_string(&source)?;
+    for (returns, shown) in [
+        ("u64", "u64"),
+        ("Result<u64>", "std::result::Result<u64, slipring_sdk::Error>"),
+    ] {
+        let value = if returns == "u64" { "1" } else { "Ok(1)" };
+        let wrong = format!(
+            "\nmod wrong {{\n    use slipring_sdk::prelude::*;\n\n    #[transform]\n    fn wrong(_message: &Message) -> \
+             {returns} {{\n        {value}\n    }}\n}}\n"
+        );
+        std::fs::write(&source, format!("{before}{wrong}"))?;
+        let checked = desk.shell(shop, "cargo check")?;
+        exits(&checked, 101)?;
+        let error = stderr(&checked);
+        for part in [
+            &format!("a transform cannot return `{shown}`"),
+            &format!("fn wrong(_message: &Message) -> {returns} {{"),
+            "this is not an output",
+            "a `Publication`, an `Option`, a `Vec` or an array of publications",
+        ] {
+            ensure!(error.contains(part), "{part:?} is not in\n{error}");
+        }
+    }
+    std::fs::write(&source, before)?;
+    Ok(())
 }
 
 /// The last step: a save with a change, a save that does not build, and Ctrl-C.

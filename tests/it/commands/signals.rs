@@ -86,10 +86,12 @@ async fn a_drain_that_cannot_finish_ends_with_its_grace() -> Result<()> {
     let mut relay = world.run().await?;
     world.centrifugo.stop().await?;
     world.publish(numbers(1..=5)).await?;
-    counts(&relay, "unruly", "received", 5).await?;
+    counts(&relay, "unruly", "window_messages", 5).await?;
     relay.sigterm()?;
     let status = relay.wait(SOON).await?;
     ensure!(status.code() == Some(0), "{status}");
+    let waits = relay.logs(SOON, "still waiting for messages in flight").await?;
+    ensure!(waits.contains("messages=5") && waits.contains("trouble="), "{waits}");
     let left = relay.logs(SOON, "ended with unsettled messages").await?;
     ensure!(
         left.contains("messages=5") && left.contains("first=1") && left.contains("last=5"),

@@ -1,6 +1,8 @@
 //! A dead letter's reason names the failure and its place, in every language. The modules are in
 //! `tests/guests/failing`.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use slipring_support::workspace;
@@ -79,7 +81,7 @@ const GO: Failing = Failing {
             "panic: in a goroutine (transform.go:@)",
             "panic(\"in a goroutine\")",
         ),
-        ("exit", "exited with status 1 instead of returning", ""),
+        ("exit", "exited with an error instead of returning", ""),
     ],
 };
 
@@ -160,7 +162,7 @@ const PYTHON: Failing = Failing {
         ),
         (
             "exits",
-            "exited with status 1 instead of returning; its last output: no more orders",
+            "exited with an error instead of returning; its last output: no more orders",
             "",
         ),
         (
@@ -246,7 +248,7 @@ const C: Failing = Failing {
         ),
         (
             "perror",
-            "exited with status 1 instead of returning; its last output: reading the order: Out of memory",
+            "exited with an error instead of returning; its last output: reading the order: Out of memory",
             "",
         ),
         ("trap", "trapped: wasm `unreachable` instruction executed", ""),
@@ -286,6 +288,10 @@ pub fn are_told(language: &str) -> Result<()> {
         );
     }
 
+    if language == "js" {
+        what_does_not_build_is_told(&folder, &source)?;
+    }
+
     std::fs::write(
         folder.join("failing.toml"),
         "stream = \"ORDERS\"\n[settings]\nfail = true\n",
@@ -301,6 +307,33 @@ pub fn are_told(language: &str) -> Result<()> {
         "{language}: {refused:?} has no {expected:?}"
     );
     Ok(())
+}
+
+/// A module in JavaScript that lacks a function, or has an error, fails when it is built, not with its first message.
+fn what_does_not_build_is_told(folder: &Path, source: &str) -> Result<()> {
+    let file = folder.join("transform.js");
+    let lines = source.lines().count();
+    for (wrong, told) in [
+        (
+            source.replace("export function transform(", "export function transfrom("),
+            "transform.js needs `export function transform`: Could not find export 'transform'".to_owned(),
+        ),
+        (
+            format!("{source}\nconst = 5;\n"),
+            format!(
+                "transform.js does not build: variable name expected (transform.js:{})",
+                lines + 2
+            ),
+        ),
+    ] {
+        std::fs::write(&file, wrong)?;
+        let said = shell(folder, "./build 2>&1 && echo it was built || true")?;
+        ensure!(
+            said.contains(&told) && !said.contains("it was built"),
+            "{said:?} has no {told:?}"
+        );
+    }
+    std::fs::write(&file, source).context("restoring the source")
 }
 
 /// Fills in the number of the line on which `snippet` ends, before a line break at its end.

@@ -1,18 +1,16 @@
-//! The desk of a reader of the manual: an empty folder, a shell that knows `slipring` and `nats`, more terminals,
-//! and both servers.
+//! The desk of a reader of the manual: an empty folder, a shell that knows `slipring` and both servers, and more
+//! terminals.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde_json::Value;
 use slipring_support::eventually;
 use slipring_support::process::Process;
-use slipring_support::servers::{Centrifugo, NatsServer, tool};
+use slipring_support::servers::tool;
 use slipring_support::workspace;
 use tempfile::TempDir;
 
@@ -24,22 +22,16 @@ use super::page::{Block, Kind, Page};
 /// come first, beside all other tests.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Centrifugo's key in the manual.
-const API_KEY: &str = "keep-this-secret";
+/// Programs that the reader has on the PATH.
+const SERVERS: [&str; 2] = ["nats-server", "centrifugo"];
 
 pub struct Desk {
-    // Declared before the servers, because they must be dropped first.
     terminals: BTreeMap<String, Terminal>,
     folder: TempDir,
     /// The shell's working directory.
     here: PathBuf,
-    /// The addresses in the manual, and the actual ones.
-    addresses: [(&'static str, String); 3],
-    /// Where the relay saves the token for commands.
-    runtime: TempDir,
     begun: Instant,
     transcript: String,
-    _servers: (NatsServer, Centrifugo),
 }
 
 struct Terminal {
@@ -49,27 +41,13 @@ struct Terminal {
 }
 
 impl Desk {
-    pub async fn open() -> Result<Self> {
-        let nats = NatsServer::start().await?;
-        let channels = centrifugo_of_the_manual()?["channel"].take();
-        let mut centrifugo = Centrifugo::prepare(|config| config["channel"] = channels)?;
-        centrifugo.restart_with_key(API_KEY).await?;
+    pub fn open() -> Result<Self> {
         let folder = TempDir::with_prefix("slipring-manual-")?;
-        // The kernel chooses a free port, and the relay takes it a moment later.
-        let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let host = |url: String| url.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(Self {
             terminals: BTreeMap::new(),
             here: std::fs::canonicalize(folder.path())?,
-            addresses: [
-                ("127.0.0.1:4222", host(nats.url())),
-                ("127.0.0.1:8000", host(centrifugo.url())),
-                ("127.0.0.1:8787", admin),
-            ],
-            runtime: TempDir::with_prefix("slipring-manual-run-")?,
             begun: Instant::now(),
             transcript: String::new(),
-            _servers: (nats, centrifugo),
             folder,
         })
     }
@@ -114,8 +92,9 @@ impl Desk {
             }
             Kind::Terminal(name) => {
                 self.note(&block.text, "");
+                self.pin_versions()?;
                 // `exec` replaces the shell, so that the command itself is ended with the terminal.
-                let mut command = self.command(&format!("exec {}", block.text));
+                let mut command = self.command(&format!("exec {}", block.text))?;
                 let process = Process::spawn(name, &mut command)?;
                 self.terminals.insert(name.clone(), Terminal { process, seen: 0 });
                 Ok(())
@@ -133,7 +112,7 @@ impl Desk {
         self.pin_versions()?;
         let left = self.folder.path().join(".left-in");
         let script = format!("exec 2>&1\ntrap 'pwd >{}' EXIT\n{script}", left.display());
-        let output = self.command(&script).output().context("starting sh")?;
+        let output = self.command(&script)?.output().context("starting sh")?;
         let printed = self.as_in_the_manual(&String::from_utf8_lossy(&output.stdout));
         let code = output.status.code();
         ensure!(
@@ -144,26 +123,23 @@ impl Desk {
         Ok(printed)
     }
 
-    fn command(&self, script: &str) -> Command {
-        let mut script = script.to_owned();
-        for (manual, here) in &self.addresses {
-            script = script.replace(manual, here);
-        }
-        let [(_, nats), (_, centrifugo), (_, admin)] = &self.addresses;
+    fn command(&self, script: &str) -> Result<Command> {
         let mut command = Command::new("sh");
+        // The servers of this page are its own, whatever the machine has.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SLIPRING_") {
+                command.env_remove(name);
+            }
+        }
         command
-            .args(["-ec", &script])
+            .args(["-ec", script])
             .current_dir(&self.here)
-            .env("PATH", path())
+            .env("PATH", path()?)
             .env("NO_COLOR", "1")
-            .env("XDG_RUNTIME_DIR", self.runtime.path())
-            .env("NATS_URL", format!("nats://{nats}"))
-            .env("SLIPRING_NATS__SERVERS", format!("nats://{nats}"))
-            .env("SLIPRING_CENTRIFUGO__ENDPOINTS", format!("http://{centrifugo}"))
-            .env("SLIPRING_ADMIN__LISTEN", admin)
+            .env("XDG_RUNTIME_DIR", self.folder.path())
             // Shares builds between runs. The results still go below the crate's own `target`.
             .env("CARGO_BUILD_BUILD_DIR", workspace().join("target/manual"));
-        command
+        Ok(command)
     }
 
     /// Pins the versions that the rest of the workspace uses, and needs no network.
@@ -178,7 +154,7 @@ impl Desk {
     }
 
     async fn appears(&mut self, name: &str, expected: &str) -> Result<()> {
-        let addresses = self.addresses.clone();
+        let folder = self.folder.path().display().to_string();
         let terminal = self
             .terminals
             .get_mut(name)
@@ -186,7 +162,7 @@ impl Desk {
         let seen = terminal.seen;
         let shown = eventually(PATIENCE, format!("that in the terminal {name}"), async || {
             let log = terminal.process.log();
-            let lines = manual_addresses(&addresses, &log[seen.min(log.len())..].join("\n"));
+            let lines = log[seen.min(log.len())..].join("\n").replace(&folder, "~");
             terminal.seen = log.len();
             contains(expected, &lines)
                 .then(|| lines.clone())
@@ -241,7 +217,8 @@ impl Desk {
 
     fn as_in_the_manual(&self, printed: &str) -> String {
         let folder = self.folder.path().display().to_string();
-        manual_addresses(&self.addresses, printed).replace(&folder, "~")
+        let shared = workspace().display().to_string();
+        printed.replace(&folder, "~").replace(&shared, "…")
     }
 }
 
@@ -253,31 +230,16 @@ fn side(change: &str, other: char) -> String {
         .collect()
 }
 
-fn manual_addresses(addresses: &[(&'static str, String)], printed: &str) -> String {
-    let known = addresses.iter();
-    known.fold(printed.to_owned(), |text, (manual, here)| text.replace(here, manual))
-}
-
-/// Returns the PATH: the built `slipring`, the stand-in for `nats`, the servers' own programs, and this
-/// machine's own PATH.
-fn path() -> std::ffi::OsString {
-    let programs = [
-        Path::new(binary()).parent().map(Path::to_owned),
-        Some(workspace().join("tests/it/manual")),
-        tool("centrifugo")
-            .ok()
-            .and_then(|program| program.parent().map(Path::to_owned)),
-    ];
+/// Returns the PATH: the built `slipring`, the servers' own programs, and this machine's own PATH.
+fn path() -> Result<std::ffi::OsString> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    folders.extend(Path::new(binary()).parent().map(Path::to_owned));
+    // What is only in the comments of the pages.
+    folders.push(workspace().join("tests/it/manual"));
+    for server in SERVERS {
+        folders.extend(tool(server)?.parent().map(Path::to_owned));
+    }
     let machine = std::env::var_os("PATH").unwrap_or_default();
-    let all = programs.into_iter().flatten().chain(std::env::split_paths(&machine));
-    std::env::join_paths(all).unwrap_or(machine)
-}
-
-/// Returns the file that the first page has its reader write.
-fn centrifugo_of_the_manual() -> Result<Value> {
-    let page = Page::read(&workspace().join("docs/first-transform.md"))?;
-    let file = Kind::File("centrifugo.json".into());
-    let block = page.blocks.into_iter().find(|block| block.kind == file);
-    let text = block.context("centrifugo.json is not in docs/first-transform.md")?.text;
-    serde_json::from_str(&text).context("reading centrifugo.json")
+    folders.extend(std::env::split_paths(&machine));
+    Ok(std::env::join_paths(folders)?)
 }

@@ -11,6 +11,8 @@
 //! | `diff file=PATH` | applied to this file; `@@` separates two places |
 //! | `text` | the output of the command before; `…` means any text, a line of it any lines |
 //! | `text terminal=NAME` | what appears next in that terminal |
+//!
+//! A block in an HTML comment is run, too: it checks what a reader sees in a browser, with `seen` beside this file.
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ use slipring_support::relay::Relay;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::world::{SOON, World, module, publish};
+use super::show_arrivals;
 use super::stage::Stage;
 use super::wish::Flow;
 
@@ -40,6 +41,7 @@ async fn start() -> Result<(World, Relay)> {
         let toml = std::fs::read_to_string(&toml).with_context(|| format!("reading {toml}"))?;
         world.home.add_module(name, &guests::component(name)?, &toml)?;
     }
+    show_arrivals(&world)?;
     let relay = world.run().await?;
     Ok((world, relay))
 }

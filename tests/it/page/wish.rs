@@ -9,6 +9,7 @@ use async_nats::jetstream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use slipring_support::eventually;
+use slipring_support::guests;
 use slipring_support::subscriber::Subscriber;
 use tokio::task::JoinHandle;
 
@@ -46,6 +47,11 @@ pub enum Wish {
     /// Changes the module's settings, so that the relay loads a new version.
     Deploy {
         settings: String,
+    },
+    /// Replaces a module's component by that of a guest.
+    Swap {
+        module: String,
+        guest: String,
     },
     /// Waits until this many dead letters are stored.
     DeadLetters {
@@ -130,6 +136,7 @@ impl Wish {
                 let toml = unruly_toml(&format!("{LENIENT}\n[settings]\n{settings}"));
                 stage.world.home.configure_module("unruly", &toml)?;
             }
+            Self::Swap { module, guest } => stage.world.home.replace_wasm(&module, &guests::component(&guest)?)?,
             Self::DeadLetters { count } => dead_letters(stage, count).await?,
             Self::Memory => {
                 let usage = stage.relay.usage()?;

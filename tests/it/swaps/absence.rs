@@ -10,7 +10,7 @@ use slipring_support::guests;
 use slipring_support::relay::Relay;
 
 use super::super::world::{SOON, World, module, unruly_toml};
-use super::{all_shown, at_work, mark, text, unruly_when};
+use super::{all_shown, at_work, mark, modules, text, unruly_when};
 
 /// Installs a version that rejects everything.
 fn put_bad(world: &World) -> Result<()> {
@@ -109,4 +109,22 @@ async fn a_thousand_names_that_come_and_go_leave_nothing_behind() -> Result<()> 
     let status = relay.status().await.context("a relay that lives")?;
     ensure!(module(&status, "unruly")["state"] == "running", "{status}");
     all_shown(&world, load, [], &["1"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_was_removed_is_not_among_those_to_choose_from() -> Result<()> {
+    let (world, relay, load) = at_work(&mark("1")).await?;
+    let other = unruly_toml("consumer = \"other\"");
+    world.home.add_module("other", &guests::component("unruly")?, &other)?;
+    let state = |status: &Value| module(status, "other")["state"].clone();
+    relay
+        .status_when(SOON, "the other one", |status| state(status) == "running")
+        .await?;
+    world.home.remove_module("other")?;
+    relay
+        .status_when(SOON, "its end", |status| state(status).is_null())
+        .await?;
+    let told = "There is no module `nope`. The modules are: unruly\n";
+    modules(&world, &relay, &["rollback", "nope"], 1, told)?;
+    load.end().await.map(drop)
 }

@@ -16,6 +16,8 @@ type Built = Result<HashMap<String, PathBuf>, String>;
 /// The guests that the demo needs. It builds no others.
 const EXAMPLES: [&str; 4] = ["orders", "orders-next", "notifications", "telemetry"];
 
+const OTHERS: [&str; 4] = ["unruly", "bench-guest", "order-updates", "crates-that-work"];
+
 /// Returns the guest as a component (`wasm32-wasip2`).
 pub fn component(name: &str) -> Result<PathBuf> {
     static EXAMPLES_BUILT: OnceLock<Built> = OnceLock::new();
@@ -24,7 +26,7 @@ pub fn component(name: &str) -> Result<PathBuf> {
     if EXAMPLES.contains(&name) {
         find(&EXAMPLES_BUILT, name, target, &EXAMPLES)
     } else {
-        find(&OTHERS_BUILT, name, target, &["unruly", "bench-guest"])
+        find(&OTHERS_BUILT, name, target, &OTHERS)
     }
 }
 

@@ -36,7 +36,7 @@ type Pair struct{ Name, Value string }
 
 // Publication is data for one or more channels. The zero value of an optional field leaves it out.
 type Publication struct {
-	// One channel is a publish, several are a broadcast.
+	// One channel is a publish, several are a broadcast, none publishes nothing.
 	Channels []string
 	// A JSON text. The relay validates it and passes it on unchanged.
 	JSON []byte

@@ -60,6 +60,6 @@ async fn now(served: &Served, opened: &Opened) -> Result<Attempt, String> {
 pub(super) async fn running(served: &Served, module: &str) -> Result<Loaded, String> {
     match served.controls.version(module, None).await {
         Ok(loaded) => loaded,
-        Err(unheard) => Err(unheard_of(module, unheard).1),
+        Err(unheard) => Err(unheard_of(served, module, unheard).1),
     }
 }

@@ -125,3 +125,32 @@ fn a_token_of_the_relay_is_in_a_place_of_its_user() {
         [run.into(), Path::new("/tmp").join(format!("slipring-{uid}"))]
     );
 }
+
+#[test]
+fn only_a_plain_address_gets_into_the_content_policy() {
+    let good = [
+        "ws://127.0.0.1:8000/connection/websocket",
+        "wss://chat.example",
+        "ws://[::1]:8000/ws",
+    ];
+    for url in good {
+        let config = with_env(&format!("admin.centrifugo_websocket = '{url}'"), &[]).unwrap();
+        assert_eq!(config.admin.centrifugo_websocket, Some(url.parse().unwrap()));
+    }
+    for url in [
+        "http://127.0.0.1:8000",
+        "ws://a;b/",
+        "ws://*.example",
+        "127.0.0.1:8000",
+        "ws://a/?x",
+    ] {
+        let told = problems(&format!("admin.centrifugo_websocket = \"{url}\""));
+        assert!(
+            told.contains("it must be the URL of Centrifugo's WebSocket without user"),
+            "{url}: {told}"
+        );
+    }
+    assert_snapshot!(problems("admin.centrifugo_websocket = 'ws://me:secret@a/'"), @r#"
+    slipring.toml:1:30: `admin.centrifugo_websocket` is a URL with more in it (not shown); it must be the URL of Centrifugo's WebSocket without user, password, `?` and `#`, such as "ws://127.0.0.1:8000/connection/websocket"
+    "#);
+}

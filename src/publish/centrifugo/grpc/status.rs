@@ -4,7 +4,8 @@ use reqwest::Url;
 use tonic::{Code, Status};
 
 use super::super::class::{Class, of_grpc};
-use super::super::{Answer, MAX_EXCERPT, chain};
+use super::super::{Answer, MAX_EXCERPT};
+use crate::cause;
 
 /// `Err` says why the answer is ambiguous.
 pub(super) fn judge(status: &Status, url: &Url) -> Result<Answer, String> {
@@ -19,6 +20,9 @@ pub(super) fn judge(status: &Status, url: &Url) -> Result<Answer, String> {
         }),
         Class::Lost | Class::Read if speaks_http_1(&said) => Err(format!(
             "{said}; is this the port of its HTTP API? Its GRPC API has another one (`grpc_api.port`, 10000 by default)"
+        )),
+        Class::Lost | Class::Read if said.contains("connection refused") => Err(format!(
+            "{said}; is `grpc_api.enabled` true in Centrifugo's configuration, and is this `grpc_api.port`?"
         )),
         Class::Lost | Class::Read => Err(said),
     }
@@ -39,9 +43,9 @@ fn speaks_http_1(said: &str) -> bool {
 }
 
 /// Returns the code and the message. A status that was made here, because no reply came, has causes instead.
-fn describe(status: &Status) -> String {
+pub(super) fn describe(status: &Status) -> String {
     let text = match std::error::Error::source(status) {
-        Some(cause) => chain(cause),
+        Some(cause) => cause::of(cause),
         None => format!("GRPC {:?}: {}", status.code(), status.message()),
     };
     text.chars().take(MAX_EXCERPT).collect()

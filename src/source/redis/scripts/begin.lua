@@ -5,7 +5,8 @@
 -- everything, or ""; another reader that had the lease, or "", for how many ms that lasts, as far as this one knows, and the
 -- number of this reader's epoch that was about to begin when it saw that.
 -- Returns {"ok", incarnation, what happened, settled through, unsettled, last of these}, {"held", by which reader, for
--- how many ms, settled through}, {"held"} if Redis has lost the lease, or {"kind", what is there instead}. What happened is "", "group", "recreated" or "behind".
+-- how many ms, settled through}, {"held"} if Redis has lost the lease, or {"kind", what is there instead}. What happened is "", "group", "recreated",
+-- "behind", or "new" for a group that begins with new entries.
 local lease, state, key, taken_stream = unpack(KEYS)
 local reader, token, ttl, takes_over, fresh, kind, newest, known, group, deliver, resume, other, lasts, since = unpack(ARGV)
 
@@ -104,6 +105,9 @@ if not exists then
     happened, start = 'group', from
   end
   redis.call('XGROUP', 'CREATE', key, group, start, 'MKSTREAM')
+  if start == '$' then
+    happened = 'new'
+  end
   -- The number of entries up to that ID is known only if it is before the first or the last of the stream.
   redis.call('HDEL', state, 'read')
 end

@@ -7,7 +7,7 @@ async fn a_relay_that_may_not_read_leaves_the_lease_alone() {
     let (mut world, source) = (World::start().await, stream());
     world.push(&source, 1..=1).await;
     world.send::<()>("ACL SETUSER default -xgroup").await;
-    let (waiting, _) = watch::channel(false);
+    let (waiting, _) = standing_by::channel();
     let error = begin::begin(world.reader(&source, Deliver::All), 1, None, waiting)
         .await
         .unwrap_err();
@@ -26,15 +26,15 @@ fn sharing(world: &World, source: &RedisSource, deliver: Deliver) -> [Arc<Setup>
 }
 
 /// Begins an epoch in the background, which tells when it stands by.
-fn stand_by(setup: &Arc<Setup>, number: u64) -> (JoinHandle<Result<Epoch, Error>>, watch::Receiver<bool>) {
-    let (tell, waiting) = watch::channel(false);
+fn stand_by(setup: &Arc<Setup>, number: u64) -> (JoinHandle<Result<Epoch, Error>>, Hearer) {
+    let (tell, waiting) = standing_by::channel();
     let begun = begin::begin(Arc::clone(setup), number, None, tell);
     (tokio::spawn(begun), waiting)
 }
 
 async fn sees_the_other(setup: &Arc<Setup>, number: u64) -> JoinHandle<Result<Epoch, Error>> {
     let (task, mut waiting) = stand_by(setup, number);
-    waiting.wait_for(|waiting| *waiting).await.unwrap();
+    waiting.next().await;
     task
 }
 
@@ -127,4 +127,40 @@ async fn a_reader_that_stood_by_resumes_where_the_other_was() {
     drop(epoch);
     let mut epoch = timeout(Duration::from_secs(20), task).await.unwrap().unwrap().unwrap();
     assert_eq!(numbers(&read(&mut epoch, ROOM, 2).await.unwrap()), [3, 4]);
+}
+
+/// A relay that knows of no names is a reader without one. Such a pair exists during an upgrade.
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_with_and_without_a_name_take_over_from_each_other() {
+    const NAMES: [Option<&str>; 2] = [Some("web-1.example (process 7, admin server 127.0.0.1:8787)"), None];
+    for source in [list(), stream()] {
+        for [first, second] in [[NAMES[0], NAMES[1]], [NAMES[1], NAMES[0]], [NAMES[0], NAMES[0]]] {
+            let world = World::start().await;
+            let pair = [first, second].map(|name| {
+                let mut setup = Arc::into_inner(setup(&world.redis, &source)).unwrap();
+                (setup.shared, setup.ttl, setup.reader) = (true, Duration::from_secs(2), holder::new(name));
+                Arc::new(setup)
+            });
+            let [active, other] = &pair;
+            let hears = async |hearer: &mut Hearer| timeout(SOON, hearer.next()).await.unwrap();
+            let told = |name: Option<&str>| name.map_or(Active::Unnamed, Active::named);
+
+            let mut epoch = begin(active).await;
+            let (task, mut hearer) = stand_by(other, 1);
+            assert_eq!(hears(&mut hearer).await, told(first), "{source:?}");
+            // It falls silent, and its lease runs out.
+            drop(epoch.renewing.take());
+            let mut epoch = timeout(SOON, task).await.unwrap().unwrap().unwrap();
+
+            let (task, mut hearer) = stand_by(active, fastrand::u64(..));
+            assert_eq!(hears(&mut hearer).await, told(second), "{source:?}");
+            // It gives the lease up.
+            let mut call = scripts::RENEW.key(&other.keys.lease);
+            call.key(&other.keys.state).arg(&*epoch.token()).arg(0);
+            let reply: String = call.invoke_async(&mut epoch.connection()).await.unwrap();
+            assert_eq!(reply, "ok");
+            drop(epoch.renewing.take());
+            assert!(timeout(SOON, task).await.unwrap().unwrap().is_ok(), "{source:?}");
+        }
+    }
 }

@@ -162,6 +162,32 @@ fn a_rollback_is_no_swap() {
 }
 
 #[test]
+fn a_rollback_from_a_version_that_nobody_saw_is_told() {
+    let mut play = running();
+    play.orders().rollbacks = 1;
+    play.orders().rolled_back = Some(RolledBack {
+        sha256: "c".to_owned(),
+        toml_sha256: "d".to_owned(),
+        at: "today".to_owned(),
+        reason: "a rollback was requested".to_owned(),
+    });
+    play.at(2.5);
+    play.at(3.5);
+    play.at(4.5);
+    play.version("e", "f");
+    play.orders().rolled_back = None;
+    play.at(5.5);
+    play.at(6.5);
+    assert_eq!(
+        play.new_marks(),
+        [
+            "2.5 rollback orders: rolled back to a-b: a rollback was requested",
+            "5.5 swap orders: swapped to e-f",
+        ]
+    );
+}
+
+#[test]
 fn a_refusal_has_its_reason() {
     let mut play = running();
     play.orders().refused_swaps = 1;

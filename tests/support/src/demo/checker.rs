@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::Event;
+use super::events::BASE_CENTS;
 use crate::Publication;
 use serde_json::Value;
 
@@ -110,7 +111,7 @@ impl Checker {
 /// Returns the number that the event counted up.
 fn number(channel: &str, data: &Value) -> Option<u64> {
     match channel.split_once(':')?.0 {
-        "orders" => data["items"].as_u64(),
+        "orders" => data["total_cents"].as_u64()?.checked_sub(BASE_CENTS),
         "notifications" => data["text"].as_str()?.strip_prefix("comment ")?.parse().ok(),
         "telemetry" => {
             let hundredths = data["values"]["temperature"].as_f64()? * 100.0;

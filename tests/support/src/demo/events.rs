@@ -10,7 +10,15 @@ pub const STREAMS: [(&str, &str); 3] = [
     ("TELEMETRY", "telemetry.*"),
 ];
 
-const ORDERS: u64 = 3;
+/// The open orders, each with its customer.
+const ORDERS: [&str; 6] = ["Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald"];
+
+/// What happens to an order again and again.
+const STATUSES: [&str; 3] = ["paid", "shipped", "delivered"];
+
+/// What an order costs at least, in cents.
+pub(super) const BASE_CENTS: u64 = 1_000;
+
 const USERS: [u64; 3] = [17, 23, 42];
 const DEVICES: [&str; 2] = ["pump-7", "pump-8"];
 
@@ -32,7 +40,7 @@ pub struct Events {
 
 /// Returns all channels that events can arrive on.
 pub fn channels() -> Vec<String> {
-    let orders = (0..ORDERS).map(order_channel);
+    let orders = (0..ORDERS.len() as u64).map(order_channel);
     let users = USERS.iter().map(|user| format!("notifications:user-{user}"));
     let devices = DEVICES.iter().map(|device| format!("telemetry:{device}"));
     orders.chain(users).chain(devices).collect()
@@ -56,16 +64,26 @@ fn order_channel(order: u64) -> String {
 }
 
 fn order(number: u64) -> Event {
-    let order = number % ORDERS;
+    let count = ORDERS.len() as u64;
+    let (order, round) = (number % count, number / count);
     let draft = number.is_multiple_of(DRAFTS);
-    let status = if draft { "draft" } else { "paid" };
-    // One more article each time, so the view's `items` is the number.
+    let at = |place: u64, length: usize| usize::try_from(place).unwrap_or_default() % length;
+    let status = if draft {
+        "draft"
+    } else {
+        STATUSES[at(round, STATUSES.len())]
+    };
+    // One cent more each time, so the number is in the view's `total_cents`.
+    let cups = 1 + round % 4;
     let payload = json!({
         "id": 1001 + order,
         "revision": number,
         "status": status,
-        "customer": "Ada",
-        "lines": [{ "sku": "A-1", "quantity": number, "price_cents": 450 }],
+        "customer": ORDERS[at(order, ORDERS.len())],
+        "lines": [
+            { "sku": "cup", "quantity": cups, "price_cents": 150 },
+            { "sku": "coffee", "quantity": 1, "price_cents": BASE_CENTS + number - cups * 150 },
+        ],
     });
     Event {
         subject: format!("orders.{status}"),

@@ -296,6 +296,10 @@ fn default_config(key: &str) -> Value {
         "usage_stats": { "disabled": true },
         "client": {
             "insecure": true,
+            // Pages of this machine, such as the relay's own.
+            "allowed_origins": ["http://127.0.0.1:*", "http://localhost:*"],
+            // For the browser of a test that shows the relay's page.
+            "allowed_origins": ["http://127.0.0.1:*"],
             // One subscriber of a test listens to all of its channels, and may be slow while everything else runs.
             "channel_limit": 100_000,
             "queue_max_size": 256 << 20,

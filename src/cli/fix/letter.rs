@@ -1,0 +1,74 @@
+//! Makes a case of a dead letter.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, ensure};
+
+use super::super::case;
+use super::super::dead_letters;
+use super::super::deployment::Lines;
+use super::super::redact::Redaction;
+use crate::config::Config;
+use crate::dead_letter::Opened;
+use crate::json::Sample;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Recorded {
+    Written,
+    /// An earlier run has written it, and somebody may have changed it.
+    There,
+}
+
+pub async fn find(config: &Config, number: u64) -> anyhow::Result<Option<Opened>> {
+    let stream = &config.dead_letters.stream;
+    let reader = dead_letters::reader(config).await?;
+    let reader = reader.with_context(|| format!("there are no dead letters: the stream {stream} does not exist"))?;
+    match reader.find(number).await? {
+        Some(letter) => Ok(reader.fetch(letter.numbers()).await?),
+        None => Ok(None),
+    }
+}
+
+/// Writes the case, unless it is there.
+pub fn record(
+    opened: &Opened,
+    file: &Path,
+    redact: &[String],
+    redact_if_there: &[String],
+    lines: &mut Lines<'_>,
+) -> anyhow::Result<Recorded> {
+    let mut redaction = Redaction::new(redact, redact_if_there);
+    let shown = file.display();
+    if file.exists() {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read the case {shown}"))?;
+        let left = redaction.left_in(&text, None)?;
+        ensure!(
+            left.is_empty(),
+            "{shown} exists already and still holds `{}`: remove the file, or redact it there",
+            left.join("` and `")
+        );
+        return Ok(Recorded::There);
+    }
+    let message = opened.message();
+    let message = message.with_context(|| {
+        format!(
+            "the message of the dead letter {} cannot be read",
+            opened.letter.number()
+        )
+    })?;
+    let redacted = redaction.apply(&message).map_err(|why| {
+        anyhow!("no case was written, because the message cannot be searched for fields to redact: {why}")
+    })?;
+    redaction.check()?;
+    let dir = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
+    case::create_not_rejected(file, &Sample::of(&redacted.message, ""))?;
+    for line in redaction.elsewhere(&redacted) {
+        lines.say(format_args!("warning: {line}"))?;
+    }
+    if redact.is_empty() && redact_if_there.is_empty() {
+        lines.say("nothing in it is redacted (--redact): check the case before you commit it")?;
+    }
+    Ok(Recorded::Written)
+}
