@@ -156,7 +156,11 @@ fn try_reads_the_toml_beside_the_module() -> Result<()> {
         "{}",
         stderr(&output)
     );
-    exits(&in_repository(&["try"])?, 2)
+    let empty = tempfile::tempdir()?;
+    let output = Command::new(binary()).arg("try").current_dir(&empty).output()?;
+    exits(&output, 1)?;
+    ensure!(stderr(&output).contains("there is no module in ."), "{}", stderr(&output));
+    Ok(())
 }
 
 /// A large module is compiled once, and not by each command.

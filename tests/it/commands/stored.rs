@@ -391,7 +391,7 @@ async fn diff_takes_messages_of_a_file_and_names_its_bad_lines() -> Result<()> {
     exits(&output, 1)?;
     let said = stderr(&output);
     ensure!(
-        said.contains("line 2: this is not a message") && said.contains("line 4: a message must have exactly one of"),
+        said.contains("line 2: this is not JSON") && said.contains("line 4: a message must have exactly one of"),
         "{said}"
     );
     ensure!(said.ends_with("2 lines are not messages\n"), "{said}");
