@@ -159,7 +159,11 @@ fn try_reads_the_toml_beside_the_module() -> Result<()> {
     let empty = tempfile::tempdir()?;
     let output = Command::new(binary()).arg("try").current_dir(&empty).output()?;
     exits(&output, 1)?;
-    ensure!(stderr(&output).contains("there is no module in ."), "{}", stderr(&output));
+    ensure!(
+        stderr(&output).contains("there is no module in ."),
+        "{}",
+        stderr(&output)
+    );
     Ok(())
 }
 
