@@ -85,7 +85,7 @@ async fn the_manual_does_what_it_says() -> Result<()> {
     {
         let page = Page::read(&docs().join(name))?;
         let begun = Instant::now();
-        let (transcript, problems) = Desk::open()?.follow(&page).await?;
+        let (transcript, problems) = Desk::open("manual")?.follow(&page).await?;
         println!("--- {name}, {:.1} s", begun.elapsed().as_secs_f64());
         if only.is_some() || !problems.is_empty() {
             println!("{}\n{transcript}", problems.join("\n"));
@@ -154,7 +154,7 @@ fn pages_in(folder: &str) -> Result<Vec<String>> {
 /// Prints the text of `docs/recording.md`.
 #[tokio::test(flavor = "multi_thread")]
 async fn recording() -> Result<()> {
-    let (transcript, problems) = Desk::open()?.follow(&script()?).await?;
+    let (transcript, problems) = Desk::open("recording")?.follow(&script()?).await?;
     println!("{transcript}");
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())

@@ -28,6 +28,7 @@ const SERVERS: [&str; 2] = ["nats-server", "centrifugo"];
 pub struct Desk {
     terminals: BTreeMap<String, Terminal>,
     folder: TempDir,
+    builds: &'static str,
     /// The shell's working directory.
     here: PathBuf,
     begun: Instant,
@@ -41,7 +42,9 @@ struct Terminal {
 }
 
 impl Desk {
-    pub fn open() -> Result<Self> {
+    /// The folder `builds` in `target` holds what is compiled. Two desks at once need two, because cargo takes crates of the same
+    /// name for the same one there.
+    pub fn open(builds: &'static str) -> Result<Self> {
         let folder = TempDir::with_prefix("slipring-manual-")?;
         Ok(Self {
             terminals: BTreeMap::new(),
@@ -49,6 +52,7 @@ impl Desk {
             begun: Instant::now(),
             transcript: String::new(),
             folder,
+            builds,
         })
     }
 
@@ -138,7 +142,7 @@ impl Desk {
             .env("NO_COLOR", "1")
             .env("XDG_RUNTIME_DIR", self.folder.path())
             // Shares builds between runs. The results still go below the crate's own `target`.
-            .env("CARGO_BUILD_BUILD_DIR", workspace().join("target/manual"));
+            .env("CARGO_BUILD_BUILD_DIR", workspace().join("target").join(self.builds));
         Ok(command)
     }
 
