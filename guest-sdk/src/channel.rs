@@ -64,8 +64,8 @@ impl From<Channel> for String {
     }
 }
 
-/// The channels of a [`Publication`]. Convert a string, or an array or `Vec` of strings, or collect them from an
-/// iterator:
+/// The channels of a [`Publication`](crate::Publication). Convert a string, or an array or `Vec` of strings, or collect
+/// them from an iterator:
 ///
 /// ```
 /// use slipring_sdk::{Channels, Publication};
