@@ -152,7 +152,7 @@ async fn a_centrifugo_that_is_away() -> Result<()> {
     world.all_acked(SOON, "UNRULY", "unruly").await?;
     world.centrifugo.stop().await?;
     send(&world, 10..210).await?;
-    shows(&world, &relay, SEEN, "centrifugo", &["Connection refused"]).await?;
+    shows(&world, &relay, SEEN, "centrifugo", &["connection refused"]).await?;
     counts(&world, &relay, 200).await?;
     world.centrifugo.restart().await?;
     relay.ready(SOON).await?;

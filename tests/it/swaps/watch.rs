@@ -113,7 +113,9 @@ async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result
         touched.len() >= 5 && touched.iter().all(|number| *number >= from),
         "{touched:?}"
     );
-    all_of_them_shown(&world, sent, &touched, &["old", "new", "old"]).await?;
+    all_of_them_shown(&world, sent, &touched, &["old", "new", "old"])
+        .await
+        .with_context(|| format!("the dead letters are {touched:?}, the log is {:#?}", relay.log()))?;
     replay(&world)
 }
 

@@ -1,10 +1,10 @@
 //! The decisions of a pipeline, from a delivery to its ack. A flow does no I/O: work to do comes out as [`Effect`]s and
 //! requests, and the results come back in. A test can therefore simulate a whole pipeline.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::later::Later;
 use super::conflate::catch_up::CatchUp;
 use super::conflate::gather::{Gather, Situation};
 use super::counters::{Counters, Gauges, Lag};
@@ -13,7 +13,7 @@ use super::expired::Expired;
 use super::rejects::Rejects;
 use super::settings::{OnReject, Settings};
 use super::weight;
-use crate::load::Load;
+use crate::load::{Load, LoadId};
 use crate::message::{Message, Outcome, Rejection, Stage};
 use crate::now::Now;
 use crate::place::Place;
@@ -30,6 +30,7 @@ const _: () = assert!(PROGRESS_INTERVAL.as_secs() * 2 < ACK_WAIT.as_secs());
 /// a reply must not hold up the other channels for longer.
 pub const MAX_HANDOVER: Duration = Duration::from_secs(5);
 
+mod later;
 #[cfg(test)]
 mod tests;
 
@@ -54,8 +55,8 @@ pub struct Flow<R> {
     halting: bool,
     /// The message that halted the pipeline before, while the cause may persist. See [`Flow::try_through`].
     trying: Option<Place>,
-    /// Outcomes that wait while a message is being tried.
-    later: VecDeque<Transformed>,
+    /// Outcomes that wait while a message is being tried, or for the messages of another load.
+    later: Later,
     /// The message that halts the pipeline now, if the cause may disappear by itself.
     again: Option<Place>,
     /// Set once another relay may be reading.
@@ -66,6 +67,10 @@ pub struct Flow<R> {
     gather: Gather,
     /// Until when nothing new is taken in, because messages of an earlier load of the module are not settled.
     handover: Option<Instant>,
+    /// The time of a handover is up, and no outcome of the load that waited has come yet.
+    waited: bool,
+    /// The load that made the last outcome.
+    load: Option<LoadId>,
     /// Messages that the module has not returned yet.
     transforming: usize,
     memory: Budget,
@@ -109,12 +114,14 @@ impl<R: Clone> Flow<R> {
             retried: 0,
             halting: false,
             trying: None,
-            later: VecDeque::new(),
+            later: Later::default(),
             again: None,
             yielded: false,
             catch_up: None,
             gather: Gather::new(),
             handover: None,
+            waited: false,
+            load: None,
             transforming: 0,
             memory: Budget {
                 elsewhere: 0,
@@ -128,9 +135,13 @@ impl<R: Clone> Flow<R> {
         self.memory = memory;
     }
 
-    /// Returns the bytes that the window, the queues and the requests take.
+    /// Returns the bytes that the window, the queues, the requests and the outcomes that wait take.
     pub fn held(&self) -> usize {
-        self.window.bytes() + self.scheduler.held()
+        self.window.bytes() + self.beside_the_window()
+    }
+
+    fn beside_the_window(&self) -> usize {
+        self.scheduler.held() + self.later.bytes()
     }
 
     /// Returns how many bytes of outcomes the workers may hold: the rest of `window_bytes`. While a flow catches up and
@@ -139,7 +150,7 @@ impl<R: Clone> Flow<R> {
     /// once the window is full of messages.
     pub fn room_to_make(&self) -> usize {
         let all = self.settings.window.bytes;
-        let made = self.window.made() + self.scheduler.held();
+        let made = self.window.made() + self.beside_the_window();
         let counted = match self.catch_up {
             None => self.held(),
             Some(_) => made,
@@ -149,7 +160,7 @@ impl<R: Clone> Flow<R> {
 
     /// Returns true if no outcome is left.
     pub fn is_idle(&self) -> bool {
-        self.scheduler.is_idle()
+        self.scheduler.is_idle() && self.later.is_empty()
     }
 
     pub fn window(&self) -> &Window<R> {
@@ -181,7 +192,7 @@ impl<R: Clone> Flow<R> {
         let window = &self.window;
         let messages = window.room_messages(now);
         let one_by_one = self.trying.is_some() && !self.settings.conflate;
-        let elsewhere = self.scheduler.held() + self.memory.elsewhere;
+        let elsewhere = self.beside_the_window() + self.memory.elsewhere;
         // Everything that an earlier flow had taken in has to come again, however much others hold.
         let bytes = match self.catch_up {
             None => {
@@ -234,9 +245,9 @@ impl<R: Clone> Flow<R> {
     /// earlier load are settled. Otherwise a halt or a crash would redeliver them to the new load, which would publish
     /// them after newer ones. So the earlier load may still halt the pipeline without harm.
     ///
-    /// This does not hold in a rollback: once a trial has failed, the workers give the messages that they still have to
-    /// the load before it. A flow that conflates does not wait. Its channels show the newest message, whatever came
-    /// before.
+    /// In a rollback, the load before it already has messages: once a trial has failed, the workers give it those that they
+    /// still have. Its outcomes wait instead, see [`Flow::has_to_wait`]. A flow that conflates does not wait. Its channels
+    /// show the newest message, whatever came before.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.settings = settings;
         self.trying = None;
@@ -320,27 +331,42 @@ impl<R: Clone> Flow<R> {
     /// handed out.
     pub fn transformed(&mut self, now: Now, transformed: Transformed) {
         self.transforming -= 1;
-        if self.has_to_wait(transformed.ticket) {
-            self.later.push_back(transformed);
-        } else {
+        if self.later.is_empty() && !self.has_to_wait(now, transformed.ticket, transformed.by.id) {
             self.take(now, transformed);
-            self.take_later(now);
+        } else {
+            self.later.push(transformed);
         }
+        self.take_later(now);
     }
 
-    /// Returns true if publications go out one at a time and an earlier message is not settled.
-    fn has_to_wait(&self, ticket: Ticket) -> bool {
+    /// Returns true if an earlier message is not settled, and either publications go out one at a time, or another load
+    /// than this one made the outcome before. That load may have published to other channels. If its messages were
+    /// delivered again, after a halt or a crash, they would follow newer ones on the channels of this load.
+    fn has_to_wait(&mut self, now: Now, ticket: Ticket, by: LoadId) -> bool {
+        let is_another = self.load.is_some_and(|load| load != by);
+        if !is_another && self.trying.is_none() || self.settings.conflate {
+            return false;
+        }
         let place = |message: &Arc<Message>| message.place;
-        self.trying.is_some()
-            && !self.settings.conflate
-            && self.window.message(ticket).map(place) != self.window.oldest_unsettled().map(place)
+        let oldest = self.window.oldest_unsettled().map(place);
+        let follows = self
+            .window
+            .message(ticket)
+            .is_some_and(|message| Some(message.place) != oldest);
+        if !follows || self.trying.is_some() {
+            return follows;
+        }
+        if self.handover.is_none() && !self.waited {
+            self.handover = Some(now.instant + MAX_HANDOVER);
+        }
+        self.hands_over(now.instant)
     }
 
     /// Continues with the outcomes that had to wait.
     fn take_later(&mut self, now: Now) {
-        while let Some(next) = self.later.front()
-            && !self.has_to_wait(next.ticket)
-            && let Some(next) = self.later.pop_front()
+        while let Some((ticket, by)) = self.later.front()
+            && !self.has_to_wait(now, ticket, by)
+            && let Some(next) = self.later.pop()
         {
             self.take(now, next);
         }
@@ -352,6 +378,9 @@ impl<R: Clone> Flow<R> {
             return;
         }
         let Transformed { ticket, outcome, by } = transformed;
+        if self.load.replace(by.id) != Some(by.id) {
+            self.waited = false;
+        }
         let Some(message) = self.window.message(ticket).cloned() else {
             return;
         };
@@ -423,7 +452,11 @@ impl<R: Clone> Flow<R> {
 
     /// Returns the next request. Its answer comes back through [`Flow::answered`].
     pub fn next_request(&mut self, now: Now) -> Option<Request> {
-        self.handover = self.handover.filter(|until| now.instant < *until);
+        if self.handover.is_some_and(|until| now.instant >= until) {
+            self.handover = None;
+            self.waited = true;
+            self.take_later(now);
+        }
         if !self.has_caught_up(now.instant) || self.gathers(now.instant) {
             return None;
         }
@@ -590,6 +623,7 @@ impl<R: Clone> Flow<R> {
     pub fn dead_lettered(&mut self, now: Now, ticket: Ticket) {
         self.counters.dead_lettered += 1;
         self.settle(now, ticket);
+        self.take_later(now);
     }
 
     fn settle(&mut self, now: Now, ticket: Ticket) {

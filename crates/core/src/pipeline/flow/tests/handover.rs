@@ -19,6 +19,11 @@ enum Step {
     Store,
     /// Another load takes over, with channels in this namespace.
     Swap(u8),
+    /// The load has failed its trial. The one before it gets the next messages. Of those that the module has, other
+    /// workers may have called the failed load for some: the bits say which.
+    Fail(u64),
+    /// The pipeline hears of the rollback.
+    RollBack,
     /// The process is killed.
     Kill,
 }
@@ -34,6 +39,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => proptest::arbitrary::any::<prop::sample::Index>().prop_map(Step::Answer),
         4 => Just(Step::Store),
         3 => (0_u8..3).prop_map(Step::Swap),
+        2 => proptest::arbitrary::any::<u64>().prop_map(Step::Fail),
+        2 => Just(Step::RollBack),
         1 => Just(Step::Kill),
     ];
     prop::collection::vec(step, 1..400)
@@ -42,8 +49,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Sut {
     flow: Flow<String>,
     now: Now,
+    /// How many there were.
+    loads: u64,
     load: Load,
     namespace: u8,
+    /// The load before, and its namespace.
+    before: Option<(Load, u8)>,
     /// The sequence of the next message that the flow gets.
     next: u64,
     acked: u64,
@@ -59,8 +70,10 @@ impl Sut {
         Self {
             flow: Self::flow(),
             now: Now::read(),
+            loads: 1,
             load: load(1),
             namespace: 1,
+            before: None,
             next: 1,
             acked: 0,
             working: VecDeque::new(),
@@ -109,14 +122,23 @@ impl Sut {
                 }
             }
             Step::Swap(namespace) => {
-                self.load = load(self.load.id.0 + 1);
+                self.loads += 1;
+                let old = std::mem::replace(&mut self.load, load(self.loads));
+                self.before = Some((old, self.namespace));
                 self.namespace = *namespace;
-                let settings = Settings {
-                    max_consecutive_rejects: 3,
-                    ..Settings::plain()
-                };
-                self.flow.configure(self.now.instant, settings);
+                self.configure();
             }
+            Step::Fail(called) => {
+                if let Some((load, namespace)) = self.before.take() {
+                    for (number, (_, _, by, of)) in self.working.iter_mut().enumerate() {
+                        if *by == self.load && called >> (number % 64) & 1 == 0 {
+                            (*by, *of) = (load.clone(), namespace);
+                        }
+                    }
+                    (self.load, self.namespace) = (load, namespace);
+                }
+            }
+            Step::RollBack => self.configure(),
             Step::Kill => self.restart(),
         }
         for effect in self.flow.take_effects() {
@@ -129,6 +151,14 @@ impl Sut {
                 _ => {}
             }
         }
+    }
+
+    fn configure(&mut self) {
+        let settings = Settings {
+            max_consecutive_rejects: 3,
+            ..Settings::plain()
+        };
+        self.flow.configure(self.now.instant, settings);
     }
 
     fn reply(&mut self, command: &crate::publish::Command) -> Reply {
@@ -225,4 +255,61 @@ fn a_flow_that_conflates_hands_over_at_once() {
     let settings = flow.settings;
     flow.configure(now.instant, settings);
     assert!(flow.room(now.instant).messages > 0);
+}
+
+/// What a worker makes with the load before, once a trial has failed.
+#[test]
+fn outcomes_of_another_load_wait_until_those_before_them_are_settled() {
+    let (mut flow, now) = (flow(), Now::read());
+    let tickets: Vec<Ticket> = (1..=3).map(|sequence| deliver(&mut flow, sequence)).collect();
+    let outcome = |channel: &str| Outcome::Publish(vec![Publication::new(vec![channel.into()], Body::Binary(vec![0]))]);
+    let transformed = |flow: &mut Flow<String>, number: usize, channel: &str, by: Load| {
+        let (ticket, outcome) = (tickets[number], outcome(channel));
+        flow.transformed(now, Transformed { ticket, outcome, by });
+    };
+    transformed(&mut flow, 0, "bad:1", load(2));
+    let before = flow.held();
+    transformed(&mut flow, 1, "good:1", load(1));
+    transformed(&mut flow, 2, "good:2", load(1));
+    assert!(flow.held() > before, "what waits takes memory");
+    assert_eq!(flow.room(now.instant).messages, 0, "and nothing more is taken in");
+    let request = flow.next_request(now).unwrap();
+    assert_eq!((request.commands().len(), flow.next_request(now).is_none()), (1, true));
+    flow.answered(now, request.id(), Answer::Replies(vec![Reply::Confirmed(None)]));
+    let request = flow.next_request(now).unwrap();
+    assert_eq!(request.commands().len(), 2);
+    let replies = vec![Reply::Confirmed(None), Reply::Confirmed(None)];
+    flow.answered(now, request.id(), Answer::Replies(replies));
+    assert!(flow.is_idle() && flow.is_drained() && flow.held() == 0);
+    assert!(flow.room(now.instant).messages > 0);
+}
+
+#[test]
+fn outcomes_of_another_load_wait_for_a_bounded_time() {
+    let (mut flow, now) = (flow(), Now::read());
+    let tickets: Vec<Ticket> = (1..=3).map(|sequence| deliver(&mut flow, sequence)).collect();
+    let published = |flow: &mut Flow<String>, now: Now, number: usize, by: u64| {
+        let channel = format!("{by}:1");
+        let publication = Publication::new(vec![channel.as_str().into()], Body::Binary(vec![0]));
+        let transformed = Transformed {
+            ticket: tickets[number],
+            outcome: Outcome::Publish(vec![publication]),
+            by: load(by),
+        };
+        flow.transformed(now, transformed);
+    };
+    published(&mut flow, now, 0, 2);
+    published(&mut flow, now, 1, 1);
+    assert_eq!(
+        flow.next_request(now).unwrap().commands().len(),
+        1,
+        "it is never answered"
+    );
+    assert_eq!(flow.next_wakeup(), Some(now.instant + MAX_HANDOVER));
+    let later = after(now, MAX_HANDOVER);
+    assert_eq!(flow.next_request(later).unwrap().commands().len(), 1);
+    // A load that comes back later waits again.
+    published(&mut flow, later, 2, 3);
+    assert!(flow.next_request(later).is_none());
+    assert_eq!(flow.next_wakeup(), Some(later.instant + MAX_HANDOVER));
 }
