@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::super::world::{SOON, World, module, unruly_toml};
 use super::{
-    all_of_them_shown, all_shown, at_work, at_work_with, channel, configure, dead_letters, finish, mark, modules,
-    replay, sha256, text, unruly_when, wish,
+    all_of_them_shown, all_shown, at_work, at_work_is, at_work_with, channel, configure, dead_letters, finish, mark,
+    modules, replay, sha256, text, unruly_when, wish,
 };
 
 /// The most messages sent while a version takes over: four seconds of them, for a machine that is busy
@@ -215,7 +215,7 @@ async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
     for (swaps, text) in [(1, "2"), (2, "3")] {
         configure(&world, &format!("{}\nrefuse_from = {from}", mark(text)))?;
         unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == swaps).await?;
-        load.more(100).await;
+        at_work_is(&world, text).await?;
     }
     unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     load.more(500).await;
