@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod guard;
 mod lasting;
+mod local;
 mod origin;
 mod routes;
 mod seats;
@@ -18,8 +19,9 @@ mod tests;
 mod token_file;
 mod tokens;
 
-pub use self::client::{Client, Event, Events, Trust};
+pub use self::client::{Client, DeadLetter, Event, Events, Trust};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::connection::fuzz;
+pub use self::local::Local;
 pub use self::routes::{Arrivals, DeadLetters, Served};
 pub use self::server::{Admin, Error};

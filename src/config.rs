@@ -31,7 +31,7 @@ pub use self::load::{DEFAULT_FILE, load, load_module};
 pub use self::module::{name as module_name, parse as parse_module};
 pub use self::pipeline::{Deliver, End, ModuleConfig, RedisSource, Source, check_sha256};
 pub use self::problem::{Place, Problem, Problems};
-pub use self::relay::parse as parse_config;
+pub use self::relay::{default_cache_dir, parse as parse_config};
 pub use self::rereading::Rereading;
 pub use self::subject::covers;
 pub use self::tls::{Peer, Tls, TlsError};

@@ -55,6 +55,12 @@ await build({
   banner: { js: note('arrivals-licenses.txt') },
 });
 
+await build({
+  ...common,
+  entryPoints: { dev: 'src/dev.tsx' },
+  banner: { js: note('licenses.txt') },
+});
+
 const [{ exports }] = Object.values(page.metafile.outputs).filter(({ entryPoint }) => entryPoint === 'src/main.tsx');
 const text = await readFile(new URL('arrivals.js', out), 'utf8');
 for (const [, list] of text.matchAll(/import\{([^}]*)\}from"\.\/page\.js"/g)) {
@@ -62,7 +68,7 @@ for (const [, list] of text.matchAll(/import\{([^}]*)\}from"\.\/page\.js"/g)) {
   if (missing.length > 0) fail(`src/host.ts does not export ${missing.join(', ')}, which arrivals.js needs.`);
 }
 
-for (const file of ['index.html', 'icon.svg']) {
+for (const file of ['index.html', 'dev.html', 'icon.svg']) {
   await copyFile(new URL(file, here), new URL(file, out));
 }
 await licenses('licenses.txt', 'The page contains these libraries.', ['preact', '@preact/signals', '@preact/signals-core', 'uplot']);
@@ -70,6 +76,7 @@ await licenses('arrivals-licenses.txt', 'The view of arrivals contains these lib
 
 await limit('the page', 60_000, ['index.html', 'page.js', 'page.css', 'icon.svg', 'licenses.txt']);
 await limit('arrivals', 60_000, ['arrivals.js', 'arrivals-licenses.txt']);
+await limit('the page of slipring dev', 30_000, ['dev.html', 'dev.js', 'dev.css']);
 
 async function licenses(file, title, names) {
   let all = `${title}\n`;
@@ -92,7 +99,7 @@ async function limit(what, most, files) {
 }
 
 function print(what, size) {
-  console.log(`${what.padEnd(22)} ${String(size).padStart(6)} bytes with gzip`);
+  console.log(`${what.padEnd(26)} ${String(size).padStart(6)} bytes with gzip`);
 }
 
 function fail(why) {

@@ -24,8 +24,10 @@ for (const file of await readdir(sources, { recursive: true })) {
     }
   });
 }
-const html = await readFile(new URL('index.html', import.meta.url), 'utf8');
-if (/<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)/i.test(html)) problems.push('index.html: something is inline');
+for (const file of ['index.html', 'dev.html']) {
+  const html = await readFile(new URL(file, import.meta.url), 'utf8');
+  if (/<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)/i.test(html)) problems.push(`${file}: something is inline`);
+}
 
 for (const problem of problems) console.error(problem);
 process.exit(problems.length === 0 ? 0 : 1);

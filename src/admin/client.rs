@@ -1,5 +1,7 @@
 //! The client of a running relay's admin server.
 
+mod attempts;
+mod dead_letters;
 mod sse;
 mod stream;
 mod trust;
@@ -15,6 +17,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use url::{Host, Position, Url};
 
+pub use self::dead_letters::DeadLetter;
 pub use self::sse::Event;
 pub use self::stream::Events;
 pub use self::trust::Trust;
@@ -44,6 +47,10 @@ enum Token {
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection is used again. A relay ends one that is idle for 10 seconds, and nobody notices that between two
+/// requests.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// Compiling a large module takes that long.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -58,6 +65,7 @@ impl Client {
             // A proxy cannot reach the loopback interface of this machine.
             client: reqwest::Client::builder()
                 .no_proxy()
+                .pool_idle_timeout(IDLE)
                 .tls_backend_preconfigured(tls)
                 .build()?,
         })
@@ -170,6 +178,7 @@ impl Client {
                 true => format!(
                     "the relay at {url} has not answered yet; it may still do what you asked (see `slipring modules`)"
                 ),
+                false if self.config.from_up => format!("no relay answers at {url} (is `slipring up` running?)"),
                 false => format!("no relay answers at {url} (is it running?)"),
             };
             anyhow!(cause::of(&error)).context(doing)

@@ -181,7 +181,7 @@ fn busy() -> Refusal {
     }
 }
 
-async fn receive(body: Body, demand: Demand) -> Result<Body, Refusal> {
+pub(super) async fn receive(body: Body, demand: Demand) -> Result<Body, Refusal> {
     let longest = demand.body;
     let received = tokio::time::timeout(demand.patience, body::to_bytes(body, longest)).await;
     let (status, reason) = match received {
@@ -204,7 +204,7 @@ async fn receive(body: Body, demand: Demand) -> Result<Body, Refusal> {
     Err(Refusal { status, reason })
 }
 
-fn refused(Refusal { status, reason }: Refusal) -> Response {
+pub(super) fn refused(Refusal { status, reason }: Refusal) -> Response {
     let mut response = (status, format!("{reason}\n")).into_response();
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");

@@ -26,6 +26,7 @@ use tower_http::compression::CompressionLayer;
 pub use self::arrivals::Arrivals;
 pub use self::dead_letters::Backend as DeadLetters;
 use self::openapi::{Api, Reply, TEXT, schema};
+pub(super) use self::page::of_dev as page_of_dev;
 use super::guard::{self, Demand, Granted, Guard};
 use super::tokens::Access;
 use crate::json::Sample;

@@ -95,33 +95,44 @@ impl Admin {
             router: router(served, &self.guard),
             tls: self.tls.map(TlsAcceptor::from),
             metrics,
-            cancel: cancel.clone(),
+            cancel,
         };
-        let mut seats = Seats::new(MOST_CONNECTIONS);
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                (stream, client) = accept(&self.listener) => {
-                    let taken = tokio::select! {
-                        taken = seats.take() => taken,
-                        () = cancel.cancelled() => break,
-                    };
-                    connections.spawn(service.clone().connection(stream, client, taken));
-                }
-                Some(ended) = connections.join_next() => report(ended),
-                () = cancel.cancelled() => break,
-            }
-        }
+        let connections = accept_all(&self.listener, &service).await;
         drop(self.token_file);
         drop(self.listener);
-        let finishing = async {
-            while let Some(ended) = connections.join_next().await {
-                report(ended);
-            }
-        };
-        // What remains is aborted when the set is dropped.
-        let _ = tokio::time::timeout(GRACE, finishing).await;
+        finish(connections).await;
     }
+}
+
+/// Accepts connections until the service is cancelled, and returns those that are open then.
+pub(super) async fn accept_all(listener: &TcpListener, service: &Service) -> JoinSet<()> {
+    let cancel = &service.cancel;
+    let mut seats = Seats::new(MOST_CONNECTIONS);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, client) = accept(listener) => {
+                let taken = tokio::select! {
+                    taken = seats.take() => taken,
+                    () = cancel.cancelled() => return connections,
+                };
+                connections.spawn(service.clone().connection(stream, client, taken));
+            }
+            Some(ended) = connections.join_next() => report(ended),
+            () = cancel.cancelled() => return connections,
+        }
+    }
+}
+
+/// Gives the connections a moment to finish what they have begun.
+pub(super) async fn finish(mut connections: JoinSet<()>) {
+    let finishing = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    // What remains is aborted when the set is dropped.
+    let _ = tokio::time::timeout(GRACE, finishing).await;
 }
 
 /// Without a token nobody can send commands, but the relay does its work.
@@ -190,6 +201,7 @@ pub(super) fn without_tokens() -> (Service, Controls) {
         centrifugo_websocket: None,
         uploads: false,
         token_dirs: Vec::new(),
+        from_up: false,
     };
     let guard = Guard {
         hosts: config.hosts.clone(),

@@ -4,6 +4,7 @@ mod access;
 mod hosts;
 mod limits;
 mod live;
+mod local;
 mod routes;
 mod tap;
 mod tls;
@@ -61,6 +62,7 @@ async fn start(change: impl FnOnce(&mut config::Admin)) -> Test {
         centrifugo_websocket: None,
         uploads: false,
         token_dirs: vec![place.path().join("slipring")],
+        from_up: false,
     };
     change(&mut config);
     let admin = Admin::bind(&config).await.unwrap();

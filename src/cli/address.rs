@@ -47,7 +47,9 @@ impl Address {
     /// Returns the relay at another address, or with another token than the configuration has.
     pub fn at(&self, url: Option<&Url>, token: Option<Secret>) -> Result<Client, Failure> {
         let mut config = self.config.load()?.admin;
-        let url = match url.or(self.url.as_ref()) {
+        let given = url.or(self.url.as_ref());
+        config.from_up &= given.is_none();
+        let url = match given {
             Some(url) => url.clone(),
             None => base_url(config.listen, config.tls.is_some())?,
         };

@@ -42,6 +42,7 @@ Environment:
   NO_COLOR                  No colours, in the log and in results
   SLIPRING_SECTION__KEY     A key of slipring.toml, like SLIPRING_NATS__SERVERS
   SLIPRING_CONFIG           The same as --config
+  SLIPRING_BUILD_CACHE      Where compiled dependencies are kept, or `false`
 
 Exit codes:
   0   success

@@ -72,7 +72,13 @@ impl ConfigFile {
     }
 
     pub fn load(&self) -> Result<Config, Failure> {
-        let config = config::load(self.path().as_deref(), env::vars_os())?;
+        let path = self.path();
+        let mut config = config::load(path.as_deref(), env::vars_os())?;
+        if path.is_some_and(|path| is_of_up(&path)) {
+            // An address from the environment is of another server.
+            config.nats.from_up = env::var_os("SLIPRING_NATS__SERVERS").is_none();
+            config.admin.from_up = env::var_os("SLIPRING_ADMIN__LISTEN").is_none();
+        }
         for variable in &config.unknown_variables {
             tracing::warn!(variable, "unknown variable: it matches no key of the configuration");
         }
@@ -94,6 +100,12 @@ fn search(dir: &Path) -> Option<PathBuf> {
     })
 }
 
+/// Returns true for the file that `slipring up` writes.
+fn is_of_up(file: &Path) -> bool {
+    let folder = file.parent().and_then(Path::file_name);
+    folder.is_some_and(|folder| folder == UP_FOLDER)
+}
+
 /// Returns true for a file of this user or of root. In a folder such as `/tmp`, anybody can leave one above.
 fn is_trusted(file: &Path) -> bool {
     let own = [0, rustix::process::geteuid().as_raw()];
@@ -103,6 +115,18 @@ fn is_trusted(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_of_up_is_known_by_its_folder() {
+        for (file, expected) in [
+            (".slipring/slipring.toml", true),
+            ("../.slipring/slipring.toml", true),
+            ("slipring.toml", false),
+            ("/etc/slipring/slipring.toml", false),
+        ] {
+            assert_eq!(is_of_up(Path::new(file)), expected, "{file}");
+        }
+    }
 
     #[test]
     fn the_nearest_file_is_taken_and_one_folder_above_is_near_enough() {

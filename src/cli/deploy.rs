@@ -13,16 +13,17 @@ use crate::modules::names;
 /// Build, test and deploy a module, and follow it until proven
 ///
 /// Builds the module, runs its unit tests (`cargo test`, `go test`) and its cases, and compares it with the running version on the
-/// last messages. Then it copies the .wasm and the .toml into the modules directory, as one step: no relay ever runs one of them with
-/// the old one of the other, not even if the command is killed in between. The module keeps the name that it has there; `-` and `_`
-/// count as the same character, so `my_shop.wasm` replaces `my-shop.wasm`.
+/// last messages. Then it copies the .wasm and the .toml into the modules directory in one step: even if the command is killed
+/// halfway, no relay ever runs one new file with the other old one. The module keeps the name that it has there; `-` and `_` count as
+/// the same character, so `my_shop.wasm` replaces `my-shop.wasm`.
 ///
-/// Then it asks the relay at `admin.listen` what becomes of the version: whether it was refused by the probe, when it took over, and
-/// whether it passed its trial (`watch` in the module's .toml). If no relay answers, it says that the files are in place. You can stop
-/// the command while it waits: the relay goes on.
+/// Then it follows the version in the relay at `admin.listen`: whether the probe refuses it, when it takes over, and whether it passes
+/// its trial (`watch` in the module's .toml). If no relay answers, it says that the files are in place. You can stop the command while
+/// it waits: the relay goes on.
 ///
 /// With --to, the files go to a relay on another machine, if that has `admin.uploads = true`. The token is that of --token-file, or of
-/// `admin.token_file` in the configuration. The relay checks the files before it keeps them.
+/// `admin.token_file` in the configuration. The relay checks the files before it keeps them. To compare, the new version runs here on
+/// the last messages of the relay, which says what its version makes of them.
 ///
 /// On a terminal, it asks before it deploys a version whose outcomes differ, unless you give --yes. Elsewhere it goes on, unless you
 /// give --expect-same.

@@ -6,6 +6,7 @@ mod compared;
 mod follow;
 mod lines;
 mod options;
+mod remote;
 mod stages;
 mod target;
 mod version;
@@ -73,6 +74,12 @@ pub fn deploy(
         .map(|client| Follower::new(client, &ready));
     let changed = target.put(&ready, lines)?;
     let Some(follower) = follower else {
+        if !changed.0 {
+            lines.say(format_args!(
+                "a relay loads them again only when they change: if it has rolled them back, run `slipring modules retry {}`",
+                ready.name
+            ))?;
+        }
         return Ok(Deployed::InPlace);
     };
     match follower {

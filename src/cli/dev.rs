@@ -1,6 +1,7 @@
 //! `slipring dev`: builds the module and runs its cases and unit tests whenever a file is saved.
 //!
-//! A session does the work and tells what happens. On a terminal a full screen shows it, and elsewhere lines.
+//! A session does the work and tells what happens. On a terminal a full screen shows it, and elsewhere lines. With `--web`,
+//! a page shows the same.
 
 mod cases;
 mod draw;
@@ -11,8 +12,10 @@ mod layout;
 mod lines;
 mod model;
 mod news;
+mod saving;
 mod sending;
 mod session;
+mod shared;
 mod show;
 mod tally;
 mod tap;
@@ -20,12 +23,13 @@ mod tap;
 mod tests;
 mod told;
 mod units;
+mod web;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
@@ -33,7 +37,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::event::Event;
 use self::lines::Lines;
+use self::model::Model;
+use self::saving::Redact;
 use self::session::Setup;
+use self::shared::Shared;
+use self::web::Web;
 use super::config_file::ConfigFile;
 use super::failure::Failure;
 use super::palette::Palette;
@@ -47,12 +55,15 @@ use super::terminal;
 /// the last module that was built stays in use.
 ///
 /// On a terminal with at least 60 columns it shows a full screen: a list of the cases, and the message and the outcome of the selected
-/// one. The message can be edited, saved as a case, and published. Elsewhere it prints lines: the full outcome of each case at first,
+/// one. The message can be edited, saved as a case (--redact replaces values in it, as in `slipring record`), and published. Elsewhere it prints lines: the full outcome of each case at first,
 /// then only what the last save changed.
 ///
 /// With --live it also runs the module on messages as they arrive, and shows the outcomes. The module's .toml names the source, and
 /// slipring.toml the server. Nothing is taken, acknowledged or published, and no consumer moves. From a list in Redis, it shows what a
 /// relay takes or, while no relay reads, what is pushed.
+///
+/// With --web it also shows all of this as a page in the browser, beside the screen or the lines. There, messages can be edited, pasted,
+/// run and saved as cases. The page is only for this machine, and whoever opens it needs the token in its address.
 ///
 /// These are not watched: files that .gitignore names, hidden files, .wasm files, Cargo.lock, and the folders `target`, `node_modules`
 /// and `__pycache__`. For a MODULE.wasm, only the file itself, its .toml and `cases/` are watched.
@@ -78,6 +89,9 @@ Examples:
   slipring dev
   slipring dev ../shop
   slipring dev --lines | tee dev.log
+  slipring dev --web
+  slipring dev --web=8090
+  slipring dev --live --redact customer.email
   SLIPRING_NATS__SERVERS=nats://10.0.0.7:4222 slipring dev --live")]
 pub struct Args {
     /// The module's folder, or a module that something else builds
@@ -89,6 +103,9 @@ pub struct Args {
     /// Print lines instead of showing a full screen
     #[arg(long)]
     lines: bool,
+    /// Also show a page in the browser, on this port of 127.0.0.1 (default: a free one)
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    web: Option<u16>,
     /// Do not run the unit tests
     #[arg(long)]
     no_unit_tests: bool,
@@ -98,6 +115,8 @@ pub struct Args {
     /// End as soon as the cases pass
     #[arg(long)]
     until_passed: bool,
+    #[command(flatten)]
+    redact: Redact,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -126,6 +145,11 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let stop = CancellationToken::new();
     let (sender, events) = sync_channel(WAITING);
     stop_on_signals(&runtime, &stop, sender.clone())?;
+    let shared = Shared::new(Model::new(!args.no_unit_tests, args.live));
+    let web = match args.web {
+        Some(port) => Some(Web::start(runtime.handle(), port, &shared, &sender, &stop)?),
+        None => None,
+    };
     let setup = Setup {
         project,
         runtime: runtime.handle().clone(),
@@ -134,19 +158,43 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         units: !args.no_unit_tests,
         only: args.case.clone(),
         until_passed: args.until_passed,
+        redact: args.redact.clone(),
         words: None,
         events: sender,
-        stop,
+        stop: stop.clone(),
     };
-    if !args.lines && has_screen() {
-        return show::run(setup, events);
+    let done = if !args.lines && has_screen() {
+        show::run(setup, events, &shared)
+    } else {
+        show_lines(setup, events, web.is_some().then_some(&shared), output, notes)
+    };
+    stop.cancel();
+    if let Some(web) = web {
+        web.end(runtime.handle())?;
     }
+    done
+}
+
+/// Shows lines, and the page with this model if there is one.
+fn show_lines(
+    setup: Setup,
+    events: Receiver<Event>,
+    page: Option<&Shared>,
+    output: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<(), Failure> {
     let width = match io::stdout().is_terminal() {
         true => terminal::size().map(|(columns, _)| columns),
         false => None,
     };
+    if let Some(address) = page.and_then(|shared| shared.look(|model| model.address.clone())) {
+        writeln!(notes, "page: {address}")?;
+    }
     let mut lines = Lines::new(output, notes, Palette::of_stdout(), width.unwrap_or(u16::MAX));
-    session::run(setup, events, &mut lines)
+    match page {
+        Some(shared) => web::run(setup, events, shared, &mut lines),
+        None => session::run(setup, events, &mut lines),
+    }
 }
 
 /// Returns true if a person sits at a terminal that is large enough for the screen.

@@ -3,7 +3,9 @@
 mod child;
 mod interrupted;
 mod letter;
+mod replay;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -24,11 +26,17 @@ use crate::modules::names;
 
 /// Turn a dead letter into a case, then deploy a fix and replay
 ///
-/// 1. Writes the message of the dead letter as a case that passes once the module does not reject it: cases/dead-letter-NUMBER.json.
-///    --redact replaces values in it, as in `slipring record`. Add an `expect` to the case if more is known about the outcome.
-/// 2. Runs `slipring dev` on that case until it passes. If it passes already, this step is left out.
-/// 3. Builds, tests and compares the module, asks, deploys it, and waits until it is proven, as `slipring deploy` does.
-/// 4. Publishes the dead letter, as `slipring dead-letters replay` does.
+/// First it saves the dead letter's message as a case, cases/dead-letter-NUMBER.json, which passes once the module no longer rejects
+/// the message. --redact replaces values in it, as in `slipring record`. If you know the right outcome, add it as `expect`.
+///
+/// Then it runs `slipring dev` on that case until it passes, unless it passes already.
+///
+/// Then it builds, tests and compares the module, asks, deploys it, and waits until it is proven, as `slipring deploy` does.
+///
+/// Finally it publishes the dead letter, as `slipring dead-letters replay` does.
+///
+/// With --to, the dead letter is one of the relay at that address, which takes the version as an upload. It also publishes the dead
+/// letter, once the new version has passed its trial there. All of that takes the token that allows everything, and no access to NATS.
 ///
 /// You can stop it at any time and run it again: it goes on with the case that is there. Without a terminal, it deploys only with
 /// --yes.
@@ -40,7 +48,8 @@ Examples:
   slipring dead-letters list
   slipring fix 17
   slipring fix 17 my-shop --redact customer.email
-  slipring fix 17 --yes")]
+  slipring fix 17 --yes
+  slipring fix 17 --to https://relay.example:8787 --token-file admin.token")]
 pub struct Args {
     /// The number of the dead letter, as shown by `slipring dead-letters list`
     #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
@@ -67,8 +76,12 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     let interrupted = Interrupted::watch(&runtime)?;
     let mut lines = Lines::new(output, notes);
 
-    let found = runtime.block_on(letter::find(&config, args.number))?;
-    let Some(opened) = found else {
+    let remote = args.options.remote()?;
+    let found = match &remote {
+        Some(relay) => letter::find_at(relay, args.number)?,
+        None => letter::find(&runtime, &config, args.number)?,
+    };
+    let Some(letter) = found else {
         let gone = format!(
             "there is no dead letter {} any more: it was replayed or removed",
             args.number
@@ -78,7 +91,6 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         return Ok(());
     };
     let module = project.name()?;
-    let letter = &opened.letter;
     if !names::same(&letter.module, &module) {
         return Err(anyhow!(
             "the dead letter {} is of the module {}, but {} has {module}: name the folder of {}",
@@ -93,21 +105,27 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         "dead letter {} of {}: {} ({})",
         args.number, letter.module, letter.reason, letter.code
     ))?;
-    match letter::record(&opened, &file, &args.redact, &args.redact_if_there, &mut lines)? {
-        Recorded::Written => lines.say(format_args!("its message is the case {}", file.display()))?,
+    let is_refused = letter.stage == "publish";
+    let recorded = letter::record(
+        args.number,
+        letter,
+        &file,
+        &args.redact,
+        &args.redact_if_there,
+        &mut lines,
+    )?;
+    match recorded {
+        Recorded::Written => lines.say(format_args!("saved its message as the case {}", file.display()))?,
         Recorded::There => lines.say(format_args!("going on with the case {}", file.display()))?,
     }
-    if letter.stage == "publish" {
+    if is_refused {
         lines.say(
             "Centrifugo refused what the module made of it, which a case cannot show: change its configuration or the \
              module's channels",
         )?;
     }
 
-    let again = match args.module == Path::new(".") {
-        true => format!("slipring fix {}", args.number),
-        false => format!("slipring fix {} {}", args.number, args.module.display()),
-    };
+    let again = args.again();
     interrupted.says(format!("the case is in {}; `{again}` goes on with it", file.display()));
     if let Err(why) = passes(&project, &file, &mut lines) {
         lines.say(format_args!("{name} does not pass yet: {why}"))?;
@@ -124,9 +142,20 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     ));
     let question = format!("Deploy it and replay the dead letter {}?", args.number);
     let asking = Asking::Always(&question);
-    match deployment::deploy(&project, &args.options, asking, &mut lines)? {
-        Deployed::Proven | Deployed::InPlace => {}
-        Deployed::No => {
+    match (
+        deployment::deploy(&project, &args.options, asking, &mut lines)?,
+        &remote,
+    ) {
+        (Deployed::Proven, _) | (Deployed::InPlace, None) => {}
+        (Deployed::InPlace, Some(relay)) => {
+            return Err(anyhow!(
+                "the dead letter {} was not replayed: the files are with the relay at {}, but nobody has waited until the                  new version is proven there. `{again}` goes on",
+                args.number,
+                relay.address()
+            )
+            .into());
+        }
+        (Deployed::No, _) => {
             let how = if can_ask() {
                 ""
             } else {
@@ -135,21 +164,9 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
             return Err(anyhow!("not deployed: {how}`{again}` goes on").into());
         }
     }
-    if args.options.to.is_some() {
-        lines.say(format_args!(
-            "replay it where the relay runs: `slipring dead-letters replay {}`, or on its page",
-            args.number
-        ))?;
-        return Ok(());
-    }
-    lines.say(format_args!("replaying the dead letter {}", args.number))?;
-    let replayed = interrupted.run(&mut child::replay(args.number, &args.options)?)?;
-    if !replayed.success() {
-        let number = args.number;
-        return Err(anyhow!(
-            "the new version is deployed, but the dead letter {number} is still there: `slipring dead-letters replay {number}`"
-        )
-        .into());
+    match &remote {
+        Some(relay) => replay::at(args.number, relay, &again, &interrupted, &mut lines)?,
+        None => replay::here(args.number, &args.options, &interrupted, &mut lines)?,
     }
     lines.say(format_args!(
         "done: keep {} as a test, and add an `expect` to it",
@@ -158,13 +175,41 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
     Ok(())
 }
 
+impl Args {
+    /// Returns the command that goes on where this one has stopped.
+    fn again(&self) -> String {
+        let mut again = format!("slipring fix {}", self.number);
+        let mut add = |what: &str, value: &dyn Display| again.push_str(&format!(" {what}{value}"));
+        if self.module != Path::new(".") {
+            add("", &self.module.display());
+        }
+        let Options {
+            dir, to, token_file, ..
+        } = &self.options;
+        if let Some(dir) = dir {
+            add("--dir ", &dir.display());
+        }
+        if let Some(url) = to {
+            add("--to ", &url.as_str().trim_end_matches('/'));
+        }
+        if let Some(file) = token_file {
+            add("--token-file ", &file.display());
+        }
+        again
+    }
+}
+
 fn ensure_success(status: ExitStatus) -> anyhow::Result<()> {
     ensure!(status.success(), "`slipring dev` ended with {status}");
     Ok(())
 }
 
 fn ensure_case(file: &Path, gone: &str) -> anyhow::Result<()> {
-    ensure!(file.exists(), "{gone}, and there is no case {}", file.display());
+    ensure!(
+        file.exists(),
+        "{gone}, and there is no case {}. `slipring dead-letters list` shows the numbers that exist",
+        file.display()
+    );
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The folder of a module: how it is built, what the build produces, and which files are beside it.
 
+pub mod build_cache;
 pub mod spelling;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,15 @@ use anyhow::{Context, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
+use self::build_cache::Goal;
 use super::failure::Failure;
 use crate::config::{self, ModuleConfig};
 
 /// The target that Rust modules are built for.
 pub const TARGET: &str = "wasm32-wasip2";
+
+/// The folder of the SDK's sources, below that of a crate which `slipring new` made.
+pub const SDK_FOLDER: &str = "vendor/slipring-sdk";
 
 /// The folder of a module's cases, below its own folder.
 pub const CASES: &str = "cases";
@@ -63,9 +68,9 @@ impl Project {
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         Self::find(path)?.ok_or_else(|| {
             anyhow!(
-                "there is no module in {}: it has neither a Cargo.toml nor an executable file `build`. Create one with \
-                 `slipring new NAME`, or name a module that is already built: NAME.wasm",
-                path.display()
+                "there is no module in {}: it has neither a Cargo.toml nor an executable file `build`. {}",
+                path.display(),
+                advice(path)
             )
         })
     }
@@ -139,20 +144,20 @@ impl Project {
     /// Builds the module until `stop` returns true. Then everything that the build started is killed, and the result is
     /// `None`.
     pub fn build_until(&self, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
-        self.run_build(|command| run_until(command, stop))
+        self.run_build(|command| run_until(command, &stop))
     }
 
     /// Does the same, and the compiler's output goes to `output`.
-    pub fn build_into(&self, output: PipeWriter, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
+    pub fn build_into(&self, output: &PipeWriter, stop: impl Fn() -> bool) -> anyhow::Result<Option<()>> {
         self.run_build(|command| {
-            command.stdout(output.try_clone()?).stderr(output);
-            run_until(command, stop)
+            command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+            run_until(command, &stop)
         })
     }
 
     fn run_build(
         &self,
-        run: impl FnOnce(&mut Command) -> io::Result<Option<ExitStatus>>,
+        mut run: impl FnMut(&mut Command) -> io::Result<Option<ExitStatus>>,
     ) -> anyhow::Result<Option<()>> {
         let mut command = match self.kind {
             Kind::File(_) => return Ok(Some(())),
@@ -160,6 +165,9 @@ impl Project {
             // folder.
             Kind::Script => Command::new(fs::canonicalize(self.dir.join("build")).context("cannot find `build`")?),
             Kind::Crate => {
+                if build_cache::fill(&self.dir, Goal::Module, &mut run).is_none() {
+                    return Ok(None);
+                }
                 let mut cargo = Command::new(cargo());
                 cargo.args(["build", "--release", "--target", TARGET]);
                 cargo
@@ -246,18 +254,7 @@ impl Project {
     fn artifact(&self) -> anyhow::Result<(String, PathBuf)> {
         let manifest = self.dir.join("Cargo.toml");
         let shown = self.path("Cargo.toml").display().to_string();
-        let output = Command::new(cargo())
-            .args(["metadata", "--no-deps", "--format-version", "1"])
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| cannot_start("cargo"))?;
-        if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            bail!("cargo cannot read {shown}: {}", words.trim());
-        }
-        let metadata: Metadata =
-            serde_json::from_slice(&output.stdout).context("reading cargo's description of the crate")?;
+        let metadata = metadata(&self.dir)?;
         let manifest = fs::canonicalize(&manifest).with_context(|| format!("cannot access {shown}"))?;
         let package = metadata
             .packages
@@ -306,6 +303,8 @@ impl Built {
 struct Metadata {
     packages: Vec<Package>,
     target_directory: PathBuf,
+    /// For intermediate files, since cargo 1.91.
+    build_directory: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -319,6 +318,43 @@ struct Package {
 struct CargoTarget {
     name: String,
     crate_types: Vec<String>,
+}
+
+fn metadata(dir: &Path) -> anyhow::Result<Metadata> {
+    let output = Command::new(cargo())
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| cannot_start("cargo"))?;
+    if !output.status.success() {
+        let manifest = if dir == Path::new(".") {
+            PathBuf::from("Cargo.toml")
+        } else {
+            dir.join("Cargo.toml")
+        };
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("cargo cannot read {}: {}", manifest.display(), words.trim());
+    }
+    serde_json::from_slice(&output.stdout).context("reading cargo's description of the crate")
+}
+
+/// Returns what to do in a folder that is not that of a module.
+fn advice(path: &Path) -> String {
+    let is_module = |dir: &PathBuf| dir.is_dir() && matches!(Project::find(dir), Ok(Some(_)));
+    let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let mut modules: Vec<String> = entries
+        .map(|entry| entry.path())
+        .filter(is_module)
+        .filter_map(|dir| Some(dir.file_name()?.to_str()?.to_owned()))
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    modules.sort();
+    match modules.as_slice() {
+        [] => "Create one with `slipring new NAME`, or name a module that is already built: NAME.wasm".to_owned(),
+        [only] => format!("Name the folder of the one in it: {only}"),
+        several => format!("Name the folder of one of those in it: {}", several.join(", ")),
+    }
 }
 
 /// Returns true if Rust can build for [`TARGET`] in this folder, which may choose its own toolchain

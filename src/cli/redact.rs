@@ -149,6 +149,13 @@ impl Redaction {
             .collect())
     }
 
+    /// Returns the fields that were redacted in this message.
+    pub fn redacted_in(&self, redacted: &Redacted) -> Vec<&str> {
+        let fields = self.fields.iter().zip(&redacted.found);
+        let redacted = fields.filter(|(_, found)| found.values > 0);
+        redacted.map(|(field, _)| field.path.as_str()).collect()
+    }
+
     /// Returns a line for each place where a new case repeats a removed value.
     pub fn elsewhere(&self, redacted: &Redacted) -> Vec<String> {
         let mut lines = Vec::new();

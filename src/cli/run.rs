@@ -29,7 +29,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn execute(args: &Args) -> Result<(), Failure> {
-    let config = args.config.load()?;
+    let mut config = args.config.load()?;
+    // It may be the relay of `slipring up` itself.
+    config.nats.from_up = false;
     say_what_runs(args, &config);
     Ok(relay::run_until_signal(config)?)
 }

@@ -164,10 +164,9 @@ fn find(args: &Args, project: &Project) -> anyhow::Result<Vec<PathBuf>> {
 /// Explains how to create a case.
 pub fn no_cases(dir: &Path) -> anyhow::Error {
     anyhow!(
-        "there are no cases in {dir}. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": \
+        "there are no cases yet. Write one: {file} with {{\"message\": {{\"subject\": \"orders.7\", \"data\": \
          {{\"id\": 7}}}}}}, then `slipring test --update` adds the module's outcome. Or record real messages: \
          `slipring record --last 10`",
-        dir = dir.display(),
         file = dir.join("first.json").display()
     )
 }

@@ -37,8 +37,8 @@ use super::failure::Failure;
 ///
 /// Builds the module in the folder, or each module in the folders below it, or takes modules that are built. Starts nats-server and
 /// Centrifugo on free ports of 127.0.0.1, creates the streams that the modules read and the namespaces that they publish to, and runs
-/// a relay with them. Prints where everything is and what to type next, and opens the relay's page where events arrive. Then it says
-/// in a line each what happens: swaps, rollbacks, dead letters, warnings. Ctrl-C ends all of it.
+/// a relay with them. Prints where everything is and what to type next, and opens the relay's page where events arrive. Then it
+/// prints a line for each swap, rollback, dead letter and warning. Ctrl-C ends all of it.
 ///
 /// The configuration, the logs and the data are in `.slipring` in the working directory. They stay, and the next `slipring up` there
 /// continues with them. In that folder and in those directly in it, the other commands find this relay by themselves.

@@ -45,6 +45,8 @@ pub struct Nats {
     pub api_prefix: String,
     /// The beginning of the subjects for replies and deliveries.
     pub inbox_prefix: String,
+    /// `slipring up` has written these addresses, and its servers end with it.
+    pub from_up: bool,
 }
 
 impl Nats {
@@ -60,6 +62,7 @@ impl Nats {
             tls_first: false,
             api_prefix: Self::API_PREFIX.to_owned(),
             inbox_prefix: Self::INBOX_PREFIX.to_owned(),
+            from_up: false,
         }
     }
 }
@@ -198,6 +201,8 @@ pub struct Admin {
     pub uploads: bool,
     /// Where the relay may save the token that it creates. The first usable one is taken.
     pub token_dirs: Vec<PathBuf>,
+    /// `slipring up` has written this address, and its relay ends with it.
+    pub from_up: bool,
 }
 
 /// The certificate of the admin server. `server` in `relay/admin.rs` turns it into a TLS server.

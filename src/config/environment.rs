@@ -9,7 +9,12 @@ use super::problem::{Place, Problem};
 
 const PREFIX: &str = "SLIPRING";
 /// These are read before there is a configuration.
-const NOT_KEYS: [&str; 3] = ["SLIPRING_CONFIG", "SLIPRING_LOG", "SLIPRING_LOG_FORMAT"];
+const NOT_KEYS: [&str; 4] = [
+    "SLIPRING_BUILD_CACHE",
+    "SLIPRING_CONFIG",
+    "SLIPRING_LOG",
+    "SLIPRING_LOG_FORMAT",
+];
 
 /// Farther than any name with similar letters.
 const FAR: usize = usize::MAX - 1;
@@ -278,6 +283,7 @@ mod tests {
             assert_eq!(verdict(name), Stray::Unknown, "{name}");
         }
         for name in [
+            "SLIPRING_BUILD_CACHE",
             "SLIPRING_LOG",
             "SLIPRING_LOG_FORMAT",
             "SLIPRING_CONFIG",

@@ -369,7 +369,7 @@ fn cache_dir(value: &DeValue<'_>) -> Parsed<Option<String>> {
 }
 
 /// Returns the platform's cache directory. The XDG Base Directory Specification says to ignore a relative path.
-fn default_cache_dir(env: &BTreeMap<String, String>) -> Option<PathBuf> {
+pub fn default_cache_dir(env: &BTreeMap<String, String>) -> Option<PathBuf> {
     let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
     Some(caches.join("slipring"))

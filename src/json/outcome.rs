@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::message::{Body, Outcome, Publication};
+use crate::message::{Body, Outcome, Publication, Rejection, Stage};
 
 /// The outcome for a message, as commands print it and as people may write it. Unset fields are left out.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +79,55 @@ impl<'a> Report<'a> {
         }
         report
     }
+
+    /// Returns the outcome that was reported. A report does not tell the stage of a rejection.
+    pub fn into_outcome(self) -> anyhow::Result<Outcome> {
+        Ok(match self.outcome {
+            Kind::Publish => {
+                let publications = self.publications.unwrap_or_default().into_iter();
+                Outcome::Publish(
+                    publications
+                        .map(Published::into_publication)
+                        .collect::<anyhow::Result<_>>()?,
+                )
+            }
+            Kind::Drop => Outcome::Drop,
+            Kind::Reject => Outcome::Reject(Rejection {
+                stage: Stage::Transform,
+                code: Cow::Owned(self.code.unwrap_or_default().into_owned()),
+                channel: self.channel.map(|channel| channel.as_ref().into()),
+                reason: self.reason.unwrap_or_default().into_owned(),
+            }),
+        })
+    }
+}
+
+impl Published<'_> {
+    fn into_publication(self) -> anyhow::Result<Publication> {
+        let body = match (self.data, self.binary_base64) {
+            (Some(data), None) => Body::Json(data.into_owned()),
+            (None, Some(base64)) => {
+                let bytes = STANDARD.decode(base64);
+                Body::Binary(bytes.context("`binary_base64` is not base64")?)
+            }
+            _ => bail!("a publication must have either `data` or `binary_base64`"),
+        };
+        let channels = self.channels.iter().map(|channel| channel.as_ref().into()).collect();
+        let text = |text: Cow<'_, str>| text.into_owned();
+        Ok(Publication {
+            version: self.version,
+            version_epoch: self.version_epoch.map(text),
+            tags: self
+                .tags
+                .into_iter()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+            idempotency_key: self.idempotency_key.map(text),
+            delta: self.delta,
+            skip_history: self.skip_history,
+            ..Publication::new(channels, body)
+        })
+    }
 }
 
 fn published(publication: &Publication) -> Published<'_> {
@@ -124,4 +174,25 @@ fn null_is_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_the_outcome_again() {
+        for json in [
+            r#"{"outcome":"publish","publications":[{"channels":["a","b"],"data":{"b":1,"a":1.50},"version":7,"version_epoch":"e","tags":{"k":"v"},"idempotency_key":"i","delta":true,"skip_history":true},{"channels":["c"],"binary_base64":"/w=="}]}"#,
+            r#"{"outcome":"drop"}"#,
+            r#"{"outcome":"reject","code":"trap","channel":"a","reason":"no"}"#,
+        ] {
+            let report: Report<'_> = serde_json::from_str(json).unwrap();
+            let outcome = report.into_outcome().unwrap();
+            assert_eq!(serde_json::to_string(&Report::of(&outcome)).unwrap(), json);
+        }
+        let both = r#"{"outcome":"publish","publications":[{"channels":["c"],"data":1,"binary_base64":""}]}"#;
+        let report: Report<'_> = serde_json::from_str(both).unwrap();
+        assert!(report.into_outcome().is_err());
+    }
 }

@@ -45,7 +45,11 @@ pub(super) fn explain(error: &str, server: Option<&str>, config: &Config, auth: 
              = true`"
         );
     }
-    format!("no connection to NATS at {named}, is `nats.servers` right? {cause}")
+    let question = match config.from_up {
+        true => "is `slipring up` running?",
+        false => "is `nats.servers` right?",
+    };
+    format!("no connection to NATS at {named}, {question} {cause}")
 }
 
 fn refused(auth: &NatsAuth) -> String {

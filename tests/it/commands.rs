@@ -1,17 +1,19 @@
 //! The commands as people use them: what they print and how they exit.
 
+mod build_cache;
 mod cases;
 mod completions;
 mod dead_letters;
 mod dev;
 mod environment;
+mod input;
 mod namespaces;
 pub mod new;
 mod record;
 mod signals;
 mod stored;
 mod tap;
-mod terminal;
+pub mod terminal;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -19,7 +19,7 @@ use super::world::{SOON, World, binary, module, unruly_toml};
 const DESK: &str = "desk";
 
 /// Puts a module on the desk, as a build leaves it.
-fn write(home: &Home, name: &str, wasm: &[u8], toml: Option<&str>) -> Result<PathBuf> {
+pub(super) fn write(home: &Home, name: &str, wasm: &[u8], toml: Option<&str>) -> Result<PathBuf> {
     let desk = home.path().join(DESK);
     fs::create_dir_all(&desk)?;
     let path = desk.join(format!("{name}.wasm"));
@@ -30,7 +30,7 @@ fn write(home: &Home, name: &str, wasm: &[u8], toml: Option<&str>) -> Result<Pat
     Ok(path)
 }
 
-fn unruly() -> Result<Vec<u8>> {
+pub(super) fn unruly() -> Result<Vec<u8>> {
     let file = guests::component("unruly")?;
     fs::read(&file).with_context(|| format!("reading {}", file.display()))
 }
@@ -40,7 +40,7 @@ fn another(wasm: &[u8]) -> Vec<u8> {
     [wasm, &[0, 5, 4, b'm', b'a', b'r', b'k']].concat()
 }
 
-fn settings(more: &str, mark: &str) -> String {
+pub(super) fn settings(more: &str, mark: &str) -> String {
     unruly_toml(&format!("{more}\n[settings]\nmark = {mark:?}"))
 }
 
@@ -51,7 +51,7 @@ fn deploy(home: &Home, arguments: &[&str]) -> Result<Output> {
 }
 
 /// The command exits with this code, and prints each of these texts, in this order.
-fn says(output: &Output, code: i32, texts: &[&str]) -> Result<()> {
+pub(super) fn says(output: &Output, code: i32, texts: &[&str]) -> Result<()> {
     exits(output, code)?;
     let all = stdout(output) + &stderr(output);
     let mut rest = all.as_str();
@@ -127,7 +127,7 @@ async fn a_version_is_followed_until_it_is_proven_or_refused() -> Result<()> {
     says(
         &deploy(home, &url)?,
         0,
-        &["that is there already", "has both files already", "unruly is deployed"],
+        &["is already there", "has both files already", "unruly is deployed"],
     )?;
 
     // What must not change, does not.
@@ -142,7 +142,7 @@ async fn a_version_is_followed_until_it_is_proven_or_refused() -> Result<()> {
 
     let bad = settings("", "4") + "refuse_from = 1\n";
     write(home, "unruly", &unruly()?, Some(&bad))?;
-    let refused = "the relay refused the new version of unruly, and what ran before goes on: the new version rejects 20 of \
+    let refused = "the relay refused the new version of unruly, and the previous one keeps running: the new version rejects 20 of \
                    the last 20 messages";
     says(
         &deploy(home, &url)?,
@@ -260,7 +260,7 @@ fn a_dash_and_an_underscore_are_one_name() -> Result<()> {
     says(
         &deploy("desk/my_shop.wasm", &["--expect-same"])?,
         0,
-        &["that is there already"],
+        &["is already there"],
     )?;
 
     // A half with the other spelling is not the module.

@@ -1,5 +1,7 @@
 //! `slipring fix`: from a dead letter to a version that accepts its message, as a person does it, but without a terminal.
 
+mod remote;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

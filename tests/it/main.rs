@@ -14,6 +14,7 @@ mod conflate;
 mod dead_letters;
 mod delivery;
 mod deploy;
+mod dev_web;
 mod directory;
 mod fairness;
 mod faults;

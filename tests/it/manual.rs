@@ -85,7 +85,7 @@ async fn the_manual_does_what_it_says() -> Result<()> {
     {
         let page = Page::read(&docs().join(name))?;
         let begun = Instant::now();
-        let (transcript, problems) = Desk::open("manual")?.follow(&page).await?;
+        let (transcript, problems) = Desk::open("CARGO_BUILD_BUILD_DIR", "manual")?.follow(&page).await?;
         println!("--- {name}, {:.1} s", begun.elapsed().as_secs_f64());
         if only.is_some() || !problems.is_empty() {
             println!("{}\n{transcript}", problems.join("\n"));
@@ -151,10 +151,12 @@ fn pages_in(folder: &str) -> Result<Vec<String>> {
     Ok(pages)
 }
 
-/// Prints the text of `docs/recording.md`.
+/// Prints the text of `docs/recording.md`. From the second run on, the dependencies of the module are compiled already.
 #[tokio::test(flavor = "multi_thread")]
 async fn recording() -> Result<()> {
-    let (transcript, problems) = Desk::open("recording")?.follow(&script()?).await?;
+    let (transcript, problems) = Desk::open("SLIPRING_BUILD_CACHE", "recording")?
+        .follow(&script()?)
+        .await?;
     println!("{transcript}");
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())

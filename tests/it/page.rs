@@ -1,6 +1,7 @@
 //! The operator's page in a real browser, on live servers. The checks are in `tests/page`, in JavaScript like the driver of the
 //! browser. A script runs as a process of its own, and has things done to the servers over a [`Stage`].
 
+mod author;
 mod pictures;
 mod stage;
 mod wish;

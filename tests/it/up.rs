@@ -1,5 +1,6 @@
 //! `slipring up`: everything on one machine, from an empty folder to an event at a subscriber.
 
+mod ended;
 mod errors;
 mod first_event;
 mod lives;

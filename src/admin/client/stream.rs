@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use reqwest::{Response, StatusCode, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
@@ -29,9 +29,15 @@ impl Client {
     /// Opens the stream of events at this path, which may have a query.
     pub async fn events(&self, path: &str) -> anyhow::Result<Events> {
         let url = self.path(path)?;
-        let opened = timeout(TIMEOUT, self.open(&url)).await;
+        let request = self.client.get(url.clone());
+        self.stream(url, request, TIMEOUT).await
+    }
+
+    /// Opens the stream of events that answers this request within `patience`.
+    pub(super) async fn stream(&self, url: Url, request: RequestBuilder, patience: Duration) -> anyhow::Result<Events> {
+        let opened = timeout(patience, self.open(&url, request)).await;
         let response = opened.map_err(|_| {
-            let seconds = TIMEOUT.as_secs();
+            let seconds = patience.as_secs();
             anyhow!("the relay at {url} has not answered within {seconds} s")
         })??;
         Ok(Events {
@@ -43,10 +49,9 @@ impl Client {
         })
     }
 
-    async fn open(&self, url: &Url) -> anyhow::Result<Response> {
+    async fn open(&self, url: &Url, request: RequestBuilder) -> anyhow::Result<Response> {
         const KIND: &str = "text/event-stream";
-        let request = self.client.get(url.clone()).header(header::ACCEPT, KIND);
-        let response = self.send(url, request).await?;
+        let response = self.send(url, request.header(header::ACCEPT, KIND)).await?;
         let status = response.status();
         if status != StatusCode::OK {
             return Err(refusal(url, status, &super::text(url, response).await?));

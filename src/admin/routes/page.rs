@@ -1,8 +1,12 @@
-//! The page: files that are built from `ui/` and embedded, so that it works without a network.
+//! The page, and that of `slipring dev --web`: files that are built from `ui/` and embedded, so that they work without a
+//! network.
 
+use axum::Router;
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::compression::CompressionLayer;
 
 use super::Served;
 use super::arrivals::Arrivals;
@@ -53,6 +57,26 @@ const FILES: [File; 6] = [
     },
 ];
 
+const DEV_INDEX: File = File {
+    name: "dev.html",
+    media_type: "text/html; charset=utf-8",
+    content: include_bytes!("../page/dev.html"),
+};
+
+/// What the page of `slipring dev --web` has of its own. The rest is in [`FILES`].
+const DEV_FILES: [File; 2] = [
+    File {
+        name: "dev.js",
+        media_type: "text/javascript; charset=utf-8",
+        content: include_bytes!("../page/dev.js"),
+    },
+    File {
+        name: "dev.css",
+        media_type: "text/css; charset=utf-8",
+        content: include_bytes!("../page/dev.css"),
+    },
+];
+
 const NO_REFERRER: (HeaderName, HeaderValue) = (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 
 pub(super) fn index(arrivals: &Arrivals) -> Response {
@@ -60,8 +84,24 @@ pub(super) fn index(arrivals: &Arrivals) -> Response {
 }
 
 pub(super) async fn file(Shared(served): Shared<Served>, Path(name): Path<String>) -> Response {
-    match FILES.iter().find(|file| file.name == name) {
-        Some(file) => file.answer(&served.arrivals),
+    answer(FILES.iter().find(|file| file.name == name), &served.arrivals)
+}
+
+/// Returns the routes of the page of `slipring dev --web`.
+pub(in crate::admin) fn of_dev() -> Router {
+    let file = async |Path(name): Path<String>| {
+        let mut files = DEV_FILES.iter().chain(&FILES);
+        answer(files.find(|file| file.name == name), &Arrivals::default())
+    };
+    Router::new()
+        .route("/", get(async || DEV_INDEX.answer(&Arrivals::default())))
+        .route("/page/{file}", get(file))
+        .layer(CompressionLayer::new())
+}
+
+fn answer(file: Option<&File>, arrivals: &Arrivals) -> Response {
+    match file {
+        Some(file) => file.answer(arrivals),
         None => (StatusCode::NOT_FOUND, "The page has no such file.\n").into_response(),
     }
 }

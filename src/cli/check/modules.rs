@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde::Serialize;
 
 use super::super::wasm_file::read_wasm;
@@ -49,7 +50,7 @@ struct Files {
 /// Returns the modules by name.
 pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Vec<Checked>> {
     let dir = &config.dir;
-    let found = find(dir).with_context(|| cannot_list(dir))?;
+    let found = find(dir).map_err(|error| cannot_list(dir, error))?;
     let mut modules: Vec<Checked> = found
         .iter()
         .map(|(name, files)| check(engine, &config.bounds, name, files))
@@ -77,7 +78,7 @@ pub fn check_all(engine: &Engine, config: &config::Modules) -> anyhow::Result<Ve
 
 /// Returns the settings of the modules by name, and what is wrong with the others. The `.wasm` files do not matter.
 pub fn settings(dir: &Path) -> anyhow::Result<(BTreeMap<String, ModuleConfig>, Vec<String>)> {
-    let found = find(dir).with_context(|| cannot_list(dir))?;
+    let found = find(dir).map_err(|error| cannot_list(dir, error))?;
     let (mut settings, mut bad) = (BTreeMap::new(), Vec::new());
     for (name, files) in found {
         match files.toml.as_deref().map(config::load_module) {
@@ -94,12 +95,18 @@ pub fn settings(dir: &Path) -> anyhow::Result<(BTreeMap<String, ModuleConfig>, V
     Ok((settings, bad))
 }
 
-fn cannot_list(dir: &Path) -> String {
-    format!("cannot list the modules directory {} (`modules.dir`)", dir.display())
+fn cannot_list(dir: &Path, error: io::Error) -> anyhow::Error {
+    let shown = dir.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            anyhow!("the modules directory {shown} does not exist. Create it, or set `modules.dir` in slipring.toml")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot list the modules directory {shown} (`modules.dir`)")),
+    }
 }
 
 /// Hidden files are not modules: editors and `ConfigMap`s keep theirs there.
-fn find(dir: &Path) -> std::io::Result<BTreeMap<String, Files>> {
+fn find(dir: &Path) -> io::Result<BTreeMap<String, Files>> {
     let mut found: BTreeMap<String, Files> = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();

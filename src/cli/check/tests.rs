@@ -179,7 +179,7 @@ fn a_wrong_configuration_is_told_to_people_and_programs() {
 fn a_directory_that_is_not_there_is_named() {
     let dir = directory(&[("slipring.toml", b"modules.dir = 'nowhere'")]);
     assert_snapshot!(run(&dir, false), @r#"
-    cannot list the modules directory /etc/slipring/nowhere (`modules.dir`): No such file or directory (os error 2)
+    the modules directory /etc/slipring/nowhere does not exist. Create it, or set `modules.dir` in slipring.toml
     exit code 1
     "#);
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::super::comparison::{Comparison, Side, show};
+use super::super::comparison::{Comparison, Side, Tally, show};
 use super::super::failure::{Failure, told_once};
 use super::super::palette::Palette;
 use super::super::selection::Selection;
 use super::lines::Lines;
+use super::remote;
 use super::target::Target;
 use super::version::Ready;
 use crate::config::{self, Config};
@@ -30,7 +31,7 @@ pub enum Compared {
 }
 
 /// How many messages are shown for each kind of change.
-const EXAMPLES: usize = 1;
+pub const EXAMPLES: usize = 1;
 
 pub fn compare(
     ready: &Ready,
@@ -39,9 +40,15 @@ pub fn compare(
     last: u64,
     lines: &mut Lines<'_>,
 ) -> Result<Compared, Failure> {
-    let compared = outcomes(ready, target, config, last, lines)?;
+    let (compared, advice) = match target {
+        Target::Directory(_) => (outcomes(ready, target, config, last, lines)?, ""),
+        Target::Relay(client) => (
+            remote::outcomes(ready, client, last, lines)?,
+            ". `slipring diff` compares it with a copy of the file that runs there",
+        ),
+    };
     if let Compared::Not(why) = &compared {
-        lines.say(format_args!("not compared with the running version: {why}"))?;
+        lines.say(format_args!("not compared with the running version: {why}{advice}"))?;
     }
     Ok(compared)
 }
@@ -54,26 +61,13 @@ fn outcomes(
     lines: &mut Lines<'_>,
 ) -> Result<Compared, Failure> {
     let name = &ready.name;
-    if let Target::Relay(_) = target {
-        let why = "its file is with the relay, which does not give it away; the relay's probe compares them";
-        return Ok(Compared::Not(why.to_owned()));
-    }
     let old = match target.running(name) {
         Ok(Some(old)) => old,
-        Ok(None) => {
-            lines.say(format_args!(
-                "nothing runs as {name} yet, so there is nothing to compare with"
-            ))?;
-            return Ok(Compared::First);
-        }
+        Ok(None) => return first(name, lines),
         Err(error) => return Ok(Compared::Not(told_once(&error))),
     };
     if old.id == ready.id {
-        lines.say(format_args!(
-            "it is the version {} that is there already",
-            old.id.name()
-        ))?;
-        return Ok(Compared::Same);
+        return same(&old.id.name(), lines);
     }
     let old = match side(&old, name, config) {
         Ok(old) => old,
@@ -96,20 +90,39 @@ fn outcomes(
         Err(error) => Ok(Compared::Not(told_once(&error))),
         Ok(Some(nothing)) => Ok(Compared::Not(nothing)),
         Ok(None) => {
-            let tally = &comparison.tally;
-            let text = show::text(tally, &Palette::of_stdout());
-            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-            lines.say(format_args!("with the last messages of {}: {first}", named.stream))?;
-            lines.below(rest)?;
-            Ok(match tally.changed() {
-                0 => Compared::Same,
-                changed => Compared::Changed {
-                    changed,
-                    messages: tally.messages,
-                },
-            })
+            let what = format!("with the last messages of {}", named.stream);
+            told(&comparison.tally, &what, lines)
         }
     }
+}
+
+/// Says that there is no other version.
+pub fn first(name: &str, lines: &mut Lines<'_>) -> Result<Compared, Failure> {
+    lines.say(format_args!(
+        "nothing runs as {name} yet, so there is nothing to compare with"
+    ))?;
+    Ok(Compared::First)
+}
+
+/// Says that the version runs already.
+pub fn same(version: &str, lines: &mut Lines<'_>) -> Result<Compared, Failure> {
+    lines.say(format_args!("nothing to compare: version {version} is already there"))?;
+    Ok(Compared::Same)
+}
+
+/// Says what differs.
+pub fn told(tally: &Tally, what: &str, lines: &mut Lines<'_>) -> Result<Compared, Failure> {
+    let text = show::text(tally, &Palette::of_stdout());
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    lines.say(format_args!("{what}: {first}"))?;
+    lines.below(rest)?;
+    Ok(match tally.changed() {
+        0 => Compared::Same,
+        changed => Compared::Changed {
+            changed,
+            messages: tally.messages,
+        },
+    })
 }
 
 /// Loads the version that runs.

@@ -144,7 +144,7 @@ impl<'a> Follower<'a> {
 
     fn refused(&self, reason: &str) -> anyhow::Error {
         anyhow!(
-            "the relay refused the new version of {}, and what ran before goes on: {reason}",
+            "the relay refused the new version of {}, and the previous one keeps running: {reason}",
             self.name
         )
     }
@@ -174,7 +174,7 @@ impl<'a> Follower<'a> {
 }
 
 /// Returns what the relay says about the module.
-fn look(client: &Client, name: &str) -> anyhow::Result<(Option<ModuleStatus>, Versions)> {
+pub(super) fn look(client: &Client, name: &str) -> anyhow::Result<(Option<ModuleStatus>, Versions)> {
     client.block_on(async {
         let status: Status = client.get("api/v1/status").await?;
         let module = status.modules.into_iter().find(|module| module.name == name);

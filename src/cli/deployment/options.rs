@@ -7,6 +7,9 @@ use jiff::SignedDuration;
 use url::Url;
 
 use super::super::address::{self, Address};
+use super::super::failure::Failure;
+use super::target::token;
+use crate::admin::Client;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -42,6 +45,15 @@ pub struct Options {
     pub timeout: Duration,
     #[command(flatten)]
     pub relay: Address,
+}
+
+impl Options {
+    /// Returns the relay that takes the upload, if there is to be one.
+    pub fn remote(&self) -> Result<Option<Client>, Failure> {
+        let Some(url) = &self.to else { return Ok(None) };
+        let token = token(self.token_file.as_deref())?;
+        Ok(Some(self.relay.at(Some(url), token)?))
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -26,8 +26,7 @@ pub enum Target {
 
 impl Target {
     pub fn new(options: &Options, config: &Config) -> Result<Self, Failure> {
-        if let Some(url) = &options.to {
-            let client = options.relay.at(Some(url), token(options.token_file.as_deref())?)?;
+        if let Some(client) = options.remote()? {
             return Ok(Self::Relay(Box::new(client)));
         }
         let mut modules = config.modules.clone();

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use super::super::case;
 use super::super::failure::Failure;
+use super::super::project::build_cache::{self, Goal};
 use super::super::project::{CASES, Project, cargo};
 use super::super::runner::Runner;
 use super::super::test_cases;
@@ -147,6 +148,9 @@ fn run_unit_tests(project: &Project, lines: &mut Lines<'_>) -> Result<(), Failur
     };
     lines.say("running the unit tests")?;
     let begun = Instant::now();
+    if dir.join("Cargo.toml").is_file() {
+        build_cache::fill(dir, Goal::Tests, &mut |command| command.status().map(Some));
+    }
     // Standard output is only for this program's results.
     command
         .current_dir(dir)

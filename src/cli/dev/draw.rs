@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use self::panes::{Line, Pane};
-use super::super::terminal::{Look, Pen, columns};
+use super::super::terminal::{Look, Pen, columns, wrap};
 use super::super::test_cases::cases;
 use super::cases::{Shown, Verdict, signs};
 use super::model::{Arrived, Build, Entry, Model, Panel, Prompt, Stream, Units};
@@ -26,6 +26,9 @@ const FIXED: u16 = 5;
 
 /// The most bytes of a message that are drawn.
 const MOST_OF_A_MESSAGE: usize = 64 << 10;
+
+/// The most lines of a note.
+const NOTE: usize = 3;
 
 /// The most columns of a name in the list.
 const NAME: u16 = 24;
@@ -85,9 +88,16 @@ impl Model {
         let parts = self.parts(area);
         self.draw_list(buffer, area, parts.list, look);
         self.draw_panes(buffer, parts.panes, look);
-        if let Some(note) = self.notes.back() {
-            let style = if note.is_trouble { look.note } else { look.good };
-            Pen::on_line(buffer, area, last - 1).write(&note.text, style);
+        let mut pen = Pen::on_line(buffer, area, last - 1);
+        match (self.notes.back(), &self.address) {
+            (Some(note), _) => {
+                let style = if note.is_trouble { look.note } else { look.good };
+                draw_note(buffer, area, &note.text, style);
+            }
+            (None, Some(address)) => {
+                pen.write(address, look.faint);
+            }
+            (None, None) => {}
         }
         self.draw_keys(&mut Pen::on_line(buffer, area, last), look);
     }
@@ -318,7 +328,7 @@ impl Model {
             }
             Some(Prompt::Publish { subject, .. }) => {
                 pen.write(&format!("publish {subject} to NATS?"), look.strong);
-                pen.write("  Enter publishes it, Esc does not", look.faint);
+                pen.write("  y or Enter publishes it, n does not", look.faint);
             }
             None => {
                 let is_wide = pen.room() >= WIDE;
@@ -335,6 +345,17 @@ impl Model {
                 pen.write(keys, look.faint);
             }
         }
+    }
+}
+
+/// Writes a note above the keys. A long one takes the last lines of the panes.
+fn draw_note(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
+    let lines = wrap(text, area.width, NOTE);
+    let blank = " ".repeat(area.width.into());
+    for (up, line) in (2..).zip(lines.iter().rev()) {
+        let at = area.height.saturating_sub(up);
+        Pen::on_line(buffer, area, at).write(&blank, Style::new());
+        Pen::on_line(buffer, area, at).write(line, style);
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::units::Tested;
 use crate::message::Message;
 
@@ -30,6 +32,11 @@ pub enum Event {
     /// The stream cannot be read.
     Trouble(String),
     Order(Order),
+    /// An order of somebody who waits for the answer: whether it was done, or why not.
+    Asked {
+        order: Order,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// A message was published, or not.
     Published(anyhow::Result<String>),
     Stop,

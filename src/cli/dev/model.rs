@@ -1,4 +1,4 @@
-//! What the screen shows, and how news and keys change it. It knows neither the terminal nor the session.
+//! What the screen and the page show, and how news and keys change it. It knows neither the terminal nor the session.
 
 mod keys;
 mod live;
@@ -21,6 +21,8 @@ pub struct Model {
     /// What the compiler said in the last build.
     pub words: Vec<String>,
     pub entries: Vec<Entry>,
+    /// Counts the changes of the entries.
+    pub revision: u64,
     /// Says how to write a case, if there are none.
     pub advice: Option<String>,
     pub units: Units,
@@ -28,6 +30,8 @@ pub struct Model {
     pub stream: Option<Stream>,
     /// The last things that were told, the newest at the end.
     pub notes: VecDeque<Note>,
+    /// Where the page is, if there is one.
+    pub address: Option<String>,
     pub view: View,
 }
 
@@ -99,7 +103,7 @@ pub enum Panel {
 /// A question in the last line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Prompt {
-    Save { name: String, text: String, is_real: bool },
+    Save { name: String, text: String },
     Publish { subject: String, text: String },
 }
 
@@ -114,10 +118,12 @@ impl Model {
             build: Build::Watching,
             words: Vec::new(),
             entries: Vec::new(),
+            revision: 0,
             advice: None,
             units: if units { Units::Unknown } else { Units::Off },
             stream: is_live.then(Stream::default),
             notes: VecDeque::new(),
+            address: None,
             view: View {
                 is_live,
                 ..View::default()
@@ -126,6 +132,9 @@ impl Model {
     }
 
     pub fn hear(&mut self, news: News, now: Instant) {
+        if matches!(news, News::Cases(_) | News::NoCases(_) | News::Tried { .. }) {
+            self.revision += 1;
+        }
         match news {
             News::Begun { work: Work::Build, .. } => {
                 self.words.clear();
@@ -294,6 +303,15 @@ impl Model {
         let cases = || self.entries.iter().filter(|entry| entry.is_case);
         let passed = cases().filter(|entry| entry.shown.passed()).count();
         (passed, cases().count() - passed)
+    }
+
+    /// Returns the name under which a message runs that was edited. A case stays as it is.
+    pub fn name_for(&self, edited: Option<&str>) -> String {
+        let is_edited = |entry: &&Entry| !entry.is_case && Some(entry.name.as_str()) == edited;
+        match self.entries.iter().find(is_edited) {
+            Some(entry) => entry.name.clone(),
+            None => self.free_name("edited"),
+        }
     }
 
     /// Returns the messages that are tried again after each build, because no case holds them.

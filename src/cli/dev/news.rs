@@ -1,4 +1,4 @@
-//! What a session tells whoever shows it: the screen or the lines.
+//! What a session tells whoever shows it: the screen, the lines or the page.
 
 use std::io;
 use std::sync::mpsc::Sender;
@@ -8,7 +8,7 @@ use super::Work;
 use super::cases::{Cases, Made, Shown};
 use super::units::Tested;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum News {
     /// A round begins.
     Begun {
@@ -57,7 +57,7 @@ pub struct Loaded {
 }
 
 /// A message of the source, and what the module made of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Live {
     /// When it was stored, on the local clock.
     pub time: String,

@@ -1,5 +1,5 @@
 //! The session: builds on every save, runs the cases, then the unit tests, and meanwhile does what is asked for. It tells
-//! what happens to a [`Front`], and knows nothing about screens.
+//! what happens to a [`Front`], and knows nothing about screens and pages.
 
 mod changes;
 mod orders;
@@ -33,6 +33,7 @@ use super::event::{Event, Order};
 use super::files::Files;
 use super::layout::compact;
 use super::news::{Front, Live, Loaded, News};
+use super::saving::Redact;
 use super::tap::Tap;
 use super::units::{Suite, Units};
 use crate::config::Config;
@@ -59,6 +60,7 @@ pub struct Setup {
     pub only: Option<String>,
     /// Whether the session ends when the cases pass.
     pub until_passed: bool,
+    pub redact: Redact,
     /// Where the compiler's lines go. Without it they go to standard error.
     pub words: Option<Sender<News>>,
     pub events: SyncSender<Event>,
@@ -205,7 +207,7 @@ impl Session<'_> {
         match load(&self.setup.project) {
             Ok(runner) => {
                 let wasm = &runner.built().wasm;
-                let kib = fs::metadata(wasm).map_or(0, |metadata| metadata.len() / 1024);
+                let kib = fs::metadata(wasm).map_or(0, |metadata| metadata.len().div_ceil(1024));
                 self.front.tell(News::Loaded(Loaded {
                     name: runner.built().name.clone(),
                     wasm: wasm.display().to_string(),
@@ -288,12 +290,23 @@ impl Session<'_> {
             Event::Trouble(trouble) => self.front.tell(News::Trouble(trouble)),
             Event::Published(Ok(done)) => self.front.tell(News::Done(done)),
             Event::Published(Err(error)) => self.front.tell(News::Trouble(format!("not published: {error:#}"))),
-            Event::Order(order) => {
-                let done = self.obey(order);
-                done.or_else(|error| self.front.tell(News::Trouble(format!("{error:#}"))))
+            Event::Order(order) => self.order(order).map(drop),
+            Event::Asked { order, answer } => {
+                // Who does not wait any more sees what is told.
+                let _ = answer.send(self.order(order)?);
+                Ok(())
             }
             Event::Hint | Event::Built { .. } | Event::Tested { .. } | Event::Stop => Ok(()),
         }
+    }
+
+    /// Follows an order. Returns and tells why it could not.
+    fn order(&mut self, order: Order) -> io::Result<Result<(), String>> {
+        let done = self.obey(order).map_err(|error| format!("{error:#}"));
+        if let Err(error) = &done {
+            self.front.tell(News::Trouble(error.clone()))?;
+        }
+        Ok(done)
     }
 
     fn tapped(&mut self) -> io::Result<()> {
@@ -343,7 +356,8 @@ fn build(setup: &Setup) -> anyhow::Result<Option<()>> {
             }
         }
     });
-    let built = setup.project.build_into(writer, stopped);
+    let built = setup.project.build_into(&writer, stopped);
+    drop(writer);
     // All its lines are told before its end, unless something that was stopped still holds the pipe.
     if !setup.stop.is_cancelled() {
         let _ = reading.join();

@@ -11,10 +11,11 @@ use rustix::process::{Signal, kill_current_process_group};
 use super::super::failure::Failure;
 use super::super::terminal::{Look, Screen, Words};
 use super::editor;
-use super::event::{Event, Order};
-use super::model::{Model, Next};
+use super::event::Event;
+use super::model::Next;
 use super::news::News;
 use super::session::{self, Setup};
+use super::shared::Shared;
 
 /// How often it looks whether anything is new while no key is pressed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -22,8 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How often the screen is drawn while a build runs, whose seconds it shows.
 const TICK: Duration = Duration::from_secs(1);
 
-pub fn run(mut setup: Setup, events: Receiver<Event>) -> Result<(), Failure> {
-    let mut model = Model::new(setup.units, setup.live.is_some());
+pub fn run(mut setup: Setup, events: Receiver<Event>, shared: &Shared) -> Result<(), Failure> {
     let (sender, news) = mpsc::channel();
     setup.words = Some(sender.clone());
     let (orders, stop) = (setup.events.clone(), setup.stop.clone());
@@ -37,7 +37,7 @@ pub fn run(mut setup: Setup, events: Receiver<Event>) -> Result<(), Failure> {
         .spawn(move || session::run(setup, events, &mut { sender }))
         .context("starting a thread failed")?;
     let mut show = Show {
-        model: &mut model,
+        shared,
         screen,
         look: Look::of_stdout(),
         orders,
@@ -54,7 +54,7 @@ pub fn run(mut setup: Setup, events: Receiver<Event>) -> Result<(), Failure> {
 }
 
 struct Show<'a> {
-    model: &'a mut Model,
+    shared: &'a Shared,
     screen: Screen,
     look: Look,
     orders: SyncSender<Event>,
@@ -64,12 +64,14 @@ struct Show<'a> {
 impl Show<'_> {
     fn until_the_end(&mut self, news: &Receiver<News>, is_stopped: &dyn Fn() -> bool) -> anyhow::Result<()> {
         let mut drawn = None;
+        let mut changes = self.shared.follow();
         while !is_stopped() {
             let is_due = drawn.is_none_or(|drawn: Instant| drawn.elapsed() >= TICK);
             if is_due {
-                let (model, look) = (&self.model, &self.look);
-                self.screen
-                    .draw(|buffer, area| model.draw(buffer, area, look, Instant::now()))?;
+                let (screen, look) = (&mut self.screen, &self.look);
+                changes.borrow_and_update();
+                self.shared
+                    .look(|model| screen.draw(|buffer, area| model.draw(buffer, area, look, Instant::now())))?;
                 drawn = Some(Instant::now());
             }
             let mut is_new = false;
@@ -77,10 +79,10 @@ impl Show<'_> {
                 is_new = true;
                 let next = match event::read().context("the keys cannot be read")? {
                     Input::Key(key) => {
-                        let page = self.model.page(self.screen.area()?);
-                        self.model.press(key, page)
+                        let area = self.screen.area()?;
+                        self.shared.change(|model| model.press(key, model.page(area)))
                     }
-                    Input::Paste(text) => self.model.paste(&text),
+                    Input::Paste(text) => self.shared.change(|model| model.paste(&text)),
                     // The next drawing has the new size.
                     _ => Next::Stay,
                 };
@@ -90,32 +92,25 @@ impl Show<'_> {
             }
             loop {
                 match news.try_recv() {
-                    Ok(news) => self.hear(news),
+                    Ok(news) => self.shared.hear(news, &self.orders),
                     Err(TryRecvError::Empty) => break,
                     // The session tells why.
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
-                is_new = true;
             }
             for line in self.words.iter().flat_map(Words::take) {
-                self.model.note(line, true);
-                is_new = true;
+                self.note(line);
             }
-            if is_new {
+            // Whatever the page has changed is new as well.
+            if is_new || changes.has_changed().unwrap_or(false) {
                 drawn = None;
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, news: News) {
-        let is_round = matches!(news, News::Cases(_) | News::NoCases(_));
-        self.model.hear(news, Instant::now());
-        if is_round {
-            for (name, text) in self.model.tries() {
-                self.order(Order::Try { name, text });
-            }
-        }
+    fn note(&self, text: String) {
+        self.shared.change(|model| model.note(text, true));
     }
 
     /// Returns false at the end.
@@ -127,14 +122,14 @@ impl Show<'_> {
                 // It goes on here once the shell continues it.
                 let _ = kill_current_process_group(Signal::TSTP);
             })?,
-            Next::Order(order) => self.order(order),
+            Next::Order(order) => self.shared.order(order, &self.orders),
             Next::Edit { name, text } => match self.aside(|| editor::edit(&text))? {
                 Ok(Some(edited)) => {
-                    let next = self.model.edited(name, edited);
+                    let next = self.shared.change(|model| model.edited(name, edited));
                     return self.follow(next);
                 }
                 Ok(None) => {}
-                Err(error) => self.model.note(format!("{error:#}"), true),
+                Err(error) => self.note(format!("{error:#}")),
             },
         }
         Ok(true)
@@ -147,11 +142,5 @@ impl Show<'_> {
             Some(words) => words.aside(other),
             None => Ok(other()),
         })?
-    }
-
-    fn order(&mut self, order: Order) {
-        if self.orders.try_send(Event::Order(order)).is_err() {
-            self.model.note("too much is waiting: try again".to_owned(), true);
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests the whole loop with a folder whose `build` is a script.
 
 mod screen;
+mod web;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,9 +16,9 @@ use crate::transform::tests::wat::Guest;
 
 /// Output of one thread that another thread waits for.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+struct Said(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Shared {
+impl Write for Said {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -32,7 +33,7 @@ struct Dev {
     dir: tempfile::TempDir,
     stop: CancellationToken,
     events: SyncSender<Event>,
-    said: Shared,
+    said: Said,
     thread: Option<JoinHandle<Result<(), Failure>>>,
 }
 
@@ -40,6 +41,11 @@ const BUILD: &str = "#!/bin/sh\ntest -e source.wat || { echo 'no source' >&2; ex
 
 impl Dev {
     fn start(files: &[(&str, Vec<u8>)]) -> Self {
+        Self::start_beside(files, None)
+    }
+
+    /// Starts it with the model of a page.
+    fn start_beside(files: &[(&str, Vec<u8>)], page: Option<&Shared>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path(CASES)).unwrap();
@@ -51,7 +57,7 @@ impl Dev {
         }
         let project = Project::at(dir.path()).unwrap();
         let (sender, events) = sync_channel(WAITING);
-        let (stop, said) = (CancellationToken::new(), Shared::default());
+        let (stop, said) = (CancellationToken::new(), Said::default());
         let runtime = Runtime::new().unwrap();
         let setup = Setup {
             project,
@@ -61,16 +67,20 @@ impl Dev {
             units: true,
             only: None,
             until_passed: false,
+            redact: Redact::default(),
             words: None,
             events: sender.clone(),
             stop: stop.clone(),
         };
         let thread = {
-            let mut output = said.clone();
+            let (mut output, page) = (said.clone(), page.cloned());
             thread::spawn(move || {
                 let mut notes = output.clone();
                 let mut lines = Lines::new(&mut output, &mut notes, Palette::default(), 60);
-                session::run(setup, events, &mut lines)
+                match page {
+                    Some(shared) => super::web::run(setup, events, &shared, &mut lines),
+                    None => session::run(setup, events, &mut lines),
+                }
             })
         };
         Self {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use super::super::project::build_cache::{self, Goal};
 use super::super::project::{cargo, run_until};
 use super::event::Event;
 
@@ -82,6 +83,12 @@ impl Suite {
 
     /// Returns `None` if they were stopped.
     fn run(&self, stop: &CancellationToken) -> Option<Tested> {
+        if self.kind == Kind::Rust {
+            build_cache::fill(&self.dir, Goal::Tests, &mut |command| {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+                run_until(command, || stop.is_cancelled())
+            })?;
+        }
         let mut command = self.command();
         let program = command.get_program().display().to_string();
         let done = (|| -> io::Result<_> {

@@ -125,6 +125,6 @@ const DRAFT: Template = Template::file("cases/draft.json", include_str!("rust/ca
 const NO_STATUS: Template = Template::file("cases/no-status.json", include_str!("rust/cases/no-status.json.in"));
 
 fn steps(first: &[&str]) -> Vec<String> {
-    let all = first.iter().chain(&["slipring test", "slipring dev"]);
+    let all = first.iter().chain(&["slipring test", "slipring up", "slipring dev"]);
     all.map(|step| (*step).to_owned()).collect()
 }

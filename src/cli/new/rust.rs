@@ -22,7 +22,7 @@ pub const RUST: Language = Language {
     check: crate_name,
     steps: || {
         let target = (!target_is_installed(Path::new("."))).then(|| format!("rustup target add {TARGET}"));
-        let always = ["cargo test", "slipring test", "slipring dev"];
+        let always = ["cargo test", "slipring test", "slipring up", "slipring dev"];
         target.into_iter().chain(always.map(str::to_owned)).collect()
     },
 };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use toml::{Table, Value};
 
+use super::super::project::SDK_FOLDER;
 use super::Failure;
 
 /// Where a new module gets the crate.
@@ -20,9 +21,6 @@ pub enum Sdk {
     /// The crate's folder. The path is absolute because the module may be moved.
     At(PathBuf),
 }
-
-/// The folder of the copy, below the module's folder.
-const FOLDER: &str = "vendor/slipring-sdk";
 
 /// The workspace manifest that the crates inherit from.
 const WORKSPACE: &str = include_str!("../../../Cargo.toml");
@@ -89,7 +87,7 @@ impl Sdk {
     /// Returns the dependency in TOML.
     pub fn dependency(&self) -> String {
         match self {
-            Self::Vendored => format!("{{ path = \"{FOLDER}\" }} # a copy, since it is not on crates.io yet"),
+            Self::Vendored => format!("{{ path = \"{SDK_FOLDER}\" }} # a copy, since it is not on crates.io yet"),
             Self::At(path) => format!("{{ path = {} }}", Value::from(path.display().to_string())),
         }
     }
@@ -97,7 +95,7 @@ impl Sdk {
     /// Writes the files that the module's folder needs.
     pub fn write(&self, module: &Path) -> anyhow::Result<()> {
         match self {
-            Self::Vendored => write_copy(&module.join(FOLDER)),
+            Self::Vendored => write_copy(&module.join(SDK_FOLDER)),
             Self::At(_) => Ok(()),
         }
     }

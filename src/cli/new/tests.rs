@@ -1,6 +1,7 @@
 use clap::Parser;
 
 use super::super::case::{self, Case};
+use super::super::project::build_cache::is_known;
 use super::*;
 
 fn new(path: &Path, sdk: Option<&str>) -> (Result<(), Failure>, String) {
@@ -114,6 +115,7 @@ fn a_module_has_all_it_needs() {
         Path::new(sdk).is_relative() && path.join(sdk).join("src/lib.rs").is_file(),
         "{sdk}"
     );
+    assert!(is_known(&path).unwrap(), "its first build uses the cache");
 }
 
 /// `make test-languages` builds these modules.
@@ -154,6 +156,7 @@ fn a_crate_below_another_has_a_workspace_of_its_own() {
     new(&path, None).0.unwrap();
     let manifest: toml::Table = fs::read_to_string(path.join("Cargo.toml")).unwrap().parse().unwrap();
     assert!(manifest.contains_key("workspace"));
+    assert!(is_known(&path).unwrap());
 }
 
 #[test]

@@ -148,6 +148,17 @@ fn what_is_no_module_s_folder_is_refused() {
             .error(at("shop.txt"))
             .starts_with("DIR/shop.txt is neither a folder nor a module")
     );
+    let several = Folder::with(&[
+        ("b/Cargo.toml", ""),
+        ("a/Cargo.toml", ""),
+        (".c/Cargo.toml", ""),
+        ("d/x", ""),
+    ]);
+    let error = Project::at(several.path()).unwrap_err().to_string();
+    assert!(
+        error.ends_with("Name the folder of one of those in it: a, b"),
+        "{error}"
+    );
     let built = at("shop.wasm").unwrap().built().unwrap();
     assert_eq!(
         (built.name.as_str(), built.toml),

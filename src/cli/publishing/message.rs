@@ -96,13 +96,19 @@ fn no_case(file: &Path) -> anyhow::Error {
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+    let (case, shown) = (file.display(), dir.display());
+    if !dir.is_dir() {
+        return anyhow!(
+            "there is no case {case}: there is no folder {shown}. Run this in the module's folder, or name the case's file"
+        );
+    }
     let others = case::list(dir).unwrap_or_default();
     let names: Vec<String> = others.iter().map(|file| case::name(file)).collect();
     let there = match names.is_empty() {
-        true => format!("{} has no cases", dir.display()),
-        false => format!("{} has {}", dir.display(), names.join(", ")),
+        true => "no cases".to_owned(),
+        false => names.join(", "),
     };
-    anyhow!("there is no case {}: {there}", file.display())
+    anyhow!("there is no case {case}: {shown} has {there}")
 }
 
 #[cfg(test)]

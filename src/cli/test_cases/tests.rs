@@ -269,7 +269,7 @@ fn without_cases_or_with_a_module_that_does_not_load_nothing_is_tested() {
     let folder = Folder::new(&[]);
     assert_snapshot!(folder.test(|_| {}), @r#"
     ---
-    there are no cases in DIR/cases. Write one: DIR/cases/first.json with {"message": {"subject": "orders.7", "data": {"id": 7}}}, then `slipring test --update` adds the module's outcome. Or record real messages: `slipring record --last 10`
+    there are no cases yet. Write one: DIR/cases/first.json with {"message": {"subject": "orders.7", "data": {"id": 7}}}, then `slipring test --update` adds the module's outcome. Or record real messages: `slipring record --last 10`
     exit code 1
     "#);
     fs::write(folder.path("cases/a.json"), PUBLISHED).unwrap();

@@ -1,4 +1,4 @@
-//! What happens while everything runs, in a line each: swaps, rollbacks, dead letters, and what the relay's log warns about.
+//! What happens while everything runs, one line for each event: swaps, rollbacks, dead letters, and warnings of the relay's log.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,6 +21,14 @@ const MISSES: u32 = 5;
 
 /// How many dead letters are told one by one.
 const TOLD: usize = 5;
+
+/// How log lines begin that are told as dead letters or as marks already.
+const TOLD_OTHERWISE: [&str; 4] = [
+    "rejected a message",
+    "refused the module's new files",
+    "rolled back to the last proven version",
+    "the pipeline is halted",
+];
 
 /// Reads the samples that the relay sends, over one connection after the other.
 #[derive(Debug)]
@@ -222,12 +230,12 @@ impl Log {
     }
 }
 
-/// Returns the line without its time, if it is a warning or an error. Rejected messages are told as dead letters.
+/// Returns the line without its time, if it is a warning or an error that is not told otherwise.
 fn warning(line: &str) -> Option<String> {
     let (_, rest) = line.split_once(' ')?;
     let (level, rest) = rest.trim_start().split_once(' ')?;
     let rest = rest.trim_start();
-    let is_told = rest.starts_with("rejected a message");
+    let is_told = TOLD_OTHERWISE.iter().any(|told| rest.starts_with(told));
     (matches!(level, "WARN" | "ERROR") && !is_told).then(|| format!("relay: {}: {rest}", level.to_lowercase()))
 }
 
@@ -247,6 +255,7 @@ mod tests {
         fs::write(&path, first).unwrap();
         assert_eq!(log.warnings(), [""; 0]);
         let more = "sed module=shop\n2026-11-23T21:35:06Z  WARN rejected a message module=shop\n\
+                    2026-11-23T21:35:06Z ERROR refused the module's new files module=shop\n\
                     2026-11-23T21:35:07Z ERROR panicked\n";
         fs::write(&path, format!("{first}{more}")).unwrap();
         assert_eq!(

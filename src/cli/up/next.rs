@@ -18,7 +18,12 @@ pub fn lines(modules: &[Found]) -> Vec<String> {
             .next()
             .map(publish),
     );
-    if let [module] = modules {
+    // Of several, one is an example for all.
+    let example = match modules {
+        [only] => Some(only),
+        several => several.iter().find(|module| module.is_built_here),
+    };
+    if let Some(module) = example {
         let place = place(module);
         lines.push(format!("slipring dev --live{place}"));
         lines.push(format!("slipring deploy{place}"));

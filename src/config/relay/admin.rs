@@ -59,6 +59,7 @@ pub(super) fn read(mut section: Section<'_>) -> Admin {
         centrifugo_websocket,
         uploads,
         token_dirs: Vec::new(),
+        from_up: false,
     }
 }
 

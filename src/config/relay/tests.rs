@@ -67,6 +67,7 @@ fn an_empty_file_gives_the_defaults() {
             centrifugo_websocket: None,
             uploads: false,
             token_dirs: config.admin.token_dirs.clone(),
+            from_up: false,
         }
     );
     assert_eq!(config.dead_letters.stream, "SLIPRING_DEAD_LETTERS");

@@ -125,6 +125,54 @@ async fn a_message_is_edited_published_and_seen_as_it_arrives() -> Result<()> {
     Ok(())
 }
 
+/// As `slipring record` does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_saved_is_redacted() -> Result<()> {
+    let world = World::start().await?;
+    world.stream("UNRULY", &["unruly.>"]).await?;
+    world.add_unruly("subjects = [\"unruly.>\"]")?;
+    let command = format!("{} dev modules/unruly.wasm --live --redact email", binary());
+    let mut dev = Terminal::run(&command, 100, 30, |script| {
+        script.current_dir(world.home.path()).env("NO_COLOR", "1");
+        Ok(())
+    })?;
+    dev.shows(SOON, &["live UNRULY (unruly.>)"]).await?;
+    let secret = r#"{"n":1,"email":"ann@example.org"}"#;
+    world.publish([("unruly.ok", secret)]).await?;
+    dev.shows(SOON, &["UNRULY:1", "ann@example.org"]).await?;
+    dev.press("sreal\r")?;
+    dev.shows(SOON, &["saved as modules/cases/real.json; redacted `email`"])
+        .await?;
+    let case = std::fs::read_to_string(world.home.modules().join("cases/real.json"))?;
+    ensure!(!case.contains("ann@"), "{case}");
+    let redacted = case.matches("\"email\": \"redacted\"").count() + case.matches("\"email\":\"redacted\"").count();
+    ensure!(redacted == 2, "in the message and in what is expected: {case}");
+
+    // What it says elsewhere stays, and is told.
+    world
+        .publish([("unruly.ok", r#"{"email":"ann@example.org","from":"ann@example.org"}"#)])
+        .await?;
+    dev.shows(SOON, &["UNRULY:2"]).await?;
+    dev.press("selsewhere\r")?;
+    let told = ["redacted `email`; the value of", "under another key"];
+    dev.shows(SOON, &told).await?;
+
+    // A message without the field may have it under another name.
+    world
+        .publish([("unruly.ok", r#"{"e-mail":"ann@example.org"}"#)])
+        .await?;
+    dev.shows(SOON, &["UNRULY:3"]).await?;
+    dev.press("sother\r")?;
+    let refused = [
+        "none of the messages has a `email`; did you mean `e-mail`?",
+        "--redact-if-there",
+    ];
+    dev.shows(SOON, &refused).await?;
+    ensure!(!world.home.modules().join("cases/other.json").exists());
+    dev.press("q")?;
+    dev.is_restored(SOON).await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_leave_the_terminal_as_it_was() -> Result<()> {
     let dir = tempfile::tempdir()?;

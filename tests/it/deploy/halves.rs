@@ -91,11 +91,7 @@ async fn a_kill_at_any_moment_leaves_one_version_or_the_other() -> Result<()> {
             let pin = format!("sha256 = \"{}\"\n{toml}", sha256(wasm));
             toml_there == pin.as_bytes()
         });
-        ensure!(
-            is_whole || is_half,
-            "{}",
-            String::from_utf8_lossy(&toml_there)
-        );
+        ensure!(is_whole || is_half, "{}", String::from_utf8_lossy(&toml_there));
     }
     says(&deploy(&home, &quick)?, 0, &[])?;
     let (wasm, toml) = &versions[KILLS % 2];

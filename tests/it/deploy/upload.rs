@@ -100,6 +100,17 @@ async fn an_upload_goes_the_way_of_every_version() -> Result<()> {
         ],
     )?;
     ensure!(installed(home, "unruly.wasm")? == unruly()?);
+    // Nothing has arrived yet.
+    write(home, "unruly", &unruly()?, Some(&settings("watch = \"0s\"", "1b")))?;
+    says(
+        &deploy(home, &full)?,
+        0,
+        &[
+            "not compared with the running version: the relay has no message of it yet. `slipring diff` compares it with a \
+             copy of the file that runs there",
+            "unruly is deployed",
+        ],
+    )?;
     world.publish([("unruly.ok", "1"), ("unruly.ok", "2")]).await?;
     world.all_acked(SOON, "UNRULY", "unruly").await?;
 
@@ -109,11 +120,24 @@ async fn an_upload_goes_the_way_of_every_version() -> Result<()> {
         &another(&unruly()?),
         Some(&settings("watch = \"1s\"", "2")),
     )?;
+    let changed = "2 messages compared: 0 the same, 2 changed";
+    says(
+        &deploy(home, &[&full[..], &["--expect-same"]].concat())?,
+        1,
+        &[
+            changed,
+            "nothing was deployed: the outcomes of 2 of 2 messages differ, and --expect-same was given",
+        ],
+    )?;
+    ensure!(installed(home, "unruly.wasm")? == unruly()?, "nothing was uploaded");
     says(
         &deploy(home, &full)?,
         0,
         &[
-            "not compared with the running version: its file is with the relay",
+            "with the last messages of unruly at 127.0.0.1:",
+            changed,
+            "changed tags  2",
+            "\"mark\": \"1b\"",
             "uploaded unruly.toml and unruly.wasm",
             "probe: passed on the last 2 messages",
             "it passed its trial",
@@ -122,7 +146,18 @@ async fn an_upload_goes_the_way_of_every_version() -> Result<()> {
     says(
         &deploy(home, &full)?,
         0,
-        &["has both files already", "unruly is deployed"],
+        &["is already there", "has both files already", "unruly is deployed"],
+    )?;
+    // The same outcomes with another file.
+    write(home, "unruly", &unruly()?, Some(&settings("watch = \"1s\"", "2")))?;
+    says(
+        &deploy(home, &[&full[..], &["--expect-same"]].concat())?,
+        0,
+        &[
+            "2 messages compared: none changed",
+            "uploaded unruly.wasm",
+            "unruly is deployed",
+        ],
     )?;
     // The version before is kept, as for every swap.
     let versions = world.home.modules().join(".versions/unruly");

@@ -28,7 +28,8 @@ const SERVERS: [&str; 2] = ["nats-server", "centrifugo"];
 pub struct Desk {
     terminals: BTreeMap<String, Terminal>,
     folder: TempDir,
-    builds: &'static str,
+    /// The variable that says where builds are shared with other runs, and its value.
+    builds: (&'static str, PathBuf),
     /// The shell's working directory.
     here: PathBuf,
     begun: Instant,
@@ -42,9 +43,9 @@ struct Terminal {
 }
 
 impl Desk {
-    /// The folder `builds` in `target` holds what is compiled. Two desks at once need two, because cargo takes crates of the same
-    /// name for the same one there.
-    pub fn open(builds: &'static str) -> Result<Self> {
+    /// The folder `builds` in `target` holds what is compiled, and `variable` tells it cargo or Slipring. Cargo takes crates of
+    /// the same name for the same one there, so two desks at once need two folders.
+    pub fn open(variable: &'static str, builds: &str) -> Result<Self> {
         let folder = TempDir::with_prefix("slipring-manual-")?;
         Ok(Self {
             terminals: BTreeMap::new(),
@@ -52,7 +53,7 @@ impl Desk {
             begun: Instant::now(),
             transcript: String::new(),
             folder,
-            builds,
+            builds: (variable, workspace().join("target").join(builds)),
         })
     }
 
@@ -141,8 +142,8 @@ impl Desk {
             .env("PATH", path()?)
             .env("NO_COLOR", "1")
             .env("XDG_RUNTIME_DIR", self.folder.path())
-            // Shares builds between runs. The results still go below the crate's own `target`.
-            .env("CARGO_BUILD_BUILD_DIR", workspace().join("target").join(self.builds));
+            // The results still go below the crate's own `target`.
+            .env(self.builds.0, &self.builds.1);
         Ok(command)
     }
 

@@ -109,7 +109,7 @@ impl Stage {
 }
 
 /// Prints what the script prints until it ends.
-async fn watch(node: &mut Process) -> Result<()> {
+pub async fn watch(node: &mut Process) -> Result<()> {
     // After the name of the test.
     println!();
     let mut printed = 0;

@@ -65,18 +65,21 @@ async fn from_nothing_to_an_event_on_a_screen() -> Result<()> {
 
 /// Prints a record of the first minutes of a new user. It measures nothing on a busy machine, so nothing is expected of
 /// its numbers: `COLD=1 RELAY=$PWD/target/release/slipring cargo test --workspace --test it record_of_the_first -- --nocapture`.
+/// Cold: nothing is compiled. Warm: the second module of the same user. Without `COLD`, only a warm one, from the builds of other
+/// tests.
 #[tokio::test(flavor = "multi_thread")]
 async fn record_of_the_first_event() -> Result<()> {
+    let is_complete = std::env::var_os("COLD").is_some();
+    let caches = tempfile::TempDir::with_prefix("slipring-caches-")?;
     for kind in ["cold", "warm"] {
         let desk = Desk::new()?;
-        // Cold: nothing is compiled. Warm: the dependencies are.
-        let target = desk.path("target");
-        let cold = |command: &mut Command| {
-            if kind == "cold" {
-                command.env("CARGO_TARGET_DIR", &target);
+        let as_typed = |command: &mut Command| {
+            if is_complete {
+                command.env_remove("CARGO_TARGET_DIR");
+                command.env("XDG_CACHE_HOME", caches.path());
             }
         };
-        if kind == "cold" && std::env::var_os("COLD").is_none() {
+        if kind == "cold" && !is_complete {
             println!("cold: left out; set COLD=1");
             continue;
         }
@@ -86,12 +89,12 @@ async fn record_of_the_first_event() -> Result<()> {
         tell("slipring new shop");
         fs::copy(workspace().join("Cargo.lock"), desk.path("shop/Cargo.lock"))?;
         let mut test = desk.command("shop", binary())?;
-        cold(&mut test);
+        as_typed(&mut test);
         let tested = test.arg("test").output()?;
         ensure!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
         tell("slipring test");
         let mut up = desk.command("shop", binary())?;
-        cold(&mut up);
+        as_typed(&mut up);
         let up = Up::ready(Process::spawn("slipring up", up.args(["up", "--no-open"]))?).await?;
         tell("slipring up");
         let mut screen = up.subscribe("shop:7").await?;

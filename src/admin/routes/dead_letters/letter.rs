@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use slipring_core::place::Place;
@@ -55,6 +56,8 @@ pub(in crate::admin::routes) struct Whole {
     payload_base64: Option<String>,
     /// Only the first MiB of the payload is here.
     truncated: bool,
+    /// When the message was stored in its stream, in RFC 3339. It is `null` if the whole message is not known.
+    timestamp: Option<String>,
     /// What the running version of the module makes of the message, or `null`. A replay publishes only what was not
     /// confirmed before.
     pub(super) now: Option<Attempt>,
@@ -111,8 +114,12 @@ impl Whole {
             Ok(now) => (Some(now), None),
             Err(problem) => (None, Some(problem)),
         };
+        let message = opened.message().ok();
+        let nanoseconds = message.map(|message| message.timestamp.into());
+        let timestamp = nanoseconds.and_then(|nanoseconds| Timestamp::from_nanosecond(nanoseconds).ok());
         Self {
             truncated: shown.len() < opened.payload.len(),
+            timestamp: timestamp.map(|timestamp| timestamp.to_string()),
             entry: Entry::of(opened.letter),
             headers,
             payload,
@@ -165,7 +172,7 @@ mod tests {
     #[test]
     fn a_letter_is_an_object() {
         let json = serde_json::to_string(&whole("{\"id\": 7}", 42.into())).unwrap();
-        assert_snapshot!(json, @r#"{"number":17,"stored":"1970-01-01T00:00:00Z","module":"orders","stage":"","code":"","reason":"<img src=x onerror=alert(1)>","channel":null,"subject":"orders.7","stream":"ORDERS","sequence":42,"size":11,"sha256":"","headers":[["Trace","1"]],"payload":"{\"id\": 7}","payload_base64":null,"truncated":false,"now":null,"problem":"the module is not running"}"#);
+        assert_snapshot!(json, @r#"{"number":17,"stored":"1970-01-01T00:00:00Z","module":"orders","stage":"","code":"","reason":"<img src=x onerror=alert(1)>","channel":null,"subject":"orders.7","stream":"ORDERS","sequence":42,"size":11,"sha256":"","headers":[["Trace","1"]],"payload":"{\"id\": 7}","payload_base64":null,"truncated":false,"timestamp":"1970-01-01T00:00:00Z","now":null,"problem":"the module is not running"}"#);
         let json = serde_json::to_value(whole(&b"\xff"[..], "7-1".parse().unwrap())).unwrap();
         assert!(json["payload"].is_null() && json["payload_base64"] == "/w==");
         assert_eq!(json["sequence"], "7-1");

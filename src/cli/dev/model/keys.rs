@@ -165,7 +165,6 @@ impl Model {
             self.view.prompt = Some(Prompt::Save {
                 name: String::new(),
                 text,
-                is_real: self.is_live(),
             });
         }
     }
@@ -198,31 +197,21 @@ impl Model {
     fn answer(&mut self, prompt: Prompt, code: KeyCode) -> Next {
         match (prompt, code) {
             (_, KeyCode::Esc) => Next::Stay,
-            (Prompt::Publish { subject, text }, KeyCode::Enter) => {
+            (Prompt::Publish { .. }, KeyCode::Char('n' | 'N')) => Next::Stay,
+            (Prompt::Publish { subject, text }, KeyCode::Enter | KeyCode::Char('y' | 'Y')) => {
                 self.note(format!("publishing {subject}"), false);
                 Next::Order(Order::Publish { text })
             }
-            (Prompt::Save { name, text, is_real }, KeyCode::Enter) if !name.is_empty() => {
-                if is_real {
-                    let warning = format!("{name} has the data of a real message: check it before you commit it");
-                    self.note(warning, true);
-                }
+            (Prompt::Save { name, text }, KeyCode::Enter) if !name.is_empty() => {
                 Next::Order(Order::Save { name, text })
             }
-            (
-                Prompt::Save {
-                    mut name,
-                    text,
-                    is_real,
-                },
-                code,
-            ) => {
+            (Prompt::Save { mut name, text }, code) => {
                 match code {
                     KeyCode::Char(letter) => name.push(letter),
                     KeyCode::Backspace => drop(name.pop()),
                     _ => {}
                 }
-                self.view.prompt = Some(Prompt::Save { name, text, is_real });
+                self.view.prompt = Some(Prompt::Save { name, text });
                 Next::Stay
             }
             (prompt @ Prompt::Publish { .. }, _) => {
@@ -239,7 +228,7 @@ impl Model {
         Next::Order(Order::Units(wanted))
     }
 
-    fn free_name(&self, what: &str) -> String {
+    pub(super) fn free_name(&self, what: &str) -> String {
         let is_free = |name: &String| !self.entries.iter().any(|entry| entry.name == *name);
         let mut names = (1..).map(|number| format!("{what} {number}"));
         names.find(is_free).unwrap_or_else(|| what.to_owned())

@@ -1,6 +1,5 @@
 //! What a person asks for.
 
-use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -11,6 +10,7 @@ use super::super::super::runner::Runner;
 use super::super::cases;
 use super::super::event::{Event, Order};
 use super::super::news::News;
+use super::super::saving::save;
 use super::super::sending::send;
 use super::Session;
 
@@ -45,15 +45,8 @@ impl Session<'_> {
                     is_name,
                     "{name:?} cannot be the name of a case: use letters, digits and -"
                 );
-                let file = file(&name);
-                ensure!(!file.exists(), "{} already exists: use another name", file.display());
-                let runner = self.runner()?;
-                let sample = cases::sample(&text)?;
-                let made = runner.make(&sample.clone().message(1, runner.stream())?)?;
-                let dir = setup.project.path(CASES);
-                fs::create_dir_all(&dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
-                case::create(&file, &sample, Some(&made))?;
-                Ok(self.front.tell(News::Done(format!("saved as {}", file.display())))?)
+                let saved = save(&file(&name), &text, &setup.redact, self.runner()?)?;
+                Ok(self.front.tell(saved)?)
             }
             Order::Publish { text } => {
                 let message = cases::read(&text, "")?;

@@ -503,7 +503,7 @@ fn a_message_is_published_once_that_is_confirmed() {
     assert_eq!(press(&mut model, "jjp"), Next::Stay);
     let screen = drawn(&model, 60, 24);
     assert!(
-        screen.contains("publish shop.7 to NATS?  Enter publishes it, Esc does not"),
+        screen.contains("publish shop.7 to NATS?  y or Enter publishes it, n does not"),
         "{screen}"
     );
     assert_eq!(press(&mut model, "px"), Next::Stay);
@@ -513,6 +513,21 @@ fn a_message_is_published_once_that_is_confirmed() {
     assert_eq!(press(&mut model, "p⎋⏎"), Next::Stay);
     hear(&mut model, [News::Done("published: stored in SHOP as 8".to_owned())]);
     assert!(drawn(&model, 60, 24).contains("\npublished: stored in SHOP as 8\n"));
+}
+
+/// What became of a message is told in full.
+#[test]
+fn a_long_note_takes_several_lines() {
+    let mut model = model("paid");
+    let note = "saved as cases/real.json; redacted `customer.email`; the value of `customer.email` is also in the subject, \
+                which is never redacted";
+    hear(&mut model, [News::Trouble(note.to_owned())]);
+    let screen = drawn(&model, 60, 24);
+    let expected = "\nsaved as cases/real.json; redacted `customer.email`; the\nvalue of `customer.email` is also in the subject, which is\n\
+                    never redacted\na accept";
+    assert!(screen.contains(expected), "{screen}");
+    hear(&mut model, [News::Done("saved".to_owned())]);
+    assert!(drawn(&model, 60, 24).contains("\nsaved\na accept"));
 }
 
 #[test]
@@ -583,11 +598,10 @@ fn messages_of_the_source_are_kept_and_counted() {
     assert_eq!(press(&mut model, "a"), Next::Stay, "a message has no expectation");
     press(&mut model, "⇥");
     assert_eq!(selected(&model), "draft");
-    press(&mut model, "⇥sreal⏎");
-    let note = model.notes.back().unwrap();
+    let next = press(&mut model, "⇥sreal⏎");
     assert!(
-        note.is_trouble && note.text.contains("real has the data of a real message"),
-        "{note:?}"
+        matches!(&next, Next::Order(Order::Save { name, text }) if name == "real" && text.contains("shop.4")),
+        "{next:?}"
     );
 }
 

@@ -22,14 +22,14 @@ fn sources(dir: &Path) -> Vec<(String, String)> {
 fn a_copy_has_every_source() {
     let dir = tempfile::tempdir().unwrap();
     Sdk::Vendored.write(dir.path()).unwrap();
-    assert_eq!(sources(&dir.path().join(FOLDER)), sources(&checkout()));
+    assert_eq!(sources(&dir.path().join(SDK_FOLDER)), sources(&checkout()));
 }
 
 #[test]
 fn a_copy_needs_no_workspace() {
     let dir = tempfile::tempdir().unwrap();
     Sdk::Vendored.write(dir.path()).unwrap();
-    let copy = dir.path().join(FOLDER);
+    let copy = dir.path().join(SDK_FOLDER);
     assert!(is_sdk(&copy));
     for (path, _) in MANIFESTS {
         let manifest = fs::read_to_string(copy.join(path)).unwrap();
