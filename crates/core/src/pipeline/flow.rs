@@ -246,7 +246,7 @@ impl<R: Clone> Flow<R> {
     /// them after newer ones. So the earlier load may still halt the pipeline without harm.
     ///
     /// In a rollback, the load before it already has messages: once a trial has failed, the workers give it those that they
-    /// still have. Its outcomes wait instead, see [`Flow::has_to_wait`]. A flow that conflates does not wait. Its channels
+    /// still have. Its outcomes wait instead, in `has_to_wait`. A flow that conflates does not wait. Its channels
     /// show the newest message, whatever came before.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.settings = settings;
