@@ -175,11 +175,13 @@ fn order(number: u64) -> (String, String) {
     (format!("orders.{status}"), order)
 }
 
-/// Everything that `slipring new` prints is copied and works, up to the last step, which runs until somebody ends it.
+/// Everything that `slipring new` prints is copied and works, up to the last steps, which run until somebody ends them.
 fn begins_with_what_new_makes(language: &str) -> Result<()> {
     let desk = tempfile::TempDir::with_prefix("slipring-new-")?;
     let made = shell(desk.path(), &format!("slipring new my-shop --lang {language}"))?;
-    let steps = made.strip_suffix("slipring dev\n").context("the last step")?;
+    let steps = made
+        .strip_suffix("slipring up\nslipring dev\n")
+        .context("the last steps")?;
     let passed = shell(desk.path(), steps)?;
     ensure!(
         passed.ends_with("ok       draft\nok       no-status\nok       paid\n"),
