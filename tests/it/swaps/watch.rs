@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::world::{SOON, World, module, unruly_toml};
 use super::{
     all_of_them_shown, all_shown, at_work, at_work_is, at_work_with, channel, configure, dead_letters, finish, mark,
-    modules, replay, sha256, text, unruly_when, wish,
+    modules, replay, sha256, shown, text, unruly_when, wish,
 };
 
 /// The most messages sent while a version takes over: four seconds of them, for a machine that is busy
@@ -113,9 +113,19 @@ async fn a_version_whose_publications_are_refused_is_rolled_back_too() -> Result
         touched.len() >= 5 && touched.iter().all(|number| *number >= from),
         "{touched:?}"
     );
-    all_of_them_shown(&world, sent, &touched, &["old", "new", "old"])
-        .await
-        .with_context(|| format!("the dead letters are {touched:?}, the log is {:#?}", relay.log()))?;
+    let checked = match relay.logged("the pipeline is halted") {
+        false => all_of_them_shown(&world, sent, &touched, &["old", "new", "old"]).await,
+        // On a busy machine there may be a hundred refusals first. Then the old version gets everything again from the
+        // oldest message that is not settled, dead letters too.
+        true => shown(&world).await.and_then(|shown| {
+            let missing: Vec<u64> = (1..=sent)
+                .filter(|number| !shown.contains_key(number) && !touched.contains(number))
+                .collect();
+            ensure!(missing.is_empty(), "these are missing: {missing:?}");
+            Ok(())
+        }),
+    };
+    checked.with_context(|| format!("the dead letters are {touched:?}, the log is {:#?}", relay.log()))?;
     replay(&world)
 }
 
