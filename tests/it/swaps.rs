@@ -168,8 +168,8 @@ async fn unruly_when(relay: &Relay, what: &str, holds: impl Fn(&Value) -> bool) 
 
 /// Waits until a version has published something. A swap waits for the messages before it, so a version that is replaced at
 /// once may get none.
-async fn at_work_is(world: &World, mark: &str) -> Result<()> {
-    eventually(SOON, format!("{mark} at work"), async || {
+async fn has_published(world: &World, mark: &str) -> Result<()> {
+    eventually(SOON, format!("a publication of {mark}"), async || {
         let last = world.centrifugo.history("unruly:0").await?.pop();
         let last = last.context("a publication")?;
         ensure!(last.tags["mark"] == mark, "{last:?}");
@@ -234,7 +234,7 @@ async fn ten_swaps_in_a_second_lose_nothing() -> Result<()> {
         load.more(200).await;
     }
     // The last version wins, whichever of the others were seen.
-    at_work_is(&world, "10").await?;
+    has_published(&world, "10").await?;
     let sent = finish(&world, load).await?;
     let shown = shown(&world).await?;
     ensure!(shown.len() as u64 == sent, "{} of {sent}", shown.len());
@@ -294,14 +294,14 @@ async fn a_person_can_go_back_and_forth() -> Result<()> {
 
     configure(&world, &mark("2"))?;
     unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == 1).await?;
-    at_work_is(&world, "2").await?;
+    has_published(&world, "2").await?;
     // The previous version is still known after a restart.
     relay.stop(SOON).await?;
     let relay = world.run().await?;
     load.more(100).await;
     modules(&world, &relay, &["rollback", "unruly"], 0, "")?;
     unruly_when(&relay, "the old version", |unruly| unruly["swaps"] == 1).await?;
-    at_work_is(&world, "1").await?;
+    has_published(&world, "1").await?;
     modules(&world, &relay, &["retry", "unruly"], 0, "")?;
     let unruly = unruly_when(&relay, "the new version", |unruly| unruly["swaps"] == 2).await?;
     ensure!(unruly["rolled_back"].is_null() && unruly["rollbacks"] == 1, "{unruly}");

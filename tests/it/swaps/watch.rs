@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::world::{SOON, World, module, unruly_toml};
 use super::{
-    all_of_them_shown, all_shown, at_work, at_work_is, at_work_with, channel, configure, dead_letters, finish, mark,
+    all_of_them_shown, all_shown, at_work, at_work_with, channel, configure, dead_letters, finish, has_published, mark,
     modules, replay, sha256, shown, text, unruly_when, wish,
 };
 
@@ -225,7 +225,7 @@ async fn saving_again_is_no_way_around_the_watch() -> Result<()> {
     for (swaps, text) in [(1, "2"), (2, "3")] {
         configure(&world, &format!("{}\nrefuse_from = {from}", mark(text)))?;
         unruly_when(&relay, "a swap", |unruly| unruly["swaps"] == swaps).await?;
-        at_work_is(&world, text).await?;
+        has_published(&world, text).await?;
     }
     unruly_when(&relay, "the rollback", |unruly| unruly["rollbacks"] == 1).await?;
     load.more(500).await;
