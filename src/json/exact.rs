@@ -1,15 +1,32 @@
 //! JSON in its original text. A [`Value`] rounds numbers, drops the first of two equal keys, and cannot hold values
 //! that are too large or too deep. Where this matters, the text counts.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use super::outcome::on_one_line;
 
 /// Compared with [`is_same`], and written in the plain form of a [`Value`] if that loses nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
 pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// Returns the text as JSON. `None` if it is not JSON or a [`Value`] would lose part of it.
+    pub fn held(text: &str) -> Option<Self> {
+        held(text)?;
+        RawValue::from_string(text.to_owned()).ok().map(Self)
+    }
+
+    /// Returns the JSON without spaces. It is in the plain form of a [`Value`] if that loses nothing.
+    pub fn compact(&self) -> String {
+        match held(self.0.get()) {
+            Some(value) => value.to_string(),
+            None => without_spaces(self.0.get()).collect(),
+        }
+    }
+}
 
 impl From<Box<RawValue>> for Json {
     fn from(json: Box<RawValue>) -> Self {

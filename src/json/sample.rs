@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 use slipring_core::place::Place;
 
-use super::exact::held;
+use super::exact::Json;
 use super::explain::explain_line;
 use crate::message::Message;
 use crate::nats::{self, headers::Contents};
@@ -32,7 +32,8 @@ pub struct Sample {
         deserialize_with = "null_is_a_value",
         skip_serializing_if = "Option::is_none"
     )]
-    data: Option<Value>,
+    #[schemars(with = "Option<Value>")]
+    data: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,7 +73,7 @@ impl Sample {
             subject: message.subject.clone(),
             subject_base64: None,
             payload: None,
-            data: text.ok().and_then(held),
+            data: text.ok().and_then(Json::held),
             payload_base64: None,
             headers: BTreeMap::new(),
             headers_base64: None,
@@ -109,7 +110,7 @@ impl Sample {
     pub fn message(self, number: u64, stream: &str) -> anyhow::Result<Message> {
         let payload = match (self.payload, self.data, self.payload_base64) {
             (Some(text), None, None) => text.into_bytes(),
-            (None, Some(data), None) => data.to_string().into_bytes(),
+            (None, Some(data), None) => data.compact().into_bytes(),
             (None, None, Some(base64)) => STANDARD.decode(&base64).context("`payload_base64` is not base64")?,
             _ => bail!("a message must have exactly one of `data`, `payload` and `payload_base64`"),
         };
@@ -207,8 +208,8 @@ fn time(nanoseconds: u64) -> Value {
 }
 
 /// Accepts `null` as JSON. serde would take it for a missing field.
-fn null_is_a_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn null_is_a_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]
@@ -232,6 +233,23 @@ mod tests {
         );
         assert_eq!(message(r#"{"subject": "s", "data": null}"#).payload, "null");
         assert_eq!(message(r#"{"subject": "s", "payload": ""}"#).payload, "");
+    }
+
+    #[test]
+    fn data_keeps_what_a_value_cannot_hold() {
+        for (data, payload) in [
+            ("[ 184467440737095516150, -1e400 ]", "[184467440737095516150,-1e400]"),
+            (r#"{ "a b": 1, "a b": 2 }"#, r#"{"a b":1,"a b":2}"#),
+            (r#"{ "b": 1.50, "a": 1 }"#, r#"{"a":1,"b":1.5}"#),
+        ] {
+            let line = format!(r#"{{"subject":"orders.1","data":{data}}}"#);
+            let sample: Sample = serde_json::from_str(&line).unwrap();
+            let written = serde_json::to_string(&sample).unwrap();
+            for line in [line, written] {
+                let message = parse(line.as_bytes(), 7, "TRY").unwrap();
+                assert_eq!(std::str::from_utf8(&message.payload), Ok(payload));
+            }
+        }
     }
 
     #[test]
