@@ -8,6 +8,7 @@ mod trust;
 mod upload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -31,6 +32,8 @@ use crate::config::{self, Secret};
 pub struct Client {
     url: Url,
     config: config::Admin,
+    /// The file with the token, unless the configuration names it.
+    token_file: Option<PathBuf>,
     runtime: Runtime,
     client: reqwest::Client,
 }
@@ -60,6 +63,7 @@ impl Client {
         let tls = trust.client(url.scheme() == "https")?;
         Ok(Self {
             config: config.clone(),
+            token_file: None,
             url,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             // A proxy cannot reach the loopback interface of this machine.
@@ -69,6 +73,14 @@ impl Client {
                 .tls_backend_preconfigured(tls)
                 .build()?,
         })
+    }
+
+    /// Sends this token, which was read from a file that the configuration does not name.
+    #[must_use]
+    pub fn with_token(mut self, token: Secret, file: PathBuf) -> Self {
+        self.config.token = Some(token);
+        self.token_file = Some(file);
+        self
     }
 
     /// Returns the JSON of `/api/v1/status`.
@@ -184,7 +196,10 @@ impl Client {
             anyhow!(cause::of(&error)).context(doing)
         })?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            bail!("the relay at {url} requires its token: {}", token.advice())
+            bail!(
+                "the relay at {url} requires its token: {}",
+                token.advice(self.token_file.as_deref())
+            )
         }
         Ok(response)
     }
@@ -231,12 +246,16 @@ impl Token {
     }
 
     /// Completes a sentence that says that the relay wants a token.
-    fn advice(&self) -> String {
+    fn advice(&self, file: Option<&Path>) -> String {
         const CONFIGURE: &str = "set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN";
-        match self {
-            Self::Known(_) => format!("the token that was sent is wrong; {CONFIGURE}"),
-            Self::Elsewhere => CONFIGURE.to_owned(),
-            Self::NotIn(places) => format!(
+        match (self, file) {
+            (Self::Known(_), Some(file)) => format!(
+                "the token in {} is wrong; it must be the one in the `admin.token_file` of that relay",
+                file.display()
+            ),
+            (Self::Known(_), None) => format!("the token that was sent is wrong; {CONFIGURE}"),
+            (Self::Elsewhere, _) => CONFIGURE.to_owned(),
+            (Self::NotIn(places), _) => format!(
                 "{CONFIGURE}. A relay without a configured token has created one, but this user finds none \
                  in {places}; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR \
                  and TMPDIR"
@@ -259,7 +278,6 @@ fn local(url: &Url) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::path::Path;
 
     use insta::assert_snapshot;
 
@@ -344,6 +362,9 @@ mod tests {
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         the relay at http://127.0.0.1:8787/api/v1/status requires its token: set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN. A relay without a configured token has created one, but this user finds none in /nowhere/slipring/127.0.0.1-8787.token; run this command as the user who runs the relay, with the same XDG_RUNTIME_DIR and TMPDIR
         "#);
+        let (url, _) = canned::answer("401 Unauthorized", "");
+        let relay = relay(&url, None).with_token(Secret::new("hunter2"), "admin.token".into());
+        assert_snapshot!(without_port(&url, &relay.status().unwrap_err()), @"the relay at http://127.0.0.1:8787/api/v1/status requires its token: the token in admin.token is wrong; it must be the one in the `admin.token_file` of that relay");
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         http://127.0.0.1:8787/api/v1/status returned 404 Not Found, so it is probably not a relay: check `--url` or `admin.listen`

@@ -26,6 +26,13 @@ pub struct Address {
     ca_file: Option<PathBuf>,
 }
 
+/// A token that `--token-file` names.
+#[derive(Debug)]
+pub struct GivenToken {
+    pub token: Secret,
+    pub file: PathBuf,
+}
+
 impl Address {
     /// Returns the address in a configuration.
     pub fn of(config: ConfigFile) -> Self {
@@ -44,8 +51,8 @@ impl Address {
         self.at(None, None)
     }
 
-    /// Returns the relay at another address, or with another token than the configuration has.
-    pub fn at(&self, url: Option<&Url>, token: Option<Secret>) -> Result<Client, Failure> {
+    /// Returns the relay at another address, or with the token of a file that the configuration does not name.
+    pub fn at(&self, url: Option<&Url>, token: Option<GivenToken>) -> Result<Client, Failure> {
         let mut config = self.config.load()?.admin;
         let given = url.or(self.url.as_ref());
         config.from_up &= given.is_none();
@@ -53,13 +60,16 @@ impl Address {
             Some(url) => url.clone(),
             None => base_url(config.listen, config.tls.is_some())?,
         };
-        config.token = token.or(config.token);
         let own = config.tls.as_ref().and_then(|tls| tls.certificates.first());
         let trust = Trust {
             own: own.cloned(),
             ca_file: self.ca_file.clone(),
         };
-        Ok(Client::new(url, &config, trust)?)
+        let client = Client::new(url, &config, trust)?;
+        Ok(match token {
+            Some(GivenToken { token, file }) => client.with_token(token, file),
+            None => client,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
+use super::super::address::GivenToken;
 use super::super::failure::Failure;
 use super::super::wasm_file::read_wasm;
 use super::follow::Changed;
@@ -139,9 +140,12 @@ impl Target {
 }
 
 /// Reads the token of the relay.
-pub fn token(file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+pub fn token(file: Option<&Path>) -> anyhow::Result<Option<GivenToken>> {
     let Some(file) = file else { return Ok(None) };
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the token in {}", file.display()))?;
     anyhow::ensure!(!text.trim().is_empty(), "the token file {} is empty", file.display());
-    Ok(Some(Secret::new(text.trim())))
+    Ok(Some(GivenToken {
+        token: Secret::new(text.trim()),
+        file: file.to_owned(),
+    }))
 }

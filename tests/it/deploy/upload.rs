@@ -82,7 +82,10 @@ async fn an_upload_goes_the_way_of_every_version() -> Result<()> {
     let (world, mut relay) = world(ON).await?;
     let home = &world.home;
     for (token, told) in [
-        ("wrong", "the token that was sent is wrong"),
+        (
+            "wrong",
+            "the token in wrong is wrong; it must be the one in the `admin.token_file` of that relay",
+        ),
         ("read", "has the token for reading, which does not allow this"),
         ("nothing", "cannot read the token in nothing"),
     ] {
