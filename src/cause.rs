@@ -35,8 +35,8 @@ pub fn of(error: &dyn Error) -> String {
 /// Returns the part of a text that says what happened, once.
 pub fn plain(text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
+    let text = without_numbers(text);
     for part in text.split(": ") {
-        let part = without_number(part);
         let part = match part {
             NOT_TLS => "the server does not speak TLS on this port; write `http://` or `grpc://` in its address",
             part => part,
@@ -46,19 +46,23 @@ pub fn plain(text: &str) -> String {
         }
     }
     match parts.as_slice() {
-        [] => text.to_owned(),
+        [] => text.clone(),
         parts => lower(&parts.join(": ")),
     }
 }
 
-/// Removes the system's number of an error, such as ` (os error 111)`.
-fn without_number(part: &str) -> &str {
-    let is_number = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
-    let stripped = part
-        .strip_suffix(')')
-        .and_then(|part| part.rsplit_once(" (os error "))
-        .filter(|(_, number)| is_number(number));
-    stripped.map_or(part, |(words, _)| words)
+/// Removes the system's numbers of errors, such as ` (os error 111)`. The words before them say the same.
+pub fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        match part[digits..].strip_prefix(')') {
+            Some(rest) if digits > 0 => told.push_str(rest),
+            _ => told = format!("{told} (os error {part}"),
+        }
+    }
+    told
 }
 
 /// The system begins its texts with a capital letter. They stand in the middle of a sentence here.
@@ -109,6 +113,22 @@ mod tests {
             ("no (os error x)", "no (os error x)"),
         ] {
             assert_eq!(plain(text), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_of_errors_are_left_out_wherever_they_stand() {
+        for (text, expected) in [
+            (
+                "cannot read a: No such file (os error 2)",
+                "cannot read a: No such file",
+            ),
+            ("a (os error 2), b (os error 13): c", "a, b: c"),
+            ("(os error 2)", "(os error 2)"),
+            (" (os error ) (os error 2", " (os error ) (os error 2"),
+            ("ä (os error ä)", "ä (os error ä)"),
+        ] {
+            assert_eq!(without_numbers(text), expected);
         }
     }
 

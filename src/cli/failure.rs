@@ -3,18 +3,19 @@
 use std::io;
 
 use super::printable::printable;
+use crate::cause;
 use crate::config::Problems;
 
 /// Why a command did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("{}", printable(&.0.to_string()))]
+    #[error("{}", printable(&cause::without_numbers(&.0.to_string())))]
     Config(#[from] Problems),
     /// An error in the usage that the parser of the command line cannot detect.
     #[error("{}", printable(.0))]
     Usage(String),
     // Includes all causes. This is the only place where the chain is printed.
-    #[error("{}", printable(&told_once(.0)))]
+    #[error("{}", printable(&cause::without_numbers(&told_once(.0))))]
     Failed(#[from] anyhow::Error),
 }
 
@@ -78,6 +79,11 @@ mod tests {
                     .context("connecting")
             ),
             "connecting: IO error: refused"
+        );
+        let missing = std::fs::read("/nowhere/slipring").unwrap_err();
+        assert_eq!(
+            shown(anyhow::anyhow!(missing).context("cannot read /nowhere/slipring")),
+            "cannot read /nowhere/slipring: No such file or directory"
         );
     }
 }
