@@ -149,7 +149,8 @@ pub fn execute(args: &Args, output: &mut dyn Write, notes: &mut dyn Write) -> Re
         (Deployed::Proven, _) | (Deployed::InPlace, None) => {}
         (Deployed::InPlace, Some(relay)) => {
             return Err(anyhow!(
-                "the dead letter {} was not replayed: the files are with the relay at {}, but nobody has waited until the                  new version is proven there. `{again}` goes on",
+                "the dead letter {} was not replayed: the files are with the relay at {}, but nobody has waited until the \
+                 new version is proven there. `{again}` goes on",
                 args.number,
                 relay.address()
             )

@@ -118,23 +118,8 @@ impl Redaction {
             "nothing was written: none of the messages has a {}{} For a field that may be missing from all of them, \
              use --redact-if-there",
             names.join(" or a "),
-            self.suggestion(&self.fields[first].path)
+            suggestion(&self.keys, &self.fields[first].path)
         )
-    }
-
-    /// Returns the end of the sentence, with the key most similar to the last one of the path, if one is similar.
-    fn suggestion(&self, path: &str) -> String {
-        let last = path.rsplit('.').next().unwrap_or(path);
-        let likeness = |key: &String| strsim::jaro_winkler(&last.to_lowercase(), &key.to_lowercase());
-        let nearest = self
-            .keys
-            .iter()
-            .map(|key| (likeness(key), key))
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        match nearest {
-            Some((likeness, key)) if likeness > 0.8 => format!("; did you mean `{key}`?"),
-            _ => ".".to_owned(),
-        }
     }
 
     /// Returns the fields that the text of a case still holds.
@@ -147,6 +132,22 @@ impl Redaction {
             .filter(left)
             .map(|index| self.fields[index].path.as_str())
             .collect())
+    }
+
+    /// Returns an error if a required field is missing from the text of a case. Its name may be wrong then.
+    pub fn check_case(&self, case: &str) -> anyhow::Result<()> {
+        let mut search = Search::new(&self.fields);
+        existing::search(case, &mut search)?;
+        let Search { found, keys, .. } = search;
+        let mut missing = self.fields.iter().zip(&found).zip(&self.optional);
+        match missing.find(|((_, found), optional)| found.values == 0 && !**optional) {
+            None => Ok(()),
+            Some(((field, _), _)) => anyhow::bail!(
+                "the case has no `{}`{} For a field that may be missing, use --redact-if-there",
+                field.path,
+                suggestion(&keys, &field.path)
+            ),
+        }
     }
 
     /// Returns the fields that were redacted in this message.
@@ -197,6 +198,20 @@ impl Redaction {
             }
         };
         self.fields.iter().enumerate().filter_map(line).collect()
+    }
+}
+
+/// Returns the end of the sentence, with the key most similar to the last one of the path, if one is similar.
+fn suggestion<'a>(keys: impl IntoIterator<Item = &'a String>, path: &str) -> String {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let likeness = |key: &String| strsim::jaro_winkler(&last.to_lowercase(), &key.to_lowercase());
+    let nearest = keys
+        .into_iter()
+        .map(|key| (likeness(key), key))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, key)) if likeness > 0.8 => format!("; did you mean `{key}`?"),
+        _ => ".".to_owned(),
     }
 }
 
@@ -331,6 +346,18 @@ mod tests {
                 "the value of `email` is also in the payload, under another key",
             ]
         );
+    }
+
+    #[test]
+    fn a_field_that_a_case_does_not_have_is_told() {
+        let case = r#"{"message":{"subject":"s","data":{"customer":{"email":"redacted"}},"headers":{"Trace":"1"}}}"#;
+        let check = |required: &[&str], optional: &[&str]| {
+            let checked = Redaction::new(&paths(required), &paths(optional)).check_case(case);
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["customer.email", "trace"], &["other"]), Ok(()));
+        assert_snapshot!(check(&["customer.e_mail"], &[]).unwrap_err(), @"the case has no `customer.e_mail`; did you mean `email`? For a field that may be missing, use --redact-if-there");
+        assert_snapshot!(check(&["other"], &[]).unwrap_err(), @"the case has no `other`. For a field that may be missing, use --redact-if-there");
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub fn record(
             "{shown} exists already and still holds `{}`: remove the file, or redact it there",
             left.join("` and `")
         );
+        let checked = redaction.check_case(&text);
+        checked.with_context(|| format!("{shown} exists already, and --redact does not match it"))?;
         return Ok(Recorded::There);
     }
     let message = letter.message;
