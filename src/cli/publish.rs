@@ -20,6 +20,9 @@ use super::publishing::{self, Outgoing};
 /// With --case it sends the message of a case, with its headers. A message with the header `Nats-Msg-Id` is stored only once, within
 /// the time that the stream remembers such IDs (two minutes by default).
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+slipring publish [OPTIONS] SUBJECT [DATA]
+       slipring publish [OPTIONS] --case NAME|FILE.json [SUBJECT]")]
 #[command(after_long_help = "\
 Examples:
   slipring publish orders.7 '{\"id\":7,\"status\":\"paid\"}'
