@@ -143,10 +143,7 @@ impl<'a> Follower<'a> {
     }
 
     fn refused(&self, reason: &str) -> anyhow::Error {
-        anyhow!(
-            "the relay refused the new version of {}, and the previous one keeps running: {reason}",
-            self.name
-        )
+        anyhow!(refusal(&self.name, self.stages.had_version(), reason))
     }
 
     /// Explains that nothing more is waited for.
@@ -173,6 +170,14 @@ impl<'a> Follower<'a> {
     }
 }
 
+fn refusal(name: &str, had_version: bool, reason: &str) -> String {
+    let kept = match had_version {
+        true => ", and the previous one keeps running",
+        false => "",
+    };
+    format!("the relay refused the new version of {name}{kept}: {reason}")
+}
+
 /// Returns what the relay says about the module.
 pub(super) fn look(client: &Client, name: &str) -> anyhow::Result<(Option<ModuleStatus>, Versions)> {
     client.block_on(async {
@@ -190,4 +195,30 @@ pub(super) fn look(client: &Client, name: &str) -> anyhow::Result<(Option<Module
 fn spelled(duration: Duration) -> String {
     jiff::SignedDuration::try_from(duration)
         .map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_first_version_leaves_nothing_that_could_keep_running() {
+        let before = |module: Option<&ModuleStatus>| {
+            let id = crate::modules::versions::Id::of(b"", "");
+            Stages::new(id, Before::of(module)).had_version()
+        };
+        let failed = ModuleStatus::default();
+        let running = ModuleStatus {
+            sha256: Some("0".repeat(64)),
+            ..ModuleStatus::default()
+        };
+        let refused = |module| refusal("orders", before(module), "no such room");
+        let alone = "the relay refused the new version of orders: no such room";
+        assert_eq!(refused(None), alone);
+        assert_eq!(refused(Some(&failed)), alone);
+        assert_eq!(
+            refused(Some(&running)),
+            "the relay refused the new version of orders, and the previous one keeps running: no such room"
+        );
+    }
 }

@@ -38,6 +38,8 @@ pub enum End {
 /// What the relay said about the module before the version arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Before {
+    /// Whether a version was in use.
+    had_version: bool,
     refused_swaps: u64,
     rolled_back: Option<RolledBack>,
 }
@@ -66,6 +68,7 @@ impl Before {
     /// `None` if the relay has no such module.
     pub fn of(module: Option<&ModuleStatus>) -> Self {
         module.map_or_else(Self::default, |module| Self {
+            had_version: module.sha256.is_some(),
             refused_swaps: module.refused_swaps,
             rolled_back: module.rolled_back.clone(),
         })
@@ -84,6 +87,11 @@ impl Stages {
 
     pub fn id(&self) -> &Id {
         &self.id
+    }
+
+    /// Whether the relay had a version in use before this one came, which it keeps if it refuses this one.
+    pub fn had_version(&self) -> bool {
+        self.before.had_version
     }
 
     pub fn is_running(&self) -> bool {
