@@ -208,7 +208,7 @@ pass-through: prerequisites ## the ready module of `slipring new --pass-through`
 packages: servers ## a static tarball and a .deb in target/packages, tried in a clean folder (PACKAGES_PROFILE=dev is faster; needs jq)
 	@rustup target list --installed | grep -qx $$(uname -m)-unknown-linux-musl || rustup target add $$(uname -m)-unknown-linux-musl
 	@tools/install-musl
-	@$(SAY) "Building the static program (the longest step; 10 minutes on two cores)"
+	@$(SAY) "Building the static program (the longest step; 10 to 20 minutes on two cores)"
 	@tools/packages/build $(or $(PACKAGES_PROFILE),release)
 	@tools/packages/try
 
