@@ -150,7 +150,9 @@ async fn publishes_the_same(language: &str) -> Result<()> {
 
 /// Returns the channels' final histories as texts, each in order.
 async fn histories(wasm: &Path) -> Result<Vec<Vec<String>>> {
-    let world = World::start().await?;
+    let mut world = World::start().await?;
+    // Half of the default, because users have slower machines and larger modules.
+    world.home.env("SLIPRING_MODULES__COMPILE_CPU", "60s");
     world.stream("ORDERS", &["orders.>"]).await?;
     world.publish((0..MESSAGES).map(order)).await?;
     world
