@@ -51,7 +51,7 @@ pub fn plain(text: &str) -> String {
     }
 }
 
-/// Removes the system's numbers of errors, such as ` (os error 111)`. The words before them say the same.
+/// Removes the error numbers of the operating system, such as ` (os error 111)`. The words before them say the same.
 pub fn without_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut told = parts.next().unwrap_or_default().to_owned();

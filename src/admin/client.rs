@@ -32,7 +32,7 @@ use crate::config::{self, Secret};
 pub struct Client {
     url: Url,
     config: config::Admin,
-    /// The file with the token, unless the configuration names it.
+    /// The file that `--token-file` names, if it was given.
     token_file: Option<PathBuf>,
     runtime: Runtime,
     client: reqwest::Client,
@@ -75,7 +75,7 @@ impl Client {
         })
     }
 
-    /// Sends this token, which was read from a file that the configuration does not name.
+    /// Sends this token from `file` instead of the configured one.
     #[must_use]
     pub fn with_token(mut self, token: Secret, file: PathBuf) -> Self {
         self.config.token = Some(token);
@@ -250,7 +250,8 @@ impl Token {
         const CONFIGURE: &str = "set `admin.token_file` in the configuration, or SLIPRING_ADMIN__TOKEN";
         match (self, file) {
             (Self::Known(_), Some(file)) => format!(
-                "the token in {} is wrong; it must be the one in the `admin.token_file` of that relay",
+                "{} does not hold the token of that relay, which is in its `admin.token_file` or SLIPRING_ADMIN__TOKEN, or \
+                 else in a file that it has created and names in its log",
                 file.display()
             ),
             (Self::Known(_), None) => format!("the token that was sent is wrong; {CONFIGURE}"),
@@ -364,7 +365,7 @@ mod tests {
         "#);
         let (url, _) = canned::answer("401 Unauthorized", "");
         let relay = relay(&url, None).with_token(Secret::new("hunter2"), "admin.token".into());
-        assert_snapshot!(without_port(&url, &relay.status().unwrap_err()), @"the relay at http://127.0.0.1:8787/api/v1/status requires its token: the token in admin.token is wrong; it must be the one in the `admin.token_file` of that relay");
+        assert_snapshot!(without_port(&url, &relay.status().unwrap_err()), @"the relay at http://127.0.0.1:8787/api/v1/status requires its token: admin.token does not hold the token of that relay, which is in its `admin.token_file` or SLIPRING_ADMIN__TOKEN, or else in a file that it has created and names in its log");
         let (url, _) = canned::answer("404 Not Found", "");
         assert_snapshot!(ask(&url, None).unwrap_err(), @r#"
         http://127.0.0.1:8787/api/v1/status returned 404 Not Found, so it is probably not a relay: check `--url` or `admin.listen`

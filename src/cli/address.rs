@@ -51,7 +51,7 @@ impl Address {
         self.at(None, None)
     }
 
-    /// Returns the relay at another address, or with the token of a file that the configuration does not name.
+    /// Returns the relay at another address, or with the token of `--token-file`.
     pub fn at(&self, url: Option<&Url>, token: Option<GivenToken>) -> Result<Client, Failure> {
         let mut config = self.config.load()?.admin;
         let given = url.or(self.url.as_ref());

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_a_case_does_not_have_is_told() {
+    fn a_field_that_a_case_does_not_have_is_reported() {
         let case = r#"{"message":{"subject":"s","data":{"customer":{"email":"redacted"}},"headers":{"Trace":"1"}}}"#;
         let check = |required: &[&str], optional: &[&str]| {
             let checked = Redaction::new(&paths(required), &paths(optional)).check_case(case);

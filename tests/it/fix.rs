@@ -154,7 +154,7 @@ async fn a_dead_letter_becomes_a_case_then_a_version_and_then_a_publication() ->
     let misspelt = done(&world, &fix(&["--redact", "e_mail"]), 1)?;
     contains(
         &misspelt,
-        &["exists already, and --redact does not match it: the case has no `e_mail`; did you mean `email`?"],
+        &["exists already, but without a field that --redact names: the case has no `e_mail`; did you mean `email`?"],
     )?;
 
     // It goes on with the case that is there, and the rest follows.

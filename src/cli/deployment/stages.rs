@@ -89,7 +89,7 @@ impl Stages {
         &self.id
     }
 
-    /// Whether the relay had a version in use before this one came, which it keeps if it refuses this one.
+    /// Whether another version was in use before this one arrived. If the relay refuses this one, it keeps that.
     pub fn had_version(&self) -> bool {
         self.before.had_version
     }

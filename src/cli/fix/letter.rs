@@ -86,7 +86,7 @@ pub fn record(
             left.join("` and `")
         );
         let checked = redaction.check_case(&text);
-        checked.with_context(|| format!("{shown} exists already, and --redact does not match it"))?;
+        checked.with_context(|| format!("{shown} exists already, but without a field that --redact names"))?;
         return Ok(Recorded::There);
     }
     let message = letter.message;

@@ -84,7 +84,7 @@ async fn an_upload_goes_the_way_of_every_version() -> Result<()> {
     for (token, told) in [
         (
             "wrong",
-            "the token in wrong is wrong; it must be the one in the `admin.token_file` of that relay",
+            "wrong does not hold the token of that relay, which is in its `admin.token_file`",
         ),
         ("read", "has the token for reading, which does not allow this"),
         ("nothing", "cannot read the token in nothing"),
